@@ -1,0 +1,1 @@
+"""What Lookalike's services and their callers share. Imports no service."""

@@ -1,0 +1,154 @@
+"""Every exception that Lookalike raises on purpose.
+
+    LookalikeError                  what a caller may catch to catch them all
+    ├── InvalidArgument             a field of the request is wrong            INVALID_ARGUMENT     400
+    │   ├── BadImage                these bytes cannot be used as a picture
+    │   └── BadFilter               the filter expression does not parse
+    ├── NotFound                    the named thing does not exist             NOT_FOUND            404
+    ├── AlreadyExists               the named thing exists                     ALREADY_EXISTS       409
+    ├── FailedPrecondition          right request, wrong state of the system   FAILED_PRECONDITION  400
+    │   └── FingerprintMismatch     two vectors that must not meet
+    ├── Overloaded                  refused at once; try again later           RESOURCE_EXHAUSTED   429
+    ├── Unavailable                 a part we depend on does not answer        UNAVAILABLE          503
+    ├── DeadlineExceeded            the caller's time is up                    DEADLINE_EXCEEDED    504
+    ├── Cancelled                   the caller has gone                        CANCELLED            499
+    └── Internal                    a defect of ours                           INTERNAL             500
+
+A library's own errors are translated into these where the library is imported. `runtime.status` holds the one table that maps
+them to gRPC and HTTP and back, so that a client catches the same class that the service raised. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class LookalikeError(Exception):
+    """Base of all. `str()` is one line for a person; `reason` is UPPER_SNAKE for a program.
+
+    `field` is the request field at fault (dotted, as in the proto) where there is one; `metadata` holds further facts as
+    strings; `retry_after_s` is set where trying again later makes sense. None of them holds image bytes or secrets.
+    """
+
+    reason = "UNKNOWN"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        field: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or type(self).reason
+        self.field = field
+        self.metadata = dict(metadata or {})
+        self.retry_after_s = retry_after_s
+
+
+class InvalidArgument(LookalikeError):
+    """`field` says which field, `problem` what is wrong with it and what is allowed."""
+
+    reason = "INVALID_ARGUMENT"
+
+    def __init__(self, field: str, problem: str, *, reason: str | None = None) -> None:
+        super().__init__(f"{field}: {problem}", reason=reason, field=field)
+        self.problem = problem
+
+
+class BadImage(InvalidArgument):
+    """Bytes that cannot be used. `reason` is one of `IMAGE_EMPTY`, `IMAGE_TOO_LARGE` (bytes), `IMAGE_TOO_MANY_PIXELS`,
+    `IMAGE_FORMAT_UNKNOWN`, `IMAGE_UNREADABLE` (truncated or corrupt)."""
+
+    reason = "IMAGE_UNREADABLE"
+
+    def __init__(self, problem: str, *, reason: str | None = None, field: str = "image") -> None:
+        super().__init__(field, problem, reason=reason)
+
+
+class BadFilter(InvalidArgument):
+    """A filter that does not parse or does not type-check; the message says where (column, from 1)."""
+
+    reason = "FILTER_INVALID"
+
+    def __init__(self, problem: str, *, field: str = "filter") -> None:
+        super().__init__(field, problem)
+
+
+class NotFound(LookalikeError):
+    """No `kind` (collection, space, image, ingest job, model, ...) is called `name`."""
+
+    reason = "NOT_FOUND"
+
+    def __init__(self, kind: str, name: str, *, hint: str = "", field: str | None = None) -> None:
+        message = f"{kind} {name!r} does not exist" + (f"; {hint}" if hint else "")
+        reason = f"{kind.upper().replace(' ', '_')}_NOT_FOUND"
+        super().__init__(message, reason=reason, field=field, metadata={"kind": kind, "name": name})
+
+
+class AlreadyExists(LookalikeError):
+    """A `kind` called `name` is there already."""
+
+    reason = "ALREADY_EXISTS"
+
+    def __init__(self, kind: str, name: str, *, hint: str = "") -> None:
+        message = f"{kind} {name!r} exists already" + (f"; {hint}" if hint else "")
+        super().__init__(message, metadata={"kind": kind, "name": name})
+
+
+class FailedPrecondition(LookalikeError):
+    """The request is well formed, but what it needs is not the case now."""
+
+    reason = "FAILED_PRECONDITION"
+
+
+class FingerprintMismatch(FailedPrecondition):
+    """Vectors made in two ways were about to be compared. Names both fingerprints."""
+
+    reason = "FINGERPRINT_MISMATCH"
+
+    def __init__(self, space: str, expected: str, actual: str) -> None:
+        super().__init__(
+            f"space {space!r} holds vectors of fingerprint {expected}, the embedder makes {actual}; "
+            "serve the model the collection was made with, or re-embed the collection",
+            metadata={"space": space, "expected": expected, "actual": actual},
+        )
+
+
+class Overloaded(LookalikeError):
+    """Refused before any work was done. `retry_after_s` is when to try again, in seconds."""
+
+    reason = "OVERLOADED"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+
+
+class Unavailable(LookalikeError):
+    """`dependency` (milvus, redis, embedder, ...) did not answer; trying again is safe."""
+
+    reason = "DEPENDENCY_UNAVAILABLE"
+
+    def __init__(self, dependency: str, problem: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(
+            f"{dependency} is unavailable: {problem}",
+            metadata={"dependency": dependency},
+            retry_after_s=retry_after_s,
+        )
+
+
+class DeadlineExceeded(LookalikeError):
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Cancelled(LookalikeError):
+    reason = "CANCELLED"
+
+
+class Internal(LookalikeError):
+    """A defect of ours. The message is safe to show; the cause is in the log, found by `metadata["incident"]`."""
+
+    reason = "INTERNAL"

@@ -1,0 +1,93 @@
+"""What a space is, and the arithmetic of distance and similarity. NumPy only; every service means the same by these."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike.errors import InvalidArgument
+
+HISTOGRAM = "histogram"
+SIAMESE = "siamese"
+
+Vector = npt.NDArray[np.float32]
+"""float32 `[dimension]`, or `[n, dimension]` for several."""
+
+_BINS = (8, 16, 32, 64, 128, 256)
+_MAX_GRID = 8
+_MAX_DIMENSION = 32_768
+"""Milvus stores no longer vector (its documentation, "Limits")."""
+_HISTOGRAM_MATHS = "histogram-1"
+"""Raise it when the code between encoded bytes and counts changes what comes out."""
+
+
+class Metric(enum.Enum):
+    """How two vectors of a space are compared; the value is Milvus' own word."""
+
+    L2 = "L2"
+    COSINE = "COSINE"
+
+    def distance(self, a: Vector, b: Vector) -> Vector:
+        """Distance along the last axis, with broadcasting: Euclidean, or 1 - cos."""
+        if self is Metric.L2:
+            return np.asarray(np.linalg.norm(a - b, axis=-1), np.float32)
+        lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+        return np.asarray(1.0 - np.sum(a * b, axis=-1) / np.maximum(lengths, 1e-12), np.float32)
+
+    def similarity(self, distance: float) -> float:
+        """Distance -> [0, 1], higher is nearer: (1 + cos) / 2, or 1 - d / sqrt(2) for histograms that sum to 1."""
+        value = 1.0 - (distance / math.sqrt(2.0) if self is Metric.L2 else distance / 2.0)
+        return min(1.0, max(0.0, value))
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """One way of looking at an image: a name, the length of its vectors, how they are compared, and a fingerprint."""
+
+    name: str
+    dimension: int
+    metric: Metric
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramSettings:
+    """How the histogram space counts: `bins` per channel and cell, `grid` x `grid` cells, grey or (`color`) R, G and B apart.
+
+    Raises `InvalidArgument` for values out of range.
+    """
+
+    bins: int = 256
+    grid: int = 1
+    color: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bins not in _BINS:
+            raise InvalidArgument("histogram.bins", f"{self.bins} is not one of {', '.join(map(str, _BINS))}")
+        if not 1 <= self.grid <= _MAX_GRID:
+            raise InvalidArgument("histogram.grid", f"{self.grid} is out of range; 1 to {_MAX_GRID} are allowed")
+        if self.dimension > _MAX_DIMENSION:
+            raise InvalidArgument(
+                "histogram", f"{self.dimension} counts are too many; at most {_MAX_DIMENSION} can be stored"
+            )
+
+    @property
+    def channels(self) -> int:
+        return 3 if self.color else 1
+
+    @property
+    def dimension(self) -> int:
+        """Counts in a vector, ordered by cell (row by row), then channel (R, G, B), then bin."""
+        return self.grid * self.grid * self.channels * self.bins
+
+    @property
+    def space(self) -> Space:
+        """The `histogram` space that these settings give."""
+        recipe = f"{_HISTOGRAM_MATHS} bins={self.bins} grid={self.grid} color={self.color}"
+        fingerprint = hashlib.sha256(recipe.encode()).hexdigest()[:16]
+        return Space(HISTOGRAM, self.dimension, Metric.L2, fingerprint)

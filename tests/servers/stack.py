@@ -1,0 +1,1 @@
+"""Fixtures to come from their owner."""
