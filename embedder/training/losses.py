@@ -49,6 +49,4 @@ def supervised_contrastive(embeddings: Tensor, labels: Tensor) -> Tensor:
 
 def combined(embeddings: Tensor, labels: Tensor, proxies: Tensor) -> Tensor:
     """The default: where classes lie (softmax) plus how tight each one is (contrastive)."""
-    return normalised_softmax(embeddings, labels, proxies) + CONTRASTIVE_WEIGHT * supervised_contrastive(
-        embeddings, labels
-    )
+    return normalised_softmax(embeddings, labels, proxies) + CONTRASTIVE_WEIGHT * supervised_contrastive(embeddings, labels)

@@ -43,9 +43,7 @@ class MetricLearner(keras.Model):  # type: ignore[misc]
     def __init__(self, tower: keras.Model, classes: int) -> None:
         super().__init__()
         self.tower = tower
-        self.proxies = self.add_weight(
-            shape=(classes, tower.output_shape[-1]), initializer="random_normal", name="proxies"
-        )
+        self.proxies = self.add_weight(shape=(classes, tower.output_shape[-1]), initializer="random_normal", name="proxies")
 
     def call(self, pixels: Any, training: bool = False) -> Any:
         return self.tower(pixels, training=training)
@@ -92,9 +90,7 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
         spent_s = time.monotonic() - self.started_s
         left_s = spent_s / (epoch + 1) * (self.params["epochs"] - epoch - 1)
         loss = (logs or {}).get("loss", float("nan"))
-        self.report(
-            f"epoch {epoch + 1}/{self.params['epochs']}  loss {loss:.4f}  {spent_s:.0f} s spent, {left_s:.0f} s left"
-        )
+        self.report(f"epoch {epoch + 1}/{self.params['epochs']}  loss {loss:.4f}  {spent_s:.0f} s spent, {left_s:.0f} s left")
 
 
 def train(
@@ -112,9 +108,7 @@ def train(
     keras.utils.set_random_seed(config.seed)
     tower = build_tower(tower_config)
     learner = MetricLearner(tower, classes=int(split.labels.max()) + 1)
-    batches = AugmentedBatches(
-        split, batch_size=config.batch_size, seed=config.seed, mean=FASHION_MEAN, std=FASHION_STD
-    )
+    batches = AugmentedBatches(split, batch_size=config.batch_size, seed=config.seed, mean=FASHION_MEAN, std=FASHION_STD)
     steps = config.epochs * len(batches)
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=config.learning_rate / 20,

@@ -1,0 +1,126 @@
+"""The edge of every gRPC server: counts and times each call, and turns exceptions into statuses with details.
+
+A servicer just raises our exceptions. Anything else is a defect: it is logged with its traceback under an incident number,
+and the caller sees the number, not the traceback. One for threads, one for asyncio; what they share is above them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_status import rpc_status
+
+from lookalike.errors import Cancelled, Internal, LookalikeError
+from lookalike.runtime.status import to_status
+from lookalike.runtime.telemetry import observed
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # a string: generic only in the type stubs
+_OURS = "/lookalike."
+
+
+def as_ours(error: BaseException, method: str) -> LookalikeError:
+    """`error` if it is one of ours; else `Internal` with an incident number under which the traceback is logged."""
+    if isinstance(error, LookalikeError):
+        return error
+    if isinstance(error, asyncio.CancelledError):
+        return Cancelled("the call was cancelled")
+    incident = uuid.uuid4().hex[:12]
+    structlog.get_logger().error("defect", method=method, incident=incident, exc_info=error)
+    return Internal(f"something went wrong here; the log has it as incident {incident}", metadata={"incident": incident})
+
+
+def wire_status(error: LookalikeError) -> Any:
+    """gRPC's status (code, message, trailing metadata) for `error`."""
+    return rpc_status.to_status(to_status(error))
+
+
+class ErrorInterceptor(grpc.ServerInterceptor):
+    """For servers with threads."""
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        handler = continuation(details)
+        if handler is None or not details.method.startswith(_OURS):
+            return handler
+        method = details.method.lstrip("/")
+
+        def abort(error: BaseException, context: grpc.ServicerContext) -> NoReturn:
+            context.abort_with_status(wire_status(as_ours(error, method)))
+
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            try:
+                with observed(method):
+                    return behaviour(request, context)
+            except Exception as error:  # noqa: BLE001 - the edge
+                abort(error, context)
+
+        def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            try:
+                with observed(method):
+                    yield from behaviour(request, context)
+            except Exception as error:  # noqa: BLE001 - the edge
+                abort(error, context)
+
+        behaviour = _behaviour(handler)
+        return _rebuilt(handler, stream if handler.response_streaming else answer)
+
+
+class AioErrorInterceptor(grpc.aio.ServerInterceptor):
+    """For servers on asyncio."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith(_OURS):
+            return handler
+        method = handler_call_details.method.lstrip("/")
+
+        async def abort(error: BaseException, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            status = wire_status(as_ours(error, method))
+            await context.abort(status.code, status.details, status.trailing_metadata)
+
+        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            try:
+                with observed(method):
+                    return await behaviour(request, context)
+            except Exception as error:  # noqa: BLE001 - the edge
+                await abort(error, context)
+
+        async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            try:
+                with observed(method):
+                    async for message in behaviour(request, context):
+                        yield message
+            except Exception as error:  # noqa: BLE001 - the edge
+                await abort(error, context)
+
+        behaviour = _behaviour(handler)
+        return _rebuilt(handler, stream if handler.response_streaming else answer)
+
+
+def _behaviour(handler: Handler) -> Callable[..., Any]:
+    chosen = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    assert chosen is not None, "a handler has one behaviour"  # noqa: S101 - gRPC's own invariant
+    return chosen
+
+
+def _rebuilt(handler: Handler, behaviour: Callable[..., Any]) -> Handler:
+    """`handler` with another behaviour of the same kind."""
+    kinds = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }
+    make = kinds[(handler.request_streaming, handler.response_streaming)]
+    return make(behaviour, handler.request_deserializer, handler.response_serializer)

@@ -1,0 +1,120 @@
+"""Settings that several services share, and how a service reads its own.
+
+Every setting is an environment variable `LOOKALIKE_<NAME>`, read once at start and frozen. Secrets are never values: a setting
+ending in `_FILE` names the file that holds one. A service's `settings.py` joins the classes below with its own fields.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+PREFIX = "LOOKALIKE_"
+
+S = TypeVar("S", bound="ServiceSettings")
+
+
+def _address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:50051")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+"""`HOST:PORT` to listen on or to call; port 0 lets the system choose one to listen on."""
+
+
+class ServiceSettings(BaseSettings):
+    """Base of every service's settings: the prefix, and frozen once read."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+
+class LogSettings(ServiceSettings):
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+    log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for people.")
+
+
+class MilvusSettings(ServiceSettings):
+    milvus_uri: str = Field("http://127.0.0.1:19530", description="Where Milvus listens.")
+    milvus_token_file: Path | None = Field(None, description="File with Milvus' token or user:password.")
+
+    @property
+    def milvus_token(self) -> str | None:
+        """Content of `milvus_token_file`, or None."""
+        return _secret(self.milvus_token_file, "MILVUS_TOKEN_FILE")
+
+
+class RedisSettings(ServiceSettings):
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis that holds the ledger and carries tasks.")
+    redis_password_file: Path | None = Field(None, description="File with Redis' password.")
+
+    @property
+    def redis_url_with_password(self) -> str:
+        """`redis_url` with the password from `redis_password_file`. Never log it."""
+        password = _secret(self.redis_password_file, "REDIS_PASSWORD_FILE")
+        if password is None:
+            return self.redis_url
+        url = urlsplit(self.redis_url)
+        user, host = url.username or "", url.netloc.rpartition("@")[2]
+        return urlunsplit(url._replace(netloc=f"{quote(user)}:{quote(password, safe='')}@{host}"))
+
+
+class ArtifactSettings(ServiceSettings):
+    artifacts_url: str = Field(
+        "file:///var/lib/lookalike/artifacts",
+        description="fsspec URL that gateway and workers all reach: manifests, outcomes, originals, thumbnails.",
+    )
+    source_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description=f"Folders that jobs may read pictures from, separated by {os.pathsep!r}. None by default."
+    )
+
+    @field_validator("source_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: object) -> object:
+        return split_paths(value)
+
+
+class EmbedderAddress(ServiceSettings):
+    embedder_target: Address = Field("127.0.0.1:50052", description="Where the embedder listens.")
+
+
+def split_paths(value: object) -> object:
+    """`a:b` (`;` on Windows) -> ("a", "b"); anything but a string is passed on."""
+    return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+
+def load_settings(cls: type[S]) -> S:
+    """Read `cls` from the environment, or end the process with code 2 and one line for each setting that is wrong."""
+    try:
+        return cls()
+    except ValidationError as error:
+        _refuse([f"{_name_of(cls, item['loc'])}: {item['msg']} (is {item['input']!r})" for item in error.errors()])
+    except SettingsError as error:
+        _refuse([str(error)])
+
+
+def _name_of(cls: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    names = [part for part in location if isinstance(part, str) and part in cls.model_fields]
+    return f"setting {PREFIX}{names[0].upper()}" if names else f"settings of {cls.__name__}"
+
+
+def _refuse(lines: list[str]) -> NoReturn:
+    sys.stderr.write("".join(f"lookalike: {line}\n" for line in lines))
+    raise SystemExit(2)
+
+
+def _secret(path: Path | None, setting: str) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        _refuse([f"setting {PREFIX}{setting}: {path} cannot be read: {error.strerror}"])

@@ -1,0 +1,134 @@
+"""The one table between our exceptions, gRPC and HTTP, in both directions.
+
+On the wire an error is a `google.rpc.Status` with `ErrorInfo` (domain `lookalike`, the exception's reason and metadata), and
+with `BadRequest` naming the field or `RetryInfo` where they apply (https://google.aip.dev/193). A client gets the class back
+that the service raised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from lookalike import errors
+
+DOMAIN = "lookalike"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    error: type[errors.LookalikeError]
+    grpc: grpc.StatusCode
+    http: int
+
+
+# HTTP codes are those of google/rpc/code.proto. The first row of a gRPC code is what a status without our details becomes.
+_TABLE = (
+    _Row(errors.InvalidArgument, grpc.StatusCode.INVALID_ARGUMENT, 400),
+    _Row(errors.NotFound, grpc.StatusCode.NOT_FOUND, 404),
+    _Row(errors.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS, 409),
+    _Row(errors.FailedPrecondition, grpc.StatusCode.FAILED_PRECONDITION, 400),
+    _Row(errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
+    _Row(errors.Unavailable, grpc.StatusCode.UNAVAILABLE, 503),
+    _Row(errors.DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED, 504),
+    _Row(errors.Cancelled, grpc.StatusCode.CANCELLED, 499),
+    _Row(errors.Internal, grpc.StatusCode.INTERNAL, 500),
+)
+_BY_REASON: dict[str, type[errors.LookalikeError]] = {
+    errors.FingerprintMismatch.reason: errors.FingerprintMismatch,
+    errors.BadFilter.reason: errors.BadFilter,
+}
+_IMAGE_REASONS = "IMAGE_"
+
+
+def grpc_code(error: errors.LookalikeError) -> grpc.StatusCode:
+    return _row(error).grpc
+
+
+def http_code(error: errors.LookalikeError) -> int:
+    return _row(error).http
+
+
+def to_status(error: errors.LookalikeError) -> status_pb2.Status:
+    """What goes over the wire for `error`."""
+    status = status_pb2.Status(code=grpc_code(error).value[0], message=error.message)
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
+    packed = [_packed(detail) for detail in details]
+    if error.field is not None:
+        problem = error.problem if isinstance(error, errors.InvalidArgument) else error.message
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=problem, reason=error.reason)
+        packed.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
+    if error.retry_after_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(int(error.retry_after_s * 1e9))
+        packed.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+    status.details.extend(packed)
+    return status
+
+
+def from_status(status: status_pb2.Status) -> errors.LookalikeError:
+    """The exception that `status` was made of; for a foreign status, the one its code stands for."""
+    info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    for detail in status.details:
+        for message in (info, bad, retry):
+            if detail.Is(message.DESCRIPTOR):
+                detail.Unpack(message)
+    violation = bad.field_violations[0] if bad.field_violations else None
+    error = errors.LookalikeError.__new__(_class_for(status.code, info.reason))
+    errors.LookalikeError.__init__(
+        error,
+        status.message or code_pb2.Code.Name(code_pb2.Code.ValueType(status.code)),
+        reason=info.reason or None,
+        field=violation.field if violation else None,
+        metadata=dict(info.metadata),
+        retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None,
+    )
+    if isinstance(error, errors.InvalidArgument):
+        error.problem = violation.description if violation else status.message
+    return error
+
+
+def from_rpc_error(error: grpc.RpcError, dependency: str) -> errors.LookalikeError:
+    """The exception behind a failed call to `dependency` (embedder, gateway): what it raised, or that it cannot be reached.
+
+    Takes the errors of threaded and asyncio channels alike: both tell `code()`, `details()` and `trailing_metadata()`.
+    """
+    call: Any = error
+    if not hasattr(call, "code"):
+        return errors.Unavailable(dependency, _one_line(str(error)))
+    status = rpc_status.from_call(call)
+    if status is not None:
+        return from_status(status)
+    code, details = call.code(), _one_line(call.details() or "")
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return errors.Unavailable(dependency, details)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return errors.DeadlineExceeded(f"{dependency} did not answer in time")
+    return from_status(status_pb2.Status(code=code.value[0], message=f"{dependency}: {details}"))
+
+
+def _row(error: errors.LookalikeError) -> _Row:
+    return next((row for row in _TABLE if isinstance(error, row.error)), _TABLE[-1])
+
+
+def _class_for(code: int, reason: str) -> type[errors.LookalikeError]:
+    if reason in _BY_REASON:
+        return _BY_REASON[reason]
+    if reason.startswith(_IMAGE_REASONS) and code == code_pb2.INVALID_ARGUMENT:
+        return errors.BadImage
+    return next((row.error for row in _TABLE if row.grpc.value[0] == code), errors.Internal)
+
+
+def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]

@@ -1,0 +1,105 @@
+"""Both kinds of server answer health checks and turn exceptions into statuses with details."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NoReturn
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from lookalike.errors import InvalidArgument, LookalikeError, Unavailable
+from lookalike.runtime.channels import open_aio_channel, open_channel
+from lookalike.runtime.server import Servicer, build_aio_server, build_server
+from lookalike.runtime.status import from_rpc_error
+from lookalike.v1 import collection_service_pb2 as messages
+from lookalike.v1 import collection_service_pb2_grpc as rpc
+
+NAME = messages.DESCRIPTOR.services_by_name["CollectionService"].full_name
+SECRET = "the database password"
+
+
+class Failing(rpc.CollectionServiceServicer):
+    def GetCollection(self, request: messages.GetCollectionRequest, context: Any) -> NoReturn:
+        raise InvalidArgument("name", "is missing")
+
+    def DeleteCollection(self, request: messages.DeleteCollectionRequest, context: Any) -> NoReturn:
+        raise ValueError(SECRET)
+
+
+class FailingAio(rpc.CollectionServiceServicer):
+    async def GetCollection(self, request: messages.GetCollectionRequest, context: Any) -> NoReturn:  # type: ignore[override]
+        raise InvalidArgument("name", "is missing")
+
+    async def DeleteCollection(self, request: messages.DeleteCollectionRequest, context: Any) -> NoReturn:  # type: ignore[override]
+        raise ValueError(SECRET)
+
+
+def check(calls: list[LookalikeError]) -> None:
+    invalid, defect = calls
+    assert isinstance(invalid, InvalidArgument)
+    assert invalid.field == "name"
+    assert defect.reason == "INTERNAL"
+    assert defect.metadata["incident"] in defect.message
+    assert SECRET not in defect.message
+
+
+def test_a_threaded_server_translates_errors_and_hides_defects() -> None:
+    servicer = Servicer(rpc.add_CollectionServiceServicer_to_server, Failing(), NAME)
+    server = build_server([servicer], address="127.0.0.1:0", threads=2, max_concurrent=8)
+    server.start()
+    with open_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = rpc.CollectionServiceStub(channel)
+        caught = []
+        for call, request in (
+            (stub.GetCollection, messages.GetCollectionRequest()),
+            (stub.DeleteCollection, messages.DeleteCollectionRequest()),
+        ):
+            with pytest.raises(grpc.RpcError) as error:
+                call(request, timeout=10)  # type: ignore[operator]
+            caught.append(from_rpc_error(error.value, "gateway"))
+        check(caught)
+        health = health_pb2_grpc.HealthStub(channel)
+        for ready, expected in ((False, 2), (True, 1)):
+            server.set_ready(ready)
+            for name in ("", NAME):
+                assert health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10).status == expected
+    server.stop(0)
+
+
+def test_an_asyncio_server_translates_errors_and_hides_defects() -> None:
+    async def scenario() -> None:
+        servicer = Servicer(rpc.add_CollectionServiceServicer_to_server, FailingAio(), NAME)
+        server = await build_aio_server([servicer], address="127.0.0.1:0")
+        await server.start()
+        async with open_aio_channel(f"127.0.0.1:{server.port}") as channel:
+            stub: Any = rpc.CollectionServiceStub(channel)
+            caught = []
+            for call, request in (
+                (stub.GetCollection, messages.GetCollectionRequest()),
+                (stub.DeleteCollection, messages.DeleteCollectionRequest()),
+            ):
+                with pytest.raises(grpc.aio.AioRpcError) as error:
+                    await call(request, timeout=10)
+                caught.append(from_rpc_error(error.value, "gateway"))
+            check(caught)
+        await server.stop(0)
+
+    asyncio.run(scenario())
+
+
+def test_a_port_in_use_is_said_in_one_line() -> None:
+    first = build_server([], address="127.0.0.1:0", threads=1, max_concurrent=1)
+    first.start()
+    with pytest.raises(Unavailable, match="cannot listen"):
+        build_server([], address=f"127.0.0.1:{first.port}", threads=1, max_concurrent=1)
+    first.stop(0)
+
+
+def test_a_server_that_cannot_be_reached_is_unavailable() -> None:
+    with open_channel("127.0.0.1:1") as channel, pytest.raises(grpc.RpcError) as error:
+        rpc.CollectionServiceStub(channel).GetCollection(messages.GetCollectionRequest(), timeout=10)
+    back = from_rpc_error(error.value, "gateway")
+    assert isinstance(back, Unavailable)
+    assert back.metadata["dependency"] == "gateway"

@@ -1,0 +1,48 @@
+"""A wrong setting stops the service with one line that names it; secrets come from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lookalike.runtime.settings import ArtifactSettings, EmbedderAddress, LogSettings, RedisSettings, load_settings
+
+
+def test_a_wrong_value_ends_the_process_naming_the_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_LOG_LEVEL", "loud")
+    with pytest.raises(SystemExit) as stopped:
+        load_settings(LogSettings)
+    assert stopped.value.code == 2
+    assert "LOOKALIKE_LOG_LEVEL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["nowhere", "host:", "host:99999"])
+def test_an_address_needs_host_and_port(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    monkeypatch.setenv("LOOKALIKE_EMBEDDER_TARGET", target)
+    with pytest.raises(SystemExit):
+        load_settings(EmbedderAddress)
+
+
+def test_the_redis_password_comes_from_its_file_and_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("p@ss/word\n")
+    monkeypatch.setenv("LOOKALIKE_REDIS_URL", "redis://redis:6379/2")
+    monkeypatch.setenv("LOOKALIKE_REDIS_PASSWORD_FILE", str(secret))
+    assert load_settings(RedisSettings).redis_url_with_password == "redis://:p%40ss%2Fword@redis:6379/2"
+
+
+def test_a_secret_that_cannot_be_read_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_REDIS_PASSWORD_FILE", str(tmp_path / "absent"))
+    with pytest.raises(SystemExit):
+        _ = load_settings(RedisSettings).redis_url_with_password
+    assert "LOOKALIKE_REDIS_PASSWORD_FILE" in capsys.readouterr().err
+
+
+def test_source_roots_are_split_like_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOKALIKE_SOURCE_ROOTS", "/a:/b c")
+    assert load_settings(ArtifactSettings).source_roots == (Path("/a"), Path("/b c"))
