@@ -1,0 +1,49 @@
+# What people type. `make demo` and `make test` need nothing but Python 3.11 or newer and this file.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.9
+SOURCES := lookalike embedder indexer gateway tests protos
+
+.DEFAULT_GOAL := help
+.PHONY: help install up demo check test format stubs train clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## Install everything into .venv, in the versions of constraints.txt
+
+$(VENV)/.installed: pyproject.toml constraints.txt protos/build_stubs.py $(wildcard protos/lookalike/v1/*.proto)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=$(UV_VERSION),<1"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --build-constraints constraints.txt --editable ".[dev]"
+	@touch $@
+
+up: install ## Run the whole system on this machine until Ctrl-C
+	$(BIN)/lookalike up
+
+demo: install ## Ingest 9,000 real pictures, search with 1,000 others, show how good the answers are
+	$(BIN)/lookalike demo --out build
+
+check: install ## Lint, types, import rules, contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint protos
+
+test: install ## Unit, contract and end-to-end tests against real servers
+	$(BIN)/pytest
+
+format: install ## Let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+stubs: install ## Generate lookalike/v1 from protos/ again
+	$(BIN)/python protos/build_stubs.py
+
+train: install ## Train the shipped tower again (about half an hour on one core)
+	$(BIN)/lookalike train fashion-mnist --out build/fashion
+
+clean: ## Remove .venv and everything built
+	rm -rf $(VENV) build dist lookalike/v1
