@@ -1,0 +1,84 @@
+"""The Python client: `Client` talks gRPC to the gateway, returns frozen records and raises `lookalike.errors`.
+
+    from lookalike.client import Client
+
+    with Client("127.0.0.1:50051") as client:
+        for hit in client.search("products", image=Path("shoe.jpg").read_bytes(), top_k=5).neighbours:
+            print(hit.rank, hit.similarity, hit.image.uri)
+
+Every call has a deadline; calls that change nothing (and `create_ingest_job`, which carries a request id) are tried again
+when the gateway is `Unavailable`.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from lookalike.client.collecting import CollectionCalls
+from lookalike.client.ingesting import IngestCalls
+from lookalike.client.records import (
+    Collection,
+    Consistency,
+    Counts,
+    Deletion,
+    Failure,
+    FolderSource,
+    Image,
+    Job,
+    JobState,
+    ManifestSource,
+    Neighbour,
+    SearchResult,
+    Source,
+    SpaceShare,
+    Upload,
+    UploadItem,
+    UploadSource,
+)
+from lookalike.client.searching import SearchCalls
+from lookalike.spaces import HistogramSettings, Metric, Space
+
+DEFAULT_TARGET = "127.0.0.1:50051"
+
+__all__ = [
+    "DEFAULT_TARGET",
+    "Client",
+    "Collection",
+    "Consistency",
+    "Counts",
+    "Deletion",
+    "Failure",
+    "FolderSource",
+    "HistogramSettings",
+    "Image",
+    "Job",
+    "JobState",
+    "ManifestSource",
+    "Metric",
+    "Neighbour",
+    "SearchResult",
+    "Source",
+    "Space",
+    "SpaceShare",
+    "Upload",
+    "UploadItem",
+    "UploadSource",
+]
+
+
+class Client(SearchCalls, CollectionCalls, IngestCalls):
+    """A connection to the gateway at `target` (`HOST:PORT`); `timeout_s` is the deadline of calls that are given none.
+
+    Safe to share between threads: one is enough for a program. Opens no connection until the first call. Close it, or use
+    it in a `with` statement. Raises `InvalidArgument` for a target that is not `HOST:PORT`.
+    """
+
+    def __init__(self, target: str = DEFAULT_TARGET, timeout_s: float = 30.0) -> None:
+        super().__init__(target, timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,109 @@
+"""How the client reaches the gateway: its channel with the retry policy, and the one place where RPC errors are translated."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import grpc
+
+from lookalike.errors import InvalidArgument, LookalikeError, Unavailable
+from lookalike.runtime.channels import OPTIONS
+from lookalike.runtime.status import from_rpc_error
+from lookalike.v1 import collection_service_pb2_grpc, ingest_service_pb2_grpc, search_service_pb2_grpc
+
+GATEWAY = "gateway"
+_IDEMPOTENT = {
+    "lookalike.v1.SearchService": ("Search", "GetImage", "ListImages", "GetThumbnail"),
+    "lookalike.v1.CollectionService": ("GetCollection", "ListCollections"),
+    # CreateIngestJob always carries a request id, which makes it idempotent.
+    "lookalike.v1.IngestService": (
+        "CreateIngestJob", "GetIngestJob", "ListIngestJobs", "ListIngestFailures", "WatchIngestJob",
+    ),
+}  # fmt: skip
+SERVICE_CONFIG = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [{"service": service, "method": name} for service, names in _IDEMPOTENT.items() for name in names],
+                # About a second of trying in all: it bridges a restart behind a load balancer; a person at a terminal who
+                # has nothing running still hears of it at once.
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.2s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+    }
+)
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+class Calls:
+    """A channel, its stubs and a default deadline. `target` is `HOST:PORT` or any gRPC name, `timeout_s` is above 0.
+
+    Safe to share between threads. Base of the classes that make up `Client`.
+    """
+
+    def __init__(self, target: str, timeout_s: float) -> None:
+        if timeout_s <= 0:
+            raise InvalidArgument("timeout_s", f"{timeout_s} is not above 0")
+        host, _, port = target.rpartition(":")
+        if not host or not port.isdigit():
+            raise InvalidArgument("address", f"{target!r} is not HOST:PORT, such as 127.0.0.1:50051")
+        self.target = target
+        self._timeout_s = timeout_s
+        options = dict(OPTIONS) | {"grpc.service_config": SERVICE_CONFIG}
+        if _is_loopback(host):
+            # A proxy of the environment cannot reach this machine's own loopback.
+            options["grpc.enable_http_proxy"] = 0
+        self._channel = grpc.insecure_channel(target, options=tuple(options.items()))
+        self._search = search_service_pb2_grpc.SearchServiceStub(self._channel)
+        self._collections = collection_service_pb2_grpc.CollectionServiceStub(self._channel)
+        self._ingest = ingest_service_pb2_grpc.IngestServiceStub(self._channel)
+
+    def close(self) -> None:
+        """Close the channel; calls under way end with `Cancelled`."""
+        self._channel.close()
+
+    def _call(self, method: grpc.UnaryUnaryMultiCallable[Q, R], request: Q, timeout_s: float | None = None) -> R:
+        with_deadline_s = timeout_s if timeout_s is not None else self._timeout_s
+        return self._translated(lambda: method(request, timeout=with_deadline_s))
+
+    def _translated(self, call: Callable[[], R]) -> R:
+        try:
+            return call()
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+        except ValueError as error:
+            # What gRPC raises for a call on a closed channel.
+            raise Unavailable(GATEWAY, str(error)) from error
+
+    def _stream(self, start: Callable[[], Iterator[R]]) -> Iterator[R]:
+        try:
+            yield from start()
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: grpc.RpcError) -> LookalikeError:
+        translated = from_rpc_error(error, GATEWAY)
+        if isinstance(translated, Unavailable) and translated.metadata.get("dependency") == GATEWAY:
+            return Unavailable(GATEWAY, f"nothing answers at {self.target} ({translated.message.partition(': ')[2]})")
+        return translated
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,176 @@
+"""Between the client's records and protobuf, in both directions. Nothing but `lookalike.client` calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from google.protobuf import json_format, struct_pb2, timestamp_pb2
+
+from lookalike.client import records
+from lookalike.errors import InvalidArgument
+from lookalike.spaces import HistogramSettings, Metric, Space, Vector
+from lookalike.v1 import collection_service_pb2, image_pb2, ingest_service_pb2, search_service_pb2
+
+_METRICS = {image_pb2.METRIC_L2: Metric.L2, image_pb2.METRIC_COSINE: Metric.COSINE}
+_STATE_PREFIX = "INGEST_JOB_STATE_"
+CONSISTENCY = {
+    records.Consistency.BOUNDED: search_service_pb2.CONSISTENCY_BOUNDED,
+    records.Consistency.STRONG: search_service_pb2.CONSISTENCY_STRONG,
+}
+
+
+def image(message: image_pb2.Image) -> records.Image:
+    return records.Image(
+        id=message.id,
+        uri=message.uri,
+        metadata=plain(message.metadata),
+        sha256=message.sha256,
+        revision=message.revision,
+        indexed_at=_time(message, "indexed_at"),
+        vectors=vectors(message.vectors),
+    )
+
+
+def vectors(messages: Iterable[image_pb2.SpaceVector]) -> dict[str, Vector]:
+    """By space, float32 `[dimension]`."""
+    return {message.space: np.asarray(message.values, np.float32) for message in messages}
+
+
+def space_vectors(given: Mapping[str, Vector]) -> search_service_pb2.QueryVectors:
+    """One `SpaceVector` per space. Raises `InvalidArgument` for an array that is not one vector."""
+    query = search_service_pb2.QueryVectors()
+    for name, vector in given.items():
+        array = np.asarray(vector, np.float32)
+        if array.ndim != 1:
+            raise InvalidArgument("vectors", f"the vector for space {name!r} has {array.ndim} axes; one is expected")
+        query.vectors.add(space=name, values=array.tolist())
+    return query
+
+
+def search_result(message: search_service_pb2.SearchResponse) -> records.SearchResult:
+    return records.SearchResult(
+        neighbours=tuple(_neighbour(hit) for hit in message.neighbours),
+        spaces=spaces(message.spaces),
+        query_vectors=vectors(message.query_vectors),
+        ef=message.ef,
+    )
+
+
+def _neighbour(message: search_service_pb2.Neighbour) -> records.Neighbour:
+    shares = tuple(records.SpaceShare(s.space, s.distance, s.similarity, s.share) for s in message.shares)
+    return records.Neighbour(
+        image=image(message.image),
+        rank=message.rank,
+        distance=message.distance if message.HasField("distance") else None,
+        similarity=message.similarity,
+        shares=shares,
+    )
+
+
+def spaces(messages: Iterable[image_pb2.Space]) -> tuple[Space, ...]:
+    return tuple(
+        Space(message.name, message.dimension, _METRICS.get(message.metric, Metric.L2), message.fingerprint)
+        for message in messages
+    )
+
+
+def collection(message: collection_service_pb2.Collection) -> records.Collection:
+    counted = message.histogram
+    return records.Collection(
+        name=message.name,
+        description=message.description,
+        model=message.model,
+        histogram=HistogramSettings(bins=counted.bins or 256, grid=counted.grid or 1, color=counted.color),
+        spaces=spaces(message.spaces),
+        generation=message.generation,
+        image_count=message.image_count,
+        created_at=_time(message, "create_time"),
+    )
+
+
+def histogram(settings: HistogramSettings) -> image_pb2.HistogramSettings:
+    return image_pb2.HistogramSettings(bins=settings.bins, grid=settings.grid, color=settings.color)
+
+
+def job(message: ingest_service_pb2.IngestJob) -> records.Job:
+    state = ingest_service_pb2.IngestJobState.Name(message.state).removeprefix(_STATE_PREFIX).lower()
+    counts = message.counts
+    return records.Job(
+        id=message.id,
+        collection=message.collection,
+        source=_source(message.source),
+        state=records.JobState(state) if state != "unspecified" else records.JobState.PENDING,
+        counts=records.Counts(counts.submitted, counts.indexed, counts.skipped, counts.failed),
+        skip_reasons=dict(message.skip_reasons),
+        chunks_total=message.chunks_total,
+        chunks_done=message.chunks_done,
+        revision=message.revision,
+        request_id=message.request_id,
+        error=message.error.message,
+        created_at=_time(message, "create_time"),
+        ended_at=_time(message, "end_time"),
+    )
+
+
+def source(given: records.Source) -> ingest_service_pb2.Source:
+    match given:
+        case records.FolderSource():
+            folder = ingest_service_pb2.FolderSource(uri=given.uri, labels_from_folders=given.labels_from_folders)
+            return ingest_service_pb2.Source(folder=folder)
+        case records.ManifestSource():
+            return ingest_service_pb2.Source(manifest=ingest_service_pb2.ManifestSource(uri=given.uri))
+        case records.UploadSource():
+            return ingest_service_pb2.Source(upload=ingest_service_pb2.UploadSource(upload_id=given.upload_id))
+
+
+def _source(message: ingest_service_pb2.Source) -> records.Source | None:
+    match message.WhichOneof("kind"):
+        case "folder":
+            return records.FolderSource(message.folder.uri, message.folder.labels_from_folders)
+        case "manifest":
+            return records.ManifestSource(message.manifest.uri)
+        case "upload":
+            return records.UploadSource(message.upload.upload_id)
+    return None
+
+
+def upload_item(item: records.UploadItem) -> ingest_service_pb2.UploadItemsRequest:
+    """Raises `InvalidArgument` for metadata that JSON cannot hold."""
+    message = ingest_service_pb2.UploadItem(id=item.id, uri=item.uri, content=item.content, problem=item.problem)
+    if item.metadata:
+        try:
+            json_format.ParseDict(dict(item.metadata), message.metadata)
+        except (json_format.ParseError, TypeError, ValueError) as error:
+            raise InvalidArgument("metadata", f"of item {item.id or item.uri!r} is not JSON: {error}") from error
+    return ingest_service_pb2.UploadItemsRequest(item=message)
+
+
+def failure(message: ingest_service_pb2.ItemFailure) -> records.Failure:
+    return records.Failure(message.id, message.uri, message.reason, message.message, message.position)
+
+
+def plain(struct: struct_pb2.Struct) -> dict[str, object]:
+    """Metadata as Python values. A protobuf `Struct` knows only doubles: whole numbers come back as `int`, keys sorted."""
+    raw: dict[str, object] = json_format.MessageToDict(struct)
+    return {key: _whole(raw[key]) for key in sorted(raw)}
+
+
+def _whole(value: object) -> object:
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {key: _whole(inner) for key, inner in value.items()}
+        case list():
+            return [_whole(inner) for inner in value]
+    return value
+
+
+def _time(message: Any, name: str) -> datetime | None:
+    if not message.HasField(name):
+        return None
+    stamp: timestamp_pb2.Timestamp = getattr(message, name)
+    return stamp.ToDatetime(tzinfo=UTC)

@@ -1,0 +1,132 @@
+"""The client's part for adding images: upload, jobs, failures."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+
+from lookalike.client import _wire
+from lookalike.client._channel import Calls
+from lookalike.client.records import Failure, Job, Source, Upload, UploadItem
+from lookalike.errors import DeadlineExceeded, Unavailable
+from lookalike.v1 import ingest_service_pb2
+
+_WATCH_S = 60.0
+"""Deadline of one watching stream; a watch that takes longer opens the next. A stream without one could hang for ever."""
+_RECONNECT_S = 0.5
+"""Pause before a broken watch is opened again."""
+
+
+class IngestCalls(Calls):
+    """`IngestService`, typed."""
+
+    def upload(self, collection: str, items: Iterable[UploadItem], *, timeout_s: float = 6 * 3600.0) -> Upload:
+        """Send `items` in one stream, taken from the iterable as the server accepts them, so that memory stays flat.
+
+        `timeout_s` is for the whole upload. Nothing is kept of an upload that breaks off. What the iterable raises is passed
+        on. Raises `NotFound` (collection), `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
+        """
+        raised: list[BaseException] = []
+
+        def requests() -> Iterator[ingest_service_pb2.UploadItemsRequest]:
+            header = ingest_service_pb2.UploadHeader(collection=collection)
+            yield ingest_service_pb2.UploadItemsRequest(header=header)
+            try:
+                for item in items:
+                    yield _wire.upload_item(item)
+            except BaseException as error:
+                # gRPC reads this in a thread of its own and would turn the error into "Exception iterating requests!".
+                raised.append(error)
+                raise
+
+        try:
+            answer = self._translated(lambda: self._ingest.UploadItems(requests(), timeout=timeout_s))
+        except Exception:
+            if raised:
+                raise raised[0] from None
+            raise
+        return Upload(answer.upload_id, answer.items, answer.size_bytes)
+
+    def create_ingest_job(
+        self, collection: str, source: Source, *, request_id: str = "", timeout_s: float | None = None
+    ) -> Job:
+        """Start a job; returns as soon as it is written down. A `request_id` seen before gives the earlier job.
+
+        Without a `request_id` one is made here, so that a repeated call after a lost answer starts no second job. Raises
+        `InvalidArgument`, `NotFound` (collection, upload), `FailedPrecondition`, `DeadlineExceeded`, `Unavailable`.
+        """
+        request = ingest_service_pb2.CreateIngestJobRequest(
+            collection=collection, source=_wire.source(source), request_id=request_id or f"client-{secrets.token_hex(12)}"
+        )
+        return _wire.job(self._call(self._ingest.CreateIngestJob, request, timeout_s).job)
+
+    def get_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
+        """One job. Raises `NotFound`, `DeadlineExceeded`, `Unavailable`."""
+        request = ingest_service_pb2.GetIngestJobRequest(id=job_id)
+        return _wire.job(self._call(self._ingest.GetIngestJob, request, timeout_s).job)
+
+    def list_jobs(self, collection: str = "", *, page_size: int = 50, timeout_s: float | None = None) -> Iterator[Job]:
+        """Jobs, newest first, of one collection or of all, fetched `page_size` (1 to 1,000) at a time.
+
+        `timeout_s` is for each page. Raises `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
+        """
+        token = ""
+        while True:
+            request = ingest_service_pb2.ListIngestJobsRequest(collection=collection, page_size=page_size, page_token=token)
+            page = self._call(self._ingest.ListIngestJobs, request, timeout_s)
+            for message in page.jobs:
+                yield _wire.job(message)
+            token = page.next_page_token
+            if not token:
+                return
+
+    def watch_job(self, job_id: str, *, patience_s: float = 30.0) -> Iterator[Job]:
+        """The job now and after every change; ends after yielding it in a state that has ended.
+
+        A gateway that goes away is waited for, `patience_s` seconds at a time; then `Unavailable` is raised. Raises
+        `NotFound`.
+        """
+        request = ingest_service_pb2.WatchIngestJobRequest(id=job_id)
+        heard_s = time.monotonic()
+        while True:
+            try:
+                for answer in self._stream(lambda: iter(self._ingest.WatchIngestJob(request, timeout=_WATCH_S))):
+                    heard_s = time.monotonic()
+                    job = _wire.job(answer.job)
+                    yield job
+                    if job.state.ended:
+                        return
+            except DeadlineExceeded:
+                # The stream's own deadline: nothing is wrong as long as the gateway still answers.
+                self.get_job(job_id)
+                heard_s = time.monotonic()
+                continue
+            except Unavailable:
+                if time.monotonic() - heard_s > patience_s:
+                    raise
+            # Also after a stream that ended early without an error: the server is going down.
+            time.sleep(_RECONNECT_S)
+
+    def cancel_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
+        """Stop a job: what is indexed stays, the rest counts as skipped.
+
+        Raises `NotFound`, `FailedPrecondition` (ended already), `DeadlineExceeded`, `Unavailable`.
+        """
+        request = ingest_service_pb2.CancelIngestJobRequest(id=job_id)
+        return _wire.job(self._call(self._ingest.CancelIngestJob, request, timeout_s).job)
+
+    def list_failures(self, job_id: str, *, page_size: int = 200, timeout_s: float | None = None) -> Iterator[Failure]:
+        """The items of a job that failed, in order of position, fetched `page_size` (1 to 1,000) at a time.
+
+        `timeout_s` is for each page. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
+        """
+        token = ""
+        while True:
+            request = ingest_service_pb2.ListIngestFailuresRequest(id=job_id, page_size=page_size, page_token=token)
+            page = self._call(self._ingest.ListIngestFailures, request, timeout_s)
+            for message in page.failures:
+                yield _wire.failure(message)
+            token = page.next_page_token
+            if not token:
+                return

@@ -1,0 +1,198 @@
+"""What the client returns: frozen records, free of protobuf.
+
+Owned by `lookalike.client`; `_wire` makes them of what arrives. Vectors are float32 arrays `[dimension]`, times are in UTC.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from lookalike.spaces import HistogramSettings, Space, Vector
+
+
+class Consistency(enum.Enum):
+    """How fresh an answer must be: `BOUNDED` may miss the writes of the last seconds, `STRONG` sees every write
+    acknowledged before the request and costs up to a few hundred milliseconds."""
+
+    BOUNDED = "bounded"
+    STRONG = "strong"
+
+
+class JobState(enum.Enum):
+    """Where a job stands. `SUCCEEDED` says that every item is accounted for, not that every item was good: see the counts."""
+
+    PENDING = "pending"
+    PLANNING = "planning"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in (JobState.CANCELLED, JobState.SUCCEEDED, JobState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A stored picture. `sha256` is that of its encoded bytes, `revision` the write it came from; `vectors` by space, only
+    where they were asked for."""
+
+    id: str
+    uri: str
+    metadata: Mapping[str, object]
+    sha256: str
+    revision: int
+    indexed_at: datetime | None
+    vectors: Mapping[str, Vector] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceShare:
+    """What one space said of one hit. `distance` is in the space's metric, `similarity` in [0, 1]; the `share`s of a hit add
+    up to its similarity."""
+
+    space: str
+    distance: float
+    similarity: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One hit. `rank` counts from 1; `similarity` is in [0, 1], higher is nearer; `distance` is None for fused spaces."""
+
+    image: Image
+    rank: int
+    distance: float | None
+    similarity: float
+    shares: tuple[SpaceShare, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Neighbours, nearest first; the spaces that answered; the query's own vectors by space, where asked for; the `ef` used."""
+
+    neighbours: tuple[Neighbour, ...]
+    spaces: tuple[Space, ...]
+    query_vectors: Mapping[str, Vector]
+    ef: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """How many images were there, and the revision of the delete."""
+
+    deleted: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A named set of images that is searched together, bound to one model."""
+
+    name: str
+    description: str
+    model: str
+    histogram: HistogramSettings
+    spaces: tuple[Space, ...]
+    generation: int
+    image_count: int
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadItem:
+    """One image to upload: its encoded bytes (at most 20 MB), or a `uri` that the workers can read, or the `problem` that
+    kept the caller from reading it (it then counts as failed, with this text). Without an `id` the server derives one."""
+
+    id: str = ""
+    uri: str = ""
+    content: bytes = field(default=b"", repr=False)
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A complete upload, to be named in a job's source: `items` received, `size_bytes` of content."""
+
+    id: str
+    items: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """A folder of pictures inside the workers' configured roots. With `labels_from_folders`, sub-folders name the `label`."""
+
+    uri: str
+    labels_from_folders: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestSource:
+    """A CSV or JSONL manifest inside the workers' configured roots."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSource:
+    """Items sent by `Client.upload` before."""
+
+    upload_id: str
+
+
+Source = FolderSource | ManifestSource | UploadSource
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Items of a job by how they ended. `submitted` is 0 until planning has ended."""
+
+    submitted: int
+    indexed: int
+    skipped: int
+    failed: int
+
+    @property
+    def done(self) -> int:
+        """Items that have ended in any way."""
+        return self.indexed + self.skipped + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request to add many images, and how far it is. `error` says why the job as a whole failed, else it is empty."""
+
+    id: str
+    collection: str
+    source: Source | None
+    state: JobState
+    counts: Counts
+    skip_reasons: Mapping[str, int]
+    chunks_total: int
+    chunks_done: int
+    revision: int
+    request_id: str
+    error: str
+    created_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An item that could not be indexed: `reason` is UPPER_SNAKE, `message` one line, `position` its place in the source
+    from 0."""
+
+    id: str
+    uri: str
+    reason: str
+    message: str
+    position: int

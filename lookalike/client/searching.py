@@ -1,0 +1,127 @@
+"""The client's part for pictures: search, get, list, delete, thumbnails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from lookalike.client import _wire
+from lookalike.client._channel import Calls
+from lookalike.client.records import Consistency, Deletion, Image, SearchResult
+from lookalike.errors import InvalidArgument
+from lookalike.spaces import Vector
+from lookalike.v1 import search_service_pb2
+
+
+class SearchCalls(Calls):
+    """`SearchService`, typed."""
+
+    def search(
+        self,
+        collection: str,
+        *,
+        image: bytes | None = None,
+        vectors: Mapping[str, Vector] | None = None,
+        image_id: str | None = None,
+        spaces: Sequence[str] = (),
+        top_k: int | None = None,
+        filter: str = "",  # noqa: A002 - the contract's own word
+        weights: Mapping[str, float] | None = None,
+        include_vectors: bool = False,
+        include_query_vectors: bool = False,
+        consistency: Consistency = Consistency.BOUNDED,
+        ef: int = 0,
+        timeout_s: float | None = None,
+    ) -> SearchResult:
+        """The images of `collection` that look most like the query, nearest first.
+
+        The query is exactly one of `image` (encoded, at most 20 MB), `vectors` (by space, float32 `[dimension]`) and
+        `image_id` (of a stored image, itself left out of the answer). `spaces` empty means `siamese`; two are fused, with
+        `weights` (above 0, default 1). `top_k` is 1 to 1,000 (default 5); `ef`, `top_k` to 32,768, is the breadth of the
+        search, 0 leaves it to the server.
+
+        Raises `InvalidArgument` (also `BadImage`, `BadFilter`), `NotFound`, `FailedPrecondition`, `Overloaded`,
+        `DeadlineExceeded`, `Unavailable`.
+        """
+        if sum(query is not None for query in (image, vectors, image_id)) != 1:
+            raise InvalidArgument("query", "give exactly one of image, vectors and image_id")
+        request = search_service_pb2.SearchRequest(
+            collection=collection,
+            spaces=spaces,
+            filter=filter,
+            include_vectors=include_vectors,
+            include_query_vectors=include_query_vectors,
+            consistency=_wire.CONSISTENCY[consistency],
+            weights=weights or {},
+            ef=ef,
+        )
+        if top_k is not None:
+            request.top_k = top_k
+        if image is not None:
+            request.image = image
+        elif vectors is not None:
+            request.vectors.CopyFrom(_wire.space_vectors(vectors))
+        elif image_id is not None:
+            request.image_id = image_id
+        return _wire.search_result(self._call(self._search.Search, request, timeout_s))
+
+    def get_image(
+        self,
+        collection: str,
+        image_id: str,
+        *,
+        include_vectors: bool = False,
+        consistency: Consistency = Consistency.BOUNDED,
+        timeout_s: float | None = None,
+    ) -> Image:
+        """One stored image. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`."""
+        request = search_service_pb2.GetImageRequest(
+            collection=collection,
+            id=image_id,
+            include_vectors=include_vectors,
+            consistency=_wire.CONSISTENCY[consistency],
+        )
+        return _wire.image(self._call(self._search.GetImage, request, timeout_s).image)
+
+    def list_images(
+        self,
+        collection: str,
+        *,
+        filter: str = "",  # noqa: A002 - the contract's own word
+        page_size: int = 200,
+        consistency: Consistency = Consistency.BOUNDED,
+        timeout_s: float | None = None,
+    ) -> Iterator[Image]:
+        """Every image that the filter lets through, in order of id, fetched `page_size` (1 to 1,000) at a time.
+
+        `timeout_s` is for each page. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
+        """
+        token = ""
+        while True:
+            request = search_service_pb2.ListImagesRequest(
+                collection=collection,
+                filter=filter,
+                page_size=page_size,
+                page_token=token,
+                consistency=_wire.CONSISTENCY[consistency],
+            )
+            page = self._call(self._search.ListImages, request, timeout_s)
+            for message in page.images:
+                yield _wire.image(message)
+            token = page.next_page_token
+            if not token:
+                return
+
+    def delete_images(self, collection: str, ids: Sequence[str], *, timeout_s: float | None = None) -> Deletion:
+        """Delete 1 to 1,000 images by id, in every space; what is not there is no error.
+
+        Never retried: a second delete is a later write. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`,
+        `Unavailable`.
+        """
+        request = search_service_pb2.DeleteImagesRequest(collection=collection, ids=ids)
+        answer = self._call(self._search.DeleteImages, request, timeout_s)
+        return Deletion(answer.deleted, answer.revision)
+
+    def thumbnail(self, collection: str, image_id: str, *, timeout_s: float | None = None) -> bytes:
+        """A JPEG of a stored image, longest side 160 pixels. Raises `NotFound`, `FailedPrecondition`, `Unavailable`."""
+        request = search_service_pb2.GetThumbnailRequest(collection=collection, id=image_id)
+        return self._call(self._search.GetThumbnail, request, timeout_s).jpeg
