@@ -72,9 +72,7 @@ class HistogramSettings:
         if not 1 <= self.grid <= _MAX_GRID:
             raise InvalidArgument("histogram.grid", f"{self.grid} is out of range; 1 to {_MAX_GRID} are allowed")
         if self.dimension > _MAX_DIMENSION:
-            raise InvalidArgument(
-                "histogram", f"{self.dimension} counts are too many; at most {_MAX_DIMENSION} can be stored"
-            )
+            raise InvalidArgument("histogram", f"{self.dimension} counts are too many; at most {_MAX_DIMENSION} can be stored")
 
     @property
     def channels(self) -> int:

@@ -1,0 +1,63 @@
+"""A bundle comes back as it was saved, and one that was tampered with does not come back at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder import bundle as bundles
+from embedder.bundle import Bundle, InputSpec, TowerConfig
+from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
+
+
+@pytest.fixture
+def made() -> Bundle:
+    rng = np.random.default_rng(0)
+    weights = tuple(rng.normal(size=shape).astype(np.float32) for shape in ((3, 3), (3,), (2, 3, 4)))
+    return Bundle("tiny", TowerConfig(), InputSpec((0.3,), (0.4,), mirror=True), weights, metrics={"P@1": 0.5})
+
+
+def test_a_saved_bundle_comes_back_the_same(made: Bundle, tmp_path: Path) -> None:
+    bundles.save(made, tmp_path)
+    back = bundles.load(tmp_path)
+    assert (back.name, back.tower, back.input, back.metrics) == (made.name, made.tower, made.input, made.metrics)
+    for a, b in zip(back.weights, made.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert back.fingerprint == made.fingerprint
+
+
+def test_the_fingerprint_follows_what_changes_a_vector_and_nothing_else(made: Bundle) -> None:
+    nudged = (made.weights[0] + 1e-6, *made.weights[1:])
+    changed = [
+        replace(made, weights=nudged),
+        replace(made, tower=TowerConfig(embedding_dim=64)),
+        replace(made, input=InputSpec((0.3,), (0.4,), mirror=False)),
+    ]
+    assert len({made.fingerprint, *(b.fingerprint for b in changed)}) == 4
+    assert replace(made, name="other", licence="MIT", metrics={}).fingerprint == made.fingerprint
+
+
+def test_weights_that_do_not_belong_to_the_card_are_refused(made: Bundle, tmp_path: Path) -> None:
+    bundles.save(made, tmp_path)
+    card = json.loads((tmp_path / "bundle.json").read_text())
+    card["input"]["mirror"] = False
+    (tmp_path / "bundle.json").write_text(json.dumps(card))
+    with pytest.raises(FailedPrecondition, match="do not belong together"):
+        bundles.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 99}'])
+def test_a_card_that_cannot_be_read_is_refused_by_name(made: Bundle, tmp_path: Path, content: str) -> None:
+    bundles.save(made, tmp_path)
+    (tmp_path / "bundle.json").write_text(content)
+    with pytest.raises(InvalidArgument):
+        bundles.load(tmp_path)
+
+
+def test_a_folder_without_a_bundle_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="bundle"):
+        bundles.load(tmp_path)

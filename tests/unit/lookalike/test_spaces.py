@@ -1,0 +1,49 @@
+"""Distances and similarities are what their definitions say."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from lookalike.errors import InvalidArgument
+from lookalike.spaces import HistogramSettings, Metric
+
+
+def test_l2_is_euclidean_and_its_similarity_falls_to_zero_for_disjoint_histograms() -> None:
+    a, b = np.array([1, 0], np.float32), np.array([0, 1], np.float32)
+    distance = float(Metric.L2.distance(a, b))
+    assert distance == pytest.approx(math.sqrt(2))
+    assert Metric.L2.similarity(distance) == pytest.approx(0.0, abs=1e-7)
+    assert Metric.L2.similarity(0.0) == 1.0
+
+
+def test_cosine_distance_is_one_minus_cos_and_similarity_its_half_from_above() -> None:
+    a = np.array([1, 0], np.float32)
+    others = np.array([[2, 0], [0, 3], [-1, 0]], np.float32)
+    distances = Metric.COSINE.distance(others, a)
+    assert distances.tolist() == pytest.approx([0, 1, 2])
+    assert [Metric.COSINE.similarity(float(d)) for d in distances] == pytest.approx([1, 0.5, 0])
+
+
+def test_every_setting_changes_dimension_or_fingerprint() -> None:
+    settings = [HistogramSettings(bins, grid, color) for bins in (16, 256) for grid in (1, 4) for color in (False, True)]
+    assert len({s.space.fingerprint for s in settings}) == len(settings)
+    assert HistogramSettings().dimension == 256
+    assert HistogramSettings(16, 4, True).dimension == 4 * 4 * 3 * 16
+
+
+@pytest.mark.parametrize(
+    ("bins", "grid", "color", "field"),
+    [
+        (7, 1, False, "histogram.bins"),
+        (256, 0, False, "histogram.grid"),
+        (256, 9, False, "histogram.grid"),
+        (256, 8, True, "histogram"),
+    ],
+)
+def test_settings_out_of_range_are_refused(bins: int, grid: int, color: bool, field: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        HistogramSettings(bins, grid, color)
+    assert refused.value.field == field
