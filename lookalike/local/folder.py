@@ -1,0 +1,172 @@
+"""The data folder of `lookalike up`: its lock, the record of running children, its logs.
+
+lock              held while the system runs; says who holds it
+processes.json    children by name, with process id and start time, for the run after a killed one
+logs/NAME.log     what each part writes, bounded; the part before is in NAME.log.1
+redis/ milvus/ artifacts/    what must survive
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from lookalike.errors import FailedPrecondition
+
+LOG_BOUND_BYTES = 16 * 1024 * 1024
+"""A log is put aside when it is longer; with its predecessor a part takes at most about twice as much."""
+_SAME_START_S = 1.5
+"""Two readings of one process' start time agree within this: it is derived from the boot time, which clock steps move."""
+_TERMINATE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A child that was started: its part's name, process id, and start time in seconds since 1970 as psutil tells it."""
+
+    name: str
+    pid: int
+    started_at: float
+
+
+class DataFolder:
+    """One folder, made if missing, readable by its owner only. Call `lock` before anything else."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().resolve()
+        self._lock: IO[str] | None = None
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def lock(self, holder: str) -> None:
+        """Take the folder for this process until `unlock`; `holder` is one line that tells others who has it.
+
+        Raises `FailedPrecondition`: `DATA_FOLDER_LOCKED` with the holder's line, or `DATA_FOLDER_UNUSABLE`.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.logs.mkdir(exist_ok=True, mode=0o700)
+            stream = (self.path / "lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise FailedPrecondition(
+                f"data folder {self.path} cannot be used: {error.strerror}", reason="DATA_FOLDER_UNUSABLE"
+            ) from error
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            stream.seek(0)
+            told = stream.read().strip() or "another process"
+            stream.close()
+            raise FailedPrecondition(
+                f"data folder {self.path} is in use by {told}; stop that one first, or choose another folder with --data",
+                reason="DATA_FOLDER_LOCKED",
+                metadata={"holder": told},
+            ) from error
+        self._lock = stream
+        self.describe(holder)
+
+    def describe(self, holder: str) -> None:
+        """Change the line that tells others who has the folder."""
+        if self._lock is not None:
+            self._lock.seek(0)
+            self._lock.truncate()
+            self._lock.write(holder + "\n")
+            self._lock.flush()
+
+    def unlock(self) -> None:
+        """Let the folder go. Harmless where it is not held."""
+        if self._lock is not None:
+            self.describe("")
+            self._lock.close()
+            self._lock = None
+
+    def record(self, processes: Sequence[Recorded]) -> None:
+        """Write down which children run, replacing the earlier record at once."""
+        target = self.path / "processes.json"
+        fresh = target.with_suffix(".new")
+        fresh.write_text(json.dumps([asdict(process) for process in processes], indent=1) + "\n", encoding="utf-8")
+        fresh.replace(target)
+
+    def recorded(self) -> list[Recorded]:
+        """The children of the last run; nothing where the record is missing or cannot be read."""
+        try:
+            rows = json.loads((self.path / "processes.json").read_text(encoding="utf-8"))
+            return [Recorded(str(row["name"]), int(row["pid"]), float(row["started_at"])) for row in rows]
+        except (OSError, ValueError, TypeError, KeyError):
+            return []
+
+    def reap_orphans(self) -> list[Recorded]:
+        """End what a killed run has left: recorded processes that still run, told from strangers by their start time.
+
+        Call it with the lock held. Returns those that were found; they are gone when it returns.
+        """
+        found = [(process, orphan) for process in self.recorded() if (orphan := still_running(process)) is not None]
+        orphans = [orphan for _, orphan in found]
+        for orphan in orphans:
+            _signal(orphan, kill=False)
+        _, alive = psutil.wait_procs(orphans, timeout=_TERMINATE_S)
+        for orphan in alive:
+            _signal(orphan, kill=True)
+        psutil.wait_procs(alive, timeout=_TERMINATE_S)
+        self.record([])
+        return [process for process, _ in found]
+
+    def open_log(self, name: str) -> IO[bytes]:
+        """The log of part `name`, to append to, put aside first where it has grown long."""
+        self.bound_log(name)
+        return (self.logs / f"{name}.log").open("ab")
+
+    def bound_log(self, name: str) -> None:
+        """Put the log of part `name` aside if it has grown long. Its writer appends, so it goes on at the start of the file."""
+        log = self.logs / f"{name}.log"
+        if log.exists() and log.stat().st_size > LOG_BOUND_BYTES:
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)
+
+    def last_lines(self, name: str, count: int = 5) -> list[str]:
+        """The last lines that part `name` has logged, for an error message."""
+        log = self.logs / f"{name}.log"
+        if not log.exists():
+            return []
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - 8192))
+            lines = stream.read().decode(errors="replace").splitlines()
+        return [line.strip() for line in lines if line.strip()][-count:]
+
+
+def started_at(pid: int) -> float:
+    """Start time of a process of ours, in seconds since 1970; 0.0 if it has ended already."""
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def still_running(process: Recorded) -> psutil.Process | None:
+    """The process that was recorded, if it still runs; None where it has ended or its id now belongs to another."""
+    try:
+        candidate = psutil.Process(process.pid)
+        same = abs(candidate.create_time() - process.started_at) < _SAME_START_S
+        return candidate if same and candidate.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.Error:
+        return None
+
+
+def _signal(process: psutil.Process, *, kill: bool) -> None:
+    try:
+        if kill:
+            process.kill()
+        else:
+            process.terminate()
+    except psutil.Error:
+        return

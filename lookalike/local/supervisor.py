@@ -1,0 +1,214 @@
+"""Keeps the parts running: starts them in order, starts again what dies, stops them in the reverse order.
+
+One thread owns every child: the kernel ties a child to the *thread* that started it, so that thread lives as long as they do.
+`lookalike.local.system` is the only caller.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lookalike.errors import Cancelled, LookalikeError, Unavailable
+from lookalike.local.folder import DataFolder, Recorded, started_at
+from lookalike.local.parts import PYTHON, Part
+
+_TICK_S = 0.1
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 30.0
+_SETTLED_S = 60.0
+"""A part that has run this long starts with the shortest backoff when it dies."""
+_BOUND_LOGS_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something to tell: part `name` is now `state` (`ready`, `died`, `back`, `stopped`, `killed`), `detail` for people."""
+
+    name: str
+    state: str
+    detail: str
+
+
+class _Child:
+    """One part's process and its history. Touched by the supervisor's thread only, but for reading `pid`."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.process: subprocess.Popen[bytes] | None = None
+        self.ready = False
+        self.began_s = 0.0
+        self.deaths = 0
+        self.again_at_s = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        process = self.process
+        return process.pid if process is not None and process.returncode is None else None
+
+
+class Supervisor:
+    """Runs `parts` (in starting order) with their logs and record in `folder`, which must be locked.
+
+    `report` is called from the supervisor's thread.
+    """
+
+    def __init__(self, folder: DataFolder, parts: Sequence[Part], report: Callable[[Event], None]) -> None:
+        self._folder = folder
+        self._report = report
+        self._children = [_Child(part) for part in parts]
+        self._stopping, self._settled = threading.Event(), threading.Event()
+        self._failure: LookalikeError | None = None
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of the parts that run now, by name."""
+        return {child.part.name: child.pid for child in self._children if child.pid is not None}
+
+    def start(self) -> None:
+        """Start every part and return when all are ready.
+
+        Raises `Unavailable` for a part that ended or was not ready in time, with what it logged last, and `Cancelled` where
+        `stop` was called meanwhile; everything is stopped then.
+        """
+        self._thread.start()
+        # In slices, so that Ctrl-C is heard at once.
+        while not self._settled.wait(_TICK_S):
+            pass
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    def stop(self) -> None:
+        """Stop every part in order; returns when all are gone, which takes no longer than the sum of their graces."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def kill(self) -> None:
+        """End every part at once: for someone who does not want to wait for `stop`."""
+        for child in self._children:
+            _send(child, signal.SIGKILL)
+
+    def _run(self) -> None:
+        try:
+            self._start_all()
+            self._settled.set()
+            self._watch()
+        except LookalikeError as error:
+            self._failure = error
+        finally:
+            for child in reversed(self._children):
+                self._end(child)
+            self._folder.record([])
+            self._settled.set()
+
+    def _start_all(self) -> None:
+        ready: set[str] = set()
+        while len(ready) < len(self._children):
+            if self._stopping.wait(_TICK_S):
+                raise Cancelled("stopped before everything was ready")
+            for child in self._children:
+                if child.process is None and ready.issuperset(child.part.needs):
+                    self._spawn(child)
+                elif child.process is not None and not child.ready and self._becomes_ready(child):
+                    ready.add(child.part.name)
+
+    def _becomes_ready(self, child: _Child) -> bool:
+        part, process = child.part, child.process
+        answered = part.is_ready()
+        # Asked after the probe: another program may be the one that answers on the port.
+        code = process.poll() if process is not None else None
+        if code is not None:
+            raise self._not_started(part, f"ended with {_ending(code)}")
+        if not answered and time.monotonic() - child.began_s > part.ready_within_s:
+            raise self._not_started(part, f"was not ready within {part.ready_within_s:.0f} s")
+        if answered:
+            child.ready = True
+            self._report(Event(part.name, "ready", part.address))
+        return answered
+
+    def _not_started(self, part: Part, problem: str) -> Unavailable:
+        log = self._folder.logs / f"{part.name}.log"
+        last = self._folder.last_lines(part.name, 1)
+        return Unavailable(part.name, f"it {problem}; its log is {log}" + (f", last line: {last[0][:300]}" if last else ""))
+
+    def _watch(self) -> None:
+        bounded_s = time.monotonic()
+        while not self._stopping.wait(_TICK_S):
+            for child in self._children:
+                self._look_after(child)
+            if time.monotonic() - bounded_s > _BOUND_LOGS_EVERY_S:
+                bounded_s = time.monotonic()
+                for child in self._children:
+                    self._folder.bound_log(child.part.name)
+
+    def _look_after(self, child: _Child) -> None:
+        now_s, process = time.monotonic(), child.process
+        if process is None:
+            if now_s >= child.again_at_s:
+                self._spawn(child)
+            return
+        code = process.poll()
+        if code is not None:
+            child.deaths = 0 if now_s - child.began_s > _SETTLED_S else child.deaths
+            backoff_s = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2**child.deaths)
+            child.process, child.ready, child.again_at_s = None, False, now_s + backoff_s
+            child.deaths += 1
+            detail = f"ended with {_ending(code)}; starting it again in {backoff_s:g} s"
+            self._report(Event(child.part.name, "died", detail))
+        elif not child.ready and child.part.is_ready():
+            child.ready = True
+            self._report(Event(child.part.name, "back", child.part.address))
+
+    def _spawn(self, child: _Child) -> None:
+        part = child.part
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **part.environment}
+        launcher = (*PYTHON, "-m", "lookalike.local.child", str(os.getpid()))
+        with self._folder.open_log(part.name) as log:
+            child.process = subprocess.Popen(  # noqa: S603 - our own argv
+                [*launcher, *part.argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=self._folder.path,
+                # Out of the terminal's group: Ctrl-C reaches this process alone, which then stops the parts in order.
+                start_new_session=True,
+            )
+        child.began_s = time.monotonic()
+        running = [(one.part.name, one.pid) for one in self._children]
+        self._folder.record([Recorded(name, pid, started_at(pid)) for name, pid in running if pid is not None])
+
+    def _end(self, child: _Child) -> None:
+        process, part = child.process, child.part
+        if process is None or process.poll() is not None:
+            return
+        _send(child, part.stop_signal)
+        try:
+            process.wait(part.grace_s)
+            self._report(Event(part.name, "stopped", ""))
+        except subprocess.TimeoutExpired:
+            _send(child, signal.SIGKILL)
+            process.wait()
+            self._report(Event(part.name, "killed", f"did not stop within {part.grace_s:g} s"))
+
+
+def _send(child: _Child, number: signal.Signals) -> None:
+    process = child.process
+    if process is not None:
+        process.send_signal(number)
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
