@@ -1,0 +1,114 @@
+"""What an ingest job is, as the ledger tells it. Used by the gateway and the indexer; standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from lookalike.jobs.states import JobState
+
+SourceKind = Literal["folder", "manifest", "upload"]
+
+SKIPPED_DUPLICATE = "duplicate"
+"""The same id came earlier in the same job."""
+SKIPPED_UNCHANGED = "unchanged"
+"""The collection holds the same bytes, URI and metadata under this id already."""
+SKIPPED_SUPERSEDED = "superseded"
+"""A later job, update or delete has written this id."""
+SKIPPED_CANCELLED = "cancelled"
+"""The job was cancelled before it came to this item."""
+SKIPPED_NOT_ATTEMPTED = "not_attempted"
+"""The job as a whole failed before it came to this item."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """Where a job's items come from. `uri` is a path or URI, or for an upload its id."""
+
+    kind: SourceKind
+    uri: str
+    labels_from_folders: bool = False
+
+    def to_json(self) -> str:
+        """Canonical: the same source gives the same text."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> SourceSpec:
+        fields = json.loads(text)
+        return cls(fields["kind"], fields["uri"], fields["labels_from_folders"])
+
+
+def request_fingerprint(collection: str, source: SourceSpec) -> str:
+    """16 hex digits over what a request asks for; tells a repeated request from a reused request id."""
+    return hashlib.sha256(f"{collection}\n{source.to_json()}".encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Items by outcome. At the end of a job, submitted = indexed + skipped + failed; `submitted` is 0 until it is planned."""
+
+    submitted: int = 0
+    indexed: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job as a whole failed: `reason` UPPER_SNAKE for programs, `message` one line for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An ingest job at one moment."""
+
+    id: str
+    collection: str
+    collection_uid: str
+    source: SourceSpec
+    state: JobState
+    counts: Counts
+    skip_reasons: Mapping[str, int]
+    chunks_total: int
+    chunks_done: int
+    revision: int
+    request_id: str
+    error: JobError | None
+    created_at: datetime
+    ended_at: datetime | None
+    manifest: str = ""
+    """Path of the manifest in the artifacts; empty until planned."""
+
+    @classmethod
+    def from_hash(cls, job_id: str, fields: Mapping[str, str]) -> Job:
+        """Read the hash that `lua/create.lua` writes."""
+        error_reason = fields.get("error_reason", "")
+        return cls(
+            id=job_id,
+            collection=fields["collection"],
+            collection_uid=fields["collection_uid"],
+            source=SourceSpec.from_json(fields["source"]),
+            state=JobState(fields["state"]),
+            counts=Counts(*(int(fields[name]) for name in ("submitted", "indexed", "skipped", "failed"))),
+            skip_reasons={key[len("skip:") :]: int(value) for key, value in fields.items() if key.startswith("skip:")},
+            chunks_total=int(fields["chunks_total"]),
+            chunks_done=int(fields["chunks_done"]),
+            revision=int(fields["revision"]),
+            request_id=fields["request_id"],
+            error=JobError(error_reason, fields["error_message"]) if error_reason else None,
+            created_at=_moment(fields["created_ms"]),
+            ended_at=_moment(fields["ended_ms"]) if "ended_ms" in fields else None,
+            manifest=fields.get("manifest", ""),
+        )
+
+
+def _moment(milliseconds: str) -> datetime:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)

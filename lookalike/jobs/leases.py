@@ -1,0 +1,158 @@
+"""Who works on what, and what came of it: leases with heartbeats, and outcomes that are recorded exactly once.
+
+Called by the indexer. A *unit* of work is the planning of a job ("plan") or one of its chunks (its number). Whoever holds a
+unit's lease may record it; a holder whose lease ran out, and whose unit went to somebody else, can do nothing any more.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from lookalike.errors import LookalikeError
+from lookalike.jobs.ledger import SEND_GRACE_S, Ledger
+from lookalike.jobs.states import JobState
+
+PLAN = "plan"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSettings:
+    """Times in seconds. `lease_s` is how long a dead worker's unit lies still; `heartbeat_s` well below it."""
+
+    lease_s: float = 15.0
+    heartbeat_s: float = 4.0
+    send_grace_s: float = SEND_GRACE_S
+    retry_base_s: float = 1.0
+    """First wait after a transient failure; doubles each time, up to `retry_cap_s`, less a random part of up to a half."""
+    retry_cap_s: float = 30.0
+    window_chunks: int = 32
+    """Chunks of one job that are queued or worked on at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one unit. `attempt` counts from 1 how many workers began it and did not give it back."""
+
+    job_id: str
+    unit: str
+    owner: str
+    attempt: int
+    lost: threading.Event = field(default_factory=threading.Event, compare=False)
+    """Set when the lease is known to have gone to somebody else, or can no longer be renewed."""
+
+    @property
+    def chunk(self) -> int:
+        return int(self.unit)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCounts:
+    """What came of a chunk's items."""
+
+    indexed: int
+    failed: int
+    skipped: Mapping[str, int]
+    """By reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be done for a job now: units to send again or for the first time, and whether it can be closed."""
+
+    units: tuple[str, ...]
+    complete: bool
+
+
+class Leases:
+    """The working side of the ledger. Thread-safe. Every method raises `Unavailable` where Redis does not answer."""
+
+    def __init__(self, ledger: Ledger, settings: LeaseSettings) -> None:
+        self._redis = ledger.connection
+        self._retention_ms = ledger.retention_ms
+        self.settings = settings
+
+    def take(self, job_id: str, unit: str) -> Lease | None:
+        """The lease of a unit, or None where it is done, not to be done any more, or in somebody else's hands."""
+        owner = secrets.token_hex(8)
+        attempt = int(self._redis.run("lease", job_id, unit, owner, _ms(self.settings.lease_s)))
+        return Lease(job_id, unit, owner, attempt) if attempt > 0 else None
+
+    @contextmanager
+    def kept(self, lease: Lease) -> Iterator[None]:
+        """Renew `lease` from a thread of its own while the block runs."""
+        done = threading.Event()
+        thread = threading.Thread(target=self._beat, args=(lease, done), daemon=True, name=f"heartbeat-{lease.unit}")
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def renew(self, lease: Lease) -> bool:
+        """Prolong a lease; False (and `lease.lost`) where it has gone to somebody else or the unit is not wanted any more."""
+        held = bool(self._redis.run("renew", lease.job_id, lease.unit, lease.owner, _ms(self.settings.lease_s)))
+        if not held:
+            lease.lost.set()
+        return held
+
+    def release(self, lease: Lease) -> float:
+        """Give a unit back after a failure that will pass; seconds until it is sent again, negative where it will not be."""
+        settings = self.settings
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - not for secrecy
+        base, cap = _ms(settings.retry_base_s), _ms(settings.retry_cap_s)
+        return float(self._redis.run("release", lease.job_id, lease.unit, lease.owner, base, cap, jitter)) / 1000
+
+    def give_back(self, lease: Lease) -> None:
+        """Give a unit back for others to take at once: this worker is going."""
+        self._redis.run("release", lease.job_id, lease.unit, lease.owner, 0, 0, 0)
+
+    def planned(self, lease: Lease, manifest: str, *, submitted: int, duplicates: int, chunks: int) -> bool:
+        """Record the plan of a job; False where the lease was lost or the job was cancelled meanwhile."""
+        return bool(self._redis.run("planned", lease.job_id, lease.owner, manifest, submitted, duplicates, chunks))
+
+    def record(self, lease: Lease, counts: ChunkCounts) -> bool:
+        """Record what came of a chunk, once; False where it had been recorded, or the lease was lost. Changes nothing then."""
+        reasons = [part for reason, count in sorted(counts.skipped.items()) for part in (reason, count)]
+        return bool(self._redis.run("record", lease.job_id, lease.unit, lease.owner, counts.indexed, counts.failed, *reasons))
+
+    def fail_job(self, lease: Lease, reason: str, message: str) -> bool:
+        """Fail the whole job: at once while planning, else when chunks under way are done. False: the lease was lost."""
+        return bool(self._redis.run("fail", lease.job_id, lease.unit, lease.owner, reason, message[:1000], self._retention_ms))
+
+    def due(self, job_id: str) -> Due:
+        """Take what is to be sent now. Whoever asks must send it; what gets lost is due again later."""
+        settings = self.settings
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - not for secrecy
+        complete, *units = self._redis.run(
+            "due", job_id, settings.window_chunks, _ms(settings.send_grace_s), _ms(settings.retry_base_s), jitter
+        )
+        return Due(tuple(units), complete == "1")
+
+    def close(self, job_id: str) -> JobState | None:
+        """End a job whose work is done; the state it ended in, or None where it had ended or has work left."""
+        state = self._redis.run("close", job_id, self._retention_ms)
+        return JobState(state) if state else None
+
+    def _beat(self, lease: Lease, done: threading.Event) -> None:
+        good_until_s = time.monotonic() + self.settings.lease_s
+        while not done.wait(self.settings.heartbeat_s):
+            asked_s = time.monotonic()
+            try:
+                if not self.renew(lease):
+                    return
+                good_until_s = asked_s + self.settings.lease_s
+            except LookalikeError:
+                if time.monotonic() > good_until_s:
+                    lease.lost.set()
+                    return
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

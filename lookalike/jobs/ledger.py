@@ -1,0 +1,228 @@
+"""The ledger as its readers and the makers of jobs see it: create, read, list, cancel; revisions and tombstones.
+
+Called by the gateway and the indexer; workers lease and record through `leases.py`. Jobs that have ended, their request ids and
+the paths of their failures are kept for `RETENTION_S` and then vanish from Redis; `expired` names those whose files may go too.
+
+Every write to a collection takes a revision, and of two writes to one id the later revision wins. A delete is to be done so:
+
+    with ledger.write_lock(collection):
+        ledger.bury(collection, ids, ledger.take_revision(collection))
+        store.delete(...)
+
+Then no older job can write the ids back: workers look at `buried` under the same lock before they write.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from lookalike.jobs.connection import RedisConnection
+from lookalike.jobs.job import Job, SourceSpec, request_fingerprint
+from lookalike.jobs.write_order import write_lock
+from lookalike.names import MAX_PAGE_SIZE
+
+RETENTION_S = 30 * 86_400
+"""How long an ended job can be looked at, and its request id repeated: a month, so that a monthly load finds its last one."""
+SEND_GRACE_S = 15.0
+"""How long a sent task may stay unseen before it is sent again; the next wait is twice that, up to 32 times."""
+_DELETES_AT_ONCE = 1000
+_PRUNED_AT_ONCE = 100
+
+FoundJobs = list[Job | None]  # `Ledger.list` hides the builtin in annotations within the class
+Jobs = list[Job]
+Ids = list[str]
+
+
+class Ledger:
+    """The truth about jobs. Thread-safe. Every method raises `Unavailable` where Redis does not answer."""
+
+    def __init__(self, connection: RedisConnection, *, retention_s: float = RETENTION_S) -> None:
+        self.connection = connection
+        self.retention_ms = int(retention_s * 1000)
+
+    def create(
+        self, collection: str, collection_uid: str, source: SourceSpec, request_id: str, *, send_grace_s: float = SEND_GRACE_S
+    ) -> tuple[Job, bool]:
+        """Write a job down and take its revision; return it and whether it is new.
+
+        `request_id` makes it idempotent: the same request gives the earlier job and False. Another request under a used id
+        raises `FailedPrecondition` REQUEST_ID_REUSED. A reconciler sends the task of a job that is not seen within
+        `send_grace_s`.
+        """
+        fingerprint = request_fingerprint(collection, source)
+        job_id, known, new = self.connection.run(
+            "create",
+            secrets.token_hex(8),
+            collection,
+            collection_uid,
+            source.to_json(),
+            request_id,
+            fingerprint,
+            int(send_grace_s * 1000),
+        )
+        _check_same(request_id, job_id, known, fingerprint)
+        return self.get(job_id), bool(new)
+
+    def find_request(self, request_id: str, collection: str, source: SourceSpec) -> Job | None:
+        """The job that this request made before, if it did; raises as `create` does."""
+        with self.connection.commands() as client:
+            job_id, known = client.hmget(f"lookalike:request:{request_id}", "job", "fingerprint")
+        if job_id is None:
+            return None
+        _check_same(request_id, job_id, known, request_fingerprint(collection, source))
+        return self._read(job_id)
+
+    def get(self, job_id: str) -> Job:
+        """The job now; `NotFound` ("ingest job") for one that never was or is no longer kept."""
+        job = self._read(job_id)
+        if job is None:
+            raise NotFound("ingest job", job_id[:64], field="id")
+        return job
+
+    def list(self, collection: str | None, page_size: int, page_token: str) -> tuple[Jobs, str]:
+        """Jobs of one collection or of all, newest first: at most `page_size` (1 to 1,000), and the token of the next page.
+
+        Raises `InvalidArgument` for `page_size` or `page_token`.
+        """
+        if not 1 <= page_size <= MAX_PAGE_SIZE:
+            raise InvalidArgument("page_size", f"{page_size} is out of range; 1 to {MAX_PAGE_SIZE} are allowed")
+        if page_token and not (page_token.isascii() and page_token.isdigit() and len(page_token) <= 15):
+            raise InvalidArgument("page_token", "is not one that a page before gave")
+        jobs: Jobs = []
+        before = f"({page_token}" if page_token else "+inf"
+        while True:
+            wanted = page_size + 1 - len(jobs)
+            with self.connection.commands() as client:
+                found = client.zrevrangebyscore(_index(collection), before, "-inf", 0, wanted, withscores=True)
+            read = self._read_all([job_id for job_id, _ in found])
+            jobs += [job for job in read if job is not None]
+            if len(found) < wanted or len(jobs) > page_size:
+                break
+            before = f"({int(found[-1][1])}"
+        page = jobs[:page_size]
+        more = len(jobs) > page_size
+        return page, str(round(page[-1].created_at.timestamp() * 1000)) if more else ""
+
+    def active(self) -> Ids:
+        """Ids of the jobs that have not ended."""
+        with self.connection.commands() as client:
+            return sorted(client.smembers("lookalike:active"))
+
+    def request_cancel(self, job_id: str) -> Job:
+        """Ask a job to stop and return it. Raises `NotFound`, and `FailedPrecondition` JOB_ENDED where it has ended."""
+        state = self.connection.run("cancel", job_id, self.retention_ms)
+        if state == "ENDED":
+            job = self.get(job_id)
+            raise FailedPrecondition(
+                f"ingest job {job_id!r} has ended already ({job.state.value})",
+                reason="JOB_ENDED",
+                field="id",
+                metadata={"id": job_id, "state": job.state.value},
+            )
+        return self.get(job_id)
+
+    def cancel_collection(self, collection_uid: str) -> int:
+        """Ask every unfinished job of a removed collection to stop; how many there were."""
+        jobs = [job for job in self._read_all(self.active()) if job is not None and job.collection_uid == collection_uid]
+        for job in jobs:
+            self.connection.run("cancel", job.id, self.retention_ms)
+        return len(jobs)
+
+    def take_revision(self, collection: str) -> int:
+        """The next revision of a collection: max(last + 1, now in milliseconds), so that a lost Redis does not go back."""
+        return int(self.connection.run("take_revision", collection))
+
+    def bury(self, collection: str, ids: Sequence[str], revision: int) -> None:
+        """Note deletes at `revision`, so that unfinished older jobs do not write the ids back. Forgotten when those end."""
+        for start in range(0, len(ids), _DELETES_AT_ONCE):
+            self.connection.run("bury", collection, revision, *ids[start : start + _DELETES_AT_ONCE])
+
+    def buried(self, collection: str, ids: Sequence[str]) -> dict[str, int]:
+        """Which of `ids` were deleted while older jobs were unfinished, and at which revision."""
+        if not ids:
+            return {}
+        with self.connection.commands() as client:
+            revisions = client.zmscore(f"lookalike:buried:{collection}", list(ids))
+        return {id_: int(revision) for id_, revision in zip(ids, revisions, strict=True) if revision is not None}
+
+    def later_revision_taken(self, collection: str, revision: int) -> bool:
+        """Whether anything newer than `revision` may have been written; True also where Redis has forgotten."""
+        with self.connection.commands() as client:
+            return bool(client.get(f"lookalike:revision:{collection}") != str(revision))
+
+    def older_job_active(self, collection: str, revision: int) -> bool:
+        """Whether an unfinished job could still write with an older revision than `revision`."""
+        with self.connection.commands() as client:
+            return bool(client.zcount(f"lookalike:active:{collection}", "-inf", f"({revision}"))
+
+    def write_lock(
+        self, collection: str, *, timeout_s: float = 10.0, ttl_s: float = 5.0
+    ) -> AbstractContextManager[Callable[[], bool]]:
+        """Hold the short lock under which a collection is written; see `write_order.write_lock`."""
+        return write_lock(self.connection, f"write:{collection}", timeout_s=timeout_s, ttl_s=ttl_s)
+
+    def expired(self) -> Ids:
+        """Ids of some jobs, oldest first, that Redis no longer keeps: their files may be deleted, then `forget` them."""
+        with self.connection.commands() as client:
+            oldest = client.zrange("lookalike:jobs", 0, _PRUNED_AT_ONCE - 1)
+        return [job_id for job_id, job in zip(oldest, self._read_all(oldest), strict=True) if job is None]
+
+    def forget(self, job_ids: Ids) -> None:
+        """Take jobs that Redis no longer keeps out of the lists."""
+        if not job_ids:
+            return
+        with self.connection.commands() as client:
+            for key in client.scan_iter("lookalike:jobs:of:*", count=1000):
+                client.zrem(key, *job_ids)
+            client.zrem("lookalike:jobs", *job_ids)
+
+    def ping(self) -> None:
+        """Raise `Unavailable` unless Redis answers."""
+        self.connection.ping()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def _read(self, job_id: str) -> Job | None:
+        return self._read_all([job_id])[0]
+
+    def _read_all(self, job_ids: Sequence[str]) -> FoundJobs:
+        if not job_ids:
+            return []
+        with self.connection.commands() as client, client.pipeline(transaction=False) as pipeline:
+            for job_id in job_ids:
+                pipeline.hgetall(f"lookalike:job:{job_id}")
+            hashes = pipeline.execute()
+        return [Job.from_hash(job_id, fields) if fields else None for job_id, fields in zip(job_ids, hashes, strict=True)]
+
+
+def connect_ledger(url: str, *, retention_s: float = RETENTION_S) -> Ledger:
+    """A ledger on the Redis at `url` (`redis://...`). Raises `Unavailable` where it does not answer."""
+    ledger = Ledger(open_redis(url), retention_s=retention_s)
+    ledger.ping()
+    return ledger
+
+
+def open_redis(url: str) -> RedisConnection:
+    """A pool for `url`, not connected yet. Raises `Unavailable` for a URL that cannot be one."""
+    try:
+        return RedisConnection(url)
+    except ValueError as error:
+        raise Unavailable("redis", f"the URL is not usable: {error}") from error
+
+
+def _check_same(request_id: str, job_id: str, known: str, fingerprint: str) -> None:
+    if known != fingerprint:
+        raise FailedPrecondition(
+            f"request id {request_id!r} was used for another request, which made ingest job {job_id!r}",
+            reason="REQUEST_ID_REUSED",
+            field="request_id",
+            metadata={"request_id": request_id, "id": job_id},
+        )
+
+
+def _index(collection: str | None) -> str:
+    return "lookalike:jobs" if collection is None else f"lookalike:jobs:of:{collection}"

@@ -1,0 +1,95 @@
+-- Runs before every script. Keys, the clock, moves between states, and how a job ends.
+-- Redis runs one script at a time, so each is a transaction. All times are Redis' own, in milliseconds: workers' clocks may differ.
+--
+-- lookalike:job:{id}            hash   the job: state, counters, what was asked for
+-- lookalike:job:{id}:open       zset   units of work handed out and not done ("plan", or a chunk's number) -> when to look again:
+--                                      the end of the lease, or when to send it again where nobody holds it
+-- lookalike:job:{id}:units      hash   per open unit: o:{unit} owner, a:{unit} attempts, r:{unit} transient retries, s:{unit} sends
+-- lookalike:job:{id}:failures   zset   "{chunk}:{owner}:{count}" -> chunk; names the outcome files
+-- lookalike:jobs                zset   all jobs -> creation time (unique); lookalike:jobs:of:{collection} the same of one collection
+-- lookalike:created             string the last creation time given out
+-- lookalike:active              set    jobs that have not ended
+-- lookalike:active:{collection} zset   jobs that have not ended -> revision
+-- lookalike:request:{id}        hash   request id -> job, fingerprint of the request
+-- lookalike:revision:{coll}     string the last revision taken
+-- lookalike:buried:{coll}       zset   deleted ids -> revision of the delete
+-- lookalike:lock:{name}         string token of who holds it
+
+local MOVES = @MOVES@
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function whole(number) return string.format('%.0f', number) end
+
+local function job_key(id) return 'lookalike:job:' .. id end
+local function open_key(id) return 'lookalike:job:' .. id .. ':open' end
+local function units_key(id) return 'lookalike:job:' .. id .. ':units' end
+local function failures_key(id) return 'lookalike:job:' .. id .. ':failures' end
+
+local function state_of(id) return redis.call('HGET', job_key(id), 'state') or '' end
+
+local function move(id, to)
+  local from = state_of(id)
+  if not MOVES[from] or not MOVES[from][to] then return false end
+  redis.call('HSET', job_key(id), 'state', to)
+  return true
+end
+
+local function next_of(key)
+  -- Never goes back, not even when Redis has lost its data.
+  local last = tonumber(redis.call('GET', key) or '0')
+  local next = math.max(last + 1, now_ms())
+  redis.call('SET', key, whole(next))
+  return next
+end
+
+local function forget_unit(id, unit)
+  redis.call('HDEL', units_key(id), 'o:' .. unit, 'a:' .. unit, 'r:' .. unit, 's:' .. unit)
+  return redis.call('ZREM', open_key(id), unit)
+end
+
+local function owns(id, unit, owner)
+  return redis.call('HGET', units_key(id), 'o:' .. unit) == owner and redis.call('ZSCORE', open_key(id), unit)
+end
+
+local function drop_never_begun(id)
+  -- A chunk that somebody began may be half written, so it is finished; planning writes nothing that is kept.
+  for _, unit in ipairs(redis.call('ZRANGE', open_key(id), 0, -1)) do
+    if unit == 'plan' or not redis.call('HGET', units_key(id), 'a:' .. unit) then forget_unit(id, unit) end
+  end
+end
+
+local function count_rest(id, reason)
+  local counts = redis.call('HMGET', job_key(id), 'submitted', 'indexed', 'skipped', 'failed')
+  local rest = tonumber(counts[1]) - tonumber(counts[2]) - tonumber(counts[3]) - tonumber(counts[4])
+  if rest > 0 then
+    redis.call('HINCRBY', job_key(id), 'skipped', rest)
+    redis.call('HINCRBY', job_key(id), 'skip:' .. reason, rest)
+  end
+end
+
+local function finish(id, to, retention_ms)
+  if not move(id, to) then return false end
+  if to == 'CANCELLED' then count_rest(id, 'cancelled') end
+  if to == 'FAILED' then count_rest(id, 'not_attempted') end
+  local fields = redis.call('HMGET', job_key(id), 'collection', 'request_id')
+  local collection = fields[1]
+  redis.call('HSET', job_key(id), 'ended_ms', whole(now_ms()))
+  redis.call('DEL', open_key(id), units_key(id))
+  redis.call('SREM', 'lookalike:active', id)
+  redis.call('ZREM', 'lookalike:active:' .. collection, id)
+  redis.call('PEXPIRE', job_key(id), retention_ms)
+  redis.call('PEXPIRE', failures_key(id), retention_ms)
+  redis.call('PEXPIRE', 'lookalike:request:' .. fields[2], retention_ms)
+  -- A tombstone matters to unfinished jobs older than the delete only.
+  local oldest = redis.call('ZRANGE', 'lookalike:active:' .. collection, 0, 0, 'WITHSCORES')
+  if oldest[2] then
+    redis.call('ZREMRANGEBYSCORE', 'lookalike:buried:' .. collection, '-inf', oldest[2])
+  else
+    redis.call('DEL', 'lookalike:buried:' .. collection)
+  end
+  return true
+end

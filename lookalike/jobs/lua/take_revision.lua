@@ -1,0 +1,2 @@
+-- collection -> its next revision
+return whole(next_of('lookalike:revision:' .. ARGV[1]))

@@ -1,0 +1,69 @@
+"""Sends Celery tasks by name. Used by the gateway (through `creation`) and by the indexer, whose app takes the same options.
+
+The broker is the ledger's Redis, under its own key prefix. It only carries messages: one that is lost, late or delivered twice
+does no harm, since what is to be done stands in the ledger and is sent again from there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import KombuError, OperationalError
+
+from lookalike.errors import Unavailable
+
+QUEUE = "lookalike"
+PLAN_TASK = "lookalike.plan"
+CHUNK_TASK = "lookalike.ingest_chunk"
+CREATE_TASK = "lookalike.create_ingest_job"
+VISIBILITY_TIMEOUT_S = 3600
+"""After this long Redis gives an unacknowledged message to another worker. Nothing waits for it: a dead worker's work is sent
+again from the ledger within a lease time. It is well over the longest a chunk can take (256 images, each call to the embedder
+at most a minute), so that no message is delivered twice while its task runs; if one is, the lease makes it a no-op."""
+KEY_PREFIX = "lookalike:celery:"
+
+
+def transport_options() -> dict[str, Any]:
+    """Celery's `broker_transport_options`; producers and workers must agree on the prefix."""
+    return {
+        "visibility_timeout": VISIBILITY_TIMEOUT_S,
+        "global_keyprefix": KEY_PREFIX,
+        "socket_connect_timeout": 2.0,
+        "socket_timeout": 10.0,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+    }
+
+
+class TaskQueue:
+    """A Celery producer. Thread-safe. Raises `Unavailable` where the broker does not answer."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._app = Celery("lookalike", broker=redis_url, set_as_current=False)
+        self._app.conf.update(
+            broker_transport_options=transport_options(),
+            broker_connection_timeout=2.0,
+            broker_connection_max_retries=1,
+            task_serializer="json",
+            task_ignore_result=True,
+            result_backend=None,
+            task_default_queue=QUEUE,
+        )
+
+    def send_plan(self, job_id: str) -> None:
+        """Have a job planned."""
+        self._send(PLAN_TASK, [job_id])
+
+    def send_chunk(self, job_id: str, chunk: int) -> None:
+        """Have a chunk worked off."""
+        self._send(CHUNK_TASK, [job_id, chunk])
+
+    def close(self) -> None:
+        self._app.close()
+
+    def _send(self, task: str, arguments: list[str | int]) -> None:
+        try:
+            self._app.send_task(task, arguments, queue=QUEUE, retry=False, ignore_result=True)
+        except (OperationalError, KombuError, OSError) as error:
+            raise Unavailable("broker", " ".join(str(error).split())[:200]) from error
