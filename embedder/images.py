@@ -1,0 +1,260 @@
+"""Encoded bytes -> pixels: the only place that decodes pictures, with Pillow. Called by `embedder.service`.
+
+Owns which formats are read, the limits that are checked on the header before anything is decoded, and how every kind of
+picture (turned, CMYK, palette, transparent, 16-bit, animated) becomes upright grey or RGB on white. From one decode come the
+histogram's canvas, the tower's input, or a thumbnail. Pillow releases the GIL while it decodes, so threads run side by side.
+
+The pixels decide the vectors: what changes them here raises `spaces._HISTOGRAM_MATHS` and `bundle.MATHS_VERSION`. Colour
+profiles are not applied. Of an animation, a burst or several pages the first picture counts.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image
+
+from lookalike.errors import BadImage
+from lookalike.names import MAX_IMAGE_BYTES
+
+Pixels = npt.NDArray[np.uint8]
+"""uint8 `[height, width, channels]`, channels 1 (grey) or 3 (RGB)."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+CANVAS_SIDE = 256
+"""Longest side of the histogram's canvas in pixels (ARCHITECTURE.md, "Spaces")."""
+WORKING_SIDE = 512
+"""Larger pictures are first averaged down by a whole factor that keeps the longest side at least this long: no canvas, tower
+or thumbnail needs more, and a JPEG decodes 2 to 3.5 times as fast at a reduced scale."""
+MAX_SIDE = WORKING_SIDE
+"""Largest tower input and thumbnail."""
+LARGE_PIXELS = 8_000_000
+"""Above so many pixels to decode, pictures take turns: at about 10 bytes a pixel while decoding, a default limit of 50
+megapixels, and a thread per core, memory would otherwise be bounded by luck alone."""
+LARGE_AT_ONCE = 2
+_THUMBNAIL_QUALITY = 85
+_WHITE = (255, 255, 255)
+_PHOTOMETRIC = 262
+"""TIFF 6.0, PhotometricInterpretation."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF 2.32, Orientation -> what puts the picture upright (1 is upright)."""
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
+# What Pillow's decoders were seen to raise on damaged files; it has no exception of its own above these.
+_DAMAGED = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RuntimeError,
+    AssertionError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to make of a picture: a canvas of `canvas_channels` and a tower input of `[side, side, tower_channels]`.
+
+    Channels are 1 (grey) or 3 (RGB), `side` is 16 to 512 pixels; 0 means not wanted.
+    """
+
+    canvas_channels: int = 0
+    side: int = 0
+    tower_channels: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """`canvas`: longest side at most 256, never enlarged. `tower`: `[side, side, channels]`, on black. None: not wanted."""
+
+    canvas: Pixels | None
+    tower: Pixels | None
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(pixels.nbytes for pixels in (self.canvas, self.tower) if pixels is not None)
+
+
+class Decoder:
+    """Decodes under fixed limits: `max_bytes` encoded, `max_pixels` (width x height, from the header). Thread-safe."""
+
+    def __init__(self, *, max_bytes: int = MAX_IMAGE_BYTES, max_pixels: int = 50_000_000) -> None:
+        self.max_bytes, self.max_pixels = max_bytes, max_pixels
+        self._large = threading.BoundedSemaphore(LARGE_AT_ONCE)
+        # Ours is exact, names the limit and refuses; Pillow's would warn from 89 megapixels and raise from 179.
+        Image.MAX_IMAGE_PIXELS = None
+
+    def decode(self, data: bytes, wanted: Wanted) -> Decoded:
+        """Decode `data` once into what is wanted. Raises `BadImage`."""
+        picture, orientation = self._working_picture(data)
+        canvas = tower = None
+        if wanted.canvas_channels:
+            canvas = _array(_shrunk(picture, CANVAS_SIDE), orientation, wanted.canvas_channels)
+        if wanted.side:
+            tower = _centred(_array(_fitted(picture, wanted.side), orientation, wanted.tower_channels), wanted.side)
+        return Decoded(canvas, tower)
+
+    def thumbnail(self, data: bytes, max_side: int) -> bytes:
+        """A JPEG (RGB, upright, on white) whose longest side is at most `max_side` pixels, 1 to 512. Raises `BadImage`."""
+        picture, orientation = self._working_picture(data)
+        width, height = _size_within(picture.size, max_side)
+        if max(picture.size) > max_side:
+            picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+        stream = io.BytesIO()
+        _upright(picture.convert("RGB"), orientation).save(stream, "JPEG", quality=_THUMBNAIL_QUALITY, optimize=True)
+        return stream.getvalue()
+
+    def _working_picture(self, data: bytes) -> tuple[Image.Image, int]:
+        """`data` as mode L or RGB, at working size, not yet turned; and its EXIF orientation, 1 to 8."""
+        self._check_size(data)
+        try:
+            with _opened(data) as image:
+                self._check_pixels(image)
+                image.draft(None, _draft_size(image.size))
+                if image.width * image.height <= LARGE_PIXELS:
+                    return _loaded(image)
+                with self._large:
+                    return _loaded(image)
+        except _DAMAGED as error:
+            raise BadImage(f"is truncated or damaged ({type(error).__name__})", reason="IMAGE_UNREADABLE") from error
+
+    def _check_size(self, data: bytes) -> None:
+        if not data:
+            raise BadImage("holds no bytes", reason="IMAGE_EMPTY")
+        if len(data) > self.max_bytes:
+            raise BadImage(f"is {len(data)} bytes long; at most {self.max_bytes} are allowed", reason="IMAGE_TOO_LARGE")
+
+    def _check_pixels(self, image: Image.Image) -> None:
+        if image.width * image.height > self.max_pixels:
+            raise BadImage(
+                f"is {image.width} x {image.height} pixels; at most {self.max_pixels} in all are allowed",
+                reason="IMAGE_TOO_MANY_PIXELS",
+            )
+
+
+def _opened(data: bytes) -> Image.Image:
+    """Read the header only."""
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except _DAMAGED as error:
+        if data.startswith(_MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+            raise BadImage("is truncated or damaged in its header", reason="IMAGE_UNREADABLE") from error
+        raise BadImage("is not a JPEG, PNG, WebP, GIF, BMP or TIFF picture", reason="IMAGE_FORMAT_UNKNOWN") from error
+
+
+def _draft_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The least size a JPEG may be decoded at (Pillow picks a scale of 1, 1/2, 1/4 or 1/8); other formats ignore it."""
+    scale = min(1.0, WORKING_SIDE / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _loaded(image: Image.Image) -> tuple[Image.Image, int]:
+    raw_mode = _raw_mode(image)
+    image.load()
+    # After the load: Pillow turns TIFF by itself while loading, and then forgets the tag.
+    orientation = _orientation(image)
+    picture = _flattened(image, raw_mode)
+    factor = max(picture.size) // WORKING_SIDE
+    return (picture.reduce(factor) if factor > 1 else picture), orientation
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the file stores its samples, in Pillow's words (`L`, `RGB;16B`, ...). Known before loading only."""
+    arguments = image.tile[0][3] if getattr(image, "tile", None) else None  # type: ignore[attr-defined]
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _DAMAGED:  # a picture whose EXIF is damaged is still a picture
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _flattened(image: Image.Image, raw_mode: str) -> Image.Image:
+    """Any mode -> L or RGB, transparency on white."""
+    if image.mode.startswith("I;16"):
+        return _from_16_bit_grey(image, raw_mode)
+    if image.mode in ("I", "F", "LAB"):
+        raise BadImage(
+            f"has samples of a kind that is not supported (Pillow's mode {image.mode}); save it as 8-bit grey or RGB",
+            reason="IMAGE_FORMAT_UNKNOWN",
+        )
+    key = image.info.get("transparency")
+    if ";16" in raw_mode and image.mode == "RGB" and isinstance(key, tuple):
+        # Pillow keeps the high byte of 16-bit samples, but leaves the transparent colour at 16 bits.
+        image.info["transparency"] = tuple(part >> 8 for part in key)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        flat = Image.new("RGB", image.size, _WHITE)
+        flat.paste(layer, mask=layer)
+        return flat.convert("L") if image.mode in ("1", "L", "LA") else flat
+    if image.mode == "1":
+        return image.convert("L")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _from_16_bit_grey(image: Image.Image, raw_mode: str) -> Image.Image:
+    """16-bit (or 12-bit TIFF) grey -> L by dividing with rounding, since Pillow's own conversion clips at 255."""
+    samples = np.asarray(image).astype(np.uint32)
+    top = 4095 if raw_mode == "I;12" else 65535
+    grey = ((samples * 255 + top // 2) // top).astype(np.uint8)
+    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:  # type: ignore[attr-defined]
+        grey = 255 - grey  # "0 is white", which Pillow minds in 8 bits only
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        grey[samples == key] = 255
+    return Image.fromarray(grey)
+
+
+def _size_within(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """`size` scaled so that the longest side is `side`, no side under 1."""
+    longest = max(size)
+    return max(1, round(size[0] * side / longest)), max(1, round(size[1] * side / longest))
+
+
+def _shrunk(picture: Image.Image, side: int) -> Image.Image:
+    """Area averaging down to `side`; smaller pictures stay as they are."""
+    return picture if max(picture.size) <= side else picture.resize(_size_within(picture.size, side), Image.Resampling.BOX)
+
+
+def _fitted(picture: Image.Image, side: int) -> Image.Image:
+    """Longest side exactly `side`: area averaging when shrinking, bicubic when enlarging."""
+    if max(picture.size) < side:
+        return picture.resize(_size_within(picture.size, side), Image.Resampling.BICUBIC)
+    return _shrunk(picture, side)
+
+
+def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _array(picture: Image.Image, orientation: int, channels: int) -> Pixels:
+    """Grey is ITU-R 601 luma (Pillow's `L`): 0.299 R + 0.587 G + 0.114 B."""
+    mode = "L" if channels == 1 else "RGB"
+    converted = picture if picture.mode == mode else picture.convert(mode)
+    pixels = np.asarray(_upright(converted, orientation), np.uint8)
+    return pixels[..., None] if channels == 1 else pixels
+
+
+def _centred(pixels: Pixels, side: int) -> Pixels:
+    """In the middle of a black square; of an odd margin the smaller half is above and to the left."""
+    height, width, channels = pixels.shape
+    if height == width == side:
+        return pixels
+    square = np.zeros((side, side, channels), np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = pixels
+    return square

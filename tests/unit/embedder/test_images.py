@@ -1,0 +1,304 @@
+"""Every kind of picture becomes the right pixels; what cannot be used is refused with its reason, before it costs anything."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from embedder.images import FORMATS, Decoded, Decoder, Pixels, Wanted
+from lookalike.errors import BadImage
+from tests.unit.embedder.pictures import bomb, corners, encoded, noise, png
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # damaged files make Pillow grumble
+
+COLOR = Wanted(canvas_channels=3)
+GREY = Wanted(canvas_channels=1)
+TURNS = {1: "upright", 2: "mirrored", 3: "180", 4: "flipped", 5: "transposed", 6: "90", 7: "transverse", 8: "270"}
+
+
+def canvas(data: bytes, wanted: Wanted = COLOR) -> Pixels:
+    made = Decoder().decode(data, wanted).canvas
+    assert made is not None
+    return made
+
+
+def tower(data: bytes, side: int, channels: int) -> Pixels:
+    made = Decoder().decode(data, Wanted(side=side, tower_channels=channels)).tower
+    assert made is not None
+    return made
+
+
+def reason(data: bytes, decoder: Decoder | None = None) -> str:
+    with pytest.raises(BadImage) as caught:
+        (decoder or Decoder()).decode(data, COLOR)
+    return caught.value.reason
+
+
+def outcome(attempt: Callable[[bytes], object], data: bytes) -> str:
+    try:
+        attempt(data)
+    except BadImage as error:
+        return error.reason
+    return "decoded"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("PNG", {}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("WEBP", {"lossless": True}),
+    ],
+)  # fmt: skip
+def test_lossless_formats_give_the_very_pixels(kind: str, options: dict[str, object]) -> None:
+    pixels = noise(20, 30, 3)
+    np.testing.assert_array_equal(canvas(encoded(pixels, kind, **options)), pixels)
+
+
+@pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 100}), ("WEBP", {"quality": 100}), ("GIF", {})])
+def test_lossy_formats_give_nearly_the_pixels(kind: str, options: dict[str, object]) -> None:
+    made = canvas(encoded(corners(), kind, **options)).astype(int)
+    assert np.abs(made - np.asarray(corners()).astype(int)).mean() < 6
+
+
+def test_a_small_grey_picture_passes_bit_for_bit() -> None:
+    pixels = noise(28, 28)
+    decoded = Decoder().decode(encoded(pixels), Wanted(1, 28, 1))
+    assert decoded.canvas is not None
+    assert decoded.tower is not None
+    np.testing.assert_array_equal(decoded.canvas[..., 0], pixels)
+    np.testing.assert_array_equal(decoded.tower[..., 0], pixels)
+    assert decoded.size_bytes == 2 * 28 * 28
+
+
+def test_only_what_is_wanted_is_made() -> None:
+    data = encoded(noise(8, 8))
+    assert Decoder().decode(data, Wanted(side=16, tower_channels=1)).canvas is None
+    assert Decoder().decode(data, GREY).tower is None
+    assert Decoder().decode(data, Wanted()) == Decoded(None, None)
+
+
+def test_grey_is_luma() -> None:
+    made = canvas(encoded(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 9, 9]]], np.uint8)), GREY)
+    assert made[0, :, 0].tolist() == [76, 150, 29, 9]
+
+
+def test_a_grey_picture_in_colour_has_equal_channels() -> None:
+    pixels = noise(5, 7)
+    np.testing.assert_array_equal(canvas(encoded(pixels)), np.repeat(pixels[..., None], 3, 2))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", TURNS, ids=TURNS.get)
+def test_turned_pictures_come_upright(kind: str, orientation: int) -> None:
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }  # fmt: skip
+    stored = corners() if orientation == 1 else corners().transpose(undo[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(stored, kind, exif=exif, **({"quality": 100} if kind == "JPEG" else {"lossless": True}))
+    made = canvas(data)
+    assert made.shape == (24, 40, 3)
+    assert np.abs(made.astype(int) - np.asarray(corners())).mean() < 6
+    small = Image.open(io.BytesIO(Decoder().thumbnail(data, 20)))
+    assert small.size == (20, 12)
+    assert small.convert("RGB").getpixel((2, 2)) == pytest.approx((255, 0, 0), abs=40)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff"])
+def test_damaged_exif_is_ignored(exif: bytes) -> None:
+    assert canvas(encoded(corners(), "JPEG", exif=exif)).shape == (24, 40, 3)
+
+
+def test_cmyk_comes_out_in_its_colours() -> None:
+    ink = Image.merge("CMYK", [Image.new("L", (16, 16), value) for value in (255, 0, 0, 0)])  # cyan
+    for data in (encoded(ink, "JPEG", quality=100), encoded(ink, "TIFF")):
+        np.testing.assert_allclose(canvas(data)[8, 8].astype(int), (0, 255, 255), atol=3)
+
+
+def test_cmyk_jpeg_of_adobe_is_stored_inverted_and_read_so() -> None:
+    data = encoded(Image.new("CMYK", (16, 16), (0, 0, 0, 0)), "JPEG", quality=100)
+    assert b"Adobe" in data
+    np.testing.assert_allclose(canvas(data)[8, 8].astype(int), (255, 255, 255), atol=2)
+
+
+def test_transparency_is_put_on_white() -> None:
+    colour = np.array([[[200, 10, 10, 255], [200, 10, 10, 0], [0, 0, 0, 128]]], np.uint8)
+    for kind in ("PNG", "TIFF"):
+        assert canvas(encoded(colour, kind))[0].tolist() == [[200, 10, 10], [255, 255, 255], [127, 127, 127]]
+    grey = Image.merge("LA", [Image.fromarray(colour[..., 0]), Image.fromarray(colour[..., 3])])
+    assert canvas(encoded(grey), GREY)[0, :, 0].tolist() == [200, 255, 127]
+
+
+def test_palette_with_and_without_transparency() -> None:
+    picture = Image.fromarray(np.array([[0, 1, 2]], np.uint8)).convert("P")
+    picture.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    assert canvas(encoded(picture))[0].tolist() == [[10, 20, 30], [40, 50, 60], [70, 80, 90]]
+    for transparency in (1, b"\xff\x00\xff"):
+        made = canvas(encoded(picture, transparency=transparency))
+        assert made[0].tolist() == [[10, 20, 30], [255, 255, 255], [70, 80, 90]]
+    assert canvas(encoded(picture, "GIF", transparency=1))[0, 1].tolist() == [255, 255, 255]
+
+
+def test_a_transparent_colour_in_grey_and_rgb() -> None:
+    assert canvas(png(3, 1, 8, 0, bytes([7, 8, 9]), (b"tRNS", b"\x00\x08")), GREY)[0, :, 0].tolist() == [7, 255, 9]
+    made = canvas(png(2, 1, 8, 2, bytes([1, 2, 3, 4, 5, 6]), (b"tRNS", bytes([0, 4, 0, 5, 0, 6]))))
+    assert made[0].tolist() == [[1, 2, 3], [255, 255, 255]]
+
+
+def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
+    values = np.array([[0, 128, 129, 257, 4660, 32768, 65535]], ">u2")
+    expected = np.rint(values / 257.0).astype(int)[0].tolist()
+    assert canvas(png(7, 1, 16, 0, values.tobytes()), GREY)[0, :, 0].tolist() == expected
+    assert canvas(encoded(values.astype("<u2"), "TIFF"), GREY)[0, :, 0].tolist() == expected
+    keyed = canvas(png(7, 1, 16, 0, values.tobytes(), (b"tRNS", b"\x12\x34")), GREY)
+    assert keyed[0, :, 0].tolist() == [*expected[:4], 255, *expected[5:]]
+
+
+def test_16_bit_grey_tiff_where_0_is_white() -> None:
+    data = encoded(np.array([[0, 65535]], "<u2"), "TIFF", tiffinfo={262: 0})
+    assert canvas(data, GREY)[0, :, 0].tolist() == [255, 0]
+
+
+def test_16_bit_colour_and_alpha() -> None:
+    values = np.array([[0, 32768, 65535], [257 * 9, 257 * 10, 257 * 11]], ">u2")
+    assert canvas(png(2, 1, 16, 2, values.tobytes()))[0].tolist() == [[0, 128, 255], [9, 10, 11]]
+    keyed = canvas(png(2, 1, 16, 2, values.tobytes(), (b"tRNS", values[1].tobytes())))
+    assert keyed[0].tolist() == [[0, 128, 255], [255, 255, 255]]
+    grey_alpha = np.array([[257 * 40, 65535], [257 * 40, 0]], ">u2")
+    assert canvas(png(2, 1, 16, 4, grey_alpha.tobytes()), GREY)[0, :, 0].tolist() == [40, 255]
+
+
+def test_1_bit_is_black_and_white() -> None:
+    picture = Image.fromarray(np.array([[0, 255, 255, 0]], np.uint8)).convert("1")
+    for kind, options in (("PNG", {}), ("TIFF", {}), ("TIFF", {"compression": "group4"}), ("BMP", {})):
+        assert canvas(encoded(picture, kind, **options), GREY)[0, :, 0].tolist() == [0, 255, 255, 0]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_of_an_animation_or_pages_the_first_counts(kind: str) -> None:
+    frames = [Image.new("RGB", (12, 12), color) for color in ("red", "lime", "blue")]
+    made = canvas(encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True))
+    np.testing.assert_allclose(made[5, 5].astype(int), (255, 0, 0), atol=2)
+
+
+def test_a_camera_burst_gives_its_first_picture() -> None:
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
+    made = canvas(encoded(frames[0], "MPO", save_all=True, append_images=frames[1:]))
+    np.testing.assert_allclose(made[5, 5].astype(int), (255, 0, 0), atol=3)
+
+
+def test_samples_without_a_range_are_refused() -> None:
+    assert reason(encoded(np.zeros((4, 4), np.float32), "TIFF")) == "IMAGE_FORMAT_UNKNOWN"
+    assert reason(encoded(np.zeros((4, 4), np.int32), "TIFF")) == "IMAGE_FORMAT_UNKNOWN"
+
+
+@pytest.mark.parametrize(("size", "expected"), [((256, 100), (100, 256)), ((300, 150), (128, 256)), ((3000, 2), (1, 256))])
+def test_the_canvas_shrinks_to_256_and_is_never_enlarged(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert canvas(encoded(Image.new("L", size)), GREY).shape == (*expected, 1)
+
+
+def test_shrinking_averages_areas() -> None:
+    stripes = np.tile(np.array([0, 255], np.uint8), (2048, 1024))
+    made = canvas(encoded(stripes), GREY)
+    assert made.shape == (256, 256, 1)
+    assert set(np.unique(made)) <= {127, 128}
+
+
+def test_a_large_jpeg_averages_to_what_the_same_png_does() -> None:
+    picture = Image.fromarray(noise(60, 80, 3)).resize((2400, 1800), Image.Resampling.BICUBIC)
+    made = canvas(encoded(picture, "JPEG", quality=95)).astype(int)
+    exact = canvas(encoded(picture)).astype(int)
+    assert made.shape == exact.shape == (192, 256, 3)
+    assert np.abs(made - exact).mean() < 2
+
+
+def test_the_histogram_canvas_does_not_depend_on_what_else_is_wanted() -> None:
+    data = encoded(Image.fromarray(noise(700, 900, 3)), "JPEG")
+    alone = canvas(data, GREY)
+    for wanted in (Wanted(1, 28, 1), Wanted(1, 224, 3), Wanted(1, 512, 3)):
+        np.testing.assert_array_equal(Decoder().decode(data, wanted).canvas, alone)
+
+
+def test_the_tower_sees_the_whole_picture_centred_on_black() -> None:
+    wide = tower(encoded(np.full((10, 40), 200, np.uint8)), 20, 1)
+    assert wide.shape == (20, 20, 1)
+    assert wide[:, :, 0].any(axis=1).tolist() == [False] * 7 + [True] * 5 + [False] * 8
+    assert set(np.unique(wide)) == {0, 200}
+    tall = tower(encoded(np.full((40, 11), 200, np.uint8)), 20, 3)
+    assert tall[10, :, 1].nonzero()[0].tolist() == list(range(7, 13))
+
+
+def test_the_tower_enlarges_small_pictures() -> None:
+    made = tower(encoded(np.array([[0, 255], [0, 255]], np.uint8)), 28, 1)
+    assert made[14, 0, 0] < 10 < 245 < made[14, 27, 0]
+    assert (np.diff(made[14, :, 0].astype(int)) >= 0).all()
+
+
+def test_thumbnails_are_rgb_jpegs_that_are_never_enlarged() -> None:
+    decoder = Decoder()
+    for picture, size in ((Image.new("CMYK", (900, 300)), (160, 53)), (Image.new("LA", (90, 30)), (90, 30))):
+        kind = "PNG" if picture.mode == "LA" else "JPEG"
+        made = Image.open(io.BytesIO(decoder.thumbnail(encoded(picture, kind), 160)))
+        assert (made.format, made.mode, made.size) == ("JPEG", "RGB", size)
+
+
+def test_no_bytes_too_many_bytes_and_other_files() -> None:
+    assert reason(b"") == "IMAGE_EMPTY"
+    assert reason(encoded(noise(64, 64)), Decoder(max_bytes=1000)) == "IMAGE_TOO_LARGE"
+    for other in (b"%PDF-1.7 ...", b"hello", b"\0" * 4096, encoded(Image.new("L", (8, 8)), "PPM")):
+        assert reason(other) == "IMAGE_FORMAT_UNKNOWN"
+
+
+def test_the_limit_itself_is_allowed() -> None:
+    data = encoded(noise(10, 10))
+    Decoder(max_bytes=len(data), max_pixels=100).decode(data, GREY)
+    assert reason(data, Decoder(max_pixels=99)) == "IMAGE_TOO_MANY_PIXELS"
+
+
+def test_a_bomb_is_refused_from_its_header() -> None:
+    data = bomb()
+    assert len(data) < 100_000
+    assert reason(data) == "IMAGE_TOO_MANY_PIXELS"
+    assert reason(data[:200]) == "IMAGE_TOO_MANY_PIXELS"  # the pixels are not even there: decoding would have failed
+
+
+def test_large_pictures_take_turns_and_all_come_out() -> None:
+    decoder, data = Decoder(), encoded(Image.new("L", (3000, 3000), 77))
+    with ThreadPoolExecutor(6) as pool:
+        made = list(pool.map(lambda _: decoder.decode(data, GREY).canvas, range(6)))
+    assert all(one is not None and (one == 77).all() for one in made)
+
+
+def sample(kind: str) -> bytes:
+    return encoded(noise(48, 64, 3), kind)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_truncated_file_is_unreadable_and_nothing_worse(kind: str) -> None:
+    data = sample(kind)
+    assert reason(data[: len(data) // 2]) == "IMAGE_UNREADABLE"
+    for kept in range(1, len(data), max(1, len(data) // 60)):
+        assert outcome(canvas, data[:kept]) in ("decoded", "IMAGE_UNREADABLE", "IMAGE_FORMAT_UNKNOWN")
+
+
+@settings(max_examples=150, deadline=None)
+@given(kind=st.sampled_from(FORMATS), changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=8))
+def test_damaged_bytes_give_a_picture_or_a_reason(kind: str, changes: list[tuple[float, int]]) -> None:
+    data = bytearray(sample(kind))
+    for place, value in changes:
+        # Half of the damage goes to the first 64 bytes, where the headers are.
+        limit = 64 if value % 2 else len(data)
+        data[min(int(place * limit), len(data) - 1)] = value
+    decoder = Decoder(max_pixels=1_000_000)
+    as_vectors = outcome(lambda part: decoder.decode(part, Wanted(3, 28, 1)), bytes(data))
+    assert as_vectors in ("decoded", "IMAGE_UNREADABLE", "IMAGE_FORMAT_UNKNOWN", "IMAGE_TOO_MANY_PIXELS")
+    assert outcome(lambda part: decoder.thumbnail(part, 64), bytes(data)) == as_vectors
