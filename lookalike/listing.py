@@ -5,72 +5,30 @@ problem, never an exception; exceptions are for sources that cannot be read at a
 for the names of one folder, which are sorted.
 
 Values of a CSV are text, except that a plain decimal number (`7`, `-2.50`; not `007`, `1e3`, `+1`) is a number, so that filters
-such as `year >= 2019` work. An empty cell is an absent key. JSONL keeps its types.
+such as `year >= 2019` work. An empty cell is an absent key. JSONL keeps its types. A path in a manifest stands for itself:
+nothing in it is percent-decoded; a URI is taken as it is.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
-from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NoReturn
 
 from lookalike.errors import InvalidArgument, NotFound
-from lookalike.names import MAX_METADATA_BYTES, check_id, check_uri, id_from_uri
+from lookalike.items import SOURCE_UNREADABLE, Item, broken_item, checked_item, resolve_uri
+
+__all__ = ["Item", "list_folder", "list_manifest"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-ITEM_INVALID = "ITEM_INVALID"
-"""Reason of an item whose line, id, URI or metadata cannot be used."""
-SOURCE_UNREADABLE = "SOURCE_UNREADABLE"
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_INT64 = range(-(2**63), 2**63)
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One item of a source. `position` counts from 0; `id` is final, "" only with a problem; `origin` is what people call it."""
-
-    position: int
-    id: str
-    uri: str
-    metadata: Mapping[str, object] = field(default_factory=dict)
-    problem: str = ""
-    problem_reason: str = ""
-    origin: str = ""
-
-
-def broken_item(position: int, problem: str, *, uri: str = "", item_id: str = "", reason: str = ITEM_INVALID) -> Item:
-    """An item that cannot be used, and why. What is shown of it is cut to what can be stored."""
-    return Item(position, _cut(item_id, 256), _cut(uri, 2048), {}, _cut(problem, 1000), reason)
-
-
-def checked_item(position: int, item_id: str, uri: str, metadata: Mapping[str, object], *, where: str = "") -> Item:
-    """An item whose id, URI and metadata can be stored, its id derived from the URI where it has none; else a broken one."""
-    try:
-        check_uri("uri", uri)
-        if item_id:
-            check_id("id", item_id)
-        check_metadata(metadata)
-    except InvalidArgument as error:
-        return broken_item(position, f"{where}{error.message}", uri=uri, item_id=item_id)
-    return Item(position, item_id or id_from_uri(uri), uri, metadata)
-
-
-def check_metadata(metadata: Mapping[str, object]) -> None:
-    """Raise `InvalidArgument` ("metadata") unless it is at most 16 KiB as JSON, in UTF-8, with numbers of at most 64 bits."""
-    try:
-        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        size_bytes = len(text.encode())
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument("metadata", f"is not JSON: {error}") from error
-    if size_bytes > MAX_METADATA_BYTES:
-        raise InvalidArgument("metadata", f"is {size_bytes} bytes long as JSON; at most {MAX_METADATA_BYTES} are allowed")
-    if not _fits(metadata):
-        raise InvalidArgument("metadata", "holds a whole number of more than 64 bits; write it as text")
+MAX_LINE_BYTES = 256 * 1024
+"""Room for the longest id, URI and metadata, each byte of it escaped."""
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
+"""At most 18 digits before the point: any such whole number fits into 64 bits."""
 
 
 def list_folder(root: Path, *, labels_from_folders: bool) -> Iterator[Item]:
@@ -83,60 +41,141 @@ def list_folder(root: Path, *, labels_from_folders: bool) -> Iterator[Item]:
         raise NotFound("source", str(root), hint="there is no such folder")
     if not root.is_dir():
         raise InvalidArgument("source", f"{root} is not a folder")
-    position = 0
-    for path, problem in _walk(root.absolute()):
-        uri = path.as_uri()
+    top = Path(os.path.normpath(root.absolute()))
+    for position, (path, problem) in enumerate(_walk(top)):
         if problem:
-            yield broken_item(position, problem, uri=uri, reason=SOURCE_UNREADABLE)
-        else:
-            parts = path.relative_to(root.absolute()).parts
-            label = {"label": os.fsencode(parts[0]).decode("utf-8", "replace")} if len(parts) > 1 else {}
-            yield checked_item(position, "", uri, label if labels_from_folders else {})
-        position += 1
+            yield broken_item(position, problem, uri=path.as_uri(), reason=SOURCE_UNREADABLE)
+            continue
+        parts = path.relative_to(top).parts
+        label = {"label": os.fsencode(parts[0]).decode("utf-8", "replace")} if len(parts) > 1 else {}
+        yield checked_item(position, "", path.as_uri(), label if labels_from_folders else {})
 
 
-def folder_of(uri: str) -> str:
-    """The folder that a manifest's relative URIs are taken from, as a `file://` URI."""
-    return path_of(uri).parent.as_uri()
+def list_manifest(source: Path | IO[bytes], name: str, base: str) -> Iterator[Item]:
+    """The items of a CSV (with a header) or JSONL file, told apart by the suffix of `name`; `source` is its path or bytes.
 
-
-def path_of(uri: str) -> Path:
-    """The local path behind a `file://` URI or an absolute path. Raises `InvalidArgument` ("uri") for anything else."""
-    if not _SCHEME.match(uri):
-        path = Path(uri)
-    else:
-        parts = urlsplit(uri)
-        if parts.scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
-            raise InvalidArgument("uri", f"{_cut(uri, 80)!r} does not name a local file")
-        # Not `parts.path` alone: in a file's name `?` and `#` may stand unquoted.
-        path = Path(os.fsdecode(unquote_to_bytes(uri.split("://", 1)[1].removeprefix(parts.netloc))))
-    if not path.is_absolute() or "\0" in str(path):
-        raise InvalidArgument("uri", f"{_cut(uri, 80)!r} is not an absolute path or a URI")
-    return path
-
-
-def resolve_uri(uri: str, base: str) -> str:
-    """`uri` as it stands in a manifest -> a URI. A path, absolute or relative to the folder `base`, becomes `file://`."""
-    if _SCHEME.match(uri):
-        return uri
-    return Path(os.path.normpath(path_of(base) / PurePosixPath(uri))).as_uri()
+    `uri` is required, `id` optional, every other column or key is metadata. Relative URIs are taken from the folder `base`, a
+    `file://` URI. Lines that cannot be used become items with a problem that names the line (from 1). Raises `InvalidArgument`
+    ("manifest") for a file that cannot be read at all: another suffix, not UTF-8, no `uri` column; `NotFound` ("source").
+    """
+    suffix = Path(name).suffix.lower()
+    if suffix not in (".csv", ".jsonl", ".ndjson"):
+        _refuse(name, "must be a CSV or JSONL file, named .csv, .jsonl or .ndjson")
+    read = _csv_items if suffix == ".csv" else _jsonl_items
+    if not isinstance(source, Path):
+        yield from read(source, name, base)
+        return
+    if not source.exists():
+        raise NotFound("source", str(source), hint="there is no such manifest")
+    try:
+        with source.open("rb") as stream:
+            yield from read(stream, name, base)
+    except OSError as error:
+        _refuse(name, f"cannot be read: {error.strerror}")
 
 
 def number_or_text(cell: str) -> str | int | float:
-    """A cell of a CSV: a plain decimal number, if it is one that 64 bits hold exactly or nearly, else the text."""
+    """A cell of a CSV: a plain decimal number as a number, anything else as the text it is."""
     if not _PLAIN_NUMBER.fullmatch(cell):
         return cell
-    if "." in cell:
-        return float(cell)
-    return int(cell) if int(cell) in _INT64 else cell
+    return float(cell) if "." in cell else int(cell)
 
 
-_PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,17})?")
+def _csv_items(stream: IO[bytes], name: str, base: str) -> Iterator[Item]:
+    # Bytes that are not UTF-8 come through as surrogates, and fail their own line only.
+    lines = (line.decode("utf-8", "surrogateescape") for line in _lines(stream, name))
+    reader = csv.reader(lines, strict=True)
+    columns = _columns(reader, name)
+    position = 0
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            last = f" to {reader.line_num}" if reader.line_num > line else ""
+            yield broken_item(position, f"line {line}{last}: {error}")
+            position += 1
+            continue
+        if row:
+            yield _csv_item(position, line, columns, row, base)
+            position += 1
 
 
-def at(item: Item, position: int) -> Item:
-    """The same item at another place."""
-    return replace(item, position=position)
+def _columns(reader: Iterator[list[str]], name: str) -> list[str]:
+    try:
+        columns = [column.strip() for column in next(reader, [])]
+    except csv.Error as error:
+        _refuse(name, f"has no header that can be read: {error}")
+    if not _is_utf8("".join(columns)):
+        _refuse(name, "is not UTF-8; save it as UTF-8")
+    if "uri" not in columns:
+        found = ", ".join(columns)[:200] or "none"
+        _refuse(name, f"has no column 'uri' in its first line; columns, separated by commas: {found}")
+    doubled = sorted({column for column in columns if column and columns.count(column) > 1})
+    if doubled:
+        _refuse(name, f"has two columns called {doubled[0]!r}")
+    return columns
+
+
+def _csv_item(position: int, line: int, columns: list[str], row: list[str], base: str) -> Item:
+    if len(row) != len(columns):
+        return broken_item(position, f"line {line}: has {len(row)} cells, the header has {len(columns)}")
+    if not _is_utf8("".join(row)):
+        return broken_item(position, f"line {line}: is not UTF-8")
+    cells = {column: cell for column, cell in zip(columns, row, strict=True) if column and cell}
+    item_id, uri = cells.pop("id", ""), cells.pop("uri", "")
+    return _item(position, line, item_id, uri, {key: number_or_text(cell) for key, cell in cells.items()}, base)
+
+
+def _jsonl_items(stream: IO[bytes], name: str, base: str) -> Iterator[Item]:
+    position = 0
+    for number, line in enumerate(_lines(stream, name), start=1):
+        if line.strip():
+            yield _jsonl_item(position, number, line, base)
+            position += 1
+
+
+def _jsonl_item(position: int, line: int, text: bytes, base: str) -> Item:
+    if len(text) >= MAX_LINE_BYTES:
+        return broken_item(position, f"line {line}: is longer than {MAX_LINE_BYTES} bytes")
+    try:
+        fields = json.loads(text.decode(), parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        return broken_item(position, f"line {line}: is not UTF-8")
+    except (ValueError, RecursionError) as error:
+        return broken_item(position, f"line {line}: is not JSON: {error}")
+    if not isinstance(fields, dict):
+        return broken_item(position, f"line {line}: is not a JSON object")
+    item_id, uri = fields.pop("id", None), fields.pop("uri", None)
+    if isinstance(item_id, int) and not isinstance(item_id, bool):
+        item_id = str(item_id)
+    if not isinstance(uri, str | None) or not isinstance(item_id, str | None):
+        return broken_item(position, f"line {line}: 'uri' and 'id' must be text")
+    return _item(position, line, item_id or "", uri or "", fields, base)
+
+
+def _item(position: int, line: int, item_id: str, uri: str, metadata: dict[str, Any], base: str) -> Item:
+    if not uri:
+        return broken_item(position, f"line {line}: has no 'uri'", item_id=item_id)
+    if not _is_utf8(uri) or "\0" in uri:
+        return broken_item(position, f"line {line}: 'uri' cannot be used", uri=uri, item_id=item_id)
+    return checked_item(position, item_id, resolve_uri(uri, base), metadata, where=f"line {line}: ")
+
+
+def _lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
+    """Lines, the byte order mark taken off. What a line has beyond `MAX_LINE_BYTES` is dropped: it cannot be used anyway."""
+    line = stream.readline(MAX_LINE_BYTES)
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+        _refuse(name, "is UTF-16; save it as UTF-8")
+    line = line.removeprefix(b"\xef\xbb\xbf")
+    while line:
+        rest = line
+        while len(rest) == MAX_LINE_BYTES and not rest.endswith(b"\n"):
+            rest = stream.readline(MAX_LINE_BYTES)
+        yield line
+        line = stream.readline(MAX_LINE_BYTES)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -153,13 +192,17 @@ def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
             yield folder / name, ""
 
 
-def _fits(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(_fits(inner) for inner in value.values())
-    if isinstance(value, list | tuple):
-        return all(_fits(inner) for inner in value)
-    return not isinstance(value, int) or value in _INT64
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
-def _cut(text: str, max_bytes: int) -> str:
-    return text.encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _refuse(name: str, problem: str) -> NoReturn:
+    raise InvalidArgument("manifest", f"{name} {problem}")

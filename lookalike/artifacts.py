@@ -1,0 +1,184 @@
+"""The artifacts: one fsspec URL that gateway and workers all reach. Manifests, outcome files, uploaded originals, thumbnails.
+
+    jobs/{id}/...                what an ingest job planned, and its failures
+    uploads/{id}/items.jsonl     what a client sent; it is there only when the upload was complete
+    originals/ab/{sha256}        uploaded pictures, by content
+    thumbnails/ab/{sha256}.jpg   small JPEGs, made when first asked for
+
+A file is there whole or not at all. In a local folder it is written beside its place, forced to the disk and renamed; other
+file systems of fsspec publish a file when it is committed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from lookalike.errors import InvalidArgument, LookalikeError, NotFound, Unavailable
+
+SCHEME = "artifact://"
+
+
+class Artifacts:
+    """Files under one fsspec URL, by relative path. Thread-safe.
+
+    Raises `NotFound` ("artifact") for a file that is not there, `InvalidArgument` for a path that leaves the folder, and
+    `Unavailable` where the file system fails.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError, OSError) as error:
+            raise InvalidArgument("artifacts_url", f"cannot be used: {error}") from error
+        self._local = isinstance(self._files, LocalFileSystem)
+
+    def write(self, path: str, content: bytes, *, durable: bool = True) -> None:
+        """Write a whole file. Without `durable` it may be lost with the machine's power, until `settle` has returned."""
+        writer = self.open_write(path, durable=durable)
+        try:
+            writer.stream.write(content)
+            writer.commit()
+        except BaseException:
+            writer.discard()
+            raise
+
+    def open_write(self, path: str, *, durable: bool = True) -> ArtifactWriter:
+        """Begin a file that appears when it is committed."""
+        with _translated(path):
+            if self._local:
+                return _LocalWriter(Path(self._at(path)), durable=durable)
+            return ArtifactWriter(self._files.open(self._at(path), "wb", autocommit=False))
+
+    def read(self, path: str, *, max_bytes: int | None = None) -> bytes:
+        """A file's content; with `max_bytes` no more than that much and one byte."""
+        with self.open_read(path) as stream, _translated(path):
+            return stream.read() if max_bytes is None else stream.read(max_bytes + 1)
+
+    @contextmanager
+    def open_read(self, path: str) -> Iterator[IO[bytes]]:
+        """A file's bytes as a stream that can seek."""
+        with _translated(path):
+            stream = self._files.open(self._at(path), "rb")
+        try:
+            yield stream
+        finally:
+            stream.close()
+
+    def exists(self, path: str) -> bool:
+        with _translated(path):
+            return bool(self._files.exists(self._at(path)))
+
+    def names(self, path: str) -> list[str]:
+        """Names in a folder, in order; none where there is no such folder."""
+        try:
+            with _translated(path):
+                self._files.invalidate_cache(self._at(path))
+                found = self._files.ls(self._at(path), detail=False)
+        except NotFound:
+            return []
+        return sorted(str(name).rstrip("/").rsplit("/", 1)[-1] for name in found)
+
+    def delete(self, path: str) -> None:
+        """Delete a file, if it is there."""
+        with suppress(NotFound), _translated(path):
+            self._files.rm_file(self._at(path))
+
+    def delete_tree(self, path: str) -> None:
+        """Delete a folder and all in it, if it is there."""
+        with suppress(NotFound), _translated(path):
+            self._files.rm(self._at(path), recursive=True)
+
+    def settle(self) -> None:
+        """Force everything written so far to the disk: one call for many small files costs far less than one each."""
+        if self._local:
+            os.sync()
+
+    @staticmethod
+    def original_path(sha256: str) -> str:
+        """Where the original with this SHA-256 (64 hex digits) lies."""
+        return f"originals/{sha256[:2]}/{sha256}"
+
+    @staticmethod
+    def original_uri(sha256: str) -> str:
+        """The URI that names that original in a collection: `artifact://originals/ab/<sha256>`."""
+        return SCHEME + Artifacts.original_path(sha256)
+
+    @staticmethod
+    def thumbnail_path(sha256: str) -> str:
+        """Where the thumbnail of the picture with this SHA-256 lies."""
+        return f"thumbnails/{sha256[:2]}/{sha256}.jpg"
+
+    def _at(self, path: str) -> str:
+        parts = path.split("/")
+        if any(part in ("", ".", "..") or "\0" in part for part in parts):
+            raise InvalidArgument("uri", f"{path[:80]!r} is not a path inside the artifacts")
+        return f"{str(self._root).rstrip('/')}/{path}"
+
+
+class ArtifactWriter:
+    """A file being written. `commit` makes it appear; without that, or after `discard`, it never was."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream: IO[bytes] = stream
+
+    def commit(self) -> None:
+        with _translated("a new file"):
+            self.stream.close()
+            self.stream.commit()  # type: ignore[attr-defined]  # fsspec's files have it
+
+    def discard(self) -> None:
+        with suppress(OSError, LookalikeError):
+            self.stream.discard()  # type: ignore[attr-defined]  # fsspec's files have it
+
+
+class _LocalWriter(ArtifactWriter):
+    def __init__(self, path: Path, *, durable: bool) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._durable = path, durable
+        self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        super().__init__(self._part.open("xb"))
+
+    def commit(self) -> None:
+        with _translated(self._path.name):
+            self.stream.flush()
+            if self._durable:
+                os.fsync(self.stream.fileno())
+            self.stream.close()
+            self._part.rename(self._path)
+            if self._durable:
+                _sync_folder(self._path.parent)
+
+    def discard(self) -> None:
+        with suppress(OSError):
+            self.stream.close()
+            self._part.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is on the disk only when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound("artifact", path) from error
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR):
+            raise NotFound("artifact", path) from error
+        raise Unavailable("artifacts", error.strerror or type(error).__name__) from error

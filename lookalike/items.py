@@ -1,0 +1,110 @@
+"""What an item of a source is, and what makes one unusable: ids, URIs, metadata and their limits. Standard library only.
+
+Used by `listing` (folders and manifests) and `jobs.uploads` (what clients send).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from lookalike.errors import InvalidArgument
+from lookalike.names import MAX_METADATA_BYTES, check_id, check_uri, id_from_uri
+
+ITEM_INVALID = "ITEM_INVALID"
+"""Reason of an item whose line, id, URI or metadata cannot be used."""
+SOURCE_UNREADABLE = "SOURCE_UNREADABLE"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_INT64 = range(-(2**63), 2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a source.
+
+    `position` counts from 0. `id` is final, "" only with a problem. `origin` is what people call the item where that is not its
+    URI: the client's own path of an uploaded picture.
+    """
+
+    position: int
+    id: str
+    uri: str
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    problem: str = ""
+    problem_reason: str = ""
+    origin: str = ""
+
+
+def broken_item(position: int, problem: str, *, uri: str = "", item_id: str = "", reason: str = ITEM_INVALID) -> Item:
+    """An item that cannot be used, and why. What is shown of it is cut to what can be stored."""
+    return Item(position, _cut(item_id, 256), _cut(uri, 2048), {}, _cut(problem, 1000), reason)
+
+
+def checked_item(position: int, item_id: str, uri: str, metadata: Mapping[str, object], *, where: str = "") -> Item:
+    """An item whose id, URI and metadata can be stored, its id derived from the URI where it has none; else a broken one."""
+    try:
+        check_uri("uri", uri)
+        if item_id:
+            check_id("id", item_id)
+        check_metadata(metadata)
+    except InvalidArgument as error:
+        return broken_item(position, f"{where}{error.message}", uri=uri, item_id=item_id)
+    return Item(position, item_id or id_from_uri(uri), uri, metadata)
+
+
+def check_metadata(metadata: Mapping[str, object]) -> None:
+    """Raise `InvalidArgument` ("metadata") unless it is at most 16 KiB as JSON, in UTF-8, with numbers of at most 64 bits."""
+    try:
+        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        size_bytes = len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument("metadata", f"is not JSON: {error}") from error
+    if size_bytes > MAX_METADATA_BYTES:
+        raise InvalidArgument("metadata", f"is {size_bytes} bytes long as JSON; at most {MAX_METADATA_BYTES} are allowed")
+    if not _fits(metadata):
+        raise InvalidArgument("metadata", "holds a whole number of more than 64 bits; write it as text")
+
+
+def folder_of(uri: str) -> str:
+    """The folder that a manifest's relative URIs are taken from, as a `file://` URI."""
+    return path_of(uri).parent.as_uri()
+
+
+def path_of(uri: str) -> Path:
+    """The local path behind a `file://` URI or an absolute path. Raises `InvalidArgument` ("uri") for anything else."""
+    if not _SCHEME.match(uri):
+        path = Path(uri)
+    else:
+        parts = urlsplit(uri)
+        if parts.scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
+            raise InvalidArgument("uri", f"{_cut(uri, 80)!r} does not name a local file")
+        # Not `parts.path` alone: in a file's name `?` and `#` may stand unquoted.
+        path = Path(os.fsdecode(unquote_to_bytes(uri.split("://", 1)[1].removeprefix(parts.netloc))))
+    if not path.is_absolute() or "\0" in str(path):
+        raise InvalidArgument("uri", f"{_cut(uri, 80)!r} is not an absolute path or a URI")
+    return path
+
+
+def resolve_uri(uri: str, base: str) -> str:
+    """`uri` as it stands in a manifest -> a URI. A path, absolute or relative to the folder `base`, becomes `file://`."""
+    if _SCHEME.match(uri):
+        return uri
+    return Path(os.path.normpath(path_of(base) / PurePosixPath(uri))).as_uri()
+
+
+def _fits(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_fits(inner) for inner in value.values())
+    if isinstance(value, list | tuple):
+        return all(_fits(inner) for inner in value)
+    return not isinstance(value, int) or value in _INT64
+
+
+def _cut(text: str, max_bytes: int) -> str:
+    return text.encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")

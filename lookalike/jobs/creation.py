@@ -1,0 +1,115 @@
+"""Makes an ingest job: the one function behind the gateway's CreateIngestJob and the Celery task `lookalike.create_ingest_job`.
+
+The job is written down first and its task sent second. Where the second fails, the reconciler sends it: what was acknowledged
+is never lost, and what was not sent is not reported as an error.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+from google.protobuf import json_format
+
+from lookalike.errors import InvalidArgument, Unavailable
+from lookalike.jobs.job import Job, SourceSpec
+from lookalike.jobs.ledger import Ledger
+from lookalike.jobs.queue import TaskQueue
+from lookalike.jobs.uploads import Uploads
+from lookalike.names import check_name, check_request_id, check_uri
+from lookalike.sources import Roots
+from lookalike.v1 import ingest_service_pb2 as ingest_pb2
+
+MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True, slots=True)
+class CreateJob:
+    """What to ingest. An empty `request_id` is replaced by a random one."""
+
+    collection: str
+    source: SourceSpec
+    request_id: str = ""
+
+
+def create_ingest_job(
+    ledger: Ledger,
+    catalogue_get: Callable[[str], tuple[str, str]],
+    queue: TaskQueue,
+    uploads: Uploads,
+    roots: Roots,
+    request: CreateJob,
+) -> Job:
+    """Validate, write the job down, send its task; or return the job that the same `request_id` made before.
+
+    `catalogue_get` gives (name, uid) of a collection as it is now. Raises `InvalidArgument` (names, source, request id),
+    `NotFound` (collection, upload), `FailedPrecondition` SOURCE_FORBIDDEN or REQUEST_ID_REUSED, `Unavailable`.
+    """
+    check_name("collection", request.collection)
+    request_id = check_request_id("request_id", request.request_id or secrets.token_hex(16))
+    if not request.source.uri:
+        raise InvalidArgument(_field(request.source), "is missing")
+    check_uri(_field(request.source), request.source.uri)
+    # Before anything that may have changed since: the same request gets the same answer.
+    earlier = ledger.find_request(request_id, request.collection, request.source)
+    if earlier is not None:
+        return earlier
+    name, uid = catalogue_get(request.collection)
+    _check_source(uploads, roots, request)
+    job, new = ledger.create(name, uid, request.source, request_id)
+    if new:
+        try:
+            queue.send_plan(job.id)
+        except Unavailable as error:
+            structlog.get_logger().warning("task not sent; the reconciler will", job=job.id, problem=error.message)
+    return job
+
+
+def create_job_of(request: ingest_pb2.CreateIngestJobRequest) -> CreateJob:
+    """What a request of the contract asks for. Raises `InvalidArgument` ("source") where it names no source."""
+    kind = request.source.WhichOneof("kind")
+    if kind == "folder":
+        folder = request.source.folder
+        source = SourceSpec("folder", folder.uri, folder.labels_from_folders)
+    elif kind == "manifest":
+        source = SourceSpec("manifest", request.source.manifest.uri)
+    elif kind == "upload":
+        source = SourceSpec("upload", request.source.upload.upload_id)
+    else:
+        raise InvalidArgument("source", "is missing; name a folder, a manifest or an upload")
+    return CreateJob(request.collection, source, request.request_id)
+
+
+def create_job_of_json(request: Mapping[str, object]) -> CreateJob:
+    """The same from the JSON form of the contract's `CreateIngestJobRequest`, as plain Celery producers send it:
+
+        {"collection": "products", "request_id": "nightly-2026-11-23",
+         "source": {"folder": {"uri": "/data/products", "labels_from_folders": true}}}
+
+    `request_id` is required: nobody waits for the answer, so a message that is delivered twice must not make two jobs.
+    """
+    try:
+        parsed = json_format.ParseDict(dict(request), ingest_pb2.CreateIngestJobRequest())
+    except (json_format.ParseError, TypeError, ValueError) as error:
+        raise InvalidArgument("request", " ".join(str(error).split())[:300]) from error
+    if not parsed.request_id:
+        raise InvalidArgument("request_id", "is missing; a task needs one, since it may be delivered twice")
+    return create_job_of(parsed)
+
+
+def _check_source(uploads: Uploads, roots: Roots, request: CreateJob) -> None:
+    source = request.source
+    if source.kind == "upload":
+        meant_for = uploads.check(source.uri)
+        if meant_for != request.collection:
+            raise InvalidArgument(_field(source), f"the upload is meant for collection {meant_for!r}")
+        return
+    roots.check(source.uri)
+    if source.kind == "manifest" and not source.uri.lower().endswith(MANIFEST_SUFFIXES):
+        raise InvalidArgument(_field(source), f"must name a CSV or JSONL file ({', '.join(MANIFEST_SUFFIXES)})")
+
+
+def _field(source: SourceSpec) -> str:
+    return "source.upload.upload_id" if source.kind == "upload" else f"source.{source.kind}.uri"

@@ -1,0 +1,121 @@
+"""What clients upload: originals by content, and the list of items, which is there only when the upload was complete.
+
+Called by the gateway while a stream comes in, and by the plan when a job works the upload off. Memory does not grow with the
+upload. Originals of a stream that broke off stay until nothing names them; they are listed nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+
+from lookalike.artifacts import Artifacts
+from lookalike.errors import BadImage, InvalidArgument, NotFound
+from lookalike.items import Item, broken_item, checked_item
+from lookalike.names import MAX_IMAGE_BYTES, check_name, id_from_content
+
+CLIENT_PROBLEM = "CLIENT_PROBLEM"
+"""Reason of an item that the client could not read; the message is the client's."""
+_ID = re.compile(r"[0-9a-f]{16}")
+
+
+class Uploads:
+    """The uploads in the artifacts. Thread-safe; a single `Upload` is for one thread at a time."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+
+    def begin(self, collection: str) -> Upload:
+        """Open an upload meant for `collection` (its existence is the caller's to check)."""
+        return Upload(self._artifacts, check_name("header.collection", collection))
+
+    def check(self, upload_id: str) -> str:
+        """The collection that a complete upload is meant for; `NotFound` ("upload") where there is no such upload."""
+        return str(self._header(upload_id)["collection"])
+
+    def items(self, upload_id: str) -> Iterator[Item]:
+        """The items of a complete upload in the order they came. Raises `NotFound` ("upload")."""
+        self._header(upload_id)
+        with self._artifacts.open_read(_path(upload_id)) as stream:
+            stream.readline()
+            for line in stream:
+                yield Item(**json.loads(line))
+
+    def _header(self, upload_id: str) -> Mapping[str, object]:
+        if not _ID.fullmatch(upload_id):
+            raise NotFound("upload", upload_id[:64], field="source.upload.upload_id")
+        try:
+            with self._artifacts.open_read(_path(upload_id)) as stream:
+                header: Mapping[str, object] = json.loads(stream.readline())
+        except NotFound as error:
+            raise NotFound("upload", upload_id, field="source.upload.upload_id") from error
+        return header
+
+
+class Upload:
+    """An upload under way. End it with `finish` or `abort`; nothing is listed of one that ends otherwise."""
+
+    def __init__(self, artifacts: Artifacts, collection: str) -> None:
+        self._artifacts = artifacts
+        self.id = secrets.token_hex(8)
+        self._list = artifacts.open_write(_path(self.id))
+        self._write({"collection": collection})
+        self._items = 0
+        self._size_bytes = 0
+
+    def add(
+        self, item_id: str, uri: str, metadata: Mapping[str, object], *, content: bytes | None = None, problem: str = ""
+    ) -> None:
+        """Take one item: its bytes, or the URI where workers find it, or why the client could not read it.
+
+        An item whose id, URI or metadata cannot be stored is kept as one that fails. Raises `InvalidArgument` for an item with
+        neither content nor URI nor problem, `BadImage` IMAGE_TOO_LARGE for content over 20 MB, `Unavailable`.
+        """
+        if problem:
+            item = broken_item(self._items, problem, uri=uri, item_id=item_id, reason=CLIENT_PROBLEM)
+        elif content:
+            item = self._with_content(item_id, uri, metadata, content)
+        elif uri:
+            item = checked_item(self._items, item_id, uri, metadata)
+        else:
+            raise InvalidArgument("item", f"number {self._items} has neither content nor URI nor problem")
+        self._write(asdict(item))
+        self._items += 1
+
+    def finish(self) -> tuple[str, int, int]:
+        """Make the upload usable: (upload id, items received, bytes of content received)."""
+        self._artifacts.settle()
+        self._list.commit()
+        return self.id, self._items, self._size_bytes
+
+    def abort(self) -> None:
+        """Drop the upload. May be called after anything."""
+        self._list.discard()
+
+    def _with_content(self, item_id: str, uri: str, metadata: Mapping[str, object], content: bytes) -> Item:
+        if len(content) > MAX_IMAGE_BYTES:
+            raise BadImage(
+                f"is {len(content)} bytes long; at most {MAX_IMAGE_BYTES} are allowed",
+                reason="IMAGE_TOO_LARGE",
+                field="item.content",
+            )
+        sha256 = hashlib.sha256(content).hexdigest()
+        self._size_bytes += len(content)
+        item = checked_item(self._items, item_id or ("" if uri else id_from_content(content)), uri, metadata)
+        if item.problem:
+            return item
+        path = self._artifacts.original_path(sha256)
+        if not self._artifacts.exists(path):
+            self._artifacts.write(path, content, durable=False)
+        return replace(item, uri=self._artifacts.original_uri(sha256), origin=uri)
+
+    def _write(self, fields: Mapping[str, object]) -> None:
+        self._list.stream.write(json.dumps(fields, ensure_ascii=False).encode() + b"\n")
+
+
+def _path(upload_id: str) -> str:
+    return f"uploads/{upload_id}/items.jsonl"
