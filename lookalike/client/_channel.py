@@ -96,7 +96,8 @@ class Calls:
     def _error(self, error: grpc.RpcError) -> LookalikeError:
         translated = from_rpc_error(error, GATEWAY)
         if isinstance(translated, Unavailable) and translated.metadata.get("dependency") == GATEWAY:
-            return Unavailable(GATEWAY, f"nothing answers at {self.target} ({translated.message.partition(': ')[2]})")
+            # gRPC tells a chain of causes; the last is the one that helps.
+            return Unavailable(GATEWAY, f"nothing answers at {self.target} ({translated.message.rpartition(': ')[2]})")
         return translated
 
 

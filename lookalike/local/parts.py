@@ -19,6 +19,7 @@ from lookalike.errors import FailedPrecondition
 from lookalike.local import ports, probes
 from lookalike.local.folder import DataFolder
 from lookalike.local.ports import HOST
+from lookalike.store.lite import lite_server_command
 
 PYTHON = (sys.executable, "-P")
 """Without the current folder on the import path: children run in the data folder, which has a `redis/`."""
@@ -90,7 +91,7 @@ def local_parts(config: LocalConfig, folder: DataFolder, chosen: Ports) -> tuple
             partial(probes.redis_ready, chosen.redis),
         ),
         Part(
-            "milvus", _milvus_argv(data / "milvus", chosen.milvus), f"http://{HOST}:{chosen.milvus}",
+            "milvus", tuple(lite_server_command(data / "milvus", chosen.milvus, host=HOST)), f"http://{HOST}:{chosen.milvus}",
             partial(probes.milvus_ready, chosen.milvus),
             # Its server ends in order, with its files closed, on SIGINT only.
             stop_signal=signal.SIGINT,
@@ -123,6 +124,9 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
         "LOOKALIKE_EMBEDDER_TARGET": f"{HOST}:{chosen.embedder}",
         "LOOKALIKE_GATEWAY_GRPC_ADDRESS": f"{HOST}:{chosen.grpc}",
         "LOOKALIKE_GATEWAY_HTTP_ADDRESS": f"{HOST}:{chosen.http}",
+        # A person waits for the end: a few seconds for calls under way will do here.
+        "LOOKALIKE_EMBEDDER_DRAIN_S": "5",
+        "LOOKALIKE_GATEWAY_DRAIN_S": "5",
         # What a real deployment sets besides must not reach into this one.
         "LOOKALIKE_MILVUS_TOKEN_FILE": "",
         "LOOKALIKE_REDIS_PASSWORD_FILE": "",
@@ -158,13 +162,6 @@ def _redis_program() -> str:
                 f"no Redis server for this platform: install valkey or redis ({error})", reason="REDIS_MISSING"
             ) from error
         return installed
-
-
-def _milvus_argv(data: Path, port: int) -> tuple[str, ...]:
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return (
-        *PYTHON, "-m", "milvus_lite", "server", "--data-dir", str(data), "--host", HOST, "--port", str(port),
-    )  # fmt: skip
 
 
 def _gateway_ready(chosen: Ports) -> bool:

@@ -1,0 +1,177 @@
+"""`lookalike demo`: the whole path on real pictures, with the quality of both ways of looking measured."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lookalike.cli import exits
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lookalike.client import Client, Job
+    from lookalike.demo.dataset import Pictures
+    from lookalike.demo.measure import Measured
+    from lookalike.local.system import LocalSystem
+
+_THREADS = 4
+"""Queries under way at once: enough to keep two cores busy."""
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder that receives demo.json, demo.png and the pictures as files.")] = Path(
+        "build"
+    ),
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder of the system, kept afterwards. [default: a fresh one, removed at the end]")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Use the system that runs there instead of starting one.")
+    ] = None,
+    collection: Annotated[
+        str, typer.Option("--collection", "-C", help="Collection to use. One of this name is replaced.")
+    ] = "lookalike_demo",
+    model: Annotated[
+        list[Path] | None, typer.Option(help="Folder of a model bundle to serve (repeatable). [default: the shipped ones]")
+    ] = None,
+    keep_serving: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-serving/--no-keep-serving", help="Serve until Ctrl-C after measuring. [default: if there is a terminal]"
+        ),
+    ] = None,
+) -> None:
+    """Ingest 9,000 real pictures, search for 1,000 others, and measure how good and how fast that is.
+
+    Starts the whole system on this machine, writes Fashion-MNIST's test pictures as PNG files, uploads and ingests them as any
+    caller would, and asks for the neighbours of every tenth one by histogram, by Siamese features and by both. Prints a table
+    and writes demo.json and demo.png, a contact sheet, to the folder --out.
+    """
+    from lookalike.cli.serving import output, print_addresses, wait_for_ctrl_c
+    from lookalike.cli.terminal import note
+
+    console = output()
+    out.mkdir(parents=True, exist_ok=True)
+    with _system(console, out, data, address, tuple(model or ())) as (target, system):
+        code = _run(console, target, collection, out)
+        if system is not None:
+            print_addresses(console, system)
+            if keep_serving if keep_serving is not None else sys.stdin.isatty():
+                console.print("  Drop a picture on the page, or press Ctrl-C to stop everything.")
+                wait_for_ctrl_c()
+                note("\n  stopping")
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _system(
+    console: Console, out: Path, data: Path | None, address: str | None, models: tuple[Path, ...]
+) -> Iterator[tuple[str, LocalSystem | None]]:
+    """A gRPC target, and the system behind it where it was started here."""
+    if address is not None:
+        yield address, None
+        return
+    from lookalike.cli.serving import print_event, running
+    from lookalike.local import ports
+    from lookalike.local.parts import LocalConfig
+    from lookalike.local.system import LocalSystem
+
+    folder = data or Path(tempfile.mkdtemp(prefix="demo-data-", dir=out))
+    config = LocalConfig(
+        data=folder, http_port=ports.prefer(8080), grpc_port=ports.prefer(50051), models=models
+    )  # fmt: skip
+    console.print("[bold]1. Starting the system[/bold]")
+    try:
+        with running(LocalSystem(config, lambda event: print_event(console, event)), console) as system:
+            yield system.grpc_target, system
+    finally:
+        if data is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(console: Console, target: str, collection: str, out: Path) -> int:
+    """Everything between a running system and the figures; returns the exit code."""
+    from lookalike.client import Client, JobState
+    from lookalike.demo import dataset
+    from lookalike.demo.report import Figures, figures_table, surprises, write_json
+
+    gallery, queries = dataset.split()
+    with Client(target) as client:
+        console.print("\n[bold]2. Ingesting[/bold]")
+        started_s = time.monotonic()
+        manifest = dataset.write_files(gallery, out / "demo-images")
+        console.print(f"  wrote {len(gallery):,} PNG files in {time.monotonic() - started_s:.1f} s to {manifest.parent}")
+        upload_s, job = _ingest(console, client, collection, manifest)
+        console.print(f"\n[bold]3. Searching[/bold] for {len(queries):,} other pictures, {_THREADS} at once")
+        measured = _measure(client, collection, queries)
+        took_s = (job.ended_at - job.created_at).total_seconds() if job.ended_at and job.created_at else 0.0
+        figures = Figures(collection, len(gallery), len(queries), _THREADS, upload_s, took_s, job, measured)
+        console.print(figures_table(figures))
+        for line in surprises(measured):
+            console.print(f"  [yellow]unexpected:[/yellow] {line}")
+        write_json(figures, out / "demo.json")
+        _draw(client, collection, gallery, queries, measured, out / "demo.png")
+    console.print(f"  contact sheet {out / 'demo.png'}\n  figures       {out / 'demo.json'}", soft_wrap=True)
+    return exits.OK if job.state is JobState.SUCCEEDED else exits.ITEMS_FAILED
+
+
+def _ingest(console: Console, client: Client, collection: str, manifest: Path) -> tuple[float, Job]:
+    """Upload, then a job, as `lookalike ingest --watch` does it; returns the upload's seconds and the ended job."""
+    from lookalike.cli.ingest import send
+    from lookalike.cli.progress import follow, tell
+    from lookalike.errors import NotFound
+
+    try:
+        client.delete_collection(collection)
+        console.print(f"  replaced collection {collection}")
+    except NotFound:
+        pass
+    client.create_collection(collection, description="Fashion-MNIST's test pictures, but every tenth")
+    started_s = time.monotonic()
+    source = send(client, collection, manifest, labels_from_folders=False)
+    upload_s = time.monotonic() - started_s
+    job = follow(client, client.create_ingest_job(collection, source).id)
+    tell(client, job)
+    return upload_s, job
+
+
+def _measure(client: Client, collection: str, queries: Pictures) -> tuple[Measured, ...]:
+    from lookalike.cli.progress import bar
+    from lookalike.demo.measure import WAYS, measure
+
+    measured = []
+    with bar("queries") as progress:
+        for way in WAYS:
+            task = progress.add_task(way, total=len(queries))
+
+            def done(task: object = task) -> None:
+                progress.advance(task)  # type: ignore[arg-type]
+
+            measured.append(measure(client, collection, queries, way, threads=_THREADS, done=done))
+    return tuple(measured)
+
+
+def _draw(
+    client: Client, collection: str, gallery: Pictures, queries: Pictures, measured: tuple[Measured, ...], path: Path
+) -> None:
+    from lookalike.demo.choose import sheet_rows
+    from lookalike.demo.sheet import draw_sheet
+
+    by_way = {one.way: one for one in measured}
+    histogram, siamese = by_way["histogram"], by_way["siamese"]
+    rows = sheet_rows(client, collection, queries, histogram.hits, siamese.hits)
+    pictures = {gallery.id(index): gallery.images[index] for index in range(len(gallery))}
+    subtitle = (
+        f"Fashion-MNIST: {len(queries):,} queries among {len(gallery):,} pictures that no model was trained on.   "
+        f"P@5 by histogram {histogram.precision_at_5:.3f}, by Siamese features {siamese.precision_at_5:.3f}."
+    )
+    draw_sheet(rows, pictures, subtitle, path)

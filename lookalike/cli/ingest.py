@@ -1,0 +1,127 @@
+"""`lookalike ingest`: add pictures to a collection, by uploading them or by naming what the workers see themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lookalike.cli.collections import Bins, Color, Grid, Model
+from lookalike.cli.connection import connect
+from lookalike.cli.terminal import count_text, emit_json, note
+from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+
+if TYPE_CHECKING:
+    from lookalike.client import Client, HistogramSettings, Source, UploadItem
+
+
+def ingest(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="A folder (read with its sub-folders), a CSV or JSONL manifest, or a picture.")],
+    collection: Annotated[str, typer.Option("--collection", "-C", help="Collection to add to.")],
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job to its end, with rate and time left.")] = False,
+    labels_from_folders: Annotated[
+        bool, typer.Option("--labels-from-folders", help="Make the name of each picture's sub-folder its label.")
+    ] = False,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Upload nothing: SOURCE is a path that the workers see, inside their roots.")
+    ] = False,
+    request_id: Annotated[
+        str, typer.Option(help="Your id for this request: the same one again gives the same job.", show_default=False)
+    ] = "",
+    create: Annotated[bool, typer.Option("--create", help="Make the collection if it does not exist.")] = False,
+    model: Model = "",
+    bins: Bins = 256,
+    grid: Grid = 1,
+    color: Color = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the job as JSON instead of text.")] = False,
+) -> None:
+    """Add pictures to a collection, as a job that goes on even if this command is stopped.
+
+    A manifest has a column (or key) uri, optionally id; every other one becomes metadata. Exits with 0 if the job was
+    started; with --watch, if every item is in the collection (6 where some are not).
+    """
+    from lookalike.cli.progress import exit_code_of, follow, tell
+    from lookalike.client import HistogramSettings
+
+    settings = HistogramSettings(bins=bins, grid=grid, color=color)
+    wishes = [model or None, settings if settings != HistogramSettings() else None]
+    if not create and any(wishes):
+        raise InvalidArgument("--create", "is needed with --model, --bins, --grid and --color: they are fixed at creation")
+    with connect(context) as client:
+        if create:
+            ensure_collection(client, collection, model, settings, strict=any(wishes))
+        job_source = name_in_place(client, collection, source, labels_from_folders) if in_place else send(
+            client, collection, Path(source), labels_from_folders=labels_from_folders
+        )  # fmt: skip
+        job = client.create_ingest_job(collection, job_source, request_id=request_id)
+        if watch:
+            job = follow(client, job.id)
+        if as_json:
+            emit_json(job)
+        elif watch:
+            tell(client, job)
+        else:
+            typer.echo(job.id)
+            note(f"job {job.id} has begun; `lookalike jobs watch {job.id}` follows it")
+    if watch:
+        raise typer.Exit(exit_code_of(job))
+
+
+def ensure_collection(client: Client, name: str, model: str, settings: HistogramSettings, *, strict: bool) -> None:
+    """Make the collection unless it exists. With `strict`, raises `FailedPrecondition` where it exists otherwise made."""
+    try:
+        client.create_collection(name, model=model, histogram=settings)
+        note(f"made collection {name}")
+        return
+    except AlreadyExists:
+        if not strict:
+            return
+    found = client.get_collection(name)
+    if found.histogram != settings or (model and found.model != model):
+        from lookalike.cli.collections import histogram_text
+
+        raise FailedPrecondition(
+            f"collection {name!r} exists with model {found.model} and a histogram of {histogram_text(found.histogram)}; "
+            "leave the options out to add to it, or choose another name",
+            reason="COLLECTION_DIFFERS",
+        )
+
+
+def send(client: Client, collection: str, source: Path, *, labels_from_folders: bool) -> Source:
+    """Upload everything that `source` holds, one stream, with a progress bar; returns what to name in the job."""
+    from lookalike.cli.progress import bar
+    from lookalike.cli.sending import list_source, upload_item
+    from lookalike.client import UploadSource
+
+    with bar() as progress:
+        total = sum(1 for _ in list_source(source, labels_from_folders=labels_from_folders))
+        if total == 0:
+            raise InvalidArgument("SOURCE", f"{source} holds no pictures")
+        task = progress.add_task("uploading", total=total)
+
+        def items() -> Iterator[UploadItem]:
+            for item in list_source(source, labels_from_folders=labels_from_folders):
+                yield upload_item(item)
+                progress.advance(task)
+
+        upload = client.upload(collection, items())
+    note(f"uploaded {count_text(upload.items, 'item')}, {upload.size_bytes / 1e6:,.1f} MB")
+    return UploadSource(upload.id)
+
+
+def name_in_place(client: Client, collection: str, source: str, labels_from_folders: bool) -> Source:
+    """What the workers are to read themselves: nothing is opened here, but a path that exists here is made absolute."""
+    from lookalike.cli.sending import is_manifest, single
+    from lookalike.client import FolderSource, ManifestSource, UploadItem, UploadSource
+
+    path = Path(source).expanduser()
+    uri = str(path.absolute()) if "://" not in source else source
+    if is_manifest(path):
+        return ManifestSource(uri)
+    if path.is_file():
+        one = single(path.absolute())
+        return UploadSource(client.upload(collection, [UploadItem(one.id, one.uri)]).id)
+    return FolderSource(uri, labels_from_folders)

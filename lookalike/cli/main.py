@@ -1,0 +1,128 @@
+"""`lookalike`: joins the command groups, adds those of installed services, and turns every error into one line and a code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import entry_points
+from typing import Annotated, NoReturn
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from lookalike.cli import collections, demo, exits, images, ingest, jobs, search, up
+from lookalike.cli.connection import DEFAULT_ADDRESS, Options
+from lookalike.cli.terminal import help_of
+from lookalike.errors import LookalikeError
+
+_GROUP = "lookalike.commands"
+_DEBUG = "--debug"
+
+
+def build_app() -> typer.Typer:
+    """The whole command, with the commands of every installed service."""
+    app = typer.Typer(
+        name="lookalike",
+        epilog=exits.epilog(),
+        rich_markup_mode="rich",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(help=help_of(_global_options))(_global_options)
+    app.command("up", help=help_of(up.up))(up.up)
+    app.command("demo", help=help_of(demo.demo))(demo.demo)
+    app.command("ingest", help=help_of(ingest.ingest))(ingest.ingest)
+    app.command("search", help=help_of(search.search))(search.search)
+    app.add_typer(jobs.app, name="jobs")
+    app.add_typer(collections.app, name="collections")
+    app.add_typer(images.app, name="images")
+    _add_service_commands(app)
+    return app
+
+
+def run() -> NoReturn:
+    """The entry point: run the command line of this process and end it."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; errors are one line on standard error."""
+    try:
+        code = build_app()(args=arguments, prog_name="lookalike", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else exits.OK
+    except TyperException as error:
+        return _show_usage_error(error)
+    except LookalikeError as error:
+        _say(exits.one_line(error))
+        return exits.exit_code(error)
+    except (KeyboardInterrupt, Abort):
+        _say("stopped")
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # Python would try to flush once more at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.BROKEN_PIPE
+    except Exception as error:
+        if _DEBUG in arguments:
+            raise
+        _say(f"a defect, please report it: {type(error).__name__}: {error} (`lookalike {_DEBUG} ...` shows where)")
+        return exits.OTHER
+
+
+def _global_options(
+    context: typer.Context,
+    address: Annotated[
+        str, typer.Option(envvar="LOOKALIKE_ADDRESS", metavar="HOST:PORT", help="Where the gateway's gRPC listens.")
+    ] = DEFAULT_ADDRESS,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.1, metavar="SECONDS", help="How long one call may take (uploads and watching may take longer)."),
+    ] = 30.0,
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of a defect.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=lambda asked: _show_version(asked), help="Show the version.")
+    ] = False,
+) -> None:
+    """Image similarity search: give it a picture, get back the pictures that look like it.
+
+    Start with [bold]lookalike demo[/bold], which shows everything on real pictures, or with [bold]lookalike up[/bold], which
+    runs the whole system on this machine. Commands write results to standard output, all else to standard error.
+    """
+    context.obj = Options(address=address, timeout_s=timeout)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"lookalike {version('lookalike')}")
+        raise typer.Exit
+
+
+def _add_service_commands(app: typer.Typer) -> None:
+    for entry in entry_points(group=_GROUP):
+        try:
+            entry.load()(app)
+        except Exception as error:  # noqa: BLE001 - one service's defect must not take the other commands away
+            _say(f"the commands of {entry.name!r} cannot be loaded: {type(error).__name__}: {error}")
+
+
+def _show_usage_error(error: TyperException) -> int:
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(message, err=True)
+        return exits.INVALID
+    path = context.command_path if context is not None else "lookalike"
+    _say(f"{' '.join(message.split())} (see `{path} --help`)")
+    return exits.INVALID
+
+
+def _say(line: str) -> None:
+    typer.echo(f"lookalike: {line}", err=True)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,100 @@
+"""Watching a job: a progress bar on a terminal, a line now and then elsewhere; and how a finished job is told."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import TYPE_CHECKING
+
+from lookalike.cli import exits
+from lookalike.cli.terminal import console, count_text, note
+from lookalike.client import JobState
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task
+
+    from lookalike.client import Client, Job
+
+_LINE_EVERY_S = 5.0
+_SHOWN_FAILURES = 5
+
+
+def bar(unit: str = "images") -> Progress:
+    """A progress bar on standard error with count, rate (`unit`/s) and time left; draws nothing where that is no terminal."""
+    from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:,.0f} {unit}/s" if speed else "", style="cyan")
+
+    class Count(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.completed:,.0f}" + (f" of {task.total:,.0f}" if task.total else ""))
+
+    out = console(err=True)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        Count(),
+        Rate(),
+        TimeRemainingColumn(compact=True),
+        console=out,
+        disable=not out.is_terminal,
+        transient=True,
+    )
+
+
+def follow(client: Client, job_id: str) -> Job:
+    """Watch a job to its end and return it as it ended. Ctrl-C stops the watching, not the job, and says so."""
+    last: Job | None = None
+    told_s = time.monotonic()
+    with bar() as progress:
+        task = progress.add_task("ingesting", total=None)
+        try:
+            for job in client.watch_job(job_id):
+                last = job
+                counts = job.counts
+                progress.update(task, description=job.state.value, total=counts.submitted or None, completed=counts.done)
+                if progress.disable and time.monotonic() - told_s > _LINE_EVERY_S:
+                    told_s = time.monotonic()
+                    note(f"{job.state.value}: {counts.done:,} of {counts.submitted:,}")
+        except KeyboardInterrupt:
+            note(
+                f"job {job_id} goes on; `lookalike jobs watch {job_id}` looks again, `lookalike jobs cancel {job_id}` stops it"
+            )
+            raise
+    return last if last is not None else client.get_job(job_id)
+
+
+def tell(client: Client, job: Job) -> None:
+    """Print how a job ended: counts, time, rate, why items were skipped, and the first failures."""
+    out, counts = console(), job.counts
+    line = (
+        f"{count_text(counts.submitted, 'item')}: {counts.indexed:,} indexed, {counts.skipped:,} skipped, "
+        f"{counts.failed:,} failed"
+    )
+    if job.created_at and job.ended_at:
+        took_s = max((job.ended_at - job.created_at).total_seconds(), 1e-3)
+        line += f" in {took_s:.1f} s ({counts.indexed / took_s:,.0f} images/s)"
+    out.print(f"job {job.id} {job.state.value}; {line}", markup=False)
+    for reason, count in job.skip_reasons.items():
+        out.print(f"  skipped, {reason.lower()}: {count:,}", markup=False)
+    if job.error:
+        out.print(f"  {job.error}", markup=False)
+    if counts.failed:
+        failures = list(itertools.islice(client.list_failures(job.id, page_size=_SHOWN_FAILURES), _SHOWN_FAILURES))
+        for failure in failures:
+            name = failure.uri or failure.id or f"item {failure.position}"
+            out.print(f"  failed: {name}: {failure.message} ({failure.reason})", markup=False)
+        if counts.failed > len(failures):
+            rest = counts.failed - len(failures)
+            out.print(f"  ... and {rest:,} more: `lookalike jobs failures {job.id}`", markup=False)
+
+
+def exit_code_of(job: Job) -> int:
+    """0 for a job that has succeeded without a failed item."""
+    good = job.state is JobState.SUCCEEDED and job.counts.failed == 0
+    return exits.OK if good else exits.ITEMS_FAILED

@@ -1,0 +1,119 @@
+"""`lookalike search`: the images that look most like a picture."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lookalike.cli.connection import connect
+from lookalike.cli.terminal import console, emit_json, metadata_text, note, table
+from lookalike.errors import BadImage, InvalidArgument, NotFound
+from lookalike.names import MAX_IMAGE_BYTES, MAX_TOP_K, SPACES
+
+if TYPE_CHECKING:
+    from lookalike.client import SearchResult
+
+
+class SpaceChoice(enum.StrEnum):
+    """Which space, or both fused."""
+
+    HISTOGRAM = "histogram"
+    SIAMESE = "siamese"
+    BOTH = "both"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The spaces to ask for."""
+        return SPACES if self is SpaceChoice.BOTH else (self.value,)
+
+
+def search(
+    context: typer.Context,
+    collection: Annotated[str, typer.Option("--collection", "-C", help="Collection to search in.")],
+    image: Annotated[Path | None, typer.Argument(help="Picture to look for; - reads it from standard input.")] = None,
+    image_id: Annotated[str | None, typer.Option("--id", help="Look for a stored image instead of a file.")] = None,
+    space: Annotated[SpaceChoice, typer.Option("--space", "-s", help="Way of looking; both fuses them.")] = SpaceChoice.SIAMESE,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", help=f"How many neighbours, 1 to {MAX_TOP_K:,}.")] = 5,
+    filter_: Annotated[
+        str, typer.Option("--filter", "-f", help="Only images for which this holds, such as 'label = \"Coat\"'.")
+    ] = "",
+    weight: Annotated[
+        list[str] | None, typer.Option(help="With --space both: weight of a space, such as histogram=0.5 (repeatable).")
+    ] = None,
+    strong: Annotated[bool, typer.Option("--strong", help="See every write acknowledged until now (slower).")] = False,
+    ef: Annotated[int, typer.Option(help="Breadth of the search: higher misses fewer. 0: the server's choice.")] = 0,
+    vectors: Annotated[bool, typer.Option("--vectors", help="With --json: also print the vectors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Find the images of a collection that look most like a picture, nearest first."""
+    if (image is None) == (image_id is None):
+        raise InvalidArgument("IMAGE", "give a file, or --id with the id of a stored image (one of the two)")
+    content = _read(image) if image is not None else None
+    weights = _weights(weight or [])
+    from lookalike.client import Consistency
+
+    with connect(context) as client:
+        result = client.search(
+            collection,
+            image=content,
+            image_id=image_id,
+            spaces=space.names,
+            top_k=top_k,
+            filter=filter_,
+            weights=weights,
+            include_vectors=vectors,
+            include_query_vectors=vectors,
+            consistency=Consistency.STRONG if strong else Consistency.BOUNDED,
+            ef=ef,
+        )
+    if as_json:
+        emit_json(result)
+    else:
+        _print(result, space)
+
+
+def _read(path: Path) -> bytes:
+    if str(path) == "-":
+        content = sys.stdin.buffer.read(MAX_IMAGE_BYTES + 1)
+    else:
+        try:
+            with path.open("rb") as stream:
+                content = stream.read(MAX_IMAGE_BYTES + 1)
+        except FileNotFoundError as error:
+            raise NotFound("file", str(path)) from error
+        except OSError as error:
+            raise InvalidArgument("IMAGE", f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > MAX_IMAGE_BYTES:
+        raise BadImage(f"{path} is over {MAX_IMAGE_BYTES:,} bytes", reason="IMAGE_TOO_LARGE")
+    return content
+
+
+def _weights(given: list[str]) -> dict[str, float]:
+    weights = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in SPACES:
+            raise InvalidArgument("--weight", f"{text!r} names no space; use histogram=NUMBER or siamese=NUMBER")
+        try:
+            weights[name] = float(value)
+        except ValueError as error:
+            raise InvalidArgument("--weight", f"{text!r} does not end in a number") from error
+    return weights
+
+
+def _print(result: SearchResult, space: SpaceChoice) -> None:
+    if not result.neighbours:
+        note("nothing found: the collection is empty, or the filter lets nothing through")
+        return
+    distances = [f"{name} distance" if space is SpaceChoice.BOTH else "distance" for name in space.names]
+    rows = table("#", "similarity", *distances, "id", "metadata", "uri", numbers=("#", "similarity", *distances))
+    for hit in result.neighbours:
+        by_space = {share.space: share.distance for share in hit.shares}
+        told = [f"{by_space[name]:.4f}" if name in by_space else "-" for name in space.names]
+        image = hit.image
+        rows.add_row(str(hit.rank), f"{hit.similarity:.4f}", *told, image.id, metadata_text(image.metadata), image.uri)
+    console().print(rows, markup=False)

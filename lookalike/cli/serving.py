@@ -1,0 +1,96 @@
+"""Telling a person what a system on this machine is doing. `lookalike up` and `lookalike demo` share it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from lookalike.cli.terminal import console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lookalike.local.supervisor import Event
+    from lookalike.local.system import LocalSystem
+
+_STYLES = {
+    "ready": "green", "back": "green", "died": "yellow", "killed": "yellow", "reaped": "yellow", "stopped": "dim",
+}  # fmt: skip
+
+
+def print_event(out: Console, event: Event) -> None:
+    """One line: part, state, detail."""
+    style = _STYLES.get(event.state, "")
+    out.print(f"  {event.name:<9} [{style}]{event.state:<8}[/{style}] {event.detail}".rstrip(), soft_wrap=True)
+
+
+def print_addresses(out: Console, system: LocalSystem) -> None:
+    """Where everything is: the last block that a person reads."""
+    url = system.http_url
+    rows = (
+        ("page", url + "/"),
+        ("HTTP API", url + "/docs"),
+        ("gRPC", f"{system.grpc_target}  (LOOKALIKE_ADDRESS={system.grpc_target} for the `lookalike` command)"),
+        ("data", str(system.folder.path)),
+        ("logs", str(system.folder.logs)),
+    )
+    out.print()
+    for name, value in rows:
+        out.print(f"  [bold]{name:<9}[/bold] {value}", soft_wrap=True)
+    out.print()
+
+
+@contextmanager
+def running(system: LocalSystem, out: Console) -> Iterator[LocalSystem]:
+    """`system`, started on entering and stopped on leaving; SIGTERM and SIGHUP do what Ctrl-C does.
+
+    While it stops, another Ctrl-C ends the parts at once.
+    """
+    with _interrupted_by(signal.SIGTERM, signal.SIGHUP):
+        try:
+            with out.status("starting; the embedder takes some 10 to 20 seconds to be warm"):
+                system.start()
+            yield system
+        finally:
+            _stop(system)
+
+
+def wait_for_ctrl_c() -> None:
+    """Return when the process is asked to stop."""
+    with suppress(KeyboardInterrupt):
+        while True:
+            # In slices: an untimed wait does not hear signals everywhere.
+            threading.Event().wait(1.0)
+
+
+def _stop(system: LocalSystem) -> None:
+    while True:
+        try:
+            system.stop()
+            return
+        except KeyboardInterrupt:
+            system.kill()
+
+
+@contextmanager
+def _interrupted_by(*numbers: signal.Signals) -> Iterator[None]:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    # A shell starts background jobs with SIGINT ignored; here it means the same as SIGTERM.
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def output() -> Console:
+    """Where `up` and `demo` write for people."""
+    return console()

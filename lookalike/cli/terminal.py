@@ -1,0 +1,113 @@
+"""How commands talk: tables and lines for people on standard output, notes and progress on standard error, JSON for programs.
+
+Rich is imported when something is printed, not before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from lookalike.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_PIPED_WIDTH = 240
+"""Columns where nobody looks: wide enough that no id or URI is cut."""
+
+
+def console(*, err: bool = False) -> Console:
+    """Rich's console on standard output or error; plain and wide where that is no terminal."""
+    from rich.console import Console
+
+    made = Console(stderr=err, highlight=False)
+    if not made.is_terminal:
+        made = Console(stderr=err, highlight=False, width=_PIPED_WIDTH)
+    return made
+
+
+def help_of(command: Callable[..., None]) -> str:
+    """A command's docstring with every paragraph on one line, so that the terminal wraps it, not the source."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def note(line: str) -> None:
+    """One line for people, on standard error, so that it never mixes with results."""
+    typer.echo(line, err=True)
+
+
+def table(*columns: str, title: str | None = None, numbers: Sequence[str] = ()) -> Table:
+    """An empty table; columns named in `numbers` are right-aligned."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    return made
+
+
+def emit_json(value: object) -> None:
+    """Print `value` (records, lists, plain values) as JSON on standard output."""
+    typer.echo(json.dumps(to_json(value), indent=2, ensure_ascii=False))
+
+
+def emit_json_line(value: object) -> None:
+    """Print `value` as one line of JSON: for streams of unknown length."""
+    typer.echo(json.dumps(to_json(value), ensure_ascii=False))
+
+
+def to_json(value: object) -> Any:
+    """Records as objects, times as ISO 8601, enums by value, vectors as lists of numbers."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    match value:
+        case enum.Enum():
+            return value.value
+        case datetime():
+            return value.isoformat()
+        case Mapping():
+            return {str(key): to_json(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [to_json(inner) for inner in value]
+    if hasattr(value, "tolist"):  # a NumPy array, without importing NumPy to ask
+        return value.tolist()
+    return value
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is lost, unless `--yes` was given.
+
+    Raises `InvalidArgument` where nobody can be asked, and ends the command where the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidArgument("--yes", "is needed here: nobody can be asked")
+    typer.confirm(question, abort=True, err=True)
+
+
+def metadata_text(metadata: Mapping[str, object]) -> str:
+    """`label=Coat year=2019`, for a table."""
+    return " ".join(f"{key}={value}" for key, value in metadata.items())
+
+
+def time_text(moment: datetime | None) -> str:
+    """Local time to the second, or a dash."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment is not None else "-"
+
+
+def count_text(count: int, one: str, many: str | None = None) -> str:
+    """`1 image`, `9,000 images`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

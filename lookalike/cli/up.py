@@ -1,0 +1,41 @@
+"""`lookalike up`: the whole system on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def up(
+    data: Annotated[
+        Path, typer.Option(help="Folder that holds everything: pictures, vectors, jobs, logs.", envvar="LOOKALIKE_DATA")
+    ] = Path("~/.lookalike"),
+    http_port: Annotated[int, typer.Option(help="Port of the web page and the HTTP API; 0 for any free one.")] = 8080,
+    grpc_port: Annotated[int, typer.Option(help="Port of the gRPC API; 0 for any free one.")] = 50051,
+    source_root: Annotated[
+        list[Path] | None, typer.Option(help="Folder that `ingest --in-place` may read (repeatable). None by default.")
+    ] = None,
+    model: Annotated[
+        list[Path] | None, typer.Option(help="Folder of a model bundle to serve (repeatable). [default: the shipped ones]")
+    ] = None,
+) -> None:
+    """Run the whole system on this machine until Ctrl-C.
+
+    Starts a Redis server, Milvus Lite, the embedder, an indexer and the gateway with its web page, all listening on 127.0.0.1
+    only. Data stays in one folder and is there again at the next start; a part that dies is started again.
+    """
+    from lookalike.cli.serving import output, print_addresses, print_event, running, wait_for_ctrl_c
+    from lookalike.local.parts import LocalConfig
+    from lookalike.local.system import LocalSystem
+
+    out = output()
+    config = LocalConfig(
+        data=data, http_port=http_port, grpc_port=grpc_port, source_roots=tuple(source_root or ()), models=tuple(model or ())
+    )
+    with running(LocalSystem(config, lambda event: print_event(out, event)), out) as system:
+        print_addresses(out, system)
+        out.print("  Ctrl-C stops everything; the data stays.")
+        wait_for_ctrl_c()
+        out.print("\n  stopping")
