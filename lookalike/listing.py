@@ -205,4 +205,4 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _refuse(name: str, problem: str) -> NoReturn:
-    raise InvalidArgument("manifest", f"{name} {problem}")
+    raise InvalidArgument("manifest", f"{name} {problem}", reason="MANIFEST_INVALID")

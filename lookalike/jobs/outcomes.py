@@ -42,7 +42,7 @@ class Failure:
 class Outcomes:
     """Writes and reads the failures of jobs. Thread-safe."""
 
-    def __init__(self, artifacts: Artifacts, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
         self._ledger = ledger
 
