@@ -1,0 +1,63 @@
+"""`python -m gateway`: reads settings, opens clients, starts gRPC and HTTP on one loop, drains on SIGTERM. Wiring only."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from gateway.assembly import Gateway, assemble
+from gateway.listeners import HttpServer, build_grpc
+from gateway.settings import GatewaySettings
+from lookalike.errors import LookalikeError
+from lookalike.runtime.channels import open_aio_channel
+from lookalike.runtime.settings import load_settings
+from lookalike.runtime.telemetry import configure_logging
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Serve until SIGTERM or SIGINT, then let calls under way end."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with _assembled(settings) as gateway:
+        grpc_server = await build_grpc(gateway.core, settings.gateway_grpc_address)
+        gateway.readiness.on_change = grpc_server.set_ready
+        http_server = HttpServer(gateway.app, settings.gateway_http_address)
+        await http_server.start()
+        await grpc_server.start()
+        structlog.get_logger().info("listening", grpc_port=grpc_server.port, http_port=http_server.port)
+        watch = asyncio.create_task(gateway.readiness.watch(settings.gateway_ready_interval_s))
+        await stop.wait()
+        structlog.get_logger().info("draining", at_most_s=settings.gateway_drain_s)
+        watch.cancel()
+        gateway.readiness.drain()
+        await asyncio.gather(grpc_server.stop(settings.gateway_drain_s), http_server.stop(settings.gateway_drain_s))
+
+
+@asynccontextmanager
+async def _assembled(settings: GatewaySettings) -> AsyncIterator[Gateway]:
+    channel = open_aio_channel(settings.embedder_target)
+    gateway = assemble(settings, channel)
+    try:
+        yield gateway
+    finally:
+        gateway.close()
+        await channel.close()
+
+
+def main() -> None:
+    settings = load_settings(GatewaySettings)
+    configure_logging(settings, "gateway")
+    try:
+        asyncio.run(serve(settings))
+    except LookalikeError as error:
+        structlog.get_logger().error("cannot start", problem=error.message)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

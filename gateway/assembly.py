@@ -1,0 +1,81 @@
+"""Puts the gateway together from its settings: clients, core, checks, application. Called by `__main__`; opens no port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc.aio
+from starlette.types import ASGIApp
+
+from gateway.backends import Backends
+from gateway.collections import Collections
+from gateway.deadlines import Deadline
+from gateway.embedding import Embedder
+from gateway.http.app import Core, build_app
+from gateway.images import Images
+from gateway.ingest import Ingest
+from gateway.readiness import CHECK_TIMEOUT_S, Check, Readiness
+from gateway.search import Search
+from gateway.settings import GatewaySettings
+from gateway.threads import Threads
+from lookalike.jobs.ledger import Ledger, open_redis
+from lookalike.jobs.outcomes import Outcomes
+from lookalike.jobs.queue import TaskQueue
+from lookalike.jobs.uploads import Uploads
+from lookalike.sources import Artifacts, Reader, Roots
+from lookalike.store.connection import connect
+
+_CHECK_THREADS = 4
+"""One for each thing that is looked at in a thread, apart from the requests' own: a busy gateway is still ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Everything but the listeners."""
+
+    core: Core
+    readiness: Readiness
+    app: ASGIApp
+    closers: tuple[Callable[[], None], ...]
+
+    def close(self) -> None:
+        for close in self.closers:
+            close()
+
+
+def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> Gateway:
+    """A gateway that has reached nothing yet; its readiness does the reaching."""
+    redis_url = settings.redis_url_with_password
+    backends = Backends(lambda: connect(settings.milvus_uri, settings.milvus_token, timeout_s=CHECK_TIMEOUT_S))
+    ledger, queue = Ledger(open_redis(redis_url)), TaskQueue(redis_url)
+    artifacts = Artifacts(settings.artifacts_url)
+    reader = Reader(artifacts, settings.source_roots)
+    embedder = Embedder(embedder_channel)
+    threads = Threads(settings.gateway_threads, settings.gateway_max_waiting)
+    check_threads = Threads(_CHECK_THREADS, _CHECK_THREADS)
+    core = Core(
+        search=Search(backends, embedder, threads),
+        images=Images(backends, ledger, embedder, artifacts, reader, threads),
+        collections=Collections(backends, ledger, embedder, threads),
+        ingest=Ingest(
+            backends, ledger, queue, Uploads(artifacts), Outcomes(ledger, artifacts), Roots(settings.source_roots), threads
+        ),
+    )
+    readiness = Readiness(_checks(backends, ledger, artifacts, embedder, check_threads))
+    app = build_app(core, readiness, upload_limit_bytes=settings.gateway_upload_max_bytes)
+    return Gateway(core, readiness, app, (threads.close, check_threads.close, queue.close, ledger.close, backends.close))
+
+
+def _checks(backends: Backends, ledger: Ledger, artifacts: Artifacts, embedder: Embedder, threads: Threads) -> dict[str, Check]:
+    async def milvus(deadline: Deadline) -> None:
+        await threads.run(lambda: backends.check(CHECK_TIMEOUT_S), deadline)
+
+    async def redis(deadline: Deadline) -> None:
+        await threads.run(ledger.ping, deadline)
+
+    async def reach_artifacts(deadline: Deadline) -> None:
+        # Whether it is there does not matter; that the question is answered does.
+        await threads.run(lambda: artifacts.exists("thumbnails"), deadline)
+
+    return {"milvus": milvus, "redis": redis, "embedder": embedder.check, "artifacts": reach_artifacts}

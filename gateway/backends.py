@@ -1,0 +1,51 @@
+"""Milvus, as the gateway sees it: not there until reached, then a `VectorStore` and a `Catalogue`.
+
+The gateway starts before Milvus answers, so that `/readyz` and the health service can say what is missing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from lookalike.errors import Unavailable
+from lookalike.store.catalogue import Catalogue
+from lookalike.store.connection import Connection
+from lookalike.store.vectors import VectorStore
+
+
+class Backends:
+    """Holds what speaks to Milvus. `check` connects; everything else raises `Unavailable` until it has."""
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._vectors: VectorStore | None = None
+        self._catalogue: Catalogue | None = None
+
+    @property
+    def vectors(self) -> VectorStore:
+        if self._vectors is None:
+            raise Unavailable("milvus", "it has not been reached yet")
+        return self._vectors
+
+    @property
+    def catalogue(self) -> Catalogue:
+        if self._catalogue is None:
+            raise Unavailable("milvus", "it has not been reached yet")
+        return self._catalogue
+
+    def check(self, timeout_s: float) -> None:
+        """Connect, or see whether the connection still answers. Blocks. Raises `Unavailable`."""
+        with self._lock:
+            if self._connection is None:
+                connection = self._connect()
+                self._catalogue, self._vectors = Catalogue(connection), VectorStore(connection)
+                self._connection = connection
+        self._connection.ping(timeout_s)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()

@@ -1,0 +1,103 @@
+"""Collections: create, get, list, delete. Entered by gRPC and HTTP alike."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from gateway.backends import Backends
+from gateway.deadlines import Deadline
+from gateway.embedding import Embedder
+from gateway.threads import Threads
+from lookalike.errors import InvalidArgument, NotFound
+from lookalike.jobs.ledger import Ledger
+from lookalike.names import check_name
+from lookalike.spaces import HistogramSettings
+from lookalike.store.catalogue import Collection
+
+T = TypeVar("T")
+
+MAX_DESCRIPTION = 1000
+"""Characters."""
+_COUNTS_AT_ONCE = 8
+"""So that a list of many collections leaves threads for searches."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewCollection:
+    """What to make. `model` "" means the embedder's default one."""
+
+    name: str
+    description: str
+    model: str
+    histogram: HistogramSettings
+
+
+class Collections:
+    """One per process, used from one event loop."""
+
+    def __init__(self, backends: Backends, ledger: Ledger, embedder: Embedder, threads: Threads) -> None:
+        self._backends, self._ledger, self._embedder, self._threads = backends, ledger, embedder, threads
+
+    async def create(self, new: NewCollection, deadline: Deadline) -> Collection:
+        """An empty collection whose spaces and fingerprints are what the embedder makes now."""
+        check_name("name", new.name)
+        if new.model:
+            check_name("model", new.model)
+        if len(new.description) > MAX_DESCRIPTION:
+            problem = f"is {len(new.description)} characters long; at most {MAX_DESCRIPTION} are allowed"
+            raise InvalidArgument("description", problem)
+        described = await self._embedder.describe(new.model, new.histogram, deadline)
+        collection = Collection(
+            name=new.name,
+            uid=uuid.uuid4().hex,
+            description=new.description,
+            model=described.model,
+            histogram=described.histogram,
+            spaces=described.spaces,
+            generation=1,
+            created_at=datetime.now(UTC),
+        )
+        await self._run(lambda: self._backends.catalogue.create(collection), deadline)
+        return collection
+
+    async def get(self, name: str, deadline: Deadline) -> tuple[Collection, int]:
+        """A collection and how many images it holds."""
+        check_name("name", name)
+        collection = await self._run(lambda: self._backends.catalogue.get(name), deadline)
+        return collection, await self._count(collection, deadline)
+
+    async def list_all(self, deadline: Deadline) -> list[tuple[Collection, int]]:
+        """Every collection in order of name, each with how many images it holds."""
+        collections = await self._run(lambda: self._backends.catalogue.list(), deadline)
+        few = asyncio.Semaphore(_COUNTS_AT_ONCE)
+
+        async def counted(collection: Collection) -> tuple[Collection, int] | None:
+            async with few:
+                try:
+                    return collection, await self._count(collection, deadline)
+                except NotFound:  # Deleted since the list was read.
+                    return None
+
+        return [pair for pair in await asyncio.gather(*map(counted, collections)) if pair is not None]
+
+    async def delete(self, name: str, deadline: Deadline) -> None:
+        """Remove a collection and its images, then stop its jobs. A job missed in between sees that its collection is gone."""
+        check_name("name", name)
+
+        def delete() -> None:
+            collection = self._backends.catalogue.get(name, fresh=True)
+            self._backends.catalogue.delete(name)
+            self._ledger.cancel_collection(collection.uid)
+
+        await self._run(delete, deadline)
+
+    async def _count(self, collection: Collection, deadline: Deadline) -> int:
+        return await self._run(lambda: self._backends.vectors.count(collection, timeout_s=deadline.remaining_s()), deadline)
+
+    async def _run(self, call: Callable[[], T], deadline: Deadline) -> T:
+        return await self._threads.run(call, deadline)

@@ -1,0 +1,124 @@
+"""The embedder, as the gateway calls it: one picture at a time, at once. Checks every fingerprint it gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+import numpy as np
+from google.rpc import status_pb2
+
+from gateway.deadlines import Deadline
+from gateway.messages import histogram_from, histogram_message, space_from
+from lookalike.errors import BadImage, FingerprintMismatch, Internal, LookalikeError
+from lookalike.names import MAX_IMAGE_BYTES
+from lookalike.runtime.status import from_rpc_error, from_status
+from lookalike.spaces import HistogramSettings, Space, Vector
+from lookalike.store.catalogue import Collection
+from lookalike.v1 import embedder_service_pb2 as pb
+from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceAsyncStub
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the embedder would fill a new collection with."""
+
+    model: str
+    histogram: HistogramSettings
+    spaces: tuple[Space, ...]
+
+
+class Embedder:
+    """Calls on one channel, which the caller opens and closes. Raises what the embedder raised, or `Unavailable`."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub: EmbedderServiceAsyncStub = EmbedderServiceAsyncStub(channel)
+
+    async def embed(
+        self, image: bytes, collection: Collection, spaces: Sequence[Space], deadline: Deadline
+    ) -> Mapping[str, Vector]:
+        """The vectors (float32 `[dimension]`) of one encoded picture in `spaces` of `collection`, by name of the space.
+
+        Raises `BadImage` (field `image`), and `FingerprintMismatch` where the embedder makes other vectors than the
+        collection holds.
+        """
+        check_image_size(image)
+        request = pb.EmbedRequest(
+            model=collection.model,
+            spaces=[space.name for space in spaces],
+            histogram=histogram_message(collection.histogram),
+            images=[image],
+            lane=pb.LANE_INTERACTIVE,
+        )
+        response: pb.EmbedResponse = await _call(self._stub.Embed, request, deadline)
+        if len(response.results) != 1:
+            raise Internal(f"the embedder gave {len(response.results)} results for one picture")
+        return _vectors(response, spaces)
+
+    async def describe(self, model: str, histogram: HistogramSettings, deadline: Deadline) -> Description:
+        """The spaces that `model` ("" for the default one) and `histogram` give. Raises `NotFound` for the model."""
+        request = pb.DescribeSpacesRequest(model=model, histogram=histogram_message(histogram))
+        response: pb.DescribeSpacesResponse = await _call(self._stub.DescribeSpaces, request, deadline)
+        spaces = tuple(space_from(space) for space in response.spaces)
+        return Description(response.model, histogram_from(response.histogram), spaces)
+
+    async def thumbnail(self, image: bytes, deadline: Deadline) -> bytes:
+        """A JPEG with a longest side of 160 pixels. Raises `BadImage`."""
+        response: pb.MakeThumbnailResponse = await _call(
+            self._stub.MakeThumbnail, pb.MakeThumbnailRequest(image=image), deadline
+        )
+        return response.jpeg
+
+    async def check(self, deadline: Deadline) -> None:
+        """Raises `Unavailable` where the embedder does not answer or is not warm."""
+        await _call(self._stub.ListModels, pb.ListModelsRequest(), deadline)
+
+
+def check_image_size(image: bytes, field: str = "image") -> None:
+    """Raises `BadImage` for no bytes or more than 20 MB, before they are sent anywhere."""
+    if not image:
+        raise BadImage("is empty", reason="IMAGE_EMPTY", field=field)
+    if len(image) > MAX_IMAGE_BYTES:
+        problem = f"is {len(image)} bytes; at most {MAX_IMAGE_BYTES} are allowed"
+        raise BadImage(problem, reason="IMAGE_TOO_LARGE", field=field)
+
+
+async def _call(method: Callable[..., Awaitable[R]], request: Q, deadline: Deadline) -> R:
+    try:
+        return await method(request, timeout=deadline.remaining_s())
+    except grpc.RpcError as error:
+        raise from_rpc_error(error, "embedder") from error
+
+
+def _vectors(response: pb.EmbedResponse, spaces: Sequence[Space]) -> dict[str, Vector]:
+    result = response.results[0]
+    if result.HasField("error"):
+        raise _as_query_error(result.error)
+    made = {space.name: (space, packed) for space, packed in zip(response.spaces, result.vectors, strict=True)}
+    vectors = {}
+    for space in spaces:
+        if space.name not in made:
+            raise Internal(f"the embedder gave no vector in space {space.name!r}")
+        described, packed = made[space.name]
+        if described.fingerprint != space.fingerprint:
+            raise FingerprintMismatch(space.name, space.fingerprint, described.fingerprint)
+        vector = np.frombuffer(packed, "<f4")
+        if vector.shape != (space.dimension,):
+            raise Internal(f"the embedder gave {vector.size} values in space {space.name!r} of dimension {space.dimension}")
+        vectors[space.name] = vector
+    return vectors
+
+
+def _as_query_error(status: status_pb2.Status) -> LookalikeError:
+    """The embedder names its own field (`images[0]`); the caller of the gateway sent `image`."""
+    error = from_status(status)
+    if isinstance(error, BadImage):
+        problem = error.problem.removeprefix(f"{error.field}: ")
+        return BadImage(problem, reason=error.reason)
+    return error

@@ -1,0 +1,1 @@
+"""HTTP and JSON: the same core as gRPC, with OpenAPI at `/docs` and the web page at `/`."""

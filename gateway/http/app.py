@@ -1,0 +1,79 @@
+"""The HTTP application: routes over the core, one shape of error, limits, pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from gateway.collections import Collections
+from gateway.http.collections import collections_router
+from gateway.http.edge import BODY_LIMIT_BYTES, Edge
+from gateway.http.errors import add_error_handlers
+from gateway.http.images import images_router
+from gateway.http.ingest import ingest_router
+from gateway.http.page import add_pages
+from gateway.http.search import search_router
+from gateway.images import Images
+from gateway.ingest import Ingest
+from gateway.readiness import Readiness
+from gateway.search import Search
+
+DESCRIPTION = """\
+Give it a picture, get back the pictures that look like it.
+
+Answers are the JSON mapping of the protobuf contract in `protos/lookalike/v1/`, with its field names: 64-bit integers are
+strings, timestamps are RFC 3339, enums are their names. Every error has the shape of `ErrorResponse`. A request may say with
+the header `X-Timeout-S` how many seconds it will wait.
+"""
+_UPLOAD_PATH = re.compile(r"/v1/collections/[^/]+/images")
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What both transports call."""
+
+    search: Search
+    images: Images
+    collections: Collections
+    ingest: Ingest
+
+
+def build_app(core: Core, readiness: Readiness, *, upload_limit_bytes: int) -> ASGIApp:
+    """An ASGI application over `core`; a body of uploaded images may have `upload_limit_bytes`."""
+    app = FastAPI(
+        title="Lookalike",
+        summary="Image similarity search",
+        description=DESCRIPTION,
+        version=version("lookalike"),
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        docs_url=None,  # Our own page: FastAPI's loads Swagger UI from elsewhere.
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.include_router(search_router(core.search))
+    app.include_router(ingest_router(core.ingest))
+    app.include_router(images_router(core.images))
+    app.include_router(collections_router(core.collections))
+    add_pages(app, readiness)
+    add_error_handlers(app)
+    _take_out_unused(app)
+    return Edge(app, _limit_for(upload_limit_bytes))
+
+
+def _limit_for(upload_limit_bytes: int) -> Callable[[str], int]:
+    return lambda path: upload_limit_bytes if _UPLOAD_PATH.fullmatch(path) else BODY_LIMIT_BYTES
+
+
+def _take_out_unused(app: FastAPI) -> None:
+    """FastAPI documents its own 422, which we never send: what it finds wrong is a 400 in our shape."""
+    document = app.openapi()
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)

@@ -1,0 +1,66 @@
+"""`/v1/collections`: make, show and remove collections."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from gateway.collections import Collections, NewCollection
+from gateway.http import models
+from gateway.http.convert import RequestDeadline, errors, respond
+from gateway.messages import collection_message
+from lookalike.spaces import HistogramSettings
+from lookalike.v1 import collection_service_pb2 as pb
+
+
+class CreateCollectionBody(BaseModel, extra="forbid"):
+    """What to make."""
+
+    name: str = Field(description="Lower-case letters, digits and single underscores, at most 63.")
+    description: str = Field("", description="For people, at most 1,000 characters.")
+    model: str = Field("", description="Name of the model. Empty means the embedder's default model.")
+    histogram: models.HistogramSettings = models.HistogramSettings(bins=0, grid=0, color=False)
+
+
+def collections_router(collections: Collections) -> APIRouter:
+    router = APIRouter(prefix="/v1/collections", tags=["collections"])
+
+    @router.post(
+        "",
+        summary="Make an empty collection",
+        status_code=201,
+        response_model=models.CreateCollectionResponse,
+        responses=errors(400, 404, 409),
+    )
+    async def create(body: CreateCollectionBody, deadline: RequestDeadline) -> JSONResponse:
+        histogram = HistogramSettings(body.histogram.bins or 256, body.histogram.grid or 1, body.histogram.color)
+        made = await collections.create(NewCollection(body.name, body.description, body.model, histogram), deadline)
+        return respond(pb.CreateCollectionResponse(collection=collection_message(made, 0)), 201)
+
+    @router.get("", summary="All collections", response_model=models.ListCollectionsResponse, responses=errors())
+    async def list_all(deadline: RequestDeadline) -> JSONResponse:
+        found = await collections.list_all(deadline)
+        return respond(pb.ListCollectionsResponse(collections=[collection_message(*pair) for pair in found]))
+
+    @router.get(
+        "/{collection}",
+        summary="One collection",
+        response_model=models.GetCollectionResponse,
+        responses=errors(400, 404),
+    )
+    async def get(collection: str, deadline: RequestDeadline) -> JSONResponse:
+        found, image_count = await collections.get(collection, deadline)
+        return respond(pb.GetCollectionResponse(collection=collection_message(found, image_count)))
+
+    @router.delete(
+        "/{collection}",
+        summary="Remove a collection and all its images",
+        response_model=models.DeleteCollectionResponse,
+        responses=errors(400, 404),
+    )
+    async def delete(collection: str, deadline: RequestDeadline) -> JSONResponse:
+        await collections.delete(collection, deadline)
+        return respond(pb.DeleteCollectionResponse())
+
+    return router

@@ -1,0 +1,69 @@
+"""Between HTTP and the contract's messages: bodies in, JSON out, deadlines from a header. Used by every route."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Header
+from fastapi.responses import JSONResponse
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from pydantic import BaseModel
+
+from gateway.deadlines import DEFAULT_S, MAX_S, Deadline
+from gateway.http.errors import ErrorResponse
+from lookalike.errors import InvalidArgument
+
+M = TypeVar("M", bound=Message)
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorResponse, "description": "`INVALID_ARGUMENT` or `FAILED_PRECONDITION`"},
+    404: {"model": ErrorResponse, "description": "`NOT_FOUND`"},
+    409: {"model": ErrorResponse, "description": "`ALREADY_EXISTS`"},
+    413: {"model": ErrorResponse, "description": "`INVALID_ARGUMENT`, reason `BODY_TOO_LARGE`"},
+    429: {"model": ErrorResponse, "description": "`RESOURCE_EXHAUSTED`; see the header `Retry-After`"},
+    500: {"model": ErrorResponse, "description": "`INTERNAL`: a defect; the message gives the incident's number in the log"},
+    503: {"model": ErrorResponse, "description": "`UNAVAILABLE`: something we depend on; see the header `Retry-After`"},
+    504: {"model": ErrorResponse, "description": "`DEADLINE_EXCEEDED`"},
+}
+"""What any route may answer besides success, for the OpenAPI."""
+
+
+def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Those that every route shares, and `codes`."""
+    return {code: ERRORS[code] for code in sorted({*codes, 429, 500, 503, 504})}
+
+
+def to_json(message: Message) -> dict[str, Any]:
+    """The protobuf JSON mapping with the proto's own field names and every value written out.
+
+    64-bit integers are strings, as the mapping has it; timestamps are RFC 3339; enums are their names.
+    """
+    mapped: dict[str, Any] = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return mapped
+
+
+def respond(message: Message, status_code: int = 200) -> JSONResponse:
+    return JSONResponse(to_json(message), status_code=status_code)
+
+
+def to_message(body: BaseModel, message: M) -> M:
+    """Fill `message` from a body that mirrors it. Raises `InvalidArgument` for what only protobuf finds wrong."""
+    try:
+        return json_format.ParseDict(body.model_dump(exclude_none=True, mode="json"), message)
+    except (json_format.ParseError, ValueError) as error:
+        raise InvalidArgument("body", " ".join(str(error).split())) from error
+
+
+async def _deadline(
+    x_timeout_s: Annotated[
+        float | None, Header(gt=0, description=f"Seconds this request may take, at most {MAX_S:g}; {DEFAULT_S:g} if absent.")
+    ] = None,
+) -> Deadline:
+    return Deadline.after(min(x_timeout_s or DEFAULT_S, MAX_S))
+
+
+RequestDeadline = Annotated[Deadline, Depends(_deadline)]
+"""How long a route may take."""

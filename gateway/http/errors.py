@@ -1,0 +1,116 @@
+"""Every error over HTTP in one shape: `{"error": {code, status, reason, message, field, metadata}}`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from pydantic_core import ErrorDetails
+from starlette.exceptions import HTTPException
+
+from lookalike.errors import InvalidArgument, LookalikeError
+from lookalike.runtime.interceptors import as_ours
+from lookalike.runtime.status import grpc_code, http_code
+
+
+class ErrorBody(BaseModel):
+    """What went wrong."""
+
+    code: int = Field(description="The HTTP status code.")
+    status: str = Field(description="The gRPC status code, such as `INVALID_ARGUMENT`.")
+    reason: str = Field(description="UPPER_SNAKE, for programs: `IMAGE_EMPTY`, `FILTER_INVALID`, `COLLECTION_NOT_FOUND`, ...")
+    message: str = Field(description="One line for people.")
+    field: str | None = Field(description="The field of the request at fault, where there is one.")
+    metadata: dict[str, str] = Field(description="Further facts, such as the two fingerprints that differ.")
+
+
+class ErrorResponse(BaseModel):
+    """Any answer outside 2xx and 3xx."""
+
+    error: ErrorBody
+
+
+class BodyTooLarge(InvalidArgument):
+    """More bytes than a request to this path may have. Known to HTTP only, where it is 413."""
+
+    reason = "BODY_TOO_LARGE"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__("body", f"is larger than the {limit_bytes} bytes that are allowed here")
+
+
+def error_response(error: LookalikeError) -> JSONResponse:
+    """`error` in the one shape, with `Retry-After` where trying again makes sense."""
+    code = 413 if isinstance(error, BodyTooLarge) else http_code(error)
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    return _response(
+        ErrorBody(
+            code=code,
+            status=grpc_code(error).name,
+            reason=error.reason,
+            message=error.message,
+            field=error.field,
+            metadata=error.metadata,
+        ),
+        headers,
+    )
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Make `app` answer every exception in the one shape."""
+    app.add_exception_handler(LookalikeError, _ours)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+
+
+def field_name(location: Sequence[int | str]) -> str:
+    """pydantic's place of a value as our dotted path: `("vectors", 0, "values")` -> `vectors[0].values`."""
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path
+
+
+def as_invalid(errors: Sequence[ErrorDetails], *, skip: int = 0) -> InvalidArgument:
+    """The first of pydantic's `errors`; `skip` leaves out the first parts of its place (`body`, `query`, `path`)."""
+    first = errors[0]
+    problem = first["msg"][:1].lower() + first["msg"][1:]
+    if first["type"] == "json_invalid":
+        return InvalidArgument("body", f"is not JSON: {problem}")
+    if first["type"] == "extra_forbidden":
+        problem = "is not a field of this request"
+    return InvalidArgument(field_name(first["loc"][skip:]) or "body", problem)
+
+
+async def _ours(_request: Request, error: Exception) -> JSONResponse:
+    return error_response(as_ours(error, "http"))
+
+
+async def _validation(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
+    return error_response(as_invalid(error.errors(), skip=1))
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's own: no such path, wrong method, a body that is not what its header says."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
+    if isinstance(error.__cause__, LookalikeError):
+        return error_response(error.__cause__)
+    known = {
+        404: ("NOT_FOUND", "PATH_NOT_FOUND", f"there is nothing at {request.url.path}; see /docs"),
+        405: ("UNIMPLEMENTED", "METHOD_NOT_ALLOWED", f"{request.method} is not possible at {request.url.path}; see /docs"),
+    }
+    status, reason, message = known.get(error.status_code, ("INVALID_ARGUMENT", "INVALID_ARGUMENT", str(error.detail)))
+    field = "body" if status == "INVALID_ARGUMENT" else None
+    body = ErrorBody(code=error.status_code, status=status, reason=reason, message=message, field=field, metadata={})
+    return _response(body, dict(error.headers or {}))
+
+
+def _response(body: ErrorBody, headers: dict[str, str]) -> JSONResponse:
+    return JSONResponse(ErrorResponse(error=body).model_dump(), status_code=body.code, headers=headers)

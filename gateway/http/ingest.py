@@ -1,0 +1,191 @@
+"""`/v1/ingest-jobs`, and adding images by `POST /v1/collections/{collection}/images`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, Field
+from starlette.datastructures import FormData, UploadFile
+
+from gateway.http import models
+from gateway.http.convert import RequestDeadline, errors, respond, to_json, to_message
+from gateway.http.search import Int32
+from gateway.ingest import Ingest, UploadedItem
+from gateway.job_messages import failure_message, job_message
+from lookalike.errors import InvalidArgument
+from lookalike.jobs.creation import CreateJob, create_job_of
+from lookalike.jobs.job import Job, SourceSpec
+from lookalike.names import MAX_IMAGE_BYTES, id_from_content
+from lookalike.v1 import ingest_service_pb2 as pb
+
+MAX_FILES = 1000
+"""Images in one form; more go in several, or through the client, whose uploads are streams."""
+
+PageSize = Annotated[Int32, Query(description="1 to 1,000; 0 means 50.")]
+_UPLOAD_FORM = {
+    "type": "object",
+    "required": ["images"],
+    "properties": {
+        "images": {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "Encoded pictures."},
+        "ids": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "One per image, in order; an empty one, like none at all, stands for a hash of the content.",
+        },
+        "metadata": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": 'One JSON object per image, in order, such as {"label": "Coat"}.',
+        },
+    },
+}
+
+
+class CreateIngestJobBody(BaseModel, extra="forbid"):
+    """What to ingest."""
+
+    collection: str = Field(description="It must exist.")
+    source: models.Source
+    request_id: str = Field("", description="Makes the request idempotent: letters, digits or any of `. _ : -`.")
+
+
+def ingest_router(ingest: Ingest) -> APIRouter:
+    router = APIRouter(tags=["ingest"])
+    _add_making(router, ingest)
+    _add_looking(router, ingest)
+    return router
+
+
+def _add_making(router: APIRouter, ingest: Ingest) -> None:
+    @router.post(
+        "/v1/ingest-jobs",
+        summary="Start a job over a folder, a manifest or an upload",
+        status_code=201,
+        response_model=models.CreateIngestJobResponse,
+        responses=errors(400, 404),
+    )
+    async def create(body: CreateIngestJobBody, deadline: RequestDeadline) -> JSONResponse:
+        if len(body.source.model_dump(exclude_none=True)) > 1:
+            raise InvalidArgument("source", "names more than one source; give a folder, a manifest or an upload")
+        job = await ingest.create(create_job_of(to_message(body, pb.CreateIngestJobRequest())), deadline)
+        return respond(pb.CreateIngestJobResponse(job=job_message(job)), 201)
+
+    @router.post(
+        "/v1/collections/{collection}/images",
+        summary="Add images: upload them and start a job",
+        description=f"At most {MAX_FILES:,} images of 20 MB each. An image that cannot be used fails alone: see the job.",
+        tags=["images"],
+        status_code=202,
+        response_model=models.CreateIngestJobResponse,
+        responses=errors(400, 404, 413),
+        openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _UPLOAD_FORM}}}},
+    )
+    async def add_images(collection: str, request: Request, deadline: RequestDeadline) -> JSONResponse:
+        async with request.form(max_files=MAX_FILES, max_fields=2 * MAX_FILES) as form:
+            uploaded = await ingest.upload(collection, _items(form))
+        job = await ingest.create(CreateJob(collection, SourceSpec("upload", uploaded.upload_id)), deadline)
+        return respond(pb.CreateIngestJobResponse(job=job_message(job)), 202)
+
+    @router.post(
+        "/v1/ingest-jobs/{job_id}:cancel",
+        summary="Stop a job; what is indexed stays",
+        response_model=models.CancelIngestJobResponse,
+        responses=errors(400, 404),
+    )
+    async def cancel(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+        return respond(pb.CancelIngestJobResponse(job=job_message(await ingest.cancel(job_id, deadline))))
+
+
+def _add_looking(router: APIRouter, ingest: Ingest) -> None:
+    @router.get(
+        "/v1/ingest-jobs",
+        summary="Jobs, newest first, a page at a time",
+        response_model=models.ListIngestJobsResponse,
+        responses=errors(400),
+    )
+    async def list_page(
+        deadline: RequestDeadline, collection: str = "", page_size: PageSize = 0, page_token: str = ""
+    ) -> JSONResponse:
+        jobs, token = await ingest.page(collection, page_size, page_token, deadline)
+        return respond(pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token))
+
+    @router.get(
+        "/v1/ingest-jobs/{job_id}:watch",
+        summary="The job now and after every change until it has ended, one JSON document a line",
+        response_class=StreamingResponse,
+        responses={
+            **errors(404),
+            200: {"content": {"application/x-ndjson": {"schema": {"$ref": "#/components/schemas/WatchIngestJobResponse"}}}},
+        },
+    )
+    async def watch(job_id: str, deadline: RequestDeadline) -> StreamingResponse:
+        await ingest.get(job_id, deadline)  # Its errors can still be answered; within the stream they could only break it.
+        return StreamingResponse(_lines(ingest.watch(job_id)), media_type="application/x-ndjson")
+
+    @router.get(
+        "/v1/ingest-jobs/{job_id}/failures",
+        summary="The items that failed, each with its reason, a page at a time",
+        response_model=models.ListIngestFailuresResponse,
+        responses=errors(400, 404),
+    )
+    async def failures(job_id: str, deadline: RequestDeadline, page_size: PageSize = 0, page_token: str = "") -> JSONResponse:
+        found, token = await ingest.failures(job_id, page_size, page_token, deadline)
+        return respond(pb.ListIngestFailuresResponse(failures=map(failure_message, found), next_page_token=token))
+
+    @router.get(
+        "/v1/ingest-jobs/{job_id}",
+        summary="One job",
+        response_model=models.GetIngestJobResponse,
+        responses=errors(400, 404),
+    )
+    async def get(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+        return respond(pb.GetIngestJobResponse(job=job_message(await ingest.get(job_id, deadline))))
+
+
+async def _lines(jobs: AsyncIterator[Job]) -> AsyncIterator[bytes]:
+    async for job in jobs:
+        yield json.dumps(to_json(pb.WatchIngestJobResponse(job=job_message(job)))).encode() + b"\n"
+
+
+async def _items(form: FormData) -> AsyncIterator[UploadedItem]:
+    """The form's images one by one. What is wrong with one of them makes that one fail in the job, not the others here."""
+    files = form.getlist("images")
+    if not files or not all(isinstance(file, UploadFile) for file in files):
+        raise InvalidArgument("images", "is missing; send one or more files called 'images'")
+    ids, metadata = _texts(form, "ids", len(files)), _texts(form, "metadata", len(files))
+    for index, file in enumerate(file for file in files if isinstance(file, UploadFile)):
+        yield await _item(file, ids[index], _object(metadata[index], f"metadata[{index}]"))
+
+
+async def _item(file: UploadFile, image_id: str, metadata: dict[str, Any]) -> UploadedItem:
+    name = file.filename or ""
+    if file.size == 0:
+        return UploadedItem(image_id, name, problem="the file is empty")
+    if file.size is not None and file.size > MAX_IMAGE_BYTES:
+        return UploadedItem(image_id, name, problem=f"the file is {file.size} bytes; at most {MAX_IMAGE_BYTES} are allowed")
+    content = await file.read()
+    # Not from the name: two folders may each have a photo.jpg.
+    return UploadedItem(image_id or id_from_content(content), name, metadata, content)
+
+
+def _texts(form: FormData, name: str, count: int) -> Sequence[str]:
+    given = [value for value in form.getlist(name) if isinstance(value, str)]
+    if given and len(given) != count:
+        raise InvalidArgument(name, f"{len(given)} are given for {count} images; give one per image or none")
+    return given or [""] * count
+
+
+def _object(text: str, field: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidArgument(field, "is not JSON") from error
+    if not isinstance(value, dict):
+        raise InvalidArgument(field, 'is not a JSON object such as {"label": "Coat"}')
+    return value

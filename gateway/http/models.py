@@ -1,0 +1,213 @@
+"""What HTTP answers, for the OpenAPI: the contract's response messages in their JSON mapping, field for field.
+
+Only documentation: answers are made from the messages themselves (`convert.respond`), and a test keeps the two alike.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+Int64 = str
+"""The protobuf JSON mapping writes 64-bit integers as strings."""
+
+
+class HistogramSettings(BaseModel):
+    bins: int = Field(0, ge=0, le=256, description="Per channel and cell: 8, 16, 32, 64, 128 or 256. 0 means 256.")
+    grid: int = Field(0, ge=0, le=8, description="Cells a side, 1 to 8. 0 means 1, the whole picture.")
+    color: bool = Field(False, description="Count red, green and blue apart instead of grey intensity.")
+
+
+class Space(BaseModel):
+    name: Literal["histogram", "siamese"]
+    dimension: int = Field(description="Length of its vectors.")
+    metric: Literal["METRIC_L2", "METRIC_COSINE"]
+    fingerprint: str = Field(description="16 hex digits over everything that changes a vector.")
+
+
+class SpaceVector(BaseModel):
+    space: str
+    values: list[float]
+    fingerprint: str
+
+
+class Image(BaseModel):
+    id: str
+    uri: str
+    metadata: dict[str, Any] = Field(description="Free-form facts; filters search in here.")
+    sha256: str = Field(description="Of the encoded bytes that were indexed.")
+    revision: Int64
+    indexed_at: datetime
+    vectors: list[SpaceVector] = Field(description="Where asked for.")
+
+
+class SpaceShare(BaseModel):
+    space: str
+    distance: float = Field(description="In the space's metric.")
+    similarity: float = Field(description="In [0, 1], higher is nearer.")
+    share: float = Field(description="The part of the hit's similarity that came from this space.")
+
+
+class Neighbour(BaseModel):
+    image: Image
+    rank: int = Field(description="From 1.")
+    distance: float | None = Field(None, description="Absent where two spaces are fused.")
+    similarity: float = Field(description="In [0, 1], higher is nearer.")
+    shares: list[SpaceShare]
+
+
+class SearchResponse(BaseModel):
+    """Neighbours, nearest first."""
+
+    neighbours: list[Neighbour]
+    spaces: list[Space]
+    query_vectors: list[SpaceVector]
+    ef: int
+
+
+class GetImageResponse(BaseModel):
+    image: Image
+
+
+class ListImagesResponse(BaseModel):
+    images: list[Image] = Field(description="In order of id.")
+    next_page_token: str = Field(description="Asks for the next page. Empty on the last one.")
+
+
+class DeleteImagesResponse(BaseModel):
+    deleted: int = Field(description="How many were there.")
+    revision: Int64
+
+
+class Collection(BaseModel):
+    name: str
+    description: str
+    model: str
+    histogram: HistogramSettings
+    spaces: list[Space]
+    generation: Int64
+    image_count: Int64
+    create_time: datetime
+
+
+class CreateCollectionResponse(BaseModel):
+    collection: Collection
+
+
+class GetCollectionResponse(BaseModel):
+    collection: Collection
+
+
+class ListCollectionsResponse(BaseModel):
+    collections: list[Collection] = Field(description="In order of name.")
+
+
+class DeleteCollectionResponse(BaseModel):
+    """Empty: the collection is gone."""
+
+
+class ItemCounts(BaseModel):
+    """At the end, submitted = indexed + skipped + failed."""
+
+    submitted: Int64
+    indexed: Int64
+    skipped: Int64
+    failed: Int64
+
+
+class Status(BaseModel):
+    """`google.rpc.Status`."""
+
+    code: int
+    message: str
+    details: list[dict[str, Any]]
+
+
+class FolderSource(BaseModel):
+    """A folder of pictures that the workers can reach."""
+
+    uri: str = Field(description="A path inside the workers' configured roots, or a `file://` URI.")
+    labels_from_folders: bool = Field(False, description="Make each sub-folder's name the metadata `label`.")
+
+
+class ManifestSource(BaseModel):
+    """A list of pictures that the workers can reach."""
+
+    uri: str = Field(description="Path or URI of a CSV or JSONL file.")
+
+
+class UploadSource(BaseModel):
+    """Items uploaded before."""
+
+    upload_id: str
+
+
+class Source(BaseModel, extra="forbid"):
+    """Exactly one of the three."""
+
+    folder: FolderSource | None = None
+    manifest: ManifestSource | None = None
+    upload: UploadSource | None = None
+
+
+JobState = Literal[
+    "INGEST_JOB_STATE_PENDING",
+    "INGEST_JOB_STATE_PLANNING",
+    "INGEST_JOB_STATE_RUNNING",
+    "INGEST_JOB_STATE_CANCELLING",
+    "INGEST_JOB_STATE_CANCELLED",
+    "INGEST_JOB_STATE_SUCCEEDED",
+    "INGEST_JOB_STATE_FAILED",
+]
+
+
+class IngestJob(BaseModel):
+    id: str
+    collection: str
+    source: Source
+    state: JobState
+    counts: ItemCounts
+    skip_reasons: dict[str, Int64]
+    chunks_total: int
+    chunks_done: int
+    revision: Int64
+    request_id: str
+    error: Status | None = Field(None, description="Why the job as a whole failed; absent otherwise.")
+    create_time: datetime
+    end_time: datetime | None = Field(None, description="Absent until it has ended.")
+
+
+class CreateIngestJobResponse(BaseModel):
+    job: IngestJob
+
+
+class GetIngestJobResponse(BaseModel):
+    job: IngestJob
+
+
+class WatchIngestJobResponse(BaseModel):
+    job: IngestJob
+
+
+class CancelIngestJobResponse(BaseModel):
+    job: IngestJob
+
+
+class ListIngestJobsResponse(BaseModel):
+    jobs: list[IngestJob] = Field(description="Newest first.")
+    next_page_token: str
+
+
+class ItemFailure(BaseModel):
+    id: str
+    uri: str
+    reason: str = Field(description="UPPER_SNAKE, such as `IMAGE_UNREADABLE`.")
+    message: str
+    position: Int64
+
+
+class ListIngestFailuresResponse(BaseModel):
+    failures: list[ItemFailure]
+    next_page_token: str

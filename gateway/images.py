@@ -1,0 +1,159 @@
+"""The images of a collection, one by one: get, list, delete, thumbnail. Entered by gRPC and HTTP alike."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from gateway.backends import Backends
+from gateway.deadlines import Deadline
+from gateway.embedding import Embedder
+from gateway.paging import make_token, page_size_from, read_token
+from gateway.threads import Threads
+from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from lookalike.jobs.ledger import Ledger
+from lookalike.names import MAX_PAGE_SIZE, check_id, check_name
+from lookalike.sources import Artifacts, Reader
+from lookalike.store.catalogue import Collection
+from lookalike.store.filters import compile_filter
+from lookalike.store.vectors import Consistency, StoredImage
+
+T = TypeVar("T")
+
+MAX_IDS_PER_DELETE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A small JPEG and the SHA-256 of the picture it was made of, which says when it has changed."""
+
+    jpeg: bytes
+    sha256: str
+
+
+class Images:
+    """One per process, used from one event loop."""
+
+    def __init__(
+        self,
+        backends: Backends,
+        ledger: Ledger,
+        embedder: Embedder,
+        artifacts: Artifacts,
+        reader: Reader,
+        threads: Threads,
+    ) -> None:
+        self._backends, self._ledger, self._embedder = backends, ledger, embedder
+        self._artifacts, self._reader, self._threads = artifacts, reader, threads
+
+    async def get(
+        self, name: str, image_id: str, *, include_vectors: bool, consistency: Consistency, deadline: Deadline
+    ) -> tuple[Collection, StoredImage]:
+        """One image with its collection. Raises `NotFound` for either."""
+        check_id("id", image_id)
+        collection = await self._collection(name, deadline)
+        spaces = [space.name for space in collection.spaces] if include_vectors else []
+        get = partial(
+            self._backends.vectors.get,
+            collection,
+            [image_id],
+            spaces=spaces,
+            consistency=consistency,
+            timeout_s=deadline.remaining_s(),
+        )
+        image = (await self._run(get, deadline)).get(image_id)
+        if image is None:
+            raise NotFound("image", image_id, hint=f"collection {name!r} does not hold it", field="id")
+        return collection, image
+
+    async def page(
+        self, name: str, *, filter_text: str, page_size: int, page_token: str, consistency: Consistency, deadline: Deadline
+    ) -> tuple[list[StoredImage], str]:
+        """A page of images in order of id, and the token of the next one ("" on the last)."""
+        limit = page_size_from(page_size)
+        after_id = read_token(page_token, name, filter_text)
+        compile_filter(filter_text)
+        collection = await self._collection(name, deadline)
+        images = await self._read(collection, filter_text, after_id, min(limit + 1, MAX_PAGE_SIZE), consistency, deadline)
+        if len(images) < limit:
+            return images, ""
+        page, last_id = images[:limit], images[limit - 1].id
+        # One more than asked for tells whether there is a next page; the largest page leaves no room for it.
+        more = images[limit:] or await self._read(collection, filter_text, last_id, 1, consistency, deadline)
+        return page, make_token(last_id, name, filter_text) if more else ""
+
+    async def delete(self, name: str, ids: Sequence[str], deadline: Deadline) -> tuple[int, int]:
+        """Delete in every space. Returns how many were there, and the revision of the delete."""
+        if not 1 <= len(ids) <= MAX_IDS_PER_DELETE:
+            raise InvalidArgument("ids", f"{len(ids)} are given; 1 to {MAX_IDS_PER_DELETE} are allowed")
+        for index, image_id in enumerate(ids):
+            check_id(f"ids[{index}]", image_id)
+        collection = await self._collection(name, deadline)
+        return await self._run(lambda: self._delete(collection, sorted(set(ids)), deadline), deadline)
+
+    async def thumbnail(self, name: str, image_id: str, deadline: Deadline) -> Thumbnail:
+        """A small JPEG of a stored image, made once and kept in the artifacts."""
+        _, image = await self.get(name, image_id, include_vectors=False, consistency=Consistency.BOUNDED, deadline=deadline)
+        path = self._artifacts.thumbnail_path(image.sha256)
+        kept = await self._run(lambda: self._kept(path), deadline)
+        if kept is not None:
+            return Thumbnail(kept, image.sha256)
+        original = await self._run(lambda: self._original(image), deadline)
+        jpeg = await self._embedder.thumbnail(original, deadline)
+        await self._run(lambda: self._artifacts.write(path, jpeg), deadline)
+        return Thumbnail(jpeg, image.sha256)
+
+    async def _read(
+        self, collection: Collection, filter_text: str, after_id: str, limit: int, consistency: Consistency, deadline: Deadline
+    ) -> list[StoredImage]:
+        page = partial(
+            self._backends.vectors.page,
+            collection,
+            filter=filter_text,
+            after_id=after_id,
+            limit=limit,
+            consistency=consistency,
+            timeout_s=deadline.remaining_s(),
+        )
+        return await self._run(page, deadline)
+
+    async def _collection(self, name: str, deadline: Deadline) -> Collection:
+        check_name("collection", name)
+        return await self._run(lambda: self._backends.catalogue.get(name), deadline)
+
+    def _delete(self, collection: Collection, ids: Sequence[str], deadline: Deadline) -> tuple[int, int]:
+        """Under the lock that every writer takes, so that all rows found are of earlier revisions than this delete.
+
+        The tombstones come first: a delete that dies half-way is finished by nobody, but also undone by nobody.
+        """
+        with self._ledger.write_lock(collection.name, timeout_s=deadline.remaining_s()) as still_held:
+            revision = self._ledger.take_revision(collection.name)
+            self._ledger.bury(collection.name, ids, revision)
+            if not still_held():
+                raise Unavailable("write lock", f"the lock on collection {collection.name!r} was lost; try again")
+            deleted = self._backends.vectors.delete(collection, ids, timeout_s=deadline.remaining_s())
+        return deleted, revision
+
+    def _kept(self, path: str) -> bytes | None:
+        return self._artifacts.read(path) if self._artifacts.exists(path) else None
+
+    def _original(self, image: StoredImage) -> bytes:
+        """The encoded picture that was indexed: the uploaded original if there is one, else what its URI names."""
+        try:
+            content = self._reader.read(self._artifacts.original_uri(image.sha256))
+        except NotFound:
+            if not image.uri:
+                raise NotFound("original", image.id, hint="it has no URI and was not uploaded") from None
+            content = self._reader.read(image.uri)
+        if hashlib.sha256(content).hexdigest() != image.sha256:
+            raise FailedPrecondition(
+                f"what is at the URI of image {image.id!r} has changed since it was indexed; ingest it again",
+                reason="SOURCE_CHANGED",
+            )
+        return content
+
+    async def _run(self, call: Callable[[], T], deadline: Deadline) -> T:
+        return await self._threads.run(call, deadline)

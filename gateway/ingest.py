@@ -1,0 +1,139 @@
+"""Ingest jobs: uploads, create, get, list, watch, cancel, failures. Entered by gRPC and HTTP; the indexer does the work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from gateway.backends import Backends
+from gateway.deadlines import DEFAULT_S, Deadline
+from gateway.paging import page_size_from
+from gateway.threads import Threads
+from lookalike.errors import Overloaded
+from lookalike.jobs.creation import CreateJob, create_ingest_job
+from lookalike.jobs.job import Job
+from lookalike.jobs.ledger import Ledger
+from lookalike.jobs.outcomes import Failure, Outcomes
+from lookalike.jobs.queue import TaskQueue
+from lookalike.jobs.uploads import Upload, Uploads
+from lookalike.names import check_name
+from lookalike.sources import Roots
+
+T = TypeVar("T")
+
+WATCH_INTERVAL_S = 0.3
+"""Between two looks at a watched job: quick enough for a smooth progress bar, few enough for hundreds of watchers."""
+_ITEM_S = 30.0
+"""For one item of an upload; the whole stream may take as long as it needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedItem:
+    """One item as a client sends it. `content` is None where the workers are to read `uri`, or where there is a `problem`."""
+
+    id: str = ""
+    uri: str = ""
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    content: bytes | None = field(default=None, repr=False)
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A complete upload."""
+
+    upload_id: str
+    items: int
+    size_bytes: int
+
+
+class Ingest:
+    """One per process, used from one event loop."""
+
+    def __init__(
+        self,
+        backends: Backends,
+        ledger: Ledger,
+        queue: TaskQueue,
+        uploads: Uploads,
+        outcomes: Outcomes,
+        roots: Roots,
+        threads: Threads,
+        *,
+        watch_interval_s: float = WATCH_INTERVAL_S,
+    ) -> None:
+        self._backends, self._ledger, self._queue = backends, ledger, queue
+        self._uploads, self._outcomes, self._roots, self._threads = uploads, outcomes, roots, threads
+        self._watch_interval_s = watch_interval_s
+
+    async def upload(self, collection: str, items: AsyncIterable[UploadedItem]) -> Uploaded:
+        """Take `items` one by one; nothing is kept where the stream breaks off. Raises `NotFound` for the collection."""
+        check_name("header.collection", collection)
+        deadline = Deadline.after(DEFAULT_S)
+        await self._run(lambda: self._backends.catalogue.get(collection), deadline)
+        upload = await self._run(lambda: self._uploads.begin(collection), deadline)
+        try:
+            async for item in items:
+                await self._add(upload, item)
+            return Uploaded(*await self._run(upload.finish, Deadline.after(_ITEM_S)))
+        except BaseException:  # Also where the caller has gone.
+            upload.abort()
+            raise
+
+    async def create(self, request: CreateJob, deadline: Deadline) -> Job:
+        """Write a job down and send its task; with a `request_id` seen before, the job it made then."""
+
+        def create() -> Job:
+            return create_ingest_job(self._ledger, self._name_and_uid, self._queue, self._uploads, self._roots, request)
+
+        return await self._run(create, deadline)
+
+    async def get(self, job_id: str, deadline: Deadline) -> Job:
+        return await self._run(lambda: self._ledger.get(job_id), deadline)
+
+    async def page(self, collection: str, page_size: int, page_token: str, deadline: Deadline) -> tuple[list[Job], str]:
+        """Jobs, newest first, and the token of the next page ("" on the last). `collection` "" means all."""
+        if collection:
+            check_name("collection", collection)
+        size = page_size_from(page_size)
+        return await self._run(lambda: self._ledger.list(collection or None, size, page_token), deadline)
+
+    async def watch(self, job_id: str) -> AsyncIterator[Job]:
+        """The job now and after every change until it has ended. A busy gateway leaves out looks, never the end."""
+        shown: Job | None = None
+        while shown is None or not shown.state.ended:
+            try:
+                job = await self.get(job_id, Deadline.after(DEFAULT_S))
+            except Overloaded:
+                if shown is None:
+                    raise
+            else:
+                if job != shown:
+                    shown = job
+                    yield job
+            if not (shown and shown.state.ended):
+                await asyncio.sleep(self._watch_interval_s)
+
+    async def cancel(self, job_id: str, deadline: Deadline) -> Job:
+        """Ask a job to stop. Raises `FailedPrecondition` where it has ended."""
+        return await self._run(lambda: self._ledger.request_cancel(job_id), deadline)
+
+    async def failures(self, job_id: str, page_size: int, page_token: str, deadline: Deadline) -> tuple[list[Failure], str]:
+        """The items that failed, in order, and the token of the next page ("" on the last)."""
+        size = page_size_from(page_size)
+        return await self._run(lambda: self._outcomes.page_failures(job_id, size, page_token), deadline)
+
+    async def _add(self, upload: Upload, item: UploadedItem) -> None:
+        await self._run(
+            lambda: upload.add(item.id, item.uri, item.metadata, content=item.content, problem=item.problem),
+            Deadline.after(_ITEM_S),
+        )
+
+    def _name_and_uid(self, name: str) -> tuple[str, str]:
+        collection = self._backends.catalogue.get(name, fresh=True)
+        return collection.name, collection.uid
+
+    async def _run(self, call: Callable[[], T], deadline: Deadline) -> T:
+        return await self._threads.run(call, deadline)

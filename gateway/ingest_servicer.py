@@ -1,0 +1,68 @@
+"""gRPC's IngestService over the core. The other services are in `servicers`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from gateway.ingest import Ingest, UploadedItem
+from gateway.job_messages import failure_message, job_message
+from gateway.messages import metadata_from
+from gateway.servicers import Context, deadline_of
+from lookalike.errors import InvalidArgument
+from lookalike.jobs.creation import create_job_of
+from lookalike.v1 import ingest_service_pb2 as pb
+from lookalike.v1.ingest_service_pb2_grpc import IngestServiceServicer
+
+
+class IngestServicer(IngestServiceServicer):
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+
+    async def UploadItems(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.UploadItemsRequest], _context: Context
+    ) -> pb.UploadItemsResponse:
+        first = await anext(request_iterator, None)
+        if first is None or first.WhichOneof("part") != "header":
+            raise InvalidArgument("header", "is missing; the first message of an upload is its header")
+        uploaded = await self._ingest.upload(first.header.collection, _items(request_iterator))
+        return pb.UploadItemsResponse(upload_id=uploaded.upload_id, items=uploaded.items, size_bytes=uploaded.size_bytes)
+
+    async def CreateIngestJob(  # noqa: N802
+        self, request: pb.CreateIngestJobRequest, context: Context
+    ) -> pb.CreateIngestJobResponse:
+        job = await self._ingest.create(create_job_of(request), deadline_of(context))
+        return pb.CreateIngestJobResponse(job=job_message(job))
+
+    async def GetIngestJob(self, request: pb.GetIngestJobRequest, context: Context) -> pb.GetIngestJobResponse:  # noqa: N802
+        return pb.GetIngestJobResponse(job=job_message(await self._ingest.get(request.id, deadline_of(context))))
+
+    async def ListIngestJobs(  # noqa: N802
+        self, request: pb.ListIngestJobsRequest, context: Context
+    ) -> pb.ListIngestJobsResponse:
+        jobs, token = await self._ingest.page(request.collection, request.page_size, request.page_token, deadline_of(context))
+        return pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token)
+
+    async def WatchIngestJob(  # noqa: N802
+        self, request: pb.WatchIngestJobRequest, _context: Context
+    ) -> AsyncIterator[pb.WatchIngestJobResponse]:
+        async for job in self._ingest.watch(request.id):
+            yield pb.WatchIngestJobResponse(job=job_message(job))
+
+    async def CancelIngestJob(  # noqa: N802
+        self, request: pb.CancelIngestJobRequest, context: Context
+    ) -> pb.CancelIngestJobResponse:
+        return pb.CancelIngestJobResponse(job=job_message(await self._ingest.cancel(request.id, deadline_of(context))))
+
+    async def ListIngestFailures(  # noqa: N802
+        self, request: pb.ListIngestFailuresRequest, context: Context
+    ) -> pb.ListIngestFailuresResponse:
+        failures, token = await self._ingest.failures(request.id, request.page_size, request.page_token, deadline_of(context))
+        return pb.ListIngestFailuresResponse(failures=map(failure_message, failures), next_page_token=token)
+
+
+async def _items(requests: AsyncIterator[pb.UploadItemsRequest]) -> AsyncIterator[UploadedItem]:
+    async for request in requests:
+        if request.WhichOneof("part") != "item":
+            raise InvalidArgument("item", "is missing; every message after the header is an item")
+        item = request.item
+        yield UploadedItem(item.id, item.uri, metadata_from(item.metadata), item.content or None, item.problem)

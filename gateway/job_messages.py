@@ -1,0 +1,57 @@
+"""Ingest jobs: what the ledger holds -> protobuf. The other messages are in `messages`."""
+
+from __future__ import annotations
+
+from google.rpc import status_pb2
+
+from lookalike.errors import FailedPrecondition
+from lookalike.jobs.job import Job, JobError, SourceSpec
+from lookalike.jobs.outcomes import Failure
+from lookalike.runtime.status import to_status
+from lookalike.v1 import ingest_service_pb2 as pb
+
+
+def job_message(job: Job) -> pb.IngestJob:
+    message = pb.IngestJob(
+        id=job.id,
+        collection=job.collection,
+        source=_source_message(job.source),
+        state=pb.IngestJobState.Value(f"INGEST_JOB_STATE_{job.state.value}"),
+        counts=pb.ItemCounts(
+            submitted=job.counts.submitted,
+            indexed=job.counts.indexed,
+            skipped=job.counts.skipped,
+            failed=job.counts.failed,
+        ),
+        skip_reasons=job.skip_reasons,
+        chunks_total=job.chunks_total,
+        chunks_done=job.chunks_done,
+        revision=job.revision,
+        request_id=job.request_id,
+        error=None if job.error is None else _error_message(job.error),
+    )
+    message.create_time.FromDatetime(job.created_at)
+    if job.ended_at is not None:
+        message.end_time.FromDatetime(job.ended_at)
+    return message
+
+
+def failure_message(failure: Failure) -> pb.ItemFailure:
+    return pb.ItemFailure(
+        id=failure.id, uri=failure.uri, reason=failure.reason, message=failure.message, position=failure.position
+    )
+
+
+def _source_message(source: SourceSpec) -> pb.Source:
+    match source.kind:
+        case "folder":
+            return pb.Source(folder=pb.FolderSource(uri=source.uri, labels_from_folders=source.labels_from_folders))
+        case "manifest":
+            return pb.Source(manifest=pb.ManifestSource(uri=source.uri))
+        case "upload":
+            return pb.Source(upload=pb.UploadSource(upload_id=source.uri))
+
+
+def _error_message(error: JobError) -> status_pb2.Status:
+    """The ledger keeps reason and message only; the code says that nothing was wrong with the request as such."""
+    return to_status(FailedPrecondition(error.message, reason=error.reason))

@@ -1,0 +1,92 @@
+"""The two servers on one event loop: gRPC by `lookalike.runtime.server`, HTTP by uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from gateway.http.app import Core
+from gateway.ingest_servicer import IngestServicer
+from gateway.servicers import CollectionServicer, SearchServicer
+from lookalike.errors import Unavailable
+from lookalike.runtime.server import AioServer, Servicer, build_aio_server
+from lookalike.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
+from lookalike.v1.ingest_service_pb2_grpc import add_IngestServiceServicer_to_server
+from lookalike.v1.search_service_pb2_grpc import add_SearchServiceServicer_to_server
+
+_KEEP_ALIVE_S = 75
+"""Longer than the idle time of common proxies (60 s), so that it is they who close."""
+_BACKLOG = 2048
+
+
+async def build_grpc(core: Core, address: str) -> AioServer:
+    """The gRPC server, bound to `address` (`HOST:PORT`), not started. Raises `Unavailable` where it cannot be bound."""
+    return await build_aio_server(
+        [
+            Servicer(
+                add_SearchServiceServicer_to_server,
+                SearchServicer(core.search, core.images),
+                "lookalike.v1.SearchService",
+            ),
+            Servicer(
+                add_CollectionServiceServicer_to_server,
+                CollectionServicer(core.collections),
+                "lookalike.v1.CollectionService",
+            ),
+            Servicer(add_IngestServiceServicer_to_server, IngestServicer(core.ingest), "lookalike.v1.IngestService"),
+        ],
+        address=address,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that leaves the process' signals alone: they belong to `__main__`."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class HttpServer:
+    """uvicorn on the running loop. Binds when made, so that a port in use is found before anything else starts."""
+
+    def __init__(self, app: ASGIApp, address: str) -> None:
+        self._socket = _bound(address)
+        self.port: int = self._socket.getsockname()[1]
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        self._task = asyncio.create_task(self._server.serve([self._socket]))
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new connections, give requests under way `grace_s` seconds, then end."""
+        self._server.config.timeout_graceful_shutdown = max(1, round(grace_s))
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+
+
+def _bound(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        family = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise Unavailable("address", f"cannot listen on {address}: {error.strerror or error}") from error

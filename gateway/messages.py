@@ -1,0 +1,158 @@
+"""Protobuf <-> what the core works with. Both transports come through here: HTTP's JSON is the mapping of these messages.
+
+Field names in errors are those of the requests. No calls to anything, no defaults but the contract's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from google.protobuf import json_format, struct_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gateway.queries import Answer, ByImage, ByStoredImage, ByVectors, GivenVector, Neighbour, Query
+from lookalike.errors import InvalidArgument
+from lookalike.spaces import HistogramSettings, Metric, Space, Vector
+from lookalike.store.catalogue import Collection
+from lookalike.store.vectors import Consistency, StoredImage
+from lookalike.v1 import collection_service_pb2 as collection_pb
+from lookalike.v1 import image_pb2
+from lookalike.v1 import search_service_pb2 as search_pb
+
+_METRICS = {Metric.L2: image_pb2.METRIC_L2, Metric.COSINE: image_pb2.METRIC_COSINE}
+_METRICS_BACK = {number: metric for metric, number in _METRICS.items()}
+
+
+def query_from(request: search_pb.SearchRequest) -> Query:
+    """What a search asks. Raises `InvalidArgument` where it has no query."""
+    return Query(
+        collection=request.collection,
+        target=_target_from(request),
+        spaces=tuple(request.spaces),
+        top_k=request.top_k if request.HasField("top_k") else None,
+        filter=request.filter,
+        include_vectors=request.include_vectors,
+        include_query_vectors=request.include_query_vectors,
+        consistency=consistency_from(request.consistency),
+        weights=dict(request.weights),
+        ef=request.ef,
+    )
+
+
+def _target_from(request: search_pb.SearchRequest) -> ByImage | ByVectors | ByStoredImage:
+    match request.WhichOneof("query"):
+        case "image":
+            return ByImage(request.image)
+        case "vectors":
+            return ByVectors(tuple(_vector_from(vector) for vector in request.vectors.vectors))
+        case "image_id":
+            return ByStoredImage(request.image_id)
+        case _:
+            raise InvalidArgument("query", "is missing; give an image, vectors or the id of a stored image")
+
+
+def _vector_from(vector: image_pb2.SpaceVector) -> GivenVector:
+    return GivenVector(vector.space, np.array(vector.values, np.float32), vector.fingerprint)
+
+
+def consistency_from(number: int) -> Consistency:
+    """Raises `InvalidArgument` for a number that the contract does not know."""
+    if number in (search_pb.CONSISTENCY_UNSPECIFIED, search_pb.CONSISTENCY_BOUNDED):
+        return Consistency.BOUNDED
+    if number == search_pb.CONSISTENCY_STRONG:
+        return Consistency.STRONG
+    raise InvalidArgument("consistency", f"{number} is unknown; CONSISTENCY_BOUNDED and CONSISTENCY_STRONG are allowed")
+
+
+def search_response(answer: Answer, *, include_vectors: bool) -> search_pb.SearchResponse:
+    spaces = {space.name: space for space in answer.spaces}
+    return search_pb.SearchResponse(
+        neighbours=[_neighbour_message(neighbour, spaces, include_vectors) for neighbour in answer.neighbours],
+        spaces=[space_message(space) for space in answer.spaces],
+        query_vectors=_vector_messages(answer.query_vectors, spaces),
+        ef=answer.ef,
+    )
+
+
+def _neighbour_message(neighbour: Neighbour, spaces: Mapping[str, Space], include_vectors: bool) -> search_pb.Neighbour:
+    return search_pb.Neighbour(
+        image=image_message(neighbour.image, spaces if include_vectors else {}),
+        rank=neighbour.rank,
+        distance=neighbour.distance,
+        similarity=neighbour.similarity,
+        shares=[
+            search_pb.SpaceShare(space=share.space, distance=share.distance, similarity=share.similarity, share=share.share)
+            for share in neighbour.shares
+        ],
+    )
+
+
+def image_message(image: StoredImage, spaces: Mapping[str, Space]) -> image_pb2.Image:
+    """`image` with its vectors in those of `spaces` in which it has one."""
+    message = image_pb2.Image(id=image.id, uri=image.uri, sha256=image.sha256, revision=image.revision)
+    json_format.ParseDict(dict(image.metadata), message.metadata)
+    message.indexed_at.FromDatetime(image.indexed_at)
+    message.vectors.extend(_vector_messages(image.vectors, spaces))
+    return message
+
+
+def _vector_messages(vectors: Mapping[str, Vector], spaces: Mapping[str, Space]) -> list[image_pb2.SpaceVector]:
+    return [
+        image_pb2.SpaceVector(space=name, values=vectors[name].tolist(), fingerprint=space.fingerprint)
+        for name, space in spaces.items()
+        if name in vectors
+    ]
+
+
+def space_message(space: Space) -> image_pb2.Space:
+    return image_pb2.Space(
+        name=space.name, dimension=space.dimension, metric=_METRICS[space.metric], fingerprint=space.fingerprint
+    )
+
+
+def space_from(space: image_pb2.Space) -> Space:
+    return Space(space.name, space.dimension, _METRICS_BACK[space.metric], space.fingerprint)
+
+
+def spaces_by_name(spaces: Iterable[Space]) -> dict[str, Space]:
+    return {space.name: space for space in spaces}
+
+
+def histogram_from(settings: image_pb2.HistogramSettings) -> HistogramSettings:
+    """Zeros mean the defaults. Raises `InvalidArgument` for values out of range."""
+    return HistogramSettings(bins=settings.bins or 256, grid=settings.grid or 1, color=settings.color)
+
+
+def histogram_message(settings: HistogramSettings) -> image_pb2.HistogramSettings:
+    return image_pb2.HistogramSettings(bins=settings.bins, grid=settings.grid, color=settings.color)
+
+
+def collection_message(collection: Collection, image_count: int) -> collection_pb.Collection:
+    created = Timestamp()
+    created.FromDatetime(collection.created_at)
+    return collection_pb.Collection(
+        name=collection.name,
+        description=collection.description,
+        model=collection.model,
+        histogram=histogram_message(collection.histogram),
+        spaces=[space_message(space) for space in collection.spaces],
+        generation=collection.generation,
+        image_count=image_count,
+        create_time=created,
+    )
+
+
+def metadata_from(struct: struct_pb2.Struct) -> dict[str, object]:
+    """A `Struct` as plain Python values; whole numbers come back as int, as JSON would have them."""
+    return {name: _whole(value) for name, value in json_format.MessageToDict(struct).items()}
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, Mapping):
+        return {name: _whole(inner) for name, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_whole(inner) for inner in value]
+    return value

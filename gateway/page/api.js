@@ -1,0 +1,52 @@
+// The gateway's HTTP API, as this page uses it. Every failure is an ApiError with one line for a person.
+
+export class ApiError extends Error {
+  constructor(message, { code = 0, status = "", reason = "", field = null } = {}) {
+    super(message);
+    Object.assign(this, { code, status, reason, field });
+  }
+}
+
+async function call(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("The server does not answer. Check that it is running, then try again.");
+  }
+  const body = await response.json().catch(() => ({}));
+  if (response.ok) return body;
+  const told = body.error ?? {};
+  throw new ApiError(told.message ?? `The server answered with code ${response.status}.`, { ...told, code: response.status });
+}
+
+const inCollection = (collection) => `/v1/collections/${encodeURIComponent(collection)}`;
+
+export const listCollections = async (signal) => (await call("/v1/collections", { signal })).collections;
+
+export const listImages = async (collection, count, signal) =>
+  (await call(`${inCollection(collection)}/images?page_size=${count}`, { signal })).images;
+
+export const getImage = async (collection, id, signal) =>
+  (await call(`${inCollection(collection)}/images/${encodeURIComponent(id)}`, { signal })).image;
+
+export const thumbnailUrl = (collection, image) =>
+  `${inCollection(collection)}/thumbnail?id=${encodeURIComponent(image.id)}&v=${image.sha256.slice(0, 8)}`;
+
+/** The nearest of `query` ({file} or {id}) in one space, with the query's own vector. */
+export function search(collection, query, space, { count, filter, signal }) {
+  const path = `${inCollection(collection)}/search`;
+  if (!query.file) {
+    const body = { image_id: query.id, spaces: [space], top_k: count, filter, include_query_vectors: true };
+    const headers = { "content-type": "application/json" };
+    return call(path, { method: "POST", headers, body: JSON.stringify(body), signal });
+  }
+  const form = new FormData();
+  form.set("image", query.file);
+  form.set("spaces", space);
+  form.set("top_k", String(count));
+  form.set("filter", filter);
+  form.set("include_query_vectors", "true");
+  return call(path, { method: "POST", body: form, signal });
+}

@@ -1,0 +1,46 @@
+"""Page sizes and page tokens of `ListImages`. A token is opaque to callers and only good for the list it came from."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+
+from lookalike.errors import InvalidArgument
+from lookalike.names import MAX_PAGE_SIZE
+
+DEFAULT_PAGE_SIZE = 50
+
+
+def page_size_from(page_size: int) -> int:
+    """0 means 50. Raises `InvalidArgument` outside 1 to 1,000."""
+    if page_size == 0:
+        return DEFAULT_PAGE_SIZE
+    if not 1 <= page_size <= MAX_PAGE_SIZE:
+        raise InvalidArgument("page_size", f"{page_size} is out of range; 1 to {MAX_PAGE_SIZE} are allowed")
+    return page_size
+
+
+def make_token(after_id: str, *list_of: str) -> str:
+    """A token for what follows `after_id` in the list that `list_of` (collection, filter) describes."""
+    packed = json.dumps([_digest(list_of), after_id], ensure_ascii=False).encode()
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def read_token(token: str, *list_of: str) -> str:
+    """The id to go on after; "" for no token. Raises `InvalidArgument` for anything but a token of this very list."""
+    if not token:
+        return ""
+    try:
+        packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        digest, after_id = json.loads(packed)
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise InvalidArgument("page_token", "is not a token that this service made") from error
+    if digest != _digest(list_of) or not isinstance(after_id, str):
+        raise InvalidArgument("page_token", "belongs to another list; collection and filter must stay the same")
+    return after_id
+
+
+def _digest(list_of: tuple[str, ...]) -> str:
+    return hashlib.sha256(json.dumps(list_of).encode()).hexdigest()[:16]

@@ -1,0 +1,191 @@
+"""What is asked and answered in a search, as the core sees it, and the rules a query must keep before anything is called.
+
+Made by `messages` from either transport; checked here; answered by `search`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lookalike.errors import FailedPrecondition, InvalidArgument
+from lookalike.names import MAX_TOP_K
+from lookalike.spaces import SIAMESE, Metric, Space, Vector
+from lookalike.store.catalogue import Collection
+from lookalike.store.vectors import Consistency, StoredImage
+
+DEFAULT_TOP_K = 5
+MAX_EF = 32_768
+"""Milvus' own bound on `ef` (its documentation, "HNSW")."""
+_MIN_EF = 64
+_MIN_CANDIDATES = 50
+_MAX_CANDIDATES = MAX_TOP_K
+"""As many as the store gives in one search."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByImage:
+    """Look for this encoded picture."""
+
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenVector:
+    """A vector made earlier: float32 `[dimension]`; `fingerprint` is "" where the caller did not say."""
+
+    space: str
+    values: Vector = field(repr=False)
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ByVectors:
+    """Look for these vectors, at most one per space."""
+
+    vectors: tuple[GivenVector, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ByStoredImage:
+    """Look for what the collection holds under this id."""
+
+    image_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One search. `spaces` may be empty, `top_k` None and `ef` 0: `plan` fills in what they stand for."""
+
+    collection: str
+    target: ByImage | ByVectors | ByStoredImage
+    spaces: tuple[str, ...] = ()
+    top_k: int | None = None
+    filter: str = ""
+    include_vectors: bool = False
+    include_query_vectors: bool = False
+    consistency: Consistency = Consistency.BOUNDED
+    weights: Mapping[str, float] = field(default_factory=dict)
+    ef: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A query whose every value is known and allowed: what `search` carries out."""
+
+    spaces: tuple[Space, ...]
+    top_k: int
+    candidates: int
+    """How many are asked of each space: more than `top_k` where two are fused, as the best fused may be nobody's best."""
+    ef: int
+    weights: tuple[float, ...]
+    """One per space, adding up to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one space said of one hit; `share` is the part of the hit's similarity that came from it."""
+
+    space: str
+    distance: float
+    similarity: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One hit. `distance` is None where spaces were fused; `shares` has one entry per space searched."""
+
+    image: StoredImage
+    rank: int
+    distance: float | None
+    similarity: float
+    shares: tuple[Share, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Neighbours, nearest first, with what answered."""
+
+    neighbours: tuple[Neighbour, ...]
+    spaces: tuple[Space, ...]
+    query_vectors: Mapping[str, Vector]
+    ef: int
+
+
+def plan(query: Query, collection: Collection) -> Plan:
+    """Fill in defaults and check `query` against `collection`. Raises `InvalidArgument` naming the field, or `NotFound`."""
+    top_k = DEFAULT_TOP_K if query.top_k is None else query.top_k
+    if not 1 <= top_k <= MAX_TOP_K:
+        raise InvalidArgument("top_k", f"{top_k} is out of range; 1 to {MAX_TOP_K} are allowed")
+    spaces = tuple(collection.space(name) for name in _space_names(query))
+    weights = _weights(query.weights, spaces)
+    candidates = top_k if len(spaces) == 1 else min(max(4 * top_k, _MIN_CANDIDATES), _MAX_CANDIDATES)
+    if query.ef and not top_k <= query.ef <= MAX_EF:
+        raise InvalidArgument("ef", f"{query.ef} is out of range; top_k ({top_k}) to {MAX_EF} are allowed, 0 chooses")
+    # HNSW cannot give more neighbours than it looked at, hence never less than the candidates.
+    ef = max(query.ef or max(_MIN_EF, 2 * top_k), candidates)
+    return Plan(spaces, top_k, candidates, ef, weights)
+
+
+def check_vectors(given: tuple[GivenVector, ...], spaces: tuple[Space, ...]) -> dict[str, Vector]:
+    """The query's vectors by space. Raises `InvalidArgument`, or `FailedPrecondition` where a fingerprint differs."""
+    wanted = {space.name: space for space in spaces}
+    vectors: dict[str, Vector] = {}
+    for index, vector in enumerate(given):
+        where = f"vectors[{index}]"
+        if vector.space in vectors:
+            raise InvalidArgument(f"{where}.space", f"{vector.space!r} has a vector already; one per space is allowed")
+        if vector.space not in wanted:
+            names = ", ".join(wanted)
+            raise InvalidArgument(f"{where}.space", f"{vector.space!r} is not among the spaces searched ({names})")
+        _check_vector(where, vector, wanted[vector.space])
+        vectors[vector.space] = vector.values
+    if missing := [name for name in wanted if name not in vectors]:
+        raise InvalidArgument("vectors", f"no vector for space {missing[0]!r}, which is to be searched")
+    return vectors
+
+
+def _check_vector(where: str, vector: GivenVector, space: Space) -> None:
+    if vector.fingerprint and vector.fingerprint != space.fingerprint:
+        raise FailedPrecondition(
+            f"{where}.fingerprint: the vector was made with fingerprint {vector.fingerprint}, "
+            f"space {space.name!r} holds vectors of {space.fingerprint}",
+            reason="FINGERPRINT_MISMATCH",
+            field=f"{where}.fingerprint",
+            metadata={"space": space.name, "expected": space.fingerprint, "actual": vector.fingerprint},
+        )
+    if vector.values.size != space.dimension:
+        problem = f"has {vector.values.size} values; space {space.name!r} has dimension {space.dimension}"
+        raise InvalidArgument(f"{where}.values", problem, reason="DIMENSION_MISMATCH")
+    if not np.isfinite(vector.values).all():
+        raise InvalidArgument(f"{where}.values", "holds a value that is not a finite number")
+    if space.metric is Metric.COSINE and not vector.values.any():
+        raise InvalidArgument(f"{where}.values", "is all zeros, which has no direction to compare")
+
+
+def _space_names(query: Query) -> tuple[str, ...]:
+    target = query.target
+    if query.spaces:
+        if repeated := [name for name in query.spaces if query.spaces.count(name) > 1]:
+            raise InvalidArgument("spaces", f"{repeated[0]!r} is named more than once")
+        return query.spaces
+    if isinstance(target, ByVectors):
+        if not target.vectors:
+            raise InvalidArgument("vectors", "is empty; give one vector per space to search")
+        return tuple(dict.fromkeys(vector.space for vector in target.vectors))
+    return (SIAMESE,)
+
+
+def _weights(weights: Mapping[str, float], spaces: tuple[Space, ...]) -> tuple[float, ...]:
+    names = [space.name for space in spaces]
+    for name, weight in weights.items():
+        if name not in names:
+            raise InvalidArgument(f"weights.{name}", f"{name!r} is not among the spaces searched ({', '.join(names)})")
+        if not (math.isfinite(weight) and weight > 0):
+            raise InvalidArgument(f"weights.{name}", f"{weight:g} is not allowed; weights are above 0")
+    given = [float(weights.get(name, 1.0)) for name in names]
+    return tuple(weight / sum(given) for weight in given)

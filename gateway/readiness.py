@@ -1,0 +1,67 @@
+"""Whether the gateway can do its work: Milvus, Redis, the embedder and the artifacts, looked at every few seconds.
+
+The health service and `/readyz` show what was last found; neither calls anything itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from prometheus_client import Gauge
+
+from gateway.deadlines import Deadline
+from lookalike.errors import LookalikeError
+
+READY = Gauge("lookalike_gateway_dependency_up", "Whether a dependency answered when last asked.", ("dependency",))
+CHECK_TIMEOUT_S = 5.0
+
+Check = Callable[[Deadline], Awaitable[None]]
+"""Raises one of our errors where the dependency does not answer."""
+
+
+class Readiness:
+    """`missing` names what does not answer, each with one line that says why; empty means ready."""
+
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = checks
+        self._known: bool | None = None
+        self.missing: Mapping[str, str] = dict.fromkeys(checks, "not looked at yet")
+        self.on_change: Callable[[bool], Awaitable[None]] = _nobody
+
+    def drain(self) -> None:
+        """Not ready any more: the process is about to end."""
+        self.missing = {"gateway": "it is shutting down"}
+
+    async def watch(self, interval_s: float) -> None:
+        """Look, tell `on_change` of a change, wait; until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(interval_s)
+
+    async def look(self) -> None:
+        """Ask every dependency once, side by side."""
+        problems = await asyncio.gather(*(self._problem(name) for name in self._checks))
+        self.missing = {name: problem for name, problem in zip(self._checks, problems, strict=True) if problem}
+        ready = not self.missing
+        if ready is not self._known:
+            structlog.get_logger().info("readiness changed", ready=ready, missing=dict(self.missing))
+            self._known = ready
+            await self.on_change(ready)
+
+    async def _problem(self, name: str) -> str:
+        try:
+            await self._checks[name](Deadline.after(CHECK_TIMEOUT_S))
+            problem = ""
+        except LookalikeError as error:
+            problem = error.message
+        except Exception as error:  # noqa: BLE001 - a defect in one check must not end the watch
+            structlog.get_logger().error("readiness check failed", dependency=name, exc_info=error)
+            problem = f"the check itself failed: {type(error).__name__}"
+        READY.labels(name).set(not problem)
+        return problem
+
+
+async def _nobody(_ready: bool) -> None:
+    """Whom a change is told until the gRPC server is there."""

@@ -1,0 +1,107 @@
+"""gRPC over the core: read the request, call, write the response. Errors are raised; the server's interceptor words them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc.aio
+
+from gateway.collections import Collections, NewCollection
+from gateway.deadlines import DEFAULT_S, MAX_S, Deadline
+from gateway.images import Images
+from gateway.messages import (
+    collection_message,
+    consistency_from,
+    histogram_from,
+    image_message,
+    query_from,
+    search_response,
+    spaces_by_name,
+)
+from gateway.search import Search
+from lookalike.runtime.channels import remaining_s
+from lookalike.v1 import collection_service_pb2 as collection_pb
+from lookalike.v1 import search_service_pb2 as search_pb
+from lookalike.v1.collection_service_pb2_grpc import CollectionServiceServicer
+from lookalike.v1.search_service_pb2_grpc import SearchServiceServicer
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def deadline_of(context: Context) -> Deadline:
+    """The caller's deadline, or the default one; never further away than `MAX_S`."""
+    return Deadline.after(remaining_s(context, default_s=DEFAULT_S, cap_s=MAX_S))
+
+
+class SearchServicer(SearchServiceServicer):
+    def __init__(self, search: Search, images: Images) -> None:
+        self._search, self._images = search, images
+
+    async def Search(self, request: search_pb.SearchRequest, context: Context) -> search_pb.SearchResponse:  # noqa: N802
+        answer = await self._search.answer(query_from(request), deadline_of(context))
+        return search_response(answer, include_vectors=request.include_vectors)
+
+    async def GetImage(self, request: search_pb.GetImageRequest, context: Context) -> search_pb.GetImageResponse:  # noqa: N802
+        collection, image = await self._images.get(
+            request.collection,
+            request.id,
+            include_vectors=request.include_vectors,
+            consistency=consistency_from(request.consistency),
+            deadline=deadline_of(context),
+        )
+        return search_pb.GetImageResponse(image=image_message(image, spaces_by_name(collection.spaces)))
+
+    async def ListImages(  # noqa: N802
+        self, request: search_pb.ListImagesRequest, context: Context
+    ) -> search_pb.ListImagesResponse:
+        found, token = await self._images.page(
+            request.collection,
+            filter_text=request.filter,
+            page_size=request.page_size,
+            page_token=request.page_token,
+            consistency=consistency_from(request.consistency),
+            deadline=deadline_of(context),
+        )
+        return search_pb.ListImagesResponse(images=[image_message(image, {}) for image in found], next_page_token=token)
+
+    async def DeleteImages(  # noqa: N802
+        self, request: search_pb.DeleteImagesRequest, context: Context
+    ) -> search_pb.DeleteImagesResponse:
+        deleted, revision = await self._images.delete(request.collection, request.ids, deadline_of(context))
+        return search_pb.DeleteImagesResponse(deleted=deleted, revision=revision)
+
+    async def GetThumbnail(  # noqa: N802
+        self, request: search_pb.GetThumbnailRequest, context: Context
+    ) -> search_pb.GetThumbnailResponse:
+        made = await self._images.thumbnail(request.collection, request.id, deadline_of(context))
+        return search_pb.GetThumbnailResponse(jpeg=made.jpeg)
+
+
+class CollectionServicer(CollectionServiceServicer):
+    def __init__(self, collections: Collections) -> None:
+        self._collections = collections
+
+    async def CreateCollection(  # noqa: N802
+        self, request: collection_pb.CreateCollectionRequest, context: Context
+    ) -> collection_pb.CreateCollectionResponse:
+        new = NewCollection(request.name, request.description, request.model, histogram_from(request.histogram))
+        made = await self._collections.create(new, deadline_of(context))
+        return collection_pb.CreateCollectionResponse(collection=collection_message(made, 0))
+
+    async def GetCollection(  # noqa: N802
+        self, request: collection_pb.GetCollectionRequest, context: Context
+    ) -> collection_pb.GetCollectionResponse:
+        found = await self._collections.get(request.name, deadline_of(context))
+        return collection_pb.GetCollectionResponse(collection=collection_message(*found))
+
+    async def ListCollections(  # noqa: N802
+        self, _request: collection_pb.ListCollectionsRequest, context: Context
+    ) -> collection_pb.ListCollectionsResponse:
+        found = await self._collections.list_all(deadline_of(context))
+        return collection_pb.ListCollectionsResponse(collections=[collection_message(*pair) for pair in found])
+
+    async def DeleteCollection(  # noqa: N802
+        self, request: collection_pb.DeleteCollectionRequest, context: Context
+    ) -> collection_pb.DeleteCollectionResponse:
+        await self._collections.delete(request.name, deadline_of(context))
+        return collection_pb.DeleteCollectionResponse()

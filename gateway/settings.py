@@ -1,0 +1,28 @@
+"""Every setting of the gateway: environment variables `LOOKALIKE_<NAME>`, read once at start."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from lookalike.runtime.settings import (
+    Address,
+    ArtifactSettings,
+    EmbedderAddress,
+    LogSettings,
+    MilvusSettings,
+    RedisSettings,
+)
+
+
+class GatewaySettings(LogSettings, MilvusSettings, RedisSettings, ArtifactSettings, EmbedderAddress):
+    """What the gateway listens on, what it calls, and its bounds."""
+
+    gateway_grpc_address: Address = Field("127.0.0.1:50051", description="HOST:PORT for gRPC.")
+    gateway_http_address: Address = Field("127.0.0.1:8080", description="HOST:PORT for HTTP, the page and /metrics.")
+    gateway_threads: int = Field(16, ge=1, le=256, description="Calls to Milvus, Redis and artifacts under way at once.")
+    gateway_max_waiting: int = Field(128, ge=0, le=10_000, description="Calls that may wait for a thread; more are refused.")
+    gateway_upload_max_bytes: int = Field(
+        256 * 1024 * 1024, ge=1, description="Largest HTTP body of an upload of images, in bytes."
+    )
+    gateway_drain_s: float = Field(10.0, ge=0, description="Seconds that calls under way get to end after SIGTERM.")
+    gateway_ready_interval_s: float = Field(2.0, gt=0, description="Seconds between two looks at what the gateway needs.")
