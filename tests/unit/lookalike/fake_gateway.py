@@ -1,0 +1,210 @@
+"""A gateway that answers from memory, on a real gRPC server with the real translation of errors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from lookalike import errors
+from lookalike.runtime.server import Servicer, build_server
+from lookalike.v1 import (
+    collection_service_pb2,
+    collection_service_pb2_grpc,
+    image_pb2,
+    ingest_service_pb2,
+    ingest_service_pb2_grpc,
+    search_service_pb2,
+    search_service_pb2_grpc,
+)
+
+SPACES = (
+    image_pb2.Space(name="histogram", dimension=256, metric=image_pb2.METRIC_L2, fingerprint="a" * 16),
+    image_pb2.Space(name="siamese", dimension=128, metric=image_pb2.METRIC_COSINE, fingerprint="b" * 16),
+)
+
+
+@dataclass
+class FakeGateway(
+    search_service_pb2_grpc.SearchServiceServicer,
+    collection_service_pb2_grpc.CollectionServiceServicer,
+    ingest_service_pb2_grpc.IngestServiceServicer,
+):
+    """`seen` holds every request; `fail` is raised by calls, once for each entry, first in first out."""
+
+    target: str = ""
+    seen: list[Any] = field(default_factory=list)
+    fail: list[errors.LookalikeError] = field(default_factory=list)
+    collections: dict[str, collection_service_pb2.Collection] = field(default_factory=dict)
+    images: list[image_pb2.Image] = field(default_factory=list)
+    jobs: dict[str, list[ingest_service_pb2.IngestJob]] = field(default_factory=dict)
+    failures: list[ingest_service_pb2.ItemFailure] = field(default_factory=list)
+    hold: threading.Event = field(default_factory=threading.Event)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def note(self, request: Any) -> None:
+        self.seen.append(request)
+        if self.fail:
+            raise self.fail.pop(0)
+
+    # CollectionService
+
+    def CreateCollection(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        if request.name in self.collections:
+            raise errors.AlreadyExists("collection", request.name)
+        made = collection_service_pb2.Collection(
+            name=request.name, description=request.description, model=request.model or "fashion", generation=1, spaces=SPACES
+        )
+        made.histogram.CopyFrom(request.histogram)
+        made.create_time.FromSeconds(1_700_000_000)
+        self.collections[request.name] = made
+        return collection_service_pb2.CreateCollectionResponse(collection=made)
+
+    def GetCollection(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        if request.name not in self.collections:
+            raise errors.NotFound("collection", request.name)
+        return collection_service_pb2.GetCollectionResponse(collection=self.collections[request.name])
+
+    def ListCollections(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        return collection_service_pb2.ListCollectionsResponse(collections=self.collections.values())
+
+    def DeleteCollection(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        if self.collections.pop(request.name, None) is None:
+            raise errors.NotFound("collection", request.name)
+        return collection_service_pb2.DeleteCollectionResponse()
+
+    # SearchService
+
+    def Search(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        fused = len(request.spaces) == 2
+        answer = search_service_pb2.SearchResponse(ef=64, spaces=SPACES)
+        for rank, image in enumerate(self.images[: request.top_k or 5], start=1):
+            hit = answer.neighbours.add(rank=rank, similarity=1.0 - rank / 10, image=image)
+            if not fused:
+                hit.distance = rank / 5
+            for name in request.spaces or ("siamese",):
+                hit.shares.add(space=name, distance=rank / 5, similarity=1.0 - rank / 10, share=0.5)
+        return answer
+
+    def GetImage(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        for image in self.images:
+            if image.id == request.id:
+                return search_service_pb2.GetImageResponse(image=image)
+        raise errors.NotFound("image", request.id)
+
+    def ListImages(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        start = int(request.page_token or 0)
+        page = self.images[start : start + request.page_size]
+        after = start + len(page)
+        token = str(after) if after < len(self.images) else ""
+        return search_service_pb2.ListImagesResponse(images=page, next_page_token=token)
+
+    def DeleteImages(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        before = len(self.images)
+        self.images = [image for image in self.images if image.id not in request.ids]
+        return search_service_pb2.DeleteImagesResponse(deleted=before - len(self.images), revision=7)
+
+    def GetThumbnail(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        return search_service_pb2.GetThumbnailResponse(jpeg=b"\xff\xd8jpeg")
+
+    # IngestService
+
+    def UploadItems(self, request_iterator, context):  # type: ignore[no-untyped-def]
+        items = [request for request in request_iterator if request.WhichOneof("part") == "item"]
+        self.note(items)
+        size = sum(len(request.item.content) for request in items)
+        return ingest_service_pb2.UploadItemsResponse(upload_id="upload-1", items=len(items), size_bytes=size)
+
+    def CreateIngestJob(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        job = ingest_service_pb2.IngestJob(id="job-1", collection=request.collection, source=request.source)
+        job.state, job.request_id = ingest_service_pb2.INGEST_JOB_STATE_PENDING, request.request_id
+        return ingest_service_pb2.CreateIngestJobResponse(job=job)
+
+    def GetIngestJob(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        if request.id not in self.jobs:
+            raise errors.NotFound("ingest job", request.id)
+        return ingest_service_pb2.GetIngestJobResponse(job=self.jobs[request.id][-1])
+
+    def ListIngestJobs(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        return ingest_service_pb2.ListIngestJobsResponse(jobs=[history[-1] for history in self.jobs.values()])
+
+    def WatchIngestJob(self, request, context) -> Iterator[Any]:  # type: ignore[no-untyped-def]
+        self.note(request)
+        if request.id not in self.jobs:
+            raise errors.NotFound("ingest job", request.id)
+        for job in self.jobs[request.id]:
+            yield ingest_service_pb2.WatchIngestJobResponse(job=job)
+        if not _ended(self.jobs[request.id][-1]):
+            self.hold.wait(10)
+
+    def CancelIngestJob(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        raise errors.FailedPrecondition(f"ingest job {request.id!r} has ended already")
+
+    def ListIngestFailures(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        return ingest_service_pb2.ListIngestFailuresResponse(failures=self.failures[: request.page_size])
+
+
+def an_image(name: str, **metadata: object) -> image_pb2.Image:
+    """A stored image with id `name`."""
+    image = image_pb2.Image(id=name, uri=f"artifact://originals/{name}", sha256="0" * 64, revision=3)
+    image.metadata.update(metadata)
+    image.indexed_at.FromSeconds(1_700_000_000)
+    return image
+
+
+def a_job(state: int, submitted: int = 0, indexed: int = 0, skipped: int = 0, failed: int = 0) -> ingest_service_pb2.IngestJob:
+    """`job-1` in `state` with these counts."""
+    counts = ingest_service_pb2.ItemCounts(submitted=submitted, indexed=indexed, skipped=skipped, failed=failed)
+    job = ingest_service_pb2.IngestJob(id="job-1", collection="shoes", state=state, counts=counts)  # type: ignore[arg-type]
+    job.create_time.FromSeconds(1_700_000_000)
+    if _ended(job):
+        job.end_time.FromSeconds(1_700_000_010)
+    if skipped:
+        job.skip_reasons["DUPLICATE"] = skipped
+    return job
+
+
+def _ended(job: ingest_service_pb2.IngestJob) -> bool:
+    return job.state >= ingest_service_pb2.INGEST_JOB_STATE_CANCELLED
+
+
+@pytest.fixture
+def gateway() -> Iterator[FakeGateway]:
+    """A running fake; `target` is its address."""
+    fake = FakeGateway()
+    server = build_server(
+        [
+            Servicer(search_service_pb2_grpc.add_SearchServiceServicer_to_server, fake, "lookalike.v1.SearchService"),
+            Servicer(
+                collection_service_pb2_grpc.add_CollectionServiceServicer_to_server, fake, "lookalike.v1.CollectionService"
+            ),
+            Servicer(ingest_service_pb2_grpc.add_IngestServiceServicer_to_server, fake, "lookalike.v1.IngestService"),
+        ],
+        address="127.0.0.1:0",
+        threads=8,
+        max_concurrent=32,
+    )
+    server.start()
+    fake.target = f"127.0.0.1:{server.port}"
+    yield fake
+    fake.hold.set()
+    server.stop(0)
