@@ -1,0 +1,221 @@
+"""The connection to Milvus: opening it, calling through it within a deadline, and the one translation of pymilvus' errors.
+
+`catalogue` and `vectors` call Milvus through `Connection` only. Works with Milvus 2.3 to 3.x and milvus-lite's server.
+A connection may be used by several threads; it must be opened after a fork, as gRPC channels do not survive one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
+
+from lookalike.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    LookalikeError,
+    NotFound,
+    Overloaded,
+    Unavailable,
+)
+
+_DEPENDENCY = "milvus"
+_LITE_VERSIONS = ("milvus-lite", "milvus_lite")
+"""How milvus-lite's version starts. The real server's may *end* in `-lite` (that of PyPI's `milvus` does)."""
+
+_CHANNEL_OPTIONS = {
+    # gRPC's own back-off grows to two minutes; a Milvus that came back must be seen within seconds.
+    "grpc.initial_reconnect_backoff_ms": 200,
+    "grpc.max_reconnect_backoff_ms": 2000,
+}
+_CONNECT_POLL_S = 0.2
+
+# Codes of Milvus' `status.code` (its pkg/util/merr/errors.go, the same from 2.3 on; milvus-lite sends those it knows).
+_NOT_READY = {2, 103, 106, 500, 502, 503, 901, 902, 903}
+"""Service unavailable, collection not fully loaded or on recovering, channels and nodes on the move. Not 1 (service not
+ready): milvus-lite says 1 for every failure that it has no code for."""
+_BUSY = {3, 4, 7, 8, 9}
+"""Memory, request and disk limits, rate limit, writes denied by quota."""
+_COLLECTION_NOT_FOUND = 100
+_COLLECTION_NOT_LOADED = 101
+_AUTHENTICATION = 1400
+
+_OVERLOADED_RPC = {grpc.StatusCode.RESOURCE_EXHAUSTED}
+_REFUSED_RPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+
+
+class Deadline:
+    """A moment by which several calls together must be done, `timeout_s` from now."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._end = time.monotonic() + timeout_s
+
+    def remaining_s(self) -> float:
+        """Seconds left, above 0. Raises `DeadlineExceeded` when there are none."""
+        remaining = self._end - time.monotonic()
+        if remaining <= 0:
+            raise DeadlineExceeded(f"milvus did not answer within {self._timeout_s:g} s")
+        return remaining
+
+
+class Connection:
+    """An open connection. Made by `connect`; raises lookalike errors only."""
+
+    def __init__(self, client: MilvusClient, *, is_lite: bool) -> None:
+        self._client = client
+        self.is_lite = is_lite
+        """Whether the server is milvus-lite: no HNSW worth using, no segment states, collections not loaded after a restart."""
+
+    def call(self, method: str, /, collection_name: str, *, deadline: Deadline, subject: str = "", **arguments: Any) -> Any:
+        """Call `MilvusClient.<method>(collection_name, ...)` once, within the deadline.
+
+        `subject` is what the caller calls the collection, for errors. Raises `NotFound` when it does not exist (any more),
+        `Unavailable`, `Overloaded`, `DeadlineExceeded`, and `Internal` for anything that Milvus refuses.
+        A collection that the server has not loaded (milvus-lite after each restart) is loaded, then the call repeated.
+        """
+        try:
+            with _translated(subject or collection_name):
+                return self._invoke(method, collection_name, deadline, arguments)
+        except _NotLoaded:
+            with _translated(subject or collection_name):
+                self._invoke("load_collection", collection_name, deadline, {})
+                return self._invoke(method, collection_name, deadline, arguments)
+
+    def has_collection(self, name: str, *, deadline: Deadline) -> bool:
+        return bool(self.call("has_collection", name, deadline=deadline))
+
+    def list_collections(self, *, deadline: Deadline) -> list[str]:
+        """Names of all physical collections, sorted."""
+        with _translated():
+            return sorted(self._client.list_collections(timeout=deadline.remaining_s()))
+
+    def aliases(self, collection_name: str, *, deadline: Deadline) -> list[str]:
+        """The aliases of a physical collection. Raises `NotFound` when there is no such collection."""
+        return list(self.call("list_aliases", collection_name, deadline=deadline)["aliases"])
+
+    def drop_alias(self, alias: str, *, deadline: Deadline) -> None:
+        """Remove an alias; no error when there is none."""
+        with _translated():
+            self._client.drop_alias(alias, timeout=deadline.remaining_s())
+
+    def ping(self, timeout_s: float = 2.0) -> None:
+        """Return when the server answers; else raise `Unavailable` (or `DeadlineExceeded`) within `timeout_s`."""
+        with _translated():
+            self._client.get_server_version(timeout=timeout_s)
+
+    def close(self) -> None:
+        """Close the channel. Calls after this raise `Unavailable`."""
+        with _translated():
+            self._client.close()
+
+    def _invoke(self, method: str, collection_name: str, deadline: Deadline, arguments: dict[str, Any]) -> Any:
+        # Being refused for its rate is for the caller to wait out: pymilvus would sleep past the deadline.
+        return getattr(self._client, method)(
+            collection_name, timeout=deadline.remaining_s(), retry_on_rate_limit=False, **arguments
+        )
+
+
+class _NotLoaded(Unavailable):
+    """The collection is there, but not in memory."""
+
+
+def connect(uri: str, token: str | None = None, *, timeout_s: float = 10.0) -> Connection:
+    """Open a connection to the Milvus or milvus-lite server at `uri` (`http://host:port`).
+
+    A server that is still starting is waited for. Raises `Unavailable` when none has answered after `timeout_s`, and
+    `FailedPrecondition` (reason `MILVUS_ACCESS_DENIED`) when it refuses `token`.
+    """
+    # pymilvus logs each failed call with a traceback at ERROR; the same failure is raised, and logged where it is handled.
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    deadline = Deadline(timeout_s)
+    while True:
+        try:
+            return _open(uri, token, deadline)
+        except Unavailable:
+            time.sleep(_CONNECT_POLL_S)
+            try:
+                deadline.remaining_s()
+            except DeadlineExceeded:
+                raise Unavailable(_DEPENDENCY, f"no answer from {_host(uri)} within {timeout_s:g} s") from None
+
+
+def _open(uri: str, token: str | None, deadline: Deadline) -> Connection:
+    with _translated():
+        client = MilvusClient(
+            uri, token=token or "", timeout=deadline.remaining_s(), dedicated=True, grpc_options=_CHANNEL_OPTIONS
+        )
+        # What pymilvus does on a failed call: reset the channel under a lock of the whole process, wait for it, and try
+        # again until the timeout has passed, sleeping past it. gRPC reconnects by itself, and our callers decide about
+        # trying again; so a failure is raised at once. There is no public switch for it.
+        client._handler._on_rpc_error = _raise_at_once  # noqa: SLF001
+        version = str(client.get_server_version(timeout=deadline.remaining_s()))
+    return Connection(client, is_lite=version.startswith(_LITE_VERSIONS))
+
+
+def _raise_at_once(error: Exception) -> bool:
+    if isinstance(error, grpc.RpcError):
+        raise error
+    return False
+
+
+def _host(uri: str) -> str:
+    """`uri` without what may be a password in it."""
+    scheme, _, rest = uri.rpartition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if scheme else rest.rpartition("@")[2]
+
+
+@contextmanager
+def _translated(subject: str = "") -> Iterator[None]:
+    """Every error of pymilvus and gRPC that leaves this block is one of ours."""
+    try:
+        yield
+    except LookalikeError:
+        raise
+    except grpc.RpcError as error:
+        raise _from_rpc_error(error) from error
+    except MilvusException as error:
+        raise _from_milvus_error(error, subject) from error
+    except ValueError as error:  # gRPC's way to say that the channel has been closed
+        raise Unavailable(_DEPENDENCY, "the connection is closed") from error
+
+
+def _from_rpc_error(error: grpc.RpcError) -> LookalikeError:
+    code = error.code()
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded("milvus did not answer in time")
+    if code in _OVERLOADED_RPC:
+        return Overloaded("milvus refuses more work for now")
+    if code in _REFUSED_RPC:
+        return FailedPrecondition("milvus refuses the credentials", reason="MILVUS_ACCESS_DENIED")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return Internal("this milvus server does not know the call", reason="MILVUS_UNIMPLEMENTED")
+    return Unavailable(_DEPENDENCY, f"{code.name.lower().replace('_', ' ')}")
+
+
+def _from_milvus_error(error: MilvusException, subject: str) -> LookalikeError:
+    if isinstance(error.__cause__, grpc.RpcError):
+        return _from_rpc_error(error.__cause__)
+    code, message = error.code, str(error.message)
+    if isinstance(error.__cause__, ValueError) or "should create connection first" in message:
+        return Unavailable(_DEPENDENCY, "the connection is closed")
+    if code == _COLLECTION_NOT_FOUND:
+        return NotFound("collection", subject)
+    if code == _COLLECTION_NOT_LOADED:
+        return _NotLoaded(_DEPENDENCY, f"collection {subject!r} is not loaded")
+    if code in _BUSY:
+        return Overloaded("milvus refuses more work for now")
+    if code == _AUTHENTICATION:
+        return FailedPrecondition("milvus refuses the credentials", reason="MILVUS_ACCESS_DENIED")
+    if "deadline exceeded" in message.lower() or "timeout" in message.lower():
+        return DeadlineExceeded("milvus did not answer in time")
+    if code in _NOT_READY or "not ready" in message.lower():
+        return Unavailable(_DEPENDENCY, "it is starting or recovering")
+    return Internal(f"milvus refused: {message[:300]}", reason="MILVUS_REFUSED")

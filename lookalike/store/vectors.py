@@ -1,0 +1,294 @@
+"""Reading and writing images: the one place where rows of Milvus become images, and its scores become distances.
+
+The gateway searches, gets, pages and deletes with it; the indexer looks up and writes. An image is one row in the physical
+collection of each space. Writes go through the spaces in the collection's order and deletes in the reverse one, so that a
+row in the last space means: indexed in every space. `get`, `page` and `count` therefore ask the last space.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+
+from lookalike.errors import InvalidArgument
+from lookalike.names import MAX_PAGE_SIZE, MAX_TOP_K
+from lookalike.spaces import Space, Vector
+from lookalike.store.catalogue import Collection
+from lookalike.store.connection import Connection, Deadline
+from lookalike.store.expressions import both, id_above, id_is_not, ids_among
+from lookalike.store.filters import compile_filter
+from lookalike.store.hits import Hit, to_hits
+from lookalike.store.schema import (
+    FACTS,
+    ID,
+    VECTOR,
+    StoredImage,
+    check_image,
+    check_vectors,
+    from_row,
+    row_vector,
+    to_row,
+)
+from lookalike.store.segments import pending_rows
+
+__all__ = ["Consistency", "Hit", "StoredImage", "VectorStore"]
+
+MAX_EF = 32_768
+"""Milvus' own limit of `ef`."""
+_WRITE_TIMEOUT_S = 30.0
+_FLUSH_TIMEOUT_S = 120.0
+_BATCH_BYTES = 8 * 1024 * 1024
+"""A request to Milvus stays well below the 64 MiB that a 2.3 server accepts (`proxy.grpc.serverMaxRecvSize`)."""
+_BATCH_ROWS = 1000
+_IDS_PER_CALL = 1000
+_ROW_BYTES = 1024
+"""What a row weighs besides its vector, as a rule of thumb; metadata comes on top."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class Consistency(enum.Enum):
+    """How fresh a read is; the value is Milvus' own word."""
+
+    BOUNDED = "Bounded"
+    """May miss the writes of the last 5 seconds; takes a few milliseconds."""
+    STRONG = "Strong"
+    """Sees every write acknowledged before; about 200 ms more on Milvus 2.3 (it waits for the next tick of its clock)."""
+
+
+class VectorStore:
+    """The images of every collection of one Milvus. May be used by several threads.
+
+    Every method raises `NotFound` when the collection has been deleted meanwhile, `Unavailable`, `Overloaded`, and
+    `DeadlineExceeded` when `timeout_s` is over.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._threads_lock = threading.Lock()
+        self._threads: ThreadPoolExecutor | None = None
+
+    def upsert(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = _WRITE_TIMEOUT_S) -> None:
+        """Write `images` in every space; of equal ids the last one wins. Idempotent: writing again changes nothing.
+
+        Raises `InvalidArgument` before anything is written: a vector is missing or has the wrong length, metadata is not JSON.
+        """
+        deadline = Deadline(timeout_s)
+        # Milvus keeps both rows of one id that comes twice in one request.
+        unique = list({image.id: image for image in images}.values())
+        for image in unique:
+            check_image(image, collection.spaces)
+        for batch in _batches(unique, collection.spaces):
+            for space in collection.spaces:
+                self._call("upsert", collection, space, deadline, data=[to_row(image, space) for image in batch])
+
+    def search(
+        self,
+        collection: Collection,
+        space: str,
+        queries: Vector,
+        top_k: int,
+        *,
+        filter: str = "",  # noqa: A002 - the word of the contract
+        ef: int,
+        consistency: Consistency = Consistency.BOUNDED,
+        include_vectors: bool = False,
+        exclude_id: str | None = None,
+        timeout_s: float,
+    ) -> list[list[Hit]]:
+        """For each of `queries` (float32 `[n, dimension]`) its at most `top_k` nearest images, nearest first, ties by id.
+
+        `top_k` is 1 to 1,000; `ef`, the breadth of the HNSW search, 1 to 32,768 (raised to `top_k` where it is less). Of
+        images equally far at the very end of the list, any may be the one that is left out.
+        Raises `InvalidArgument` (`top_k`, `ef`, `vectors`), `BadFilter`, `NotFound` (space).
+        """
+        if not 1 <= top_k <= MAX_TOP_K:
+            raise InvalidArgument("top_k", f"{top_k} is out of range; 1 to {MAX_TOP_K} are allowed")
+        if not 1 <= ef <= MAX_EF:
+            raise InvalidArgument("ef", f"{ef} is out of range; 1 to {MAX_EF} are allowed")
+        found = collection.space(space)
+        check_vectors("vectors", queries, found)
+        expression = both(compile_filter(filter), id_is_not(exclude_id) if exclude_id is not None else "")
+        if not len(queries):
+            return []
+        answers = self._call(
+            "search",
+            collection,
+            found,
+            Deadline(timeout_s),
+            data=list(np.ascontiguousarray(queries, np.float32)),
+            anns_field=VECTOR,
+            filter=expression,
+            limit=top_k,
+            output_fields=[*FACTS, VECTOR] if include_vectors else list(FACTS),
+            search_params={"metric_type": found.metric.value, "params": {"ef": max(ef, top_k)}},
+            consistency_level=consistency.value,
+        )
+        return [to_hits(answer, found, include_vectors) for answer in answers]
+
+    def get(
+        self,
+        collection: Collection,
+        ids: Sequence[str],
+        *,
+        spaces: Sequence[str] = (),
+        consistency: Consistency = Consistency.BOUNDED,
+        timeout_s: float,
+    ) -> dict[str, StoredImage]:
+        """The images among `ids` that are there, by id, with their vectors in `spaces`."""
+        deadline = Deadline(timeout_s)
+        wanted = [collection.space(name) for name in spaces]
+        last = collection.spaces[-1]
+
+        def read(space: Space) -> dict[str, dict[str, Any]]:
+            fields = [*(FACTS if space == last else (ID,)), *((VECTOR,) if space in wanted else ())]
+            return self._rows_by_id(collection, space, ids, fields, consistency, deadline)
+
+        asked = [last, *(space for space in wanted if space != last)]
+        rows = dict(zip(asked, self._at_once(read, asked), strict=True))
+        return {
+            image_id: from_row(
+                row, {space.name: row_vector(rows[space][image_id]) for space in wanted if image_id in rows[space]}
+            )
+            for image_id, row in rows[last].items()
+        }
+
+    def get_everywhere(
+        self, collection: Collection, ids: Sequence[str], *, timeout_s: float
+    ) -> dict[str, tuple[StoredImage, ...]]:
+        """For each of `ids` that is in any space: its row of every space that has it, in write order, without vectors. Strong.
+
+        A tuple shorter than `collection.spaces` is an image that a killed writer left half written.
+        """
+        deadline = Deadline(timeout_s)
+        found: dict[str, list[StoredImage]] = {}
+        reads = self._at_once(
+            lambda space: self._rows_by_id(collection, space, ids, FACTS, Consistency.STRONG, deadline), collection.spaces
+        )
+        for rows in reads:
+            for image_id, row in rows.items():
+                found.setdefault(image_id, []).append(from_row(row))
+        return {image_id: tuple(images) for image_id, images in found.items()}
+
+    def page(
+        self,
+        collection: Collection,
+        *,
+        filter: str = "",  # noqa: A002 - the word of the contract
+        after_id: str = "",
+        limit: int,
+        consistency: Consistency = Consistency.BOUNDED,
+        timeout_s: float,
+    ) -> list[StoredImage]:
+        """The first `limit` (1 to 1,000) images after `after_id` for which `filter` holds, in order of id.
+
+        Ids are ordered by code point, as their UTF-8 bytes are. Raises `BadFilter`, `InvalidArgument` (`page_size`).
+        """
+        if not 1 <= limit <= MAX_PAGE_SIZE:
+            raise InvalidArgument("page_size", f"{limit} is out of range; 1 to {MAX_PAGE_SIZE} are allowed")
+        rows = self._call(
+            "query",
+            collection,
+            collection.spaces[-1],
+            Deadline(timeout_s),
+            filter=both(compile_filter(filter), id_above(after_id)),
+            output_fields=list(FACTS),
+            limit=limit,
+            # What pymilvus' QueryIterator sends: makes milvus-lite, too, return the *first* rows in order of the primary key.
+            iterator="True",
+            consistency_level=consistency.value,
+        )
+        return sorted((from_row(row) for row in rows), key=lambda image: image.id)
+
+    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> int:
+        """Delete `ids` in every space; how many of them were there, in any. Deleting what is not there is no error."""
+        deadline = Deadline(timeout_s)
+        found = self._at_once(
+            lambda space: self._rows_by_id(collection, space, ids, (ID,), Consistency.STRONG, deadline), collection.spaces
+        )
+        there = sorted(set().union(*found))
+        for space in reversed(collection.spaces):
+            for some in _slices(there, _IDS_PER_CALL):
+                self._call("delete", collection, space, deadline, filter=ids_among(some))
+        return len(there)
+
+    def count(self, collection: Collection, *, timeout_s: float) -> int:
+        """How many images there are now, in the space that is written last. Strong."""
+        rows = self._call(
+            "query",
+            collection,
+            collection.spaces[-1],
+            Deadline(timeout_s),
+            filter="",
+            output_fields=["count(*)"],
+            consistency_level=Consistency.STRONG.value,
+        )
+        return int(rows[0]["count(*)"])
+
+    def flush(self, collection: Collection, *, timeout_s: float = _FLUSH_TIMEOUT_S) -> None:
+        """Close the segments that are being written, so that they get their index. Once per job: it costs a second or more."""
+        deadline = Deadline(timeout_s)
+        self._at_once(lambda space: self._call("flush", collection, space, deadline), collection.spaces)
+
+    def pending(self, collection: Collection, *, timeout_s: float = _WRITE_TIMEOUT_S) -> int:
+        """How many rows, over all spaces, the server still searches without their index; 0 on milvus-lite, which uses none.
+
+        Exact after a `flush`; see `segments`. Stays above 0 for 10-20 s after one.
+        """
+        deadline = Deadline(timeout_s)
+        return sum(
+            self._at_once(
+                lambda space: pending_rows(self._connection, collection.physical(space.name), collection.name, deadline),
+                collection.spaces,
+            )
+        )
+
+    def _rows_by_id(
+        self,
+        collection: Collection,
+        space: Space,
+        ids: Sequence[str],
+        fields: Sequence[str],
+        consistency: Consistency,
+        deadline: Deadline,
+    ) -> dict[str, dict[str, Any]]:
+        rows: dict[str, dict[str, Any]] = {}
+        for some in _slices(list(dict.fromkeys(ids)), _IDS_PER_CALL):
+            answer = self._call(
+                "query",
+                collection,
+                space,
+                deadline,
+                filter=ids_among(some),
+                output_fields=list(fields),
+                consistency_level=consistency.value,
+            )
+            rows.update((row[ID], row) for row in answer)
+        return rows
+
+    def _call(self, method: str, collection: Collection, space: Space, deadline: Deadline, **arguments: Any) -> Any:
+        physical = collection.physical(space.name)
+        return self._connection.call(method, physical, deadline=deadline, subject=collection.name, **arguments)
+
+    def _at_once(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+        """Run `function` on every item in parallel: a Strong read spends its time waiting, so two cost as much as one."""
+        with self._threads_lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(16, thread_name_prefix="store")
+        return list(self._threads.map(function, items))
+
+
+def _batches(images: Sequence[StoredImage], spaces: Sequence[Space]) -> Iterator[Sequence[StoredImage]]:
+    row_bytes = _ROW_BYTES + 4 * max(space.dimension for space in spaces)
+    return _slices(images, max(1, min(_BATCH_ROWS, _BATCH_BYTES // row_bytes)))
+
+
+def _slices(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
