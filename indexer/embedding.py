@@ -1,0 +1,102 @@
+"""Calls to the embedder: many pictures each, retried where that helps, and never trusted without their fingerprints."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+import grpc
+import numpy as np
+
+from indexer.interruption import TRANSIENT, Interruption
+from lookalike.errors import FingerprintMismatch, Internal, LookalikeError, Unavailable
+from lookalike.runtime.status import from_rpc_error, from_status
+from lookalike.spaces import Vector
+from lookalike.store.catalogue import Collection
+from lookalike.v1 import embedder_service_pb2 as embedder_pb2
+from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
+from lookalike.v1 import image_pb2
+
+Embedded = Mapping[str, Vector] | LookalikeError
+"""What became of one picture: its vectors by space, or why it could not be used."""
+
+_TRIES = 5
+_FIRST_WAIT_S = 0.2
+_LONGEST_WAIT_S = 2.0
+_LOOK_UP_S = 0.2
+"""How often a waiting call looks whether it should be given up."""
+
+
+class Embedder:
+    """The bulk side of the embedder. Thread-safe."""
+
+    def __init__(self, channel: grpc.Channel, *, timeout_s: float) -> None:
+        self._stub = embedder_grpc.EmbedderServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    def embed(self, collection: Collection, images: Sequence[bytes], interruption: Interruption) -> list[Embedded]:
+        """Vectors of up to 32 encoded pictures (16 MiB, or one picture) in every space of `collection`, in order.
+
+        Raises `FingerprintMismatch` where the embedder is not the one the collection was made with, `NotFound` for its model,
+        `Unavailable`, `Overloaded` or `DeadlineExceeded` where trying a few times did not help, `Draining`, `LeaseLost`.
+        """
+        settings = collection.histogram
+        request = embedder_pb2.EmbedRequest(
+            model=collection.model,
+            spaces=[space.name for space in collection.spaces],
+            histogram=image_pb2.HistogramSettings(bins=settings.bins, grid=settings.grid, color=settings.color),
+            images=images,
+            lane=embedder_pb2.LANE_BULK,
+        )
+        response = self._call_patiently(request, interruption)
+        order = _checked_spaces(collection, response)
+        if len(response.results) != len(images):
+            raise Internal(f"the embedder gave {len(response.results)} results for {len(images)} pictures")
+        return [_embedded(collection, order, result) for result in response.results]
+
+    def _call_patiently(self, request: embedder_pb2.EmbedRequest, interruption: Interruption) -> embedder_pb2.EmbedResponse:
+        for tried in range(1, _TRIES + 1):
+            try:
+                return self._call(request, interruption)
+            except TRANSIENT as error:
+                if tried == _TRIES:
+                    raise
+                wait_s = max(error.retry_after_s or 0.0, _FIRST_WAIT_S * 2**tried) * random.uniform(0.5, 1.0)  # noqa: S311
+                interruption.wait(min(wait_s, _LONGEST_WAIT_S))
+        raise Unavailable("embedder", "it was not called")  # pragma: no cover - the loop returns or raises
+
+    def _call(self, request: embedder_pb2.EmbedRequest, interruption: Interruption) -> embedder_pb2.EmbedResponse:
+        interruption.check()
+        call = self._stub.Embed.future(request, timeout=self._timeout_s)
+        try:
+            while True:
+                try:
+                    return call.result(timeout=_LOOK_UP_S)
+                except grpc.FutureTimeoutError:
+                    interruption.check()
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, "embedder") from error
+        finally:
+            call.cancel()
+
+
+def _checked_spaces(collection: Collection, response: embedder_pb2.EmbedResponse) -> list[int]:
+    """Place of each of the collection's spaces in the answer."""
+    places = {space.name: place for place, space in enumerate(response.spaces)}
+    for space in collection.spaces:
+        made = response.spaces[places[space.name]].fingerprint if space.name in places else "none"
+        if made != space.fingerprint:
+            raise FingerprintMismatch(space.name, space.fingerprint, made)
+    return [places[space.name] for space in collection.spaces]
+
+
+def _embedded(collection: Collection, order: Sequence[int], result: embedder_pb2.EmbedResult) -> Embedded:
+    if result.HasField("error"):
+        return from_status(result.error)
+    vectors: dict[str, Vector] = {}
+    for space, place in zip(collection.spaces, order, strict=True):
+        vector = np.frombuffer(result.vectors[place], dtype="<f4").astype(np.float32, copy=False)
+        if vector.shape != (space.dimension,):
+            raise Internal(f"the embedder gave {vector.size} values for space {space.name!r} of {space.dimension}")
+        vectors[space.name] = vector
+    return vectors

@@ -1,0 +1,119 @@
+"""Turns a job's source into its manifest: the items in order, ids final and unique, chunk n = row group n.
+
+Called by `worker` with the plan's lease. Streams: neither the items nor their ids are held in memory. A plan that dies leaves
+nothing behind that anybody reads, and is done again from the start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from indexer.interruption import Interruption
+from lookalike.artifacts import Artifacts
+from lookalike.errors import Unavailable
+from lookalike.items import Item
+from lookalike.jobs.job import Job, SourceSpec
+from lookalike.jobs.manifest import ManifestWriter
+from lookalike.jobs.uploads import Uploads
+from lookalike.listing import list_folder, list_manifest
+from lookalike.sources import Roots
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a source holds: `manifest` is its path in the artifacts; `submitted` counts duplicates too."""
+
+    manifest: str
+    submitted: int
+    duplicates: int
+    chunks: int
+
+
+def make_plan(artifacts: Artifacts, uploads: Uploads, roots: Roots, job: Job, interruption: Interruption) -> Plan:
+    """Write the manifest of `job`. Of equal ids the first that can be used wins.
+
+    Raises `NotFound`, `InvalidArgument` or `FailedPrecondition` for a source that cannot be read at all, `Unavailable` where
+    the artifacts do not answer, `Draining`, `LeaseLost`. Nothing is left behind then.
+    """
+    # Named for the lease: a planner that lost its lease cannot write over the manifest that the chunks are counted by.
+    path = f"{_folder(job.id)}/manifest-{interruption.lease.owner}.parquet"
+    items = source_items(uploads, roots, job.source)
+    writer = ManifestWriter(artifacts, path)
+    submitted = duplicates = 0
+    try:
+        with _SeenIds() as seen:
+            for item in items:
+                interruption.check()
+                submitted += 1
+                if not item.problem and not seen.add(item.id):
+                    duplicates += 1
+                else:
+                    writer.add(item)
+        writer.commit()
+    except BaseException:
+        writer.discard()
+        raise
+    return Plan(path, submitted, duplicates, writer.chunks)
+
+
+def delete_other_plans(artifacts: Artifacts, job_id: str, manifest: str) -> None:
+    """Delete what planners that lost their lease have finished all the same."""
+    for name in artifacts.names(_folder(job_id)):
+        path = f"{_folder(job_id)}/{name}"
+        if name.startswith("manifest-") and path != manifest:
+            artifacts.delete(path)
+
+
+def source_items(uploads: Uploads, roots: Roots, source: SourceSpec) -> Iterator[Item]:
+    """The items of a source, guarded. URIs are named as the caller named the source, links in it not resolved."""
+    if source.kind == "upload":
+        return uploads.items(source.uri)
+    roots.resolve(source.uri)
+    path = roots.check(source.uri)
+    if source.kind == "folder":
+        return list_folder(path, labels_from_folders=source.labels_from_folders)
+    return list_manifest(path, path.name, path.parent.as_uri())
+
+
+def _folder(job_id: str) -> str:
+    return f"jobs/{job_id}"
+
+
+class _SeenIds:
+    """Which ids came already, in a file that goes away: 16 bytes of hash each, so that ten million need no memory."""
+
+    _CACHE_KIB = 16 * 1024
+    _COMMIT_EVERY = 100_000
+
+    def __enter__(self) -> _SeenIds:
+        self._folder = tempfile.TemporaryDirectory(prefix="lookalike-plan-")
+        self._ids = sqlite3.connect(Path(self._folder.name) / "ids.sqlite", isolation_level=None)
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{self._CACHE_KIB}", "locking_mode=EXCLUSIVE"):
+            self._ids.execute(f"PRAGMA {pragma}")
+        self._ids.execute("CREATE TABLE ids (id BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._ids.execute("BEGIN")
+        self._added = 0
+        return self
+
+    def add(self, item_id: str) -> bool:
+        """Whether this id is new."""
+        key = hashlib.blake2b(item_id.encode(), digest_size=16).digest()
+        try:
+            new = self._ids.execute("INSERT OR IGNORE INTO ids VALUES (?)", (key,)).rowcount == 1
+            self._added += new
+            if new and self._added % self._COMMIT_EVERY == 0:
+                self._ids.execute("COMMIT")
+                self._ids.execute("BEGIN")
+        except sqlite3.Error as error:
+            raise Unavailable("temporary folder", str(error)) from error
+        return new
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+        self._ids.close()
+        self._folder.cleanup()

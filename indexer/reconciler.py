@@ -1,0 +1,84 @@
+"""Keeps jobs going whatever dies: sends again what was lost, keeps a window of chunks queued, ends what is done.
+
+A thread in every worker; one of them at a time holds the lock and does the rounds, the others stand by.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+
+import structlog
+
+from indexer.worker import Worker
+from lookalike.artifacts import Artifacts
+from lookalike.errors import LookalikeError
+from lookalike.jobs.ledger import Ledger
+from lookalike.jobs.write_order import try_lock, unlock
+
+LOCK = "reconciler"
+_LOCK_TICKS = 5
+"""Rounds that may be missed before another worker takes over."""
+_CLEAN_EVERY_S = 600.0
+
+
+class Reconciler:
+    """`start` it once; `stop` gives the lock back, so that another takes over at once."""
+
+    def __init__(self, ledger: Ledger, artifacts: Artifacts, worker: Worker, *, tick_s: float) -> None:
+        self._ledger, self._artifacts, self._worker, self._tick_s = ledger, artifacts, worker, tick_s
+        self._token = secrets.token_hex(8)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+        self._clean_at_s = time.monotonic()
+        self._log = structlog.get_logger()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(timeout=10.0)
+        try:
+            unlock(self._ledger.connection, LOCK, self._token)
+        except LookalikeError:
+            return  # The lock ends by itself.
+
+    def round(self) -> bool:
+        """One round, if the lock can be had; whether it was."""
+        if not self._lock():
+            return False
+        for job_id in self._ledger.active():
+            self._advance(job_id)
+            self._lock()
+        if time.monotonic() >= self._clean_at_s:
+            self._clean_at_s = time.monotonic() + _CLEAN_EVERY_S
+            self._clean()
+        return True
+
+    def _lock(self) -> bool:
+        return try_lock(self._ledger.connection, LOCK, self._token, ttl_s=max(1.0, self._tick_s * _LOCK_TICKS))
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._tick_s):
+            try:
+                self.round()
+            except LookalikeError as error:
+                self._log.warning("reconciler waits", problem=error.message)
+            except Exception:  # noqa: BLE001 - the edge: without this thread jobs would stand still
+                self._log.exception("reconciler failed in one round")
+
+    def _advance(self, job_id: str) -> None:
+        """One job that cannot go on must not hold up the others."""
+        try:
+            self._worker.advance(job_id)
+        except LookalikeError as error:
+            self._log.warning("job waits", job=job_id, problem=error.message)
+
+    def _clean(self) -> None:
+        """Delete the files of jobs that the ledger no longer keeps."""
+        expired = self._ledger.expired()
+        for job_id in expired:
+            self._artifacts.delete_tree(f"jobs/{job_id}")
+        self._ledger.forget(expired)

@@ -1,0 +1,47 @@
+"""What the indexer can be told, by environment variables `LOOKALIKE_<NAME>`."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from lookalike.jobs.leases import LeaseSettings
+from lookalike.runtime.settings import ArtifactSettings, EmbedderAddress, LogSettings, MilvusSettings, RedisSettings
+
+
+class IndexerSettings(LogSettings, MilvusSettings, RedisSettings, ArtifactSettings, EmbedderAddress):
+    """Everything a worker reads from its environment."""
+
+    indexer_concurrency: int = Field(2, ge=1, le=64, description="Chunks worked on at a time, each in a thread.")
+    indexer_embeds_in_flight: int = Field(2, ge=1, le=16, description="Calls to the embedder under way per chunk.")
+    indexer_lease_s: float = Field(15.0, gt=0, description="Seconds until the work of a dead worker is taken up by another.")
+    indexer_heartbeat_s: float = Field(4.0, gt=0, description="Seconds between two renewals of a lease.")
+    indexer_tick_s: float = Field(1.0, gt=0, description="Seconds between two rounds of the reconciler.")
+    indexer_window_chunks: int = Field(32, ge=1, le=1024, description="Chunks of one job queued or worked on at a time.")
+    indexer_retry_base_s: float = Field(1.0, gt=0, description="Seconds before the first retry of a chunk; doubles each time.")
+    indexer_retry_cap_s: float = Field(30.0, gt=0, description="Most seconds between two retries of a chunk.")
+    indexer_max_attempts: int = Field(5, ge=1, description="Workers that may die of a chunk before its items count as failed.")
+    indexer_embed_timeout_s: float = Field(60.0, gt=0, description="Seconds that one call to the embedder may take.")
+    indexer_store_timeout_s: float = Field(30.0, gt=0, description="Seconds that one read from Milvus may take.")
+    indexer_drain_s: float = Field(
+        10.0, ge=0, description="Seconds that chunks under way may still take after SIGTERM; then they are given back."
+    )
+    indexer_job_retention_s: float = Field(30 * 86_400.0, gt=0, description="Seconds that ended jobs and their files are kept.")
+    indexer_metrics_port: int | None = Field(None, ge=1, le=65535, description="Port for Prometheus; none by default.")
+
+    @model_validator(mode="after")
+    def _heartbeats_fit_into_a_lease(self) -> IndexerSettings:
+        if self.indexer_heartbeat_s * 2 > self.indexer_lease_s:
+            raise ValueError("indexer_lease_s must be at least twice indexer_heartbeat_s, so that one may be late")
+        return self
+
+    @property
+    def leases(self) -> LeaseSettings:
+        """The times of the ledger's leases. A sent task that nobody began is sent again after a lease time too."""
+        return LeaseSettings(
+            lease_s=self.indexer_lease_s,
+            heartbeat_s=self.indexer_heartbeat_s,
+            send_grace_s=self.indexer_lease_s,
+            retry_base_s=self.indexer_retry_base_s,
+            retry_cap_s=self.indexer_retry_cap_s,
+            window_chunks=self.indexer_window_chunks,
+        )

@@ -1,0 +1,110 @@
+"""The Celery app and its tasks: the only place that knows Celery, besides `lookalike.jobs.queue`, which sends by name.
+
+    lookalike.create_ingest_job(request)   for plain Celery producers; see `lookalike.jobs.creation.create_job_of_json`
+    lookalike.plan(job_id)                 read the source into a manifest
+    lookalike.ingest_chunk(job_id, chunk)  work one chunk off
+
+Messages are JSON and carry references only. They are acknowledged late and may come twice: the ledger's leases make that
+harmless. Retries are the ledger's too (a unit given back is due again after a growing, random wait), so no message waits in a
+worker's memory and no outage makes a storm. Threads, not processes: the work is waiting for others, and a kill takes all of it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery import Celery, Task
+from celery.signals import worker_shutting_down
+
+from indexer.interruption import TRANSIENT
+from indexer.worker import Worker
+from lookalike.errors import LookalikeError
+from lookalike.jobs.queue import CHUNK_TASK, CREATE_TASK, PLAN_TASK, QUEUE, transport_options
+
+_CREATE_RETRY_CAP_S = 60.0
+
+
+def build_app(redis_url: str, worker: Worker) -> Celery:
+    """The app whose tasks call `worker`."""
+    app = Celery("lookalike", broker=redis_url, set_as_current=False)
+    app.conf.update(
+        broker_transport_options=transport_options(),
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        accept_content=["json"],
+        task_serializer="json",
+        task_default_queue=QUEUE,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        result_backend=None,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+    )
+    _register(app, worker)
+    return app
+
+
+def run_worker(app: Celery, *, concurrency: int, on_stopping: Callable[[], None]) -> int:
+    """Work until SIGTERM or SIGINT; returns the exit code. `on_stopping` is called when the signal comes."""
+
+    def stopping(**_: object) -> None:
+        on_stopping()
+
+    worker_shutting_down.connect(stopping, weak=False)
+    # Gossip, mingle and heartbeat are talk between workers; ours know of each other through the ledger.
+    celery_worker = app.Worker(
+        pool="threads",
+        concurrency=concurrency,
+        queues=[QUEUE],
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        loglevel="WARNING",
+        quiet=True,
+    )
+    celery_worker.start()
+    return int(celery_worker.exitcode or 0)
+
+
+def _register(app: Celery, worker: Worker) -> None:
+    log = structlog.get_logger()
+
+    @app.task(name=PLAN_TASK)  # type: ignore[untyped-decorator]
+    def plan(job_id: str) -> None:
+        _guarded(lambda: worker.plan(str(job_id)), job=job_id)
+
+    @app.task(name=CHUNK_TASK)  # type: ignore[untyped-decorator]
+    def ingest_chunk(job_id: str, chunk: int) -> None:
+        _guarded(lambda: worker.ingest_chunk(str(job_id), int(chunk)), job=job_id, chunk=chunk)
+
+    @app.task(name=CREATE_TASK, bind=True, max_retries=None)  # type: ignore[untyped-decorator]
+    def create(task: Task, request: dict[str, Any]) -> None:
+        try:
+            job = worker.create(request)
+            log.info("ingest job made", job=job.id, collection=job.collection, request_id=job.request_id)
+        except TRANSIENT as error:
+            # This message is all there is of the job: it is kept until the job is written down.
+            wait_s = min(_CREATE_RETRY_CAP_S, 2.0 ** min(task.request.retries, 6)) * random.uniform(0.5, 1.0)  # noqa: S311
+            raise task.retry(exc=error, countdown=wait_s) from error
+        except LookalikeError as error:
+            log.warning("ingest job refused", reason=error.reason, problem=error.message)
+        except Exception:
+            log.exception("ingest job refused")
+
+
+def _guarded(work: Callable[[], None], **names: object) -> None:
+    """The edge: whatever happens, the worker lives on, and the ledger sends the unit again when its lease runs out."""
+    log = structlog.get_logger().bind(**names)
+    try:
+        work()
+    except LookalikeError as error:
+        log.warning("task laid down", reason=error.reason, problem=error.message)
+    except Exception:
+        log.exception("task broke down")

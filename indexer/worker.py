@@ -1,0 +1,218 @@
+"""What a worker does with one unit of work: lease it, do it, record what came of it, and see what the job needs next.
+
+Called by the Celery tasks and by the reconciler. Messages may be lost, late or doubled: the ledger alone decides what is done.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from indexer.interruption import TRANSIENT, Draining, Interruption, LeaseLost
+from indexer.pipeline import Failed, Indexed, Outcome, Pipeline, Skipped, Work
+from indexer.plan import delete_other_plans, make_plan
+from indexer.stages import ITEMS, UNITS_LAID_DOWN
+from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError, NotFound
+from lookalike.items import Item
+from lookalike.jobs.creation import create_ingest_job, create_job_of_json
+from lookalike.jobs.job import Job
+from lookalike.jobs.leases import PLAN, ChunkCounts, Lease, Leases
+from lookalike.jobs.ledger import Ledger
+from lookalike.jobs.manifest import read_chunk
+from lookalike.jobs.outcomes import Failure, Outcomes
+from lookalike.jobs.queue import TaskQueue
+from lookalike.jobs.states import JobState
+from lookalike.jobs.uploads import Uploads
+from lookalike.jobs.write_order import try_lock, unlock
+from lookalike.sources import Reader
+from lookalike.store.catalogue import Catalogue, Collection
+from lookalike.store.vectors import VectorStore
+
+ABANDONED = "CHUNK_ABANDONED"
+"""Reason of the items of a chunk that workers died of, again and again."""
+_JOB_ERRORS = (NotFound, FailedPrecondition, InvalidArgument)
+"""What no retry will mend: the source, the model or the collection is not what the job needs."""
+_FLUSH_TTL_S = 60.0
+"""How long one worker may take to flush before another tries; flushing twice does no harm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a worker works with; made in `__main__`."""
+
+    ledger: Ledger
+    leases: Leases
+    queue: TaskQueue
+    catalogue: Catalogue
+    store: VectorStore
+    reader: Reader
+    uploads: Uploads
+    outcomes: Outcomes
+    pipeline: Pipeline
+
+
+class Worker:
+    """Thread-safe. `draining` is set when units under way are to be given back."""
+
+    def __init__(self, parts: Parts, *, max_attempts: int) -> None:
+        self._parts = parts
+        self._max_attempts = max_attempts
+        self.draining = threading.Event()
+        self._log = structlog.get_logger()
+
+    def create(self, request: dict[str, object]) -> Job:
+        """Make a job of a JSON request; see `creation.create_job_of_json`."""
+        parts = self._parts
+        return create_ingest_job(
+            parts.ledger, self._name_and_uid, parts.queue, parts.uploads, parts.reader.roots, create_job_of_json(request)
+        )
+
+    def plan(self, job_id: str) -> None:
+        """Plan a job, unless that is done or in somebody else's hands."""
+        self._do(job_id, PLAN, self._plan)
+
+    def ingest_chunk(self, job_id: str, chunk: int) -> None:
+        """Work one chunk off, unless that is done or in somebody else's hands."""
+        self._do(job_id, str(chunk), self._ingest_chunk)
+
+    def advance(self, job_id: str) -> None:
+        """Send what the job needs done now, or end it. Anybody may call this at any time."""
+        due = self._parts.leases.due(job_id)
+        for unit in due.units:
+            if unit == PLAN:
+                self._parts.queue.send_plan(job_id)
+            else:
+                self._parts.queue.send_chunk(job_id, int(unit))
+        if due.complete:
+            self._close(job_id)
+
+    def _do(self, job_id: str, unit: str, work: Callable[[Lease, Interruption], None]) -> None:
+        lease = None if self.draining.is_set() else self._parts.leases.take(job_id, unit)
+        if lease is None:
+            return
+        with self._parts.leases.kept(lease):
+            self._lay_down_on_error(lease, work)
+        self.advance(job_id)
+
+    def _lay_down_on_error(self, lease: Lease, work: Callable[[Lease, Interruption], None]) -> None:
+        log = self._log.bind(job=lease.job_id, unit=lease.unit)
+        try:
+            work(lease, Interruption(self.draining, lease))
+        except LeaseLost as error:
+            UNITS_LAID_DOWN.labels(error.reason).inc()
+            log.info("lease lost")
+        except Draining as error:
+            UNITS_LAID_DOWN.labels(error.reason).inc()
+            self._parts.leases.give_back(lease)
+            log.info("given back")
+        except TRANSIENT as error:
+            UNITS_LAID_DOWN.labels(error.reason).inc()
+            log.warning("will be tried again", after_s=self._parts.leases.release(lease), problem=error.message)
+        except NotFound as error:
+            if error.metadata.get("kind") != "collection":
+                self._fail_job(lease, error)
+                return
+            log.info("cancelled: the collection is gone")
+            self._parts.ledger.request_cancel(lease.job_id)
+            self._parts.leases.release(lease)
+        except _JOB_ERRORS as error:
+            self._fail_job(lease, error)
+
+    def _fail_job(self, lease: Lease, error: LookalikeError) -> None:
+        if self._parts.leases.fail_job(lease, error.reason, error.message):
+            self._log.warning("ingest job failed", job=lease.job_id, reason=error.reason, problem=error.message)
+
+    def _plan(self, lease: Lease, interruption: Interruption) -> None:
+        parts = self._parts
+        job = parts.ledger.get(lease.job_id)
+        self._collection(job)
+        if lease.attempt > self._max_attempts:
+            raise FailedPrecondition(f"{self._max_attempts} workers died while planning", reason="PLAN_ABANDONED")
+        plan = make_plan(parts.reader.artifacts, parts.uploads, parts.reader.roots, job, interruption)
+        if not parts.leases.planned(
+            lease, plan.manifest, submitted=plan.submitted, duplicates=plan.duplicates, chunks=plan.chunks
+        ):
+            parts.reader.artifacts.delete(plan.manifest)
+            raise LeaseLost("the plan is no longer wanted")
+        ITEMS.labels("skipped").inc(plan.duplicates)
+        delete_other_plans(parts.reader.artifacts, job.id, plan.manifest)
+        self._log.info("planned", job=job.id, items=plan.submitted, duplicates=plan.duplicates, chunks=plan.chunks)
+
+    def _ingest_chunk(self, lease: Lease, interruption: Interruption) -> None:
+        parts = self._parts
+        job = parts.ledger.get(lease.job_id)
+        collection = self._collection(job)
+        items = read_chunk(parts.reader.artifacts, job.manifest, lease.chunk)
+        outcomes = (
+            self._abandon(lease, items)
+            if lease.attempt > self._max_attempts
+            else parts.pipeline.run(Work(job, collection, items, lease, interruption))
+        )
+        self._record(lease, outcomes)
+
+    def _abandon(self, lease: Lease, items: Sequence[Item]) -> list[Outcome]:
+        self._log.error("chunk abandoned", job=lease.job_id, chunk=lease.chunk, attempts=self._max_attempts)
+        message = f"{self._max_attempts} workers died or broke down over this chunk; see their logs"
+        return [
+            Failed(item, item.problem_reason, item.problem) if item.problem else Failed(item, ABANDONED, message)
+            for item in items
+        ]
+
+    def _record(self, lease: Lease, outcomes: Sequence[Outcome]) -> None:
+        failures = sorted(
+            (
+                Failure(one.item.id, one.item.origin or one.item.uri, one.reason, one.message, one.item.position)
+                for one in outcomes
+                if isinstance(one, Failed)
+            ),
+            key=lambda failure: failure.position,
+        )
+        if failures:
+            self._parts.outcomes.write_failures(lease.job_id, lease.chunk, lease.owner, failures)
+        skipped = Counter(one.reason for one in outcomes if isinstance(one, Skipped))
+        indexed = sum(isinstance(one, Indexed) for one in outcomes)
+        if not self._parts.leases.record(lease, ChunkCounts(indexed, len(failures), skipped)):
+            raise LeaseLost("the chunk has been recorded by another worker, or will be")
+        for outcome, count in (("indexed", indexed), ("skipped", skipped.total()), ("failed", len(failures))):
+            ITEMS.labels(outcome).inc(count)
+
+    def _collection(self, job: Job) -> Collection:
+        """The job's collection, as it is now. `NotFound` ("collection") where it was removed, also if another has its name."""
+        collection = self._parts.catalogue.get(job.collection, fresh=True)
+        if collection.uid != job.collection_uid:
+            raise NotFound("collection", job.collection, hint="another has taken its name")
+        return collection
+
+    def _name_and_uid(self, name: str) -> tuple[str, str]:
+        collection = self._parts.catalogue.get(name, fresh=True)
+        return collection.name, collection.uid
+
+    def _close(self, job_id: str) -> None:
+        """Make what was written last, then end the job. Whoever dies in between leaves it to the next."""
+        parts = self._parts
+        lock, token = f"close:{job_id}", secrets.token_hex(8)
+        if not try_lock(parts.ledger.connection, lock, token, ttl_s=_FLUSH_TTL_S):
+            return
+        try:
+            job = parts.ledger.get(job_id)
+            if job.counts.indexed and not job.state.ended:
+                self._flush(job)
+            state = parts.leases.close(job_id)
+        finally:
+            unlock(parts.ledger.connection, lock, token)
+        if state is JobState.SUCCEEDED:
+            counts = job.counts
+            self._log.info("done", job=job_id, indexed=counts.indexed, skipped=counts.skipped, failed=counts.failed)
+        elif state is not None:
+            self._log.info("ended", job=job_id, state=state.value)
+
+    def _flush(self, job: Job) -> None:
+        try:
+            self._parts.store.flush(self._collection(job))
+        except NotFound:
+            self._log.info("nothing to flush: the collection is gone", job=job.id)
