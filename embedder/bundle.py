@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -128,7 +130,7 @@ def load(folder: Path) -> Bundle:
             metrics=card["metrics"],
             provenance=card["provenance"],
         )
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidArgument("bundle", f"{folder} cannot be read: {type(error).__name__}: {error}") from error
     if bundle.fingerprint != card["fingerprint"]:
         raise FailedPrecondition(

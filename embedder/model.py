@@ -7,6 +7,7 @@ the trainer measures a bundle through it, so that the figures shipped are those 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from embedder.bundle import Bundle
 from embedder.tower import build_tower
+from lookalike.errors import FailedPrecondition, InvalidArgument
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,9 @@ class Device:
 
     kind: str
     name: str
+
+    def __str__(self) -> str:
+        return self.kind if self.name == self.kind else f"{self.kind} ({self.name})"
 
 
 def pick_device() -> Device:
@@ -33,13 +38,42 @@ def pick_device() -> Device:
     return Device("GPU", str(details.get("device_name", gpus[0].name)))
 
 
+def set_up_tensorflow(wanted: Literal["auto", "gpu", "cpu"], threads: int) -> Device:
+    """Choose the device for this process and let one operation use up to `threads` cores. Before TensorFlow's first use.
+
+    GPU memory is taken as needed, so that others may share the GPU. Raises `FailedPrecondition` (`GPU_MISSING`) where a GPU is
+    asked for and TensorFlow sees none.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(min(2, threads))  # two branches: the histogram and the tower
+    gpus = tf.config.list_physical_devices("GPU")
+    if wanted == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+        return Device("CPU", "CPU")
+    if wanted == "gpu" and not gpus:
+        raise FailedPrecondition(
+            "a GPU is asked for, but TensorFlow sees none: check the driver, that the package is installed with "
+            "[embedder-gpu], and that the container may use the GPU",
+            reason="GPU_MISSING",
+        )
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    return pick_device()
+
+
 class Model:
-    """A bundle built and loaded. `embed` is a plain graph function; call it inside or outside a `tf.function`."""
+    """A bundle built and loaded. `embed` is a plain graph function; call it inside or outside a `tf.function`.
+
+    Raises `InvalidArgument` where the bundle's weights do not fit its tower.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self._tower = build_tower(bundle.tower)
-        self._tower.set_weights(list(bundle.weights))
+        try:
+            self._tower.set_weights(list(bundle.weights))
+        except ValueError as error:
+            raise InvalidArgument("bundle", f"the weights of {bundle.name!r} do not fit its tower") from error
         self._tower.trainable = False
         self._mean = tf.constant(bundle.input.mean, tf.float32)
         self._scale = tf.constant([1.0 / std for std in bundle.input.std], tf.float32)

@@ -1,0 +1,150 @@
+"""`python -m embedder`: reads the settings, wires the parts, warms up, serves until SIGTERM or SIGINT. Nothing else.
+
+Ends with code 2 and one line where a setting, a bundle, the device or the address is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from prometheus_client import Gauge, Info
+
+from embedder import bundle as bundles
+from embedder.batcher import Batcher, Limits
+from embedder.images import MAX_SIDE, Decoder
+from embedder.settings import EmbedderSettings
+from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError
+from lookalike.runtime.server import Server, Servicer, build_server
+from lookalike.runtime.settings import load_settings
+from lookalike.runtime.telemetry import configure_logging, serve_metrics
+from lookalike.v1.embedder_service_pb2_grpc import add_EmbedderServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from embedder.decoding import DecodePool
+    from embedder.model import Device
+    from embedder.service import EmbedderService
+    from embedder.spaces import Embedded, Spaces, Work
+
+DEVICE = Info("lookalike_embedder_device", "The device that TensorFlow runs on.")
+MODELS = Gauge("lookalike_embedder_model_info", "1 for each model served.", ("model", "fingerprint"))
+WARM = Gauge("lookalike_embedder_warm", "1 once every batch size is traced.")
+
+
+def main() -> None:
+    settings = load_settings(EmbedderSettings)
+    configure_logging(settings, "embedder")
+    warnings.filterwarnings("ignore", module="PIL")  # about damaged pictures; the caller is told, the log need not be
+    # TensorFlow's C++ side logs to standard error in a format of its own; its errors still come.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        serve(settings, stop)
+    except LookalikeError as error:
+        sys.stderr.write(f"lookalike: the embedder does not start: {error.message}\n")
+        raise SystemExit(2) from None
+
+
+def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
+    """Serve until `stop`. Raises a `LookalikeError` where it cannot start."""
+    # Bundles are read before TensorFlow is imported, so that a wrong path is told at once and not seconds later.
+    served = read_bundles(settings.embedder_models)
+
+    from embedder.decoding import DecodePool
+    from embedder.model import Model, set_up_tensorflow
+    from embedder.spaces import Spaces
+
+    device = set_up_tensorflow(settings.embedder_device, settings.cores)
+    spaces = Spaces([Model(bundle) for bundle in served], settings.embedder_batch_images)
+    batcher = Batcher(spaces.compute, lambda work: work.size_bytes, _limits(settings))
+    pool = DecodePool(settings.cores)
+    service, server = _listening(settings, served, device, pool, batcher)
+    _warm_up(spaces)
+    service.set_warm()
+    WARM.set(1)
+    server.set_ready(True)
+    structlog.get_logger().info("ready", port=server.port, device=str(device), models=[bundle.name for bundle in served])
+    stop.wait()
+    structlog.get_logger().info("stopping", drain_s=settings.embedder_drain_s)
+    server.stop(settings.embedder_drain_s)
+    batcher.close(1.0)
+    pool.close()
+    structlog.get_logger().info("stopped")
+
+
+def _listening(
+    settings: EmbedderSettings,
+    served: Sequence[bundles.Bundle],
+    device: Device,
+    pool: DecodePool,
+    batcher: Batcher[Work, Embedded],
+) -> tuple[EmbedderService, Server]:
+    """The service, already answering health checks (NOT_SERVING) and what needs no warm model."""
+    from embedder.service import FULL_NAME, EmbedderService
+
+    service = EmbedderService(
+        served,
+        str(device),
+        decoder=Decoder(max_bytes=settings.embedder_max_image_bytes, max_pixels=settings.embedder_max_image_pixels),
+        pool=pool,
+        batcher=batcher,
+        call_timeout_s=settings.embedder_call_timeout_s,
+    )
+    server = build_server(
+        [Servicer(add_EmbedderServiceServicer_to_server, service, FULL_NAME)],
+        address=settings.embedder_address,
+        # Every call that the batcher admits finds a thread, and one is left to refuse the others with a reason.
+        threads=2 * settings.embedder_queue_calls,
+        max_concurrent=4 * settings.embedder_queue_calls,
+    )
+    serve_metrics(settings.embedder_metrics_port, host=settings.embedder_metrics_host)
+    server.start()
+    DEVICE.info({"kind": device.kind, "name": device.name})
+    for bundle in served:
+        MODELS.labels(bundle.name, bundle.fingerprint).set(1)
+    fingerprints = {bundle.name: bundle.fingerprint for bundle in served}
+    structlog.get_logger().info("warming up", port=server.port, device=str(device), cores=settings.cores, models=fingerprints)
+    return service, server
+
+
+def read_bundles(folders: Sequence[Path]) -> list[bundles.Bundle]:
+    """The bundles in `folders`. Raises what `bundle.load` does, `FailedPrecondition` where two have one name, and
+    `InvalidArgument` for a tower that sees more than is ever decoded."""
+    read = [bundles.load(folder) for folder in folders]
+    names = [bundle.name for bundle in read]
+    for bundle in read:
+        if names.count(bundle.name) > 1:
+            raise FailedPrecondition(f"two bundles are called {bundle.name!r}; the names of served models must differ")
+        if bundle.tower.input_size > MAX_SIDE:
+            raise InvalidArgument(
+                "bundle", f"{bundle.name!r} wants {bundle.tower.input_size} pixels; at most {MAX_SIDE} are given"
+            )
+    return read
+
+
+def _limits(settings: EmbedderSettings) -> Limits:
+    return Limits(
+        batch_items=settings.embedder_batch_images,
+        batch_bytes=settings.embedder_batch_bytes,
+        queue_items=settings.embedder_queue_images,
+        queue_bytes=settings.embedder_queue_bytes,
+        queue_calls=settings.embedder_queue_calls,
+    )
+
+
+def _warm_up(spaces: Spaces) -> None:
+    log = structlog.get_logger()
+    spaces.warm_up(lambda model, size, spent_s: log.debug("traced", model=model, batch=size, seconds=round(spent_s, 3)))
+
+
+if __name__ == "__main__":
+    main()

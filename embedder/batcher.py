@@ -1,0 +1,270 @@
+"""The greedy batcher: many callers' items, one compute function, no timer.
+
+Owns the queue between the RPC threads and the one thread that computes: its bounds, its two lanes, and what happens to work
+that nobody waits for any more. Knows nothing of pictures or TensorFlow: `embedder.service` fills it, `embedder.spaces`
+computes.
+
+Whenever the compute thread is free it takes what is queued, up to the largest batch, and runs it; under load batches fill by
+themselves. A timer would add latency to a quiet service and nothing to a busy one (the approach of Hugging Face's
+text-embeddings-inference). A place is taken *before* a caller's pictures are decoded, so overload costs only the refusal.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from lookalike.errors import Cancelled, DeadlineExceeded, Internal, LookalikeError, Overloaded, Unavailable
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+BATCH_ITEMS = Histogram(
+    "lookalike_embedder_batch_images", "Pictures per batch.", ("lane",), buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+BATCH_SECONDS = Histogram(
+    "lookalike_embedder_batch_seconds",
+    "Time to compute a batch.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+ADMITTED_ITEMS = Gauge("lookalike_embedder_admitted_images", "Pictures admitted and not yet answered.", ("lane",))
+DROPPED_ITEMS = Counter(
+    "lookalike_embedder_dropped_images_total", "Pictures dropped before they were computed, because nobody waited.", ("reason",)
+)
+
+
+class Lane(enum.Enum):
+    """Interactive work goes first; bulk work gets every fifth batch at least."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+INTERACTIVE_RUN = 4
+"""So many interactive batches in a row while bulk work waits, then one of bulk: interactive latency grows by at most one batch,
+and bulk, whose batches are full, keeps most of the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds. `batch_*`: of one batch (an item larger than `batch_bytes` runs alone). `queue_*`: of each lane, admitted and not
+    yet answered: items, bytes as the callers sent them, and calls."""
+
+    batch_items: int = 32
+    batch_bytes: int = 64 * 1024 * 1024
+    queue_items: int = 1024
+    queue_bytes: int = 256 * 1024 * 1024
+    queue_calls: int = 128
+
+
+@dataclass(slots=True)
+class _Use:
+    items: int = 0
+    size_bytes: int = 0
+    calls: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class _Call(Generic[Item, Result]):
+    """What one caller submitted. `outcomes` fills up batch by batch; `future` is done when it is full, or the call dropped."""
+
+    items: Sequence[Item]
+    deadline_s: float
+    gone: Callable[[], bool]
+    outcomes: list[Result | LookalikeError | None]
+    missing: int
+    future: Future[list[Result | LookalikeError]] = field(default_factory=Future)
+
+    def set(self, index: int, outcome: Result | LookalikeError) -> None:
+        self.outcomes[index] = outcome
+        self.missing -= 1
+        if self.missing == 0 and not self.future.done():
+            self.future.set_result([outcome for outcome in self.outcomes if outcome is not None])
+
+    def drop(self, error: LookalikeError, reason: str) -> None:
+        if not self.future.done():
+            DROPPED_ITEMS.labels(reason).inc(self.missing)
+            self.future.set_exception(error)
+
+    def dropped(self) -> bool:
+        """Whether nobody waits for this call any more; whoever still does gets the error."""
+        if not self.future.done():
+            if time.monotonic() >= self.deadline_s:
+                self.drop(DeadlineExceeded("the caller's time was up before its pictures were embedded"), "deadline")
+            elif self.gone():
+                self.drop(Cancelled("the caller has gone"), "gone")
+        return self.future.done()
+
+
+class Batcher(Generic[Item, Result]):
+    """Runs `compute` (items in; as many results out, a `LookalikeError` standing for an item that failed alone) in a thread of
+    its own, from construction until `close`. `size_of` gives an item's bytes, for the bound on a batch. Thread-safe."""
+
+    def __init__(
+        self,
+        compute: Callable[[Sequence[Item]], Sequence[Result | LookalikeError]],
+        size_of: Callable[[Item], int],
+        limits: Limits,
+    ) -> None:
+        self._compute, self._size_of, self._limits = compute, size_of, limits
+        self._changed = threading.Condition()
+        self._queues: dict[Lane, deque[tuple[_Call[Item, Result], int]]] = {lane: deque() for lane in Lane}
+        self._uses = {lane: _Use() for lane in Lane}
+        self._closing = self._ended = False
+        self._interactive_run = 0
+        self._item_s = 0.01  # a guess, replaced by what is measured; only `retry_after_s` is made of it
+        self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def place(self, lane: Lane, *, items: int, size_bytes: int) -> Iterator[Place[Item, Result]]:
+        """Hold a place in the queue for one call of `items` pictures that hold `size_bytes` as sent.
+
+        Raises `Overloaded` at once where the lane is full, `Unavailable` where the batcher is closing.
+        """
+        use, limits = self._uses[lane], self._limits
+        with self._changed:
+            if self._closing:
+                raise Unavailable("embedder", "it is stopping")
+            if (
+                use.items + items > limits.queue_items
+                or use.size_bytes + size_bytes > limits.queue_bytes
+                or use.calls + 1 > limits.queue_calls
+            ):
+                raise Overloaded(
+                    f"the embedder's {lane.value} queue is full ({use.items} pictures of {use.calls} calls)",
+                    retry_after_s=min(5.0, max(0.1, use.items * self._item_s)),
+                )
+            self._count(lane, items, size_bytes, 1)
+        try:
+            yield Place(self, lane)
+        finally:
+            with self._changed:
+                self._count(lane, -items, -size_bytes, -1)
+
+    def enqueue(self, lane: Lane, call: _Call[Item, Result]) -> None:
+        """For `Place`."""
+        with self._changed:
+            if self._ended:
+                raise Unavailable("embedder", "it is stopping")
+            self._queues[lane].extend((call, index) for index in range(len(call.items)))
+            self._changed.notify_all()
+
+    def close(self, drain_s: float) -> bool:
+        """Take no more calls, finish those that have a place, end the thread. After `drain_s` seconds what is still queued
+        fails with `Unavailable`; then False."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(drain_s)
+        with self._changed:
+            self._ended = True
+            left = [call for queue in self._queues.values() for call, _ in queue]
+            for queue in self._queues.values():
+                queue.clear()
+            self._changed.notify_all()
+        for call in left:
+            call.drop(Unavailable("embedder", "it is stopping"), "stopping")
+        return not left and not self._thread.is_alive()
+
+    def _count(self, lane: Lane, items: int, size_bytes: int, calls: int) -> None:
+        use = self._uses[lane]
+        use.items, use.size_bytes, use.calls = use.items + items, use.size_bytes + size_bytes, use.calls + calls
+        ADMITTED_ITEMS.labels(lane.value).inc(items)
+        if self._closing:
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while (taken := self._take()) is not None:
+            lane, batch = taken
+            BATCH_ITEMS.labels(lane.value).observe(len(batch))
+            started_s = time.perf_counter()
+            outcomes = self._outcomes([call.items[index] for call, index in batch])
+            spent_s = time.perf_counter() - started_s
+            BATCH_SECONDS.observe(spent_s)
+            self._item_s += 0.2 * (spent_s / len(batch) - self._item_s)
+            for (call, index), outcome in zip(batch, outcomes, strict=True):
+                call.set(index, outcome)
+
+    def _take(self) -> tuple[Lane, list[tuple[_Call[Item, Result], int]]] | None:
+        """Wait for work and take a batch of one lane; None once closed and nobody has a place any more."""
+        with self._changed:
+            while not self._ended:
+                lane = self._next_lane()
+                if lane is None and self._closing and not any(use.calls for use in self._uses.values()):
+                    self._ended = True
+                elif lane is None:
+                    self._changed.wait()
+                elif batch := self._batch_of(self._queues[lane]):
+                    self._interactive_run = self._interactive_run + 1 if lane is Lane.INTERACTIVE else 0
+                    return lane, batch
+            return None
+
+    def _next_lane(self) -> Lane | None:
+        interactive, bulk = self._queues[Lane.INTERACTIVE], self._queues[Lane.BULK]
+        if interactive and not (bulk and self._interactive_run >= INTERACTIVE_RUN):
+            return Lane.INTERACTIVE
+        return Lane.BULK if bulk else None
+
+    def _batch_of(self, queue: deque[tuple[_Call[Item, Result], int]]) -> list[tuple[_Call[Item, Result], int]]:
+        """What still has somebody waiting, up to the largest batch; empty where all of it was dropped."""
+        batch: list[tuple[_Call[Item, Result], int]] = []
+        size_bytes = 0
+        while queue and len(batch) < self._limits.batch_items:
+            call, index = queue[0]
+            if not call.dropped():
+                size_bytes += self._size_of(call.items[index])
+                if batch and size_bytes > self._limits.batch_bytes:
+                    break
+                batch.append((call, index))
+            queue.popleft()
+        return batch
+
+    def _outcomes(self, items: Sequence[Item]) -> Sequence[Result | LookalikeError]:
+        try:
+            outcomes = self._compute(items)
+            if len(outcomes) != len(items):
+                raise Internal(f"{len(outcomes)} results came of {len(items)} pictures")
+        except Exception as error:  # noqa: BLE001 - the batch worker's edge: the thread must live on
+            incident = uuid.uuid4().hex[:12]
+            structlog.get_logger().error("batch failed", incident=incident, images=len(items), exc_info=error)
+            failure = Internal(
+                f"the embedder failed on a batch; its log has it as incident {incident}", metadata={"incident": incident}
+            )
+            return [failure] * len(items)
+        return outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Place(Generic[Item, Result]):
+    """A place in the queue, held while a call is served. Made by `Batcher.place`."""
+
+    batcher: Batcher[Item, Result]
+    lane: Lane
+
+    def run(
+        self, items: Sequence[Item], *, deadline_s: float, gone: Callable[[], bool] = lambda: False
+    ) -> list[Result | LookalikeError]:
+        """Queue `items` and wait for their outcomes, in order. `deadline_s` is a time of `time.monotonic`.
+
+        Raises `DeadlineExceeded`, `Cancelled` (the caller has `gone`) or `Unavailable` (stopping) for the call as a whole.
+        """
+        if not items:
+            return []
+        call: _Call[Item, Result] = _Call(items, deadline_s, gone, [None] * len(items), len(items))
+        self.batcher.enqueue(self.lane, call)
+        try:
+            return call.future.result(max(0.0, deadline_s - time.monotonic()))
+        except TimeoutError:
+            raise DeadlineExceeded("the caller's time was up before its pictures were embedded") from None

@@ -1,0 +1,112 @@
+"""Decoding side by side: a caller's pictures through `images.Decoder` on as many threads as there are cores.
+
+Owns the decode threads. Interactive and bulk work have threads of their own, so that one picture never waits behind a job's
+thousands; the system shares the cores between them. Called by `embedder.service`, which holds a place in the batcher's queue
+meanwhile: that bounds what can wait here.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from embedder.batcher import Lane
+from lookalike.errors import Cancelled, DeadlineExceeded, Internal, LookalikeError
+
+T = TypeVar("T")
+
+TASK_BYTES = 128 * 1024
+"""Encoded bytes that make a task worth handing to another thread: some 2 ms of decoding."""
+
+IMAGES = Counter("lookalike_embedder_images_total", "Pictures, by outcome: decoded, or the reason why not.", ("outcome",))
+DECODE_SECONDS = Histogram(
+    "lookalike_embedder_decode_seconds",
+    "Time to decode one picture.",
+    buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How long a caller waits: until `deadline_s` (a time of `time.monotonic`), or until it has `gone`."""
+
+    deadline_s: float
+    gone: Callable[[], bool]
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self.deadline_s - time.monotonic())
+
+    def check(self) -> None:
+        """Raise `DeadlineExceeded` or `Cancelled` where nobody waits any more."""
+        if time.monotonic() >= self.deadline_s:
+            raise DeadlineExceeded("the caller's time was up before its pictures were decoded")
+        if self.gone():
+            raise Cancelled("the caller has gone")
+
+
+class DecodePool:
+    """`threads` threads for each lane, until `close`. Thread-safe."""
+
+    def __init__(self, threads: int) -> None:
+        self._pools = {lane: ThreadPoolExecutor(threads, f"decode-{lane.value}") for lane in Lane}
+
+    def map(
+        self, make: Callable[[bytes], T], images: Sequence[bytes], lane: Lane, waiting: Waiting
+    ) -> list[T | LookalikeError]:
+        """`make` of each of `images`, in order; an image that it fails on gives its error, and only its own.
+
+        Raises `DeadlineExceeded` or `Cancelled` where nobody waits any more.
+        """
+        tasks = [self._pools[lane].submit(_made, make, group, waiting) for group in _groups(images)]
+        try:
+            return [outcome for task in tasks for outcome in task.result(waiting.left_s)]
+        except TimeoutError:
+            raise DeadlineExceeded("the caller's time was up before its pictures were decoded") from None
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def close(self) -> None:
+        """End the threads when what they do is done; what has not begun is dropped."""
+        for pool in self._pools.values():
+            pool.shutdown(cancel_futures=True)
+
+
+def _groups(images: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Neighbours that are small together, so that a call of thumbnails is one task and a call of photos is many."""
+    start = size_bytes = 0
+    for end, image in enumerate(images, 1):
+        size_bytes += len(image)
+        if size_bytes >= TASK_BYTES or end == len(images):
+            yield images[start:end]
+            start, size_bytes = end, 0
+
+
+def _made(make: Callable[[bytes], T], images: Sequence[bytes], waiting: Waiting) -> list[T | LookalikeError]:
+    made: list[T | LookalikeError] = []
+    for image in images:
+        waiting.check()
+        with DECODE_SECONDS.time():
+            outcome = _one(make, image)
+        IMAGES.labels(outcome.reason if isinstance(outcome, LookalikeError) else "decoded").inc()
+        made.append(outcome)
+    return made
+
+
+def _one(make: Callable[[bytes], T], image: bytes) -> T | LookalikeError:
+    try:
+        return make(image)
+    except LookalikeError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - a worker's edge: one picture never fails its neighbours
+        incident = uuid.uuid4().hex[:12]
+        structlog.get_logger().error("decoding failed", incident=incident, size_bytes=len(image), exc_info=error)
+        return Internal(f"decoding failed; the log has it as incident {incident}", metadata={"incident": incident})

@@ -1,0 +1,232 @@
+"""`EmbedderService` as the protos say it: checks requests, and joins decoder, batcher and models. Wired by `embedder.__main__`.
+
+Protobuf stays in here: requests become our dataclasses first thing, answers are built last.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from embedder.batcher import Batcher, Lane
+from embedder.bundle import Bundle
+from embedder.decoding import DecodePool, Waiting
+from embedder.images import MAX_SIDE, Decoded, Decoder, Wanted
+from embedder.spaces import Embedded, Work
+from lookalike.errors import InvalidArgument, LookalikeError, NotFound, Unavailable
+from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL
+from lookalike.runtime.channels import remaining_s
+from lookalike.runtime.status import to_status
+from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space
+from lookalike.v1 import embedder_service_pb2 as messages
+from lookalike.v1 import embedder_service_pb2_grpc as rpc
+from lookalike.v1 import image_pb2
+
+FULL_NAME = messages.DESCRIPTOR.services_by_name["EmbedderService"].full_name
+THUMBNAIL_SIDE = 160
+MIN_THUMBNAIL_SIDE = 16
+
+_LANES = {
+    messages.LANE_UNSPECIFIED: Lane.INTERACTIVE,
+    messages.LANE_INTERACTIVE: Lane.INTERACTIVE,
+    messages.LANE_BULK: Lane.BULK,
+}
+_METRICS = {Metric.L2: image_pb2.METRIC_L2, Metric.COSINE: image_pb2.METRIC_COSINE}
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """A bundle and the space it fills: a fingerprint takes a hash over all weights, too long for every call."""
+
+    bundle: Bundle
+    space: Space
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A checked `EmbedRequest`. `model` is None where no siamese vectors are wanted."""
+
+    names: tuple[str, ...]
+    histogram: HistogramSettings
+    model: _Served | None
+    images: Sequence[bytes]
+    lane: Lane
+
+    @property
+    def spaces(self) -> list[Space]:
+        return [self.model.space if self.model and name == SIAMESE else self.histogram.space for name in self.names]
+
+    @property
+    def wanted(self) -> Wanted:
+        tower = self.model.bundle.tower if self.model else None
+        return Wanted(
+            canvas_channels=self.histogram.channels if HISTOGRAM in self.names else 0,
+            side=tower.input_size if tower else 0,
+            tower_channels=tower.channels if tower else 0,
+        )
+
+
+class EmbedderService(rpc.EmbedderServiceServicer):
+    """`bundles`: those served, the default first. `device`: as `ListModels` shows it. Refuses to embed until `set_warm`."""
+
+    def __init__(
+        self,
+        bundles: Sequence[Bundle],
+        device: str,
+        *,
+        decoder: Decoder,
+        pool: DecodePool,
+        batcher: Batcher[Work, Embedded],
+        call_timeout_s: float,
+    ) -> None:
+        self._models: Mapping[str, _Served] = {bundle.name: _Served(bundle, _siamese(bundle)) for bundle in bundles}
+        self._default, self._device = bundles[0].name, device
+        self._decoder, self._pool, self._batcher = decoder, pool, batcher
+        self._call_timeout_s = call_timeout_s
+        self._warm = threading.Event()
+
+    def set_warm(self) -> None:
+        """From here on pictures are embedded."""
+        self._warm.set()
+
+    def Embed(self, request: messages.EmbedRequest, context: grpc.ServicerContext) -> messages.EmbedResponse:  # noqa: N802
+        question = self._question(request)
+        if not self._warm.is_set():
+            raise Unavailable("embedder", "it is still warming up")
+        waiting = self._waiting(context)
+        size_bytes = sum(map(len, question.images))
+        wanted = question.wanted
+        with self._batcher.place(question.lane, items=len(question.images), size_bytes=size_bytes) as place:
+            decoded = self._pool.map(lambda image: self._decoder.decode(image, wanted), question.images, question.lane, waiting)
+            works = [_work(question, picture) for picture in decoded if isinstance(picture, Decoded)]
+            outcomes = iter(place.run(works, deadline_s=waiting.deadline_s, gone=waiting.gone))
+        results = [
+            _failed(picture) if isinstance(picture, LookalikeError) else _result(question.names, next(outcomes))
+            for picture in decoded
+        ]
+        return messages.EmbedResponse(spaces=map(_space_message, question.spaces), results=results)
+
+    def DescribeSpaces(  # noqa: N802
+        self, request: messages.DescribeSpacesRequest, context: grpc.ServicerContext
+    ) -> messages.DescribeSpacesResponse:
+        model = self._model(request.model or self._default)
+        histogram = _histogram_settings(request.histogram)
+        return messages.DescribeSpacesResponse(
+            model=model.bundle.name,
+            histogram=image_pb2.HistogramSettings(bins=histogram.bins, grid=histogram.grid, color=histogram.color),
+            spaces=[_space_message(histogram.space), _space_message(model.space)],
+        )
+
+    def ListModels(  # noqa: N802
+        self, request: messages.ListModelsRequest, context: grpc.ServicerContext
+    ) -> messages.ListModelsResponse:
+        return messages.ListModelsResponse(models=map(_model_message, self._models.values()), device=self._device)
+
+    def MakeThumbnail(  # noqa: N802
+        self, request: messages.MakeThumbnailRequest, context: grpc.ServicerContext
+    ) -> messages.MakeThumbnailResponse:
+        side = request.max_side or THUMBNAIL_SIDE
+        if not MIN_THUMBNAIL_SIDE <= side <= MAX_SIDE:
+            raise InvalidArgument("max_side", f"{side} is out of range; {MIN_THUMBNAIL_SIDE} to {MAX_SIDE} pixels are allowed")
+        # The place bounds how many pictures are being decoded; nothing is computed in it.
+        with self._batcher.place(Lane.INTERACTIVE, items=1, size_bytes=len(request.image)):
+            (made,) = self._pool.map(
+                lambda image: self._decoder.thumbnail(image, side), [request.image], Lane.INTERACTIVE, self._waiting(context)
+            )
+        if isinstance(made, LookalikeError):
+            raise made
+        return messages.MakeThumbnailResponse(jpeg=made)
+
+    def _waiting(self, context: grpc.ServicerContext) -> Waiting:
+        left_s = remaining_s(context, default_s=self._call_timeout_s, cap_s=self._call_timeout_s)
+        return Waiting(time.monotonic() + left_s, lambda: not context.is_active())
+
+    def _question(self, request: messages.EmbedRequest) -> _Question:
+        _check_images(request.images)
+        names = tuple(request.spaces) or (HISTOGRAM, SIAMESE)
+        for name in names:
+            if name not in (HISTOGRAM, SIAMESE):
+                raise InvalidArgument("spaces", f"{name[:40]!r} is not a space; there are {HISTOGRAM!r} and {SIAMESE!r}")
+        if len(set(names)) < len(names):
+            raise InvalidArgument("spaces", "names a space twice")
+        if request.lane not in _LANES:
+            raise InvalidArgument("lane", f"{request.lane} is not a lane")
+        return _Question(
+            names=names,
+            histogram=_histogram_settings(request.histogram),
+            model=self._model(request.model) if SIAMESE in names else None,
+            images=request.images,
+            lane=_LANES[request.lane],
+        )
+
+    def _model(self, name: str) -> _Served:
+        known = ", ".join(self._models)
+        if not name:
+            raise InvalidArgument("model", f"is missing; the space {SIAMESE!r} needs one (served: {known})")
+        if name not in self._models:
+            raise NotFound("model", name[:63], hint=f"served: {known}", field="model")
+        return self._models[name]
+
+
+def _check_images(images: Sequence[bytes]) -> None:
+    if not 1 <= len(images) <= MAX_IMAGES_PER_CALL:
+        raise InvalidArgument("images", f"holds {len(images)} pictures; 1 to {MAX_IMAGES_PER_CALL} are allowed")
+    # One picture alone may be larger than a call of several: its own limit is per picture, and fails it alone.
+    size_bytes = sum(map(len, images))
+    if len(images) > 1 and size_bytes > MAX_CALL_BYTES:
+        raise InvalidArgument(
+            "images", f"holds {size_bytes} bytes; at most {MAX_CALL_BYTES} are allowed for several pictures, send fewer at once"
+        )
+
+
+def _histogram_settings(message: image_pb2.HistogramSettings) -> HistogramSettings:
+    default = HistogramSettings()
+    return HistogramSettings(message.bins or default.bins, message.grid or default.grid, message.color)
+
+
+def _siamese(bundle: Bundle) -> Space:
+    return Space(SIAMESE, bundle.tower.embedding_dim, Metric.COSINE, bundle.fingerprint)
+
+
+def _space_message(space: Space) -> image_pb2.Space:
+    return image_pb2.Space(
+        name=space.name, dimension=space.dimension, metric=_METRICS[space.metric], fingerprint=space.fingerprint
+    )
+
+
+def _model_message(model: _Served) -> messages.Model:
+    bundle = model.bundle
+    message = messages.Model(
+        name=bundle.name,
+        fingerprint=model.space.fingerprint,
+        dimension=bundle.tower.embedding_dim,
+        input_size=bundle.tower.input_size,
+        channels=bundle.tower.channels,
+        metrics=bundle.metrics,
+        licence=bundle.licence,
+    )
+    message.provenance.update(dict(bundle.provenance))
+    return message
+
+
+def _work(question: _Question, decoded: Decoded) -> Work:
+    name = question.model.bundle.name if question.model else ""
+    return Work(question.histogram, decoded.canvas, name, decoded.tower)
+
+
+def _result(names: Sequence[str], outcome: Embedded | LookalikeError) -> messages.EmbedResult:
+    """Raises what the batch failed with: not the picture's fault, so the call fails and may be tried again."""
+    if isinstance(outcome, LookalikeError):
+        raise outcome
+    vectors = {HISTOGRAM: outcome.histogram, SIAMESE: outcome.siamese}
+    return messages.EmbedResult(
+        vectors=[vector.astype("<f4").tobytes() for name in names if (vector := vectors[name]) is not None]
+    )
+
+
+def _failed(error: LookalikeError) -> messages.EmbedResult:
+    return messages.EmbedResult(error=to_status(error))

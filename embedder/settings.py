@@ -1,0 +1,77 @@
+"""The embedder's settings: environment variables `LOOKALIKE_<NAME>`, read once by `embedder.__main__`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from embedder.bundle import SHIPPED
+from lookalike.names import MAX_IMAGE_BYTES, MAX_IMAGES_PER_CALL, MAX_MESSAGE_BYTES
+from lookalike.runtime.settings import Address, LogSettings, split_paths
+
+
+class EmbedderSettings(LogSettings):
+    embedder_address: Address = Field("127.0.0.1:50052", description="Where to listen.")
+    embedder_models: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (SHIPPED / "fashion",),
+        min_length=1,
+        description=f"Bundle folders to serve, separated by {os.pathsep!r}; the first is the default model.",
+    )
+    embedder_device: Literal["auto", "gpu", "cpu"] = Field(
+        "auto", description="auto: the GPU where TensorFlow sees one, else the CPU. gpu: a GPU or no start. cpu: never a GPU."
+    )
+    embedder_cores: int = Field(
+        0, ge=0, description="Processor cores to use, for decoding and for TensorFlow. 0: those this process may run on."
+    )
+    embedder_batch_images: int = Field(32, ge=1, le=512, description="Most pictures computed together.")
+    embedder_batch_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024 * 1024, description="Most bytes of decoded pictures computed together."
+    )
+    embedder_queue_images: int = Field(
+        1024,
+        ge=MAX_IMAGES_PER_CALL,
+        description="Pictures admitted and not yet answered, per lane; beyond it calls are refused.",
+    )
+    embedder_queue_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=MAX_MESSAGE_BYTES,
+        description="Bytes of encoded pictures admitted and not yet answered, per lane; beyond it calls are refused.",
+    )
+    embedder_queue_calls: int = Field(
+        128,
+        ge=1,
+        le=1024,
+        description="Calls admitted and not yet answered, per lane (one thread each); beyond it they are refused.",
+    )
+    embedder_max_image_bytes: int = Field(
+        MAX_IMAGE_BYTES, ge=1, le=MAX_IMAGE_BYTES, description="Largest encoded picture, in bytes."
+    )
+    embedder_max_image_pixels: int = Field(
+        50_000_000, ge=1, description="Largest picture, width times height in pixels; decoding takes about 10 bytes a pixel."
+    )
+    embedder_call_timeout_s: float = Field(
+        60.0, gt=0, description="Longest a call may take, in seconds; also the deadline of calls that bring none."
+    )
+    embedder_drain_s: float = Field(
+        20.0, ge=0, description="Seconds that calls under way get to finish when the process is told to stop."
+    )
+    embedder_metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="Port that answers Prometheus at /metrics. Off by default."
+    )
+    embedder_metrics_host: str = Field("127.0.0.1", description="Address that the metrics port is opened on.")
+
+    @field_validator("embedder_models", mode="before")
+    @classmethod
+    def _split_models(cls, value: object) -> object:
+        return split_paths(value)
+
+    @property
+    def cores(self) -> int:
+        """Cores to use: as set, else those this process may run on (a container's or `taskset`'s share, where it is told)."""
+        if self.embedder_cores:
+            return self.embedder_cores
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

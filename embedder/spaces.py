@@ -1,0 +1,211 @@
+"""Both spaces in one graph: pixels of a batch in, histograms and siamese vectors out. The compute function of the batcher.
+
+Owns the histogram's maths and the traced TensorFlow functions. `embedder.service` hands `Spaces.compute` to the batcher.
+
+Counting every setting with one trace: the pixels of all canvases are laid end to end, and beside each stands the number of its
+*owner*, one per image, cell and channel. A count's place is then `owner * bins + pixel * bins / 256`, so that bins, cells,
+channels and sizes are data to the graph and never change its shape. Towers are traced once for each of a few batch sizes, and a
+batch is filled up to the next one.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from embedder.images import Pixels
+from embedder.model import Model
+from lookalike.spaces import HistogramSettings, Vector
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One picture to embed. `canvas` uint8 `[h, w, histogram.channels]`, or None: no histogram wanted. `tower` uint8
+    `[side, side, channels]` as `model` (a name) sees it, or None: no siamese vector wanted."""
+
+    histogram: HistogramSettings
+    canvas: Pixels | None
+    model: str
+    tower: Pixels | None
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in a batch: a canvas brings an int32 owner for each value."""
+        canvas = 0 if self.canvas is None else 5 * self.canvas.nbytes
+        return canvas + (0 if self.tower is None else self.tower.nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """float32 `[dimension]` per space asked for: `histogram` sums to 1, `siamese` has length 1."""
+
+    histogram: Vector | None
+    siamese: Vector | None
+
+
+def batch_sizes(largest: int) -> tuple[int, ...]:
+    """The sizes a tower is traced for: powers of two up to `largest`, and `largest` itself."""
+    powers = [1 << power for power in range(largest.bit_length()) if 1 << power < largest]
+    return (*powers, largest)
+
+
+@functools.lru_cache(maxsize=32)  # at most 25 MB; pictures of one source come in few sizes
+def owners(height: int, width: int, settings: HistogramSettings) -> npt.NDArray[np.int32]:
+    """For each value of a canvas its (cell, channel), flat in the order of the pixels: int32 `[height * width * channels]`,
+    read-only.
+
+    Row `r` lies in cell `r * grid // height`, columns likewise; cells count row by row, each with its channels in order.
+    """
+    rows = np.arange(height, dtype=np.int32) * settings.grid // height * (settings.grid * settings.channels)
+    columns = np.arange(width, dtype=np.int32) * settings.grid // width * settings.channels
+    channels = np.arange(settings.channels, dtype=np.int32)
+    numbers = (rows[:, None, None] + columns[None, :, None] + channels).ravel()
+    numbers.flags.writeable = False
+    return numbers
+
+
+class Spaces:
+    """The traced functions of all models. Call `compute` from one thread, after `warm_up`."""
+
+    def __init__(self, models: Sequence[Model], largest_batch: int) -> None:
+        self._sizes = batch_sizes(largest_batch)
+        self._models = {model.bundle.name: model for model in models}
+        self._count = _counting_function()
+        self._embed = {
+            (name, size): _embedding_function(model, size) for name, model in self._models.items() for size in self._sizes
+        }
+
+    def warm_up(self, report: Callable[[str, int, float], None]) -> None:
+        """Run every traced function once; `report` hears the model ("" for histograms alone), batch size and seconds."""
+        settings, canvas = HistogramSettings(), np.zeros((8, 8, 1), np.uint8)
+        for name, size in [("", 1), *self._embed]:
+            started_s = time.perf_counter()
+            tower = np.zeros(self._tower_shape(name), np.uint8) if name else None
+            self.compute([Work(settings, canvas, name, tower)] * size)
+            self.compute([Work(settings, None, name, tower)] * size)
+            report(name, size, time.perf_counter() - started_s)
+
+    def compute(self, works: Sequence[Work]) -> list[Embedded]:
+        """Embed a batch, in order: at most `largest_batch` pictures, of any mixture of settings, models and spaces."""
+        histograms: dict[int, Vector] = {}
+        siamese: dict[int, Vector] = {}
+        by_bins = _grouped(works, lambda work: work.histogram.bins if work.canvas is not None else None)
+        by_model = _grouped(works, lambda work: work.model if work.tower is not None else None)
+        # The usual batch is one group of each: then both spaces are one call of one graph.
+        while by_bins or by_model:
+            bins, counted = by_bins.pop() if by_bins else (1, [])
+            name, shown = by_model.pop() if by_model else ("", [])
+            laid = _laid_out([works[index] for index in counted])
+            if name:
+                counts, vectors = self._embed[name, self._padded_size(len(shown))](
+                    *laid.tensors(bins), self._tower_batch(name, [works[index].tower for index in shown])
+                )
+                siamese.update(zip(shown, vectors.numpy(), strict=False))  # the rest is filling
+            else:
+                counts = self._count(*laid.tensors(bins))
+            if counted:
+                ends = np.cumsum([works[index].histogram.dimension for index in counted])[:-1]
+                histograms.update(zip(counted, np.split(counts.numpy(), ends), strict=True))
+        return [Embedded(histograms.get(index), siamese.get(index)) for index in range(len(works))]
+
+    def _tower_shape(self, name: str) -> tuple[int, int, int]:
+        tower = self._models[name].bundle.tower
+        return tower.input_size, tower.input_size, tower.channels
+
+    def _padded_size(self, count: int) -> int:
+        return next(size for size in self._sizes if size >= count)
+
+    def _tower_batch(self, name: str, inputs: Sequence[Pixels | None]) -> tf.Tensor:
+        batch = np.zeros((self._padded_size(len(inputs)), *self._tower_shape(name)), np.uint8)
+        for row, pixels in zip(batch, inputs, strict=False):
+            if pixels is not None:
+                row[...] = pixels
+        return tf.constant(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """`pixels` uint8 `[p]`, `owner` int32 `[p]`, `totals` float32 `[owners]`: how many values the owner's image has."""
+
+    pixels: npt.NDArray[np.uint8]
+    owner: npt.NDArray[np.int32]
+    totals: npt.NDArray[np.float32]
+
+    def tensors(self, bins: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        return tf.constant(self.pixels), tf.constant(self.owner), tf.constant(self.totals), tf.constant(bins, tf.int32)
+
+
+_NO_CANVAS = _Layout(np.empty(0, np.uint8), np.empty(0, np.int32), np.ones(1, np.float32))
+"""One owner of nothing: a graph has no use for no places at all."""
+
+
+def _laid_out(works: Sequence[Work]) -> _Layout:
+    """The canvases of one number of bins, end to end."""
+    pixels: list[npt.NDArray[np.uint8]] = []
+    owner: list[npt.NDArray[np.int32]] = []
+    totals: list[npt.NDArray[np.float32]] = []
+    first = 0
+    for work in works:
+        if work.canvas is not None:
+            height, width, _ = work.canvas.shape
+            owned = work.histogram.dimension // work.histogram.bins
+            pixels.append(work.canvas.ravel())
+            owner.append(owners(height, width, work.histogram) + np.int32(first))
+            totals.append(np.full(owned, work.canvas.size, np.float32))
+            first += owned
+    return _Layout(np.concatenate(pixels), np.concatenate(owner), np.concatenate(totals)) if pixels else _NO_CANVAS
+
+
+def _grouped(works: Iterable[Work], key: Callable[[Work], K | None]) -> list[tuple[K, list[int]]]:
+    """Indices of `works` by `key`; those whose key is None are left out."""
+    groups: defaultdict[K, list[int]] = defaultdict(list)
+    for index, work in enumerate(works):
+        value = key(work)
+        if value is not None:
+            groups[value].append(index)
+    return list(groups.items())
+
+
+_LAYOUT_SPEC = (
+    tf.TensorSpec((None,), tf.uint8), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32),
+    tf.TensorSpec((), tf.int32),
+)  # fmt: skip
+
+
+def _histograms(pixels: tf.Tensor, owner: tf.Tensor, totals: tf.Tensor, bins: tf.Tensor) -> tf.Tensor:
+    """Counts over their image's total: float32 `[owners * bins]`. Whole numbers are exact in float32 up to 2^24."""
+    # A shift by 8 divides by 256, several times as fast as TensorFlow's division of whole numbers.
+    places = owner * bins + tf.bitwise.right_shift(tf.cast(pixels, tf.int32) * bins, 8)
+    counts = tf.raw_ops.DenseBincount(input=places, size=tf.size(totals) * bins, weights=tf.constant([], tf.int32))
+    return tf.reshape(tf.cast(tf.reshape(counts, (-1, bins)), tf.float32) / totals[:, None], (-1,))
+
+
+def _counting_function() -> Callable[..., tf.Tensor]:
+    function: Callable[..., tf.Tensor] = tf.function(_histograms, input_signature=_LAYOUT_SPEC).get_concrete_function()
+    return function
+
+
+def _embedding_function(model: Model, size: int) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """Both spaces, for a tower batch of exactly `size`: (float32 `[owners * bins]`, float32 `[size, dim]`)."""
+    tower = model.bundle.tower
+    shown = tf.TensorSpec((size, tower.input_size, tower.input_size, tower.channels), tf.uint8)
+
+    def both(
+        pixels: tf.Tensor, owner: tf.Tensor, totals: tf.Tensor, bins: tf.Tensor, shown: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return _histograms(pixels, owner, totals, bins), model.embed(shown)
+
+    function: Callable[..., tuple[tf.Tensor, tf.Tensor]] = tf.function(
+        both, input_signature=(*_LAYOUT_SPEC, shown)
+    ).get_concrete_function()
+    return function

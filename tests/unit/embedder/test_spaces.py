@@ -1,0 +1,151 @@
+"""Both spaces in one graph: counts are exact, vectors are the tower's own, and neither costs the other anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from embedder.model import Model
+from embedder.spaces import Embedded, Spaces, Work, batch_sizes
+from lookalike.spaces import HistogramSettings, Vector
+from tests.servers.embedder import LARGEST_BATCH, models, random_bundle, warm_spaces
+from tests.unit.embedder.pictures import noise
+
+
+def canvas(height: int, width: int, settings: HistogramSettings, seed: int = 0) -> Any:
+    return noise(height, width, 3, seed=seed)[..., : settings.channels]
+
+
+def counted(pixels: Any, settings: HistogramSettings) -> Vector:
+    """The definition, cell by cell with NumPy's own histogram: row `r` lies in cell `r * grid // height`."""
+    height, width, channels = pixels.shape
+    rows = np.arange(height) * settings.grid // height
+    columns = np.arange(width) * settings.grid // width
+    counts = [
+        np.histogram(pixels[rows == i][:, columns == j][..., channel], settings.bins, (0, 256))[0]
+        for i in range(settings.grid)
+        for j in range(settings.grid)
+        for channel in range(channels)
+    ]
+    return np.concatenate(counts).astype(np.float32) / np.float32(pixels.size)
+
+
+def histograms(works: Sequence[Work]) -> list[Vector]:
+    made: list[Embedded] = warm_spaces().compute(works)
+    assert all(one.siamese is None for one in made)
+    return [one.histogram for one in made if one.histogram is not None]
+
+
+@pytest.mark.parametrize("bins", [8, 16, 32, 64, 128, 256])
+@pytest.mark.parametrize("color", [False, True])
+@pytest.mark.parametrize("grid", [1, 3, 6])
+def test_counts_equal_numpys_exactly(bins: int, color: bool, grid: int) -> None:
+    settings = HistogramSettings(bins, grid, color)
+    pixels = canvas(30, 41, settings)
+    (made,) = histograms([Work(settings, pixels, "", None)])
+    assert made.dtype == np.float32
+    np.testing.assert_array_equal(made, counted(pixels, settings))
+    assert made.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_every_value_falls_in_its_bin() -> None:
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    for bins in (8, 256):
+        (made,) = histograms([Work(HistogramSettings(bins), every, "", None)])
+        assert made.tolist() == [1 / bins] * bins
+
+
+def test_a_full_size_canvas_of_one_value_is_one_bin() -> None:
+    (made,) = histograms([Work(HistogramSettings(), np.full((256, 256, 1), 200, np.uint8), "", None)])
+    assert made[200] == 1.0
+    assert np.count_nonzero(made) == 1
+
+
+def test_pictures_smaller_than_the_grid_still_sum_to_one() -> None:
+    settings = HistogramSettings(8, 8)
+    (made,) = histograms([Work(settings, canvas(3, 1, settings), "", None)])
+    np.testing.assert_array_equal(made, counted(canvas(3, 1, settings), settings))
+
+
+def test_one_batch_holds_every_mixture_in_order() -> None:
+    small, colour = models()
+    plain, grid, rgb = HistogramSettings(), HistogramSettings(16, 4), HistogramSettings(256, 2, True)
+    grey_input, rgb_input = noise(16, 16)[..., None], noise(20, 20, 3)
+    works = [
+        Work(plain, canvas(28, 28, plain, 1), "small", grey_input),
+        Work(rgb, canvas(9, 200, rgb, 2), "", None),
+        Work(grid, None, "colour", rgb_input),
+        Work(grid, canvas(50, 20, grid, 3), "small", grey_input[::-1]),
+        Work(plain, canvas(5, 5, plain, 4), "colour", rgb_input[::-1]),
+        Work(plain, None, "", None),
+    ]
+    made = warm_spaces().compute(works)
+    for work, one in zip(works, made, strict=True):
+        assert (one.histogram is None) == (work.canvas is None)
+        assert (one.siamese is None) == (work.tower is None)
+        if work.canvas is not None:
+            np.testing.assert_array_equal(one.histogram, counted(work.canvas, work.histogram))
+        if work.tower is not None:
+            model = {"small": small, "colour": colour}[work.model]
+            np.testing.assert_allclose(one.siamese, model.embed(work.tower[None])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("count", range(1, LARGEST_BATCH + 1))
+def test_filling_a_batch_up_changes_no_vector(count: int) -> None:
+    small, _ = models()
+    inputs = [noise(16, 16, seed=n)[..., None] for n in range(count)]
+    made = warm_spaces().compute([Work(HistogramSettings(), None, "small", pixels) for pixels in inputs])
+    expected = small.embed(np.stack(inputs)).numpy()
+    np.testing.assert_allclose([one.siamese for one in made], expected, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1, atol=1e-5)
+    assert len({one.siamese.round(3).tobytes() for one in made}) == count  # the rows are not one and the same
+
+
+class CountingModel(Model):
+    """Counts how often its tower runs, when the graph runs (not when it is traced)."""
+
+    runs = 0
+
+    def embed(self, pixels: tf.Tensor) -> tf.Tensor:
+        def count(unchanged: Any) -> Any:
+            self.runs += 1
+            return unchanged
+
+        counted_pixels = tf.numpy_function(count, [pixels], tf.uint8)
+        counted_pixels.set_shape(pixels.shape)
+        return super().embed(counted_pixels)
+
+
+def test_a_histogram_alone_never_runs_the_tower() -> None:
+    model = CountingModel(random_bundle("small"))
+    spaces = Spaces([model], 2)
+    settings = HistogramSettings()
+    spaces.compute([Work(settings, canvas(4, 4, settings), "", None)] * 2)
+    assert model.runs == 0
+    spaces.compute([Work(settings, canvas(4, 4, settings), "small", noise(16, 16)[..., None])] * 2)
+    assert model.runs == 1
+
+
+def test_warming_up_traces_every_size_of_every_model() -> None:
+    model = CountingModel(random_bundle("small"))
+    reported: list[tuple[str, int]] = []
+    Spaces([model], 6).warm_up(lambda name, size, seconds: reported.append((name, size)))
+    assert reported == [("", 1), ("small", 1), ("small", 2), ("small", 4), ("small", 6)]
+    assert model.runs >= 4
+
+
+@pytest.mark.parametrize(
+    ("largest", "sizes"), [(1, (1,)), (2, (1, 2)), (32, (1, 2, 4, 8, 16, 32)), (48, (1, 2, 4, 8, 16, 32, 48))]
+)
+def test_batch_sizes_are_few_and_end_with_the_largest(largest: int, sizes: tuple[int, ...]) -> None:
+    assert batch_sizes(largest) == sizes
+
+
+def test_a_works_size_counts_what_the_graph_is_given() -> None:
+    work = Work(HistogramSettings(), np.zeros((10, 10, 1), np.uint8), "small", np.zeros((16, 16, 1), np.uint8))
+    assert work.size_bytes == 100 + 400 + 256
+    assert Work(HistogramSettings(), None, "", None).size_bytes == 0
