@@ -19,7 +19,7 @@ from lookalike.runtime.status import from_rpc_error, from_status
 from lookalike.spaces import HistogramSettings, Space, Vector
 from lookalike.store.catalogue import Collection
 from lookalike.v1 import embedder_service_pb2 as pb
-from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceAsyncStub
+from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceStub
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -38,7 +38,7 @@ class Embedder:
     """Calls on one channel, which the caller opens and closes. Raises what the embedder raised, or `Unavailable`."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub: EmbedderServiceAsyncStub = EmbedderServiceAsyncStub(channel)
+        self._stub = EmbedderServiceStub(channel)
 
     async def embed(
         self, image: bytes, collection: Collection, spaces: Sequence[Space], deadline: Deadline

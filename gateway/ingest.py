@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -25,6 +26,8 @@ T = TypeVar("T")
 
 WATCH_INTERVAL_S = 0.3
 """Between two looks at a watched job: quick enough for a smooth progress bar, few enough for hundreds of watchers."""
+WATCH_REPEAT_S = 15.0
+"""Well under the idle times at which proxies cut a connection (60 s)."""
 _ITEM_S = 30.0
 """For one item of an upload; the whole stream may take as long as it needs."""
 
@@ -63,10 +66,11 @@ class Ingest:
         threads: Threads,
         *,
         watch_interval_s: float = WATCH_INTERVAL_S,
+        repeat_s: float = WATCH_REPEAT_S,
     ) -> None:
         self._backends, self._ledger, self._queue = backends, ledger, queue
         self._uploads, self._outcomes, self._roots, self._threads = uploads, outcomes, roots, threads
-        self._watch_interval_s = watch_interval_s
+        self._watch_interval_s, self._repeat_s = watch_interval_s, repeat_s
 
     async def upload(self, collection: str, items: AsyncIterable[UploadedItem]) -> Uploaded:
         """Take `items` one by one; nothing is kept where the stream breaks off. Raises `NotFound` for the collection."""
@@ -101,19 +105,21 @@ class Ingest:
         return await self._run(lambda: self._ledger.list(collection or None, size, page_token), deadline)
 
     async def watch(self, job_id: str) -> AsyncIterator[Job]:
-        """The job now and after every change until it has ended. A busy gateway leaves out looks, never the end."""
+        """The job now, after every change, and every few seconds without one (so that no proxy takes the stream for dead),
+        until it has ended. A busy gateway leaves out looks, never the end."""
         shown: Job | None = None
+        shown_at_s = 0.0
         while shown is None or not shown.state.ended:
             try:
                 job = await self.get(job_id, Deadline.after(DEFAULT_S))
             except Overloaded:
                 if shown is None:
                     raise
-            else:
-                if job != shown:
-                    shown = job
-                    yield job
-            if not (shown and shown.state.ended):
+                job = shown
+            if job != shown or time.monotonic() - shown_at_s >= self._repeat_s:
+                shown, shown_at_s = job, time.monotonic()
+                yield job
+            if not job.state.ended:
                 await asyncio.sleep(self._watch_interval_s)
 
     async def cancel(self, job_id: str, deadline: Deadline) -> Job:

@@ -144,15 +144,16 @@ def collection_message(collection: Collection, image_count: int) -> collection_p
 
 
 def metadata_from(struct: struct_pb2.Struct) -> dict[str, object]:
-    """A `Struct` as plain Python values; whole numbers come back as int, as JSON would have them."""
-    return {name: _whole(value) for name, value in json_format.MessageToDict(struct).items()}
+    """A `Struct` as plain Python values."""
+    return {name: plain(value) for name, value in json_format.MessageToDict(struct).items()}
 
 
-def _whole(value: object) -> object:
+def plain(value: object) -> object:
+    """`value` with every whole float as int, as it was before a `Struct` held it; at any depth."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, Mapping):
-        return {name: _whole(inner) for name, inner in value.items()}
+        return {name: plain(inner) for name, inner in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_whole(inner) for inner in value]
+        return [plain(inner) for inner in value]
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 
 from gateway.deadlines import DEFAULT_S, MAX_S, Deadline
 from gateway.http.errors import ErrorResponse
+from gateway.messages import plain
 from lookalike.errors import InvalidArgument
 
 M = TypeVar("M", bound=Message)
@@ -42,7 +44,18 @@ def to_json(message: Message) -> dict[str, Any]:
     mapped: dict[str, Any] = json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
+    for image in _images(mapped):
+        image["metadata"] = plain(image["metadata"])
     return mapped
+
+
+def _images(mapped: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every image in a response. A `Struct` knows floats only; what was stored as 7 is to be 7 here, not 7.0."""
+    yield from mapped.get("images", ())
+    if "image" in mapped:
+        yield mapped["image"]
+    for neighbour in mapped.get("neighbours", ()):
+        yield neighbour["image"]
 
 
 def respond(message: Message, status_code: int = 200) -> JSONResponse:

@@ -80,12 +80,16 @@ def field_name(location: Sequence[int | str]) -> str:
 def as_invalid(errors: Sequence[ErrorDetails], *, skip: int = 0) -> InvalidArgument:
     """The first of pydantic's `errors`; `skip` leaves out the first parts of its place (`body`, `query`, `path`)."""
     first = errors[0]
-    problem = first["msg"][:1].lower() + first["msg"][1:]
+    field = field_name(first["loc"][skip:])
     if first["type"] == "json_invalid":
-        return InvalidArgument("body", f"is not JSON: {problem}")
+        return InvalidArgument("body", f"is not JSON: {first.get('ctx', {}).get('error', first['msg'])}")
+    if not field:
+        return InvalidArgument("body", "is not a JSON object; send one, with the content type application/json")
     if first["type"] == "extra_forbidden":
-        problem = "is not a field of this request"
-    return InvalidArgument(field_name(first["loc"][skip:]) or "body", problem)
+        return InvalidArgument(field, "is not a field of this request")
+    if first["type"] == "missing":
+        return InvalidArgument(field, "is missing")
+    return InvalidArgument(field, first["msg"][:1].lower() + first["msg"][1:])
 
 
 async def _ours(_request: Request, error: Exception) -> JSONResponse:
