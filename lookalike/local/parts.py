@@ -63,6 +63,7 @@ class Ports:
     redis: int
     milvus: int
     embedder: int
+    indexer: int
     grpc: int
     http: int
 
@@ -74,6 +75,7 @@ def choose_ports(config: LocalConfig) -> Ports:
         redis=usual(_REDIS_PORT),
         milvus=usual(_MILVUS_PORT),
         embedder=usual(_EMBEDDER_PORT),
+        indexer=ports.free_port(),
         grpc=ports.require(config.grpc_port, "--grpc-port"),
         http=ports.require(config.http_port, "--http-port"),
     )
@@ -103,8 +105,9 @@ def local_parts(config: LocalConfig, folder: DataFolder, chosen: Ports) -> tuple
             ready_within_s=300.0,
         ),
         Part(
-            "indexer", (*PYTHON, "-m", "indexer"), "a worker, listens nowhere",
-            _always, settings, needs=("redis", "milvus"), grace_s=15.0,
+            # Its metrics are there once it has reached Redis and Milvus; there is nothing else to ask a worker.
+            "indexer", (*PYTHON, "-m", "indexer"), f"http://{HOST}:{chosen.indexer}/metrics",
+            partial(probes.http_ready, chosen.indexer, "/metrics"), settings, needs=("redis", "milvus"), grace_s=12.0,
         ),
         Part(
             "gateway", (*PYTHON, "-m", "gateway"), f"http://{HOST}:{chosen.http} and gRPC {HOST}:{chosen.grpc}",
@@ -122,10 +125,12 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
         "LOOKALIKE_SOURCE_ROOTS": os.pathsep.join(str(root.expanduser().resolve()) for root in config.source_roots),
         "LOOKALIKE_EMBEDDER_ADDRESS": f"{HOST}:{chosen.embedder}",
         "LOOKALIKE_EMBEDDER_TARGET": f"{HOST}:{chosen.embedder}",
+        "LOOKALIKE_INDEXER_METRICS_PORT": str(chosen.indexer),
         "LOOKALIKE_GATEWAY_GRPC_ADDRESS": f"{HOST}:{chosen.grpc}",
         "LOOKALIKE_GATEWAY_HTTP_ADDRESS": f"{HOST}:{chosen.http}",
         # A person waits for the end: a few seconds for calls under way will do here.
         "LOOKALIKE_EMBEDDER_DRAIN_S": "5",
+        "LOOKALIKE_INDEXER_DRAIN_S": "3",
         "LOOKALIKE_GATEWAY_DRAIN_S": "5",
         # What a real deployment sets besides must not reach into this one.
         "LOOKALIKE_MILVUS_TOKEN_FILE": "",
@@ -166,10 +171,6 @@ def _redis_program() -> str:
 
 def _gateway_ready(chosen: Ports) -> bool:
     return probes.http_ready(chosen.http, "/readyz") and probes.grpc_ready(chosen.grpc)
-
-
-def _always() -> bool:
-    return True
 
 
 def _not_installed(package: str) -> FailedPrecondition:
