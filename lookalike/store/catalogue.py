@@ -76,7 +76,7 @@ class Catalogue:
     def create(self, collection: Collection) -> None:
         """Make `collection`, empty and searchable. Raises `AlreadyExists`, `InvalidArgument` (name), `Unavailable`.
 
-        Two creations of one name at once from two processes: one of them wins, neither leaves a half-made collection.
+        Of two processes that create one name at once, the second may fail with any of these, and can try again.
         """
         check_name("name", collection.name)
         deadline = Deadline(_CHANGE_TIMEOUT_S)
@@ -147,14 +147,17 @@ class Catalogue:
         self._connection.call("create_alias", physical, deadline=deadline, alias=alias_name(collection.name, space.name))
 
     def _drop_leftovers(self, name: str, deadline: Deadline) -> None:
-        """Drop every physical collection of `name`; called only while the catalogue has no row of that name."""
-        for physical in self._connection.list_collections(deadline=deadline):
-            # A name holds no double underscore, so this is no other collection's.
-            if physical.startswith(f"{name}__"):
-                with contextlib.suppress(NotFound):
-                    for alias in self._connection.aliases(physical, deadline=deadline):
-                        self._connection.drop_alias(alias, deadline=deadline)
-                    self._connection.call("drop_collection", physical, deadline=deadline)
+        """Drop the physical collections that a killed `create` or `delete` of `name` left behind."""
+        # A name holds no double underscore, so none of these is another collection's.
+        everything = self._connection.list_collections(deadline=deadline)
+        leftovers = [physical for physical in everything if physical.startswith(f"{name}__")]
+        if leftovers and self._read(name, deadline, strong=True) is not None:
+            raise AlreadyExists("collection", name)  # made by another process since we looked
+        for physical in leftovers:
+            with contextlib.suppress(NotFound):
+                for alias in self._connection.aliases(physical, deadline=deadline):
+                    self._connection.drop_alias(alias, deadline=deadline)
+                self._connection.call("drop_collection", physical, deadline=deadline)
 
     def _read(self, name: str, deadline: Deadline, *, strong: bool) -> Collection | None:
         rows = self._query(f'name == "{name}"', deadline, strong=strong, limit=1)

@@ -45,7 +45,7 @@ class Comparison:
     field: Field
     operator: str
     values: tuple[Value, ...]
-    depth: int = 1
+    depth: int = 0
 
     def compiled(self, *, negated: bool) -> Expression:
         """Positive: false or (milvus-lite) unknown for a missing key. Negated: true for it, on both."""

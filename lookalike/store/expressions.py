@@ -58,12 +58,13 @@ def prefixed(name: str, operator: str, prefix: str) -> Expression:
 
     `like` would do on Milvus only: milvus-lite's knows no escape for `%` and `_`.
     """
-    start, end = quoted(prefix), _after_prefix(prefix)
+    end = _after_prefix(prefix)
+    inside, outside = f"{name} >= {quoted(prefix)}", f"{name} < {quoted(prefix)}"
+    if not end:
+        return Expression(inside if operator == "=" else outside)
     if operator == "=":
-        below = f" and {name} < {quoted(end)}" if end else ""
-        return Expression(f"({name} >= {start}{below})", 2)
-    above = f" or {name} >= {quoted(end)}" if end else ""
-    return Expression(f"({name} < {start}{above})", 2)
+        return Expression(f"({inside} and {name} < {quoted(end)})", 2)
+    return Expression(f"({outside} or {name} >= {quoted(end)})", 2)
 
 
 def _after_prefix(prefix: str) -> str:

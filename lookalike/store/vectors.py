@@ -278,10 +278,13 @@ class VectorStore:
 
     def _at_once(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
         """Run `function` on every item in parallel: a Strong read spends its time waiting, so two cost as much as one."""
+        todo = list(items)
+        if len(todo) == 1:
+            return [function(todo[0])]
         with self._threads_lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(16, thread_name_prefix="store")
-        return list(self._threads.map(function, items))
+        return list(self._threads.map(function, todo))
 
 
 def _batches(images: Sequence[StoredImage], spaces: Sequence[Space]) -> Iterator[Sequence[StoredImage]]:

@@ -1,1 +1,267 @@
-"""Fixtures to come from their owner."""
+"""Milvus for tests, twice: milvus-lite's server, and the real Milvus 2.3.5 of PyPI's package `milvus`.
+
+`milvus_lite_uri`, `milvus_uri` and `store_uri` (each test once on both) start a server on first use; it ends with the test
+run, also when the run is killed. Tests that reach the real one get the marker `milvus`, and are skipped where it cannot run.
+
+The real server is started without the package's own launcher: that one leaves the server behind when it is killed itself,
+unpacks 200 MB anew for every data folder, and lets the embedded etcd listen on port 2380, so that only one server fits into a
+network namespace. With an etcd configuration of our own every port is a free one, and test runs do not meet. (What it cannot be
+told is to listen on the loopback only.)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import importlib
+import importlib.util
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lookalike.errors import LookalikeError
+from lookalike.store.lite import lite_server_command
+
+_UNPACKED = Path(__file__).parents[2] / "build" / "milvus-2.3.5"
+_START_TIMEOUT_S = 120.0
+_STARTS = 3
+_PR_SET_PDEATHSIG = 1
+
+ETCD = """\
+name: default
+data-dir: {folder}/data/etcd.data
+listen-peer-urls: http://127.0.0.1:{peer}
+initial-advertise-peer-urls: http://127.0.0.1:{peer}
+initial-cluster: default=http://127.0.0.1:{peer}
+listen-client-urls: http://127.0.0.1:{client}
+advertise-client-urls: http://127.0.0.1:{client}
+logger: zap
+log-outputs: [{folder}/logs/etcd.log]
+"""
+
+
+@dataclass(slots=True)
+class LiteServer:
+    """A milvus-lite server that a test may stop and start."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = start_process(lite_server_command(self.folder / "data", self.port), log)
+        wait_until_it_answers(self.uri, self.process, self.folder / "server.log")
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+        if number == signal.SIGKILL:
+            self.process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def milvus_lite_uri() -> Iterator[str]:
+    """milvus-lite's server, one for the whole run."""
+    with lite_server() as server:
+        yield server.uri
+
+
+@pytest.fixture(scope="session")
+def milvus_uri() -> Iterator[str]:
+    """The real Milvus 2.3.5, one for the whole run. Ready 3-18 s after its first use."""
+    reason = why_no_milvus()
+    if reason:
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="lookalike-milvus-"))
+    try:
+        process, uri = start_milvus(folder)
+        try:
+            yield uri
+        finally:
+            process.kill()
+            process.wait(10)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", params=["lite", pytest.param("milvus", marks=pytest.mark.milvus)])
+def store_uri(request: pytest.FixtureRequest) -> str:
+    """Each server in turn."""
+    uri: str = request.getfixturevalue("milvus_lite_uri" if request.param == "lite" else "milvus_uri")
+    return uri
+
+
+@contextmanager
+def lite_server() -> Iterator[LiteServer]:
+    """A milvus-lite server of one's own, to stop and start at will."""
+    folder = Path(tempfile.mkdtemp(prefix="lookalike-milvus-lite-"))
+    server = LiteServer(folder, free_port())
+    try:
+        server.start()
+        yield server
+    finally:
+        if server.process is not None:
+            server.process.kill()
+            server.process.wait(10)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for the real server by name; `store_uri` marks its own half."""
+    for item in items:
+        if "milvus_uri" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.milvus)
+
+
+def why_no_milvus() -> str:
+    """Why the real server cannot run here; "" when it can."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return "the package milvus has a server for Linux on x86-64 only"
+    if importlib.util.find_spec("milvus") is None:
+        return "the package milvus (extra [dev]) is not installed"
+    return ""
+
+
+def start_milvus(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start the real server with its data in `folder`; its process and URI once it is healthy."""
+    binaries = _unpacked()
+    for attempt in range(_STARTS):
+        run = folder / str(attempt)
+        run.mkdir()
+        port, health_port = _configure(run)
+        environment = {
+            **os.environ,
+            "DEPLOY_MODE": "STANDALONE",
+            "METRICS_PORT": str(health_port),
+            "MILVUS_RUN_DIR": str(run / "run"),
+            "LD_LIBRARY_PATH": str(binaries),
+        }
+        log_path = run / "logs" / "server.log"
+        with log_path.open("wb") as log:
+            process = start_process([str(binaries / "milvus"), "run", "standalone"], log, folder=run, environment=environment)
+        try:
+            _wait_until_healthy(health_port, process)
+            uri = f"http://127.0.0.1:{port}"
+            wait_until_it_answers(uri, process, log_path)
+        except ServerDied:
+            continue  # another process took one of its ports in between
+        except BaseException:
+            process.kill()
+            raise
+        return process, uri
+    raise ServerDied(f"milvus ended {_STARTS} times while starting; its last words:\n{_tail(log_path)}")
+
+
+class ServerDied(Exception):
+    """A server process ended before it answered."""
+
+
+def start_process(
+    command: list[str], log: Any, *, folder: Path | None = None, environment: dict[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a process that dies with this one, however this one ends."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+        env=environment,
+        preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_it_answers(uri: str, process: subprocess.Popen[bytes], log_path: Path) -> None:
+    """Return when the server at `uri` answers; raise with the end of its log when it has died."""
+    from lookalike.store.connection import connect  # here, so that a run that needs no Milvus does not pay for pymilvus
+
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        try:
+            connect(uri, timeout_s=1.0).close()
+            return
+        except LookalikeError:
+            if process.poll() is not None:
+                raise ServerDied(_tail(log_path)) from None
+            if time.monotonic() > deadline:
+                raise
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    libc = ctypes.CDLL(None)
+
+    def die() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # the parent died before the call
+            os._exit(1)
+
+    return die
+
+
+def _unpacked() -> Path:
+    """The folder of the server's binaries, unpacked once per checkout: it takes 6 s."""
+    _UNPACKED.mkdir(parents=True, exist_ok=True)
+    with (_UNPACKED / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        importlib.import_module("milvus")._initialize_data_files(str(_UNPACKED))
+    return _UNPACKED / "bin"
+
+
+def _configure(folder: Path) -> tuple[int, int]:
+    """Write the server's configuration below `folder`; its port and the one that tells its health."""
+    config = importlib.import_module("milvus").MilvusServerConfig(data_dir=str(folder))
+    config.update(**{key: free_port() for key in config.configurable_items if key.endswith("_port")})
+    config.resolve()
+    configs = folder / "configs"
+    (configs / "etcd.yaml").write_text(ETCD.format(folder=folder, peer=free_port(), client=config.get("etcd_port")))
+    text = (configs / "milvus.yaml").read_text()
+    ours = text.replace("  data:\n    dir:", f"  config:\n    path: {configs / 'etcd.yaml'}\n  data:\n    dir:", 1)
+    assert ours != text, "the configuration template of the package milvus has changed"
+    (configs / "milvus.yaml").write_text(ours)
+    return int(config.get("proxy_port")), free_port()
+
+
+def _wait_until_healthy(health_port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{health_port}/healthz", timeout=5) as answer:
+                if b"OK" in answer.read():
+                    return
+        except OSError:
+            pass
+        if time.monotonic() > deadline:
+            process.kill()
+            raise TimeoutError(f"milvus was not healthy within {_START_TIMEOUT_S:g} s")
+        time.sleep(0.1)
+    raise ServerDied(f"milvus ended with {process.returncode}")
+
+
+def _tail(path: Path) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-20:])
