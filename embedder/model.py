@@ -44,18 +44,18 @@ def set_up_tensorflow(wanted: Literal["auto", "gpu", "cpu"], threads: int) -> De
     GPU memory is taken as needed, so that others may share the GPU. Raises `FailedPrecondition` (`GPU_MISSING`) where a GPU is
     asked for and TensorFlow sees none.
     """
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(min(2, threads))  # two branches: the histogram and the tower
     gpus = tf.config.list_physical_devices("GPU")
-    if wanted == "cpu":
-        tf.config.set_visible_devices([], "GPU")
-        return Device("CPU", "CPU")
     if wanted == "gpu" and not gpus:
         raise FailedPrecondition(
             "a GPU is asked for, but TensorFlow sees none: check the driver, that the package is installed with "
             "[embedder-gpu], and that the container may use the GPU",
             reason="GPU_MISSING",
         )
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(min(2, threads))  # two branches: the histogram and the tower
+    if wanted == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+        return Device("CPU", "CPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     return pick_device()

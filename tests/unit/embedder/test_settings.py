@@ -1,14 +1,19 @@
-"""Settings say what they are, and a wrong one is named."""
+"""Settings and the bundles they name are checked before anything starts, and what is wrong is named."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from embedder import bundle as bundles
+from embedder.__main__ import read_bundles
 from embedder.settings import EmbedderSettings
+from lookalike.errors import FailedPrecondition, InvalidArgument
 from lookalike.runtime.settings import load_settings
+from tests.servers.embedder import random_bundle
 
 
 def test_every_setting_is_described_and_named_for_its_service() -> None:
@@ -44,3 +49,15 @@ def test_a_wrong_setting_is_named(
         load_settings(EmbedderSettings)
     assert ended.value.code == 2
     assert f"LOOKALIKE_{name}" in capsys.readouterr().err
+
+
+def test_bundles_of_one_name_or_with_too_large_a_tower_are_refused(tmp_path: Path) -> None:
+    small = random_bundle("small")
+    large = replace(small, name="large", tower=replace(small.tower, input_size=516))
+    for name, bundle in (("a", small), ("b", small), ("large", large)):
+        bundles.save(bundle, tmp_path / name)
+    assert [bundle.name for bundle in read_bundles([tmp_path / "b"])] == ["small"]
+    with pytest.raises(FailedPrecondition, match="two bundles are called 'small'"):
+        read_bundles([tmp_path / "a", tmp_path / "b"])
+    with pytest.raises(InvalidArgument, match="512"):
+        read_bundles([tmp_path / "large"])

@@ -1,0 +1,314 @@
+"""What `EmbedderService` promises its callers, over a real gRPC connection; and the life of its process."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+from PIL import Image
+
+from embedder import bundle as bundles
+from embedder.batcher import Limits
+from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound, Overloaded, Unavailable
+from lookalike.runtime.channels import open_channel
+from lookalike.runtime.status import from_rpc_error, from_status
+from lookalike.spaces import HistogramSettings
+from lookalike.v1 import embedder_service_pb2 as messages
+from lookalike.v1 import embedder_service_pb2_grpc as rpc
+from lookalike.v1 import image_pb2
+from tests.servers.embedder import models, random_bundle, serving
+from tests.unit.embedder.pictures import bomb, corners, encoded, noise
+
+TIMEOUT_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[str]:
+    with serving() as target:
+        yield target
+
+
+@pytest.fixture(scope="module")
+def stub(target: str) -> Iterator[rpc.EmbedderServiceStub]:
+    with open_channel(target) as channel:
+        yield rpc.EmbedderServiceStub(channel)
+
+
+def embed(stub: rpc.EmbedderServiceStub, *images: bytes, **fields: object) -> messages.EmbedResponse:
+    request = messages.EmbedRequest(images=images, **{"model": "small", **fields})  # type: ignore[arg-type]
+    return stub.Embed(request, timeout=TIMEOUT_S)
+
+
+def vector(result: messages.EmbedResult, index: int) -> np.ndarray:  # type: ignore[type-arg]
+    assert not result.HasField("error"), result.error.message
+    return np.frombuffer(result.vectors[index], "<f4")
+
+
+def refused(call: Callable[[], object]) -> LookalikeError:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return from_rpc_error(caught.value, "embedder")
+
+
+def test_both_spaces_come_by_default_with_their_fingerprints(stub: rpc.EmbedderServiceStub) -> None:
+    pixels = noise(16, 16)
+    response = embed(stub, encoded(pixels))
+    small = models()[0]
+    assert [(space.name, space.dimension, space.metric, space.fingerprint) for space in response.spaces] == [
+        ("histogram", 256, image_pb2.METRIC_L2, HistogramSettings().space.fingerprint),
+        ("siamese", 8, image_pb2.METRIC_COSINE, small.bundle.fingerprint),
+    ]
+    (result,) = response.results
+    counts = np.bincount(pixels.ravel(), minlength=256).astype(np.float32) / np.float32(256)
+    np.testing.assert_array_equal(vector(result, 0), counts)
+    np.testing.assert_allclose(vector(result, 1), small.embed(pixels[None, ..., None])[0], atol=1e-5)
+
+
+def test_spaces_come_in_the_order_asked_for(stub: rpc.EmbedderServiceStub) -> None:
+    both = embed(stub, encoded(corners()), spaces=["siamese", "histogram"])
+    assert [len(v) // 4 for v in both.results[0].vectors] == [8, 256]
+    assert [space.name for space in both.spaces] == ["siamese", "histogram"]
+    alone = embed(stub, encoded(corners()), spaces=["siamese"])
+    np.testing.assert_allclose(vector(alone.results[0], 0), vector(both.results[0], 0), atol=1e-6)
+    assert [space.name for space in alone.spaces] == ["siamese"]
+
+
+def test_a_histogram_needs_no_model_and_counts_as_asked(stub: rpc.EmbedderServiceStub) -> None:
+    settings = image_pb2.HistogramSettings(bins=8, grid=2, color=True)
+    response = embed(stub, encoded(corners()), model="", spaces=["histogram"], histogram=settings)
+    counts = vector(response.results[0], 0).reshape(4, 3, 8)
+    assert response.spaces[0].fingerprint == HistogramSettings(8, 2, True).space.fingerprint
+    # Red, green, blue, white quarters: each cell holds a quarter of all values, a third of that per channel, at one end.
+    expected = [(7, 0, 0), (0, 7, 0), (0, 0, 7), (7, 7, 7)]
+    assert [tuple(cell.argmax(axis=1).tolist()) for cell in counts] == expected
+    np.testing.assert_allclose(counts.max(axis=2), 1 / 12, atol=1e-6)
+
+
+def test_requests_name_their_model(stub: rpc.EmbedderServiceStub) -> None:
+    response = embed(stub, encoded(noise(20, 20, 3)), model="colour", spaces=["siamese"])
+    assert response.spaces[0].fingerprint == models()[1].bundle.fingerprint
+    np.testing.assert_allclose(vector(response.results[0], 0), models()[1].embed(noise(20, 20, 3)[None])[0], atol=1e-5)
+
+
+def test_a_bad_picture_fails_alone(stub: rpc.EmbedderServiceStub) -> None:
+    good = encoded(noise(16, 16))
+    response = embed(stub, good, b"", good[:60], bomb(), b"GIF? no", good)
+    reasons = []
+    for result in response.results[1:5]:
+        error = from_status(result.error)
+        assert isinstance(error, BadImage)
+        assert error.field == "image"
+        assert not result.vectors
+        reasons.append(error.reason)
+    assert reasons == ["IMAGE_EMPTY", "IMAGE_UNREADABLE", "IMAGE_TOO_MANY_PIXELS", "IMAGE_FORMAT_UNKNOWN"]
+    np.testing.assert_array_equal(vector(response.results[0], 0), vector(response.results[5], 0))
+
+
+def test_an_oversize_picture_fails_alone_too(stub: rpc.EmbedderServiceStub) -> None:
+    (result,) = embed(stub, bytes(20_000_001)).results
+    assert from_status(result.error).reason == "IMAGE_TOO_LARGE"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected", "field"),
+    [
+        ({"images": []}, InvalidArgument, "images"),
+        ({"images": [b"x"] * 33}, InvalidArgument, "images"),
+        ({"images": [bytes(9_000_000)] * 2}, InvalidArgument, "images"),
+        ({"spaces": ["texture"]}, InvalidArgument, "spaces"),
+        ({"spaces": ["siamese", "siamese"]}, InvalidArgument, "spaces"),
+        ({"model": "none_such"}, NotFound, "model"),
+        ({"model": ""}, InvalidArgument, "model"),
+        ({"lane": 9}, InvalidArgument, "lane"),
+        ({"histogram": image_pb2.HistogramSettings(bins=7)}, InvalidArgument, "histogram.bins"),
+        ({"histogram": image_pb2.HistogramSettings(grid=9)}, InvalidArgument, "histogram.grid"),
+    ],
+)
+def test_a_wrong_request_is_refused_naming_the_field(
+    stub: rpc.EmbedderServiceStub, fields: dict[str, object], expected: type[LookalikeError], field: str
+) -> None:
+    request = messages.EmbedRequest(**{"model": "small", "images": [encoded(noise(4, 4))], **fields})  # type: ignore[arg-type]
+    error = refused(lambda: stub.Embed(request, timeout=TIMEOUT_S))
+    assert type(error) is expected
+    assert error.field == field
+
+
+def test_describing_spaces_fills_in_defaults(stub: rpc.EmbedderServiceStub) -> None:
+    response = stub.DescribeSpaces(messages.DescribeSpacesRequest(), timeout=TIMEOUT_S)
+    assert response.model == "small"
+    assert (response.histogram.bins, response.histogram.grid, response.histogram.color) == (256, 1, False)
+    assert list(response.spaces) == list(embed(stub, encoded(corners())).spaces)
+    other = stub.DescribeSpaces(messages.DescribeSpacesRequest(model="colour"), timeout=TIMEOUT_S)
+    assert other.spaces[1].dimension == 12
+    assert refused(lambda: stub.DescribeSpaces(messages.DescribeSpacesRequest(model="x"))).reason == "MODEL_NOT_FOUND"
+
+
+def test_models_are_listed_default_first_with_the_device(stub: rpc.EmbedderServiceStub) -> None:
+    response = stub.ListModels(messages.ListModelsRequest(), timeout=TIMEOUT_S)
+    assert response.device == "CPU"
+    assert [model.name for model in response.models] == ["small", "colour"]
+    small = response.models[0]
+    assert (small.dimension, small.input_size, small.channels) == (8, 16, 1)
+    assert (dict(small.metrics), small.licence) == ({"P@1": 0.25}, "Apache-2.0")
+    assert small.provenance["data"] == "none"
+
+
+def test_thumbnails(stub: rpc.EmbedderServiceStub) -> None:
+    data = encoded(corners(400, 240))
+    for asked, size in ((0, (160, 96)), (16, (16, 10)), (512, (400, 240))):
+        request = messages.MakeThumbnailRequest(image=data, max_side=asked)
+        made = Image.open(io.BytesIO(stub.MakeThumbnail(request, timeout=TIMEOUT_S).jpeg))
+        assert (made.format, made.mode, made.size) == ("JPEG", "RGB", size)
+    for request, field in (
+        (messages.MakeThumbnailRequest(image=data, max_side=15), "max_side"),
+        (messages.MakeThumbnailRequest(image=data, max_side=-1), "max_side"),
+        (messages.MakeThumbnailRequest(image=data[:99]), "image"),
+    ):
+        error = refused(lambda request=request: stub.MakeThumbnail(request, timeout=TIMEOUT_S))  # type: ignore[misc]
+        assert isinstance(error, InvalidArgument)
+        assert error.field == field
+
+
+def test_many_callers_at_once_each_get_their_own(stub: rpc.EmbedderServiceStub) -> None:
+    pictures = [noise(16, 16, seed=n) for n in range(64)]
+    expected = models()[0].embed(np.stack(pictures)[..., None]).numpy()
+
+    def ask(n: int) -> bool:
+        lane = messages.LANE_BULK if n % 3 == 0 else messages.LANE_INTERACTIVE
+        results = embed(stub, encoded(pictures[n]), b"broken", encoded(pictures[n - 1]), lane=lane).results
+        return (
+            results[1].HasField("error")
+            and np.allclose(vector(results[0], 1), expected[n], atol=1e-5)
+            and np.allclose(vector(results[2], 1), expected[n - 1], atol=1e-5)
+        )
+
+    with ThreadPoolExecutor(64) as callers:
+        assert all(callers.map(ask, range(64)))
+
+
+def test_overload_is_refused_with_a_time_to_retry() -> None:
+    with serving(Limits(queue_items=1)) as target, open_channel(target) as channel:
+        stub = rpc.EmbedderServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            embed(stub, encoded(corners()), encoded(corners()))
+        assert isinstance(from_rpc_error(caught.value, "embedder"), Overloaded)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+        details = rpc_status.from_call(caught.value).details  # type: ignore[union-attr,arg-type]
+        assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in details)
+        assert len(embed(stub, encoded(corners())).results) == 1
+
+
+def test_before_it_is_warm_it_describes_but_does_not_embed() -> None:
+    with serving(warm=False) as target, open_channel(target) as channel:
+        stub = rpc.EmbedderServiceStub(channel)
+        assert isinstance(refused(lambda: embed(stub, encoded(corners()))), Unavailable)
+        assert stub.DescribeSpaces(messages.DescribeSpacesRequest(), timeout=TIMEOUT_S).model == "small"
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+        assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def process(models: str, **settings: str) -> subprocess.Popen[str]:
+    environment = {f"LOOKALIKE_EMBEDDER_{name.upper()}": value for name, value in settings.items()}
+    return subprocess.Popen(
+        [sys.executable, "-m", "embedder"],
+        env={**os.environ, **environment, "LOOKALIKE_EMBEDDER_MODELS": models, "CUDA_VISIBLE_DEVICES": "-1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("damage", ["missing", "weights cut short"])
+def test_a_start_that_cannot_succeed_ends_with_one_clear_line(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "bundle"
+    if damage != "missing":
+        bundles.save(random_bundle("small"), folder)
+    if damage == "weights cut short":
+        weights = folder / "weights.npz"
+        weights.write_bytes(weights.read_bytes()[:2000])
+    server = process(str(folder), address="127.0.0.1:0")
+    _, said = server.communicate(timeout=60)
+    assert server.returncode == 2
+    (line,) = [line for line in said.splitlines() if line.startswith("lookalike:")]
+    assert str(folder) in line
+    assert "Traceback" not in said
+
+
+def test_told_to_stop_it_answers_what_it_has_admitted_and_ends_well(tmp_path: Path) -> None:
+    bundles.save(random_bundle("small"), tmp_path / "bundle")
+    port, metrics_port = free_port(), free_port()
+    server = process(str(tmp_path / "bundle"), address=f"127.0.0.1:{port}", metrics_port=str(metrics_port), batch_images="1")
+    log: list[str] = []
+    reader = threading.Thread(target=lambda: log.extend(server.stderr or ()))
+    reader.start()
+    try:
+        with open_channel(f"127.0.0.1:{port}") as channel:
+            until_serving(channel)
+            stub = rpc.EmbedderServiceStub(channel)
+            request = messages.EmbedRequest(model="small", images=[encoded(noise(16, 16))] * 32, lane=messages.LANE_BULK)
+            calls = [stub.Embed.future(request, timeout=TIMEOUT_S) for _ in range(24)]
+            poll(lambda: admitted(metrics_port) >= 10 * 32)
+            server.send_signal(signal.SIGTERM)
+            answered = [call for call in calls if call.exception() is None]
+            assert len(answered) >= 10
+            # What was on the wire but not yet begun is turned away: by us, or by gRPC itself as CANCELLED.
+            turned_away = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+            assert {call.code() for call in calls} - {grpc.StatusCode.OK} <= turned_away
+            assert server.wait(30) == 0
+    finally:
+        server.kill()
+        server.wait()
+        reader.join()
+    events = re.findall(r'"event": "([^"]+)"', "".join(log))
+    assert events == ["warming up", "ready", "stopping", "stopped"]
+    assert '"device": "CPU"' in "".join(log)
+
+
+def until_serving(channel: grpc.Channel) -> None:
+    health = health_pb2_grpc.HealthStub(channel)
+
+    def serving_now() -> bool:
+        try:
+            status = health.Check(health_pb2.HealthCheckRequest(), timeout=5, wait_for_ready=True).status
+        except grpc.RpcError:
+            return False
+        return status == health_pb2.HealthCheckResponse.SERVING
+
+    poll(serving_now)
+
+
+def admitted(metrics_port: int) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    assert 'lookalike_embedder_device_info{kind="CPU",name="CPU"} 1.0' in text
+    found = re.search(r'lookalike_embedder_admitted_images\{lane="bulk"\} (\S+)', text)
+    return float(found[1]) if found else 0.0
+
+
+def poll(holds: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline_s, "did not happen in time"
+        threading.Event().wait(0.01)
