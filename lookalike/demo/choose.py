@@ -1,4 +1,5 @@
-"""Which queries the contact sheet shows: the first of every class, then the first two that the Siamese features get wrong."""
+"""Which queries the contact sheet shows: the first of every class, then the first two, of two classes, whose
+nearest by Siamese features is of another class."""
 
 from __future__ import annotations
 
@@ -41,11 +42,11 @@ def sheet_rows(
 def chosen(queries: Pictures, by_siamese: Sequence[tuple[Hit, ...]]) -> list[tuple[int, str]]:
     """Index and remark of each query to show, without looking at the answers of the first of every class."""
     labels = [queries.label(index) for index in range(len(queries))]
-    first = [(labels.index(name), "") for name in CLASS_NAMES if name in labels]
-    taken = {index for index, _ in first}
-    misses = (
-        (index, "a miss")
-        for index, found in enumerate(by_siamese)
-        if index not in taken and found and found[0].label != labels[index]
-    )
-    return first + [miss for _, miss in zip(range(_MISSES), misses, strict=False)]
+    rows = [(labels.index(name), "") for name in CLASS_NAMES if name in labels]
+    first, missed = {index for index, _ in rows}, set[str]()
+    for index, found in enumerate(by_siamese):
+        is_miss = bool(found) and found[0].label != labels[index]
+        if is_miss and index not in first and labels[index] not in missed and len(missed) < _MISSES:
+            missed.add(labels[index])
+            rows.append((index, "a miss"))
+    return rows

@@ -63,7 +63,7 @@ def _header(pen: ImageDraw.ImageDraw, subtitle: str) -> None:
     pen.text((_MARGIN, 112), subtitle, FAINT, _font(26))
     heads = (
         (_MARGIN, "Query", ""),
-        (_X_PLOT, "Its histogram", "grey value 0 to 255"),
+        (_X_PLOT, "Its histogram", "share of each grey value"),
         (_X_HISTOGRAM, "Five nearest by histogram", "L2 distance under each"),
         (_X_SIAMESE, "Five nearest by Siamese features", "cosine distance under each"),
     )
@@ -81,22 +81,31 @@ def _query(sheet: Image.Image, pen: ImageDraw.ImageDraw, row: Row, top: int) -> 
 
 
 def _plot(pen: ImageDraw.ImageDraw, histogram: npt.NDArray[np.float32], top: int) -> None:
-    """Bars of the square root of each share: most of a picture is black, and would dwarf the rest."""
-    base = top + _PLOT_H
-    roots = np.sqrt(np.clip(histogram, 0.0, 1.0))
+    """Bars of each grey value's share, to the scale of the second highest: nearly always black alone dwarfs the rest."""
+    base, highest = top + _PLOT_H, int(histogram.argmax())
+    scale = max(float(np.partition(histogram, -2)[-2]), 1e-6)
     for column in range(_PLOT_W):
-        first, last = column * len(roots) // _PLOT_W, -(-(column + 1) * len(roots) // _PLOT_W)
-        height = round(float(roots[first:last].max()) * _PLOT_H)
+        first, last = column * len(histogram) // _PLOT_W, -(-(column + 1) * len(histogram) // _PLOT_W)
+        share = float(histogram[first:last].max())
+        height = min(round(share / scale * (_PLOT_H - 38)), _PLOT_H - 26)
         if height:
             pen.line((_X_PLOT + column, base - height, _X_PLOT + column, base), BAR)
+    x = _X_PLOT + highest * (_PLOT_W - 1) // 255
+    if float(histogram[highest]) > 1.1 * scale:
+        _cut(pen, x, base - _PLOT_H + 42)
+    anchor = "la" if highest < 128 else "ra"
+    pen.text((x, top - 6), f"{float(histogram[highest]):.0%} at {highest}", FAINT, _font(20), anchor=anchor)
     pen.line((_X_PLOT, base + 1, _X_PLOT + _PLOT_W, base + 1), FAINT, 2)
     for value in (0, 128, 255):
-        x = _X_PLOT + value * _PLOT_W // 255
+        x = _X_PLOT + value * (_PLOT_W - 1) // 255
         pen.line((x, base + 2, x, base + 8), FAINT, 2)
         pen.text((x, base + 10), str(value), FAINT, _font(19), anchor="ma")
-    share = float(histogram.max()) if len(histogram) else 0.0
-    note = f"{share:.0%} of the picture has value {int(histogram.argmax())}"
-    pen.text((_X_PLOT + 16, top - 4), note, FAINT, _font(19))
+
+
+def _cut(pen: ImageDraw.ImageDraw, x: int, y: int) -> None:
+    """The sign that a bar goes on beyond the plot."""
+    for lower in (0, 7):
+        pen.line((x - 9, y + 4 + lower, x + 9, y - 4 + lower), FAINT, 2)
 
 
 def _neighbours(
@@ -140,7 +149,7 @@ def _footer(pen: ImageDraw.ImageDraw, height: int) -> None:
         x += 70 + round(pen.textlength(text, _font(23))) + 30
     pen.text(
         (_WIDTH - _MARGIN, y),
-        "Bars show the square root of each grey value's share. Pictures: Fashion-MNIST (Zalando SE, MIT licence).",
+        "A bar that is cut goes on to the share named above it. Pictures: Fashion-MNIST, Zalando SE, MIT licence.",
         FAINT, _font(21), anchor="rm",
     )  # fmt: skip
 
