@@ -7,6 +7,13 @@ export class ApiError extends Error {
   }
 }
 
+/** The message without the field's name, where the page shows it at that field; `subject` begins the sentence. */
+export function problemOf(error, subject = "") {
+  const text = error.message.startsWith(`${error.field}: `) ? error.message.slice(error.field.length + 2) : error.message;
+  const sentence = `${subject}${text}`;
+  return `${sentence.charAt(0).toUpperCase()}${sentence.slice(1)}.`;
+}
+
 async function call(path, options = {}) {
   let response;
   try {

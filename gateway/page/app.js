@@ -1,6 +1,6 @@
 // The page: choose a collection and a picture, see its histogram and its nearest in each space, click on from there.
 import { html, render, useCallback, useEffect, useMemo, useRef, useState } from "./vendor/htm-preact.module.js";
-import { getImage, listCollections, search } from "./api.js";
+import { getImage, listCollections, problemOf, search } from "./api.js";
 import { NoCollection, NotReady, Samples } from "./empty.js";
 import { QueryCard } from "./query.js";
 import { Column, SPACES } from "./results.js";
@@ -44,26 +44,38 @@ function useCollections() {
   return [found, reload];
 }
 
-/** The answers of every space that the collection has, searched side by side; a newer query drops an older one's answers. */
+/**
+ * The answers of every space that the collection has, searched side by side, and a way to try again. Answers belong to one
+ * question; those to an earlier one are never shown, not even for a moment.
+ */
 function useSearch(collection, query, filter) {
-  const [results, setResults] = useState({});
   const [attempt, setAttempt] = useState(0);
-  const spaces = collection ? collection.spaces.map((space) => space.name) : [];
+  const [answers, setAnswers] = useState({});
+  const asked = query?.file ?? query?.id; // What else is known of a stored image changes nothing here.
+  const question = useMemo(() => ({}), [collection?.name, asked, filter, attempt]);
   useEffect(() => {
-    setResults({});
     if (!collection || !query) return undefined;
     const abort = new AbortController();
-    const put = (space, result) => !abort.signal.aborted && setResults((all) => ({ ...all, [space]: result }));
+    const spaces = collection.spaces.map((space) => space.name);
+    const put = (space, result) => !abort.signal.aborted && setAnswers((all) => (all.question === question
+      ? { question, results: { ...all.results, [space]: result } } : all));
+    setAnswers({ question, results: Object.fromEntries(spaces.map((space) => [space, { state: "waiting" }])) });
     for (const space of spaces) {
-      put(space, { state: "waiting" });
       search(collection.name, query, space, { count: COUNT, filter, signal: abort.signal }).then(
         (answer) => put(space, { state: "found", neighbours: answer.neighbours, vector: answer.query_vectors[0] }),
         (error) => put(space, { state: "failed", error }),
       );
     }
     return () => abort.abort();
-  }, [collection?.name, query, filter, attempt]);
-  return [results, () => setAttempt(attempt + 1)];
+  }, [question]);
+  return [answers.question === question ? answers.results : {}, () => setAttempt(attempt + 1)];
+}
+
+/** The last `value` there was for `key`: a new filter must not make the picture's histogram flicker. */
+function useLast(value, key) {
+  const last = useRef({});
+  if (value || last.current.key !== key) last.current = { key, value };
+  return last.current.value;
 }
 
 /** Pictures pasted or dropped anywhere on the page. */
@@ -129,6 +141,8 @@ function App() {
   const collections = found.collections ?? [];
   const collection = useMemo(() => collections.find((one) => one.name === name) ?? collections[0], [found, name]);
   const [results, retry] = useSearch(collection, query, filter);
+  const picture = useMemo(() => ({}), [collection?.name, query?.file ?? query?.id]);
+  const vector = useLast(results.histogram?.vector, picture);
 
   const take = useCallback((file) => {
     const wrong = refusal(file);
@@ -188,8 +202,9 @@ function App() {
       ${found.state === "found" && !collection && html`<${NoCollection} onReload=${reload} />`}
       ${collection && html`
         <${QueryCard}
-          collection=${collection} query=${query} vector=${results.histogram?.vector} over=${over}
-          filter=${typed} filterProblem=${filterProblem?.message} complaint=${complaint || imageProblem?.message}
+          collection=${collection} query=${query} vector=${vector} over=${over}
+          filter=${typed} filterProblem=${filterProblem && problemOf(filterProblem)}
+          complaint=${complaint || (imageProblem && problemOf(imageProblem, query?.file ? "this file " : ""))}
           onFile=${take} onFilter=${setTyped} onClear=${() => { setQuery(null); setComplaint(""); writeAddress({ ...readAddress(), id: "" }); }}
         />
         ${query && !shownProblem && html`<div class="columns">

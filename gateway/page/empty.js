@@ -3,7 +3,7 @@ import { html, useEffect, useState } from "./vendor/htm-preact.module.js";
 import { listImages } from "./api.js";
 import { Thumbnail, nameOf } from "./results.js";
 
-const SAMPLES = 18;
+const SAMPLES = 21;
 
 export function NotReady({ error }) {
   return html`<section class="welcome" role="alert">

@@ -73,7 +73,7 @@ export function Column({ collection, space, result, count, filter, onPick, onRet
   return html`<section class="column ${space}" aria-labelledby="title-${space}" aria-busy=${result.state === "waiting"}>
     <header>
       <h2 id="title-${space}">${title}</h2>
-      <p><span class="about">${about}; </span>${metric}</p>
+      <p><span class="about">${about} · </span>d = ${metric}</p>
     </header>
     ${result.state === "waiting" && html`<${Waiting} count=${count} />`}
     ${result.state === "failed" && html`<div class="problem" role="alert">
