@@ -65,7 +65,7 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
 def augment(images: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """Mirror half of `images` (float32 `[n, s, s]` in [0, 1]), shift each by up to `SHIFT_PX`, blank a square in half."""
     n, side, _ = images.shape
-    images = np.where(rng.random(n)[:, None, None] < 0.5, images[:, :, ::-1], images)
+    images = np.where(rng.random((n,))[:, None, None] < 0.5, images[:, :, ::-1], images)
     padded = np.pad(images, ((0, 0), (SHIFT_PX, SHIFT_PX), (SHIFT_PX, SHIFT_PX)))
     shift = rng.integers(0, 2 * SHIFT_PX + 1, (n, 2))
     steps = np.arange(side)
@@ -73,5 +73,5 @@ def augment(images: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.ND
     images = padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
     centre = rng.integers(0, side, (n, 2))
     near = np.abs(steps[None, :, None] - centre[:, None, :]) < CUTOUT_PX // 2
-    hole = near[:, :, None, 0] & near[:, None, :, 1] & (rng.random(n) < 0.5)[:, None, None]
+    hole = near[:, :, None, 0] & near[:, None, :, 1] & (rng.random((n,)) < 0.5)[:, None, None]
     return np.where(hole, np.float32(0), images).astype(np.float32)
