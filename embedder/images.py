@@ -4,8 +4,9 @@ Owns which formats are read, the limits that are checked on the header before an
 picture (turned, CMYK, palette, transparent, 16-bit, animated) becomes upright grey or RGB on white. From one decode come the
 histogram's canvas, the tower's input, or a thumbnail. Pillow releases the GIL while it decodes, so threads run side by side.
 
-The pixels decide the vectors: what changes them here raises `spaces._HISTOGRAM_MATHS` and `bundle.MATHS_VERSION`. Colour
-profiles are not applied. Of an animation, a burst or several pages the first picture counts.
+The pixels decide the vectors: whoever changes them here raises the versions of the maths in `lookalike.spaces` and
+`embedder.bundle`, which are part of the fingerprints. Colour profiles are not applied. Of an animation, a burst or several
+pages the first picture counts.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Pixels = npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 CANVAS_SIDE = 256
-"""Longest side of the histogram's canvas in pixels (ARCHITECTURE.md, "Spaces")."""
+"""Longest side of the histogram's canvas in pixels: part of what the `histogram` space is, whatever model stands beside it."""
 WORKING_SIDE = 512
 """Larger pictures are first averaged down by a whole factor that keeps the longest side at least this long: no canvas, tower
 or thumbnail needs more, and a JPEG decodes 2 to 3.5 times as fast at a reduced scale."""
