@@ -1,0 +1,234 @@
+"""Whatever happens to workers, a job ends by itself, adds up, and every good image is in every space once.
+
+Real processes throughout: Redis, milvus-lite's server, the embedder, and `python -m indexer`, which is what gets killed.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lookalike import fashion_mnist
+from lookalike.jobs.creation import CreateJob, create_ingest_job
+from lookalike.jobs.job import Counts, Job, SourceKind, SourceSpec
+from lookalike.jobs.ledger import Ledger, connect_ledger
+from lookalike.jobs.outcomes import Outcomes
+from lookalike.jobs.queue import TaskQueue
+from lookalike.jobs.states import JobState
+from lookalike.jobs.uploads import Uploads
+from lookalike.listing import list_folder
+from lookalike.runtime.channels import open_channel
+from lookalike.sources import Artifacts, Roots
+from lookalike.spaces import HistogramSettings, Metric, Space
+from lookalike.store.catalogue import Catalogue, Collection
+from lookalike.store.connection import connect
+from lookalike.store.vectors import VectorStore
+from lookalike.v1 import embedder_service_pb2 as embedder_pb2
+from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
+from tests.servers.processes import until
+from tests.servers.worker import LEASE_S, Worker, embedder_process
+
+IMAGES = 1500
+CHUNKS = 6
+
+
+@pytest.fixture(scope="module")
+def embedder_target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with embedder_process(tmp_path_factory.mktemp("embedder")) as target:
+        yield target
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1,500 pictures as PNG files, in a folder for each class."""
+    folder = tmp_path_factory.mktemp("data") / "images"
+    split = fashion_mnist.load("test")
+    for number in range(IMAGES):
+        place = folder / f"class{split.labels[number]}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(split.images[number]).save(place / f"{number:05d}.png")
+    return folder
+
+
+@dataclass
+class System:
+    """The running system as a test sees it."""
+
+    ledger: Ledger
+    queue: TaskQueue
+    catalogue: Catalogue
+    store: VectorStore
+    collection: Collection
+    worker: Worker
+
+    def submit(self, kind: SourceKind, path: Path, request_id: str = "") -> Job:
+        artifacts = Artifacts(self.worker.artifacts_url)
+        source = SourceSpec(kind, str(path), labels_from_folders=kind == "folder")
+        return create_ingest_job(
+            self.ledger,
+            lambda name: (name, self.catalogue.get(name, fresh=True).uid),
+            self.queue,
+            Uploads(artifacts),
+            Roots([self.worker.folder]),
+            CreateJob(self.collection.name, source, request_id),
+        )
+
+    def ended(self, job: Job, *, timeout_s: float) -> Job:
+        until(lambda: self.ledger.get(job.id).state.ended, f"the job ends\n{self.log()}", timeout_s=timeout_s)
+        return self.ledger.get(job.id)
+
+    def chunks_done(self, job: Job) -> int:
+        return self.ledger.get(job.id).chunks_done
+
+    def ids(self) -> set[str]:
+        """Ids of all images; asserts that each is there once, in every space."""
+        found: list[str] = []
+        while page := self.store.page(self.collection, after_id=found[-1] if found else "", limit=1000, timeout_s=30):
+            found += [image.id for image in page]
+        rows = self.store.get_everywhere(self.collection, found, timeout_s=30)
+        assert {len(of_id) for of_id in rows.values()} <= {len(self.collection.spaces)}
+        assert len(found) == len(set(found)) == self.store.count(self.collection, timeout_s=30)
+        return set(found)
+
+    def log(self) -> str:
+        return self.worker.log.read_text(errors="replace")[-6000:] if self.worker.log.exists() else "no log"
+
+
+@pytest.fixture
+def system(redis_db: str, milvus_lite_uri: str, embedder_target: str, images: Path) -> Iterator[System]:
+    connection = connect(milvus_lite_uri)
+    catalogue = Catalogue(connection)
+    collection = described(embedder_target)
+    catalogue.create(collection)
+    worker = Worker(redis_db, milvus_lite_uri, embedder_target, images.parent, name=collection.name)
+    ledger, queue = connect_ledger(redis_db), TaskQueue(redis_db)
+    yield System(ledger, queue, catalogue, VectorStore(connection), collection, worker)
+    worker.kill()
+    queue.close()
+    ledger.close()
+    catalogue.delete(collection.name)
+    connection.close()
+
+
+def described(target: str) -> Collection:
+    """A new collection with the spaces that the embedder makes."""
+    with open_channel(target) as channel:
+        answer = embedder_grpc.EmbedderServiceStub(channel).DescribeSpaces(embedder_pb2.DescribeSpacesRequest())
+    metrics = {1: Metric.L2, 2: Metric.COSINE}
+    spaces = tuple(Space(space.name, space.dimension, metrics[space.metric], space.fingerprint) for space in answer.spaces)
+    name = f"killed_{secrets.token_hex(4)}".replace("_", "_x")
+    return Collection(name, secrets.token_hex(8), "", answer.model, HistogramSettings(), spaces, 1, datetime.now(UTC))
+
+
+def test_a_killed_workers_job_ends_within_lease_times_with_every_image_once(system: System, images: Path) -> None:
+    system.worker.start()
+    job = system.submit("folder", images)
+    until(lambda: system.chunks_done(job) >= 1, f"a chunk is recorded\n{system.log()}", poll_s=0.005)
+    system.worker.kill()
+    done = system.chunks_done(job)
+    assert done < CHUNKS, "killed too late to show anything"
+    system.worker.start()
+    job = system.ended(job, timeout_s=5 * LEASE_S + 10)
+    assert job.state is JobState.SUCCEEDED
+    assert job.counts == Counts(submitted=IMAGES, indexed=IMAGES)
+    expected = {item.id for item in list_folder(images, labels_from_folders=True)}
+    assert system.ids() == expected
+    some = system.store.get(system.collection, sorted(expected)[:5], timeout_s=30)
+    assert all(image.metadata["label"] in image.uri for image in some.values())
+
+    again = system.ended(system.submit("folder", images), timeout_s=60)
+    assert again.counts == Counts(submitted=IMAGES, skipped=IMAGES)
+    assert again.skip_reasons == {"unchanged": IMAGES}
+
+
+def test_a_worker_killed_while_planning_loses_nothing(system: System, images: Path) -> None:
+    lines = [json.dumps({"uri": item.uri, "n": item.position}) for item in list_folder(images, labels_from_folders=False)]
+    repeated = 200
+    manifest = images.parent / "long.jsonl"
+    manifest.write_text("\n".join(lines[:300] * repeated), encoding="utf-8")
+    system.worker.start()
+    job = system.submit("manifest", manifest)
+    until(lambda: system.ledger.get(job.id).state is JobState.PLANNING, f"planning\n{system.log()}", poll_s=0.002)
+    system.worker.kill()
+    assert system.ledger.get(job.id).state is JobState.PLANNING, "killed too late to show anything"
+    system.worker.start()
+    job = system.ended(job, timeout_s=5 * LEASE_S + 20)
+    assert job.counts == Counts(submitted=300 * repeated, indexed=300, skipped=300 * repeated - 300)
+    assert job.skip_reasons == {"duplicate": 300 * repeated - 300}
+    assert len(system.ids()) == 300
+    plans = [path.name for path in (images.parent / "artifacts" / "jobs" / job.id).iterdir() if path.name[0] != "."]
+    assert len([name for name in plans if name.startswith("manifest-")]) == 1
+
+
+def test_two_workers_and_doubled_messages_count_everything_once(system: System, images: Path) -> None:
+    second = Worker(
+        system.worker.redis_url,
+        system.worker.milvus_uri,
+        system.worker.embedder_target,
+        system.worker.folder,
+        name=f"{system.worker.name}_second",
+    )
+    bad = images.parent / f"bad_{system.collection.name}.csv"
+    rows = [f"{item.uri},good {item.position}" for item in list_folder(images, labels_from_folders=False)][:1000]
+    (images.parent / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    rows[10:10] = ["broken.png,broken", "missing.png,missing", f"{'x' * 3000},long", "/etc/hostname,outside", "ftp://a/b,ftp"]
+    rows[700:700] = [f"{item.uri},good 3 again" for item in list_folder(images, labels_from_folders=False)][3:4] * 7
+    bad.write_text("uri,id\n" + "\n".join(rows), encoding="utf-8")
+    system.worker.start()
+    second.start()
+    try:
+        job = system.submit("manifest", bad)
+        for chunk in (0, 1, 2, 3) * 3:
+            system.queue.send_chunk(job.id, chunk)
+        system.queue.send_plan(job.id)
+        until(lambda: system.chunks_done(job) >= 1, f"a chunk is recorded\n{system.log()}")
+        for chunk in (0, 1, 2, 3) * 3:
+            system.queue.send_chunk(job.id, chunk)
+        job = system.ended(job, timeout_s=60)
+    finally:
+        second.kill()
+    assert job.counts == Counts(submitted=1012, indexed=1001, skipped=6, failed=5)
+    failures, token = Outcomes(system.ledger, Artifacts(system.worker.artifacts_url)).page_failures(job.id, 100, "")
+    assert token == ""
+    assert [(failure.position, failure.id) for failure in failures] == [
+        (10, "broken"),
+        (11, "missing"),
+        (12, "long"),
+        (13, "outside"),
+        (14, "ftp"),
+    ]
+    assert [failure.reason for failure in failures][1:] == [
+        "SOURCE_NOT_FOUND",
+        "ITEM_INVALID",
+        "SOURCE_FORBIDDEN",
+        "SOURCE_SCHEME_UNSUPPORTED",
+    ]
+    assert failures[0].reason.startswith("IMAGE_")
+    assert len(system.ids()) == 1001
+
+
+def test_a_worker_asked_to_stop_gives_its_work_back_and_a_cancelled_job_adds_up(system: System, images: Path) -> None:
+    system.worker.start()
+    job = system.submit("folder", images)
+    until(lambda: system.chunks_done(job) >= 1, f"a chunk is recorded\n{system.log()}", poll_s=0.005)
+    assert system.worker.process is not None
+    system.worker.process.send_signal(signal.SIGTERM)
+    assert system.worker.process.wait(20) == 0, system.log()
+    before = system.ledger.get(job.id)
+    assert before.chunks_done < CHUNKS, "stopped too late to show anything"
+    assert system.ledger.request_cancel(job.id).state is JobState.CANCELLING
+    system.worker.start()
+    job = system.ended(job, timeout_s=5 * LEASE_S + 10)
+    assert job.state is JobState.CANCELLED
+    assert job.counts.submitted == IMAGES == job.counts.indexed + job.counts.skipped
+    assert job.skip_reasons == {"cancelled": job.counts.skipped}
+    assert job.counts.skipped > 0
+    assert len(system.ids()) == job.counts.indexed, "what is counted is what is there"

@@ -1,0 +1,89 @@
+"""`python -m indexer` and `python -m embedder` as processes of their own, for tests that kill them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+from lookalike.runtime.channels import open_channel
+from lookalike.v1 import embedder_service_pb2 as embedder_pb2
+from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
+from tests.servers import processes
+
+LEASE_S = 3.0
+
+
+@dataclass(slots=True)
+class Worker:
+    """One worker: `start` it, `kill` it, `start` it again."""
+
+    redis_url: str
+    milvus_uri: str
+    embedder_target: str
+    folder: Path
+    """Artifacts, images and logs of the test; also the only root."""
+    name: str = "worker"
+    more: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def artifacts_url(self) -> str:
+        return (self.folder / "artifacts").as_uri()
+
+    def start(self) -> None:
+        settings = {
+            "REDIS_URL": self.redis_url,
+            "MILVUS_URI": self.milvus_uri,
+            "EMBEDDER_TARGET": self.embedder_target,
+            "ARTIFACTS_URL": self.artifacts_url,
+            "SOURCE_ROOTS": str(self.folder),
+            "LOG_FORMAT": "text",
+            "INDEXER_LEASE_S": str(LEASE_S),
+            "INDEXER_HEARTBEAT_S": "1",
+            "INDEXER_TICK_S": "0.3",
+            "INDEXER_DRAIN_S": "0.2",
+            **self.more,
+        }
+        env = {**os.environ, **{f"LOOKALIKE_{name}": value for name, value in settings.items()}}
+        self.process = processes.start([sys.executable, "-m", "indexer"], self.log, env=env)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            processes.kill(self.process)
+
+    def stop(self) -> int:
+        return processes.stop(self.process) if self.process is not None else 0
+
+
+@contextmanager
+def embedder_process(folder: Path) -> Iterator[str]:
+    """The real embedder with the models that ship; gives its target once it is warm."""
+    target = f"127.0.0.1:{processes.free_port()}"
+    env = {**os.environ, "LOOKALIKE_EMBEDDER_ADDRESS": target, "LOOKALIKE_LOG_FORMAT": "text"}
+    process = processes.start([sys.executable, "-m", "embedder"], folder / "embedder.log", env=env)
+    try:
+        with open_channel(target) as channel:
+            processes.until(lambda: _embeds(channel), "the embedder is warm", timeout_s=120, poll_s=0.2)
+        yield target
+    finally:
+        processes.stop(process)
+
+
+def _embeds(channel: grpc.Channel) -> bool:
+    request = embedder_pb2.EmbedRequest(spaces=["histogram"], images=[b"not a picture"])
+    try:
+        embedder_grpc.EmbedderServiceStub(channel).Embed(request, timeout=5)
+    except grpc.RpcError:
+        return False
+    return True
