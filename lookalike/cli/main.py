@@ -61,9 +61,12 @@ def run_command(arguments: list[str]) -> int:
         _say("stopped")
         return exits.INTERRUPTED
     except BrokenPipeError:
-        # Python would try to flush once more at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.BROKEN_PIPE
+        return _nobody_reads()
+    except SystemExit as ended:
+        # Typer's own answer to a broken pipe, which would look like any other failure.
+        if isinstance(ended.__context__, BrokenPipeError):
+            return _nobody_reads()
+        raise
     except Exception as error:
         if _DEBUG in arguments:
             raise
@@ -107,6 +110,12 @@ def _add_service_commands(app: typer.Typer) -> None:
             entry.load()(app)
         except Exception as error:  # noqa: BLE001 - one service's defect must not take the other commands away
             _say(f"the commands of {entry.name!r} cannot be loaded: {type(error).__name__}: {error}")
+
+
+def _nobody_reads() -> int:
+    # Python would try to flush once more at exit, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return exits.BROKEN_PIPE
 
 
 def _show_usage_error(error: TyperException) -> int:

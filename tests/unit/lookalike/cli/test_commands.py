@@ -1,0 +1,351 @@
+"""The commands against a gateway that answers from memory: what is printed where, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lookalike import errors
+from lookalike.cli import exits
+from lookalike.cli.main import run_command
+from lookalike.v1 import ingest_service_pb2
+from tests.unit.lookalike.fake_gateway import FakeGateway, a_job, an_image, gateway
+
+__all__ = ["gateway"]
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Lookalike = Callable[..., Said]
+
+
+@pytest.fixture
+def lookalike(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> Lookalike:
+    def run(*arguments: str) -> Said:
+        capsys.readouterr()
+        code = run_command(["--address", gateway.target, *arguments])
+        captured = capsys.readouterr()
+        return Said(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "shoe.png"
+    path.write_bytes(b"\x89PNG picture")
+    return path
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (errors.InvalidArgument("top_k", "is 0"), exits.INVALID),
+        (errors.BadFilter("column 3: expected a value"), exits.INVALID),
+        (errors.BadImage("is truncated"), exits.INVALID),
+        (errors.NotFound("collection", "shoes"), exits.NOT_FOUND),
+        (errors.FailedPrecondition("the job has ended"), exits.WRONG_STATE),
+        (errors.AlreadyExists("collection", "shoes"), exits.WRONG_STATE),
+        (errors.Overloaded("the queue is full"), exits.UNAVAILABLE),
+        (errors.DeadlineExceeded("too slow"), exits.UNAVAILABLE),
+        (errors.Cancelled("the system is going down"), exits.OTHER),
+    ],
+)
+def test_an_error_is_one_line_and_its_code(
+    gateway: FakeGateway, lookalike: Lookalike, picture: Path, raised: errors.LookalikeError, code: int
+) -> None:
+    gateway.fail = [raised]
+    said = lookalike("search", str(picture), "-C", "shoes")
+    assert said.code == code
+    assert said.out == ""
+    assert said.err == f"lookalike: {raised.message}\n"
+
+
+def test_nobody_there_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["--address", "127.0.0.1:1", "collections", "list"]) == exits.UNAVAILABLE
+    line = capsys.readouterr().err
+    assert "127.0.0.1:1" in line
+    assert "lookalike up" in line
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("bogus",),
+        ("search",),
+        ("search", "-C", "shoes"),
+        ("search", "x.png", "--id", "y", "-C", "shoes"),
+        ("search", "x.png", "-C", "shoes", "--space", "smell"),
+        ("images", "list", "shoes", "--limit", "-1"),
+        ("images", "delete", "shoes", "a"),
+        ("collections", "create", "shoes", "--bins", "7"),
+        ("ingest", "folder", "-C", "shoes", "--grid", "4"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_code_2(lookalike: Lookalike, arguments: tuple[str, ...]) -> None:
+    said = lookalike(*arguments)
+    assert (said.code, said.out, said.err.count("\n")) == (exits.INVALID, "", 1)
+    assert said.err.startswith("lookalike: ")
+
+
+def test_a_file_that_is_not_there_is_not_found(lookalike: Lookalike) -> None:
+    said = lookalike("search", "no-such.png", "-C", "shoes")
+    assert (said.code, said.err) == (exits.NOT_FOUND, "lookalike: file 'no-such.png' does not exist\n")
+
+
+def test_a_defect_is_one_line_too(lookalike: Lookalike, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("lookalike.client.Client.list_collections", broken)
+    said = lookalike("collections", "list")
+    assert said.code == exits.OTHER
+    assert said.err == "lookalike: a defect, please report it: ZeroDivisionError: oops (`lookalike --debug ...` shows where)\n"
+
+
+def test_a_service_whose_commands_cannot_be_loaded_takes_none_of_the_others_away(
+    lookalike: Lookalike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        name = "broken"
+
+        def load(self) -> None:
+            raise ImportError("no module named x")
+
+    monkeypatch.setattr("lookalike.cli.main.entry_points", lambda group: [Broken()])
+    said = lookalike("collections", "list", "--json")
+    assert (said.code, said.out) == (exits.OK, "[]\n")
+    assert "'broken' cannot be loaded" in said.err
+
+
+# Search
+
+
+def test_search_prints_rank_similarity_distance_and_metadata(gateway: FakeGateway, lookalike: Lookalike, picture: Path) -> None:
+    gateway.images = [an_image("coat-1", label="[bold]Coat"), an_image("coat-2")]
+    said = lookalike("search", str(picture), "-C", "shoes", "-k", "2")
+    assert said.code == exits.OK
+    assert "0.9000" in said.out
+    assert "0.2000" in said.out
+    assert "label=[bold]Coat" in said.out, "what people wrote is no markup"
+    assert gateway.seen[-1].image == picture.read_bytes()
+
+
+def test_search_as_json_prints_nothing_else(gateway: FakeGateway, lookalike: Lookalike, picture: Path) -> None:
+    gateway.images = [an_image("coat-1", label="Coat")]
+    said = lookalike("search", str(picture), "-C", "shoes", "--space", "both", "--weight", "histogram=0.5", "--json")
+    found = json.loads(said.out)
+    assert said.err == ""
+    hit = found["neighbours"][0]
+    assert (hit["image"]["id"], hit["image"]["metadata"], hit["distance"]) == ("coat-1", {"label": "Coat"}, None)
+    assert [share["space"] for share in hit["shares"]] == ["histogram", "siamese"]
+    assert list(gateway.seen[-1].spaces) == ["histogram", "siamese"]
+    assert gateway.seen[-1].weights == {"histogram": 0.5}
+
+
+def test_search_for_a_stored_image(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    said = lookalike("search", "--id", "coat-1", "-C", "shoes", "--filter", 'label = "Coat"')
+    assert said.code == exits.OK
+    assert "nothing found" in said.err
+    assert (gateway.seen[-1].image_id, gateway.seen[-1].filter) == ("coat-1", 'label = "Coat"')
+
+
+# Ingest and jobs
+
+
+def test_ingest_uploads_a_folder_with_labels_and_follows_the_job(
+    gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path
+) -> None:
+    for name in ("coat/1.png", "boot/2.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(name.encode())
+    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED, submitted=2, indexed=2)]
+
+    said = lookalike("ingest", str(tmp_path), "-C", "shoes", "--create", "--labels-from-folders", "--watch")
+
+    assert said.code == exits.OK
+    assert "job job-1 succeeded; 2 items: 2 indexed, 0 skipped, 0 failed in 10.0 s (0 images/s)" in said.out
+    (items,) = [seen for seen in gateway.seen if isinstance(seen, list)]
+    sent = [(request.item.content, request.item.metadata["label"]) for request in items]
+    assert sent == [(b"boot/2.png", "boot"), (b"coat/1.png", "coat")]
+    assert "shoes" in gateway.collections
+    assert gateway.seen[-2].source.upload.upload_id == "upload-1"
+
+
+def test_ingest_exits_otherwise_where_items_failed_and_shows_the_first(
+    gateway: FakeGateway, lookalike: Lookalike, picture: Path
+) -> None:
+    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED, submitted=9, indexed=1, skipped=1, failed=7)]
+    gateway.failures = [
+        ingest_service_pb2.ItemFailure(uri=f"file:///{n}.png", reason="IMAGE_UNREADABLE", message="is truncated", position=n)
+        for n in range(7)
+    ]
+    said = lookalike("ingest", str(picture), "-C", "shoes", "--watch")
+    assert said.code == exits.ITEMS_FAILED
+    assert "skipped, duplicate: 1" in said.out
+    assert said.out.count("is truncated (IMAGE_UNREADABLE)") == 5
+    assert "... and 2 more: `lookalike jobs failures job-1`" in said.out
+
+
+def test_ingest_without_watching_prints_the_job_and_returns(lookalike: Lookalike, picture: Path) -> None:
+    said = lookalike("ingest", str(picture), "-C", "shoes")
+    assert (said.code, said.out) == (exits.OK, "job-1\n")
+
+
+def test_what_cannot_be_read_here_is_sent_as_a_problem(gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path) -> None:
+    (tmp_path / "good.png").write_bytes(b"good")
+    (tmp_path / "empty.png").touch()
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(
+        "uri,id,label\ngood.png,a,Coat\nmissing.png,b,Coat\nempty.png,c,Coat\nhttps://example.org/x.png,d,Coat\n"
+    )
+    lookalike("ingest", str(manifest), "-C", "shoes")
+    (items,) = [seen for seen in gateway.seen if isinstance(seen, list)]
+    sent = {request.item.id: (request.item.content, request.item.problem, request.item.uri) for request in items}
+    assert sent["a"][:2] == (b"good", "")
+    assert sent["b"][:2] == (b"", "cannot be read: No such file or directory")
+    assert sent["c"][:2] == (b"", "is empty")
+    assert sent["d"] == (b"", "", "https://example.org/x.png")
+
+
+def test_in_place_uploads_nothing_and_names_the_absolute_path(
+    gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    lookalike("ingest", "pictures", "-C", "shoes", "--in-place", "--labels-from-folders")
+    (request,) = gateway.seen
+    assert request.source.folder.uri == str(tmp_path / "pictures")
+    assert request.source.folder.labels_from_folders
+    lookalike("ingest", "/elsewhere/list.jsonl", "-C", "shoes", "--in-place")
+    assert gateway.seen[-1].source.manifest.uri == "/elsewhere/list.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [(lambda path: None, exits.NOT_FOUND), (lambda path: path.mkdir(), exits.INVALID)],
+    ids=["nothing there", "an empty folder"],
+)
+def test_a_source_with_nothing_in_it_is_refused(
+    gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path, make: Callable[[Path], None], code: int
+) -> None:
+    make(tmp_path / "source")
+    assert lookalike("ingest", str(tmp_path / "source"), "-C", "shoes").code == code
+    assert gateway.seen == []
+
+
+def test_create_refuses_a_collection_that_was_made_otherwise(gateway: FakeGateway, lookalike: Lookalike, picture: Path) -> None:
+    lookalike("collections", "create", "shoes")
+    assert lookalike("ingest", str(picture), "-C", "shoes", "--create").code == exits.OK
+    said = lookalike("ingest", str(picture), "-C", "shoes", "--create", "--bins", "16")
+    assert said.code == exits.WRONG_STATE
+    assert "histogram of 256 grey bins" in said.err
+
+
+def test_jobs_are_listed_shown_and_watched(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED, submitted=1200, indexed=1200)]
+    assert "1,200" in lookalike("jobs", "list").out
+    assert json.loads(lookalike("jobs", "show", "job-1", "--json").out)["state"] == "succeeded"
+    assert lookalike("jobs", "watch", "job-1").code == exits.OK
+    assert lookalike("jobs", "show", "job-2").code == exits.NOT_FOUND
+    assert lookalike("jobs", "cancel", "job-1").code == exits.WRONG_STATE
+    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_FAILED)]
+    assert lookalike("jobs", "watch", "job-1").code == exits.ITEMS_FAILED
+
+
+# Collections and images
+
+
+def test_collections_are_made_shown_listed_and_removed(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    said = lookalike(
+        "collections", "create", "shoes", "--bins", "16", "--grid", "4", "--color", "--description", "all [of] them"
+    )
+    assert said.code == exits.OK
+    assert "16 RGB bins, 4 x 4 cells" in said.out
+    assert "all [of] them" in said.out
+    assert lookalike("collections", "create", "shoes").code == exits.WRONG_STATE
+    assert json.loads(lookalike("collections", "list", "--json").out)[0]["histogram"] == {"bins": 16, "grid": 4, "color": True}
+    assert lookalike("collections", "delete", "shoes").code == exits.INVALID, "nobody can be asked, so --yes is needed"
+    assert "shoes" in gateway.collections
+    assert lookalike("collections", "delete", "shoes", "--yes").code == exits.OK
+    assert gateway.collections == {}
+
+
+def test_images_are_listed_as_lines_of_json_up_to_the_limit(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    gateway.images = [an_image(f"{number:04d}") for number in range(1200)]
+    assert len(lookalike("images", "list", "shoes", "--json").out.splitlines()) == 50
+    every = lookalike("images", "list", "shoes", "--json", "--limit", "0").out.splitlines()
+    assert [json.loads(line)["id"] for line in every] == [f"{number:04d}" for number in range(1200)]
+    assert "--limit 0 lists all" in lookalike("images", "list", "shoes", "-n", "3").err
+
+
+def test_an_image_is_shown_with_its_thumbnail_and_deleted(gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path) -> None:
+    gateway.images = [an_image("a", label="Coat")]
+    said = lookalike("images", "show", "shoes", "a", "--thumbnail", str(tmp_path / "a.jpg"))
+    assert "label=Coat" in said.out
+    assert (tmp_path / "a.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert lookalike("images", "delete", "shoes", "a", "b", "--yes").err == "deleted 1 image; 1 not there\n"
+
+
+# The process
+
+
+def _spawn(*arguments: str, **kwargs: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "lookalike.cli.main", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **kwargs)  # type: ignore[call-overload, no-any-return]
+
+
+def test_help_needs_neither_grpc_nor_numpy() -> None:
+    program = (
+        "import sys\nfrom lookalike.cli.main import run_command\nassert run_command(['--help']) == 0\n"
+        "heavy = {'grpc', 'numpy', 'tensorflow', 'PIL', 'psutil'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for word in ("up", "demo", "ingest", "search", "jobs", "collections", "images", "train", "Exit codes"):
+        assert word in done.stdout
+
+
+def test_output_that_nobody_reads_ends_the_command_without_a_word(gateway: FakeGateway) -> None:
+    gateway.images = [an_image(f"{number:05d}", text="x" * 500) for number in range(2000)]
+    with _spawn("--address", gateway.target, "images", "list", "shoes", "--json", "-n", "0", stdout=subprocess.PIPE) as command:
+        assert command.stdout is not None
+        assert command.stderr is not None
+        command.stdout.readline()
+        command.stdout.close()
+        assert command.wait(20) == exits.BROKEN_PIPE
+        assert command.stderr.read() == ""
+
+
+def test_ctrl_c_while_watching_leaves_the_job_and_says_how_to_look_again(gateway: FakeGateway) -> None:
+    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_RUNNING, submitted=9, indexed=1)]
+    with _spawn("--address", gateway.target, "jobs", "watch", "job-1") as command:
+        assert command.stderr is not None
+        _wait_until_seen(gateway)
+        command.send_signal(signal.SIGINT)
+        assert command.wait(20) == exits.INTERRUPTED
+        said = command.stderr.read()
+    assert "`lookalike jobs watch job-1` looks again" in said
+    assert "Traceback" not in said
+
+
+def _wait_until_seen(gateway: FakeGateway) -> None:
+    from tests.unit.lookalike.test_local import until
+
+    until(lambda: gateway.seen, "the command has begun to watch")
