@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -150,8 +151,8 @@ def test_16_bit_grey_tiff_where_0_is_white() -> None:
 
 
 def test_16_bit_colour_and_alpha() -> None:
-    values = np.array([[0, 32768, 65535], [257 * 9, 257 * 10, 257 * 11]], ">u2")
-    assert canvas(png(2, 1, 16, 2, values.tobytes()))[0].tolist() == [[0, 128, 255], [9, 10, 11]]
+    values = np.array([[0, 32768, 65535], [0x1234, 0x5678, 0x9ABC]], ">u2")
+    assert canvas(png(2, 1, 16, 2, values.tobytes()))[0].tolist() == [[0, 128, 255], [0x12, 0x56, 0x9A]]
     keyed = canvas(png(2, 1, 16, 2, values.tobytes(), (b"tRNS", values[1].tobytes())))
     assert keyed[0].tolist() == [[0, 128, 255], [255, 255, 255]]
     grey_alpha = np.array([[257 * 40, 65535], [257 * 40, 0]], ">u2")
@@ -182,11 +183,19 @@ def test_the_canvas_shrinks_to_256_and_is_never_enlarged(size: tuple[int, int], 
     assert canvas(encoded(Image.new("L", size)), GREY).shape == (*expected, 1)
 
 
-def test_shrinking_averages_areas() -> None:
-    stripes = np.tile(np.array([0, 255], np.uint8), (2048, 1024))
-    made = canvas(encoded(stripes), GREY)
+@pytest.mark.parametrize("width", [512, 2048])
+def test_shrinking_averages_areas(width: int) -> None:
+    stripes = np.tile(np.array([0, 255], np.uint8), (width, width // 2))
+    for made in (canvas(encoded(stripes), GREY), tower(encoded(stripes), 32, 1)):
+        assert set(np.unique(made)) <= {127, 128}
+
+
+def test_a_large_jpeg_is_decoded_small_and_waits_for_no_turn() -> None:
+    decoder, data = Decoder(), encoded(Image.new("L", (3200, 3200), 77), "JPEG")
+    with ThreadPoolExecutor(1) as pool, decoder._large, decoder._large:
+        made = pool.submit(decoder.decode, data, GREY).result(10).canvas
+    assert made is not None
     assert made.shape == (256, 256, 1)
-    assert set(np.unique(made)) <= {127, 128}
 
 
 def test_a_large_jpeg_averages_to_what_the_same_png_does() -> None:
