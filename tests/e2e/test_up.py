@@ -1,0 +1,127 @@
+"""`lookalike up` as a person uses it: started, used, stopped, killed, started again."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lookalike.client import Client, Consistency
+from lookalike.demo import dataset
+
+COMMAND = (sys.executable, "-m", "lookalike.cli.main")
+COUNT = 40
+
+
+@dataclass
+class Up:
+    """A running `lookalike up`; `lines` is what it has printed so far."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+
+    def target(self) -> str:
+        """Its gRPC address; waits until it says that everything is ready."""
+        deadline_s = time.monotonic() + 180
+        while "Ctrl-C stops everything" not in "".join(self.lines):
+            assert self.process.poll() is None, "".join(self.lines)
+            assert time.monotonic() < deadline_s, "".join(self.lines)
+            threading.Event().wait(0.1)
+        found = re.search(r"LOOKALIKE_ADDRESS=(\S+)", "".join(self.lines))
+        assert found is not None
+        return found[1].rstrip(")")
+
+
+def start(data: Path) -> Up:
+    arguments = ("up", "--data", str(data), "--http-port", "0", "--grpc-port", "0")
+    process = subprocess.Popen((*COMMAND, *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    up = Up(process)
+    assert process.stdout is not None
+    threading.Thread(target=lambda stream: up.lines.extend(stream), args=(process.stdout,), daemon=True).start()
+    return up
+
+
+@pytest.fixture
+def ups() -> Iterator[list[Up]]:
+    started: list[Up] = []
+    yield started
+    for up in started:
+        up.process.kill()
+        up.process.wait()
+
+
+def recorded_pids(data: Path) -> list[int]:
+    return [process["pid"] for process in json.loads((data / "processes.json").read_text())]
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_data_survives_a_stop_and_a_kill(tmp_path: Path, ups: list[Up]) -> None:
+    data = tmp_path / "data"
+    gallery, queries = dataset.split()
+    few = dataset.Pictures(gallery.images[:COUNT], gallery.labels[:COUNT], gallery.numbers[:COUNT])
+    manifest = dataset.write_files(few, tmp_path / "pictures")
+
+    # Started, filled by the command, and guarded against a second one.
+    ups.append(start(data))
+    target = ups[-1].target()
+    ingest = ("--address", target, "ingest", str(manifest), "-C", "fashion", "--create", "--watch")
+    done = subprocess.run((*COMMAND, *ingest), capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{COUNT} items: {COUNT} indexed, 0 skipped, 0 failed" in done.stdout
+    second = subprocess.run((*COMMAND, "up", "--data", str(data)), capture_output=True, text=True, check=False, timeout=30)
+    assert second.returncode == 4
+    assert f"in use by lookalike, process {ups[-1].process.pid}" in second.stderr
+    assert "http://127.0.0.1:" in second.stderr
+
+    # Nothing listens beyond the loopback.
+    pids = recorded_pids(data)
+    assert len(pids) == 5
+    for pid in pids:
+        sockets = psutil.Process(pid).net_connections("inet")
+        heard = {socket.laddr.ip.removeprefix("::ffff:") for socket in sockets if socket.status == psutil.CONN_LISTEN}
+        assert heard <= {"127.0.0.1"}, psutil.Process(pid).cmdline()
+
+    # Stopped as by Ctrl-C: in order, within bounds, nothing left.
+    ups[-1].process.send_signal(signal.SIGINT)
+    assert ups[-1].process.wait(60) == 0
+    assert all(gone(pid) for pid in pids)
+    printed = "".join(ups[-1].lines)
+    assert re.findall(r"(\w+) +stopped", printed) == ["gateway", "indexer", "embedder", "milvus", "redis"]
+    assert "killed" not in printed
+
+    # Started again, found intact, killed without a chance to stop anything.
+    ups.append(start(data))
+    check_intact(ups[-1].target(), queries)
+    pids = recorded_pids(data)
+    ups[-1].process.kill()
+    ups[-1].process.wait()
+
+    # And again.
+    ups.append(start(data))
+    check_intact(ups[-1].target(), queries)
+    assert all(gone(pid) for pid in pids)
+    ups[-1].process.terminate()
+    assert ups[-1].process.wait(60) == 0
+
+
+def check_intact(target: str, queries: dataset.Pictures) -> None:
+    with Client(target) as client:
+        assert client.get_collection("fashion").image_count == COUNT
+        (job,) = client.list_jobs("fashion")
+        assert job.counts.indexed == COUNT
+        found = client.search("fashion", image=queries.png(0), spaces=("siamese", "histogram"), consistency=Consistency.STRONG)
+        assert len(found.neighbours) == 5
+        assert client.thumbnail("fashion", found.neighbours[0].image.id).startswith(b"\xff\xd8")
