@@ -1,0 +1,180 @@
+"""The one function that makes jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError, NotFound, Unavailable
+from lookalike.jobs.creation import CreateJob, create_ingest_job, create_job_of_json
+from lookalike.jobs.job import Job, SourceSpec
+from lookalike.jobs.leases import PLAN, Leases, LeaseSettings
+from lookalike.jobs.ledger import Ledger, connect_ledger
+from lookalike.jobs.queue import KEY_PREFIX, QUEUE, TaskQueue
+from lookalike.jobs.states import MOVES, JobState, moves_as_lua
+from lookalike.jobs.uploads import Uploads
+from lookalike.sources import Artifacts, Roots
+from tests.servers.processes import until
+
+
+@dataclass
+class Making:
+    """Everything that `create_ingest_job` is given."""
+
+    ledger: Ledger
+    queue: TaskQueue
+    uploads: Uploads
+    roots: Roots
+    collections: dict[str, str] = field(default_factory=lambda: {"products": "uid 1"})
+
+    def make(self, request: CreateJob) -> Job:
+        return create_ingest_job(self.ledger, self._get, self.queue, self.uploads, self.roots, request)
+
+    def _get(self, name: str) -> tuple[str, str]:
+        if name not in self.collections:
+            raise NotFound("collection", name)
+        return name, self.collections[name]
+
+    def queued(self) -> int:
+        with self.ledger.connection.commands() as client:
+            return int(client.llen(f"{KEY_PREFIX}{QUEUE}"))
+
+
+@pytest.fixture
+def making(redis_db: str, tmp_path: Path) -> Iterator[Making]:
+    queue = TaskQueue(redis_db)
+    artifacts = Artifacts(tmp_path.as_uri())
+    making = Making(connect_ledger(redis_db), queue, Uploads(artifacts), Roots([Path("/data")]))
+    yield making
+    queue.close()
+    making.ledger.close()
+
+
+FOLDER = SourceSpec("folder", "/data/products")
+
+
+def test_a_job_is_written_down_and_its_task_sent_once(making: Making) -> None:
+    job = making.make(CreateJob("products", FOLDER, "r1"))
+    assert (job.state, job.collection_uid, making.queued()) == (JobState.PENDING, "uid 1", 1)
+    assert making.make(CreateJob("products", FOLDER, "r1")) == job
+    assert making.queued() == 1
+    with pytest.raises(FailedPrecondition):
+        making.make(CreateJob("products", SourceSpec("folder", "/data"), "r1"))
+
+
+def test_without_a_request_id_every_request_makes_a_job(making: Making) -> None:
+    jobs = [making.make(CreateJob("products", FOLDER)) for _ in range(2)]
+    assert jobs[0].id != jobs[1].id
+    assert jobs[0].request_id != jobs[1].request_id
+
+
+def test_a_repeated_request_gets_its_job_even_when_the_collection_is_gone(making: Making) -> None:
+    job = making.make(CreateJob("products", FOLDER, "r1"))
+    making.collections.clear()
+    assert making.make(CreateJob("products", FOLDER, "r1")).id == job.id
+    with pytest.raises(NotFound):
+        making.make(CreateJob("products", FOLDER, "r2"))
+
+
+def test_a_task_that_cannot_be_sent_is_sent_by_the_reconciler_later(making: Making) -> None:
+    broken = Making(making.ledger, TaskQueue("redis://127.0.0.1:1/0"), making.uploads, making.roots)
+    job = broken.make(CreateJob("products", FOLDER, "r1"))
+    assert job.state is JobState.PENDING
+    assert making.ledger.active() == [job.id]
+    again, _ = making.ledger.create("products", "uid 1", FOLDER, "r2", send_grace_s=0.05)
+    leases = Leases(making.ledger, LeaseSettings())
+    until(lambda: leases.due(again.id).units == (PLAN,), "its plan is due")
+
+
+def test_a_queue_that_is_away_is_unavailable_within_seconds() -> None:
+    with pytest.raises(Unavailable, match="broker"):
+        TaskQueue("redis://127.0.0.1:1/0").send_plan("x")
+
+
+@pytest.mark.parametrize(
+    ("request_", "field_", "reason"),
+    [
+        (CreateJob("No", FOLDER), "collection", "INVALID_ARGUMENT"),
+        (CreateJob("", FOLDER), "collection", "INVALID_ARGUMENT"),
+        (CreateJob("other", FOLDER), None, "COLLECTION_NOT_FOUND"),
+        (CreateJob("products", FOLDER, "a b"), "request_id", "INVALID_ARGUMENT"),
+        (CreateJob("products", SourceSpec("folder", "")), "source.folder.uri", "INVALID_ARGUMENT"),
+        (CreateJob("products", SourceSpec("folder", "/data/" + "x" * 3000)), "source.folder.uri", "INVALID_ARGUMENT"),
+        (CreateJob("products", SourceSpec("folder", "/etc")), None, "SOURCE_FORBIDDEN"),
+        (CreateJob("products", SourceSpec("folder", "/data/../etc")), None, "SOURCE_FORBIDDEN"),
+        (CreateJob("products", SourceSpec("folder", "s3://bucket/x")), "uri", "SOURCE_SCHEME_UNSUPPORTED"),
+        (CreateJob("products", SourceSpec("manifest", "/data/x.xlsx")), "source.manifest.uri", "INVALID_ARGUMENT"),
+        (CreateJob("products", SourceSpec("upload", "0" * 16)), "source.upload.upload_id", "UPLOAD_NOT_FOUND"),
+    ],
+)
+def test_bad_requests_are_refused_and_leave_nothing(
+    making: Making, request_: CreateJob, field_: str | None, reason: str
+) -> None:
+    with pytest.raises(LookalikeError) as refused:
+        making.make(request_)
+    assert (refused.value.field, refused.value.reason) == (field_, reason)
+    assert making.ledger.active() == []
+    assert making.queued() == 0
+
+
+def test_an_upload_is_for_the_collection_it_was_meant_for(making: Making) -> None:
+    making.collections["other"] = "uid 2"
+    upload = making.uploads.begin("products")
+    upload.add("a", "", {}, content=b"x")
+    upload_id, _, _ = upload.finish()
+    assert making.make(CreateJob("products", SourceSpec("upload", upload_id))).source.uri == upload_id
+    with pytest.raises(InvalidArgument, match="meant for collection 'products'"):
+        making.make(CreateJob("other", SourceSpec("upload", upload_id)))
+
+
+class TestJson:
+    def test_the_json_form_of_the_contract_is_taken_in_either_spelling(self) -> None:
+        expected = CreateJob("products", SourceSpec("folder", "/data", labels_from_folders=True), "r1")
+        folder = {"uri": "/data", "labels_from_folders": True}
+        request = {"collection": "products", "request_id": "r1", "source": {"folder": folder}}
+        assert create_job_of_json(request) == expected
+        request = {
+            "collection": "products",
+            "requestId": "r1",
+            "source": {"folder": {"uri": "/data", "labelsFromFolders": True}},
+        }
+        assert create_job_of_json(request) == expected
+        for name, kind in (("manifest", {"uri": "/m.csv"}), ("upload", {"upload_id": "/m.csv"})):
+            job = create_job_of_json({"collection": "c", "request_id": "r", "source": {name: kind}})
+            assert (job.source.kind, job.source.uri) == (name, "/m.csv")
+
+    @pytest.mark.parametrize(
+        ("request_", "problem"),
+        [
+            ({}, "request_id: is missing"),
+            ({"collection": "c", "source": {"folder": {"uri": "/x"}}}, "request_id: is missing"),
+            ({"collection": "c", "request_id": "r"}, "source: is missing"),
+            ({"collection": "c", "request_id": "r", "source": {}}, "source: is missing"),
+            ({"collection": "c", "request_id": "r", "surce": {}}, "surce"),
+            ({"collection": 3, "request_id": "r"}, "request"),
+            ({"request_id": "r", "source": {"folder": {"uri": "/x"}, "manifest": {"uri": "/y"}}}, "oneof"),
+            ({"request_id": "r", "source": "folder"}, "request"),
+        ],
+    )
+    def test_what_is_not_a_request_is_refused(self, request_: dict[str, object], problem: str) -> None:
+        with pytest.raises(InvalidArgument, match=problem):
+            create_job_of_json(request_)
+
+
+class TestStates:
+    def test_every_move_leads_towards_an_end(self) -> None:
+        ended = {state for state in JobState if state.ended}
+        assert ended == {JobState.CANCELLED, JobState.SUCCEEDED, JobState.FAILED}
+        reached = set(ended)
+        for _ in JobState:
+            reached |= {state for state, moves in MOVES.items() if moves & reached}
+        assert reached == set(JobState)
+
+    def test_the_scripts_are_given_the_same_table(self) -> None:
+        lua = moves_as_lua()
+        for state, moves in MOVES.items():
+            row = lua.split(f"{state.value}={{", 1)[1].split("}", 1)[0]
+            assert {name.split("=")[0] for name in row.split(", ") if name} == {move.value for move in moves}

@@ -1,0 +1,157 @@
+"""Manifests, failures and uploads in the artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lookalike.errors import BadImage, Internal, InvalidArgument, NotFound
+from lookalike.items import Item, broken_item
+from lookalike.jobs.job import SourceSpec
+from lookalike.jobs.leases import PLAN, ChunkCounts, Leases, LeaseSettings
+from lookalike.jobs.ledger import Ledger, connect_ledger
+from lookalike.jobs.manifest import CHUNK_ITEMS, ManifestWriter, read_chunk
+from lookalike.jobs.outcomes import Failure, Outcomes
+from lookalike.jobs.uploads import CLIENT_PROBLEM, Uploads
+from lookalike.names import MAX_IMAGE_BYTES, id_from_content, id_from_uri
+from lookalike.sources import Artifacts, Reader
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Artifacts:
+    return Artifacts(tmp_path.as_uri())
+
+
+@pytest.fixture
+def ledger(redis_db: str) -> Iterator[Ledger]:
+    ledger = connect_ledger(redis_db)
+    yield ledger
+    ledger.close()
+
+
+class TestManifest:
+    def test_chunk_n_is_row_group_n(self, artifacts: Artifacts) -> None:
+        items = [Item(n, f"id {n}", f"file:///{n}", {"n": n, "nested": {"ü": [1.5, None]}}) for n in range(600)]
+        items[3] = broken_item(3, "line 4: broken", uri="file:///3", item_id="x")
+        items[4] = Item(4, "id 4", "artifact://originals/ab/cd", {}, origin="C:\\pictures\\4.png")
+        writer = ManifestWriter(artifacts, "jobs/j/manifest-a.parquet")
+        for item in items:
+            writer.add(item)
+        assert not artifacts.exists("jobs/j/manifest-a.parquet")
+        writer.commit()
+        assert writer.chunks == 3
+        read = [item for chunk in range(3) for item in read_chunk(artifacts, "jobs/j/manifest-a.parquet", chunk)]
+        assert read == items
+        assert len(read_chunk(artifacts, "jobs/j/manifest-a.parquet", 0)) == CHUNK_ITEMS
+
+    def test_an_empty_manifest_has_no_chunks(self, artifacts: Artifacts) -> None:
+        writer = ManifestWriter(artifacts, "jobs/j/manifest-b.parquet")
+        writer.commit()
+        assert writer.chunks == 0
+        assert artifacts.exists("jobs/j/manifest-b.parquet")
+
+    def test_missing_and_damaged_manifests_are_told_apart(self, artifacts: Artifacts) -> None:
+        with pytest.raises(NotFound):
+            read_chunk(artifacts, "jobs/j/none.parquet", 0)
+        artifacts.write("jobs/j/damaged.parquet", b"PAR1 and then nothing")
+        with pytest.raises(Internal, match="damaged"):
+            read_chunk(artifacts, "jobs/j/damaged.parquet", 0)
+
+
+class TestFailures:
+    def test_failures_come_page_by_page_in_order_and_only_where_recorded(self, artifacts: Artifacts, ledger: Ledger) -> None:
+        outcomes, leases = Outcomes(ledger, artifacts), Leases(ledger, LeaseSettings())
+        job, _ = ledger.create("c", "u", SourceSpec("folder", "/x"), "r")
+        plan = leases.take(job.id, PLAN)
+        assert plan is not None
+        leases.planned(plan, "m", submitted=40, duplicates=0, chunks=4)
+        leases.due(job.id)
+        expected = []
+        for chunk, count in ((2, 3), (0, 5), (3, 4), (1, 0)):
+            lease = leases.take(job.id, str(chunk))
+            assert lease is not None
+            failures = [Failure(f"{chunk}/{n}", "file:///x", "R", "m", chunk * 10 + n) for n in range(count)]
+            if count:
+                outcomes.write_failures(job.id, chunk, "loser", [Failure("never", "", "X", "recorded", 0)])
+                outcomes.write_failures(job.id, chunk, lease.owner, failures)
+            assert leases.record(lease, ChunkCounts(10 - count, count, {}))
+            expected += failures
+        expected.sort(key=lambda failure: failure.position)
+        for size in (1, 2, 5, 7, 12, 100):
+            found: list[Failure] = []
+            token = ""
+            while True:
+                page, token = outcomes.page_failures(job.id, size, token)
+                assert len(page) <= size
+                found += page
+                if not token:
+                    break
+            assert found == expected, size
+
+    def test_bad_pages_and_unknown_jobs_are_refused(self, artifacts: Artifacts, ledger: Ledger) -> None:
+        outcomes = Outcomes(ledger, artifacts)
+        with pytest.raises(NotFound):
+            outcomes.page_failures("none", 10, "")
+        for size, token in ((0, ""), (1001, ""), (10, "x"), (10, "1"), (10, "-1:0"), (10, "1:")):
+            with pytest.raises(InvalidArgument):
+                outcomes.page_failures("none", size, token)
+
+
+class TestUploads:
+    def test_a_finished_upload_is_listed_with_its_originals(self, artifacts: Artifacts) -> None:
+        uploads = Uploads(artifacts)
+        upload = uploads.begin("products")
+        upload.add("mine", "C:\\a.png", {"x": 1}, content=b"one")
+        upload.add("", "C:\\b.png", {}, content=b"two")
+        upload.add("", "", {}, content=b"two")
+        upload.add("", "file:///data/c.png", {})
+        upload.add("d", "d.png", {}, problem="permission denied")
+        upload.add("y" * 300, "e.png", {}, content=b"three")
+        upload_id, count, size_bytes = upload.finish()
+        upload.abort()
+        assert (count, size_bytes) == (6, 14)
+        assert uploads.check(upload_id) == "products"
+        items = list(uploads.items(upload_id))
+        assert [item.position for item in items] == list(range(6))
+        assert [item.id for item in items[:4]] == [
+            "mine",
+            id_from_uri("C:\\b.png"),
+            id_from_content(b"two"),
+            id_from_uri("file:///data/c.png"),
+        ]
+        assert [item.origin for item in items[:4]] == ["C:\\a.png", "C:\\b.png", "", ""]
+        assert items[1].uri == items[2].uri
+        assert Reader(artifacts, []).read(items[0].uri) == b"one"
+        assert items[3].uri == "file:///data/c.png"
+        assert (items[4].problem, items[4].problem_reason, items[4].id) == ("permission denied", CLIENT_PROBLEM, "d")
+        assert "at most 256" in items[5].problem
+
+    def test_nothing_is_listed_of_an_upload_that_broke_off(self, artifacts: Artifacts, tmp_path: Path) -> None:
+        uploads = Uploads(artifacts)
+        upload = uploads.begin("products")
+        upload.add("a", "", {}, content=b"one")
+        with pytest.raises(NotFound, match="upload"):
+            uploads.check(upload.id)
+        upload.abort()
+        upload.abort()
+        with pytest.raises(NotFound):
+            list(uploads.items(upload.id))
+        assert list((tmp_path / "uploads" / upload.id).iterdir()) == []
+
+    @pytest.mark.parametrize("upload_id", ["", "../../etc", "0123456789abcdef", "x" * 500])
+    def test_what_names_no_upload_is_not_found(self, artifacts: Artifacts, upload_id: str) -> None:
+        with pytest.raises(NotFound):
+            Uploads(artifacts).check(upload_id)
+
+    def test_items_that_break_the_contract_are_refused(self, artifacts: Artifacts) -> None:
+        upload = Uploads(artifacts).begin("products")
+        with pytest.raises(InvalidArgument, match="neither content nor URI nor problem"):
+            upload.add("a", "", {})
+        with pytest.raises(BadImage) as refused:
+            upload.add("a", "", {}, content=b"x" * (MAX_IMAGE_BYTES + 1))
+        assert refused.value.field == "item.content"
+        upload.abort()
+        with pytest.raises(InvalidArgument):
+            Uploads(artifacts).begin("Not A Name")
