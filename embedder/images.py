@@ -36,7 +36,7 @@ or thumbnail needs more, and a JPEG decodes 2 to 3.5 times as fast at a reduced 
 MAX_SIDE = WORKING_SIDE
 """Largest tower input and thumbnail."""
 LARGE_PIXELS = 8_000_000
-"""Above so many pixels to decode, pictures take turns: at about 10 bytes a pixel while decoding, a default limit of 50
+"""Above so many pixels to decode, pictures take turns: at up to 14 bytes a pixel while decoding, a default limit of 50
 megapixels, and a thread per core, memory would otherwise be bounded by luck alone."""
 LARGE_AT_ONCE = 2
 _THUMBNAIL_QUALITY = 85

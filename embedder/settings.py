@@ -51,7 +51,7 @@ class EmbedderSettings(LogSettings):
         MAX_IMAGE_BYTES, ge=1, le=MAX_IMAGE_BYTES, description="Largest encoded picture, in bytes."
     )
     embedder_max_image_pixels: int = Field(
-        50_000_000, ge=1, description="Largest picture, width times height in pixels; decoding takes about 10 bytes a pixel."
+        50_000_000, ge=1, description="Largest picture, width times height in pixels; decoding takes up to 14 bytes a pixel."
     )
     embedder_call_timeout_s: float = Field(
         60.0, gt=0, description="Longest a call may take, in seconds; also the deadline of calls that bring none."
