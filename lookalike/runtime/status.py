@@ -105,7 +105,8 @@ def from_rpc_error(error: grpc.RpcError, dependency: str) -> errors.LookalikeErr
     if status is not None:
         return from_status(status)
     code, details = call.code(), _one_line(call.details() or "")
-    if code is grpc.StatusCode.UNAVAILABLE:
+    # A server that is draining answers calls it has not begun with a bare CANCELLED: for the caller it is away, not unwilling.
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return errors.Unavailable(dependency, details)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineExceeded(f"{dependency} did not answer in time")

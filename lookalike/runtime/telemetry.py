@@ -12,7 +12,7 @@ import grpc
 import structlog
 from prometheus_client import Counter, Histogram, start_http_server
 
-from lookalike.errors import LookalikeError
+from lookalike.errors import LookalikeError, Unavailable
 from lookalike.runtime.settings import LogSettings
 from lookalike.runtime.status import grpc_code
 
@@ -54,15 +54,23 @@ def configure_logging(settings: LogSettings, service: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
-    logging.basicConfig(handlers=[handler], level=max(level, logging.INFO), force=True)
-    for noisy in ("pymilvus", "httpx", "kombu", "amqp", "asyncio", "uvicorn.access"):
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    # Their debug and info lines are about themselves, not about what we do.
+    for noisy in ("pymilvus", "httpx", "httpcore", "kombu", "amqp", "asyncio", "uvicorn.access", "tensorflow", "h5py", "grpc"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
 
 
 def serve_metrics(port: int | None, *, host: str = "127.0.0.1") -> None:
-    """Answer Prometheus at `http://host:port/metrics` from a thread of its own; None turns it off."""
-    if port is not None:
+    """Answer Prometheus at `http://host:port/metrics` from a thread of its own; None turns it off.
+
+    Raises `Unavailable` where the port cannot be bound.
+    """
+    if port is None:
+        return
+    try:
         start_http_server(port, addr=host)
+    except OSError as error:
+        raise Unavailable("address", f"cannot serve metrics on {host}:{port}: {error.strerror}") from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from lookalike.errors import InvalidArgument, LookalikeError, Unavailable
 from lookalike.runtime.channels import open_aio_channel, open_channel
 from lookalike.runtime.server import Servicer, build_aio_server, build_server
 from lookalike.runtime.status import from_rpc_error
+from lookalike.runtime.telemetry import serve_metrics
 from lookalike.v1 import collection_service_pb2 as messages
 from lookalike.v1 import collection_service_pb2_grpc as rpc
 
@@ -29,10 +30,10 @@ class Failing(rpc.CollectionServiceServicer):
 
 
 class FailingAio(rpc.CollectionServiceServicer):
-    async def GetCollection(self, request: messages.GetCollectionRequest, context: Any) -> NoReturn:  # type: ignore[override]
+    async def GetCollection(self, request: messages.GetCollectionRequest, context: Any) -> NoReturn:
         raise InvalidArgument("name", "is missing")
 
-    async def DeleteCollection(self, request: messages.DeleteCollectionRequest, context: Any) -> NoReturn:  # type: ignore[override]
+    async def DeleteCollection(self, request: messages.DeleteCollectionRequest, context: Any) -> NoReturn:
         raise ValueError(SECRET)
 
 
@@ -57,7 +58,7 @@ def test_a_threaded_server_translates_errors_and_hides_defects() -> None:
             (stub.DeleteCollection, messages.DeleteCollectionRequest()),
         ):
             with pytest.raises(grpc.RpcError) as error:
-                call(request, timeout=10)  # type: ignore[operator]
+                call(request, timeout=10)
             caught.append(from_rpc_error(error.value, "gateway"))
         check(caught)
         health = health_pb2_grpc.HealthStub(channel)
@@ -103,3 +104,25 @@ def test_a_server_that_cannot_be_reached_is_unavailable() -> None:
     back = from_rpc_error(error.value, "gateway")
     assert isinstance(back, Unavailable)
     assert back.metadata["dependency"] == "gateway"
+
+
+def test_a_cancelled_call_without_details_reads_as_a_server_that_is_away() -> None:
+    class Drained(grpc.RpcError):
+        def code(self) -> grpc.StatusCode:
+            return grpc.StatusCode.CANCELLED
+
+        def details(self) -> str:
+            return "Server shutdown"
+
+        def trailing_metadata(self) -> tuple[()]:
+            return ()
+
+    assert isinstance(from_rpc_error(Drained(), "embedder"), Unavailable)
+
+
+def test_metrics_on_a_port_in_use_are_refused_in_one_line() -> None:
+    first = build_server([], address="127.0.0.1:0", threads=1, max_concurrent=1)
+    first.start()
+    with pytest.raises(Unavailable, match="metrics"):
+        serve_metrics(first.port)
+    first.stop(0)
