@@ -134,17 +134,13 @@ class Catalogue:
             raise NotFound("collection", name)
 
     def _make_physical(self, collection: Collection, space: Space, deadline: Deadline) -> None:
-        physical = collection.physical(space.name)
-        # With index parameters, pymilvus creates, indexes and loads.
-        self._connection.call(
-            "create_collection",
-            physical,
-            deadline=deadline,
-            schema=image_schema(space),
-            index_params=image_index(space, is_lite=self._connection.is_lite),
-            consistency_level="Bounded",
-        )
-        self._connection.call("create_alias", physical, deadline=deadline, alias=alias_name(collection.name, space.name))
+        physical, call = collection.physical(space.name), self._connection.call
+        call("create_collection", physical, deadline=deadline, schema=image_schema(space), consistency_level="Bounded")
+        index = image_index(space, is_lite=self._connection.is_lite)
+        # Nothing is there to be indexed yet; waiting for it, pymilvus would ask for a timestamp without any timeout.
+        call("create_index", physical, deadline=deadline, index_params=index, sync=False)
+        call("load_collection", physical, deadline=deadline)
+        call("create_alias", physical, deadline=deadline, alias=alias_name(collection.name, space.name))
 
     def _drop_leftovers(self, name: str, deadline: Deadline) -> None:
         """Drop the physical collections that a killed `create` or `delete` of `name` left behind."""
@@ -184,7 +180,7 @@ class Catalogue:
             if not self._connection.has_collection(CATALOGUE, deadline=deadline):
                 call("create_collection", CATALOGUE, deadline=deadline, schema=_schema(), consistency_level="Strong")
             if not call("list_indexes", CATALOGUE, deadline=deadline):
-                call("create_index", CATALOGUE, deadline=deadline, index_params=_index())
+                call("create_index", CATALOGUE, deadline=deadline, index_params=_index(), sync=False)
             call("load_collection", CATALOGUE, deadline=deadline)
             self._ready = True
 

@@ -192,6 +192,9 @@ class VectorStore:
         """
         if not 1 <= limit <= MAX_PAGE_SIZE:
             raise InvalidArgument("page_size", f"{limit} is out of range; 1 to {MAX_PAGE_SIZE} are allowed")
+        # Milvus returns the *first* rows in order of the primary key. milvus-lite does when it is told that an iterator asks;
+        # Milvus itself, told so, forgets the consistency asked for.
+        order = {"iterator": "True"} if self._connection.is_lite else {}
         rows = self._call(
             "query",
             collection,
@@ -200,9 +203,8 @@ class VectorStore:
             filter=both(compile_filter(filter), id_above(after_id)),
             output_fields=list(FACTS),
             limit=limit,
-            # What pymilvus' QueryIterator sends: makes milvus-lite, too, return the *first* rows in order of the primary key.
-            iterator="True",
             consistency_level=consistency.value,
+            **order,
         )
         return sorted((from_row(row) for row in rows), key=lambda image: image.id)
 

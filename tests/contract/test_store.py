@@ -1,0 +1,164 @@
+"""Reading on both servers: the true neighbours at their true distances, filtered, limited and in order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lookalike.errors import InvalidArgument, NotFound
+from lookalike.store.catalogue import Collection
+from lookalike.store.connection import Connection, connect
+from lookalike.store.vectors import Consistency, VectorStore
+from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection, stacked
+
+
+@pytest.fixture(scope="module")
+def connection(store_uri: str) -> Iterator[Connection]:
+    opened = connect(store_uri)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def store(connection: Connection) -> VectorStore:
+    return VectorStore(connection)
+
+
+@pytest.fixture(scope="module")
+def shared(connection: Connection) -> Iterator[Collection]:
+    """A collection for tests that write ids of their own and look at nothing else."""
+    with made(connection, new_collection()) as collection:
+        yield collection
+
+
+@pytest.fixture(scope="module")
+def gallery(connection: Connection, store: VectorStore) -> Iterator[Collection]:
+    """A collection of 60 images that no test writes to."""
+    with made(connection, new_collection()) as collection:
+        store.upsert(collection, GALLERY)
+        assert store.count(collection, timeout_s=TIMEOUT_S) == len(GALLERY)  # Strong: from here on bounded reads wait for it
+        store.get(collection, ["g00"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+        yield collection
+
+
+GALLERY = [image(f"g{n:02}", metadata={"n": n, "label": "even" if n % 2 == 0 else "odd"}) for n in range(60)]
+
+
+@pytest.mark.parametrize("space", ["histogram", "siamese"])
+def test_search_finds_the_true_neighbours_with_their_true_distances(
+    store: VectorStore, gallery: Collection, space: str
+) -> None:
+    metric = gallery.space(space).metric
+    queries = stacked([image("q1"), image("q2"), GALLERY[7]], space)
+    answers = store.search(
+        gallery, space, queries, 10, ef=64, consistency=Consistency.STRONG, include_vectors=True, timeout_s=TIMEOUT_S
+    )
+    assert len(answers) == 3
+    for query, hits in zip(queries, answers, strict=True):
+        distances = metric.distance(query, stacked(GALLERY, space))
+        nearest = np.argsort(distances, kind="stable")[:10]
+        assert [hit.image.id for hit in hits] == [GALLERY[n].id for n in nearest]
+        np.testing.assert_allclose([hit.distance for hit in hits], distances[nearest], atol=2e-4)
+        np.testing.assert_allclose(hits[0].image.vectors[space], GALLERY[nearest[0]].vectors[space], atol=1e-6)
+    assert answers[2][0].distance == pytest.approx(0.0, abs=2e-4)
+    assert min(hit.distance for hits in answers for hit in hits) >= 0.0
+
+
+def test_a_hit_is_the_image_that_was_stored(store: VectorStore, gallery: Collection) -> None:
+    (hits,) = store.search(
+        gallery, "siamese", stacked([GALLERY[5]], "siamese"), 1, ef=64, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S
+    )
+    assert hits[0].image == replace(GALLERY[5], vectors={})
+
+
+def test_filter_and_excluded_id_leave_the_rest(store: VectorStore, gallery: Collection) -> None:
+    (hits,) = store.search(
+        gallery,
+        "siamese",
+        stacked([GALLERY[4]], "siamese"),
+        1000,
+        filter='label = "even" OR n = 7',
+        exclude_id="g04",
+        ef=64,
+        consistency=Consistency.STRONG,
+        timeout_s=TIMEOUT_S,
+    )
+    assert sorted(hit.image.id for hit in hits) == [f"g{n:02}" for n in range(60) if (n % 2 == 0 or n == 7) and n != 4]
+
+
+def test_top_k_of_a_thousand_with_a_small_ef_returns_everything_there_is(store: VectorStore, gallery: Collection) -> None:
+    (hits,) = store.search(
+        gallery,
+        "histogram",
+        stacked([GALLERY[0]], "histogram"),
+        1000,
+        ef=1,
+        consistency=Consistency.STRONG,
+        timeout_s=TIMEOUT_S,
+    )
+    assert len(hits) == len(GALLERY)
+
+
+def test_hits_of_equal_distance_come_by_id(store: VectorStore, shared: Collection) -> None:
+    same = np.eye(8, dtype=np.float32)[3]
+    ids = [f"tie{n:02}" for n in range(12)]
+    shuffled = random.Random(3).sample(ids, len(ids))
+    store.upsert(shared, [image(i, metadata={"tie": True}, histogram=same) for i in shuffled])
+    (hits,) = store.search(
+        shared,
+        "histogram",
+        same[np.newaxis],
+        12,
+        filter="tie = true",
+        ef=64,
+        consistency=Consistency.STRONG,
+        timeout_s=TIMEOUT_S,
+    )
+    assert [hit.image.id for hit in hits] == ids
+
+
+@pytest.mark.parametrize(("top_k", "ef", "field"), [(0, 64, "top_k"), (1001, 64, "top_k"), (5, 0, "ef"), (5, 32769, "ef")])
+def test_numbers_out_of_range_are_refused(store: VectorStore, gallery: Collection, top_k: int, ef: int, field: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        store.search(gallery, "siamese", np.zeros((1, 4), np.float32), top_k, ef=ef, timeout_s=TIMEOUT_S)
+    assert refused.value.field == field
+
+
+def test_a_query_of_the_wrong_length_and_an_unknown_space_are_refused(store: VectorStore, gallery: Collection) -> None:
+    with pytest.raises(InvalidArgument, match="needs 8"):
+        store.search(gallery, "histogram", np.zeros((1, 4), np.float32), 5, ef=64, timeout_s=TIMEOUT_S)
+    with pytest.raises(NotFound, match="histogram, siamese"):
+        store.search(gallery, "colour", np.zeros((1, 4), np.float32), 5, ef=64, timeout_s=TIMEOUT_S)
+
+
+def test_no_queries_give_no_answers(store: VectorStore, gallery: Collection) -> None:
+    assert store.search(gallery, "siamese", np.zeros((0, 4), np.float32), 5, ef=64, timeout_s=TIMEOUT_S) == []
+
+
+def test_get_returns_what_is_there_with_the_vectors_asked_for(store: VectorStore, gallery: Collection) -> None:
+    found = store.get(
+        gallery,
+        ["g03", "nobody", "g01", "g03"],
+        spaces=["histogram", "siamese"],
+        consistency=Consistency.STRONG,
+        timeout_s=TIMEOUT_S,
+    )
+    assert set(found) == {"g01", "g03"}
+    assert replace(found["g03"], vectors={}) == replace(GALLERY[3], vectors={})
+    for space in ("histogram", "siamese"):
+        np.testing.assert_allclose(found["g03"].vectors[space], GALLERY[3].vectors[space], atol=1e-6)
+    only = store.get(gallery, ["g03"], spaces=["histogram"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+    assert set(only["g03"].vectors) == {"histogram"}
+    assert store.get(gallery, [], timeout_s=TIMEOUT_S) == {}
+
+
+def test_pages_obey_the_filter_and_their_limits(store: VectorStore, gallery: Collection) -> None:
+    page = store.page(gallery, filter="n >= 10", after_id="g20", limit=3, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+    assert [found.id for found in page] == ["g21", "g22", "g23"]
+    for limit in (0, 1001):
+        with pytest.raises(InvalidArgument, match="page_size"):
+            store.page(gallery, limit=limit, timeout_s=TIMEOUT_S)

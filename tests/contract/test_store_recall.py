@@ -1,0 +1,95 @@
+"""Search over 9,000 real images agrees with exact search done in NumPy, on both servers, once nothing is pending."""
+
+from __future__ import annotations
+
+import datetime
+import time
+
+import numpy as np
+import pytest
+
+from lookalike import fashion_mnist
+from lookalike.spaces import HistogramSettings, Vector
+from lookalike.store.connection import connect
+from lookalike.store.vectors import Consistency, StoredImage, VectorStore
+from tests.contract.store_samples import TIMEOUT_S, made, new_collection
+
+STORED, QUERIES, TOP_K, EF = 9000, 200, 5, 64
+_INDEXED_WITHIN_S = 90.0
+_SAME = 1e-5
+"""Distances that float32 cannot tell apart count as equal."""
+
+
+def test_recall_at_5_is_at_least_99_percent_in_both_spaces(store_uri: str) -> None:
+    histograms, features = _vectors()
+    connection = connect(store_uri)
+    store = VectorStore(connection)
+    queries = 50 if connection.is_lite else QUERIES  # 10 ms a query there
+    with made(connection, new_collection(histogram=HistogramSettings(), siamese_dimension=128)) as collection:
+        stored = {"histogram": histograms[:STORED], "siamese": features[:STORED]}
+        moment = datetime.datetime.now(datetime.UTC)
+        for start in range(0, STORED, 1000):
+            store.upsert(
+                collection,
+                [
+                    StoredImage(str(n), "", {}, "", 1, moment, {name: rows[n] for name, rows in stored.items()})
+                    for n in range(start, start + 1000)
+                ],
+            )
+        store.flush(collection)
+        _until_nothing_is_pending(lambda: store.pending(collection))
+        assert store.count(collection, timeout_s=TIMEOUT_S) == STORED
+        for space, rows in (("histogram", histograms), ("siamese", features)):
+            asked = rows[STORED : STORED + queries]
+            answers = store.search(collection, space, asked, TOP_K, ef=EF, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+            found = [[int(hit.image.id) for hit in hits] for hits in answers]
+            metric = collection.space(space).metric
+            recall = _recall(np.stack([metric.distance(query, rows[:STORED]) for query in asked]), found)
+            assert recall >= 0.99, f"recall@{TOP_K} in {space} is {recall:.4f} at ef {EF}"
+    connection.close()
+
+
+@pytest.mark.milvus
+def test_rows_are_pending_until_their_index_is_in_use(milvus_uri: str) -> None:
+    connection = connect(milvus_uri)
+    store = VectorStore(connection)
+    with made(connection, new_collection()) as collection:
+        assert store.pending(collection) == 0
+        random = np.random.default_rng(0)
+        moment = datetime.datetime.now(datetime.UTC)
+        images = [
+            StoredImage(
+                str(n), "", {}, "", 1, moment,
+                {"histogram": random.random(8, np.float32), "siamese": random.random(4, np.float32)},
+            )
+            for n in range(20)
+        ]  # fmt: skip
+        store.upsert(collection, images)
+        assert store.pending(collection) == 40
+        store.flush(collection)
+        _until_nothing_is_pending(lambda: store.pending(collection))
+    connection.close()
+
+
+def _vectors() -> tuple[Vector, Vector]:
+    """Of the shipped test pictures: the 256-bin histograms, and a random projection of the pixels to 128 values."""
+    pictures = fashion_mnist.load("test", fashion_mnist.SHIPPED).images[: STORED + QUERIES]
+    counts = np.stack([np.bincount(picture.ravel(), minlength=256) for picture in pictures]).astype(np.float32)
+    projection = np.random.default_rng(0).normal(size=(28 * 28, 128)).astype(np.float32)
+    projected = (pictures.reshape(len(pictures), -1) / np.float32(255) - np.float32(0.286)) @ projection
+    return counts / counts.sum(axis=1, keepdims=True), projected / np.linalg.norm(projected, axis=1, keepdims=True)
+
+
+def _recall(distances: Vector, found: list[list[int]]) -> float:
+    """The share of hits no farther than the true `TOP_K`-th neighbour; `distances` is `[queries, stored]`."""
+    worst = np.sort(distances, axis=1)[:, TOP_K - 1]
+    right = [distances[q, n] <= worst[q] + _SAME for q, hits in enumerate(found) for n in hits]
+    return sum(right) / (TOP_K * len(found))
+
+
+def _until_nothing_is_pending(pending: object) -> None:
+    assert callable(pending)
+    deadline = time.monotonic() + _INDEXED_WITHIN_S
+    while rows := pending():
+        assert time.monotonic() < deadline, f"{rows} rows are still pending"
+        time.sleep(0.25)

@@ -1,0 +1,184 @@
+"""Writing on both servers: an image is one row in each space, whatever is updated, deleted, flushed, or done at once."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from lookalike.errors import InvalidArgument
+from lookalike.store.catalogue import Collection
+from lookalike.store.connection import Connection, Deadline, connect
+from lookalike.store.vectors import Consistency, VectorStore
+from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
+
+ODD_IDS = ["it's", 'say "hi"', "back\\slash", "a/b c", "naïve 😀", '" or id != "', "x*", "%_", "z" * 256, "日本"]
+
+
+@pytest.fixture(scope="module")
+def connection(store_uri: str) -> Iterator[Connection]:
+    opened = connect(store_uri)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def store(connection: Connection) -> VectorStore:
+    return VectorStore(connection)
+
+
+@pytest.fixture(scope="module")
+def shared(connection: Connection) -> Iterator[Collection]:
+    """A collection for tests that write ids of their own and look at nothing else."""
+    with made(connection, new_collection()) as collection:
+        yield collection
+
+
+def test_a_strong_read_sees_the_write_just_acknowledged_to_another_client(
+    store: VectorStore, store_uri: str, shared: Collection
+) -> None:
+    other = connect(store_uri)
+    try:
+        reader = VectorStore(other)
+        for turn in range(5):
+            store.upsert(shared, [image("fresh", revision=turn)])
+            seen = reader.get(shared, ["fresh"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+            assert seen["fresh"].revision == turn
+    finally:
+        other.close()
+
+
+def test_metadata_comes_back_as_it_went_in(store: VectorStore, shared: Collection) -> None:
+    metadata = {
+        "text": 'q"uo\\te\n\tü😀',
+        "int": -(2**62),
+        "float": 0.1,
+        "whole": 2.0,
+        "flags": [True, False, None],
+        "nested": {"a": {"b": [1, {"c": "d"}]}},
+        "empty": {},
+        'key with.dots and "quotes"': 1,
+    }
+    store.upsert(shared, [image("meta", metadata=metadata), image("bare")])
+    found = store.get(shared, ["meta", "bare"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+    assert found["meta"].metadata == metadata
+    assert found["bare"].metadata == {}
+
+
+def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: VectorStore, shared: Collection) -> None:
+    store.upsert(shared, [image(i, metadata={"odd": True}) for i in ODD_IDS])
+    strong, odd_ones, query = Consistency.STRONG, "odd = true", np.ones((1, 4), np.float32)
+    assert set(store.get(shared, ODD_IDS, consistency=strong, timeout_s=TIMEOUT_S)) == set(ODD_IDS)
+    paged = store.page(shared, filter=odd_ones, limit=1000, consistency=strong, timeout_s=TIMEOUT_S)
+    assert [found.id for found in paged] == sorted(ODD_IDS)
+    # One strong read of a space makes what it saw visible to the bounded ones after it.
+    store.search(shared, "siamese", query, 1, ef=64, consistency=strong, timeout_s=TIMEOUT_S)
+    for odd in ODD_IDS[:6]:
+        after = store.page(shared, filter=odd_ones, after_id=odd, limit=1000, timeout_s=TIMEOUT_S)
+        assert [found.id for found in after] == [i for i in sorted(ODD_IDS) if i > odd]
+        (hits,) = store.search(shared, "siamese", query, 100, filter=odd_ones, ef=100, exclude_id=odd, timeout_s=TIMEOUT_S)
+        assert {hit.image.id for hit in hits} == set(ODD_IDS) - {odd}
+    assert store.delete(shared, [*ODD_IDS[:6], "nobody"], timeout_s=TIMEOUT_S) == 6
+    left = store.page(shared, filter=odd_ones, limit=1000, consistency=strong, timeout_s=TIMEOUT_S)
+    assert [found.id for found in left] == sorted(ODD_IDS[6:])
+
+
+def test_every_id_stays_one_row_in_each_space_through_updates_deletes_and_flushes(
+    connection: Connection, store: VectorStore
+) -> None:
+    ids = [f"k{n:04}" for n in range(2400)]
+    random.Random(1).shuffle(ids)
+    alive: dict[str, int] = {}
+    with made(connection, new_collection()) as collection:
+
+        def write(some: list[str], revision: int) -> None:
+            store.upsert(collection, [image(i, revision=revision) for i in some])
+            alive.update(dict.fromkeys(some, revision))
+
+        def check() -> None:
+            assert [_rows(connection, collection, space.name) for space in collection.spaces] == [len(alive)] * 2
+            assert _paged(store, collection, 301) == sorted(alive.items())
+
+        write(ids[:1300], 1)
+        write(ids[:300], 2)
+        check()  # updates within what is being written
+        store.flush(collection)
+        write(ids[200:800], 3)
+        write(ids[1300:2400], 4)
+        check()  # updates over a closed segment, and new rows
+        doomed = ids[100:400] + ids[1400:1500]
+        assert store.delete(collection, doomed, timeout_s=TIMEOUT_S) == 400
+        for i in doomed:
+            del alive[i]
+        check()
+        write(ids[100:150], 5)  # some come back
+        for revision in range(6, 12):
+            write(["hot"], revision)
+        store.upsert(collection, [image("twice", revision=1), image("twice", revision=2)])
+        alive["twice"] = 2
+        store.flush(collection)
+        check()
+
+
+def test_a_bad_image_stops_the_call_before_anything_is_written(store: VectorStore, shared: Collection) -> None:
+    with pytest.raises(InvalidArgument, match="siamese"):
+        store.upsert(shared, [image("good"), image("bad", siamese=np.zeros(5, np.float32))])
+    assert store.get_everywhere(shared, ["good", "bad"], timeout_s=TIMEOUT_S) == {}
+
+
+def test_get_everywhere_tells_half_written_images_apart(connection: Connection, store: VectorStore, shared: Collection) -> None:
+    store.upsert(shared, [image("whole", revision=3), image("half", revision=1)])
+    connection.call("delete", shared.physical("siamese"), deadline=Deadline(TIMEOUT_S), filter='id == "half"')
+    found = store.get_everywhere(shared, ["whole", "half", "none"], timeout_s=TIMEOUT_S)
+    assert {image_id: [row.revision for row in rows] for image_id, rows in found.items()} == {"whole": [3, 3], "half": [1]}
+    assert store.get(shared, ["half"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S) == {}
+    assert store.delete(shared, ["half"], timeout_s=TIMEOUT_S) == 1
+
+
+def test_many_threads_may_share_a_store(store: VectorStore, shared: Collection) -> None:
+    queries = np.ones((2, 4), np.float32)
+    start = threading.Barrier(8)
+
+    def work(worker: int) -> int:
+        start.wait(10)
+        for turn in range(6):
+            store.upsert(shared, [image(f"w{worker}-{turn}-{n}", revision=worker) for n in range(10)])
+            store.search(shared, "siamese", queries, 5, ef=64, timeout_s=TIMEOUT_S)
+            store.get(shared, [f"w{worker}-{turn}-0"], spaces=["histogram", "siamese"], timeout_s=TIMEOUT_S)
+            store.page(shared, limit=5, timeout_s=TIMEOUT_S)
+        return store.delete(shared, [f"w{worker}-{turn}-9" for turn in range(6)], timeout_s=TIMEOUT_S)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(work, range(8))) == [6] * 8
+    everything = [f"w{worker}-{turn}-{n}" for worker in range(8) for turn in range(6) for n in range(10)]
+    found = store.get_everywhere(shared, everything, timeout_s=TIMEOUT_S)
+    assert sorted(found) == sorted(i for i in everything if not i.endswith("-9"))
+    assert {len(rows) for rows in found.values()} == {2}
+
+
+def _rows(connection: Connection, collection: Collection, space: str) -> int:
+    answer = connection.call(
+        "query",
+        collection.physical(space),
+        deadline=Deadline(TIMEOUT_S),
+        filter="",
+        output_fields=["count(*)"],
+        consistency_level="Strong",
+    )
+    return int(answer[0]["count(*)"])
+
+
+def _paged(store: VectorStore, collection: Collection, limit: int) -> list[tuple[str, int]]:
+    """Id and revision of every image, by pages; the first read is Strong, so that those after it see as much."""
+    found: list[tuple[str, int]] = []
+    consistency = Consistency.STRONG
+    while page := store.page(
+        collection, after_id=found[-1][0] if found else "", limit=limit, consistency=consistency, timeout_s=TIMEOUT_S
+    ):
+        found += [(row.id, row.revision) for row in page]
+        consistency = Consistency.BOUNDED
+    return found
