@@ -57,7 +57,6 @@ def demo(
     and writes demo.json and demo.png, a contact sheet, to the folder --out.
     """
     from lookalike.cli.serving import output, print_addresses, wait_for_ctrl_c
-    from lookalike.cli.terminal import note
 
     console = output()
     out.mkdir(parents=True, exist_ok=True)
@@ -68,7 +67,7 @@ def demo(
             if keep_serving if keep_serving is not None else sys.stdin.isatty():
                 console.print("  Drop a picture on the page, or press Ctrl-C to stop everything.")
                 wait_for_ctrl_c()
-                note("\n  stopping")
+                console.print("\n  stopping")
     raise typer.Exit(code)
 
 
@@ -126,8 +125,9 @@ def _run(console: Console, target: str, collection: str, out: Path) -> int:
 
 def _ingest(console: Console, client: Client, collection: str, manifest: Path) -> tuple[float, Job]:
     """Upload, then a job, as `lookalike ingest --watch` does it; returns the upload's seconds and the ended job."""
-    from lookalike.cli.ingest import send
+    from lookalike.cli.ingest import send, upload_text
     from lookalike.cli.progress import follow, tell
+    from lookalike.client import UploadSource
     from lookalike.errors import NotFound
 
     try:
@@ -137,10 +137,11 @@ def _ingest(console: Console, client: Client, collection: str, manifest: Path) -
         pass
     client.create_collection(collection, description="Fashion-MNIST's test pictures, but every tenth")
     started_s = time.monotonic()
-    source = send(client, collection, manifest, labels_from_folders=False)
+    upload = send(client, collection, manifest, labels_from_folders=False)
     upload_s = time.monotonic() - started_s
-    job = follow(client, client.create_ingest_job(collection, source).id)
-    tell(client, job)
+    console.print(f"  {upload_text(upload)} in {upload_s:.1f} s")
+    job = follow(client, client.create_ingest_job(collection, UploadSource(upload.id)).id)
+    tell(client, job, indent="  ")
     return upload_s, job
 
 
@@ -171,7 +172,7 @@ def _draw(
     rows = sheet_rows(client, collection, queries, histogram.hits, siamese.hits)
     pictures = {gallery.id(index): gallery.images[index] for index in range(len(gallery))}
     subtitle = (
-        f"Fashion-MNIST: {len(queries):,} queries among {len(gallery):,} pictures that no model was trained on.   "
+        f"Fashion-MNIST: {len(queries):,} queries among {len(gallery):,} pictures, all of them new to the shipped model.   "
         f"P@5 by histogram {histogram.precision_at_5:.3f}, by Siamese features {siamese.precision_at_5:.3f}."
     )
     draw_sheet(rows, pictures, subtitle, path)

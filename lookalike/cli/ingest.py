@@ -14,7 +14,7 @@ from lookalike.cli.terminal import count_text, emit_json, note
 from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
-    from lookalike.client import Client, HistogramSettings, Source, UploadItem
+    from lookalike.client import Client, HistogramSettings, Source, Upload, UploadItem
 
 
 def ingest(
@@ -44,7 +44,7 @@ def ingest(
     started; with --watch, if every item is in the collection (6 where some are not).
     """
     from lookalike.cli.progress import exit_code_of, follow, tell
-    from lookalike.client import HistogramSettings
+    from lookalike.client import HistogramSettings, UploadSource
 
     settings = HistogramSettings(bins=bins, grid=grid, color=color)
     wishes = [model or None, settings if settings != HistogramSettings() else None]
@@ -53,9 +53,13 @@ def ingest(
     with connect(context) as client:
         if create:
             ensure_collection(client, collection, model, settings, strict=any(wishes))
-        job_source = name_in_place(client, collection, source, labels_from_folders) if in_place else send(
-            client, collection, Path(source), labels_from_folders=labels_from_folders
-        )  # fmt: skip
+        job_source: Source
+        if in_place:
+            job_source = name_in_place(client, collection, source, labels_from_folders)
+        else:
+            upload = send(client, collection, Path(source), labels_from_folders=labels_from_folders)
+            note(upload_text(upload))
+            job_source = UploadSource(upload.id)
         job = client.create_ingest_job(collection, job_source, request_id=request_id)
         if watch:
             job = follow(client, job.id)
@@ -90,11 +94,10 @@ def ensure_collection(client: Client, name: str, model: str, settings: Histogram
         )
 
 
-def send(client: Client, collection: str, source: Path, *, labels_from_folders: bool) -> Source:
-    """Upload everything that `source` holds, one stream, with a progress bar; returns what to name in the job."""
+def send(client: Client, collection: str, source: Path, *, labels_from_folders: bool) -> Upload:
+    """Upload everything that `source` holds, one stream, with a progress bar."""
     from lookalike.cli.progress import bar
     from lookalike.cli.sending import list_source, upload_item
-    from lookalike.client import UploadSource
 
     with bar() as progress:
         total = sum(1 for _ in list_source(source, labels_from_folders=labels_from_folders))
@@ -107,9 +110,12 @@ def send(client: Client, collection: str, source: Path, *, labels_from_folders: 
                 yield upload_item(item)
                 progress.advance(task)
 
-        upload = client.upload(collection, items())
-    note(f"uploaded {count_text(upload.items, 'item')}, {upload.size_bytes / 1e6:,.1f} MB")
-    return UploadSource(upload.id)
+        return client.upload(collection, items())
+
+
+def upload_text(upload: Upload) -> str:
+    """`uploaded 9,000 items, 4.6 MB`."""
+    return f"uploaded {count_text(upload.items, 'item')}, {upload.size_bytes / 1e6:,.1f} MB"
 
 
 def name_in_place(client: Client, collection: str, source: str, labels_from_folders: bool) -> Source:

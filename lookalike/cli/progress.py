@@ -69,7 +69,7 @@ def follow(client: Client, job_id: str) -> Job:
     return last if last is not None else client.get_job(job_id)
 
 
-def tell(client: Client, job: Job) -> None:
+def tell(client: Client, job: Job, *, indent: str = "") -> None:
     """Print how a job ended: counts, time, rate, why items were skipped, and the first failures."""
     out, counts = console(), job.counts
     line = (
@@ -79,19 +79,19 @@ def tell(client: Client, job: Job) -> None:
     if job.created_at and job.ended_at:
         took_s = max((job.ended_at - job.created_at).total_seconds(), 1e-3)
         line += f" in {took_s:.1f} s ({counts.indexed / took_s:,.0f} images/s)"
-    out.print(f"job {job.id} {job.state.value}; {line}", markup=False)
+    out.print(f"{indent}job {job.id} {job.state.value}; {line}", markup=False, soft_wrap=True)
     for reason, count in job.skip_reasons.items():
-        out.print(f"  skipped, {reason.lower()}: {count:,}", markup=False)
+        out.print(f"{indent}  skipped, {reason.lower()}: {count:,}", markup=False, soft_wrap=True)
     if job.error:
-        out.print(f"  {job.error}", markup=False)
+        out.print(f"{indent}  {job.error}", markup=False, soft_wrap=True)
     if counts.failed:
         failures = list(itertools.islice(client.list_failures(job.id, page_size=_SHOWN_FAILURES), _SHOWN_FAILURES))
         for failure in failures:
             name = failure.uri or failure.id or f"item {failure.position}"
-            out.print(f"  failed: {name}: {failure.message} ({failure.reason})", markup=False)
+            out.print(f"{indent}  failed: {name}: {failure.message} ({failure.reason})", markup=False, soft_wrap=True)
         if counts.failed > len(failures):
             rest = counts.failed - len(failures)
-            out.print(f"  ... and {rest:,} more: `lookalike jobs failures {job.id}`", markup=False)
+            out.print(f"{indent}  ... and {rest:,} more: `lookalike jobs failures {job.id}`", markup=False, soft_wrap=True)
 
 
 def exit_code_of(job: Job) -> int:
