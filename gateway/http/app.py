@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -45,7 +46,7 @@ class Core:
 
 def build_app(core: Core, readiness: Readiness, *, upload_limit_bytes: int) -> ASGIApp:
     """An ASGI application over `core`; a body of uploaded images may have `upload_limit_bytes`."""
-    app = FastAPI(
+    app = _App(
         title="Lookalike",
         summary="Image similarity search",
         description=DESCRIPTION,
@@ -61,7 +62,6 @@ def build_app(core: Core, readiness: Readiness, *, upload_limit_bytes: int) -> A
     app.include_router(collections_router(core.collections))
     add_pages(app, readiness)
     add_error_handlers(app)
-    _take_out_unused(app)
     return Edge(app, _limit_for(upload_limit_bytes))
 
 
@@ -69,11 +69,16 @@ def _limit_for(upload_limit_bytes: int) -> Callable[[str], int]:
     return lambda path: upload_limit_bytes if _UPLOAD_PATH.fullmatch(path) else BODY_LIMIT_BYTES
 
 
-def _take_out_unused(app: FastAPI) -> None:
-    """FastAPI documents its own 422, which we never send: what it finds wrong is a 400 in our shape."""
-    document = app.openapi()
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            operation["responses"].pop("422", None)
-    for name in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(name, None)
+class _App(FastAPI):
+    """FastAPI without its own 422 in the document: what it finds wrong is a 400 in our shape."""
+
+    def openapi(self) -> dict[str, Any]:
+        made_before = self.openapi_schema is not None
+        document = super().openapi()
+        if not made_before:
+            for operations in document["paths"].values():
+                for operation in operations.values():
+                    operation["responses"].pop("422", None)
+            for name in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(name, None)
+        return document

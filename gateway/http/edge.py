@@ -52,8 +52,9 @@ class Edge:
             _refuse_at_once(scope, limit_bytes)
             await self._app(scope, _limited(receive, limit_bytes), noting_send)
         except Exception as error:  # noqa: BLE001 - the edge
-            ours = as_ours(error, f"{scope['method']} {_route(scope)}")
+            # Starlette raises a defect once more after it was answered and logged by our handler.
             if not begun:
+                ours = as_ours(error, f"{scope['method']} {_route(scope)}")
                 await error_response(ours)(scope, receive, noting_send)
         finally:
             elapsed_s = time.perf_counter() - started_s

@@ -67,6 +67,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(LookalikeError, _ours)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _ours)
 
 
 def field_name(location: Sequence[int | str]) -> str:
@@ -110,7 +111,8 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         404: ("NOT_FOUND", "PATH_NOT_FOUND", f"there is nothing at {request.url.path}; see /docs"),
         405: ("UNIMPLEMENTED", "METHOD_NOT_ALLOWED", f"{request.method} is not possible at {request.url.path}; see /docs"),
     }
-    status, reason, message = known.get(error.status_code, ("INVALID_ARGUMENT", "INVALID_ARGUMENT", str(error.detail)))
+    other = ("INVALID_ARGUMENT", "INVALID_ARGUMENT", f"body: {error.detail}")
+    status, reason, message = known.get(error.status_code, other)
     field = "body" if status == "INVALID_ARGUMENT" else None
     body = ErrorBody(code=error.status_code, status=status, reason=reason, message=message, field=field, metadata={})
     return _response(body, dict(error.headers or {}))

@@ -119,7 +119,9 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
         response_class=StreamingResponse,
         responses={
             **errors(404),
-            200: {"content": {"application/x-ndjson": {"schema": {"$ref": "#/components/schemas/WatchIngestJobResponse"}}}},
+            200: {
+                "content": {"application/x-ndjson": {"schema": {"$ref": "#/components/schemas/GetIngestJobResponse"}}}
+            },  # the same fields
         },
     )
     async def watch(job_id: str, deadline: RequestDeadline) -> StreamingResponse:

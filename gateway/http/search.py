@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
 from gateway.http import models
@@ -55,7 +56,7 @@ class Options(BaseModel):
 class SearchBody(Options):
     """Exactly one of `image`, `vectors` and `image_id`."""
 
-    image: Base64Bytes | None = Field(None, description="An encoded picture, in base64.")
+    image: str | None = Field(None, description="An encoded picture, in base64.")
     vectors: list[Vector] | None = Field(None, description="One per space to search in.")
     image_id: str | None = Field(None, description="An image of the collection. It is left out of the answer.")
 
@@ -130,13 +131,20 @@ def _message(body: SearchBody) -> pb.SearchRequest:
         raise InvalidArgument("query", f"{' and '.join(given)} are given; give one of them")
     message = _options_message(body)
     if body.image is not None:
-        message.image = body.image
+        message.image = _decoded(body.image)
     if body.vectors is not None:
         vectors = [image_pb2.SpaceVector(**vector.model_dump()) for vector in body.vectors]
         message.vectors.CopyFrom(pb.QueryVectors(vectors=vectors))
     if body.image_id is not None:
         message.image_id = body.image_id
     return message
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise InvalidArgument("image", "is not base64") from error
 
 
 def _options_message(options: Options) -> pb.SearchRequest:

@@ -1,0 +1,238 @@
+"""Stand-ins for what the gateway's core calls: exact, in memory, and telling what was asked of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
+
+from gateway.deadlines import Deadline
+from gateway.embedding import Description
+from gateway.threads import Threads
+from lookalike.errors import NotFound
+from lookalike.jobs.job import Counts, Job, SourceSpec
+from lookalike.jobs.states import JobState
+from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
+from lookalike.store.catalogue import Collection
+from lookalike.store.vectors import Consistency, Hit, StoredImage
+
+MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+SPACES = (
+    Space(HISTOGRAM, 8, Metric.L2, "aaaaaaaaaaaaaaaa"),
+    Space(SIAMESE, 4, Metric.COSINE, "bbbbbbbbbbbbbbbb"),
+)
+COLLECTION = Collection(
+    name="things",
+    uid="1f",
+    description="",
+    model="small",
+    histogram=HistogramSettings(bins=8),
+    spaces=SPACES,
+    generation=1,
+    created_at=MOMENT,
+)
+
+
+def soon() -> Deadline:
+    return Deadline.after(10.0)
+
+
+def image(image_id: str, vectors: Mapping[str, Sequence[float]] | None = None, **fields: object) -> StoredImage:
+    made = StoredImage(id=image_id, uri="", metadata={}, sha256="c" * 64, revision=1, indexed_at=MOMENT)
+    arrays = {name: np.array(values, np.float32) for name, values in (vectors or {}).items()}
+    return replace(made, vectors=arrays, **fields)
+
+
+def random_images(count: int, seed: int = 7) -> list[StoredImage]:
+    """Images `000`, `001`, ... with histograms that sum to 1 and unit siamese vectors."""
+    generator = np.random.default_rng(seed)
+    counts = generator.random((count, 8)) ** 3
+    directions = generator.normal(size=(count, 4))
+    counts /= counts.sum(1, keepdims=True)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return [image(f"{number:03d}", {HISTOGRAM: counts[number], SIAMESE: directions[number]}) for number in range(count)]
+
+
+class FakeCatalogue:
+    def __init__(self, *collections: Collection) -> None:
+        self.rows = {collection.name: collection for collection in collections}
+        self.reads = 0
+
+    def get(self, name: str, *, fresh: bool = False) -> Collection:
+        self.reads += 1
+        if name not in self.rows:
+            raise NotFound("collection", name)
+        return self.rows[name]
+
+    def list(self) -> list[Collection]:
+        return [self.rows[name] for name in sorted(self.rows)]
+
+    def create(self, collection: Collection) -> None:
+        self.rows[collection.name] = collection
+
+    def delete(self, name: str) -> None:
+        del self.rows[name]
+
+
+class FakeVectors:
+    """Exact search over what it was given. `calls` names the methods called, in order."""
+
+    def __init__(self, images: Sequence[StoredImage] = ()) -> None:
+        self.images = {one.id: one for one in images}
+        self.calls: list[str] = []
+        self.asked: list[tuple[str, int, int]] = []
+        self.consistencies: list[Consistency] = []
+
+    def search(
+        self,
+        collection: Collection,
+        space: str,
+        queries: Vector,
+        top_k: int,
+        *,
+        filter: str = "",  # noqa: A002 - the word of the contract
+        ef: int,
+        consistency: Consistency = Consistency.BOUNDED,
+        include_vectors: bool = False,
+        exclude_id: str | None = None,
+        timeout_s: float,
+    ) -> list[list[Hit]]:
+        self.calls.append("search")
+        self.asked.append((space, top_k, ef))
+        self.consistencies.append(consistency)
+        metric = collection.space(space).metric
+        hits = []
+        for one in self.images.values():
+            if one.id != exclude_id and space in one.vectors:
+                distance = max(0.0, float(metric.distance(queries[0], one.vectors[space])))
+                vectors = {space: one.vectors[space]} if include_vectors else {}
+                hits.append(Hit(replace(one, vectors=vectors), distance))
+        return [sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[:top_k]]
+
+    def get(
+        self,
+        collection: Collection,
+        ids: Sequence[str],
+        *,
+        spaces: Sequence[str] = (),
+        consistency: Consistency = Consistency.BOUNDED,
+        timeout_s: float,
+    ) -> dict[str, StoredImage]:
+        self.calls.append("get")
+        found = {image_id: self.images[image_id] for image_id in ids if image_id in self.images}
+        return {
+            image_id: replace(one, vectors={name: vector for name, vector in one.vectors.items() if name in spaces})
+            for image_id, one in found.items()
+        }
+
+    def page(
+        self,
+        collection: Collection,
+        *,
+        filter: str = "",  # noqa: A002 - the word of the contract
+        after_id: str = "",
+        limit: int,
+        consistency: Consistency = Consistency.BOUNDED,
+        timeout_s: float,
+    ) -> list[StoredImage]:
+        assert 1 <= limit <= 1000
+        return [self.images[image_id] for image_id in sorted(self.images) if image_id > after_id][:limit]
+
+    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> int:
+        self.calls.append("delete")
+        return sum(self.images.pop(image_id, None) is not None for image_id in ids)
+
+    def count(self, collection: Collection, *, timeout_s: float) -> int:
+        return len(self.images)
+
+
+@dataclass
+class FakeBackends:
+    vectors: FakeVectors = field(default_factory=FakeVectors)
+    catalogue: FakeCatalogue = field(default_factory=lambda: FakeCatalogue(COLLECTION))
+
+
+class FakeEmbedder:
+    """Gives the vectors it was made with, whatever the picture."""
+
+    def __init__(self, vectors: Mapping[str, Vector] | None = None) -> None:
+        self.vectors = dict(vectors or {})
+        self.embedded: list[tuple[str, ...]] = []
+        self.thumbnails = 0
+
+    async def embed(
+        self, image: bytes, collection: Collection, spaces: Sequence[Space], deadline: Deadline
+    ) -> dict[str, Vector]:
+        self.embedded.append(tuple(space.name for space in spaces))
+        return {space.name: self.vectors[space.name] for space in spaces}
+
+    async def describe(self, model: str, histogram: HistogramSettings, deadline: Deadline) -> Description:
+        return Description(model or "small", histogram, (histogram.space, SPACES[1]))
+
+    async def thumbnail(self, image: bytes, deadline: Deadline) -> bytes:
+        self.thumbnails += 1
+        return b"jpeg of " + image
+
+
+class FakeLedger:
+    """Notes what was done in which order; its jobs are what a test puts there."""
+
+    def __init__(self, *moments: Job) -> None:
+        self.log: list[str] = []
+        self.moments = list(moments)
+        self.still_held = True
+
+    @contextlib.contextmanager
+    def write_lock(self, collection: str, *, timeout_s: float) -> Iterator[object]:
+        self.log.append(f"lock {collection}")
+        yield lambda: self.still_held
+        self.log.append("unlock")
+
+    def take_revision(self, collection: str) -> int:
+        self.log.append("revision")
+        return 9
+
+    def bury(self, collection: str, ids: Sequence[str], revision: int) -> None:
+        self.log.append(f"bury {','.join(ids)} at {revision}")
+
+    def cancel_collection(self, uid: str) -> int:
+        self.log.append(f"cancel jobs of {uid}")
+        return 0
+
+    def get(self, job_id: str) -> Job:
+        """The next moment of the job; the last one for ever after."""
+        if not self.moments:
+            raise NotFound("ingest job", job_id, field="id")
+        return self.moments.pop(0) if len(self.moments) > 1 else self.moments[0]
+
+
+def job(state: JobState, indexed: int = 0, **fields: object) -> Job:
+    made = Job(
+        id="0123456789abcdef",
+        collection="things",
+        collection_uid="1f",
+        source=SourceSpec("upload", "feedfacefeedface"),
+        state=state,
+        counts=Counts(submitted=10, indexed=indexed),
+        skip_reasons={},
+        chunks_total=1,
+        chunks_done=0,
+        revision=5,
+        request_id="r",
+        error=None,
+        created_at=MOMENT,
+        ended_at=MOMENT if state.ended else None,
+    )
+    return replace(made, **fields)
+
+
+def few_threads() -> Threads:
+    return Threads(workers=4, max_waiting=16)
+
+
+NOTHING = SimpleNamespace()
+"""For a part that a test must not reach: any use of it is an AttributeError."""

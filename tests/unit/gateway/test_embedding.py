@@ -1,0 +1,127 @@
+"""The embedder's answers, over a real gRPC server whose answers a test chooses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from gateway.embedding import Embedder
+from gateway.messages import space_message
+from lookalike.errors import BadImage, DeadlineExceeded, FingerprintMismatch, Internal, LookalikeError, Unavailable
+from lookalike.runtime.channels import open_aio_channel
+from lookalike.runtime.server import Servicer, build_aio_server
+from lookalike.runtime.status import to_status
+from lookalike.spaces import SIAMESE
+from lookalike.v1 import embedder_service_pb2 as pb
+from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceServicer, add_EmbedderServiceServicer_to_server
+from tests.unit.gateway.fakes import COLLECTION, SPACES, Deadline, soon
+
+VECTORS = [np.linspace(0, 1, 8, dtype="<f4"), np.ones(4, "<f4")]
+
+
+def answer(**fields: object) -> pb.EmbedResponse:
+    whole = {
+        "spaces": [space_message(space) for space in SPACES],
+        "results": [pb.EmbedResult(vectors=[vector.tobytes() for vector in VECTORS])],
+    }
+    return pb.EmbedResponse(**{**whole, **fields})
+
+
+class Told(EmbedderServiceServicer):
+    """Answers as told and notes what it was asked."""
+
+    def __init__(self, tell: Callable[[], pb.EmbedResponse]) -> None:
+        self.tell, self.asked = tell, []
+
+    async def Embed(self, request, context):
+        self.asked.append(request)
+        return self.tell()
+
+
+def embed(tell: Callable[[], pb.EmbedResponse], image: bytes = b"picture"):
+    async def run():
+        told = Told(tell)
+        servicer = Servicer(add_EmbedderServiceServicer_to_server, told, "lookalike.v1.EmbedderService")
+        server = await build_aio_server([servicer], address="127.0.0.1:0")
+        await server.start()
+        async with open_aio_channel(f"127.0.0.1:{server.port}") as channel:
+            try:
+                return await Embedder(channel).embed(image, COLLECTION, SPACES, soon()), told.asked
+            finally:
+                await server.stop(0)
+
+    return asyncio.run(run())
+
+
+def failure(tell: Callable[[], pb.EmbedResponse]) -> LookalikeError:
+    with pytest.raises(LookalikeError) as raised:
+        embed(tell)
+    return raised.value
+
+
+def test_vectors_come_back_by_space_and_the_request_names_the_collection_s_model():
+    vectors, asked = embed(answer)
+    np.testing.assert_array_equal(vectors[SPACES[0].name], VECTORS[0])
+    np.testing.assert_array_equal(vectors[SIAMESE], VECTORS[1])
+    assert (asked[0].model, list(asked[0].spaces)) == ("small", ["histogram", "siamese"])
+    assert asked[0].histogram.bins == 8
+    assert asked[0].lane == pb.LANE_INTERACTIVE
+
+
+def test_another_fingerprint_than_the_collection_s_is_refused_and_both_are_named():
+    other = [space_message(SPACES[0]), space_message(SPACES[1])]
+    other[1].fingerprint = "0" * 16
+    error = failure(lambda: answer(spaces=other))
+    assert isinstance(error, FingerprintMismatch)
+    assert error.metadata == {"space": SIAMESE, "expected": SPACES[1].fingerprint, "actual": "0" * 16}
+
+
+def test_a_picture_that_cannot_be_used_is_the_query_s_field_image():
+    status = to_status(BadImage("ends too early", field="images[0]"))
+    error = failure(lambda: answer(results=[pb.EmbedResult(error=status)]))
+    assert isinstance(error, BadImage)
+    assert (error.field, error.reason, error.message) == ("image", "IMAGE_UNREADABLE", "image: ends too early")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"results": []},
+        {"spaces": [space_message(SPACES[0])], "results": [pb.EmbedResult(vectors=[VECTORS[0].tobytes()])]},
+        {"results": [pb.EmbedResult(vectors=[b"\0" * 32, b"\0" * 12])]},
+    ],
+)
+def test_an_answer_that_breaks_the_contract_is_a_defect_not_a_result(wrong):
+    assert isinstance(failure(lambda: answer(**wrong)), Internal)
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"", "IMAGE_EMPTY"), (bytes(20_000_001), "IMAGE_TOO_LARGE")])
+def test_a_picture_of_an_impossible_size_is_not_sent(content, reason):
+    def never() -> pb.EmbedResponse:
+        raise AssertionError
+
+    with pytest.raises(BadImage) as raised:
+        embed(never, content)
+    assert (raised.value.reason, raised.value.field) == (reason, "image")
+
+
+def test_an_embedder_that_is_not_there_is_unavailable_by_name():
+    async def run() -> None:
+        async with open_aio_channel("127.0.0.1:1") as channel:
+            await Embedder(channel).check(Deadline.after(5.0))
+
+    with pytest.raises(Unavailable) as raised:
+        asyncio.run(run())
+    assert raised.value.metadata["dependency"] == "embedder"
+
+
+def test_no_time_left_means_no_call():
+    async def run() -> None:
+        async with open_aio_channel("127.0.0.1:1") as channel:
+            await Embedder(channel).check(Deadline.after(-1))
+
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(run())

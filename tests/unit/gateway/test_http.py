@@ -1,0 +1,344 @@
+"""HTTP over fakes: one shape of error, limits before reading, a true OpenAPI, pages that load nothing from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from structlog.testing import capture_logs
+
+from gateway.collections import Collections
+from gateway.http import models
+from gateway.http.app import Core, build_app
+from gateway.http.page import FOLDER
+from gateway.images import Images
+from gateway.ingest import Ingest
+from gateway.readiness import Readiness
+from gateway.search import Search
+from lookalike.jobs.uploads import Uploads
+from lookalike.sources import Artifacts
+from lookalike.spaces import HISTOGRAM, SIAMESE
+from lookalike.v1 import collection_service_pb2, ingest_service_pb2, search_service_pb2
+from tests.unit.gateway.fakes import (
+    NOTHING,
+    FakeBackends,
+    FakeEmbedder,
+    FakeLedger,
+    FakeVectors,
+    few_threads,
+    image,
+    random_images,
+)
+
+LIMIT = 4 * 1024 * 1024
+SEARCH = "/v1/collections/things/search"
+
+
+@functools.cache
+def shared() -> Any:
+    """One application for the tests that change nothing: making one takes a while."""
+    return build()
+
+
+def build(readiness: Readiness | None = None) -> Any:
+    stored = [*random_images(9), image("a/b c", random_images(1)[0].vectors, metadata={"year": 2019.0, "label": "Coat"})]
+    backends, ledger = FakeBackends(FakeVectors(stored)), FakeLedger()
+    embedder, threads = FakeEmbedder(random_images(1)[0].vectors), few_threads()
+    core = Core(
+        Search(backends, embedder, threads),
+        Images(backends, ledger, embedder, NOTHING, NOTHING, threads),
+        Collections(backends, ledger, embedder, threads),
+        Ingest(backends, ledger, NOTHING, Uploads(Artifacts("memory://uploads-of-tests")), NOTHING, NOTHING, threads),
+    )
+    return build_app(core, readiness or Readiness({}), upload_limit_bytes=LIMIT)
+
+
+def ask(method: str, path: str, app: Any = None, **request: Any) -> httpx.Response:
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(app or shared())
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            return await client.request(method, path, **request)
+
+    return asyncio.run(run())
+
+
+def error_of(response: httpx.Response) -> dict[str, Any]:
+    body = response.json()
+    assert list(body) == ["error"]
+    assert set(body["error"]) == {"code", "status", "reason", "message", "field", "metadata"}
+    assert body["error"]["code"] == response.status_code
+    return body["error"]
+
+
+def test_a_form_and_json_with_the_same_picture_give_the_same_answer():
+    form = ask("POST", SEARCH, files={"image": b"picture"}, data={"spaces": "histogram, siamese", "top_k": "3"})
+    body = {"image": "cGljdHVyZQ==", "spaces": ["histogram", "siamese"], "top_k": 3}
+    assert form.status_code == 200
+    assert form.json() == ask("POST", SEARCH, json=body).json()
+    assert len(form.json()["neighbours"]) == 3
+
+
+def test_options_of_a_form_reach_the_search():
+    data = {"spaces": ["histogram", "siamese"], "weights": '{"siamese": 3}', "include_query_vectors": "true", "ef": "99"}
+    answer = ask("POST", SEARCH, files={"image": b"picture"}, data=data).json()
+    assert [vector["space"] for vector in answer["query_vectors"]] == [HISTOGRAM, SIAMESE]
+    assert answer["ef"] == 99
+    shares = answer["neighbours"][0]["shares"]
+    assert shares[1]["share"] == pytest.approx(0.75 * shares[1]["similarity"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        ({"json": {}}, "query"),
+        ({"json": {"image_id": "001", "image": "cGlj"}}, "query"),
+        ({"json": {"image": "%%%"}}, "image"),
+        ({"json": {"image_id": "001", "top_k": 0}}, "top_k"),
+        ({"json": {"image_id": "001", "top_k": 20_000}}, "top_k"),
+        ({"json": {"image_id": "001", "top_k": "many"}}, "top_k"),
+        ({"json": {"image_id": "001", "top_k": 10**12}}, "top_k"),
+        ({"json": {"image_id": "001", "topk": 5}}, "topk"),
+        ({"json": {"image_id": "001", "weights": {"siamese": "heavy"}}}, "weights.siamese"),
+        ({"json": {"image_id": "001", "consistency": "SOON"}}, "consistency"),
+        ({"json": {"vectors": [{"space": "siamese", "values": [1, "x"]}]}}, "vectors[0].values[1]"),
+        ({"json": {"vectors": [{"space": "siamese", "values": [1, 2]}]}}, "vectors[0].values"),
+        ({"json": {"vectors": [{"values": [1, 2]}]}}, "vectors[0].space"),
+        ({"json": [1]}, "body"),
+        ({"content": b"{", "headers": {"content-type": "application/json"}}, "body"),
+        ({"content": b"picture", "headers": {"content-type": "image/png"}}, "body"),
+        ({"content": b"nonsense", "headers": {"content-type": "multipart/form-data"}}, "body"),
+        ({"data": {"image": "text"}, "files": {"other": b"x"}}, "image"),
+        ({"files": {"image": b"x"}, "data": {"top_k": ["1", "2"]}}, "top_k"),
+        ({"files": {"image": b"x"}, "data": {"weights": "heavy"}}, "weights"),
+        ({"files": {"image": b"x"}, "data": {"colour": "red"}}, "colour"),
+        ({"files": {"picture": b"x"}}, "picture"),
+    ],
+)
+def test_a_search_that_cannot_be_read_names_its_field(request_, field):
+    error = error_of(ask("POST", SEARCH, **request_))
+    assert (error["code"], error["status"], error["field"]) == (400, "INVALID_ARGUMENT", field)
+    assert error["message"].startswith(field)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code", "status", "reason"),
+    [
+        ("GET", "/v1/nothing", 404, "NOT_FOUND", "PATH_NOT_FOUND"),
+        ("GET", "/page/nothing.js", 404, "NOT_FOUND", "PATH_NOT_FOUND"),
+        ("GET", "/page/../settings.py", 404, "NOT_FOUND", "PATH_NOT_FOUND"),
+        ("GET", "/page/%2e%2e/settings.py", 404, "NOT_FOUND", "PATH_NOT_FOUND"),
+        ("PUT", "/v1/collections", 405, "UNIMPLEMENTED", "METHOD_NOT_ALLOWED"),
+        ("GET", "/v1/collections/others", 404, "NOT_FOUND", "COLLECTION_NOT_FOUND"),
+        ("GET", "/v1/collections/things/images/nobody", 404, "NOT_FOUND", "IMAGE_NOT_FOUND"),
+        ("GET", "/v1/ingest-jobs/nobody", 404, "NOT_FOUND", "INGEST_JOB_NOT_FOUND"),
+        ("GET", "/v1/ingest-jobs/nobody:watch", 404, "NOT_FOUND", "INGEST_JOB_NOT_FOUND"),
+    ],
+)
+def test_what_is_not_there_has_the_same_shape_of_error(method, path, code, status, reason):
+    error = error_of(ask(method, path))
+    assert (error["code"], error["status"], error["reason"]) == (code, status, reason)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "request_", "field"),
+    [
+        ("GET", "/v1/collections/things/images?page_size=x", {}, "page_size"),
+        ("GET", "/v1/collections/things/images?page_size=5000", {}, "page_size"),
+        ("GET", "/v1/collections/things/images?page_token=x", {}, "page_token"),
+        ("GET", "/v1/collections/things/images?filter=a%20%3D", {}, "filter"),
+        ("GET", "/v1/collections/things/thumbnail", {}, "id"),
+        ("GET", "/v1/collections/No", {}, "name"),
+        ("POST", "/v1/collections", {"json": {}}, "name"),
+        ("POST", "/v1/collections", {"json": {"name": "a", "histogram": {"bins": 7}}}, "histogram.bins"),
+        ("POST", "/v1/collections", {"json": {"name": "a", "histogram": {"bins": 256, "grid": 9}}}, "histogram.grid"),
+        ("POST", "/v1/collections", {"content": b"name=a"}, "body"),
+        ("POST", "/v1/ingest-jobs", {"json": {"collection": "things", "source": {}}}, "source"),
+        (
+            "POST",
+            "/v1/ingest-jobs",
+            {"json": {"collection": "things", "source": {"folder": {"uri": "/a"}, "upload": {"upload_id": "b"}}}},
+            "source",
+        ),
+        ("POST", "/v1/collections/things/images", {"data": {"ids": "a"}, "files": {"x": b""}}, "images"),
+        ("GET", "/v1/collections", {"headers": {"x-timeout-s": "-1"}}, "x-timeout-s"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_said_by_its_field(method, path, request_, field):
+    error = error_of(ask(method, path, **request_))
+    assert (error["code"], error["status"], error["field"]) == (400, "INVALID_ARGUMENT", field)
+
+
+def test_an_id_may_hold_slashes_and_spaces_and_whole_numbers_stay_whole():
+    response = ask("GET", "/v1/collections/things/images/a%2Fb%20c")
+    assert response.json()["image"]["id"] == "a/b c"
+    assert re.search(r'"year":2019[,}]', response.text)
+    assert response.json()["image"]["vectors"] == []
+
+
+def test_pages_of_images_follow_each_other():
+    first = ask("GET", "/v1/collections/things/images?page_size=6").json()
+    token = first["next_page_token"]
+    second = ask("GET", "/v1/collections/things/images", params={"page_size": 6, "page_token": token}).json()
+    assert [len(first["images"]), len(second["images"])] == [6, 4]
+    assert second["next_page_token"] == ""
+
+
+def test_images_are_deleted_by_path_or_by_list():
+    app = build()
+    assert ask("DELETE", "/v1/collections/things/images/a%2Fb%20c", app).json() == {"deleted": 1, "revision": "9"}
+    ids = {"ids": ["000", "001", "nobody"]}
+    assert ask("POST", "/v1/collections/things/images:delete", app, json=ids).json() == {"deleted": 2, "revision": "9"}
+
+
+async def _endless() -> AsyncIterator[bytes]:
+    yield b'--b\r\ncontent-disposition: form-data; name="image"; filename="x"\r\n\r\n'
+    while True:
+        yield b"\0" * 65536
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("path", ["/v1/collections", "/v1/collections/things/images", SEARCH])
+def test_a_body_over_the_limit_is_refused_without_being_read_to_its_end(path, told):
+    kind = "application/json" if path == "/v1/collections" else "multipart/form-data; boundary=b"
+    headers = {"content-type": kind} | ({"content-length": "999999999"} if told else {})
+    error = error_of(ask("POST", path, content=b"" if told else _endless(), headers=headers))
+    assert (error["code"], error["reason"], error["field"]) == (413, "BODY_TOO_LARGE", "body")
+    if path.endswith("/images"):
+        assert str(LIMIT) in error["message"]
+
+
+@pytest.mark.parametrize(("site", "code"), [("cross-site", 400), ("same-site", 400), ("same-origin", 201), ("none", 201)])
+def test_other_web_sites_cannot_change_anything(site, code):
+    response = ask("POST", "/v1/collections", build(), json={"name": "a"}, headers={"sec-fetch-site": site})
+    assert response.status_code == code
+    if code == 400:
+        assert error_of(response)["reason"] == "CROSS_SITE"
+
+
+def test_nothing_is_offered_to_other_origins():
+    response = ask("GET", "/v1/collections", headers={"origin": "https://example.org"})
+    assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+def test_a_defect_is_an_incident_not_a_traceback():
+    class Broken(FakeVectors):
+        def count(self, collection, *, timeout_s):
+            raise ZeroDivisionError("secret")
+
+    backends = FakeBackends(Broken())
+    core = Core(NOTHING, NOTHING, Collections(backends, FakeLedger(), FakeEmbedder(), few_threads()), NOTHING)
+    app = build_app(core, Readiness({}), upload_limit_bytes=LIMIT)
+    with capture_logs() as logs:
+        error = error_of(ask("GET", "/v1/collections", app))
+    assert (error["code"], error["status"]) == (500, "INTERNAL")
+    assert error["metadata"]["incident"] in error["message"]
+    assert [line["incident"] for line in logs] == [error["metadata"]["incident"]]
+    assert "secret" not in json.dumps(error)
+
+
+def test_readyz_names_what_is_missing_and_healthz_does_not_care():
+    async def never(_deadline) -> None:
+        return
+
+    readiness = Readiness({"milvus": never})
+    app = build(readiness)
+    assert ask("GET", "/healthz", app).status_code == 200
+    before = ask("GET", "/readyz", app)
+    asyncio.run(readiness.look())
+    after = ask("GET", "/readyz", app)
+    assert (before.status_code, list(before.json()["missing"])) == (503, ["milvus"])
+    assert (after.status_code, after.json()) == (200, {"status": "ready", "missing": {}})
+
+
+def test_metrics_count_requests_by_route_not_by_id():
+    app = build()
+    ask("GET", "/v1/collections/things/images/012", app)
+    text = ask("GET", "/metrics", app).text
+    assert 'route="/v1/collections/{collection}/images/{image_id:path}"' in text
+    assert "/images/012" not in text
+
+
+# --- pages ---
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_pages_allow_nothing_from_elsewhere(path):
+    response = ask("GET", path)
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'self'")
+    assert "http" not in policy
+    local = re.findall(r'(?:src|href)="([^"]+)"', response.text)
+    assert local
+    assert all(link.startswith("/") for link in local)
+    for link in local:
+        assert ask("GET", link).status_code == 200
+
+
+def test_our_own_scripts_and_styles_name_no_other_host():
+    ours = [path for path in FOLDER.iterdir() if path.suffix in (".js", ".css", ".html")]
+    assert len(ours) > 5
+    for path in ours:
+        assert not re.search(r"(https?:)?//[a-z]", re.sub(r"\s//.*|^//.*", "", path.read_text(), flags=re.M)), path.name
+
+
+# --- OpenAPI ---
+
+
+def test_openapi_documents_every_route_with_its_answers():
+    document = ask("GET", "/openapi.json").json()
+    operations = {
+        f"{method.upper()} {path}": operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert len(operations) == 17
+    for name, operation in operations.items():
+        assert operation["summary"], name
+        assert "422" not in operation["responses"], name
+        assert {"429", "500", "503", "504"} <= set(operation["responses"]), name
+        success = next(answer for code, answer in operation["responses"].items() if code.startswith("2"))
+        assert all("schema" in kind or name.endswith("thumbnail") for kind in success["content"].values()), name
+    referenced = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
+    assert referenced <= set(document["components"]["schemas"])
+
+
+def test_the_search_body_is_documented_as_a_form_and_as_json():
+    document = ask("GET", "/openapi.json").json()
+    content = document["paths"]["/v1/collections/{collection}/search"]["post"]["requestBody"]["content"]
+    assert set(content) == {"multipart/form-data", "application/json"}
+    assert content["multipart/form-data"]["schema"]["properties"]["image"]["format"] == "binary"
+    assert {"image", "vectors", "image_id", "top_k"} <= set(content["application/json"]["schema"]["properties"])
+
+
+MESSAGES = {
+    **search_service_pb2.DESCRIPTOR.message_types_by_name,
+    **collection_service_pb2.DESCRIPTOR.message_types_by_name,
+    **ingest_service_pb2.DESCRIPTOR.message_types_by_name,
+}
+
+
+@pytest.mark.parametrize("name", [name for name in MESSAGES if name.endswith("Response") and hasattr(models, name)])
+def test_documented_answers_have_the_fields_of_the_contract(name):
+    _compare(MESSAGES[name], getattr(models, name))
+
+
+def test_every_answer_of_the_contract_is_documented():
+    undocumented = {name for name in MESSAGES if name.endswith("Response") and not hasattr(models, name)}
+    assert undocumented == {"GetThumbnailResponse", "UploadItemsResponse"}
+
+
+def _compare(message: Descriptor, model: type) -> None:
+    assert set(model.model_fields) == {field.name for field in message.fields}, model.__name__
+    for field in message.fields:
+        ours = field.message_type and field.message_type.full_name.startswith("lookalike")
+        if ours and not field.message_type.GetOptions().map_entry and hasattr(models, field.message_type.name):
+            _compare(field.message_type, getattr(models, field.message_type.name))
+        if field.cpp_type == FieldDescriptor.CPPTYPE_INT64:
+            assert model.model_fields[field.name].annotation is str, f"{model.__name__}.{field.name}"

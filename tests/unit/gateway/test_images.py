@@ -1,0 +1,144 @@
+"""Images one by one: pages that end where they should, deletes in the right order, thumbnails made once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gateway.images import Images
+from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from lookalike.sources import Artifacts, Reader
+from lookalike.store.vectors import Consistency
+from tests.unit.gateway.fakes import NOTHING, FakeBackends, FakeEmbedder, FakeLedger, FakeVectors, few_threads, image, soon
+
+
+@dataclass
+class World:
+    images: Images
+    vectors: FakeVectors
+    ledger: FakeLedger
+    embedder: FakeEmbedder
+    artifacts: Artifacts
+    roots: Path
+
+    def page(self, **fields):
+        request = {"filter_text": "", "page_size": 0, "page_token": "", "consistency": Consistency.BOUNDED} | fields
+        return asyncio.run(self.images.page("things", **request, deadline=soon()))
+
+    def thumbnail(self, image_id: str):
+        return asyncio.run(self.images.thumbnail("things", image_id, soon()))
+
+
+@pytest.fixture
+def world(tmp_path):
+    roots = tmp_path / "pictures"
+    roots.mkdir()
+    artifacts = Artifacts((tmp_path / "artifacts").as_uri())
+    vectors, ledger, embedder = FakeVectors(), FakeLedger(), FakeEmbedder()
+    core = Images(FakeBackends(vectors), ledger, embedder, artifacts, Reader(artifacts, [roots]), few_threads())
+    return World(core, vectors, ledger, embedder, artifacts, roots)
+
+
+def stored(world: World, *images) -> None:
+    world.vectors.images = {one.id: one for one in images}
+
+
+@pytest.mark.parametrize(("count", "size", "pages"), [(5, 2, [2, 2, 1]), (4, 2, [2, 2]), (0, 2, [0]), (1000, 1000, [1000])])
+def test_pages_hold_every_image_once_and_the_last_has_no_token(world, count, size, pages):
+    stored(world, *(image(f"{number:05d}") for number in range(count)))
+    seen, lengths, token = [], [], ""
+    while True:
+        images, token = world.page(page_size=size, page_token=token)
+        lengths.append(len(images))
+        seen += [one.id for one in images]
+        if not token:
+            break
+    assert lengths == pages
+    assert seen == [f"{number:05d}" for number in range(count)]
+
+
+def test_a_page_token_is_no_good_with_another_filter(world):
+    stored(world, *(image(str(number)) for number in range(3)))
+    _, token = world.page(page_size=1, filter_text="a = 1")
+    with pytest.raises(InvalidArgument) as raised:
+        world.page(page_size=1, filter_text="a = 2", page_token=token)
+    assert raised.value.field == "page_token"
+
+
+def test_an_image_that_is_not_there_is_not_found(world):
+    get = world.images.get("things", "x", include_vectors=False, consistency=Consistency.BOUNDED, deadline=soon())
+    with pytest.raises(NotFound) as raised:
+        asyncio.run(get)
+    assert (raised.value.reason, raised.value.field) == ("IMAGE_NOT_FOUND", "id")
+
+
+def test_a_delete_buries_the_ids_under_the_lock_before_the_rows_go(world):
+    stored(world, image("a"), image("b"))
+    assert asyncio.run(world.images.delete("things", ["b", "b", "missing"], soon())) == (1, 9)
+    assert world.ledger.log == ["lock things", "revision", "bury b,missing at 9", "unlock"]
+    assert world.vectors.calls == ["delete"]
+    assert set(world.vectors.images) == {"a"}
+
+
+def test_a_delete_whose_lock_was_lost_deletes_nothing(world):
+    stored(world, image("a"))
+    world.ledger.still_held = False
+    with pytest.raises(Unavailable):
+        asyncio.run(world.images.delete("things", ["a"], soon()))
+    assert set(world.vectors.images) == {"a"}
+
+
+@pytest.mark.parametrize(("ids", "field"), [([], "ids"), (["x"] * 1001, "ids"), (["a", ""], "ids[1]"), (["a" * 257], "ids[0]")])
+def test_ids_that_cannot_be_deleted_are_named(world, ids, field):
+    with pytest.raises(InvalidArgument) as raised:
+        asyncio.run(world.images.delete("things", ids, soon()))
+    assert raised.value.field == field
+
+
+def test_a_thumbnail_is_made_of_the_file_behind_the_uri_once_and_then_kept(world):
+    path = world.roots / "shoe.png"
+    path.write_bytes(b"shoe")
+    stored(world, image("a", uri=path.as_uri(), sha256=hashlib.sha256(b"shoe").hexdigest()))
+    first = world.thumbnail("a")
+    path.unlink()
+    assert first.jpeg == b"jpeg of shoe"
+    assert world.thumbnail("a") == first
+    assert world.embedder.thumbnails == 1
+
+
+def test_an_uploaded_original_is_preferred_to_a_uri_that_may_not_be_read(world):
+    sha256 = hashlib.sha256(b"shoe").hexdigest()
+    world.artifacts.write(world.artifacts.original_path(sha256), b"shoe")
+    stored(world, image("a", uri="file:///home/someone/shoe.png", sha256=sha256))
+    assert world.thumbnail("a").jpeg == b"jpeg of shoe"
+
+
+def test_a_file_that_has_changed_since_it_was_indexed_is_not_shown_as_it_is_now(world):
+    path = world.roots / "shoe.png"
+    path.write_bytes(b"hat")
+    stored(world, image("a", uri=path.as_uri(), sha256=hashlib.sha256(b"shoe").hexdigest()))
+    with pytest.raises(FailedPrecondition) as raised:
+        world.thumbnail("a")
+    assert raised.value.reason == "SOURCE_CHANGED"
+    assert world.embedder.thumbnails == 0
+
+
+@pytest.mark.parametrize(
+    ("uri", "error"),
+    [("", NotFound), ("file:///etc/hostname", FailedPrecondition), ("https://example.org/a.png", InvalidArgument)],
+)
+def test_a_thumbnail_of_bytes_that_cannot_be_had_says_why(world, uri, error):
+    stored(world, image("a", uri=uri, sha256="d" * 64))
+    with pytest.raises(error):
+        world.thumbnail("a")
+
+
+def test_a_collection_name_is_checked_before_anything_is_asked():
+    core = Images(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, few_threads())
+    with pytest.raises(InvalidArgument) as raised:
+        asyncio.run(core.delete("No", ["a"], soon()))
+    assert raised.value.field == "collection"

@@ -1,0 +1,114 @@
+"""Uploads that break off leave nothing; watches end with their job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.ingest import Ingest, UploadedItem
+from lookalike.errors import InvalidArgument, NotFound
+from lookalike.jobs.states import JobState
+from lookalike.jobs.uploads import Uploads
+from lookalike.sources import Artifacts
+from tests.unit.gateway.fakes import NOTHING, FakeBackends, FakeLedger, few_threads, job, soon
+
+
+@pytest.fixture
+def artifacts(tmp_path):
+    return Artifacts((tmp_path / "artifacts").as_uri())
+
+
+def core(artifacts: Artifacts | None = None, ledger: FakeLedger | None = None, **fields: float) -> Ingest:
+    uploads = Uploads(artifacts) if artifacts else NOTHING
+    return Ingest(FakeBackends(), ledger or FakeLedger(), NOTHING, uploads, NOTHING, NOTHING, few_threads(), **fields)
+
+
+async def items(*given: UploadedItem, then: Exception | None = None) -> AsyncIterator[UploadedItem]:
+    for item in given:
+        yield item
+    if then is not None:
+        raise then
+
+
+def test_a_complete_upload_can_be_named_and_is_counted(artifacts):
+    given = [
+        UploadedItem("a", "a.png", {"label": "Coat"}, b"picture"),
+        UploadedItem(uri="b.png", problem="permission denied"),
+    ]
+    uploaded = asyncio.run(core(artifacts).upload("things", items(*given)))
+    assert (uploaded.items, uploaded.size_bytes) == (2, 7)
+    kept = list(Uploads(artifacts).items(uploaded.upload_id))
+    assert [(item.id, item.metadata, item.problem) for item in kept] == [
+        ("a", {"label": "Coat"}, ""),
+        ("", {}, "permission denied"),
+    ]
+    assert artifacts.read(kept[0].uri.removeprefix("artifact://")) == b"picture"
+
+
+@pytest.mark.parametrize("then", [ConnectionError("gone"), asyncio.CancelledError()])
+def test_a_stream_that_breaks_off_leaves_no_upload(artifacts, tmp_path, then):
+    with pytest.raises(type(then)):
+        asyncio.run(core(artifacts).upload("things", items(UploadedItem("a", content=b"picture"), then=then)))
+    assert [path for path in (tmp_path / "artifacts" / "uploads").rglob("*") if path.is_file()] == []
+
+
+def test_an_item_of_nothing_is_refused(artifacts):
+    with pytest.raises(InvalidArgument) as raised:
+        asyncio.run(core(artifacts).upload("things", items(UploadedItem("a"))))
+    assert raised.value.field == "item"
+
+
+@pytest.mark.parametrize(("collection", "error"), [("others", NotFound), ("", InvalidArgument)])
+def test_an_upload_needs_a_collection_that_exists(artifacts, collection, error):
+    with pytest.raises(error):
+        asyncio.run(core(artifacts).upload(collection, items()))
+
+
+def watched(ledger: FakeLedger, **fields: float) -> list[tuple[JobState, int]]:
+    async def watch() -> list[tuple[JobState, int]]:
+        moments = core(ledger=ledger, watch_interval_s=0.001, **fields).watch("0123456789abcdef")
+        return [(moment.state, moment.counts.indexed) async for moment in moments]
+
+    return asyncio.run(watch())
+
+
+def test_a_watch_tells_every_change_once_and_ends_with_the_job():
+    moments = [
+        job(JobState.PENDING),
+        job(JobState.PENDING),
+        job(JobState.RUNNING),
+        job(JobState.RUNNING, 4),
+        job(JobState.RUNNING, 4),
+        job(JobState.SUCCEEDED, 10),
+    ]
+    assert watched(FakeLedger(*moments)) == [
+        (JobState.PENDING, 0),
+        (JobState.RUNNING, 0),
+        (JobState.RUNNING, 4),
+        (JobState.SUCCEEDED, 10),
+    ]
+
+
+def test_a_watch_of_an_ended_job_tells_it_once():
+    assert watched(FakeLedger(job(JobState.FAILED))) == [(JobState.FAILED, 0)]
+
+
+def test_a_watch_repeats_itself_while_nothing_changes():
+    moments = [*[job(JobState.RUNNING, 4)] * 3, job(JobState.SUCCEEDED, 10)]
+    assert watched(FakeLedger(*moments), repeat_s=0.0) == [*[(JobState.RUNNING, 4)] * 3, (JobState.SUCCEEDED, 10)]
+
+
+def test_a_watch_of_no_job_is_not_found():
+    with pytest.raises(NotFound):
+        watched(FakeLedger())
+
+
+@pytest.mark.parametrize(
+    ("collection", "size", "field"), [("No", 0, "collection"), ("", 1001, "page_size"), ("", -1, "page_size")]
+)
+def test_what_is_wrong_with_a_list_is_said_by_its_field(collection, size, field):
+    with pytest.raises(InvalidArgument) as raised:
+        asyncio.run(core().page(collection, size, "", soon()))
+    assert raised.value.field == field

@@ -1,0 +1,50 @@
+"""Page tokens: opaque, and good for one list only."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.paging import make_token, page_size_from, read_token
+from lookalike.errors import InvalidArgument
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256))
+def test_a_token_gives_back_the_id_it_was_made_of(image_id):
+    token = make_token(image_id, "things", "a = 1")
+    assert read_token(token, "things", "a = 1") == image_id
+    assert token.isascii()
+
+
+def test_no_token_means_the_start():
+    assert read_token("", "things", "") == ""
+
+
+@pytest.mark.parametrize("token", ["x", "né", "AAAA", "!!!!", base64.urlsafe_b64encode(b"[1]").decode(), "W10"])
+def test_what_is_no_token_is_refused(token):
+    with pytest.raises(InvalidArgument) as raised:
+        read_token(token, "things", "")
+    assert raised.value.field == "page_token"
+
+
+@given(st.text(max_size=60))
+def test_no_text_at_all_breaks_the_reading(token):
+    with contextlib.suppress(InvalidArgument):
+        assert isinstance(read_token(token, "things", ""), str)
+
+
+@pytest.mark.parametrize("other", [("others", "a = 1"), ("things", "a = 2")])
+def test_a_token_of_another_list_is_refused(other):
+    with pytest.raises(InvalidArgument, match="another list"):
+        read_token(make_token("x", "things", "a = 1"), *other)
+
+
+def test_page_sizes():
+    assert [page_size_from(size) for size in (0, 1, 1000)] == [50, 1, 1000]
+    for size in (-1, 1001):
+        with pytest.raises(InvalidArgument, match="1 to 1000"):
+            page_size_from(size)

@@ -1,0 +1,193 @@
+"""The core of a search: which spaces answer, what is fused, what is refused before anything is called."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gateway.queries import Answer, ByImage, ByStoredImage, ByVectors, GivenVector, Query
+from gateway.search import Search
+from lookalike.errors import BadFilter, FailedPrecondition, InvalidArgument, NotFound
+from lookalike.spaces import HISTOGRAM, SIAMESE
+from lookalike.store.vectors import Consistency
+from tests.unit.gateway.fakes import SPACES, FakeBackends, FakeEmbedder, FakeVectors, few_threads, image, random_images, soon
+
+IMAGES = random_images(300)
+QUERY = random_images(1, seed=99)[0].vectors
+BOTH = (HISTOGRAM, SIAMESE)
+
+
+def search(query: Query, images=IMAGES, embedder: FakeEmbedder | None = None) -> tuple[Answer, FakeBackends]:
+    backends = FakeBackends(FakeVectors(images))
+    core = Search(backends, embedder or FakeEmbedder(QUERY), few_threads())
+    return asyncio.run(core.answer(query, soon())), backends
+
+
+def refused(query: Query) -> InvalidArgument:
+    with pytest.raises(InvalidArgument) as raised:
+        search(query)
+    return raised.value
+
+
+def by_image(**fields: object) -> Query:
+    return replace(Query("things", ByImage(b"picture")), **fields)
+
+
+def by_vectors(*vectors: GivenVector, **fields: object) -> Query:
+    return replace(Query("things", ByVectors(vectors)), **fields)
+
+
+def test_a_picture_is_searched_in_the_siamese_space_for_five_by_default():
+    embedder = FakeEmbedder(QUERY)
+    answer, backends = search(by_image(), embedder=embedder)
+    assert [space.name for space in answer.spaces] == [SIAMESE]
+    assert embedder.embedded == [(SIAMESE,)]
+    assert len(answer.neighbours) == 5
+    assert [hit.rank for hit in answer.neighbours] == [1, 2, 3, 4, 5]
+    assert backends.vectors.asked == [(SIAMESE, 5, 64)]
+    assert answer.ef == 64
+
+
+def test_one_space_gives_its_distance_and_a_share_that_is_the_whole_similarity():
+    answer, _ = search(by_image(spaces=(HISTOGRAM,)))
+    for hit in answer.neighbours:
+        expected = float(np.linalg.norm(QUERY[HISTOGRAM] - next(i for i in IMAGES if i.id == hit.image.id).vectors[HISTOGRAM]))
+        assert hit.distance == pytest.approx(expected, abs=1e-6)
+        assert hit.similarity == pytest.approx(1 - expected / np.sqrt(2), abs=1e-6)
+        assert [share.share for share in hit.shares] == [hit.similarity]
+
+
+@pytest.mark.parametrize("weights", [{}, {HISTOGRAM: 3.0}, {HISTOGRAM: 1.0, SIAMESE: 4.0}])
+def test_two_spaces_are_ranked_by_the_weighted_mean_of_exact_similarities(weights):
+    answer, _ = search(by_image(spaces=BOTH, weights=weights, top_k=20))
+    factors = np.array([weights.get(name, 1.0) for name in BOTH])
+    exact = {}
+    for one in IMAGES:
+        similarities = [
+            space.metric.similarity(float(space.metric.distance(QUERY[space.name], one.vectors[space.name])))
+            for space in SPACES
+        ]
+        exact[one.id] = float(factors @ similarities / factors.sum())
+    assert [hit.image.id for hit in answer.neighbours] == sorted(exact, key=lambda i: (-exact[i], i))[:20]
+    for hit in answer.neighbours:
+        assert hit.distance is None
+        assert hit.similarity == pytest.approx(exact[hit.image.id], abs=1e-6)
+        assert sum(share.share for share in hit.shares) == pytest.approx(hit.similarity, abs=1e-9)
+
+
+def test_a_candidate_of_one_space_only_gets_its_exact_distance_in_the_other():
+    # Far apart in siamese, so that with 60 images and 50 candidates some are found by one space alone.
+    answer, backends = search(by_image(spaces=BOTH, top_k=1), images=random_images(60))
+    assert backends.vectors.calls.count("search") == 2
+    assert "get" in backends.vectors.calls
+    assert len(answer.neighbours[0].shares) == 2
+
+
+def test_an_image_that_one_space_lacks_is_left_out_of_a_fused_answer():
+    whole, half = image("whole", QUERY), image("half", {HISTOGRAM: QUERY[HISTOGRAM]})
+    answer, _ = search(by_image(spaces=BOTH), images=[whole, half])
+    assert [hit.image.id for hit in answer.neighbours] == ["whole"]
+
+
+def test_of_equally_near_images_the_smaller_id_comes_first():
+    answer, _ = search(by_image(spaces=BOTH), images=[image(name, QUERY) for name in ("b", "c", "a")])
+    assert [hit.image.id for hit in answer.neighbours] == ["a", "b", "c"]
+
+
+def test_a_stored_image_is_searched_by_its_own_vectors_and_leaves_itself_out():
+    embedder = FakeEmbedder()
+    answer, _ = search(Query("things", ByStoredImage("007"), spaces=BOTH), embedder=embedder)
+    assert embedder.embedded == []
+    assert "007" not in [hit.image.id for hit in answer.neighbours]
+
+
+def test_a_stored_image_that_is_not_there_is_not_found_by_its_field():
+    with pytest.raises(NotFound) as raised:
+        search(Query("things", ByStoredImage("nobody")))
+    assert (raised.value.reason, raised.value.field) == ("IMAGE_NOT_FOUND", "image_id")
+
+
+def test_vectors_are_searched_in_the_spaces_they_were_given_for():
+    answer, _ = search(by_vectors(GivenVector(HISTOGRAM, QUERY[HISTOGRAM], SPACES[0].fingerprint)))
+    assert [space.name for space in answer.spaces] == [HISTOGRAM]
+
+
+def test_the_catalogue_is_asked_once_for_a_query():
+    _, backends = search(by_image(spaces=BOTH))
+    assert backends.catalogue.reads == 1
+
+
+def test_vectors_come_along_only_where_asked_for():
+    bare, _ = search(by_image(spaces=BOTH, top_k=50))
+    full, _ = search(by_image(spaces=BOTH, top_k=50, include_vectors=True, include_query_vectors=True))
+    assert all(not hit.image.vectors for hit in bare.neighbours)
+    assert not bare.query_vectors
+    assert all(set(hit.image.vectors) == set(BOTH) for hit in full.neighbours)
+    assert set(full.query_vectors) == set(BOTH)
+
+
+def test_consistency_and_ef_reach_the_store():
+    answer, backends = search(by_image(consistency=Consistency.STRONG, ef=500, top_k=3))
+    assert backends.vectors.consistencies == [Consistency.STRONG]
+    assert backends.vectors.asked == [(SIAMESE, 3, 500)]
+    assert answer.ef == 500
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 1001, 20_000])
+def test_top_k_out_of_range_is_refused_with_the_range(top_k):
+    error = refused(by_image(top_k=top_k))
+    assert error.field == "top_k"
+    assert "1 to 1000" in error.message
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        (by_image(ef=4), "ef"),
+        (by_image(ef=40_000), "ef"),
+        (by_image(spaces=(SIAMESE, SIAMESE)), "spaces"),
+        (by_image(weights={"colour": 1.0}), "weights.colour"),
+        (by_image(weights={HISTOGRAM: 1.0}), "weights.histogram"),
+        (by_image(weights={SIAMESE: 0.0}), "weights.siamese"),
+        (by_image(weights={SIAMESE: -1.0}), "weights.siamese"),
+        (by_image(weights={SIAMESE: float("nan")}), "weights.siamese"),
+        (by_vectors(), "vectors"),
+        (by_vectors(GivenVector(SIAMESE, np.ones(3, np.float32))), "vectors[0].values"),
+        (by_vectors(GivenVector(SIAMESE, np.zeros(4, np.float32))), "vectors[0].values"),
+        (by_vectors(GivenVector(SIAMESE, np.full(4, np.nan, np.float32))), "vectors[0].values"),
+        (by_vectors(*[GivenVector(SIAMESE, np.ones(4, np.float32))] * 2), "vectors[1].space"),
+        (by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32)), spaces=(HISTOGRAM,)), "vectors[0].space"),
+        (by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32)), spaces=BOTH), "vectors"),
+        (Query("", ByImage(b"x")), "collection"),
+        (Query("No Such Name", ByImage(b"x")), "collection"),
+        (Query("things", ByStoredImage("")), "image_id"),
+    ],
+)
+def test_what_is_wrong_with_a_query_is_said_by_its_field(query, field):
+    assert refused(query).field == field
+
+
+def test_an_unknown_space_is_not_found():
+    with pytest.raises(NotFound) as raised:
+        search(by_image(spaces=("colour",)))
+    assert raised.value.reason == "SPACE_NOT_FOUND"
+    assert "histogram, siamese" in raised.value.message
+
+
+def test_a_vector_of_another_fingerprint_is_refused_and_both_are_named():
+    with pytest.raises(FailedPrecondition) as raised:
+        search(by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32), "0" * 16)))
+    assert raised.value.reason == "FINGERPRINT_MISMATCH"
+    assert raised.value.field == "vectors[0].fingerprint"
+    assert "0" * 16 in raised.value.message
+    assert SPACES[1].fingerprint in raised.value.message
+
+
+def test_a_filter_that_does_not_parse_costs_no_embedding():
+    embedder = FakeEmbedder(QUERY)
+    with pytest.raises(BadFilter):
+        search(by_image(filter="label = "), embedder=embedder)
+    assert embedder.embedded == []
