@@ -142,8 +142,11 @@ class Pipeline:
                 outcomes.append(_failed(item, error))
                 return None
             sha256 = hashlib.sha256(content).hexdigest()
-        if _unchanged(item, sha256, stored.get(item.id, ()), len(work.collection.spaces)):
-            outcomes.append(Skipped(item, SKIPPED_UNCHANGED))
+        rows = stored.get(item.id, ())
+        if _unchanged(item, sha256, rows, len(work.collection.spaces)):
+            # Written by this very job: by a worker that died before it could record the chunk.
+            ours = all(row.revision == work.job.revision for row in rows)
+            outcomes.append(Indexed(item) if ours else Skipped(item, SKIPPED_UNCHANGED))
             return None
         return _Fetched(item, content, sha256)
 

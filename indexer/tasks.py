@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 from celery import Celery, Task
+from celery.exceptions import Reject
 from celery.signals import worker_shutting_down
 
 from indexer.interruption import TRANSIENT
@@ -78,10 +79,12 @@ def _register(app: Celery, worker: Worker) -> None:
 
     @app.task(name=PLAN_TASK)  # type: ignore[untyped-decorator]
     def plan(job_id: str) -> None:
+        _not_while_draining(worker)
         _guarded(lambda: worker.plan(str(job_id)), job=job_id)
 
     @app.task(name=CHUNK_TASK)  # type: ignore[untyped-decorator]
     def ingest_chunk(job_id: str, chunk: int) -> None:
+        _not_while_draining(worker)
         _guarded(lambda: worker.ingest_chunk(str(job_id), int(chunk)), job=job_id, chunk=chunk)
 
     @app.task(name=CREATE_TASK, bind=True, max_retries=None)  # type: ignore[untyped-decorator]
@@ -97,6 +100,12 @@ def _register(app: Celery, worker: Worker) -> None:
             log.warning("ingest job refused", reason=error.reason, problem=error.message)
         except Exception:
             log.exception("ingest job refused")
+
+
+def _not_while_draining(worker: Worker) -> None:
+    """A message that this worker fetched and will not work on goes back to the queue."""
+    if worker.draining.is_set():
+        raise Reject("the worker is stopping", requeue=True)
 
 
 def _guarded(work: Callable[[], None], **names: object) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -47,6 +48,8 @@ class ManifestWriter:
         self._file.commit()
 
     def discard(self) -> None:
+        with suppress(OSError, ValueError, pa.ArrowException):
+            self._parquet.close()  # Before its file goes: it would write its footer when collected.
         self._file.discard()
 
     def _write(self) -> None:

@@ -1,0 +1,118 @@
+"""A worker on a real Redis and real files, with Milvus, the embedder and the sending of tasks faked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from indexer.pipeline import Pipeline
+from indexer.worker import Parts, Worker
+from lookalike.jobs.job import Job, SourceSpec
+from lookalike.jobs.leases import PLAN, Leases, LeaseSettings
+from lookalike.jobs.ledger import Ledger, connect_ledger
+from lookalike.jobs.outcomes import Failure, Outcomes
+from lookalike.jobs.uploads import Uploads
+from lookalike.sources import Artifacts, Reader
+from tests.unit.indexer.fakes import FakeCatalogue, FakeEmbedder, FakeStore
+
+
+@dataclass
+class SentTasks:
+    """Takes the place of the broker: what was sent waits here until a test delivers it."""
+
+    sent: list[tuple[str, str]] = field(default_factory=list)
+
+    def send_plan(self, job_id: str) -> None:
+        self.sent.append((job_id, PLAN))
+
+    def send_chunk(self, job_id: str, chunk: int) -> None:
+        self.sent.append((job_id, str(chunk)))
+
+
+@dataclass
+class Bench:
+    """What the tests of the indexer work with."""
+
+    folder: Path
+    ledger: Ledger
+    leases: Leases
+    catalogue: FakeCatalogue
+    store: FakeStore
+    embedder: FakeEmbedder
+    queue: SentTasks
+    artifacts: Artifacts
+    worker: Worker
+    made: int = 0
+
+    def put(self, name: str, content: bytes = b"") -> Path:
+        path = self.folder / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content or f"picture {name}".encode())
+        return path
+
+    def create(self, source: SourceSpec | None = None, *, uid: str = "uid 1") -> Job:
+        self.made += 1
+        source = source or SourceSpec("folder", str(self.folder / "data"))
+        job, _ = self.ledger.create("products", uid, source, f"request-{self.made}")
+        self.queue.send_plan(job.id)
+        return job
+
+    def deliver(self) -> bool:
+        """Do the next sent task; False where there is none."""
+        if not self.queue.sent:
+            return False
+        job_id, unit = self.queue.sent.pop(0)
+        if unit == PLAN:
+            self.worker.plan(job_id)
+        else:
+            self.worker.ingest_chunk(job_id, int(unit))
+        return True
+
+    def run(self, job: Job) -> Job:
+        """Deliver until nothing is left; the job as it is then."""
+        while self.deliver():
+            pass
+        return self.ledger.get(job.id)
+
+    def failures(self, job: Job) -> list[Failure]:
+        return Outcomes(self.ledger, self.artifacts).page_failures(job.id, 1000, "")[0]
+
+
+@pytest.fixture
+def bench(redis_db: str, tmp_path: Path) -> Iterator[Bench]:
+    (tmp_path / "data").mkdir()
+    ledger = connect_ledger(redis_db)
+    # Long times: in these tests nothing happens by the clock, unless a test makes its own leases.
+    leases = Leases(ledger, LeaseSettings(lease_s=60, heartbeat_s=20, send_grace_s=60, retry_base_s=0.001, window_chunks=2))
+    catalogue, store, embedder, queue = FakeCatalogue(), FakeStore(), FakeEmbedder(), SentTasks()
+    artifacts = Artifacts((tmp_path / "artifacts").as_uri())
+    reader = Reader(artifacts, [tmp_path / "data"])
+    fakes = cast("dict[str, Any]", {"catalogue": catalogue, "store": store})
+    pipeline = Pipeline(
+        ledger,
+        leases,
+        reader=reader,
+        embedder=cast("Any", embedder),
+        concurrency=2,
+        embeds_in_flight=2,
+        store_timeout_s=5,
+        **fakes,
+    )
+    parts = Parts(
+        ledger,
+        leases,
+        cast("Any", queue),
+        reader=reader,
+        uploads=Uploads(artifacts),
+        outcomes=Outcomes(ledger, artifacts),
+        pipeline=pipeline,
+        **fakes,
+    )
+    worker = Worker(parts, max_attempts=3)
+    yield Bench(tmp_path, ledger, leases, catalogue, store, embedder, queue, artifacts, worker)
+    pipeline.close()
+    ledger.close()
