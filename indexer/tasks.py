@@ -4,6 +4,12 @@
     lookalike.plan(job_id)                 read the source into a manifest
     lookalike.ingest_chunk(job_id, chunk)  work one chunk off
 
+A plain producer needs the broker's key prefix and the queue's name, and nothing of ours installed:
+
+    app = Celery(broker="redis://...")
+    app.conf.broker_transport_options = {"global_keyprefix": "lookalike:celery:"}
+    app.send_task("lookalike.create_ingest_job", [request], queue="lookalike")
+
 Messages are JSON and carry references only. They are acknowledged late and may come twice: the ledger's leases make that
 harmless. Retries are the ledger's too (a unit given back is due again after a growing, random wait), so no message waits in a
 worker's memory and no outage makes a storm. Threads, not processes: the work is waiting for others, and a kill takes all of it.
