@@ -30,6 +30,8 @@ from lookalike.store.vectors import StoredImage, VectorStore
 
 _ITEM_ERRORS = (NotFound, FailedPrecondition, InvalidArgument)
 """What reading one item may raise that is about this item alone."""
+_LOCK_TIMEOUT_S = 30.0
+"""A write takes a second or so; some dozens of chunks may stand in line before one is better done again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,7 @@ class Pipeline:
         if not ready:
             return []
         name, revision = work.collection.name, work.job.revision
-        with self._ledger.write_lock(name) as still_held:
+        with self._ledger.write_lock(name, timeout_s=_LOCK_TIMEOUT_S) as still_held:
             if not self._leases.renew(work.lease):
                 raise LeaseLost("the lease went to another worker before the write")
             if self._catalogue.get(name, fresh=True).uid != work.collection.uid:

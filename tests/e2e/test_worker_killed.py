@@ -9,11 +9,13 @@ import json
 import secrets
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from celery import Celery
 from PIL import Image
 
 from lookalike import fashion_mnist
@@ -34,6 +36,7 @@ from lookalike.store.vectors import VectorStore
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
 from tests.servers.processes import until
+from tests.servers.redis import RedisServer
 from tests.servers.worker import LEASE_S, Worker, embedder_process
 
 IMAGES = 1500
@@ -104,18 +107,41 @@ class System:
 
 @pytest.fixture
 def system(redis_db: str, milvus_lite_uri: str, embedder_target: str, images: Path) -> Iterator[System]:
+    """On the Redis that all tests share."""
+    with running(redis_db, milvus_lite_uri, embedder_target, images) as system:
+        yield system
+
+
+@contextmanager
+def running(redis_db: str, milvus_lite_uri: str, embedder_target: str, images: Path) -> Iterator[System]:
+    """A new collection, and a worker that is not started yet."""
     connection = connect(milvus_lite_uri)
     catalogue = Catalogue(connection)
     collection = described(embedder_target)
     catalogue.create(collection)
     worker = Worker(redis_db, milvus_lite_uri, embedder_target, images.parent, name=collection.name)
     ledger, queue = connect_ledger(redis_db), TaskQueue(redis_db)
-    yield System(ledger, queue, catalogue, VectorStore(connection), collection, worker)
-    worker.kill()
-    queue.close()
-    ledger.close()
-    catalogue.delete(collection.name)
-    connection.close()
+    try:
+        yield System(ledger, queue, catalogue, VectorStore(connection), collection, worker)
+    finally:
+        worker.kill()
+        queue.close()
+        ledger.close()
+        catalogue.delete(collection.name)
+        connection.close()
+
+
+def by_celery(system: System, manifest: Path) -> Job:
+    """The job that a plain Celery producer makes, who sends its request twice."""
+    producer = Celery(broker=system.worker.redis_url)
+    producer.conf.broker_transport_options = {"global_keyprefix": "lookalike:celery:"}
+    request = {"collection": system.collection.name, "request_id": "r1", "source": {"manifest": {"uri": str(manifest)}}}
+    for _ in range(2):
+        producer.send_task("lookalike.create_ingest_job", [request], queue="lookalike")
+    producer.send_task("lookalike.create_ingest_job", [{**request, "request_id": ""}], queue="lookalike")
+    until(lambda: system.ledger.list(None, 10, "")[0], f"the job is made\n{system.log()}")
+    (job,) = system.ledger.list(None, 10, "")[0]
+    return job
 
 
 def described(target: str) -> Collection:
@@ -185,7 +211,7 @@ def test_two_workers_and_doubled_messages_count_everything_once(system: System, 
     system.worker.start()
     second.start()
     try:
-        job = system.submit("manifest", bad)
+        job = by_celery(system, bad)
         for chunk in (0, 1, 2, 3) * 3:
             system.queue.send_chunk(job.id, chunk)
         system.queue.send_plan(job.id)
@@ -232,3 +258,19 @@ def test_a_worker_asked_to_stop_gives_its_work_back_and_a_cancelled_job_adds_up(
     assert job.skip_reasons == {"cancelled": job.counts.skipped}
     assert job.counts.skipped > 0
     assert len(system.ids()) == job.counts.indexed, "what is counted is what is there"
+
+
+def test_a_redis_that_is_killed_and_comes_back_loses_nothing_acknowledged(
+    redis_server: RedisServer, milvus_lite_uri: str, embedder_target: str, images: Path
+) -> None:
+    with running(f"{redis_server.url}/0", milvus_lite_uri, embedder_target, images) as system:
+        system.worker.start()
+        job = system.submit("folder", images)
+        until(lambda: system.chunks_done(job) >= 1, f"a chunk is recorded\n{system.log()}", poll_s=0.005)
+        redis_server.kill()
+        redis_server.start()
+        done = system.ledger.get(job.id)
+        assert 1 <= done.chunks_done < CHUNKS, "killed too late to show anything"
+        job = system.ended(job, timeout_s=10 * LEASE_S)
+        assert job.counts == Counts(submitted=IMAGES, indexed=IMAGES)
+        assert len(system.ids()) == IMAGES
