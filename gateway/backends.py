@@ -8,8 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from lookalike.errors import Unavailable
-from lookalike.store.catalogue import Catalogue
+from lookalike.errors import NotFound, Unavailable
+from lookalike.store.catalogue import Catalogue, Collection
 from lookalike.store.connection import Connection
 from lookalike.store.vectors import VectorStore
 
@@ -49,3 +49,11 @@ class Backends:
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
+
+
+def find_collection(backends: Backends, name: str, *, field: str = "collection", fresh: bool = False) -> Collection:
+    """The collection that `field` of a request names. Blocks. Raises `NotFound` for that field."""
+    try:
+        return backends.catalogue.get(name, fresh=fresh)
+    except NotFound as error:
+        raise NotFound("collection", name, field=field) from error

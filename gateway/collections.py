@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from gateway.backends import Backends
+from gateway.backends import Backends, find_collection
 from gateway.deadlines import Deadline
 from gateway.embedding import Embedder
 from gateway.threads import Threads
@@ -68,7 +68,7 @@ class Collections:
     async def get(self, name: str, deadline: Deadline) -> tuple[Collection, int]:
         """A collection and how many images it holds."""
         check_name("name", name)
-        collection = await self._run(lambda: self._backends.catalogue.get(name), deadline)
+        collection = await self._run(lambda: find_collection(self._backends, name, field="name"), deadline)
         return collection, await self._count(collection, deadline)
 
     async def list_all(self, deadline: Deadline) -> list[tuple[Collection, int]]:
@@ -90,7 +90,7 @@ class Collections:
         check_name("name", name)
 
         def delete() -> None:
-            collection = self._backends.catalogue.get(name, fresh=True)
+            collection = find_collection(self._backends, name, field="name", fresh=True)
             self._backends.catalogue.delete(name)
             self._ledger.cancel_collection(collection.uid)
 

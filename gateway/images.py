@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from gateway.backends import Backends
+from gateway.backends import Backends, find_collection
 from gateway.deadlines import Deadline
 from gateway.embedding import Embedder
 from gateway.paging import make_token, page_size_from, read_token
@@ -122,7 +122,7 @@ class Images:
 
     async def _collection(self, name: str, deadline: Deadline) -> Collection:
         check_name("collection", name)
-        return await self._run(lambda: self._backends.catalogue.get(name), deadline)
+        return await self._run(lambda: find_collection(self._backends, name), deadline)
 
     def _delete(self, collection: Collection, ids: Sequence[str], deadline: Deadline) -> tuple[int, int]:
         """Under the lock that every writer takes, so that all rows found are of earlier revisions than this delete.

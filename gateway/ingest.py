@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from gateway.backends import Backends
+from gateway.backends import Backends, find_collection
 from gateway.deadlines import DEFAULT_S, Deadline
 from gateway.paging import page_size_from
 from gateway.threads import Threads
@@ -76,7 +76,7 @@ class Ingest:
         """Take `items` one by one; nothing is kept where the stream breaks off. Raises `NotFound` for the collection."""
         check_name("header.collection", collection)
         deadline = Deadline.after(DEFAULT_S)
-        await self._run(lambda: self._backends.catalogue.get(collection), deadline)
+        await self._run(lambda: find_collection(self._backends, collection, field="header.collection"), deadline)
         upload = await self._run(lambda: self._uploads.begin(collection), deadline)
         try:
             async for item in items:
@@ -138,7 +138,7 @@ class Ingest:
         )
 
     def _name_and_uid(self, name: str) -> tuple[str, str]:
-        collection = self._backends.catalogue.get(name, fresh=True)
+        collection = find_collection(self._backends, name, fresh=True)
         return collection.name, collection.uid
 
     async def _run(self, call: Callable[[], T], deadline: Deadline) -> T:
