@@ -29,8 +29,13 @@ FACTS = (ID, URI, METADATA, SHA256, REVISION, INDEXED_AT)
 HNSW_M = 16
 HNSW_EF_CONSTRUCTION = 200
 """Links per node and breadth while building. With them and `ef` 64, recall@5 over 9,000 Fashion-MNIST images is at least
-.99 in both spaces on Milvus 2.3.5 (tests/bench/store_recall.py)."""
+.99 in both spaces on Milvus 2.3.5 (tests/contract/test_store_recall.py)."""
 
+_BATCH_BYTES = 8 * 1024 * 1024
+"""A request to Milvus stays well below the 64 MiB that a 2.3 server accepts (`proxy.grpc.serverMaxRecvSize`)."""
+_BATCH_ROWS = 1000
+_ROW_BYTES = 1024
+"""What a row weighs besides its vector, as a rule of thumb; metadata comes on top."""
 _MAX_INT64 = 2**63 - 1
 _MAX_METADATA_DEPTH = 32
 _SHA256_BYTES = 64
@@ -66,8 +71,8 @@ def image_schema(space: Space) -> CollectionSchema:
 def image_index(space: Space, *, is_lite: bool) -> IndexParams:
     """The index of a physical collection of `space`: HNSW, and none (exact search) on milvus-lite.
 
-    milvus-lite's HNSW loses hits once rows are masked by a filter, an update or a delete: of 9,000 rows and a filter that 100
-    of them pass, it found 26.
+    milvus-lite's indexes lose hits once rows are masked by a filter, an update or a delete: of 9,000 rows and a filter that
+    100 of them pass, its HNSW found 26, its IVF_FLAT of a single list 5 to 19, exact search 100.
     """
     params = MilvusClient.prepare_index_params()
     if is_lite:
@@ -117,6 +122,12 @@ def check_metadata(metadata: Mapping[str, object]) -> None:
         raise InvalidArgument("metadata", "holds text that is not Unicode (a lone surrogate)") from None
     if size_bytes > MAX_METADATA_BYTES:
         raise InvalidArgument("metadata", f"is {size_bytes} bytes long as JSON; at most {MAX_METADATA_BYTES} are allowed")
+
+
+def rows_per_write(spaces: Sequence[Space]) -> int:
+    """How many images go into one request to Milvus."""
+    row_bytes = _ROW_BYTES + 4 * max(space.dimension for space in spaces)
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // row_bytes))
 
 
 def to_row(image: StoredImage, space: Space) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from lookalike.store.catalogue import Catalogue
 from lookalike.store.connection import Connection, Deadline, connect
 from lookalike.store.vectors import VectorStore
 from tests.contract.store_samples import TIMEOUT_S, image, new_collection
-from tests.servers.milvus import free_port, lite_server
+from tests.servers.milvus import LiteServer, free_port, lite_server
 
 
 def test_a_server_that_is_not_there_is_unavailable_and_the_address_is_named_without_its_password() -> None:
@@ -29,57 +30,62 @@ def test_a_server_that_is_not_there_is_unavailable_and_the_address_is_named_with
     assert refused.value.metadata["dependency"] == "milvus"
 
 
-def test_a_killed_server_is_unavailable_at_once_and_comes_back_with_everything() -> None:
-    with lite_server() as server:
-        connection = connect(server.uri)
-        store, catalogue, collection = VectorStore(connection), Catalogue(connection, ttl_s=0), new_collection()
-        catalogue.create(collection)
-        store.upsert(collection, [image(f"i{n}") for n in range(300)])
-        store.delete(collection, ["i0"], timeout_s=TIMEOUT_S)
-        server.signal(signal.SIGKILL)
-        start = time.monotonic()
+@pytest.fixture(scope="module")
+def server() -> Iterator[LiteServer]:
+    """A server of this module's own, to stop and start."""
+    with lite_server() as started:
+        yield started
+
+
+def test_a_call_ends_by_its_timeout_when_the_server_hangs(server: LiteServer) -> None:
+    connection = connect(server.uri)
+    store, collection = VectorStore(connection), new_collection()
+    Catalogue(connection).create(collection)
+    server.signal(signal.SIGSTOP)
+    try:
         for call in (
-            lambda: connection.ping(),
-            lambda: catalogue.get(collection.name),
-            lambda: store.get(collection, ["i1"], timeout_s=TIMEOUT_S),
-            lambda: store.upsert(collection, [image("i0")], timeout_s=TIMEOUT_S),
-            lambda: store.count(collection, timeout_s=TIMEOUT_S),
+            lambda: store.count(collection, timeout_s=0.5),
+            lambda: store.get_everywhere(collection, ["a"], timeout_s=0.5),
+            lambda: store.upsert(collection, [image("a")], timeout_s=0.5),
+            lambda: connection.ping(0.5),
         ):
-            with pytest.raises(Unavailable):
+            start = time.monotonic()
+            with pytest.raises(DeadlineExceeded):
                 call()
-        assert time.monotonic() - start < 5, "no call waits for its timeout when the server refuses connections"
-        server.start()
-        _until_it_answers(connection)
-        assert catalogue.get(collection.name) == collection
-        assert store.count(collection, timeout_s=TIMEOUT_S) == 299
-        (hits,) = store.search(collection, "siamese", np.ones((1, 4), np.float32), 1000, ef=64, timeout_s=TIMEOUT_S)
-        assert len(hits) == 299
-        connection.close()
-        with pytest.raises(Unavailable, match="closed"):
-            store.count(collection, timeout_s=TIMEOUT_S)
+            assert 0.3 < time.monotonic() - start < 3
+    finally:
+        server.signal(signal.SIGCONT)
+    assert store.count(collection, timeout_s=TIMEOUT_S) in (0, 1)
+    connection.close()
 
 
-def test_a_call_ends_by_its_timeout_when_the_server_hangs() -> None:
-    with lite_server() as server:
-        connection = connect(server.uri)
-        store, collection = VectorStore(connection), new_collection()
-        Catalogue(connection).create(collection)
-        server.signal(signal.SIGSTOP)
-        try:
-            for call in (
-                lambda: store.count(collection, timeout_s=0.5),
-                lambda: store.get_everywhere(collection, ["a"], timeout_s=0.5),
-                lambda: store.upsert(collection, [image("a")], timeout_s=0.5),
-                lambda: connection.ping(0.5),
-            ):
-                start = time.monotonic()
-                with pytest.raises(DeadlineExceeded):
-                    call()
-                assert 0.3 < time.monotonic() - start < 3
-        finally:
-            server.signal(signal.SIGCONT)
-        assert store.count(collection, timeout_s=TIMEOUT_S) in (0, 1)
-        connection.close()
+def test_a_killed_server_is_unavailable_at_once_and_comes_back_with_everything(server: LiteServer) -> None:
+    connection = connect(server.uri)
+    store, catalogue, collection = VectorStore(connection), Catalogue(connection, ttl_s=0), new_collection()
+    catalogue.create(collection)
+    store.upsert(collection, [image(f"i{n}") for n in range(300)])
+    store.delete(collection, ["i0"], timeout_s=TIMEOUT_S)
+    server.signal(signal.SIGKILL)
+    start = time.monotonic()
+    for call in (
+        lambda: connection.ping(),
+        lambda: catalogue.get(collection.name),
+        lambda: store.get(collection, ["i1"], timeout_s=TIMEOUT_S),
+        lambda: store.upsert(collection, [image("i0")], timeout_s=TIMEOUT_S),
+        lambda: store.count(collection, timeout_s=TIMEOUT_S),
+    ):
+        with pytest.raises(Unavailable):
+            call()
+    assert time.monotonic() - start < 5, "no call waits for its timeout when the server refuses connections"
+    server.start()
+    _until_it_answers(connection)
+    assert catalogue.get(collection.name) == collection
+    assert store.count(collection, timeout_s=TIMEOUT_S) == 299
+    (hits,) = store.search(collection, "siamese", np.ones((1, 4), np.float32), 1000, ef=64, timeout_s=TIMEOUT_S)
+    assert len(hits) == 299
+    connection.close()
+    with pytest.raises(Unavailable, match="closed"):
+        store.count(collection, timeout_s=TIMEOUT_S)
 
 
 def test_a_deadline_in_the_past_asks_nobody(milvus_lite_uri: str) -> None:
