@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from enum import Enum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -26,6 +27,7 @@ MAX_FILES = 1000
 """Images in one form; more go in several, or through the client, whose uploads are streams."""
 
 PageSize = Annotated[Int32, Query(description="1 to 1,000; 0 means 50.")]
+_TAGS: list[str | Enum] = ["ingest"]
 _UPLOAD_FORM = {
     "type": "object",
     "required": ["images"],
@@ -54,7 +56,7 @@ class CreateIngestJobBody(BaseModel, extra="forbid"):
 
 
 def ingest_router(ingest: Ingest) -> APIRouter:
-    router = APIRouter(tags=["ingest"])
+    router = APIRouter()
     _add_making(router, ingest)
     _add_looking(router, ingest)
     return router
@@ -66,6 +68,7 @@ def _add_making(router: APIRouter, ingest: Ingest) -> None:
         summary="Start a job over a folder, a manifest or an upload",
         status_code=201,
         response_model=models.CreateIngestJobResponse,
+        tags=_TAGS,
         responses=errors(400, 404),
     )
     async def create(body: CreateIngestJobBody, deadline: RequestDeadline) -> JSONResponse:
@@ -94,6 +97,7 @@ def _add_making(router: APIRouter, ingest: Ingest) -> None:
         "/v1/ingest-jobs/{job_id}:cancel",
         summary="Stop a job; what is indexed stays",
         response_model=models.CancelIngestJobResponse,
+        tags=_TAGS,
         responses=errors(400, 404),
     )
     async def cancel(job_id: str, deadline: RequestDeadline) -> JSONResponse:
@@ -105,6 +109,7 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
         "/v1/ingest-jobs",
         summary="Jobs, newest first, a page at a time",
         response_model=models.ListIngestJobsResponse,
+        tags=_TAGS,
         responses=errors(400),
     )
     async def list_page(
@@ -116,6 +121,7 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
     @router.get(
         "/v1/ingest-jobs/{job_id}:watch",
         summary="The job now and after every change until it has ended, one JSON document a line",
+        tags=_TAGS,
         response_class=StreamingResponse,
         responses={
             **errors(404),
@@ -132,6 +138,7 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
         "/v1/ingest-jobs/{job_id}/failures",
         summary="The items that failed, each with its reason, a page at a time",
         response_model=models.ListIngestFailuresResponse,
+        tags=_TAGS,
         responses=errors(400, 404),
     )
     async def failures(job_id: str, deadline: RequestDeadline, page_size: PageSize = 0, page_token: str = "") -> JSONResponse:
@@ -142,6 +149,7 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
         "/v1/ingest-jobs/{job_id}",
         summary="One job",
         response_model=models.GetIngestJobResponse,
+        tags=_TAGS,
         responses=errors(400, 404),
     )
     async def get(job_id: str, deadline: RequestDeadline) -> JSONResponse:

@@ -301,6 +301,7 @@ def test_openapi_documents_every_route_with_its_answers():
     assert len(operations) == 17
     for name, operation in operations.items():
         assert operation["summary"], name
+        assert len(operation["tags"]) == 1, name
         assert "422" not in operation["responses"], name
         assert {"429", "500", "503", "504"} <= set(operation["responses"]), name
         success = next(answer for code, answer in operation["responses"].items() if code.startswith("2"))
