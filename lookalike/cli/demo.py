@@ -68,6 +68,10 @@ def demo(
                 console.print("  Drop a picture on the page, or press Ctrl-C to stop everything.")
                 wait_for_ctrl_c()
                 console.print("\n  stopping")
+            else:
+                console.print("  Stopping everything now; --keep-serving goes on until Ctrl-C.")
+            if data is None:
+                console.print("  The data folder was made for this run and is removed.")
     raise typer.Exit(code)
 
 
