@@ -18,8 +18,8 @@ from pathlib import Path
 from lookalike.errors import FailedPrecondition
 from lookalike.local import ports, probes
 from lookalike.local.folder import DataFolder
+from lookalike.local.milvus_lite import lite_server_command
 from lookalike.local.ports import HOST
-from lookalike.store.lite import lite_server_command
 
 PYTHON = (sys.executable, "-P")
 """Without the current folder on the import path: children run in the data folder, which has a `redis/`."""

@@ -34,7 +34,7 @@ from typing import Any
 import pytest
 
 from lookalike.errors import LookalikeError
-from lookalike.store.lite import lite_server_command
+from lookalike.local.milvus_lite import lite_server_command
 
 _UNPACKED = Path(__file__).parents[2] / "build" / "milvus-2.3.5"
 _START_TIMEOUT_S = 120.0
