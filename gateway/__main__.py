@@ -35,6 +35,7 @@ async def serve(settings: GatewaySettings) -> None:
         structlog.get_logger().info("draining", at_most_s=settings.gateway_drain_s)
         watch.cancel()
         gateway.readiness.drain()
+        gateway.core.ingest.drain()
         await asyncio.gather(grpc_server.stop(settings.gateway_drain_s), http_server.stop(settings.gateway_drain_s))
 
 

@@ -47,7 +47,7 @@ class Gateway:
 def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> Gateway:
     """A gateway that has reached nothing yet; its readiness does the reaching."""
     redis_url = settings.redis_url_with_password
-    backends = Backends(lambda: connect(settings.milvus_uri, settings.milvus_token, timeout_s=CHECK_TIMEOUT_S))
+    backends = Backends(lambda: connect(settings.milvus_uri, settings.milvus_token, timeout_s=CHECK_TIMEOUT_S - 1))
     ledger, queue = Ledger(open_redis(redis_url)), TaskQueue(redis_url)
     artifacts = Artifacts(settings.artifacts_url)
     reader = Reader(artifacts, settings.source_roots)
@@ -69,7 +69,7 @@ def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> G
 
 def _checks(backends: Backends, ledger: Ledger, artifacts: Artifacts, embedder: Embedder, threads: Threads) -> dict[str, Check]:
     async def milvus(deadline: Deadline) -> None:
-        await threads.run(lambda: backends.check(CHECK_TIMEOUT_S), deadline)
+        await threads.run(lambda: backends.check(CHECK_TIMEOUT_S - 1), deadline)
 
     async def redis(deadline: Deadline) -> None:
         await threads.run(ledger.ping, deadline)

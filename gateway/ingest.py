@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from gateway.backends import Backends, find_collection
 from gateway.deadlines import DEFAULT_S, Deadline
 from gateway.paging import page_size_from
 from gateway.threads import Threads
-from lookalike.errors import Overloaded
+from lookalike.errors import Overloaded, Unavailable
 from lookalike.jobs.creation import CreateJob, create_ingest_job
 from lookalike.jobs.job import Job
 from lookalike.jobs.ledger import Ledger
@@ -71,6 +72,7 @@ class Ingest:
         self._backends, self._ledger, self._queue = backends, ledger, queue
         self._uploads, self._outcomes, self._roots, self._threads = uploads, outcomes, roots, threads
         self._watch_interval_s, self._repeat_s = watch_interval_s, repeat_s
+        self._draining = asyncio.Event()
 
     async def upload(self, collection: str, items: AsyncIterable[UploadedItem]) -> Uploaded:
         """Take `items` one by one; nothing is kept where the stream breaks off. Raises `NotFound` for the collection."""
@@ -106,7 +108,7 @@ class Ingest:
 
     async def watch(self, job_id: str) -> AsyncIterator[Job]:
         """The job now, after every change, and every few seconds without one (so that no proxy takes the stream for dead),
-        until it has ended. A busy gateway leaves out looks, never the end."""
+        until it has ended. A busy gateway leaves out looks, never the end; one that shuts down raises `Unavailable`."""
         shown: Job | None = None
         shown_at_s = 0.0
         while shown is None or not shown.state.ended:
@@ -120,7 +122,7 @@ class Ingest:
                 shown, shown_at_s = job, time.monotonic()
                 yield job
             if not job.state.ended:
-                await asyncio.sleep(self._watch_interval_s)
+                await self._pause()
 
     async def cancel(self, job_id: str, deadline: Deadline) -> Job:
         """Ask a job to stop. Raises `FailedPrecondition` where it has ended."""
@@ -130,6 +132,15 @@ class Ingest:
         """The items that failed, in order, and the token of the next page ("" on the last)."""
         size = page_size_from(page_size)
         return await self._run(lambda: self._outcomes.page_failures(job_id, size, page_token), deadline)
+
+    def drain(self) -> None:
+        """End every watch: the process is about to end, and another one can take them up."""
+        self._draining.set()
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._draining.wait(), self._watch_interval_s)
+            raise Unavailable("gateway", "it is shutting down; watch the job again")
 
     async def _add(self, upload: Upload, item: UploadedItem) -> None:
         await self._run(

@@ -149,11 +149,11 @@ def metadata_from(struct: struct_pb2.Struct) -> dict[str, object]:
 
 
 def plain(value: object) -> object:
-    """`value` with every whole float as int, as it was before a `Struct` held it; at any depth."""
+    """`value` with every whole float as int, as it was before a `Struct` held it, and keys in order; at any depth."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, Mapping):
-        return {name: plain(inner) for name, inner in value.items()}
+        return {name: plain(inner) for name, inner in sorted(value.items())}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(inner) for inner in value]
     return value

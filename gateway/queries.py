@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lookalike.errors import FailedPrecondition, InvalidArgument
-from lookalike.names import MAX_TOP_K
+from lookalike.names import MAX_MESSAGE_BYTES, MAX_TOP_K
 from lookalike.spaces import SIAMESE, Metric, Space, Vector
 from lookalike.store.catalogue import Collection
 from lookalike.store.vectors import Consistency, StoredImage
@@ -21,6 +21,8 @@ DEFAULT_TOP_K = 5
 MAX_EF = 32_768
 """Milvus' own bound on `ef` (its documentation, "HNSW")."""
 _MIN_EF = 64
+_MAX_VECTOR_BYTES = MAX_MESSAGE_BYTES * 3 // 4
+"""The rest of a message is for ids, URIs and metadata."""
 _MIN_CANDIDATES = 50
 _MAX_CANDIDATES = MAX_TOP_K
 """As many as the store gives in one search."""
@@ -128,6 +130,8 @@ def plan(query: Query, collection: Collection) -> Plan:
         raise InvalidArgument("ef", f"{query.ef} is out of range; top_k ({top_k}) to {MAX_EF} are allowed, 0 chooses")
     # HNSW cannot give more neighbours than it looked at, hence never less than the candidates.
     ef = max(query.ef or max(_MIN_EF, 2 * top_k), candidates)
+    if query.include_vectors:
+        _check_answer_size(spaces, top_k)
     return Plan(spaces, top_k, candidates, ef, weights)
 
 
@@ -147,6 +151,14 @@ def check_vectors(given: tuple[GivenVector, ...], spaces: tuple[Space, ...]) -> 
     if missing := [name for name in wanted if name not in vectors]:
         raise InvalidArgument("vectors", f"no vector for space {missing[0]!r}, which is to be searched")
     return vectors
+
+
+def _check_answer_size(spaces: tuple[Space, ...], top_k: int) -> None:
+    """A message over the limit would be refused by gRPC itself, without a word about why."""
+    size_bytes = top_k * 4 * sum(space.dimension for space in spaces)
+    if size_bytes > _MAX_VECTOR_BYTES:
+        problem = f"the vectors of {top_k} neighbours take {size_bytes} bytes; at most {_MAX_VECTOR_BYTES} fit into an answer"
+        raise InvalidArgument("include_vectors", problem)
 
 
 def _check_vector(where: str, vector: GivenVector, space: Space) -> None:

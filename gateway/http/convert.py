@@ -50,7 +50,7 @@ def to_json(message: Message) -> dict[str, Any]:
 
 
 def _images(mapped: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every image in a response. A `Struct` knows floats only; what was stored as 7 is to be 7 here, not 7.0."""
+    """Every image in a response. A `Struct` knows floats only and no order; 7 is to be 7 here, not 7.0."""
     yield from mapped.get("images", ())
     if "image" in mapped:
         yield mapped["image"]

@@ -14,10 +14,11 @@ from starlette.datastructures import FormData, UploadFile
 
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, errors, respond, to_json, to_message
+from gateway.http.errors import error_response
 from gateway.http.search import Int32
 from gateway.ingest import Ingest, UploadedItem
 from gateway.job_messages import failure_message, job_message
-from lookalike.errors import InvalidArgument
+from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.jobs.creation import CreateJob, create_job_of
 from lookalike.jobs.job import Job, SourceSpec
 from lookalike.names import MAX_IMAGE_BYTES, id_from_content
@@ -121,6 +122,7 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
     @router.get(
         "/v1/ingest-jobs/{job_id}:watch",
         summary="The job now and after every change until it has ended, one JSON document a line",
+        description="Also every few seconds without a change. A line with `error` instead of `job` ends a stream that broke.",
         tags=_TAGS,
         response_class=StreamingResponse,
         responses={
@@ -157,8 +159,12 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
 
 
 async def _lines(jobs: AsyncIterator[Job]) -> AsyncIterator[bytes]:
-    async for job in jobs:
-        yield json.dumps(to_json(pb.WatchIngestJobResponse(job=job_message(job)))).encode() + b"\n"
+    """Each moment of a job as a line. An error after the first line can no longer be the answer, so it is the last line."""
+    try:
+        async for job in jobs:
+            yield json.dumps(to_json(pb.WatchIngestJobResponse(job=job_message(job)))).encode() + b"\n"
+    except LookalikeError as error:
+        yield bytes(error_response(error).body) + b"\n"
 
 
 async def _items(form: FormData) -> AsyncIterator[UploadedItem]:

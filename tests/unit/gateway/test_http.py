@@ -17,11 +17,13 @@ from structlog.testing import capture_logs
 from gateway.collections import Collections
 from gateway.http import models
 from gateway.http.app import Core, build_app
+from gateway.http.errors import error_response
 from gateway.http.page import FOLDER
 from gateway.images import Images
 from gateway.ingest import Ingest
 from gateway.readiness import Readiness
 from gateway.search import Search
+from lookalike.errors import Overloaded
 from lookalike.jobs.uploads import Uploads
 from lookalike.sources import Artifacts
 from lookalike.spaces import HISTOGRAM, SIAMESE
@@ -225,6 +227,12 @@ def test_other_web_sites_cannot_change_anything(site, code):
 def test_nothing_is_offered_to_other_origins():
     response = ask("GET", "/v1/collections", headers={"origin": "https://example.org"})
     assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+def test_who_is_refused_for_now_is_told_when_to_come_back():
+    response = error_response(Overloaded("busy", retry_after_s=1.2))
+    assert (response.status_code, response.headers["retry-after"]) == (429, "2")
+    assert json.loads(response.body)["error"]["status"] == "RESOURCE_EXHAUSTED"
 
 
 def test_a_defect_is_an_incident_not_a_traceback():

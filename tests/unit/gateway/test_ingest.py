@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.ingest import Ingest, UploadedItem
-from lookalike.errors import InvalidArgument, NotFound
+from lookalike.errors import InvalidArgument, NotFound, Unavailable
 from lookalike.jobs.states import JobState
 from lookalike.jobs.uploads import Uploads
 from lookalike.sources import Artifacts
@@ -98,6 +98,19 @@ def test_a_watch_of_an_ended_job_tells_it_once():
 def test_a_watch_repeats_itself_while_nothing_changes():
     moments = [*[job(JobState.RUNNING, 4)] * 3, job(JobState.SUCCEEDED, 10)]
     assert watched(FakeLedger(*moments), repeat_s=0.0) == [*[(JobState.RUNNING, 4)] * 3, (JobState.SUCCEEDED, 10)]
+
+
+def test_a_watch_ends_when_the_gateway_drains():
+    async def watch() -> list[JobState]:
+        ingest = core(ledger=FakeLedger(job(JobState.RUNNING)), watch_interval_s=60.0)
+        seen = []
+        async for moment in ingest.watch("0123456789abcdef"):
+            seen.append(moment.state)
+            ingest.drain()
+        return seen
+
+    with pytest.raises(Unavailable, match="shutting down"):
+        asyncio.run(watch())
 
 
 def test_a_watch_of_no_job_is_not_found():

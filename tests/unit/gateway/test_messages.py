@@ -1,0 +1,142 @@
+"""Protobuf to domain and back: what each optional field means when it is absent, and what must survive the way."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from google.protobuf import struct_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.job_messages import job_message
+from gateway.messages import (
+    collection_message,
+    consistency_from,
+    histogram_from,
+    image_message,
+    metadata_from,
+    query_from,
+    space_from,
+    space_message,
+    spaces_by_name,
+)
+from gateway.queries import ByImage, ByStoredImage, ByVectors
+from lookalike.errors import InvalidArgument
+from lookalike.jobs.job import JobError, SourceSpec
+from lookalike.jobs.states import JobState
+from lookalike.spaces import HistogramSettings
+from lookalike.store.vectors import Consistency
+from lookalike.v1 import image_pb2
+from lookalike.v1 import ingest_service_pb2 as ingest_pb
+from lookalike.v1 import search_service_pb2 as search_pb
+from tests.unit.gateway.fakes import COLLECTION, MOMENT, SPACES, image, job
+
+
+def test_an_absent_top_k_is_told_from_a_top_k_of_nought():
+    assert query_from(search_pb.SearchRequest(image=b"x")).top_k is None
+    assert query_from(search_pb.SearchRequest(image=b"x", top_k=0)).top_k == 0
+
+
+def test_each_kind_of_query_is_told_apart_even_when_empty():
+    assert query_from(search_pb.SearchRequest(image=b"")).target == ByImage(b"")
+    assert query_from(search_pb.SearchRequest(image_id="")).target == ByStoredImage("")
+    assert query_from(search_pb.SearchRequest(vectors=search_pb.QueryVectors())).target == ByVectors(())
+    with pytest.raises(InvalidArgument) as raised:
+        query_from(search_pb.SearchRequest())
+    assert raised.value.field == "query"
+
+
+def test_vectors_arrive_as_float32_with_their_fingerprint():
+    given_ = image_pb2.SpaceVector(space="siamese", values=[0.5, -1.0], fingerprint="ab")
+    target = query_from(search_pb.SearchRequest(vectors=search_pb.QueryVectors(vectors=[given_]))).target
+    (vector,) = target.vectors
+    assert (vector.space, vector.fingerprint, vector.values.dtype) == ("siamese", "ab", np.float32)
+    assert vector.values.tolist() == [0.5, -1.0]
+
+
+@pytest.mark.parametrize(("number", "meant"), [(0, Consistency.BOUNDED), (1, Consistency.BOUNDED), (2, Consistency.STRONG)])
+def test_consistency_by_number(number, meant):
+    assert consistency_from(number) is meant
+
+
+def test_an_unknown_consistency_is_refused():
+    with pytest.raises(InvalidArgument) as raised:
+        consistency_from(3)
+    assert raised.value.field == "consistency"
+
+
+def test_noughts_in_histogram_settings_are_the_defaults():
+    assert histogram_from(image_pb2.HistogramSettings()) == HistogramSettings(bins=256, grid=1, color=False)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_space_survives_the_way_there_and_back(space):
+    assert space_from(space_message(space)) == space
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), _JSON, max_size=4))
+def test_metadata_survives_a_struct(metadata):
+    struct = struct_pb2.Struct()
+    struct.update(metadata)
+    assert metadata_from(struct) == metadata
+
+
+def test_whole_numbers_of_metadata_come_back_as_int():
+    struct = struct_pb2.Struct()
+    struct.update({"year": 2019, "score": 0.5})
+    assert [type(value) for _, value in sorted(metadata_from(struct).items())] == [float, int]
+
+
+def test_an_image_carries_only_the_vectors_asked_for():
+    stored = image("a", {"histogram": [0.5] * 8, "siamese": [1.0] * 4}, metadata={"label": "Coat"}, uri="file:///a")
+    bare, full = image_message(stored, {}), image_message(stored, spaces_by_name(SPACES))
+    assert not bare.vectors
+    assert [(vector.space, vector.fingerprint, len(vector.values)) for vector in full.vectors] == [
+        ("histogram", SPACES[0].fingerprint, 8),
+        ("siamese", SPACES[1].fingerprint, 4),
+    ]
+    assert (full.metadata["label"], full.indexed_at.ToDatetime(MOMENT.tzinfo)) == ("Coat", MOMENT)
+
+
+def test_a_collection_is_told_whole():
+    message = collection_message(COLLECTION, 12)
+    assert (message.name, message.model, message.image_count, message.generation) == ("things", "small", 12, 1)
+    assert message.create_time.ToDatetime(MOMENT.tzinfo) == MOMENT
+
+
+@pytest.mark.parametrize("state", list(JobState))
+def test_every_state_of_a_job_has_its_word_in_the_contract(state):
+    message = job_message(job(state))
+    assert ingest_pb.IngestJobState.Name(message.state) == f"INGEST_JOB_STATE_{state.name}"
+    assert message.HasField("end_time") == state.ended
+    assert not message.HasField("error")
+
+
+def test_a_job_that_failed_says_why():
+    message = job_message(job(JobState.FAILED, error=JobError("MANIFEST_INVALID", "no column uri")))
+    assert message.error.message == "no column uri"
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        (SourceSpec("folder", "/a", labels_from_folders=True), "folder"),
+        (SourceSpec("manifest", "/a.csv"), "manifest"),
+        (SourceSpec("upload", "feed"), "upload"),
+    ],
+)
+def test_a_source_is_told_by_its_kind(source, kind):
+    message = job_message(job(JobState.PENDING, source=source)).source
+    assert message.WhichOneof("kind") == kind
+    assert message.folder.labels_from_folders == source.labels_from_folders

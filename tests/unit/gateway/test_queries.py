@@ -1,0 +1,45 @@
+"""What a query is filled in with, and what would not fit into an answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.queries import ByImage, Query, plan
+from lookalike.errors import InvalidArgument
+from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings
+from tests.unit.gateway.fakes import COLLECTION, SPACES
+
+WIDE = HistogramSettings(bins=256, grid=8).space
+ASKED = Query("things", ByImage(b"x"))
+
+
+@pytest.mark.parametrize(
+    ("top_k", "spaces", "candidates", "ef"),
+    [
+        (5, (SIAMESE,), 5, 64),
+        (100, (SIAMESE,), 100, 200),
+        (5, (HISTOGRAM, SIAMESE), 50, 64),
+        (100, (HISTOGRAM, SIAMESE), 400, 400),
+        (1000, (HISTOGRAM, SIAMESE), 1000, 2000),
+    ],
+)
+def test_more_is_asked_of_each_space_where_two_are_fused_and_ef_is_never_less(top_k, spaces, candidates, ef):
+    planned = plan(replace(ASKED, top_k=top_k, spaces=spaces), COLLECTION)
+    assert (planned.candidates, planned.ef) == (candidates, ef)
+
+
+def test_weights_are_shared_out_to_one():
+    planned = plan(replace(ASKED, spaces=(HISTOGRAM, SIAMESE), weights={SIAMESE: 3.0}), COLLECTION)
+    assert planned.weights == (0.25, 0.75)
+
+
+def test_vectors_that_no_message_could_carry_are_refused_before_any_work():
+    wide = replace(COLLECTION, spaces=(WIDE, SPACES[1]))
+    asked = replace(ASKED, spaces=(HISTOGRAM,), top_k=1000)
+    assert plan(asked, wide).top_k == 1000
+    with pytest.raises(InvalidArgument) as raised:
+        plan(replace(asked, include_vectors=True), wide)
+    assert raised.value.field == "include_vectors"
+    assert plan(replace(asked, include_vectors=True, top_k=300), wide).top_k == 300
