@@ -29,7 +29,13 @@ class DeleteImagesBody(BaseModel, extra="forbid"):
 
 def images_router(images: Images) -> APIRouter:
     router = APIRouter(prefix="/v1/collections/{collection}", tags=["images"])
+    _add_many(router, images)
+    _add_one(router, images)
+    _add_thumbnail(router, images)
+    return router
 
+
+def _add_many(router: APIRouter, images: Images) -> None:
     @router.get(
         "/images",
         summary="The images in order of id, a page at a time",
@@ -64,6 +70,8 @@ def images_router(images: Images) -> APIRouter:
         deleted, revision = await images.delete(collection, body.ids, deadline)
         return respond(pb.DeleteImagesResponse(deleted=deleted, revision=revision))
 
+
+def _add_one(router: APIRouter, images: Images) -> None:
     @router.get(
         "/images/{image_id:path}",
         summary="One image; the id is URL-encoded and may hold slashes",
@@ -93,6 +101,8 @@ def images_router(images: Images) -> APIRouter:
         deleted, revision = await images.delete(collection, [image_id], deadline)
         return respond(pb.DeleteImagesResponse(deleted=deleted, revision=revision))
 
+
+def _add_thumbnail(router: APIRouter, images: Images) -> None:
     @router.get(
         "/thumbnail",
         summary="A small JPEG of a stored image",
@@ -114,5 +124,3 @@ def images_router(images: Images) -> APIRouter:
         if if_none_match is not None and headers["ETag"] in if_none_match:
             return Response(status_code=304, headers=headers)
         return Response(made.jpeg, media_type="image/jpeg", headers=headers)
-
-    return router

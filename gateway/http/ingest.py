@@ -59,6 +59,7 @@ class CreateIngestJobBody(BaseModel, extra="forbid"):
 def ingest_router(ingest: Ingest) -> APIRouter:
     router = APIRouter()
     _add_making(router, ingest)
+    _add_watching(router, ingest)
     _add_looking(router, ingest)
     return router
 
@@ -105,20 +106,7 @@ def _add_making(router: APIRouter, ingest: Ingest) -> None:
         return respond(pb.CancelIngestJobResponse(job=job_message(await ingest.cancel(job_id, deadline))))
 
 
-def _add_looking(router: APIRouter, ingest: Ingest) -> None:
-    @router.get(
-        "/v1/ingest-jobs",
-        summary="Jobs, newest first, a page at a time",
-        response_model=models.ListIngestJobsResponse,
-        tags=_TAGS,
-        responses=errors(400),
-    )
-    async def list_page(
-        deadline: RequestDeadline, collection: str = "", page_size: PageSize = 0, page_token: str = ""
-    ) -> JSONResponse:
-        jobs, token = await ingest.page(collection, page_size, page_token, deadline)
-        return respond(pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token))
-
+def _add_watching(router: APIRouter, ingest: Ingest) -> None:
     @router.get(
         "/v1/ingest-jobs/{job_id}:watch",
         summary="The job now and after every change until it has ended, one JSON document a line",
@@ -135,6 +123,21 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
     async def watch(job_id: str, deadline: RequestDeadline) -> StreamingResponse:
         await ingest.get(job_id, deadline)  # Its errors can still be answered; within the stream they could only break it.
         return StreamingResponse(_lines(ingest.watch(job_id)), media_type="application/x-ndjson")
+
+
+def _add_looking(router: APIRouter, ingest: Ingest) -> None:
+    @router.get(
+        "/v1/ingest-jobs",
+        summary="Jobs, newest first, a page at a time",
+        response_model=models.ListIngestJobsResponse,
+        tags=_TAGS,
+        responses=errors(400),
+    )
+    async def list_page(
+        deadline: RequestDeadline, collection: str = "", page_size: PageSize = 0, page_token: str = ""
+    ) -> JSONResponse:
+        jobs, token = await ingest.page(collection, page_size, page_token, deadline)
+        return respond(pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token))
 
     @router.get(
         "/v1/ingest-jobs/{job_id}/failures",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import grpc
 import numpy as np
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 from PIL import Image
 
 from lookalike import fashion_mnist
@@ -71,6 +74,28 @@ def ingest(services: Stubs, name: str, items: Iterator[tuple[str, bytes, Mapping
     job = services.ingest.CreateIngestJob(request, timeout=TIMEOUT_S).job
     *_, last = services.ingest.WatchIngestJob(ingest_pb.WatchIngestJobRequest(id=job.id), timeout=TIMEOUT_S)
     return last.job
+
+
+def refused(call: Callable[..., object], request: object) -> tuple[str, str | None, str]:
+    """The status, the field at fault and the reason of a call that must fail."""
+    with pytest.raises(grpc.RpcError) as raised:
+        _to_the_end(call(request, timeout=TIMEOUT_S))
+    status = rpc_status.from_call(raised.value)
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        for message in (info, bad):
+            if detail.Is(message.DESCRIPTOR):
+                detail.Unpack(message)
+    assert info.domain == "lookalike"
+    assert status.message
+    field = bad.field_violations[0].field if bad.field_violations else None
+    return raised.value.code().name, field, info.reason
+
+
+def _to_the_end(response: object) -> None:
+    """A stream's error comes with its first message, not with the call."""
+    if isinstance(response, Iterator):
+        list(response)
 
 
 def _requests(name: str, items: Iterator[tuple[str, bytes, Mapping[str, object]]]) -> Iterator[ingest_pb.UploadItemsRequest]:

@@ -1,9 +1,8 @@
-"""HTTP over fakes: one shape of error, limits before reading, a true OpenAPI, pages that load nothing from elsewhere."""
+"""HTTP over fakes: one shape of error, limits before reading, ids and pages. Pages and OpenAPI are in `test_http_pages`."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import re
 from collections.abc import AsyncIterator
@@ -11,64 +10,16 @@ from typing import Any
 
 import httpx
 import pytest
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from structlog.testing import capture_logs
 
 from gateway.collections import Collections
-from gateway.http import models
 from gateway.http.app import Core, build_app
 from gateway.http.errors import error_response
-from gateway.http.page import FOLDER
-from gateway.images import Images
-from gateway.ingest import Ingest
 from gateway.readiness import Readiness
-from gateway.search import Search
 from lookalike.errors import Overloaded
-from lookalike.jobs.uploads import Uploads
-from lookalike.sources import Artifacts
 from lookalike.spaces import HISTOGRAM, SIAMESE
-from lookalike.v1 import collection_service_pb2, ingest_service_pb2, search_service_pb2
-from tests.unit.gateway.fakes import (
-    NOTHING,
-    FakeBackends,
-    FakeEmbedder,
-    FakeLedger,
-    FakeVectors,
-    few_threads,
-    image,
-    random_images,
-)
-
-LIMIT = 4 * 1024 * 1024
-SEARCH = "/v1/collections/things/search"
-
-
-@functools.cache
-def shared() -> Any:
-    """One application for the tests that change nothing: making one takes a while."""
-    return build()
-
-
-def build(readiness: Readiness | None = None) -> Any:
-    stored = [*random_images(9), image("a/b c", random_images(1)[0].vectors, metadata={"year": 2019.0, "label": "Coat"})]
-    backends, ledger = FakeBackends(FakeVectors(stored)), FakeLedger()
-    embedder, threads = FakeEmbedder(random_images(1)[0].vectors), few_threads()
-    core = Core(
-        Search(backends, embedder, threads),
-        Images(backends, ledger, embedder, NOTHING, NOTHING, threads),
-        Collections(backends, ledger, embedder, threads),
-        Ingest(backends, ledger, NOTHING, Uploads(Artifacts("memory://uploads-of-tests")), NOTHING, NOTHING, threads),
-    )
-    return build_app(core, readiness or Readiness({}), upload_limit_bytes=LIMIT)
-
-
-def ask(method: str, path: str, app: Any = None, **request: Any) -> httpx.Response:
-    async def run() -> httpx.Response:
-        transport = httpx.ASGITransport(app or shared())
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            return await client.request(method, path, **request)
-
-    return asyncio.run(run())
+from tests.unit.gateway.fakes import NOTHING, FakeBackends, FakeEmbedder, FakeLedger, FakeVectors, few_threads
+from tests.unit.gateway.http_app import LIMIT, SEARCH, ask, build
 
 
 def error_of(response: httpx.Response) -> dict[str, Any]:
@@ -271,83 +222,3 @@ def test_metrics_count_requests_by_route_not_by_id():
     text = ask("GET", "/metrics", app).text
     assert 'route="/v1/collections/{collection}/images/{image_id:path}"' in text
     assert "/images/012" not in text
-
-
-# --- pages ---
-
-
-@pytest.mark.parametrize("path", ["/", "/docs"])
-def test_pages_allow_nothing_from_elsewhere(path):
-    response = ask("GET", path)
-    policy = response.headers["content-security-policy"]
-    assert policy.startswith("default-src 'self'")
-    assert "http" not in policy
-    local = re.findall(r'(?:src|href)="([^"]+)"', response.text)
-    assert local
-    assert all(link.startswith("/") for link in local)
-    for link in local:
-        assert ask("GET", link).status_code == 200
-
-
-def test_our_own_scripts_and_styles_name_no_other_host():
-    ours = [path for path in FOLDER.iterdir() if path.suffix in (".js", ".css", ".html")]
-    assert len(ours) > 5
-    for path in ours:
-        assert not re.search(r"(https?:)?//[a-z]", re.sub(r"\s//.*|^//.*", "", path.read_text(), flags=re.M)), path.name
-
-
-# --- OpenAPI ---
-
-
-def test_openapi_documents_every_route_with_its_answers():
-    document = ask("GET", "/openapi.json").json()
-    operations = {
-        f"{method.upper()} {path}": operation
-        for path, methods in document["paths"].items()
-        for method, operation in methods.items()
-    }
-    assert len(operations) == 17
-    for name, operation in operations.items():
-        assert operation["summary"], name
-        assert len(operation["tags"]) == 1, name
-        assert "422" not in operation["responses"], name
-        assert {"429", "500", "503", "504"} <= set(operation["responses"]), name
-        success = next(answer for code, answer in operation["responses"].items() if code.startswith("2"))
-        assert all("schema" in kind or name.endswith("thumbnail") for kind in success["content"].values()), name
-    referenced = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
-    assert referenced <= set(document["components"]["schemas"])
-
-
-def test_the_search_body_is_documented_as_a_form_and_as_json():
-    document = ask("GET", "/openapi.json").json()
-    content = document["paths"]["/v1/collections/{collection}/search"]["post"]["requestBody"]["content"]
-    assert set(content) == {"multipart/form-data", "application/json"}
-    assert content["multipart/form-data"]["schema"]["properties"]["image"]["format"] == "binary"
-    assert {"image", "vectors", "image_id", "top_k"} <= set(content["application/json"]["schema"]["properties"])
-
-
-MESSAGES = {
-    **search_service_pb2.DESCRIPTOR.message_types_by_name,
-    **collection_service_pb2.DESCRIPTOR.message_types_by_name,
-    **ingest_service_pb2.DESCRIPTOR.message_types_by_name,
-}
-
-
-@pytest.mark.parametrize("name", [name for name in MESSAGES if name.endswith("Response") and hasattr(models, name)])
-def test_documented_answers_have_the_fields_of_the_contract(name):
-    _compare(MESSAGES[name], getattr(models, name))
-
-
-def test_every_answer_of_the_contract_is_documented():
-    undocumented = {name for name in MESSAGES if name.endswith("Response") and not hasattr(models, name)}
-    assert undocumented == {"GetThumbnailResponse", "UploadItemsResponse"}
-
-
-def _compare(message: Descriptor, model: type) -> None:
-    assert set(model.model_fields) == {field.name for field in message.fields}, model.__name__
-    for field in message.fields:
-        ours = field.message_type and field.message_type.full_name.startswith("lookalike")
-        if ours and not field.message_type.GetOptions().map_entry and hasattr(models, field.message_type.name):
-            _compare(field.message_type, getattr(models, field.message_type.name))
-        if field.cpp_type == FieldDescriptor.CPPTYPE_INT64:
-            assert model.model_fields[field.name].annotation is str, f"{model.__name__}.{field.name}"

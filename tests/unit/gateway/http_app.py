@@ -1,0 +1,59 @@
+"""The HTTP application over fakes, and a way to ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import Any
+
+import httpx
+
+from gateway.collections import Collections
+from gateway.http.app import Core, build_app
+from gateway.images import Images
+from gateway.ingest import Ingest
+from gateway.readiness import Readiness
+from gateway.search import Search
+from lookalike.jobs.uploads import Uploads
+from lookalike.sources import Artifacts
+from tests.unit.gateway.fakes import (
+    NOTHING,
+    FakeBackends,
+    FakeEmbedder,
+    FakeLedger,
+    FakeVectors,
+    few_threads,
+    image,
+    random_images,
+)
+
+LIMIT = 4 * 1024 * 1024
+SEARCH = "/v1/collections/things/search"
+
+
+@functools.cache
+def shared() -> Any:
+    """One application for the tests that change nothing: making one takes a while."""
+    return build()
+
+
+def build(readiness: Readiness | None = None) -> Any:
+    stored = [*random_images(9), image("a/b c", random_images(1)[0].vectors, metadata={"year": 2019.0, "label": "Coat"})]
+    backends, ledger = FakeBackends(FakeVectors(stored)), FakeLedger()
+    embedder, threads = FakeEmbedder(random_images(1)[0].vectors), few_threads()
+    core = Core(
+        Search(backends, embedder, threads),
+        Images(backends, ledger, embedder, NOTHING, NOTHING, threads),
+        Collections(backends, ledger, embedder, threads),
+        Ingest(backends, ledger, NOTHING, Uploads(Artifacts("memory://uploads-of-tests")), NOTHING, NOTHING, threads),
+    )
+    return build_app(core, readiness or Readiness({}), upload_limit_bytes=LIMIT)
+
+
+def ask(method: str, path: str, app: Any = None, **request: Any) -> httpx.Response:
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(app or shared())
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            return await client.request(method, path, **request)
+
+    return asyncio.run(run())
