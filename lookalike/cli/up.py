@@ -20,6 +20,13 @@ def up(
     model: Annotated[
         list[Path] | None, typer.Option(help="Folder of a model bundle to serve (repeatable). [default: the shipped ones]")
     ] = None,
+    milvus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="Use the Milvus that runs there, for more than some ten thousand pictures. [default: Milvus Lite]",
+        ),
+    ] = None,
 ) -> None:
     """Run the whole system on this machine until Ctrl-C.
 
@@ -32,7 +39,12 @@ def up(
 
     out = output()
     config = LocalConfig(
-        data=data, http_port=http_port, grpc_port=grpc_port, source_roots=tuple(source_root or ()), models=tuple(model or ())
+        data=data,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        source_roots=tuple(source_root or ()),
+        models=tuple(model or ()),
+        milvus_uri=milvus,
     )
     with running(LocalSystem(config, lambda event: print_event(out, event)), out) as system:
         print_addresses(out, system)

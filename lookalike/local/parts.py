@@ -29,7 +29,8 @@ _REDIS_PORT, _MILVUS_PORT, _EMBEDDER_PORT = 6379, 19530, 50052
 @dataclass(frozen=True, slots=True)
 class LocalConfig:
     """What a person chooses: where the data lives, the ports that people use (0: any free one), folders that `--in-place`
-    jobs may read, model bundles to serve (empty: the shipped ones), and whether the ports between the parts are the usual
+    jobs may read, model bundles to serve (empty: the shipped ones), a Milvus that runs elsewhere (`milvus_uri`; None starts
+    Milvus Lite, which is exact and meant for some ten thousand images), and whether the ports between the parts are the usual
     ones where those are free (`usual_ports`) or always chosen by the system."""
 
     data: Path = Path("~/.lookalike")
@@ -37,6 +38,7 @@ class LocalConfig:
     grpc_port: int = 50051
     source_roots: tuple[Path, ...] = ()
     models: tuple[Path, ...] = ()
+    milvus_uri: str | None = None
     usual_ports: bool = True
 
 
@@ -85,9 +87,13 @@ def choose_ports(config: LocalConfig) -> Ports:
 
 
 def local_parts(config: LocalConfig, folder: DataFolder, chosen: Ports) -> tuple[Part, ...]:
-    """Redis, Milvus, embedder, indexer and gateway, in the order in which they are started; stopped in the reverse one."""
+    """Redis, Milvus, embedder, indexer and gateway, in the order in which they are started; stopped in the reverse one.
+
+    Milvus is left out where one runs elsewhere.
+    """
     data, settings = folder.path, _settings(config, folder, chosen)
-    return (
+    stores = ("redis", "milvus") if config.milvus_uri is None else ("redis",)
+    parts = (
         Part(
             "redis", _redis_argv(data / "redis", chosen.redis), f"{HOST}:{chosen.redis}",
             partial(probes.redis_ready, chosen.redis),
@@ -107,20 +113,21 @@ def local_parts(config: LocalConfig, folder: DataFolder, chosen: Ports) -> tuple
         Part(
             # Its metrics are there once it has reached Redis and Milvus; there is nothing else to ask a worker.
             "indexer", (*PYTHON, "-m", "indexer"), f"http://{HOST}:{chosen.indexer}/metrics",
-            partial(probes.http_ready, chosen.indexer, "/metrics"), settings, needs=("redis", "milvus"), grace_s=12.0,
+            partial(probes.http_ready, chosen.indexer, "/metrics"), settings, needs=stores, grace_s=12.0,
         ),
         Part(
             "gateway", (*PYTHON, "-m", "gateway"), f"http://{HOST}:{chosen.http} and gRPC {HOST}:{chosen.grpc}",
-            partial(_gateway_ready, chosen), settings, needs=("redis", "milvus", "embedder"),
+            partial(_gateway_ready, chosen), settings, needs=(*stores, "embedder"),
         ),
     )  # fmt: skip
+    return tuple(part for part in parts if part.name != "milvus" or config.milvus_uri is None)
 
 
 def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[str, str]:
     """The environment of our own services, on top of what this process has."""
     settings = {
         "LOOKALIKE_REDIS_URL": f"redis://{HOST}:{chosen.redis}/0",
-        "LOOKALIKE_MILVUS_URI": f"http://{HOST}:{chosen.milvus}",
+        "LOOKALIKE_MILVUS_URI": config.milvus_uri or f"http://{HOST}:{chosen.milvus}",
         "LOOKALIKE_ARTIFACTS_URL": (folder.path / "artifacts").as_uri(),
         "LOOKALIKE_SOURCE_ROOTS": os.pathsep.join(str(root.expanduser().resolve()) for root in config.source_roots),
         "LOOKALIKE_EMBEDDER_ADDRESS": f"{HOST}:{chosen.embedder}",
@@ -133,9 +140,10 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
         "LOOKALIKE_INDEXER_DRAIN_S": "3",
         "LOOKALIKE_GATEWAY_DRAIN_S": "5",
         # What a real deployment sets besides must not reach into this one.
-        "LOOKALIKE_MILVUS_TOKEN_FILE": "",
         "LOOKALIKE_REDIS_PASSWORD_FILE": "",
     }
+    if config.milvus_uri is None:
+        settings["LOOKALIKE_MILVUS_TOKEN_FILE"] = ""
     if config.models:
         settings["LOOKALIKE_EMBEDDER_MODELS"] = os.pathsep.join(str(model.expanduser().resolve()) for model in config.models)
     return settings

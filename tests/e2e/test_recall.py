@@ -1,0 +1,100 @@
+"""9,000 real pictures through the whole path: search through the gateway agrees with exact search over the stored vectors.
+
+On milvus-lite and on the real Milvus (HNSW), after the job's flush, with every row indexed and none pending.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lookalike.client import Client, JobState, ManifestSource
+from lookalike.demo import dataset
+from lookalike.local.parts import LocalConfig
+from lookalike.local.system import LocalSystem
+from lookalike.spaces import Vector
+from lookalike.store.catalogue import Catalogue, Collection
+from lookalike.store.connection import connect
+from lookalike.store.vectors import VectorStore
+
+QUERIES, TOP_K = 200, 5
+TIED = 1e-5
+"""Distances that float32 cannot tell apart count as equal."""
+COLLECTION = "recall"
+_INDEXED_WITHIN_S = 120.0
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    "server",
+    [pytest.param("milvus_lite_uri", id="milvus-lite"), pytest.param("milvus_uri", id="milvus", marks=pytest.mark.milvus)],
+)
+def test_the_gateway_agrees_with_exact_search(
+    server: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri: str = request.getfixturevalue(server)
+    gallery, queries = dataset.split()
+    manifest = dataset.write_files(gallery, tmp_path / "pictures")
+    config = LocalConfig(
+        data=tmp_path / "data", http_port=0, grpc_port=0, source_roots=(tmp_path,), milvus_uri=uri, usual_ports=False
+    )
+    with LocalSystem(config) as system, Client(system.grpc_target) as client:
+        client.create_collection(COLLECTION)
+        *_, job = client.watch_job(client.create_ingest_job(COLLECTION, ManifestSource(str(manifest))).id)
+        assert job.state is JobState.SUCCEEDED
+        assert (job.counts.submitted, job.counts.indexed) == (len(gallery), len(gallery))
+        ids = [gallery.id(index) for index in range(len(gallery))]
+        with _stored(uri, ids) as stored:
+            for space, vectors in stored.items():
+                recall, ef = _recall(client, space, vectors, ids, queries)
+                with capsys.disabled():
+                    print(f"\n  recall@{TOP_K} on {server.removesuffix('_uri')}, {space}, ef {ef}: {recall:.4f}", end="")
+                assert recall >= 0.99
+        client.delete_collection(COLLECTION)
+
+
+def _recall(client: Client, space: str, stored: Vector, ids: list[str], queries: dataset.Pictures) -> tuple[float, int]:
+    """The share of hits that are no farther than the true fifth neighbour, and the `ef` that was used."""
+    place = {image_id: index for index, image_id in enumerate(ids)}
+    right = 0
+    for index in range(QUERIES):
+        answer = client.search(
+            COLLECTION, image=queries.png(index), spaces=[space], top_k=TOP_K, include_query_vectors=True, timeout_s=30
+        )
+        (known,) = answer.spaces
+        distances = known.metric.distance(stored, answer.query_vectors[space])
+        worst = np.sort(distances)[TOP_K - 1]
+        assert [hit.rank for hit in answer.neighbours] == [1, 2, 3, 4, 5]
+        for hit in answer.neighbours:
+            exact = float(distances[place[hit.image.id]])
+            assert hit.distance == pytest.approx(exact, abs=1e-3)
+            right += exact <= worst + TIED
+    return right / (QUERIES * TOP_K), answer.ef
+
+
+@contextmanager
+def _stored(uri: str, ids: list[str]) -> Iterator[dict[str, Vector]]:
+    """The vectors of every space as the server holds them, in order of `ids`, once nothing is pending."""
+    connection = connect(uri)
+    collection = Catalogue(connection).get(COLLECTION, fresh=True)
+    store = VectorStore(connection)
+    _until_nothing_is_pending(store, collection)
+    names = [space.name for space in collection.spaces]
+    found = {}
+    for start in range(0, len(ids), 500):
+        found |= store.get(collection, ids[start : start + 500], spaces=names, timeout_s=60)
+    assert sorted(found) == sorted(ids)
+    yield {name: np.stack([found[image_id].vectors[name] for image_id in ids]) for name in names}
+    connection.close()
+
+
+def _until_nothing_is_pending(store: VectorStore, collection: Collection) -> None:
+    deadline = time.monotonic() + _INDEXED_WITHIN_S
+    while rows := store.pending(collection):
+        assert time.monotonic() < deadline, f"{rows} rows are still pending"
+        time.sleep(0.25)
