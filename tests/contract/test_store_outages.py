@@ -18,7 +18,8 @@ from lookalike.store.catalogue import Catalogue
 from lookalike.store.connection import Connection, Deadline, connect
 from lookalike.store.vectors import VectorStore
 from tests.contract.store_samples import TIMEOUT_S, image, new_collection
-from tests.servers.milvus import LiteServer, free_port, lite_server
+from tests.servers.milvus import LiteServer, lite_server
+from tests.servers.processes import free_port
 
 
 def test_a_server_that_is_not_there_is_unavailable_and_the_address_is_named_without_its_password() -> None:
@@ -105,8 +106,9 @@ def test_what_the_server_refuses_is_a_defect_of_ours(store_uri: str) -> None:
 
 def test_a_server_of_the_tests_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from tests.servers.milvus import start_process;"
-        "print(start_process([sys.executable, '-c', 'import time; time.sleep(600)'], None).pid, flush=True); time.sleep(600)"
+        "import sys, time; from pathlib import Path; from tests.servers.processes import start;"
+        f"child = start([sys.executable, '-c', 'import time; time.sleep(600)'], Path({str(tmp_path / 'log')!r}));"
+        "print(child.pid, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
     assert parent.stdout is not None

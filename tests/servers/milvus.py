@@ -11,7 +11,6 @@ told is to listen on the loopback only.)
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import importlib
 import importlib.util
@@ -19,27 +18,25 @@ import os
 import platform
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lookalike.errors import LookalikeError
 from lookalike.local.milvus_lite import lite_server_command
+from tests.servers.processes import free_port, start
 
 _UNPACKED = Path(__file__).parents[2] / "build" / "milvus-2.3.5"
 _START_TIMEOUT_S = 120.0
 _STARTS = 3
-_PR_SET_PDEATHSIG = 1
 
 _QUICKER = {
     # How often the query coordinator looks for work. An index is in use about 12 s after a flush in place of 17; nothing else
@@ -74,8 +71,7 @@ class LiteServer:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = start_process(lite_server_command(self.folder / "data", self.port), log)
+        self.process = start(lite_server_command(self.folder / "data", self.port), self.folder / "server.log")
         wait_until_it_answers(self.uri, self.process, self.folder / "server.log")
 
     def signal(self, number: signal.Signals) -> None:
@@ -163,8 +159,7 @@ def start_milvus(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
             "LD_LIBRARY_PATH": str(binaries),
         }
         log_path = run / "logs" / "server.log"
-        with log_path.open("wb") as log:
-            process = start_process([str(binaries / "milvus"), "run", "standalone"], log, folder=run, environment=environment)
+        process = start([str(binaries / "milvus"), "run", "standalone"], log_path, env=environment, folder=run)
         try:
             _wait_until_healthy(health_port, process)
             uri = f"http://127.0.0.1:{port}"
@@ -182,28 +177,6 @@ class ServerDied(Exception):
     """A server process ended before it answered."""
 
 
-def start_process(
-    command: list[str], log: Any, *, folder: Path | None = None, environment: dict[str, str] | None = None
-) -> subprocess.Popen[bytes]:
-    """Start a process that dies with this one, however this one ends."""
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        cwd=folder,
-        env=environment,
-        preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
-    )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def wait_until_it_answers(uri: str, process: subprocess.Popen[bytes], log_path: Path) -> None:
     """Return when the server at `uri` answers; raise with the end of its log when it has died."""
     from lookalike.store.connection import connect  # here, so that a run that needs no Milvus does not pay for pymilvus
@@ -218,17 +191,6 @@ def wait_until_it_answers(uri: str, process: subprocess.Popen[bytes], log_path: 
                 raise ServerDied(_tail(log_path)) from None
             if time.monotonic() > deadline:
                 raise
-
-
-def _die_with(parent: int) -> Callable[[], None]:
-    libc = ctypes.CDLL(None)
-
-    def die() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # the parent died before the call
-            os._exit(1)
-
-    return die
 
 
 def _unpacked() -> Path:

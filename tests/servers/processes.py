@@ -21,8 +21,10 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
-def start(command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a server that writes to `log` (appending). On Linux it ends with this process."""
+def start(
+    command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, folder: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a server in `folder` (default: here) that writes to `log` (appending). On Linux it ends with this process."""
     tied = [sys.executable, "-S", "-E", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -31,6 +33,7 @@ def start(command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = 
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env=env,
+            cwd=folder,
         )
 
 
