@@ -11,7 +11,7 @@ import contextlib
 import datetime
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -68,8 +68,13 @@ class Catalogue:
     def __init__(self, connection: Connection, *, ttl_s: float = 1.0) -> None:
         self._connection = connection
         self._ttl_s = ttl_s
-        self._lock = threading.RLock()
+        self._changing = threading.Lock()
+        """Held while a collection is made or removed, which takes seconds; `get` never waits for it."""
+        self._setting_up = threading.Lock()
+        """Held while the catalogue's own collection is made or loaded, once."""
         self._ready = False
+        self._cache_lock = threading.Lock()
+        """Held for the two dictionaries only, never during a call."""
         self._cache: dict[str, tuple[float, Collection]] = {}
         self._changed_at: dict[str, float] = {}
 
@@ -80,7 +85,7 @@ class Catalogue:
         """
         check_name("name", collection.name)
         deadline = Deadline(_CHANGE_TIMEOUT_S)
-        with self._lock:
+        with _held(self._changing, deadline):
             if self._read(collection.name, deadline, strong=True) is not None:
                 raise AlreadyExists("collection", collection.name)
             self._drop_leftovers(collection.name, deadline)
@@ -100,7 +105,7 @@ class Catalogue:
         """
         check_name("collection", name)
         now = time.monotonic()
-        with self._lock:
+        with self._cache_lock:
             found_at, found = self._cache.get(name, (-self._ttl_s, None))
             strong = fresh or now - self._changed_at.get(name, -_SETTLE_S) < _SETTLE_S
         if found is not None and not fresh and now - found_at < self._ttl_s:
@@ -123,7 +128,7 @@ class Catalogue:
         """Remove the collection called `name` with all its images. Raises `NotFound`, `InvalidArgument` (name)."""
         check_name("name", name)
         deadline = Deadline(_CHANGE_TIMEOUT_S)
-        with self._lock:
+        with _held(self._changing, deadline):
             there = self._read(name, deadline, strong=True) is not None
             if there:
                 self._call("delete", deadline, filter=f'name == "{name}"')
@@ -168,14 +173,15 @@ class Catalogue:
         return rows
 
     def _call(self, method: str, deadline: Deadline, **arguments: Any) -> Any:
-        self._ensure(deadline)
+        if not self._ready:
+            self._ensure(deadline)
         return self._connection.call(method, CATALOGUE, deadline=deadline, **arguments)
 
     def _ensure(self, deadline: Deadline) -> None:
         """Make the catalogue's own collection where there is none; finish it where a killed process left it half made."""
-        with self._lock:
+        with _held(self._setting_up, deadline):
             if self._ready:
-                return
+                return  # by the thread that was waited for
             call = self._connection.call
             if not self._connection.has_collection(CATALOGUE, deadline=deadline):
                 call("create_collection", CATALOGUE, deadline=deadline, schema=_schema(), consistency_level="Strong")
@@ -188,7 +194,7 @@ class Catalogue:
         self, name: str, collection: Collection | None, *, read_at: float | None = None, changed: bool = False
     ) -> None:
         now = time.monotonic()
-        with self._lock:
+        with self._cache_lock:
             if changed:
                 self._changed_at[name] = now
             elif read_at is not None and self._changed_at.get(name, read_at - 1) >= read_at:
@@ -199,6 +205,17 @@ class Catalogue:
 
 
 _NOWHERE = [0.0, 0.0]
+
+
+@contextlib.contextmanager
+def _held(lock: threading.Lock, deadline: Deadline) -> Iterator[None]:
+    """Hold `lock`, waited for no longer than `deadline`. Raises `DeadlineExceeded`."""
+    if not lock.acquire(timeout=deadline.remaining_s()):
+        deadline.remaining_s()  # raises
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _schema() -> CollectionSchema:
