@@ -70,12 +70,20 @@ def to_message(body: BaseModel, message: M) -> M:
         raise InvalidArgument("body", " ".join(str(error).split())) from error
 
 
-async def _deadline(
+async def _timeout_s(
     x_timeout_s: Annotated[
         float | None, Header(gt=0, description=f"Seconds this request may take, at most {MAX_S:g}; {DEFAULT_S:g} if absent.")
     ] = None,
-) -> Deadline:
-    return Deadline.after(min(x_timeout_s or DEFAULT_S, MAX_S))
+) -> float:
+    return min(x_timeout_s or DEFAULT_S, MAX_S)
+
+
+RequestTimeout = Annotated[float, Depends(_timeout_s)]
+"""How many seconds the caller waits: for a route whose body may take longer to come than any answer to make."""
+
+
+async def _deadline(timeout_s: RequestTimeout) -> Deadline:
+    return Deadline.after(timeout_s)
 
 
 RequestDeadline = Annotated[Deadline, Depends(_deadline)]

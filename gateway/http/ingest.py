@@ -12,8 +12,9 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
+from gateway.deadlines import Deadline
 from gateway.http import models
-from gateway.http.convert import RequestDeadline, errors, respond, to_json, to_message
+from gateway.http.convert import RequestDeadline, RequestTimeout, errors, respond, to_json, to_message
 from gateway.http.errors import error_response
 from gateway.http.search import Int32
 from gateway.ingest import Ingest, UploadedItem
@@ -82,17 +83,19 @@ def _add_making(router: APIRouter, ingest: Ingest) -> None:
     @router.post(
         "/v1/collections/{collection}/images",
         summary="Add images: upload them and start a job",
-        description=f"At most {MAX_FILES:,} images of 20 MB each. An image that cannot be used fails alone: see the job.",
+        description=f"At most {MAX_FILES:,} images of 20 MB each. An image that cannot be used fails alone: see the job. "
+        "The time that the upload takes does not count.",
         tags=["images"],
         status_code=202,
         response_model=models.CreateIngestJobResponse,
         responses=errors(400, 404, 413),
         openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _UPLOAD_FORM}}}},
     )
-    async def add_images(collection: str, request: Request, deadline: RequestDeadline) -> JSONResponse:
+    async def add_images(collection: str, request: Request, timeout_s: RequestTimeout) -> JSONResponse:
         async with request.form(max_files=MAX_FILES, max_fields=2 * MAX_FILES) as form:
             uploaded = await ingest.upload(collection, _items(form))
-        job = await ingest.create(CreateJob(collection, SourceSpec("upload", uploaded.upload_id)), deadline)
+        source = SourceSpec("upload", uploaded.upload_id)
+        job = await ingest.create(CreateJob(collection, source), Deadline.after(timeout_s))
         return respond(pb.CreateIngestJobResponse(job=job_message(job)), 202)
 
     @router.post(

@@ -13,12 +13,19 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.collections import Collections
+from gateway.deadlines import Deadline
 from gateway.http.app import Core, build_app
 from gateway.http.errors import error_response
+from gateway.ingest import Ingest
 from gateway.readiness import Readiness
 from lookalike.errors import Overloaded
+from lookalike.jobs.creation import CreateJob
+from lookalike.jobs.job import Job
+from lookalike.jobs.states import JobState
+from lookalike.jobs.uploads import Uploads
+from lookalike.sources import Artifacts
 from lookalike.spaces import HISTOGRAM, SIAMESE
-from tests.unit.gateway.fakes import NOTHING, FakeBackends, FakeEmbedder, FakeLedger, FakeVectors, few_threads
+from tests.unit.gateway.fakes import NOTHING, FakeBackends, FakeEmbedder, FakeLedger, FakeVectors, few_threads, job
 from tests.unit.gateway.http_app import LIMIT, SEARCH, ask, build
 
 
@@ -222,3 +229,24 @@ def test_metrics_count_requests_by_route_not_by_id():
     text = ask("GET", "/metrics", app).text
     assert 'route="/v1/collections/{collection}/images/{image_id:path}"' in text
     assert "/images/012" not in text
+
+
+def test_the_time_that_an_upload_takes_is_not_taken_from_the_job_s():
+    class Noting(Ingest):
+        async def create(self, request: CreateJob, deadline: Deadline) -> Job:
+            left_s.append(deadline.remaining_s())
+            return job(JobState.PENDING)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'--b\r\ncontent-disposition: form-data; name="images"; filename="x"\r\n\r\npicture'
+        await asyncio.sleep(0.2)
+        yield b"\r\n--b--\r\n"
+
+    left_s: list[float] = []
+    uploads = Uploads(Artifacts("memory://slow-upload"))
+    ingest = Noting(FakeBackends(), FakeLedger(), NOTHING, uploads, NOTHING, NOTHING, few_threads())
+    app = build_app(Core(NOTHING, NOTHING, NOTHING, ingest), Readiness({}), upload_limit_bytes=LIMIT)
+    headers = {"content-type": "multipart/form-data; boundary=b", "x-timeout-s": "0.1"}
+    response = ask("POST", "/v1/collections/things/images", app, content=slow(), headers=headers)
+    assert response.status_code == 202, response.text
+    assert 0.0 < left_s[0] <= 0.1
