@@ -10,16 +10,19 @@ import grpc
 import grpc.aio
 import numpy as np
 from google.rpc import status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.deadlines import Deadline
 from gateway.messages import histogram_from, histogram_message, space_from
-from lookalike.errors import BadImage, FingerprintMismatch, Internal, LookalikeError
+from lookalike.errors import BadImage, FingerprintMismatch, Internal, LookalikeError, Unavailable
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.runtime.status import from_rpc_error, from_status
 from lookalike.spaces import HistogramSettings, Space, Vector
 from lookalike.store.catalogue import Collection
 from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceStub
+
+_SERVICE = pb.DESCRIPTOR.services_by_name["EmbedderService"].full_name
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -39,6 +42,7 @@ class Embedder:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = EmbedderServiceStub(channel)
+        self._health = health_pb2_grpc.HealthStub(channel)
 
     async def embed(
         self, image: bytes, collection: Collection, spaces: Sequence[Space], deadline: Deadline
@@ -76,8 +80,11 @@ class Embedder:
         return response.jpeg
 
     async def check(self, deadline: Deadline) -> None:
-        """Raises `Unavailable` where the embedder does not answer or is not warm."""
-        await _call(self._stub.ListModels, pb.ListModelsRequest(), deadline)
+        """Raises `Unavailable` where the embedder does not answer or is not warm, by what its health service says."""
+        request = health_pb2.HealthCheckRequest(service=_SERVICE)
+        response: health_pb2.HealthCheckResponse = await _call(self._health.Check, request, deadline)
+        if response.status != health_pb2.HealthCheckResponse.SERVING:
+            raise Unavailable("embedder", "it is warming up or shutting down")
 
 
 def check_image_size(image: bytes, field: str = "image") -> None:

@@ -118,6 +118,24 @@ def test_an_embedder_that_is_not_there_is_unavailable_by_name():
     assert raised.value.metadata["dependency"] == "embedder"
 
 
+def test_an_embedder_that_answers_but_is_not_warm_is_unavailable_until_it_is():
+    async def run() -> None:
+        servicer = Servicer(add_EmbedderServiceServicer_to_server, Told(answer), "lookalike.v1.EmbedderService")
+        server = await build_aio_server([servicer], address="127.0.0.1:0")
+        await server.start()
+        async with open_aio_channel(f"127.0.0.1:{server.port}") as channel:
+            try:
+                with pytest.raises(Unavailable, match="warming up") as raised:
+                    await Embedder(channel).check(soon())
+                assert raised.value.metadata["dependency"] == "embedder"
+                await server.set_ready(True)
+                await Embedder(channel).check(soon())
+            finally:
+                await server.stop(0)
+
+    asyncio.run(run())
+
+
 def test_no_time_left_means_no_call():
     async def run() -> None:
         async with open_aio_channel("127.0.0.1:1") as channel:
