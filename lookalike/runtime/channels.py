@@ -23,6 +23,8 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.service_config", _SERVICE_CONFIG),
+    # Services call each other inside one network; a proxy of the environment is for what lies outside it.
+    ("grpc.enable_http_proxy", 0),
 )
 
 
