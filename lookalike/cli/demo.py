@@ -66,7 +66,7 @@ def demo(
             print_addresses(console, system)
             if keep_serving if keep_serving is not None else sys.stdin.isatty():
                 console.print("  Drop a picture on the page, or press Ctrl-C to stop everything.")
-                wait_for_ctrl_c()
+                wait_for_ctrl_c(system)
                 console.print("\n  stopping")
             else:
                 console.print("  Stopping everything now; --keep-serving goes on until Ctrl-C.")

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from lookalike.cli.terminal import console
+from lookalike.errors import LookalikeError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,14 +19,20 @@ if TYPE_CHECKING:
     from lookalike.local.system import LocalSystem
 
 _STYLES = {
-    "ready": "green", "back": "green", "died": "yellow", "killed": "yellow", "reaped": "yellow", "stopped": "dim",
+    "ready": "green", "back": "green", "died": "yellow", "killed": "yellow", "reaped": "yellow",
+    "trouble": "yellow", "stopped": "dim",
 }  # fmt: skip
 
 
 def print_event(out: Console, event: Event) -> None:
-    """One line: part, state, detail."""
-    style = _STYLES.get(event.state, "")
-    out.print(f"  {event.name:<9} [{style}]{event.state:<8}[/{style}] {event.detail}".rstrip(), soft_wrap=True)
+    """One line: part, state, detail. Lost where it cannot be written: that nobody reads is no reason to stop serving."""
+    from rich.text import Text
+
+    line = Text.assemble(f"  {event.name:<9} ", (f"{event.state:<8}", _STYLES.get(event.state, "")), f" {event.detail}")
+    line.rstrip()
+    # Rich turns a broken pipe into SystemExit, and is silent from then on.
+    with suppress(OSError, SystemExit):
+        out.print(line, soft_wrap=True)
 
 
 def print_addresses(out: Console, system: LocalSystem) -> None:
@@ -48,23 +55,28 @@ def print_addresses(out: Console, system: LocalSystem) -> None:
 def running(system: LocalSystem, out: Console) -> Iterator[LocalSystem]:
     """`system`, started on entering and stopped on leaving; SIGTERM and SIGHUP do what Ctrl-C does.
 
-    While it stops, another Ctrl-C ends the parts at once.
+    While it stops, another Ctrl-C ends the parts at once. Raises what has ended the system, where it ended by itself, rather
+    than the error that this gave to whoever was using it.
     """
     with _interrupted_by(signal.SIGTERM, signal.SIGHUP):
         try:
             with out.status("starting; the embedder takes some 10 to 20 seconds to be warm"):
                 system.start()
             yield system
+        except LookalikeError:
+            system.check()
+            raise
         finally:
             _stop(system)
 
 
-def wait_for_ctrl_c() -> None:
-    """Return when the process is asked to stop."""
+def wait_for_ctrl_c(system: LocalSystem) -> None:
+    """Return when the process is asked to stop. Raises what has ended `system`, where it ends by itself."""
     with suppress(KeyboardInterrupt):
         while True:
             # In slices: an untimed wait does not hear signals everywhere.
             threading.Event().wait(1.0)
+            system.check()
 
 
 def _stop(system: LocalSystem) -> None:

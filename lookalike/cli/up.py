@@ -49,5 +49,5 @@ def up(
     with running(LocalSystem(config, lambda event: print_event(out, event)), out) as system:
         print_addresses(out, system)
         out.print("  Ctrl-C stops everything; the data stays.")
-        wait_for_ctrl_c()
+        wait_for_ctrl_c(system)
         out.print("\n  stopping")

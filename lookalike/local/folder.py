@@ -12,7 +12,8 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -38,11 +39,14 @@ class Recorded:
 
 
 class DataFolder:
-    """One folder, made if missing, readable by its owner only. Call `lock` before anything else."""
+    """One folder, made if missing, readable by its owner only. Call `lock` before anything else.
+
+    What cannot be written or read, on a full disk above all, raises `FailedPrecondition` (`DATA_FOLDER_UNUSABLE`).
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().resolve()
-        self._lock: IO[str] | None = None
+        self._lock: IO[bytes] | None = None
 
     @property
     def logs(self) -> Path:
@@ -53,49 +57,59 @@ class DataFolder:
 
         Raises `FailedPrecondition`: `DATA_FOLDER_LOCKED` with the holder's line, or `DATA_FOLDER_UNUSABLE`.
         """
-        try:
+        with self._used():
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.logs.mkdir(exist_ok=True, mode=0o700)
-            stream = (self.path / "lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            raise FailedPrecondition(
-                f"data folder {self.path} cannot be used: {error.strerror}", reason="DATA_FOLDER_UNUSABLE"
-            ) from error
+            # Without a buffer: what could not be written must not be tried again when the file is closed.
+            stream = (self.path / "lock").open("ab+", buffering=0)
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            stream.seek(0)
-            told = stream.read().strip() or "another process"
-            stream.close()
+            with stream, self._used():
+                stream.seek(0)
+                told = stream.read().decode(errors="replace").strip() or "another process"
             raise FailedPrecondition(
                 f"data folder {self.path} is in use by {told}; stop that one first, or choose another folder with --data",
                 reason="DATA_FOLDER_LOCKED",
                 metadata={"holder": told},
             ) from error
         self._lock = stream
-        self.describe(holder)
+        try:
+            self.describe(holder)
+        except FailedPrecondition:
+            self.unlock()
+            raise
 
     def describe(self, holder: str) -> None:
         """Change the line that tells others who has the folder."""
         if self._lock is not None:
-            self._lock.seek(0)
-            self._lock.truncate()
-            self._lock.write(holder + "\n")
-            self._lock.flush()
+            with self._used():
+                self._lock.truncate(0)
+                self._lock.write(holder.encode() + b"\n")
 
     def unlock(self) -> None:
-        """Let the folder go. Harmless where it is not held."""
+        """Let the folder go. Harmless where it is not held; never fails."""
         if self._lock is not None:
-            self.describe("")
+            # The lock goes with the file; a line that stays names a process that has ended.
+            with suppress(OSError):
+                self._lock.truncate(0)
             self._lock.close()
             self._lock = None
+
+    def make(self, name: str) -> Path:
+        """The folder `name` of a part's data, made if missing."""
+        made = self.path / name
+        with self._used():
+            made.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return made
 
     def record(self, processes: Sequence[Recorded]) -> None:
         """Write down which children run, replacing the earlier record at once."""
         target = self.path / "processes.json"
         fresh = target.with_suffix(".new")
-        fresh.write_text(json.dumps([asdict(process) for process in processes], indent=1) + "\n", encoding="utf-8")
-        fresh.replace(target)
+        with self._used():
+            fresh.write_text(json.dumps([asdict(process) for process in processes], indent=1) + "\n", encoding="utf-8")
+            fresh.replace(target)
 
     def recorded(self) -> list[Recorded]:
         """The children of the last run; nothing where the record is missing or cannot be read."""
@@ -122,26 +136,38 @@ class DataFolder:
         return [process for process, _ in found]
 
     def open_log(self, name: str) -> IO[bytes]:
-        """The log of part `name`, to append to, put aside first where it has grown long."""
-        self.bound_log(name)
-        return (self.logs / f"{name}.log").open("ab")
+        """The log of part `name`, to append to."""
+        with self._used():
+            return (self.logs / f"{name}.log").open("ab")
 
     def bound_log(self, name: str) -> None:
         """Put the log of part `name` aside if it has grown long. Its writer appends, so it goes on at the start of the file."""
         log = self.logs / f"{name}.log"
-        if log.exists() and log.stat().st_size > LOG_BOUND_BYTES:
-            shutil.copyfile(log, log.with_suffix(".log.1"))
-            os.truncate(log, 0)
+        with self._used():
+            if log.exists() and log.stat().st_size > LOG_BOUND_BYTES:
+                shutil.copyfile(log, log.with_suffix(".log.1"))
+                os.truncate(log, 0)
 
     def last_lines(self, name: str, count: int = 5) -> list[str]:
-        """The last lines that part `name` has logged, for an error message."""
-        log = self.logs / f"{name}.log"
-        if not log.exists():
+        """The last lines that part `name` has logged, for an error message; none where they cannot be read."""
+        try:
+            with (self.logs / f"{name}.log").open("rb") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - 8192))
+                lines = stream.read().decode(errors="replace").splitlines()
+        except OSError:
             return []
-        with log.open("rb") as stream:
-            stream.seek(max(0, log.stat().st_size - 8192))
-            lines = stream.read().decode(errors="replace").splitlines()
         return [line.strip() for line in lines if line.strip()][-count:]
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            problem = error.strerror or str(error)
+            at = f" ({error.filename})" if isinstance(error.filename, str) and error.filename != str(self.path) else ""
+            raise FailedPrecondition(
+                f"data folder {self.path} cannot be used: {problem}{at}", reason="DATA_FOLDER_UNUSABLE"
+            ) from error
 
 
 def started_at(pid: int) -> float:

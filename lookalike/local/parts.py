@@ -95,7 +95,7 @@ def local_parts(config: LocalConfig, folder: DataFolder, chosen: Ports) -> tuple
     stores = ("redis", "milvus") if config.milvus_uri is None else ("redis",)
     parts = (
         Part(
-            "redis", _redis_argv(data / "redis", chosen.redis), f"{HOST}:{chosen.redis}",
+            "redis", _redis_argv(folder.make("redis"), chosen.redis), f"{HOST}:{chosen.redis}",
             partial(probes.redis_ready, chosen.redis),
         ),
         Part(
@@ -151,7 +151,6 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
 
 def _redis_argv(data: Path, port: int) -> tuple[str, ...]:
     """Every write goes to the append-only file before it is answered, so that a killed server loses nothing."""
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
     return (
         _redis_program(), "--bind", HOST, "--port", str(port), "--protected-mode", "yes", "--daemonize", "no",
         "--dir", str(data), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",

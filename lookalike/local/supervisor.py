@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from lookalike.errors import Cancelled, LookalikeError, Unavailable
+from lookalike.errors import Cancelled, Internal, LookalikeError, Unavailable
 from lookalike.local.folder import DataFolder, Recorded, started_at
 from lookalike.local.parts import PYTHON, Part
 
@@ -27,7 +28,10 @@ _BOUND_LOGS_EVERY_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to tell: part `name` is now `state` (`ready`, `died`, `back`, `stopped`, `killed`), `detail` for people."""
+    """Something to tell: part `name` is now `state` (`ready`, `died`, `back`, `stopped`, `killed`), `detail` for people.
+
+    `trouble` is what could not be done for a part that otherwise goes on, such as putting its log aside on a full disk.
+    """
 
     name: str
     state: str
@@ -50,11 +54,17 @@ class _Child:
         process = self.process
         return process.pid if process is not None and process.returncode is None else None
 
+    def back_off(self) -> float:
+        """Put the next start off, longer after each death in a row; returns for how many seconds."""
+        backoff_s: float = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2**self.deaths)
+        self.deaths, self.again_at_s = self.deaths + 1, time.monotonic() + backoff_s
+        return backoff_s
+
 
 class Supervisor:
     """Runs `parts` (in starting order) with their logs and record in `folder`, which must be locked.
 
-    `report` is called from the supervisor's thread.
+    `report` is called from the supervisor's thread; what it raises ends the supervisor.
     """
 
     def __init__(self, folder: DataFolder, parts: Sequence[Part], report: Callable[[Event], None]) -> None:
@@ -63,6 +73,7 @@ class Supervisor:
         self._children = [_Child(part) for part in parts]
         self._stopping, self._settled = threading.Event(), threading.Event()
         self._failure: LookalikeError | None = None
+        self._troubles: dict[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     @property
@@ -84,6 +95,11 @@ class Supervisor:
             self._thread.join()
             raise self._failure
 
+    def check(self) -> None:
+        """Raise what has ended the supervisor, and with it every part, where nobody had asked for that; else return."""
+        if self._failure is not None:
+            raise self._failure
+
     def stop(self) -> None:
         """Stop every part in order; returns when all are gone, which takes no longer than the sum of their graces."""
         self._stopping.set()
@@ -102,10 +118,23 @@ class Supervisor:
             self._watch()
         except LookalikeError as error:
             self._failure = error
+        except Exception as error:  # noqa: BLE001 - the edge of a thread: whoever waits for it must be told
+            self._failure = Internal(f"the supervisor has ended, and every part with it: {type(error).__name__}: {error}")
         finally:
+            self._end_all()
+
+    def _end_all(self) -> None:
+        try:
             for child in reversed(self._children):
                 self._end(child)
-            self._folder.record([])
+            self._record()
+        except Exception as error:  # noqa: BLE001 - the same edge; `report` may still raise here
+            self.kill()
+            for child in self._children:
+                if child.process is not None:
+                    child.process.wait()
+            self._failure = self._failure or Internal(f"the parts were killed: {type(error).__name__}: {error}")
+        finally:
             self._settled.set()
 
     def _start_all(self) -> None:
@@ -146,20 +175,19 @@ class Supervisor:
             if time.monotonic() - bounded_s > _BOUND_LOGS_EVERY_S:
                 bounded_s = time.monotonic()
                 for child in self._children:
-                    self._folder.bound_log(child.part.name)
+                    self._try(child.part.name, partial(self._folder.bound_log, child.part.name))
 
     def _look_after(self, child: _Child) -> None:
         now_s, process = time.monotonic(), child.process
         if process is None:
-            if now_s >= child.again_at_s:
-                self._spawn(child)
+            if now_s >= child.again_at_s and not self._try(child.part.name, partial(self._spawn, child)):
+                child.back_off()
             return
         code = process.poll()
         if code is not None:
             child.deaths = 0 if now_s - child.began_s > _SETTLED_S else child.deaths
-            backoff_s = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2**child.deaths)
-            child.process, child.ready, child.again_at_s = None, False, now_s + backoff_s
-            child.deaths += 1
+            child.process, child.ready = None, False
+            backoff_s = child.back_off()
             detail = f"ended with {_ending(code)}; starting it again in {backoff_s:g} s"
             self._report(Event(child.part.name, "died", detail))
         elif not child.ready and child.part.is_ready():
@@ -170,20 +198,41 @@ class Supervisor:
         part = child.part
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **part.environment}
         launcher = (*PYTHON, "-m", "lookalike.local.child", str(os.getpid()))
+        self._try(part.name, partial(self._folder.bound_log, part.name))
         with self._folder.open_log(part.name) as log:
-            child.process = subprocess.Popen(  # noqa: S603 - our own argv
-                [*launcher, *part.argv],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                cwd=self._folder.path,
-                # Out of the terminal's group: Ctrl-C reaches this process alone, which then stops the parts in order.
-                start_new_session=True,
-            )
+            try:
+                child.process = subprocess.Popen(  # noqa: S603 - our own argv
+                    [*launcher, *part.argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    cwd=self._folder.path,
+                    # Out of the terminal's group: Ctrl-C reaches this process alone, which then stops the parts in order.
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise Unavailable(part.name, f"it cannot be started: {error.strerror}") from error
         child.began_s = time.monotonic()
+        self._record()
+
+    def _record(self) -> None:
+        """Write down what runs. That it cannot be is no reason to stop: the next run then reaps no orphans."""
         running = [(one.part.name, one.pid) for one in self._children]
-        self._folder.record([Recorded(name, pid, started_at(pid)) for name, pid in running if pid is not None])
+        recorded = [Recorded(name, pid, started_at(pid)) for name, pid in running if pid is not None]
+        self._try("record", partial(self._folder.record, recorded))
+
+    def _try(self, name: str, action: Callable[[], None]) -> bool:
+        """Whether `action` went well. Where not, and not for the reason told last, that is an event of `name`."""
+        try:
+            action()
+        except LookalikeError as error:
+            if self._troubles.get(name) != error.message:
+                self._troubles[name] = error.message
+                self._report(Event(name, "trouble", error.message))
+            return False
+        self._troubles.pop(name, None)
+        return True
 
     def _end(self, child: _Child) -> None:
         process, part = child.process, child.part

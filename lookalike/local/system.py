@@ -59,6 +59,11 @@ class LocalSystem:
             self.folder.unlock()
             raise
 
+    def check(self) -> None:
+        """Raise what has ended the system, where that was not `stop`: to be called now and then while waiting."""
+        if self._supervisor is not None:
+            self._supervisor.check()
+
     def stop(self) -> None:
         """Stop every part in order and let the data folder go. Harmless where nothing runs."""
         if self._supervisor is not None:

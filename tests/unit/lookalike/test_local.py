@@ -125,6 +125,47 @@ def test_a_long_log_is_put_aside_and_its_writer_goes_on(folder: DataFolder, monk
     assert (folder.logs / "gateway.log.1").stat().st_size == 2000
 
 
+def unwritable(path: Path) -> None:
+    """Makes every write to the file `path` fail, for root too: a folder stands in its place."""
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("blocked", "use"),
+    [
+        ("processes.new", lambda folder: folder.record([])),
+        ("logs/redis.log", lambda folder: folder.open_log("redis")),
+        ("redis/file", lambda folder: folder.make("redis/file/data")),
+    ],
+    ids=["the record", "a log", "a part's folder"],
+)
+def test_what_cannot_be_written_is_told_with_the_folder(
+    folder: DataFolder, blocked: str, use: Callable[[DataFolder], object]
+) -> None:
+    if blocked == "redis/file":
+        (folder.path / "redis").mkdir()
+        (folder.path / blocked).touch()
+    else:
+        unwritable(folder.path / blocked)
+    with pytest.raises(errors.FailedPrecondition, match=f"data folder {folder.path} cannot be used: .*{blocked}") as caught:
+        use(folder)
+    assert caught.value.reason == "DATA_FOLDER_UNUSABLE"
+    assert folder.last_lines("redis") == []
+
+
+@_LINUX
+def test_a_full_disk_refuses_the_lock_and_leaves_it_to_others(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to("/dev/full")
+    with pytest.raises(errors.FailedPrecondition, match="cannot be used"):
+        DataFolder(tmp_path).lock("this test")
+    (tmp_path / "lock").unlink()
+    again = DataFolder(tmp_path)
+    again.lock("this test")
+    again.path.joinpath("lock").unlink()
+    again.unlock()
+
+
 # The supervisor
 
 
@@ -153,6 +194,63 @@ def test_a_part_that_dies_is_started_again(folder: DataFolder) -> None:
         until(lambda: [event.state for event in events] == ["ready", "died", "back"], "it is back")
         assert "SIGKILL" in events[1].detail
         assert [process.pid for process in folder.recorded()] == [supervisor.pids["redis"]]
+
+
+def test_parts_go_on_where_logs_and_record_cannot_be_written(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lookalike.local.folder.LOG_BOUND_BYTES", 0)
+    monkeypatch.setattr("lookalike.local.supervisor._BOUND_LOGS_EVERY_S", 0.0)
+    unwritable(folder.path / "processes.new")
+    with supervised(folder, script("redis", folder, "print('a line', flush=True)\n" + SERVE)) as (supervisor, events):
+        supervisor.start()
+        pid = supervisor.pids["redis"]
+        unwritable(folder.logs / "redis.log.1")
+        until(lambda: len(events) == 3, "the trouble with the log is told")
+        threading.Event().wait(0.5)
+        assert [(event.name, event.state) for event in events] == [
+            ("record", "trouble"), ("redis", "ready"), ("redis", "trouble"),
+        ]  # fmt: skip
+        supervisor.check()
+        assert supervisor.pids == {"redis": pid}
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_start_that_cannot_open_a_log_ends_with_the_reason(folder: DataFolder) -> None:
+    unwritable(folder.logs / "embedder.log")
+    parts = script("redis", folder, SERVE), script("embedder", folder, SERVE, needs=("redis",))
+    with supervised(folder, *parts) as (supervisor, events):
+        with pytest.raises(errors.FailedPrecondition, match=r"embedder\.log"):
+            supervisor.start()
+        assert [(event.name, event.state) for event in events] == [("redis", "ready"), ("redis", "stopped")]
+
+
+def test_a_part_whose_log_cannot_be_opened_for_now_is_started_again_later(folder: DataFolder) -> None:
+    with supervised(folder, script("redis", folder, SERVE)) as (supervisor, events):
+        supervisor.start()
+        unwritable(folder.logs / "redis.log")
+        os.kill(supervisor.pids["redis"], signal.SIGKILL)
+        until(lambda: "trouble" in [event.state for event in events], "the trouble is told")
+        (folder.logs / "redis.log").rmdir()
+        until(lambda: "back" in [event.state for event in events], "it is back")
+
+
+@pytest.mark.parametrize("state", ["ready", "stopped"])
+def test_a_supervisor_that_breaks_leaves_no_part_and_nobody_waiting(folder: DataFolder, state: str) -> None:
+    def report(event: Event) -> None:
+        if event.state == state:
+            raise OSError("no space left on device")
+
+    others = set(psutil.Process().children())
+    supervisor = Supervisor(folder, [script("redis", folder, SERVE), script("milvus", folder, SERVE)], report)
+    if state == "ready":
+        with pytest.raises(errors.Internal, match=r"supervisor has ended.*no space left"):
+            supervisor.start()
+    else:
+        supervisor.start()
+        supervisor.stop()
+    with pytest.raises(errors.Internal, match="no space left"):
+        supervisor.check()
+    assert supervisor.pids == {}
+    assert set(psutil.Process().children()) <= others
 
 
 def test_a_part_that_ends_before_it_is_ready_stops_everything_and_shows_its_last_words(folder: DataFolder) -> None:
