@@ -62,9 +62,8 @@ class Calls:
         self.target = target
         self._timeout_s = timeout_s
         options = dict(OPTIONS) | {"grpc.service_config": SERVICE_CONFIG}
-        if _is_loopback(host):
-            # A proxy of the environment cannot reach this machine's own loopback.
-            options["grpc.enable_http_proxy"] = 0
+        # People may be behind a proxy; but it cannot reach this machine's own loopback.
+        options["grpc.enable_http_proxy"] = 0 if _is_loopback(host) else 1
         self._channel = grpc.insecure_channel(target, options=tuple(options.items()))
         self._search = search_service_pb2_grpc.SearchServiceStub(self._channel)
         self._collections = collection_service_pb2_grpc.CollectionServiceStub(self._channel)
