@@ -13,7 +13,7 @@ from gateway.backends import Backends, find_collection
 from gateway.deadlines import DEFAULT_S, Deadline
 from gateway.paging import page_size_from
 from gateway.threads import Threads
-from lookalike.errors import Overloaded, Unavailable
+from lookalike.errors import DeadlineExceeded, Overloaded, Unavailable
 from lookalike.jobs.creation import CreateJob, create_ingest_job
 from lookalike.jobs.job import Job
 from lookalike.jobs.ledger import Ledger
@@ -30,7 +30,13 @@ WATCH_INTERVAL_S = 0.3
 WATCH_REPEAT_S = 15.0
 """Well under the idle times at which proxies cut a connection (60 s)."""
 _ITEM_S = 30.0
-"""For one item of an upload; the whole stream may take as long as it needs."""
+"""For one item of an upload, also for finding a thread; the whole stream may take as long as it needs."""
+_FINISH_S = 300.0
+"""For making a whole upload durable: gigabytes that lie in the machine's memory until then, on a slow disk."""
+_BUSY_S = 0.05
+"""Before an upload asks again for a thread: long enough for a call to Milvus to end, too short for anyone to notice."""
+IDLE_S = 60.0
+"""Without a message an upload is given up: a client that has gone without a word would hold its place for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,19 @@ class Uploaded:
     upload_id: str
     items: int
     size_bytes: int
+
+
+async def unless_idle(messages: AsyncIterator[T], idle_s: float) -> AsyncIterator[T]:
+    """`messages`; raises `DeadlineExceeded` where the next one takes longer than `idle_s` seconds to come."""
+    while True:
+        try:
+            async with asyncio.timeout(idle_s):
+                message = await anext(messages)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"nothing came for {idle_s:g} s; the upload is given up, send it again") from error
+        yield message
 
 
 class Ingest:
@@ -75,7 +94,11 @@ class Ingest:
         self._draining = asyncio.Event()
 
     async def upload(self, collection: str, items: AsyncIterable[UploadedItem]) -> Uploaded:
-        """Take `items` one by one; nothing is kept where the stream breaks off. Raises `NotFound` for the collection."""
+        """Take `items` one by one; nothing is kept where the stream breaks off. Raises `NotFound` for the collection.
+
+        Once it has begun, a busy gateway makes the stream wait instead of refusing it: reading no further is what slows its
+        sender down.
+        """
         check_name("header.collection", collection)
         deadline = Deadline.after(DEFAULT_S)
         await self._run(lambda: find_collection(self._backends, collection, field="header.collection"), deadline)
@@ -83,7 +106,7 @@ class Ingest:
         try:
             async for item in items:
                 await self._add(upload, item)
-            return Uploaded(*await self._run(upload.finish, Deadline.after(_ITEM_S)))
+            return Uploaded(*await self._patiently(upload.finish, Deadline.after(_FINISH_S)))
         except BaseException:  # Also where the caller has gone.
             upload.abort()
             raise
@@ -143,10 +166,20 @@ class Ingest:
             raise Unavailable("gateway", "it is shutting down; watch the job again")
 
     async def _add(self, upload: Upload, item: UploadedItem) -> None:
-        await self._run(
+        await self._patiently(
             lambda: upload.add(item.id, item.uri, item.metadata, content=item.content, problem=item.problem),
             Deadline.after(_ITEM_S),
         )
+
+    async def _patiently(self, call: Callable[[], T], deadline: Deadline) -> T:
+        """As `_run`, but a pool without a free place is asked again until `deadline`; then it is `Overloaded`."""
+        while True:
+            try:
+                return await self._run(call, deadline)
+            except Overloaded:
+                if deadline.at_s - time.monotonic() <= _BUSY_S:
+                    raise
+                await asyncio.sleep(_BUSY_S)
 
     def _name_and_uid(self, name: str) -> tuple[str, str]:
         collection = find_collection(self._backends, name, fresh=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from gateway.ingest import Ingest, UploadedItem
+from gateway.ingest import IDLE_S, Ingest, UploadedItem, unless_idle
 from gateway.job_messages import failure_message, job_message
 from gateway.messages import metadata_from
 from gateway.servicers import Context, deadline_of
@@ -15,16 +15,19 @@ from lookalike.v1.ingest_service_pb2_grpc import IngestServiceServicer
 
 
 class IngestServicer(IngestServiceServicer):
-    def __init__(self, ingest: Ingest) -> None:
-        self._ingest = ingest
+    """An upload on which nothing comes for `idle_s` seconds is given up."""
+
+    def __init__(self, ingest: Ingest, *, idle_s: float = IDLE_S) -> None:
+        self._ingest, self._idle_s = ingest, idle_s
 
     async def UploadItems(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.UploadItemsRequest], _context: Context
     ) -> pb.UploadItemsResponse:
-        first = await anext(request_iterator, None)
+        requests = unless_idle(request_iterator, self._idle_s)
+        first = await anext(requests, None)
         if first is None or first.WhichOneof("part") != "header":
             raise InvalidArgument("header", "is missing; the first message of an upload is its header")
-        uploaded = await self._ingest.upload(first.header.collection, _items(request_iterator))
+        uploaded = await self._ingest.upload(first.header.collection, _items(requests))
         return pb.UploadItemsResponse(upload_id=uploaded.upload_id, items=uploaded.items, size_bytes=uploaded.size_bytes)
 
     async def CreateIngestJob(  # noqa: N802

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 
 from gateway.ingest import Ingest, UploadedItem
-from lookalike.errors import InvalidArgument, NotFound, Unavailable
+from gateway.ingest_servicer import IngestServicer
+from gateway.threads import Threads
+from lookalike.errors import DeadlineExceeded, InvalidArgument, LookalikeError, NotFound, Overloaded, Unavailable
 from lookalike.jobs.states import JobState
 from lookalike.jobs.uploads import Uploads
+from lookalike.runtime.channels import open_aio_channel
+from lookalike.runtime.server import Servicer, build_aio_server
+from lookalike.runtime.status import from_rpc_error
 from lookalike.sources import Artifacts
+from lookalike.v1 import ingest_service_pb2 as pb
+from lookalike.v1.ingest_service_pb2_grpc import IngestServiceStub, add_IngestServiceServicer_to_server
 from tests.unit.gateway.fakes import NOTHING, FakeBackends, FakeLedger, few_threads, job, soon
 
 
@@ -64,6 +73,70 @@ def test_an_item_of_nothing_is_refused(artifacts):
 def test_an_upload_needs_a_collection_that_exists(artifacts, collection, error):
     with pytest.raises(error):
         asyncio.run(core(artifacts).upload(collection, items()))
+
+
+def test_an_upload_waits_for_a_busy_gateway_and_goes_on(artifacts):
+    async def upload() -> int:
+        threads = Threads(workers=1, max_waiting=0)
+        ingest = Ingest(FakeBackends(), FakeLedger(), NOTHING, Uploads(artifacts), NOTHING, NOTHING, threads)
+        refused = asyncio.Event()
+
+        async def one_by_one() -> AsyncIterator[UploadedItem]:
+            yield UploadedItem("a", content=b"picture")
+            let_go = threading.Event()
+            occupied = asyncio.ensure_future(threads.run(lambda: let_go.wait(10.0), soon()))
+            await asyncio.sleep(0)  # until the call has its thread
+            asyncio.get_running_loop().call_later(0.02, let_go.set)
+            with pytest.raises(Overloaded):
+                await threads.run(lambda: None, soon())
+            refused.set()
+            yield UploadedItem("b", content=b"another")
+            assert occupied.done(), "the item was taken when the thread was free again"
+
+        uploaded = await ingest.upload("things", one_by_one())
+        assert refused.is_set()
+        return uploaded.items
+
+    assert asyncio.run(upload()) == 2
+
+
+def test_an_upload_does_not_wait_for_a_busy_gateway_beyond_its_item_s_time(artifacts, monkeypatch):
+    class Full(Threads):
+        begun = 0
+
+        async def run(self, call, deadline):
+            self.begun += 1
+            if self.begun > 2:  # the collection was found and the upload begun
+                raise Overloaded("busy")
+            return await super().run(call, deadline)
+
+    monkeypatch.setattr("gateway.ingest._ITEM_S", 0.12)
+    threads = Full(1, 0)
+    ingest = Ingest(FakeBackends(), FakeLedger(), NOTHING, Uploads(artifacts), NOTHING, NOTHING, threads)
+    with pytest.raises(Overloaded):
+        asyncio.run(ingest.upload("things", items(UploadedItem("a", content=b"picture"))))
+    assert threads.begun > 3
+
+
+def test_an_upload_on_which_nothing_comes_is_given_up_and_leaves_nothing(artifacts, tmp_path):
+    async def run() -> LookalikeError:
+        servicer = IngestServicer(core(artifacts), idle_s=0.2)
+        added = Servicer(add_IngestServiceServicer_to_server, servicer, "lookalike.v1.IngestService")
+        server = await build_aio_server([added], address="127.0.0.1:0")
+        await server.start()
+        async with open_aio_channel(f"127.0.0.1:{server.port}") as channel:
+            call = IngestServiceStub(channel).UploadItems(timeout=10.0)
+            await call.write(pb.UploadItemsRequest(header=pb.UploadHeader(collection="things")))
+            await call.write(pb.UploadItemsRequest(item=pb.UploadItem(id="a", content=b"picture")))
+            with pytest.raises(grpc.RpcError) as raised:
+                await call
+            await server.stop(0)
+            return from_rpc_error(raised.value, "gateway")
+
+    error = asyncio.run(run())
+    assert isinstance(error, DeadlineExceeded)
+    assert "nothing came for 0.2 s" in error.message
+    assert [path for path in (tmp_path / "artifacts" / "uploads").rglob("*") if path.is_file()] == []
 
 
 def watched(ledger: FakeLedger, **fields: float) -> list[tuple[JobState, int]]:
