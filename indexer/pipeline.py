@@ -214,12 +214,24 @@ class Pipeline:
             later = self._later(work, ready) if self._ledger.later_revision_taken(name, revision) else frozenset()
             now = datetime.now(UTC)
             images = [_stored_image(one, revision, now) for one in ready if one.item.id not in later]
-            if images:
-                self._store.upsert(work.collection, images)
+            refused = self._upsert(work.collection, images)
             if not still_held():
                 # Somebody else may have written meanwhile by what they saw before: look again, with the lock.
                 raise LeaseLost("the write lock ran out during the write")
-        return [Skipped(one.item, SKIPPED_SUPERSEDED) if one.item.id in later else Indexed(one.item) for one in ready]
+        return [_written(one.item, one.item.id in later, refused.get(one.item.id)) for one in ready]
+
+    def _upsert(self, collection: Collection, images: Sequence[StoredImage]) -> dict[str, InvalidArgument]:
+        """Write what can be stored; by id, why the rest cannot. The store refuses before it writes, not saying which one."""
+        if not images:
+            return {}
+        try:
+            self._store.upsert(collection, images)
+        except InvalidArgument as error:
+            if len(images) == 1:
+                return {images[0].id: error}
+            half = len(images) // 2
+            return self._upsert(collection, images[:half]) | self._upsert(collection, images[half:])
+        return {}
 
     def _later(self, work: Work, ready: Sequence[_Ready]) -> frozenset[str]:
         """Ids that a later revision has written or deleted."""
@@ -246,6 +258,12 @@ def _stored_image(one: _Ready, revision: int, now: datetime) -> StoredImage:
         indexed_at=now,
         vectors=one.vectors,
     )
+
+
+def _written(item: Item, superseded: bool, refused: InvalidArgument | None) -> Outcome:
+    if superseded:
+        return Skipped(item, SKIPPED_SUPERSEDED)
+    return Indexed(item) if refused is None else _failed(item, refused)
 
 
 def _failed(item: Item, error: LookalikeError) -> Failed:

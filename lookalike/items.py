@@ -6,6 +6,7 @@ Used by `listing` (folders and manifests) and `jobs.uploads` (what clients send)
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -21,7 +22,10 @@ ITEM_INVALID = "ITEM_INVALID"
 """Reason of an item whose line, id, URI or metadata cannot be used."""
 SOURCE_UNREADABLE = "SOURCE_UNREADABLE"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_INT64 = range(-(2**63), 2**63)
+MAX_METADATA_LEVELS = 32
+"""Protobuf reads at most 100 messages in one another; in a `SearchResponse` a `Struct` of 32 levels needs them all."""
+_WHOLE_NUMBERS = range(-(2**63) + 1, 2**63)
+"""What both servers store and a filter can name: 2**63 - 1 to either side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +63,16 @@ def checked_item(position: int, item_id: str, uri: str, metadata: Mapping[str, o
 
 
 def check_metadata(metadata: Mapping[str, object]) -> None:
-    """Raise `InvalidArgument` ("metadata") unless it is at most 16 KiB as JSON, in UTF-8, with numbers of at most 64 bits."""
+    """Raise `InvalidArgument` ("metadata") unless it can be stored: JSON in UTF-8 of at most 16 KiB and 32 levels of objects
+    and lists (itself the first), whole numbers of 64 bits. The one check of metadata: of items, and of rows before a write.
+    """
+    _check_value(metadata, 1)
     try:
-        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        size_bytes = len(text.encode())
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument("metadata", f"is not JSON: {error}") from error
+        size_bytes = len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode())
+    except UnicodeEncodeError:
+        raise InvalidArgument("metadata", "holds text that is not Unicode (a lone surrogate)") from None
     if size_bytes > MAX_METADATA_BYTES:
         raise InvalidArgument("metadata", f"is {size_bytes} bytes long as JSON; at most {MAX_METADATA_BYTES} are allowed")
-    if not _fits(metadata):
-        raise InvalidArgument("metadata", "holds a whole number of more than 64 bits; write it as text")
-
-
-def folder_of(uri: str) -> str:
-    """The folder that a manifest's relative URIs are taken from, as a `file://` URI."""
-    return path_of(uri).parent.as_uri()
 
 
 def path_of(uri: str) -> Path:
@@ -98,12 +97,24 @@ def resolve_uri(uri: str, base: str) -> str:
     return Path(os.path.normpath(path_of(base) / PurePosixPath(uri))).as_uri()
 
 
-def _fits(value: Any) -> bool:
+def _check_value(value: Any, level: int) -> None:
+    if isinstance(value, Mapping | list | tuple) and level > MAX_METADATA_LEVELS:
+        raise InvalidArgument("metadata", f"is nested deeper than {MAX_METADATA_LEVELS} levels")
     if isinstance(value, Mapping):
-        return all(_fits(inner) for inner in value.values())
-    if isinstance(value, list | tuple):
-        return all(_fits(inner) for inner in value)
-    return not isinstance(value, int) or value in _INT64
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise InvalidArgument("metadata", f"is not JSON: has the key {repr(key)[:40]}; keys must be text")
+            _check_value(inner, level + 1)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_value(inner, level + 1)
+    elif isinstance(value, bool | str) or value is None:
+        return
+    elif isinstance(value, int):
+        if value not in _WHOLE_NUMBERS:
+            raise InvalidArgument("metadata", "holds a whole number of more than 64 bits; write it as text")
+    elif not isinstance(value, float) or not math.isfinite(value):
+        raise InvalidArgument("metadata", f"is not JSON: holds {repr(value)[:40]}")
 
 
 def _cut(text: str, max_bytes: int) -> str:

@@ -7,8 +7,6 @@ one space of one Lookalike collection, so each image is one row in each of them.
 from __future__ import annotations
 
 import datetime
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +16,8 @@ from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.milvus_client import IndexParams
 
 from lookalike.errors import InvalidArgument
-from lookalike.names import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_URI_BYTES, check_id, check_uri
+from lookalike.items import check_metadata
+from lookalike.names import MAX_ID_BYTES, MAX_URI_BYTES, check_id, check_uri
 from lookalike.spaces import Space, Vector
 
 ID, VECTOR, URI, METADATA = "id", "vector", "uri", "metadata"
@@ -37,7 +36,6 @@ _BATCH_ROWS = 1000
 _ROW_BYTES = 1024
 """What a row weighs besides its vector, as a rule of thumb; metadata comes on top."""
 _MAX_INT64 = 2**63 - 1
-_MAX_METADATA_DEPTH = 32
 _SHA256_BYTES = 64
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
@@ -88,7 +86,7 @@ def image_index(space: Space, *, is_lite: bool) -> IndexParams:
 
 
 def check_image(image: StoredImage, spaces: Sequence[Space]) -> None:
-    """Raise `InvalidArgument` if `image` cannot be stored in `spaces`: ids, sizes, vectors, metadata that is not JSON."""
+    """Raise `InvalidArgument` if `image` cannot be stored in `spaces`: ids, sizes, vectors, metadata that cannot be."""
     check_id("id", image.id)
     check_uri("uri", image.uri)
     if len(image.sha256) > _SHA256_BYTES:
@@ -111,17 +109,6 @@ def check_vectors(name: str, vectors: Vector, space: Space) -> None:
         )
     if not np.isfinite(vectors).all():
         raise InvalidArgument(name, "holds a value that is not a finite number")
-
-
-def check_metadata(metadata: Mapping[str, object]) -> None:
-    """Raise `InvalidArgument` for `metadata` unless it is JSON that Milvus can hold: at most 16 KiB, integers of 64 bits."""
-    _check_value(metadata, 0)
-    try:
-        size_bytes = len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode())
-    except UnicodeEncodeError:
-        raise InvalidArgument("metadata", "holds text that is not Unicode (a lone surrogate)") from None
-    if size_bytes > MAX_METADATA_BYTES:
-        raise InvalidArgument("metadata", f"is {size_bytes} bytes long as JSON; at most {MAX_METADATA_BYTES} are allowed")
 
 
 def rows_per_write(spaces: Sequence[Space]) -> int:
@@ -166,23 +153,3 @@ def to_microseconds(moment: datetime.datetime) -> int:
     if moment.tzinfo is None:
         raise InvalidArgument("indexed_at", "has no time zone")
     return (moment - _EPOCH) // datetime.timedelta(microseconds=1)
-
-
-def _check_value(value: object, depth: int) -> None:
-    if depth > _MAX_METADATA_DEPTH:
-        raise InvalidArgument("metadata", f"is nested deeper than {_MAX_METADATA_DEPTH}")
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                raise InvalidArgument("metadata", f"has the key {key!r}; keys must be text")
-            _check_value(inner, depth + 1)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            _check_value(inner, depth + 1)
-    elif isinstance(value, bool | str) or value is None:
-        return
-    elif isinstance(value, int):
-        if not -_MAX_INT64 <= value <= _MAX_INT64:
-            raise InvalidArgument("metadata", f"holds the integer {value}, which does not fit into 64 bits")
-    elif not isinstance(value, float) or not math.isfinite(value):
-        raise InvalidArgument("metadata", f"holds {value!r:.40}, which is not JSON")

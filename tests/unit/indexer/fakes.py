@@ -11,7 +11,7 @@ import numpy as np
 
 from indexer.embedding import Embedded
 from indexer.interruption import Interruption
-from lookalike.errors import BadImage, LookalikeError, NotFound
+from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
 from lookalike.spaces import HistogramSettings, Metric, Space
 from lookalike.store.catalogue import Collection
 from lookalike.store.vectors import StoredImage
@@ -35,12 +35,13 @@ class FakeCatalogue:
 
 @dataclass
 class FakeStore:
-    """Rows by space and id. `before_write` runs inside the write, as another process might."""
+    """Rows by space and id. Ids in `refused` cannot be stored, and fail the whole write before it begins."""
 
     rows: dict[str, dict[str, StoredImage]] = field(default_factory=lambda: {space.name: {} for space in SPACES})
     flushes: int = 0
     writes: list[int] = field(default_factory=list)
     errors: list[LookalikeError] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
 
     def get_everywhere(
         self, collection: Collection, ids: Sequence[str], *, timeout_s: float
@@ -51,6 +52,8 @@ class FakeStore:
     def upsert(self, collection: Collection, images: Sequence[StoredImage]) -> None:
         if self.errors:
             raise self.errors.pop(0)
+        if any(image.id in self.refused for image in images):
+            raise InvalidArgument("metadata", "cannot be stored")
         self.writes.append(len(images))
         for space in collection.spaces:
             self.rows[space.name].update({image.id: image for image in images})

@@ -11,6 +11,7 @@ import pytest
 from indexer.reconciler import Reconciler
 from indexer.worker import ABANDONED
 from lookalike.errors import DeadlineExceeded, FingerprintMismatch, NotFound, Overloaded, Unavailable
+from lookalike.items import ITEM_INVALID
 from lookalike.jobs.job import Counts, SourceSpec
 from lookalike.jobs.leases import Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger
@@ -74,6 +75,26 @@ class TestJobs:
             (7, "SOURCE_FORBIDDEN"),
         ]
         assert bench.failures(job)[0].uri.endswith("/0005.png")
+
+    def test_metadata_that_cannot_be_stored_fails_its_own_item_only(self, bench: Bench) -> None:
+        for name in "abc":
+            bench.put(f"{name}.png")
+        deep = "[" * 60 + "]" * 60
+        lines = ['{"uri": "a.png", "x": 1}', f'{{"uri": "b.png", "x": {deep}}}', '{"uri": "c.png", "x": -9223372036854775808}']
+        manifest = bench.put("m.jsonl", "\n".join(lines).encode())
+        job = bench.run(bench.create(SourceSpec("manifest", str(manifest))))
+        assert (job.state, job.counts) == (JobState.SUCCEEDED, Counts(3, 1, 0, 2))
+        assert [(failure.position, failure.reason) for failure in bench.failures(job)] == [(1, ITEM_INVALID), (2, ITEM_INVALID)]
+
+    def test_images_that_the_store_refuses_fail_alone(self, bench: Bench) -> None:
+        ids = fill(bench, 300)
+        bench.store.refused = {ids[7], ids[8], ids[299]}
+        job = bench.run(bench.create())
+        assert (job.state, job.counts) == (JobState.SUCCEEDED, Counts(300, 297, 0, 3))
+        assert [(failure.position, failure.reason) for failure in bench.failures(job)] == [
+            (position, "INVALID_ARGUMENT") for position in (7, 8, 299)
+        ]
+        assert bench.store.ids() == set(ids) - bench.store.refused
 
     def test_of_equal_ids_the_first_that_can_be_used_wins(self, bench: Bench) -> None:
         for name in "abc":
