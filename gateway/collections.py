@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -13,7 +14,7 @@ from gateway.backends import Backends, find_collection
 from gateway.deadlines import Deadline
 from gateway.embedding import Embedder
 from gateway.threads import Threads
-from lookalike.errors import InvalidArgument, NotFound
+from lookalike.errors import Internal, InvalidArgument, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_name
 from lookalike.spaces import HistogramSettings
@@ -44,7 +45,7 @@ class Collections:
         self._backends, self._ledger, self._embedder, self._threads = backends, ledger, embedder, threads
 
     async def create(self, new: NewCollection, deadline: Deadline) -> Collection:
-        """An empty collection whose spaces and fingerprints are what the embedder makes now."""
+        """An empty collection whose spaces and fingerprints are what the embedder makes now. Raises `AlreadyExists`."""
         check_name("name", new.name)
         if new.model:
             check_name("model", new.model)
@@ -62,7 +63,12 @@ class Collections:
             generation=1,
             created_at=datetime.now(UTC),
         )
-        await self._run(lambda: self._backends.catalogue.create(collection), deadline)
+
+        def create() -> None:
+            with self._alone(new.name, deadline) as still_alone:
+                self._backends.catalogue.create(collection, still_alone=still_alone)
+
+        await self._run(create, deadline)
         return collection
 
     async def get(self, name: str, deadline: Deadline) -> tuple[Collection, int]:
@@ -78,23 +84,47 @@ class Collections:
 
         async def counted(collection: Collection) -> tuple[Collection, int] | None:
             async with few:
-                try:
-                    return collection, await self._count(collection, deadline)
-                except NotFound:  # Deleted since the list was read.
-                    return None
+                return await self._counted_if_there(collection, deadline)
 
         return [pair for pair in await asyncio.gather(*map(counted, collections)) if pair is not None]
+
+    async def _counted_if_there(self, listed: Collection, deadline: Deadline) -> tuple[Collection, int] | None:
+        """`listed` and its count; None where it was deleted since the list was read. Raises `Internal` where its row is there
+        and its images are not: that must not look like an ordinary delete."""
+        try:
+            return listed, await self._count(listed, deadline)
+        except NotFound:
+            try:
+                now = await self._run(lambda: self._backends.catalogue.get(listed.name, fresh=True), deadline)
+            except NotFound:
+                return None
+        if now.uid != listed.uid:  # Deleted and made again.
+            return now, await self._count(now, deadline)
+        raise Internal(f"collection {listed.name!r} is in the catalogue, but what holds its images is gone")
 
     async def delete(self, name: str, deadline: Deadline) -> None:
         """Remove a collection and its images, then stop its jobs. A job missed in between sees that its collection is gone."""
         check_name("name", name)
 
         def delete() -> None:
-            collection = find_collection(self._backends, name, field="name", fresh=True)
-            self._backends.catalogue.delete(name)
+            with self._alone(name, deadline):
+                collection = find_collection(self._backends, name, field="name", fresh=True)
+                self._backends.catalogue.delete(name)
             self._ledger.cancel_collection(collection.uid)
 
         await self._run(delete, deadline)
+
+    @contextmanager
+    def _alone(self, name: str, deadline: Deadline) -> Iterator[Callable[[], bool]]:
+        """Hold the lock that every writer of `name` takes; yields what tells whether it is held still.
+
+        So that no worker writes rows of the collection that was into the one that is, and of two gateways that make one name
+        the later finds the row of the earlier. Kept by a thread of its own: making a collection takes longer than it lives.
+        Raises `Unavailable` where others hold it until `deadline`.
+        """
+        with self._ledger.write_lock(name, timeout_s=deadline.remaining_s()) as still_held:
+            deadline.remaining_s()  # Who has waited too long has been told so, and must not change anything any more.
+            yield still_held
 
     async def _count(self, collection: Collection, deadline: Deadline) -> int:
         return await self._run(lambda: self._backends.vectors.count(collection, timeout_s=deadline.remaining_s()), deadline)

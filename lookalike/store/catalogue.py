@@ -11,7 +11,7 @@ import contextlib
 import datetime
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.milvus_client import IndexParams
 
-from lookalike.errors import AlreadyExists, Internal, InvalidArgument, NotFound
+from lookalike.errors import AlreadyExists, Internal, InvalidArgument, NotFound, Unavailable
 from lookalike.names import MAX_NAME_BYTES, alias_name, check_name, physical_name
 from lookalike.spaces import HistogramSettings, Metric, Space
 from lookalike.store.connection import Connection, Deadline
@@ -78,10 +78,11 @@ class Catalogue:
         self._cache: dict[str, tuple[float, Collection]] = {}
         self._changed_at: dict[str, float] = {}
 
-    def create(self, collection: Collection) -> None:
+    def create(self, collection: Collection, *, still_alone: Callable[[], bool] = lambda: True) -> None:
         """Make `collection`, empty and searchable. Raises `AlreadyExists`, `InvalidArgument` (name), `Unavailable`.
 
-        Of two processes that create one name at once, the second may fail with any of these, and can try again.
+        Two processes that create or delete one name at once would drop each other's physical collections as leftovers: hold
+        the collection's write lock. `still_alone` tells whether it is held still; the row is written only if it is.
         """
         check_name("name", collection.name)
         deadline = Deadline(_CHANGE_TIMEOUT_S)
@@ -94,6 +95,8 @@ class Catalogue:
                     pass  # raises what a thread raised
             if self._read(collection.name, deadline, strong=True) is not None:
                 raise AlreadyExists("collection", collection.name)
+            if not still_alone():
+                raise Unavailable("write lock", f"the lock on {collection.name!r} was lost; try again")
             row = {"name": collection.name, "uid": collection.uid, "entry": _to_entry(collection), "vector": _NOWHERE}
             self._call("upsert", deadline, data=[row])
             self._remember(collection.name, collection, changed=True)
@@ -125,7 +128,10 @@ class Catalogue:
         return sorted((_from_row(row) for row in rows), key=lambda collection: collection.name)
 
     def delete(self, name: str) -> None:
-        """Remove the collection called `name` with all its images. Raises `NotFound`, `InvalidArgument` (name)."""
+        """Remove the collection called `name` with all its images; under its write lock, as `create`.
+
+        Raises `NotFound`, `InvalidArgument` (name), `Unavailable`.
+        """
         check_name("name", name)
         deadline = Deadline(_CHANGE_TIMEOUT_S)
         with _held(self._changing, deadline):

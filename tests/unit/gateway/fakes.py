@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ import numpy as np
 from gateway.deadlines import Deadline
 from gateway.embedding import Description
 from gateway.threads import Threads
-from lookalike.errors import NotFound
+from lookalike.errors import NotFound, Unavailable
 from lookalike.jobs.job import Counts, Job, SourceSpec
 from lookalike.jobs.states import JobState
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
@@ -71,7 +71,9 @@ class FakeCatalogue:
     def list(self) -> list[Collection]:
         return [self.rows[name] for name in sorted(self.rows)]
 
-    def create(self, collection: Collection) -> None:
+    def create(self, collection: Collection, *, still_alone: Callable[[], bool]) -> None:
+        if not still_alone():
+            raise Unavailable("write lock", "lost")
         self.rows[collection.name] = collection
 
     def delete(self, name: str) -> None:
@@ -187,10 +189,12 @@ class FakeLedger:
         self.still_held = True
 
     @contextlib.contextmanager
-    def write_lock(self, collection: str, *, timeout_s: float) -> Iterator[object]:
+    def write_lock(self, collection: str, *, timeout_s: float) -> Iterator[Callable[[], bool]]:
         self.log.append(f"lock {collection}")
-        yield lambda: self.still_held
-        self.log.append("unlock")
+        try:
+            yield lambda: self.still_held
+        finally:
+            self.log.append("unlock")
 
     def take_revision(self, collection: str) -> int:
         self.log.append("revision")

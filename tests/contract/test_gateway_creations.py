@@ -1,0 +1,68 @@
+"""Two gateways that make and remove one collection at once, on a real Redis and a real server of vectors."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from gateway.collections import Collections, NewCollection
+from gateway.deadlines import Deadline
+from gateway.threads import Threads
+from lookalike.errors import AlreadyExists
+from lookalike.jobs.ledger import Ledger, connect_ledger
+from lookalike.spaces import HistogramSettings
+from lookalike.store.catalogue import Catalogue, Collection
+from lookalike.store.connection import Connection, connect
+from lookalike.store.vectors import VectorStore
+from tests.contract.store_samples import image
+from tests.unit.gateway.fakes import FakeEmbedder, FakeVectors
+
+
+@dataclass
+class Backends:
+    catalogue: Catalogue
+    vectors: FakeVectors
+
+
+@pytest.fixture
+def connections(milvus_lite_uri: str) -> Iterator[list[Connection]]:
+    opened = [connect(milvus_lite_uri) for _ in range(2)]
+    yield opened
+    for connection in opened:
+        connection.close()
+
+
+@pytest.fixture
+def ledgers(redis_db: str) -> Iterator[list[Ledger]]:
+    opened = [connect_ledger(redis_db) for _ in range(2)]
+    yield opened
+    for ledger in opened:
+        ledger.close()
+
+
+def test_of_two_gateways_that_make_one_name_at_once_one_succeeds_and_keeps_its_settings(connections, ledgers) -> None:
+    name = f"test_{secrets.token_hex(6)}"
+    news = [NewCollection(name, "", "", HistogramSettings(bins=bins)) for bins in (8, 16)]
+    gateways = [
+        Collections(Backends(Catalogue(connection), FakeVectors()), ledger, FakeEmbedder(), Threads(2, 2))
+        for connection, ledger in zip(connections, ledgers, strict=True)
+    ]
+
+    async def both() -> list[object]:
+        calls = [one.create(new, Deadline.after(60.0)) for one, new in zip(gateways, news, strict=True)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    answers = asyncio.run(both())
+    made = [answer for answer in answers if isinstance(answer, Collection)]
+    assert {type(answer) for answer in answers} == {Collection, AlreadyExists}, answers
+    catalogue, store = Catalogue(connections[0]), VectorStore(connections[0])
+    assert catalogue.get(name, fresh=True) == made[0]
+    one = image("a", histogram=np.full(made[0].histogram.bins, 1 / made[0].histogram.bins, np.float32))
+    store.upsert(made[0], [one])
+    assert store.count(made[0], timeout_s=20.0) == 1
+    catalogue.delete(name)
