@@ -17,7 +17,7 @@ from indexer.interruption import TRANSIENT, Draining, Interruption, LeaseLost
 from indexer.pipeline import Failed, Indexed, Outcome, Pipeline, Skipped, Work
 from indexer.plan import delete_other_plans, make_plan
 from indexer.stages import ITEMS, UNITS_LAID_DOWN
-from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError, NotFound
+from lookalike.errors import FailedPrecondition, Internal, InvalidArgument, LookalikeError, NotFound
 from lookalike.items import Item
 from lookalike.jobs.creation import create_ingest_job, create_job_of_json
 from lookalike.jobs.job import Job
@@ -35,6 +35,8 @@ from lookalike.store.vectors import VectorStore
 
 ABANDONED = "CHUNK_ABANDONED"
 """Reason of the items of a chunk that workers died of, again and again."""
+MANIFEST_UNREADABLE = "MANIFEST_UNREADABLE"
+"""Reason of a job whose manifest was gone or damaged at every attempt: nobody knows which items were in the chunk."""
 _JOB_ERRORS = (NotFound, FailedPrecondition, InvalidArgument)
 """What no retry will mend: the source, the model or the collection is not what the job needs."""
 _FLUSH_TTL_S = 60.0
@@ -119,12 +121,13 @@ class Worker:
                 return
             log.info("cancelled: the collection is gone")
             self._parts.ledger.request_cancel(lease.job_id)
-            self._parts.leases.release(lease)
+            self._parts.leases.drop(lease)
         except _JOB_ERRORS as error:
             self._fail_job(lease, error)
 
     def _fail_job(self, lease: Lease, error: LookalikeError) -> None:
-        if self._parts.leases.fail_job(lease, error.reason, error.message):
+        last = lease.attempt > self._max_attempts
+        if self._parts.leases.fail_job(lease, error.reason, error.message, last=last):
             self._log.warning("ingest job failed", job=lease.job_id, reason=error.reason, problem=error.message)
 
     def _plan(self, lease: Lease, interruption: Interruption) -> None:
@@ -147,13 +150,21 @@ class Worker:
         parts = self._parts
         job = parts.ledger.get(lease.job_id)
         collection = self._collection(job)
-        items = read_chunk(parts.reader.artifacts, job.manifest, lease.chunk)
+        items = self._items(job, lease)
         outcomes = (
             self._abandon(lease, items)
             if lease.attempt > self._max_attempts
             else parts.pipeline.run(Work(job, collection, items, lease, interruption))
         )
         self._record(lease, outcomes)
+
+    def _items(self, job: Job, lease: Lease) -> list[Item]:
+        try:
+            return read_chunk(self._parts.reader.artifacts, job.manifest, lease.chunk)
+        except (Internal, NotFound) as error:
+            if lease.attempt <= self._max_attempts:
+                raise Internal(error.message) from error
+            raise FailedPrecondition(error.message, reason=MANIFEST_UNREADABLE) from error
 
     def _abandon(self, lease: Lease, items: Sequence[Item]) -> list[Outcome]:
         self._log.error("chunk abandoned", job=lease.job_id, chunk=lease.chunk, attempts=self._max_attempts)

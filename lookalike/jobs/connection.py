@@ -14,6 +14,7 @@ from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, Time
 from redis.retry import Retry
 
 from lookalike.errors import Internal, Unavailable
+from lookalike.jobs import job
 from lookalike.jobs.states import moves_as_lua
 
 CONNECT_TIMEOUT_S = 2.0
@@ -21,6 +22,13 @@ COMMAND_TIMEOUT_S = 5.0
 """A script takes well under a millisecond; what takes longer than this is a Redis that hangs."""
 _RETRIES = 2
 """Safe, since every script gives the same end state when it runs twice."""
+_SHARED = {
+    "MOVES": moves_as_lua(),
+    "SKIPPED_CANCELLED": job.SKIPPED_CANCELLED,
+    "SKIPPED_DUPLICATE": job.SKIPPED_DUPLICATE,
+    "SKIPPED_NOT_ATTEMPTED": job.SKIPPED_NOT_ATTEMPTED,
+}
+"""What the scripts name `@NAME@`, so that it is written down once."""
 _AWAY = (ConnectionError, TimeoutError, BusyLoadingError)
 
 
@@ -79,5 +87,7 @@ def _one_line(error: Exception) -> str:
 @cache
 def _source(script: str) -> str:
     folder = resources.files(__package__) / "lua"
-    prelude = (folder / "prelude.lua").read_text(encoding="utf-8").replace("@MOVES@", moves_as_lua())
-    return prelude + (folder / f"{script}.lua").read_text(encoding="utf-8")
+    text = "".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", script))
+    for name, value in _SHARED.items():
+        text = text.replace(f"@{name}@", value)
+    return text

@@ -104,10 +104,7 @@ class Leases:
 
     def release(self, lease: Lease) -> float:
         """Give a unit back after a failure that will pass; seconds until it is sent again, negative where it will not be."""
-        settings = self.settings
-        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - not for secrecy
-        base, cap = _ms(settings.retry_base_s), _ms(settings.retry_cap_s)
-        return float(self._redis.run("release", lease.job_id, lease.unit, lease.owner, base, cap, jitter)) / 1000
+        return float(self._redis.run("release", lease.job_id, lease.unit, lease.owner, *self._backoff())) / 1000
 
     def give_back(self, lease: Lease) -> None:
         """Give a unit back for others to take at once: this worker is going."""
@@ -122,9 +119,29 @@ class Leases:
         reasons = [part for reason, count in sorted(counts.skipped.items()) for part in (reason, count)]
         return bool(self._redis.run("record", lease.job_id, lease.unit, lease.owner, counts.indexed, counts.failed, *reasons))
 
-    def fail_job(self, lease: Lease, reason: str, message: str) -> bool:
-        """Fail the whole job: at once while planning, else when chunks under way are done. False: the lease was lost."""
-        return bool(self._redis.run("fail", lease.job_id, lease.unit, lease.owner, reason, message[:1000], self._retention_ms))
+    def drop(self, lease: Lease) -> bool:
+        """Take a unit off the job for good, its items neither indexed nor failed: what it would write to is gone."""
+        return bool(self._redis.run("drop", lease.job_id, lease.unit, lease.owner))
+
+    def fail_job(self, lease: Lease, reason: str, message: str, *, last: bool = False) -> bool:
+        """Fail the whole job: at once while planning, else when chunks under way are done. False: the lease was lost.
+
+        A chunk that had been begun before is one of these, since it may be half written: it is sent again, unless this was the
+        `last` attempt at it.
+        """
+        return bool(
+            self._redis.run(
+                "fail",
+                lease.job_id,
+                lease.unit,
+                lease.owner,
+                reason,
+                message[:1000],
+                self._retention_ms,
+                *self._backoff(),
+                int(last),
+            )
+        )
 
     def due(self, job_id: str) -> Due:
         """Take what is to be sent now. Whoever asks must send it; what gets lost is due again later."""
@@ -139,6 +156,11 @@ class Leases:
         """End a job whose work is done; the state it ended in, or None where it had ended or has work left."""
         state = self._redis.run("close", job_id, self._retention_ms)
         return JobState(state) if state else None
+
+    def _backoff(self) -> tuple[int, int, float]:
+        """First wait and longest wait in milliseconds, and the random part of it."""
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - not for secrecy
+        return _ms(self.settings.retry_base_s), _ms(self.settings.retry_cap_s), jitter
 
     def _beat(self, lease: Lease, done: threading.Event) -> None:
         good_until_s = time.monotonic() + self.settings.lease_s

@@ -66,7 +66,7 @@ def read_chunk(artifacts: Artifacts, path: str, chunk: int) -> list[Item]:
     try:
         with artifacts.open_read(path) as stream:
             table = pq.ParquetFile(stream, metadata=_footer(artifacts, path)).read_row_group(chunk)
-    except (pa.ArrowException, IndexError) as error:
+    except (pa.ArrowException, OSError, IndexError) as error:
         raise Internal(f"manifest {path} cannot be read: {error}") from error
     return list(_items(table.to_pylist()))
 

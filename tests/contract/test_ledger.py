@@ -350,13 +350,28 @@ class TestCancelling:
         assert leases.close(job.id) is JobState.CANCELLED
         assert ledger.get(job.id).counts == Counts(submitted=4, indexed=2, skipped=2)
 
-    def test_while_cancelling_a_chunk_that_cannot_go_on_is_not_tried_again(self, ledger: Ledger) -> None:
+    def test_while_cancelling_a_chunk_laid_down_is_tried_again_since_it_may_be_half_written(self, ledger: Ledger) -> None:
         leases = Leases(ledger, QUICK)
+        job = planned(ledger, leases, submitted=4, chunks=2)
+        leases.due(job.id)
+        lease = taken(leases, job, 0)
+        ledger.request_cancel(job.id)
+        assert leases.release(lease) >= 0
+        assert not leases.due(job.id).complete
+        assert leases.close(job.id) is None
+        until(lambda: leases.due(job.id).units == ("0",), "the chunk is sent again")
+        assert leases.record(taken(leases, job, 0), indexed(2))
+        assert leases.close(job.id) is JobState.CANCELLED
+        assert ledger.get(job.id).counts == Counts(submitted=4, indexed=2, skipped=2)
+
+    def test_a_chunk_whose_collection_is_gone_can_be_dropped_by_its_holder(self, ledger: Ledger) -> None:
+        leases = Leases(ledger, LONG)
         job = planned(ledger, leases, submitted=4, chunks=1)
         leases.due(job.id)
         lease = taken(leases, job, 0)
         ledger.request_cancel(job.id)
-        assert leases.release(lease) < 0
+        assert leases.drop(lease)
+        assert not leases.drop(lease)
         assert leases.due(job.id).complete
         assert leases.close(job.id) is JobState.CANCELLED
         assert adds_up(ledger.get(job.id))
@@ -404,6 +419,34 @@ class TestFailing:
         assert job.error == JobError("FINGERPRINT_MISMATCH", "two fingerprints")
         assert job.counts == Counts(submitted=10, indexed=2, skipped=8)
         assert job.skip_reasons == {"not_attempted": 8}
+
+    @pytest.mark.parametrize("earlier", ["died", "laid down"])
+    def test_a_chunk_begun_before_is_finished_even_if_the_job_fails_of_it(self, ledger: Ledger, earlier: str) -> None:
+        leases = Leases(ledger, QUICK)
+        job = planned(ledger, leases, submitted=6, chunks=3)
+        leases.due(job.id)
+        first = taken(leases, job, 0)
+        if earlier == "laid down":
+            leases.release(first)
+        until(lambda: "0" in leases.due(job.id).units, "the chunk is sent again")
+        assert leases.fail_job(taken(leases, job, 0), "FINGERPRINT_MISMATCH", "two fingerprints")
+        assert leases.close(job.id) is None
+        until(lambda: leases.due(job.id).units == ("0",), "the chunk is sent again")
+        assert leases.record(taken(leases, job, 0), indexed(0, failed=2))
+        assert leases.close(job.id) is JobState.FAILED
+        job = ledger.get(job.id)
+        assert job.counts == Counts(submitted=6, skipped=4, failed=2)
+        assert job.error == JobError("FINGERPRINT_MISMATCH", "two fingerprints")
+
+    def test_a_chunk_given_up_ends_with_its_job(self, ledger: Ledger) -> None:
+        leases = Leases(ledger, QUICK)
+        job = planned(ledger, leases, submitted=2, chunks=1)
+        leases.due(job.id)
+        taken(leases, job, 0)
+        until(lambda: leases.due(job.id).units == ("0",), "the chunk is sent again")
+        assert leases.fail_job(taken(leases, job, 0), "MANIFEST_UNREADABLE", "it is gone", last=True)
+        assert leases.close(job.id) is JobState.FAILED
+        assert adds_up(ledger.get(job.id))
 
     def test_no_script_makes_a_move_that_the_table_does_not_allow(self, ledger: Ledger) -> None:
         """A planned job goes back to nothing, and an ended one anywhere."""

@@ -55,6 +55,19 @@ local function owns(id, unit, owner)
   return redis.call('HGET', units_key(id), 'o:' .. unit) == owner and redis.call('ZSCORE', open_key(id), unit)
 end
 
+local function wait_unowned(id, unit, delay_ms)
+  -- Lets go of a unit until it is due again; the wait in whole milliseconds.
+  redis.call('HDEL', units_key(id), 'o:' .. unit)
+  redis.call('ZADD', open_key(id), whole(now_ms() + delay_ms), unit)
+  return math.floor(delay_ms)
+end
+
+local function begun_before(id, unit)
+  -- Whether its holder is not the first to begin it, or has laid it down before.
+  local begun = redis.call('HMGET', units_key(id), 'a:' .. unit, 'r:' .. unit)
+  return tonumber(begun[1] or '0') > 1 or tonumber(begun[2] or '0') > 0
+end
+
 local function drop_never_begun(id)
   -- A chunk that somebody began may be half written, so it is finished; planning writes nothing that is kept.
   for _, unit in ipairs(redis.call('ZRANGE', open_key(id), 0, -1)) do
@@ -73,8 +86,8 @@ end
 
 local function finish(id, to, retention_ms)
   if not move(id, to) then return false end
-  if to == 'CANCELLED' then count_rest(id, 'cancelled') end
-  if to == 'FAILED' then count_rest(id, 'not_attempted') end
+  if to == 'CANCELLED' then count_rest(id, '@SKIPPED_CANCELLED@') end
+  if to == 'FAILED' then count_rest(id, '@SKIPPED_NOT_ATTEMPTED@') end
   local fields = redis.call('HMGET', job_key(id), 'collection', 'request_id')
   local collection = fields[1]
   redis.call('HSET', job_key(id), 'ended_ms', whole(now_ms()))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from indexer.reconciler import Reconciler
-from indexer.worker import ABANDONED
-from lookalike.errors import DeadlineExceeded, FingerprintMismatch, NotFound, Overloaded, Unavailable
+from indexer.worker import ABANDONED, MANIFEST_UNREADABLE
+from lookalike.errors import DeadlineExceeded, FingerprintMismatch, Internal, NotFound, Overloaded, Unavailable
 from lookalike.items import ITEM_INVALID
 from lookalike.jobs.job import Counts, SourceSpec
 from lookalike.jobs.leases import Leases, LeaseSettings
@@ -302,6 +302,43 @@ class TestTrouble:
         assert done.counts == Counts(300, 44, 0, 256)
         assert {failure.reason for failure in bench.failures(job)} == {ABANDONED}
 
+    @pytest.mark.parametrize("damage", ["gone", "torn"])
+    def test_a_manifest_that_stays_unreadable_ends_the_job(self, bench: Bench, damage: str) -> None:
+        fill(bench, 300)
+        job = bench.create()
+        bench.deliver()
+        manifest = bench.ledger.get(job.id).manifest
+        if damage == "gone":
+            bench.artifacts.delete(manifest)
+        else:
+            bench.artifacts.write(manifest, bench.artifacts.read(manifest)[:-50])
+        for _ in range(3):
+            with pytest.raises(Internal):
+                bench.worker.ingest_chunk(job.id, 0)
+            assert not bench.ledger.get(job.id).state.ended
+            run_out(bench, job.id)
+        bench.queue.sent.clear()
+        bench.worker.ingest_chunk(job.id, 0)
+        done = bench.ledger.get(job.id)
+        assert done.state is JobState.FAILED
+        assert done.error is not None
+        assert done.error.reason == MANIFEST_UNREADABLE
+        assert (done.counts, done.skip_reasons) == (Counts(300, 0, 300, 0), {"not_attempted": 300})
+
+    def test_a_chunk_begun_before_is_not_forgotten_when_the_job_fails_of_it(self, bench: Bench) -> None:
+        ids = fill(bench, 300)
+        job = bench.create()
+        bench.deliver()
+        assert bench.leases.take(job.id, "0") is not None, "a worker dies of it"
+        run_out(bench, job.id)
+        bench.store.put(StoredImage(ids[0], "", {}, "", job.revision, datetime.now(UTC)), ["histogram"])
+        bench.embedder.errors = [FingerprintMismatch("siamese", "a", "b")]
+        bench.worker.ingest_chunk(job.id, 0)
+        until(lambda: bench.run(job).state.ended or bench.worker.advance(job.id), "the job ends")
+        done = bench.ledger.get(job.id)
+        assert (done.state, done.counts) == (JobState.FAILED, Counts(300, 256, 44, 0))
+        assert bench.store.ids() == set(ids[:256]), "what was half written is whole"
+
     def test_a_defect_leaves_the_chunk_to_be_tried_again(self, bench: Bench) -> None:
         fill(bench, 2)
         job = bench.create()
@@ -372,6 +409,12 @@ class TestReconciler:
         Reconciler(bench.ledger, bench.artifacts, bench.worker, tick_s=0.01).round()
         assert bench.artifacts.names(f"jobs/{job.id}") == []
         assert Ledger(bench.ledger.connection).list(None, 10, "") == ([], "")
+
+
+def run_out(bench: Bench, job_id: str) -> None:
+    """Let the lease of chunk 0 end now."""
+    with bench.ledger.connection.commands() as client:
+        client.zadd(f"lookalike:job:{job_id}:open", {"0": 0})
 
 
 def owner(bench: Bench, job_id: str) -> str:
