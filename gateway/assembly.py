@@ -63,7 +63,12 @@ def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> G
         ),
     )
     readiness = Readiness(_checks(backends, ledger, artifacts, embedder, check_threads))
-    app = build_app(core, readiness, upload_limit_bytes=settings.gateway_upload_max_bytes)
+    app = build_app(
+        core,
+        readiness,
+        upload_limit_bytes=settings.gateway_upload_max_bytes,
+        bodies_limit_bytes=settings.gateway_bodies_max_bytes,
+    )
     return Gateway(core, readiness, app, (threads.close, check_threads.close, queue.close, ledger.close, backends.close))
 
 

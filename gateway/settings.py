@@ -24,5 +24,10 @@ class GatewaySettings(LogSettings, MilvusSettings, RedisSettings, ArtifactSettin
     gateway_upload_max_bytes: int = Field(
         256 * 1024 * 1024, ge=1, description="Largest HTTP body of an upload of images, in bytes."
     )
+    gateway_bodies_max_bytes: int = Field(
+        512 * 1024 * 1024,
+        ge=1,
+        description="Bytes of HTTP bodies held at once, all requests together; more are refused. Never less than one upload.",
+    )
     gateway_drain_s: float = Field(5.0, ge=0, description="Seconds that calls under way get to end after SIGTERM.")
     gateway_ready_interval_s: float = Field(2.0, gt=0, description="Seconds between two looks at what the gateway needs.")

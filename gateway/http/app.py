@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from gateway.collections import Collections
 from gateway.http.collections import collections_router
-from gateway.http.edge import BODY_LIMIT_BYTES, Edge
+from gateway.http.edge import BODY_LIMIT_BYTES, Bodies, Edge
 from gateway.http.errors import add_error_handlers
 from gateway.http.images import images_router
 from gateway.http.ingest import ingest_router
@@ -44,8 +44,11 @@ class Core:
     ingest: Ingest
 
 
-def build_app(core: Core, readiness: Readiness, *, upload_limit_bytes: int) -> ASGIApp:
-    """An ASGI application over `core`; a body of uploaded images may have `upload_limit_bytes`."""
+def build_app(
+    core: Core, readiness: Readiness, *, upload_limit_bytes: int, bodies_limit_bytes: int = 512 * 1024 * 1024
+) -> ASGIApp:
+    """An ASGI application over `core`; a body of uploaded images may have `upload_limit_bytes`, all bodies that are held at
+    one time together `bodies_limit_bytes`, or one upload where that is more."""
     app = _App(
         title="Lookalike",
         summary="Image similarity search",
@@ -62,7 +65,7 @@ def build_app(core: Core, readiness: Readiness, *, upload_limit_bytes: int) -> A
     app.include_router(collections_router(core.collections))
     add_pages(app, readiness)
     add_error_handlers(app)
-    return Edge(app, _limit_for(upload_limit_bytes))
+    return Edge(app, _limit_for(upload_limit_bytes), Bodies(max(bodies_limit_bytes, upload_limit_bytes, BODY_LIMIT_BYTES)))
 
 
 def _limit_for(upload_limit_bytes: int) -> Callable[[str], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -11,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http.errors import BodyTooLarge, error_response
-from lookalike.errors import FailedPrecondition
+from lookalike.errors import DeadlineExceeded, FailedPrecondition, Overloaded
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.runtime.interceptors import as_ours
 
@@ -24,14 +25,36 @@ HTTP_SECONDS = Histogram(
 
 BODY_LIMIT_BYTES = MAX_IMAGE_BYTES * 4 // 3 + 1024 * 1024
 """One picture of the largest size in base64, and room for the fields beside it."""
+BODY_IDLE_S = 60.0
+"""Without a byte of a body that is not complete, the request is given up: it would hold its share of `Bodies` for ever."""
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 
 
-class Edge:
-    """ASGI middleware. `limit_for(path)` says how many bytes a body sent to `path` may have."""
+class Bodies:
+    """The bytes of request bodies held by all requests together, at most `limit_bytes`. Used from one event loop."""
 
-    def __init__(self, app: ASGIApp, limit_for: Callable[[str], int]) -> None:
-        self._app, self._limit_for = app, limit_for
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes, self.held_bytes = limit_bytes, 0
+
+    def take(self, size_bytes: int) -> None:
+        """Raises `Overloaded` where they do not fit beside what the others hold."""
+        if self.held_bytes + size_bytes > self._limit_bytes:
+            raise Overloaded("the bodies of other requests take all the memory there is for them; try again")
+        self.held_bytes += size_bytes
+
+    def give(self, size_bytes: int) -> None:
+        self.held_bytes -= size_bytes
+
+
+class Edge:
+    """ASGI middleware. `limit_for(path)` says how many bytes a body sent to `path` may have; `bodies` is for all together.
+
+    A body of which nothing comes for `idle_s` seconds is given up.
+    """
+
+    def __init__(self, app: ASGIApp, limit_for: Callable[[str], int], bodies: Bodies, *, idle_s: float = BODY_IDLE_S) -> None:
+        self._app, self._limit_for, self._bodies, self._idle_s = app, limit_for, bodies, idle_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,6 +63,7 @@ class Edge:
         started_s = time.perf_counter()
         code = HTTPStatus.INTERNAL_SERVER_ERROR.value
         begun = False
+        body = _Body(receive, self._limit_for(scope["path"]), self._bodies, self._idle_s)
 
         async def noting_send(message: Message) -> None:
             nonlocal code, begun
@@ -48,44 +72,73 @@ class Edge:
             await send(message)
 
         try:
-            limit_bytes = self._limit_for(scope["path"])
-            _refuse_at_once(scope, limit_bytes)
-            await self._app(scope, _limited(receive, limit_bytes), noting_send)
+            _refuse_cross_site(scope)
+            body.expect(Headers(scope=scope).get("content-length", ""))
+            await self._app(scope, body.receive, noting_send)
         except Exception as error:  # noqa: BLE001 - the edge
             # Starlette raises a defect once more after it was answered and logged by our handler.
             if not begun:
                 ours = as_ours(error, f"{scope['method']} {_route(scope)}")
                 await error_response(ours)(scope, receive, noting_send)
         finally:
+            body.release()
             elapsed_s = time.perf_counter() - started_s
-            HTTP_SECONDS.labels(_route(scope), scope["method"], str(code)).observe(elapsed_s)
+            HTTP_SECONDS.labels(_route(scope), _method(scope), str(code)).observe(elapsed_s)
 
 
-def _refuse_at_once(scope: Scope, limit_bytes: int) -> None:
-    """Raise for what the headers alone show to be wrong, before a byte of the body is read."""
+def _refuse_cross_site(scope: Scope) -> None:
     headers = Headers(scope=scope)
-    length = headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit_bytes:
-        raise BodyTooLarge(limit_bytes)
     # A form on a foreign web page can post here without asking; browsers say so in this header, other clients send none.
     if scope["method"] in _UNSAFE and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         raise FailedPrecondition("requests that change something are not taken from other web sites", reason="CROSS_SITE")
 
 
-def _limited(receive: Receive, limit_bytes: int) -> Receive:
-    """`receive` that raises `BodyTooLarge` as soon as more than `limit_bytes` have come."""
-    received_bytes = 0
+class _Body:
+    """The body of one request: within its own limit, within what is left for all, and not too slow.
 
-    async def limited() -> Message:
-        nonlocal received_bytes
-        message = await receive()
+    Held until the request has been answered: a parsed body is as large as what came.
+    """
+
+    def __init__(self, receive: Receive, limit_bytes: int, bodies: Bodies, idle_s: float) -> None:
+        self._receive, self._limit_bytes, self._bodies, self._idle_s = receive, limit_bytes, bodies, idle_s
+        self._received_bytes = self._held_bytes = 0
+        self._complete = False
+
+    def expect(self, content_length: str) -> None:
+        """Make room for all of it before a byte is read, where the headers tell how much it is."""
+        if content_length.isdigit():
+            self._hold(int(content_length))
+
+    def release(self) -> None:
+        self._bodies.give(self._held_bytes)
+        self._held_bytes = 0
+
+    async def receive(self) -> Message:
+        """ASGI's `receive`. Raises `BodyTooLarge`, `Overloaded`, and `DeadlineExceeded` for a sender that is silent."""
+        if self._complete:
+            return await self._receive()  # This one waits until the client goes.
+        try:
+            async with asyncio.timeout(self._idle_s):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"nothing of the body came for {self._idle_s:g} s") from error
         if message["type"] == "http.request":
-            received_bytes += len(message.get("body", b""))
-            if received_bytes > limit_bytes:
-                raise BodyTooLarge(limit_bytes)
+            self._received_bytes += len(message.get("body", b""))
+            self._complete = not message.get("more_body", False)
+            self._hold(self._received_bytes)
         return message
 
-    return limited
+    def _hold(self, size_bytes: int) -> None:
+        if size_bytes > self._limit_bytes:
+            raise BodyTooLarge(self._limit_bytes)
+        if size_bytes > self._held_bytes:
+            self._bodies.take(size_bytes - self._held_bytes)
+            self._held_bytes = size_bytes
+
+
+def _method(scope: Scope) -> str:
+    """HTTP lets a client invent methods; each would be a time series of its own."""
+    return scope["method"] if scope["method"] in _METHODS else "OTHER"
 
 
 def _route(scope: Scope) -> str:
