@@ -45,42 +45,47 @@ class Artifacts:
         """Write a whole file. Without `durable` it may be lost with the machine's power, until `settle` has returned."""
         writer = self.open_write(path, durable=durable)
         try:
-            writer.stream.write(content)
+            with translated(path):
+                writer.stream.write(content)
             writer.commit()
         except BaseException:
             writer.discard()
             raise
 
     def open_write(self, path: str, *, durable: bool = True) -> ArtifactWriter:
-        """Begin a file that appears when it is committed."""
-        with _translated(path):
+        """Begin a file that appears when it is committed. Write to its stream within `translated`."""
+        with translated(path):
             if self._local:
                 return _LocalWriter(Path(self._at(path)), durable=durable)
             return ArtifactWriter(self._files.open(self._at(path), "wb", autocommit=False))
 
     def read(self, path: str, *, max_bytes: int | None = None) -> bytes:
         """A file's content; with `max_bytes` no more than that much and one byte."""
-        with self.open_read(path) as stream, _translated(path):
+        with self.open_read(path) as stream:
             return stream.read() if max_bytes is None else stream.read(max_bytes + 1)
 
     @contextmanager
     def open_read(self, path: str) -> Iterator[IO[bytes]]:
-        """A file's bytes as a stream that can seek."""
-        with _translated(path):
-            stream = self._files.open(self._at(path), "rb")
-        try:
+        """A file's bytes as a stream that can seek. What fails while it is read is translated too."""
+        with translated(path), self._files.open(self._at(path), "rb") as stream:
             yield stream
-        finally:
-            stream.close()
 
     def exists(self, path: str) -> bool:
-        with _translated(path):
+        with translated(path):
             return bool(self._files.exists(self._at(path)))
+
+    def size_bytes(self, path: str) -> int | None:
+        """A file's size; None where there is no such file."""
+        try:
+            with translated(path):
+                return int(self._files.info(self._at(path))["size"])
+        except NotFound:
+            return None
 
     def names(self, path: str) -> list[str]:
         """Names in a folder, in order; none where there is no such folder."""
         try:
-            with _translated(path):
+            with translated(path):
                 self._files.invalidate_cache(self._at(path))
                 found = self._files.ls(self._at(path), detail=False)
         except NotFound:
@@ -89,12 +94,12 @@ class Artifacts:
 
     def delete(self, path: str) -> None:
         """Delete a file, if it is there."""
-        with suppress(NotFound), _translated(path):
+        with suppress(NotFound), translated(path):
             self._files.rm_file(self._at(path))
 
     def delete_tree(self, path: str) -> None:
         """Delete a folder and all in it, if it is there."""
-        with suppress(NotFound), _translated(path):
+        with suppress(NotFound), translated(path):
             self._files.rm(self._at(path), recursive=True)
 
     def settle(self) -> None:
@@ -131,7 +136,7 @@ class ArtifactWriter:
         self.stream: IO[bytes] = stream
 
     def commit(self) -> None:
-        with _translated("a new file"):
+        with translated("a new file"):
             self.stream.close()
             self.stream.commit()  # type: ignore[attr-defined]  # fsspec's files have it
 
@@ -148,7 +153,7 @@ class _LocalWriter(ArtifactWriter):
         super().__init__(self._part.open("xb"))
 
     def commit(self) -> None:
-        with _translated(self._path.name):
+        with translated(self._path.name):
             self.stream.flush()
             if self._durable:
                 os.fsync(self.stream.fileno())
@@ -158,8 +163,10 @@ class _LocalWriter(ArtifactWriter):
                 _sync_folder(self._path.parent)
 
     def discard(self) -> None:
+        # Closing writes what is buffered, which fails on a full disk; the file goes all the same.
         with suppress(OSError):
             self.stream.close()
+        with suppress(OSError):
             self._part.unlink(missing_ok=True)
 
 
@@ -173,12 +180,15 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _translated(path: str) -> Iterator[None]:
+def translated(path: str) -> Iterator[None]:
+    """Every error of the file system that leaves this block is one of ours: `NotFound` or `Unavailable`."""
     try:
         yield
     except FileNotFoundError as error:
         raise NotFound("artifact", path) from error
     except OSError as error:
+        if type(error) is OSError and error.errno is None:
+            raise  # Not of the file system: pyarrow's word for a file that is damaged.
         if error.errno in (errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR):
             raise NotFound("artifact", path) from error
         raise Unavailable("artifacts", error.strerror or type(error).__name__) from error

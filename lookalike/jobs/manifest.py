@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lookalike.artifacts import Artifacts, ArtifactWriter
+from lookalike.artifacts import Artifacts, ArtifactWriter, translated
 from lookalike.errors import Internal
 from lookalike.items import Item
 
@@ -27,9 +27,10 @@ _SCHEMA = pa.schema([("position", pa.int64()), *((name, pa.string()) for name in
 
 
 class ManifestWriter:
-    """Writes items in order, a chunk at a time. Nothing of it is there before `commit`."""
+    """Writes items in order, a chunk at a time. Nothing of it is there before `commit`. Methods raise `Unavailable`."""
 
     def __init__(self, artifacts: Artifacts, path: str) -> None:
+        self._path = path
         self._file: ArtifactWriter = artifacts.open_write(path)
         # Statistics would make the footer, which every reader reads, several times as long; nobody asks for them.
         self._parquet = pq.ParquetWriter(self._file.stream, _SCHEMA, compression="zstd", write_statistics=False)
@@ -44,7 +45,8 @@ class ManifestWriter:
     def commit(self) -> None:
         if self._rows:
             self._write()
-        self._parquet.close()
+        with translated(self._path):
+            self._parquet.close()
         self._file.commit()
 
     def discard(self) -> None:
@@ -56,13 +58,15 @@ class ManifestWriter:
         columns: dict[str, list[object]] = {"position": [item.position for item in self._rows]}
         for name in _TEXT:
             columns[name] = [_text(getattr(item, name)) for item in self._rows]
-        self._parquet.write_table(pa.table(columns, schema=_SCHEMA), row_group_size=CHUNK_ITEMS)
+        with translated(self._path):
+            self._parquet.write_table(pa.table(columns, schema=_SCHEMA), row_group_size=CHUNK_ITEMS)
         self._rows.clear()
         self.chunks += 1
 
 
 def read_chunk(artifacts: Artifacts, path: str, chunk: int) -> list[Item]:
-    """The items of chunk `chunk`. Raises `NotFound` ("artifact") where the manifest is gone, `Internal` where it is damaged."""
+    """The items of chunk `chunk`. Raises `NotFound` ("artifact") where the manifest is gone, `Internal` where it is damaged,
+    `Unavailable` where the artifacts do not answer."""
     try:
         with artifacts.open_read(path) as stream:
             table = pq.ParquetFile(stream, metadata=_footer(artifacts, path)).read_row_group(chunk)

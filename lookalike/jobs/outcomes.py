@@ -91,6 +91,8 @@ class Outcomes:
                 rows = pq.read_table(stream, schema=_SCHEMA).to_pylist()
         except NotFound as error:
             raise Internal(f"the failures of chunk {chunk} of ingest job {job_id} are gone from the artifacts") from error
+        except (pa.ArrowException, OSError) as error:
+            raise Internal(f"the failures of chunk {chunk} of ingest job {job_id} are damaged") from error
         return [Failure(**row) for row in rows]
 
 

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 
-from lookalike.artifacts import Artifacts
+from lookalike.artifacts import Artifacts, translated
 from lookalike.errors import BadImage, InvalidArgument, NotFound
 from lookalike.items import Item, broken_item, checked_item
 from lookalike.names import MAX_IMAGE_BYTES, check_name, id_from_content
@@ -63,9 +63,13 @@ class Upload:
         self._artifacts = artifacts
         self.id = secrets.token_hex(8)
         self._list = artifacts.open_write(_path(self.id))
-        self._write({"collection": collection})
         self._items = 0
         self._size_bytes = 0
+        try:
+            self._write({"collection": collection})
+        except BaseException:
+            self.abort()
+            raise
 
     def add(
         self, item_id: str, uri: str, metadata: Mapping[str, object], *, content: bytes | None = None, problem: str = ""
@@ -109,12 +113,14 @@ class Upload:
         if item.problem:
             return item
         path = self._artifacts.original_path(sha256)
-        if not self._artifacts.exists(path):
+        # Not only whether it is there: one written shortly before the power failed may be torn.
+        if self._artifacts.size_bytes(path) != len(content):
             self._artifacts.write(path, content, durable=False)
         return replace(item, uri=self._artifacts.original_uri(sha256), origin=uri)
 
     def _write(self, fields: Mapping[str, object]) -> None:
-        self._list.stream.write(json.dumps(fields, ensure_ascii=False).encode() + b"\n")
+        with translated(_path(self.id)):
+            self._list.stream.write(json.dumps(fields, ensure_ascii=False).encode() + b"\n")
 
 
 def _path(upload_id: str) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.errors import BadImage, FailedPrecondition, InvalidArgument, LookalikeError, NotFound
+from lookalike.errors import BadImage, FailedPrecondition, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.sources import Artifacts, Reader, Roots
+from tests.unit.lookalike.full_disk import FullArtifacts
 
 
 @pytest.fixture
@@ -23,6 +24,11 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Artifacts:
     return Artifacts((tmp_path / "artifacts").as_uri())
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> FullArtifacts:
+    return FullArtifacts((tmp_path / "full").as_uri())
 
 
 @pytest.fixture
@@ -160,6 +166,24 @@ def test_a_file_is_there_only_once_it_is_committed(artifacts: Artifacts) -> None
     writer.commit()
     writer.discard()
     assert artifacts.read("jobs/2/a") == b"whole"
+
+
+def test_a_disk_that_fails_is_unavailable(artifacts: Artifacts, tmp_path: Path) -> None:
+    """/proc/self/mem opens and cannot be read, as a file on a broken disk."""
+    artifacts.write("whole", b"x")
+    (tmp_path / "artifacts" / "broken").symlink_to("/proc/self/mem")
+    with pytest.raises(Unavailable, match="artifacts is unavailable"):
+        artifacts.read("broken")
+    with pytest.raises(Unavailable), artifacts.open_read("broken") as stream:
+        stream.readline()
+
+
+def test_a_full_disk_is_unavailable_and_leaves_nothing(full: FullArtifacts, tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="No space left on device"):
+        full.write("jobs/1/a", b"x" * 100_000)
+    with pytest.raises(Unavailable, match="No space left on device"):
+        full.write("jobs/1/a", b"few: they fail only when they are flushed")
+    assert list((tmp_path / "full" / "jobs" / "1").iterdir()) == []
 
 
 def test_where_originals_and_thumbnails_lie() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lookalike.errors import BadImage, Internal, InvalidArgument, NotFound
+from lookalike.errors import BadImage, Internal, InvalidArgument, NotFound, Unavailable
 from lookalike.items import Item, broken_item
 from lookalike.jobs.job import SourceSpec
 from lookalike.jobs.leases import PLAN, ChunkCounts, Leases, LeaseSettings
@@ -17,11 +18,17 @@ from lookalike.jobs.outcomes import Failure, Outcomes
 from lookalike.jobs.uploads import CLIENT_PROBLEM, Uploads
 from lookalike.names import MAX_IMAGE_BYTES, id_from_content, id_from_uri
 from lookalike.sources import Artifacts, Reader
+from tests.unit.lookalike.full_disk import FullArtifacts
 
 
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Artifacts:
     return Artifacts(tmp_path.as_uri())
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> FullArtifacts:
+    return FullArtifacts(tmp_path.as_uri())
 
 
 @pytest.fixture
@@ -52,12 +59,28 @@ class TestManifest:
         assert writer.chunks == 0
         assert artifacts.exists("jobs/j/manifest-b.parquet")
 
-    def test_missing_and_damaged_manifests_are_told_apart(self, artifacts: Artifacts) -> None:
+    def test_missing_damaged_and_unreachable_manifests_are_told_apart(self, artifacts: Artifacts, tmp_path: Path) -> None:
         with pytest.raises(NotFound):
             read_chunk(artifacts, "jobs/j/none.parquet", 0)
         artifacts.write("jobs/j/damaged.parquet", b"PAR1 and then nothing")
         with pytest.raises(Internal, match="damaged"):
             read_chunk(artifacts, "jobs/j/damaged.parquet", 0)
+        (tmp_path / "jobs" / "j" / "broken.parquet").symlink_to("/proc/self/mem")
+        with pytest.raises(Unavailable):
+            read_chunk(artifacts, "jobs/j/broken.parquet", 0)
+
+    def test_a_full_disk_is_unavailable(self, full: FullArtifacts) -> None:
+        writer = ManifestWriter(full, "jobs/j/manifest-a.parquet")
+        writer.add(Item(0, "a", "file:///a"))
+        with pytest.raises(Unavailable, match="No space left"):
+            writer.commit()
+        writer.discard()
+        assert full.names("jobs/j") == []
+        writer = ManifestWriter(full, "jobs/j/manifest-b.parquet")
+        with pytest.raises(Unavailable, match="No space left"):
+            list(map(writer.add, (Item(n, secrets.token_hex(100), "file:///a") for n in range(100 * CHUNK_ITEMS))))
+        writer.discard()
+        assert full.names("jobs/j") == []
 
 
 class TestFailures:
@@ -127,6 +150,28 @@ class TestUploads:
         assert items[3].uri == "file:///data/c.png"
         assert (items[4].problem, items[4].problem_reason, items[4].id) == ("permission denied", CLIENT_PROBLEM, "d")
         assert "at most 256" in items[5].problem
+
+    def test_an_original_that_is_torn_is_written_again(self, artifacts: Artifacts) -> None:
+        uploads = Uploads(artifacts)
+        first = uploads.begin("products")
+        first.add("a", "", {}, content=b"content")
+        (item,) = uploads.items(first.finish()[0])
+        artifacts.write(item.uri.removeprefix("artifact://"), b"")
+        again = uploads.begin("products")
+        again.add("a", "", {}, content=b"content")
+        again.finish()
+        assert Reader(artifacts, []).read(item.uri) == b"content"
+
+    def test_a_full_disk_is_unavailable(self, full: FullArtifacts) -> None:
+        upload = Uploads(full).begin("products")
+        with pytest.raises(Unavailable, match="No space left"):
+            upload.add("a", "", {}, content=b"x" * 100_000)
+        with pytest.raises(Unavailable, match="No space left"):
+            list(map(upload.add, "a" * 100, ["file:///a"] * 100, [{"x": "y" * 10_000}] * 100))
+        with pytest.raises(Unavailable, match="No space left"):
+            upload.finish()
+        upload.abort()
+        assert full.names(f"uploads/{upload.id}") == []
 
     def test_nothing_is_listed_of_an_upload_that_broke_off(self, artifacts: Artifacts, tmp_path: Path) -> None:
         uploads = Uploads(artifacts)
