@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -12,6 +13,8 @@ from tests.contract.gateway_collections import fill, image_id, label, picture
 
 COLLECTION = "page"
 COUNT = 60
+CHROMIUM = Path("/usr/bin/chromium")
+"""Debian's; Playwright's own would be a download."""
 ARGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -33,8 +36,10 @@ def url(stack) -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"there is no {CHROMIUM} to drive the page with: apt install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
         yield browser
         browser.close()
 
