@@ -1,4 +1,5 @@
-"""9,000 real pictures through the whole path: search through the gateway agrees with exact search over the stored vectors.
+"""9,000 real pictures through the whole path: search through the gateway agrees with exact search over the stored vectors,
+and finds the classes as well as the demo promises.
 
 On milvus-lite and on the real Milvus (HNSW), after the job's flush, with every row indexed and none pending.
 """
@@ -15,6 +16,8 @@ import pytest
 
 from lookalike.client import Client, JobState, ManifestSource
 from lookalike.demo import dataset
+from lookalike.demo.measure import Measured, measure
+from lookalike.demo.report import surprises
 from lookalike.local.parts import LocalConfig
 from lookalike.local.system import LocalSystem
 from lookalike.spaces import Vector
@@ -22,7 +25,7 @@ from lookalike.store.catalogue import Catalogue, Collection
 from lookalike.store.connection import connect
 from lookalike.store.vectors import VectorStore
 
-QUERIES, TOP_K = 200, 5
+QUERIES, TOP_K, THREADS = 200, 5, 4
 TIED = 1e-5
 """Distances that float32 cannot tell apart count as equal."""
 COLLECTION = "recall"
@@ -34,7 +37,7 @@ _INDEXED_WITHIN_S = 120.0
     "server",
     [pytest.param("milvus_lite_uri", id="milvus-lite"), pytest.param("milvus_uri", id="milvus", marks=pytest.mark.milvus)],
 )
-def test_the_gateway_agrees_with_exact_search(
+def test_the_gateway_agrees_with_exact_search_and_finds_what_the_demo_promises(
     server: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri: str = request.getfixturevalue(server)
@@ -55,6 +58,10 @@ def test_the_gateway_agrees_with_exact_search(
                 with capsys.disabled():
                     print(f"\n  recall@{TOP_K} on {server.removesuffix('_uri')}, {space}, ef {ef}: {recall:.4f}", end="")
                 assert recall >= 0.99
+        measured = _precision(client, queries)
+        with capsys.disabled():
+            print("".join(f"\n  P@{TOP_K} of {one.way}: {one.precision_at_5:.3f}" for one in measured), end="")
+        assert surprises(measured) == []
         client.delete_collection(COLLECTION)
 
 
@@ -75,6 +82,16 @@ def _recall(client: Client, space: str, stored: Vector, ids: list[str], queries:
             assert hit.distance == pytest.approx(exact, abs=1e-3)
             right += exact <= worst + TIED
     return right / (QUERIES * TOP_K), answer.ef
+
+
+def _precision(client: Client, queries: dataset.Pictures) -> list[Measured]:
+    """What the demo measures, over the first `QUERIES` queries.
+
+    Pictures and weights are fixed and search is as good as exact here, so the figures do not scatter: they are 0.390 and 0.914
+    (over all 1,000: 0.390 and 0.925). The demo's bounds hold for the part as for the whole, with 30 hits to spare at least.
+    """
+    few = dataset.Pictures(queries.images[:QUERIES], queries.labels[:QUERIES], queries.numbers[:QUERIES])
+    return [measure(client, COLLECTION, few, way, threads=THREADS, done=lambda: None) for way in ("histogram", "siamese")]
 
 
 @contextmanager
