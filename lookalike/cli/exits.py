@@ -11,6 +11,7 @@ NOT_FOUND = 3
 WRONG_STATE = 4
 UNAVAILABLE = 5
 ITEMS_FAILED = 6
+UNEXPECTED = 7
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """128 + SIGPIPE, what a shell reports for a program that the signal has ended."""
@@ -23,6 +24,7 @@ TABLE = (
     (WRONG_STATE, "it exists already, or the system is not in the state this needs"),
     (UNAVAILABLE, "the system does not answer, is overloaded or too slow: try again"),
     (ITEMS_FAILED, "the job has ended, but not every item is in the collection"),
+    (UNEXPECTED, "the demo has ended, but found more or less than the shipped model should"),
     (INTERRUPTED, "stopped by Ctrl-C"),
     (BROKEN_PIPE, "nobody reads the output any more"),
 )

@@ -18,13 +18,14 @@ def up(
         list[Path] | None, typer.Option(help="Folder that `ingest --in-place` may read (repeatable). None by default.")
     ] = None,
     model: Annotated[
-        list[Path] | None, typer.Option(help="Folder of a model bundle to serve (repeatable). [default: the shipped ones]")
+        list[Path] | None, typer.Option(help="Folder of a model bundle to serve (repeatable).", show_default="the shipped ones")
     ] = None,
     milvus: Annotated[
         str | None,
         typer.Option(
             metavar="URI",
-            help="Use the Milvus that runs there, for more than some ten thousand pictures. [default: Milvus Lite]",
+            help="Use the Milvus that runs there, for more than some ten thousand pictures.",
+            show_default="Milvus Lite",
         ),
     ] = None,
 ) -> None:

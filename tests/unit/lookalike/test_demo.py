@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from lookalike.cli import demo, exits
+from lookalike.cli.main import run_command
 from lookalike.client import Counts, Job, JobState
 from lookalike.demo import choose, dataset, report, sheet
 from lookalike.demo.measure import Hit, Measured, precision_at
@@ -116,3 +118,28 @@ def test_figures_are_told_as_they_are(tmp_path: Path) -> None:
     assert written["ingest"]["failed"] == 10
     assert written["surprises"] == ["P@5 of histogram is 0.200; between 0.34 and 0.42 was expected"]
     assert "0.920" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("state", "counts", "siamese", "code"),
+    [
+        (JobState.SUCCEEDED, Counts(10, 10, 0, 0), 0.92, exits.OK),
+        (JobState.SUCCEEDED, Counts(10, 10, 0, 0), 0.87, exits.UNEXPECTED),
+        (JobState.SUCCEEDED, Counts(10, 9, 0, 1), 0.92, exits.ITEMS_FAILED),
+        (JobState.FAILED, Counts(10, 10, 0, 0), 0.87, exits.ITEMS_FAILED),
+    ],
+)
+def test_figures_that_are_not_what_they_should_be_end_the_demo_with_a_code_of_their_own(
+    state: JobState, counts: Counts, siamese: float, code: int
+) -> None:
+    job = Job("job-1", "demo", None, state, counts, {}, 1, 1, 1, "", "", None, None)
+    measured = (Measured("histogram", 0.4, 0.38, 100.0, 9.0, 20.0, ()), Measured("siamese", 0.9, siamese, 90.0, 9.0, 20.0, ()))
+    assert demo.exit_code_of(job, report.surprises(measured)) == code
+
+
+def test_the_codes_of_the_demo_are_in_its_help_and_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["demo", "--help"]) == exits.OK
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "7 where the share is another" in said
+    assert "[default: (a fresh one, removed at the end)]" in said, "square brackets in a help text are Rich's markup"
+    assert exits.UNEXPECTED in dict(exits.TABLE)
