@@ -5,23 +5,27 @@ Used by `listing` (folders and manifests) and `jobs.uploads` (what clients send)
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from lookalike.errors import InvalidArgument
+from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.names import MAX_METADATA_BYTES, check_id, check_uri, id_from_uri
 
 ITEM_INVALID = "ITEM_INVALID"
 """Reason of an item whose line, id, URI or metadata cannot be used."""
 SOURCE_UNREADABLE = "SOURCE_UNREADABLE"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+"""Not blocking: opening a pipe without a writer would wait for one. The rest by `getattr`, since clients run on Windows too."""
 MAX_METADATA_LEVELS = 32
 """Protobuf reads at most 100 messages in one another; in a `SearchResponse` a `Struct` of 32 levels needs them all."""
 _WHOLE_NUMBERS = range(-(2**63) + 1, 2**63)
@@ -88,6 +92,28 @@ def path_of(uri: str) -> Path:
     if not path.is_absolute() or "\0" in str(path):
         raise InvalidArgument("uri", f"{_cut(uri, 80)!r} is not an absolute path or a URI")
     return path
+
+
+def open_file(path: Path, *, follow_links: bool = True) -> IO[bytes]:
+    """The bytes of a regular file; nothing else is waited for, such as a pipe without a writer.
+
+    Raises `NotFound` ("source"), and `FailedPrecondition` SOURCE_UNREADABLE for permission, a folder, a pipe, a broken disk.
+    """
+    try:
+        descriptor = os.open(path, _OPEN_FLAGS if follow_links else _OPEN_FLAGS | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise NotFound("source", str(path)[:200]) from error
+        raise unreadable(path, f"cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise unreadable(path, "is not a file")
+    return os.fdopen(descriptor, "rb")
+
+
+def unreadable(path: Path, problem: str) -> FailedPrecondition:
+    """The error of a source that is there and cannot be read."""
+    return FailedPrecondition(f"{str(path)[:200]!r} {problem}", reason=SOURCE_UNREADABLE)
 
 
 def resolve_uri(uri: str, base: str) -> str:

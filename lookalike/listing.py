@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from lookalike.errors import InvalidArgument, NotFound
-from lookalike.items import SOURCE_UNREADABLE, Item, broken_item, checked_item, resolve_uri
+from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
+from lookalike.items import SOURCE_UNREADABLE, Item, broken_item, checked_item, open_file, resolve_uri
 
 __all__ = ["Item", "list_folder", "list_manifest"]
 
@@ -65,11 +65,11 @@ def list_manifest(source: Path | IO[bytes], name: str, base: str) -> Iterator[It
     if not isinstance(source, Path):
         yield from read(source, name, base)
         return
-    if not source.exists():
-        raise NotFound("source", str(source), hint="there is no such manifest")
     try:
-        with source.open("rb") as stream:
+        with open_file(source) as stream:
             yield from read(stream, name, base)
+    except FailedPrecondition as error:
+        raise InvalidArgument("manifest", error.message, reason="MANIFEST_INVALID") from error
     except OSError as error:
         _refuse(name, f"cannot be read: {error.strerror}")
 

@@ -6,16 +6,14 @@ that none leads out; only regular files are read, so that none blocks. `Artifact
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from lookalike.artifacts import SCHEME, Artifacts, ArtifactWriter
 from lookalike.errors import BadImage, FailedPrecondition, InvalidArgument, NotFound
-from lookalike.items import SOURCE_UNREADABLE, path_of
+from lookalike.items import open_file, path_of, unreadable
 from lookalike.names import MAX_IMAGE_BYTES
 
 __all__ = ["ArtifactWriter", "Artifacts", "Reader", "Roots"]
@@ -87,25 +85,15 @@ class Reader:
 
     def _read_file(self, path: Path) -> bytes:
         try:
-            # Not blocking: opening a pipe without a writer would wait for one.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-            with os.fdopen(descriptor, "rb") as stream:
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode):
-                    raise _unreadable(path, "is not a file")
-                if status.st_size > self._max_bytes:
+            with open_file(path, follow_links=False) as stream:
+                size_bytes = os.fstat(stream.fileno()).st_size
+                if size_bytes > self._max_bytes:
                     raise BadImage(
-                        f"is {status.st_size} bytes long; at most {self._max_bytes} are allowed", reason="IMAGE_TOO_LARGE"
+                        f"is {size_bytes} bytes long; at most {self._max_bytes} are allowed", reason="IMAGE_TOO_LARGE"
                     )
                 return stream.read(self._max_bytes + 1)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                raise NotFound("source", str(path)[:200]) from error
-            raise _unreadable(path, f"cannot be read: {error.strerror}") from error
-
-
-def _unreadable(path: Path, problem: str) -> FailedPrecondition:
-    return FailedPrecondition(f"{str(path)[:200]!r} {problem}", reason=SOURCE_UNREADABLE)
+            raise unreadable(path, f"cannot be read: {error.strerror}") from error
 
 
 def _local(uri: str) -> Path:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lookalike.client import UploadItem
-from lookalike.errors import InvalidArgument, NotFound
-from lookalike.items import path_of
+from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
+from lookalike.items import open_file, path_of
 from lookalike.listing import Item, list_folder, list_manifest
 from lookalike.names import MAX_IMAGE_BYTES, id_from_uri
 
@@ -54,8 +54,12 @@ def upload_item(item: Item) -> UploadItem:
     if path is None:
         return UploadItem(item.id, item.uri, metadata=item.metadata)
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             content = stream.read(MAX_IMAGE_BYTES + 1)
+    except NotFound:
+        return UploadItem(item.id, item.uri, metadata=item.metadata, problem="cannot be read: No such file or directory")
+    except FailedPrecondition as error:
+        return UploadItem(item.id, item.uri, metadata=item.metadata, problem=error.message)
     except OSError as error:
         return UploadItem(item.id, item.uri, metadata=item.metadata, problem=f"cannot be read: {error.strerror}")
     if len(content) > MAX_IMAGE_BYTES:
