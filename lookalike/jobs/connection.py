@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, TimeoutError  # noqa: A004 - their names
+from redis.exceptions import AuthenticationError, BusyLoadingError, ConnectionError, RedisError, TimeoutError  # noqa: A004 - their names
 from redis.retry import Retry
 
 from lookalike.errors import Internal, Unavailable
@@ -30,6 +30,12 @@ _SHARED = {
 }
 """What the scripts name `@NAME@`, so that it is written down once."""
 _AWAY = (ConnectionError, TimeoutError, BusyLoadingError)
+
+
+class RedisAccessDenied(Unavailable):
+    """Redis refuses the password. While a service runs this may pass, as when passwords are changed; `connect_ledger` ends."""
+
+    reason = "REDIS_ACCESS_DENIED"
 
 
 class RedisConnection:
@@ -73,10 +79,12 @@ class RedisConnection:
 def _translated() -> Iterator[None]:
     try:
         yield
+    except AuthenticationError as error:
+        raise RedisAccessDenied("redis", "it refuses the password; see LOOKALIKE_REDIS_PASSWORD_FILE") from error
     except _AWAY as error:
         raise Unavailable("redis", _one_line(error)) from error
     except RedisError as error:
-        # A script that breaks, a wrong password, a full disk: the text names commands and keys, never values.
+        # A script that breaks, a user without the right, a full memory: the text names commands and keys, never values.
         raise Internal(f"redis refused: {_one_line(error)}") from error
 
 

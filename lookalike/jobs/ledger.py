@@ -18,8 +18,8 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
-from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from lookalike.jobs.connection import RedisConnection
+from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
+from lookalike.jobs.connection import RedisAccessDenied, RedisConnection
 from lookalike.jobs.job import Job, SourceSpec, request_fingerprint
 from lookalike.jobs.write_order import write_lock
 from lookalike.names import MAX_PAGE_SIZE
@@ -200,18 +200,25 @@ class Ledger:
 
 
 def connect_ledger(url: str, *, retention_s: float = RETENTION_S) -> Ledger:
-    """A ledger on the Redis at `url` (`redis://...`). Raises `Unavailable` where it does not answer."""
+    """A ledger on the Redis at `url` (`redis://...`).
+
+    Raises `Unavailable` where it does not answer; what no waiting mends: `InvalidArgument` for a URL that cannot be one,
+    `FailedPrecondition` REDIS_ACCESS_DENIED for a wrong password.
+    """
     ledger = Ledger(open_redis(url), retention_s=retention_s)
-    ledger.ping()
+    try:
+        ledger.ping()
+    except RedisAccessDenied as error:
+        raise FailedPrecondition(error.message, reason=error.reason) from error
     return ledger
 
 
 def open_redis(url: str) -> RedisConnection:
-    """A pool for `url`, not connected yet. Raises `Unavailable` for a URL that cannot be one."""
+    """A pool for `url`, not connected yet. Raises `InvalidArgument` ("redis_url") for a URL that cannot be one."""
     try:
         return RedisConnection(url)
     except ValueError as error:
-        raise Unavailable("redis", f"the URL is not usable: {error}") from error
+        raise InvalidArgument("redis_url", f"cannot be used: {error}") from error
 
 
 def _check_same(request_id: str, job_id: str, known: str, fingerprint: str) -> None:

@@ -7,6 +7,7 @@ ending in `_FILE` names the file that holds one. A service's `settings.py` joins
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, TypeVar
@@ -31,6 +32,21 @@ Address = Annotated[str, AfterValidator(_address)]
 """`HOST:PORT` to listen on or to call; port 0 lets the system choose one to listen on."""
 
 
+def _redis_url(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        good = url.scheme in ("redis", "rediss") and url.hostname and url.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("must be redis://HOST:PORT/DB, or rediss:// for TLS, such as redis://127.0.0.1:6379/0")
+    return value
+
+
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+"""A URL of a Redis that the ledger's client and Celery's broker both take; Celery knows no `unix://`."""
+
+
 class ServiceSettings(BaseSettings):
     """Base of every service's settings: the prefix, and frozen once read."""
 
@@ -53,7 +69,7 @@ class MilvusSettings(ServiceSettings):
 
 
 class RedisSettings(ServiceSettings):
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis that holds the ledger and carries tasks.")
+    redis_url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="Redis that holds the ledger and carries tasks.")
     redis_password_file: Path | None = Field(None, description="File with Redis' password.")
 
     @property
@@ -96,9 +112,14 @@ def load_settings(cls: type[S]) -> S:
     try:
         return cls()
     except ValidationError as error:
-        _refuse([f"{_name_of(cls, item['loc'])}: {item['msg']} (is {item['input']!r})" for item in error.errors()])
+        _refuse([f"{_name_of(cls, item['loc'])}: {item['msg']} (is {_shown(item['input'])})" for item in error.errors()])
     except SettingsError as error:
         _refuse([str(error)])
+
+
+def _shown(value: object) -> str:
+    """What was given, without what may be a password in a URL."""
+    return re.sub(r"//.*@", "//...@", repr(value))
 
 
 def _name_of(cls: type[BaseModel], location: tuple[int | str, ...]) -> str:

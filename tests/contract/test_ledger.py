@@ -97,6 +97,19 @@ class TestCreating:
         with pytest.raises(Unavailable, match="redis"):
             connect_ledger("redis://127.0.0.1:1/0")
 
+    def test_a_url_that_cannot_be_one_is_refused_and_not_waited_for(self) -> None:
+        with pytest.raises(InvalidArgument, match="redis_url"):
+            connect_ledger("127.0.0.1:6379")
+
+    def test_a_wrong_password_is_said_and_not_waited_for(self, redis_db: str, ledger: Ledger) -> None:
+        with ledger.connection.commands() as client:
+            client.acl_setuser("somebody", enabled=True, passwords=["+right"], categories=["+@all"], keys=["*"])
+        connect_ledger(redis_db.replace("//", "//somebody:right@")).close()
+        with pytest.raises(FailedPrecondition, match="refuses the password") as refused:
+            connect_ledger(redis_db.replace("//", "//somebody:wrong@"))
+        assert refused.value.reason == "REDIS_ACCESS_DENIED"
+        assert "wrong" not in refused.value.message
+
 
 class TestListing:
     def test_jobs_come_newest_first_page_by_page(self, ledger: Ledger) -> None:

@@ -26,6 +26,28 @@ def test_an_address_needs_host_and_port(monkeypatch: pytest.MonkeyPatch, target:
         load_settings(EmbedderAddress)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["127.0.0.1:6379", "http://host", "redis://", "redis://:secret@host:port/0", "redis://host:99999", "unix:///redis.sock"],
+)
+def test_a_redis_url_that_cannot_be_one_ends_the_process_in_one_line_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_REDIS_URL", url)
+    with pytest.raises(SystemExit):
+        load_settings(RedisSettings)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "LOOKALIKE_REDIS_URL" in line
+    assert "must be redis://HOST:PORT/DB" in line
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:6379/0", "rediss://user@redis.example", "redis://[::1]:6379/3"])
+def test_redis_urls_pass(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("LOOKALIKE_REDIS_URL", url)
+    assert load_settings(RedisSettings).redis_url == url
+
+
 def test_the_redis_password_comes_from_its_file_and_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("p@ss/word\n")
