@@ -11,6 +11,7 @@ from google.protobuf import json_format, struct_pb2, timestamp_pb2
 
 from lookalike.client import records
 from lookalike.errors import InvalidArgument
+from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.spaces import HistogramSettings, Metric, Space, Vector
 from lookalike.v1 import collection_service_pb2, image_pb2, ingest_service_pb2, search_service_pb2
 
@@ -138,8 +139,14 @@ def _source(message: ingest_service_pb2.Source) -> records.Source | None:
 
 
 def upload_item(item: records.UploadItem) -> ingest_service_pb2.UploadItemsRequest:
-    """Raises `InvalidArgument` for metadata that JSON cannot hold."""
-    message = ingest_service_pb2.UploadItem(id=item.id, uri=item.uri, content=item.content, problem=item.problem)
+    """A picture too large to be taken is sent as its problem, so that it fails alone and not the upload.
+
+    Raises `InvalidArgument` for metadata that JSON cannot hold.
+    """
+    content, problem = item.content, item.problem
+    if len(content) > MAX_IMAGE_BYTES:
+        content, problem = b"", f"the picture is {len(content)} bytes; at most {MAX_IMAGE_BYTES} are allowed"
+    message = ingest_service_pb2.UploadItem(id=item.id, uri=item.uri, content=content, problem=problem)
     if item.metadata:
         try:
             json_format.ParseDict(dict(item.metadata), message.metadata)

@@ -108,8 +108,9 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class UploadItem:
-    """One image to upload: its encoded bytes (at most 20 MB), or a `uri` that the workers can read, or the `problem` that
-    kept the caller from reading it (it then counts as failed, with this text). Without an `id` the server derives one."""
+    """One image to upload: its encoded bytes (at most 20 MB, else it fails alone), or a `uri` that the workers can read, or the
+    `problem` that kept the caller from reading it (it then counts as failed, with this text). Without an `id` the server
+    derives one."""
 
     id: str = ""
     uri: str = ""

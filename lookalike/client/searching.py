@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from lookalike.client import _wire
 from lookalike.client._channel import Calls
 from lookalike.client.records import Consistency, Deletion, Image, SearchResult
-from lookalike.errors import InvalidArgument
+from lookalike.errors import BadImage, InvalidArgument
+from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.spaces import Vector
 from lookalike.v1 import search_service_pb2
 
@@ -44,6 +45,9 @@ class SearchCalls(Calls):
         """
         if sum(query is not None for query in (image, vectors, image_id)) != 1:
             raise InvalidArgument("query", "give exactly one of image, vectors and image_id")
+        if image is not None and len(image) > MAX_IMAGE_BYTES:
+            problem = f"is {len(image)} bytes; at most {MAX_IMAGE_BYTES} are allowed"
+            raise BadImage(problem, reason="IMAGE_TOO_LARGE")
         request = search_service_pb2.SearchRequest(
             collection=collection,
             spaces=spaces,

@@ -18,6 +18,7 @@ from lookalike.client import (
     UploadItem,
     UploadSource,
 )
+from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.v1 import image_pb2, ingest_service_pb2
 from tests.unit.lookalike.fake_gateway import FakeGateway, a_job, an_image, gateway
 
@@ -205,6 +206,22 @@ def test_an_upload_sends_a_header_then_every_item(gateway: FakeGateway, client: 
     first, second = (request.item for request in gateway.seen[-1])
     assert dict(first.metadata)["label"] == "Coat"
     assert second.problem == "cannot be read: Permission denied"
+
+
+def test_a_picture_too_large_is_not_sent_for_a_search(gateway: FakeGateway, client: Client) -> None:
+    with pytest.raises(errors.BadImage) as raised:
+        client.search("shoes", image=bytes(MAX_IMAGE_BYTES + 1))
+    assert (raised.value.reason, raised.value.field) == ("IMAGE_TOO_LARGE", "image")
+    assert gateway.seen == []
+
+
+def test_a_picture_too_large_fails_alone_in_an_upload(gateway: FakeGateway, client: Client) -> None:
+    items = [UploadItem(id="large", content=bytes(40_000_000), metadata={"year": 2019}), UploadItem(id="b", content=b"png")]
+    assert client.upload("shoes", items).items == 2
+    large, small = (request.item for request in gateway.seen[-1])
+    assert (large.id, large.content) == ("large", b"")
+    assert "40000000 bytes" in large.problem
+    assert (small.content, small.problem) == (b"png", "")
 
 
 def test_what_the_items_raise_comes_out_of_the_upload(gateway: FakeGateway, client: Client) -> None:
