@@ -11,8 +11,10 @@ A plain producer needs the broker's key prefix and the queue's name, and nothing
     app.send_task("lookalike.create_ingest_job", [request], queue="lookalike")
 
 Messages are JSON and carry references only. They are acknowledged late and may come twice: the ledger's leases make that
-harmless. Retries are the ledger's too (a unit given back is due again after a growing, random wait), so no message waits in a
-worker's memory and no outage makes a storm. Threads, not processes: the work is waiting for others, and a kill takes all of it.
+harmless. Retries of a plan or a chunk are the ledger's too: a unit given back is due again after a growing, random wait, so
+that no outage makes a storm. A create that meets an outage has no ledger entry yet, so it is Celery's to retry: the message is
+sent anew with a growing, random countdown, which the worker that fetches it waits out, at most a minute, before it runs it.
+Threads, not processes: the work is waiting for others, and a kill takes all of it.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from lookalike.errors import LookalikeError
 from lookalike.jobs.queue import CHUNK_TASK, CREATE_TASK, PLAN_TASK, QUEUE, transport_options
 
 _CREATE_RETRY_CAP_S = 60.0
+_LOGGED_ID = 128
+"""Characters of a request id that are logged: as many as a valid one has at most."""
 
 
 def build_app(redis_url: str, worker: Worker) -> Celery:
@@ -81,31 +85,38 @@ def run_worker(app: Celery, *, concurrency: int, on_stopping: Callable[[], None]
 
 
 def _register(app: Celery, worker: Worker) -> None:
-    log = structlog.get_logger()
-
-    @app.task(name=PLAN_TASK)  # type: ignore[untyped-decorator]
+    # Not shared: the tasks of one app are not to call the worker of another.
+    @app.task(name=PLAN_TASK, shared=False)  # type: ignore[untyped-decorator]
     def plan(job_id: str) -> None:
         _not_while_draining(worker)
         _guarded(lambda: worker.plan(str(job_id)), job=job_id)
 
-    @app.task(name=CHUNK_TASK)  # type: ignore[untyped-decorator]
+    @app.task(name=CHUNK_TASK, shared=False)  # type: ignore[untyped-decorator]
     def ingest_chunk(job_id: str, chunk: int) -> None:
         _not_while_draining(worker)
         _guarded(lambda: worker.ingest_chunk(str(job_id), int(chunk)), job=job_id, chunk=chunk)
 
-    @app.task(name=CREATE_TASK, bind=True, max_retries=None)  # type: ignore[untyped-decorator]
+    @app.task(name=CREATE_TASK, bind=True, max_retries=None, shared=False)  # type: ignore[untyped-decorator]
     def create(task: Task, request: dict[str, Any]) -> None:
-        try:
-            job = worker.create(request)
-            log.info("ingest job made", job=job.id, collection=job.collection, request_id=job.request_id)
-        except TRANSIENT as error:
-            # This message is all there is of the job: it is kept until the job is written down.
-            wait_s = min(_CREATE_RETRY_CAP_S, 2.0 ** min(task.request.retries, 6)) * random.uniform(0.5, 1.0)  # noqa: S311
-            raise task.retry(exc=error, countdown=wait_s) from error
-        except LookalikeError as error:
-            log.warning("ingest job refused", reason=error.reason, problem=error.message)
-        except Exception:
-            log.exception("ingest job refused")
+        _create(worker, task, request)
+
+
+def _create(worker: Worker, task: Task, request: dict[str, Any]) -> None:
+    """Nobody waits for an answer, so what becomes of a request is in the log, by its own id."""
+    request_id = str(request.get("request_id", ""))[:_LOGGED_ID] if isinstance(request, dict) else ""
+    log = structlog.get_logger().bind(request_id=request_id)
+    try:
+        job = worker.create(request)
+        log.info("ingest job made", job=job.id, collection=job.collection)
+    except TRANSIENT as error:
+        # This message is all there is of the job: it is kept until the job is written down.
+        wait_s = min(_CREATE_RETRY_CAP_S, 2.0 ** min(task.request.retries, 6)) * random.uniform(0.5, 1.0)  # noqa: S311
+        log.warning("ingest job not made yet", after_s=round(wait_s, 1), problem=error.message)
+        raise task.retry(exc=error, countdown=wait_s) from error
+    except LookalikeError as error:
+        log.warning("ingest job refused", reason=error.reason, field=error.field, problem=error.message)
+    except Exception:
+        log.exception("ingest job refused")
 
 
 def _not_while_draining(worker: Worker) -> None:
