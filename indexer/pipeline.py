@@ -242,16 +242,21 @@ class Pipeline:
         return frozenset(written | {id_ for id_, deleted in buried.items() if deleted > revision})
 
 
+def _place(item: Item) -> str:
+    """What is stored as the URI of an image: where it came from for people. An upload's bytes are found by their hash."""
+    return item.origin or item.uri
+
+
 def _unchanged(item: Item, sha256: str, rows: Sequence[StoredImage], spaces: int) -> bool:
     return len(rows) == spaces and all(
-        row.sha256 == sha256 and row.uri == item.uri and dict(row.metadata) == dict(item.metadata) for row in rows
+        row.sha256 == sha256 and row.uri == _place(item) and dict(row.metadata) == dict(item.metadata) for row in rows
     )
 
 
 def _stored_image(one: _Ready, revision: int, now: datetime) -> StoredImage:
     return StoredImage(
         id=one.item.id,
-        uri=one.item.uri,
+        uri=_place(one.item),
         metadata=one.item.metadata,
         sha256=one.sha256,
         revision=revision,

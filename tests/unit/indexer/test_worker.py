@@ -110,13 +110,26 @@ class TestJobs:
         upload.add("one", "C:\\one.png", {"x": 1}, content=b"good")
         upload.add("two", "C:\\two.png", {}, content=b"bad")
         upload.add("three", "C:\\three.png", {}, problem="permission denied")
+        upload.add("four", "", {}, content=b"no name")
         job = bench.run(bench.create(SourceSpec("upload", upload.finish()[0])))
-        assert job.counts == Counts(3, 1, 0, 2)
+        assert job.counts == Counts(4, 2, 0, 2)
         assert [(f.uri, f.reason) for f in bench.failures(job)] == [
             ("C:\\two.png", "IMAGE_FORMAT_UNKNOWN"),
             ("C:\\three.png", "CLIENT_PROBLEM"),
         ]
-        assert bench.store.rows["histogram"]["one"].uri.startswith("artifact://originals/")
+        one, four = (bench.store.rows["histogram"][id_] for id_ in ("one", "four"))
+        assert one.uri == "C:\\one.png", "where it came from, for people"
+        assert four.uri == bench.artifacts.original_uri(four.sha256), "nobody said where it came from"
+        assert bench.artifacts.read(bench.artifacts.original_path(one.sha256)) == b"good"
+
+    def test_what_is_uploaded_again_from_the_same_place_is_unchanged(self, bench: Bench) -> None:
+        counts = []
+        for name in ("a.png", "a.png", "moved.png"):
+            upload = Uploads(bench.artifacts).begin("products")
+            upload.add("one", f"file:///home/me/{name}", {}, content=b"good")
+            counts.append(bench.run(bench.create(SourceSpec("upload", upload.finish()[0]))).counts)
+        assert counts == [Counts(1, 1), Counts(1, 0, 1), Counts(1, 1)]
+        assert bench.store.rows["siamese"]["one"].uri == "file:///home/me/moved.png"
 
     def test_an_empty_source_succeeds_with_nothing(self, bench: Bench) -> None:
         job = bench.run(bench.create())
