@@ -15,11 +15,9 @@ from lookalike.errors import FailedPrecondition, InvalidArgument
 from lookalike.names import MAX_MESSAGE_BYTES, MAX_TOP_K
 from lookalike.spaces import SIAMESE, Metric, Space, Vector
 from lookalike.store.catalogue import Collection
-from lookalike.store.vectors import Consistency, StoredImage
+from lookalike.store.vectors import MAX_EF, Consistency, StoredImage
 
 DEFAULT_TOP_K = 5
-MAX_EF = 32_768
-"""Milvus' own bound on `ef` (its documentation, "HNSW")."""
 _MIN_EF = 64
 _MAX_VECTOR_BYTES = MAX_MESSAGE_BYTES * 3 // 4
 """The rest of a message is for ids, URIs and metadata."""

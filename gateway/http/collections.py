@@ -25,7 +25,12 @@ class CreateCollectionBody(BaseModel, extra="forbid"):
 
 def collections_router(collections: Collections) -> APIRouter:
     router = APIRouter(prefix="/v1/collections", tags=["collections"])
+    _add_changing(router, collections)
+    _add_looking(router, collections)
+    return router
 
+
+def _add_changing(router: APIRouter, collections: Collections) -> None:
     @router.post(
         "",
         summary="Make an empty collection",
@@ -38,6 +43,18 @@ def collections_router(collections: Collections) -> APIRouter:
         made = await collections.create(NewCollection(body.name, body.description, body.model, histogram), deadline)
         return respond(pb.CreateCollectionResponse(collection=collection_message(made, 0)), 201)
 
+    @router.delete(
+        "/{collection}",
+        summary="Remove a collection and all its images",
+        response_model=models.DeleteCollectionResponse,
+        responses=errors(400, 404),
+    )
+    async def delete(collection: str, deadline: RequestDeadline) -> JSONResponse:
+        await collections.delete(collection, deadline)
+        return respond(pb.DeleteCollectionResponse())
+
+
+def _add_looking(router: APIRouter, collections: Collections) -> None:
     @router.get("", summary="All collections", response_model=models.ListCollectionsResponse, responses=errors())
     async def list_all(deadline: RequestDeadline) -> JSONResponse:
         found = await collections.list_all(deadline)
@@ -52,15 +69,3 @@ def collections_router(collections: Collections) -> APIRouter:
     async def get(collection: str, deadline: RequestDeadline) -> JSONResponse:
         found, image_count = await collections.get(collection, deadline)
         return respond(pb.GetCollectionResponse(collection=collection_message(found, image_count)))
-
-    @router.delete(
-        "/{collection}",
-        summary="Remove a collection and all its images",
-        response_model=models.DeleteCollectionResponse,
-        responses=errors(400, 404),
-    )
-    async def delete(collection: str, deadline: RequestDeadline) -> JSONResponse:
-        await collections.delete(collection, deadline)
-        return respond(pb.DeleteCollectionResponse())
-
-    return router

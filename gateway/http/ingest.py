@@ -60,6 +60,8 @@ class CreateIngestJobBody(BaseModel, extra="forbid"):
 def ingest_router(ingest: Ingest) -> APIRouter:
     router = APIRouter()
     _add_making(router, ingest)
+    _add_uploading(router, ingest)
+    _add_cancelling(router, ingest)
     _add_watching(router, ingest)
     _add_looking(router, ingest)
     return router
@@ -80,6 +82,8 @@ def _add_making(router: APIRouter, ingest: Ingest) -> None:
         job = await ingest.create(create_job_of(to_message(body, pb.CreateIngestJobRequest())), deadline)
         return respond(pb.CreateIngestJobResponse(job=job_message(job)), 201)
 
+
+def _add_uploading(router: APIRouter, ingest: Ingest) -> None:
     @router.post(
         "/v1/collections/{collection}/images",
         summary="Add images: upload them and start a job",
@@ -98,6 +102,8 @@ def _add_making(router: APIRouter, ingest: Ingest) -> None:
         job = await ingest.create(CreateJob(collection, source), Deadline.after(timeout_s))
         return respond(pb.CreateIngestJobResponse(job=job_message(job)), 202)
 
+
+def _add_cancelling(router: APIRouter, ingest: Ingest) -> None:
     @router.post(
         "/v1/ingest-jobs/{job_id}:cancel",
         summary="Stop a job; what is indexed stays",

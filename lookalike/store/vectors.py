@@ -37,10 +37,10 @@ from lookalike.store.schema import (
 )
 from lookalike.store.segments import pending_rows
 
-__all__ = ["Consistency", "Hit", "StoredImage", "VectorStore"]
+__all__ = ["MAX_EF", "Consistency", "Hit", "StoredImage", "VectorStore"]
 
 MAX_EF = 32_768
-"""Milvus' own limit of `ef`."""
+"""Milvus' own limit of `ef` (its documentation, "HNSW")."""
 _WRITE_TIMEOUT_S = 30.0
 _FLUSH_TIMEOUT_S = 120.0
 _IDS_PER_CALL = 1000
