@@ -67,6 +67,13 @@ def run_command(arguments: list[str]) -> int:
         if isinstance(ended.__context__, BrokenPipeError):
             return _nobody_reads()
         raise
+    except OSError as error:
+        # Of files that a command writes where a person said so: a full disk, a folder that is not theirs.
+        if _DEBUG in arguments:
+            raise
+        at = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        _say(f"{at}{error.strerror or error}")
+        return exits.OTHER
     except Exception as error:
         if _DEBUG in arguments:
             raise

@@ -143,3 +143,9 @@ def test_the_codes_of_the_demo_are_in_its_help_and_in_the_table(capsys: pytest.C
     assert "7 where the share is another" in said
     assert "[default: (a fresh one, removed at the end)]" in said, "square brackets in a help text are Rich's markup"
     assert exits.UNEXPECTED in dict(exits.TABLE)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_and_no_defect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert run_command(["demo", "--out", str(tmp_path / "file" / "out")]) == exits.OTHER
+    assert capsys.readouterr().err == f"lookalike: {tmp_path / 'file' / 'out'}: Not a directory\n"
