@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lookalike.cli.connection import connect
+from lookalike.cli.listing import ImageTable
 from lookalike.cli.terminal import (
     confirm,
     console,
@@ -48,14 +49,14 @@ def list_images(
             for image in itertools.islice(found, limit or None):
                 emit_json_line(image)
             return
-        rows = table("id", "metadata", "indexed", "uri")
+        rows = ImageTable(console(), "indexed")
         shown = 0
         for image in itertools.islice(found, limit or None):
-            rows.add_row(image.id, metadata_text(image.metadata), time_text(image.indexed_at), image.uri)
+            rows.add(time_text(image.indexed_at), image_id=image.id, metadata=image.metadata, uri=image.uri)
             shown += 1
         more = next(found, None) is not None
     if shown:
-        console().print(rows, markup=False)
+        rows.print()
     note(count_text(shown, "image") + (" shown; --limit 0 lists all" if more else ""))
 
 

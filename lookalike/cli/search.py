@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lookalike.cli.connection import connect
-from lookalike.cli.terminal import console, emit_json, metadata_text, note, table
+from lookalike.cli.listing import ImageTable
+from lookalike.cli.terminal import console, emit_json, note
 from lookalike.errors import BadImage, InvalidArgument, NotFound
 from lookalike.names import MAX_IMAGE_BYTES, MAX_TOP_K, SPACES
 
@@ -31,23 +32,34 @@ class SpaceChoice(enum.StrEnum):
         return SPACES if self is SpaceChoice.BOTH else (self.value,)
 
 
+Image = Annotated[Path | None, typer.Argument(help="Picture to look for; - reads it from standard input.")]
+ImageId = Annotated[str | None, typer.Option("--id", help="Look for a stored image instead of a file.")]
+Collection = Annotated[str, typer.Option("--collection", "-C", help="Collection to search in.")]
+Spaces = Annotated[SpaceChoice, typer.Option("--space", "-s", help="Way of looking; both fuses them.")]
+TopK = Annotated[int, typer.Option("--top-k", "-k", help=f"How many neighbours, 1 to {MAX_TOP_K:,}.")]
+Filter = Annotated[str, typer.Option("--filter", "-f", help="Only images for which this holds, such as 'label = \"Coat\"'.")]
+Weights = Annotated[
+    list[str] | None, typer.Option(help="With --space both: weight of a space, such as histogram=0.5 (repeatable).")
+]
+Strong = Annotated[bool, typer.Option("--strong", help="See every write acknowledged until now (slower).")]
+Ef = Annotated[int, typer.Option(help="Breadth of the search: higher misses fewer. 0: the server's choice.")]
+Vectors = Annotated[bool, typer.Option("--vectors", help="With --json: also print the vectors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
 def search(
     context: typer.Context,
-    collection: Annotated[str, typer.Option("--collection", "-C", help="Collection to search in.")],
-    image: Annotated[Path | None, typer.Argument(help="Picture to look for; - reads it from standard input.")] = None,
-    image_id: Annotated[str | None, typer.Option("--id", help="Look for a stored image instead of a file.")] = None,
-    space: Annotated[SpaceChoice, typer.Option("--space", "-s", help="Way of looking; both fuses them.")] = SpaceChoice.SIAMESE,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", help=f"How many neighbours, 1 to {MAX_TOP_K:,}.")] = 5,
-    filter_: Annotated[
-        str, typer.Option("--filter", "-f", help="Only images for which this holds, such as 'label = \"Coat\"'.")
-    ] = "",
-    weight: Annotated[
-        list[str] | None, typer.Option(help="With --space both: weight of a space, such as histogram=0.5 (repeatable).")
-    ] = None,
-    strong: Annotated[bool, typer.Option("--strong", help="See every write acknowledged until now (slower).")] = False,
-    ef: Annotated[int, typer.Option(help="Breadth of the search: higher misses fewer. 0: the server's choice.")] = 0,
-    vectors: Annotated[bool, typer.Option("--vectors", help="With --json: also print the vectors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    collection: Collection,
+    image: Image = None,
+    image_id: ImageId = None,
+    space: Spaces = SpaceChoice.SIAMESE,
+    top_k: TopK = 5,
+    filter_: Filter = "",
+    weight: Weights = None,
+    strong: Strong = False,
+    ef: Ef = 0,
+    vectors: Vectors = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find the images of a collection that look most like a picture, nearest first."""
     if (image is None) == (image_id is None):
@@ -109,11 +121,11 @@ def _print(result: SearchResult, space: SpaceChoice) -> None:
     if not result.neighbours:
         note("nothing found: the collection is empty, or the filter lets nothing through")
         return
-    distances = [f"{name} distance" if space is SpaceChoice.BOTH else "distance" for name in space.names]
-    rows = table("#", "similarity", *distances, "id", "metadata", "uri", numbers=("#", "similarity", *distances))
+    distances = [f"{name}\ndistance" if space is SpaceChoice.BOTH else "distance" for name in space.names]
+    rows = ImageTable(console(), "#", "similarity", *distances, numbers=("#", "similarity", *distances))
     for hit in result.neighbours:
         by_space = {share.space: share.distance for share in hit.shares}
         told = [f"{by_space[name]:.4f}" if name in by_space else "-" for name in space.names]
         image = hit.image
-        rows.add_row(str(hit.rank), f"{hit.similarity:.4f}", *told, image.id, metadata_text(image.metadata), image.uri)
-    console().print(rows, markup=False)
+        rows.add(str(hit.rank), f"{hit.similarity:.4f}", *told, image_id=image.id, metadata=image.metadata, uri=image.uri)
+    rows.print()
