@@ -14,36 +14,48 @@ from lookalike.cli.terminal import count_text, emit_json, note
 from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
-    from lookalike.client import Client, HistogramSettings, Source, Upload, UploadItem
+    from lookalike.client import Client, HistogramSettings, Job, Source, Upload, UploadItem
+
+
+SourceName = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A folder (read with its sub-folders), a CSV or JSONL manifest, or a picture.")
+]
+Collection = Annotated[str, typer.Option("--collection", "-C", help="Collection to add to.")]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Follow the job to its end, with rate and time left.")]
+LabelsFromFolders = Annotated[
+    bool, typer.Option("--labels-from-folders", help="Make the name of each picture's sub-folder its label.")
+]
+InPlace = Annotated[
+    bool, typer.Option("--in-place", help="Upload nothing: SOURCE is a path that the workers see, inside their roots.")
+]
+RequestId = Annotated[
+    str, typer.Option(help="Your id for this request: the same one again gives the same job.", show_default=False)
+]
+Create = Annotated[bool, typer.Option("--create", help="Make the collection if it does not exist.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the job as JSON instead of text.")]
 
 
 def ingest(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(help="A folder (read with its sub-folders), a CSV or JSONL manifest, or a picture.")],
-    collection: Annotated[str, typer.Option("--collection", "-C", help="Collection to add to.")],
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job to its end, with rate and time left.")] = False,
-    labels_from_folders: Annotated[
-        bool, typer.Option("--labels-from-folders", help="Make the name of each picture's sub-folder its label.")
-    ] = False,
-    in_place: Annotated[
-        bool, typer.Option("--in-place", help="Upload nothing: SOURCE is a path that the workers see, inside their roots.")
-    ] = False,
-    request_id: Annotated[
-        str, typer.Option(help="Your id for this request: the same one again gives the same job.", show_default=False)
-    ] = "",
-    create: Annotated[bool, typer.Option("--create", help="Make the collection if it does not exist.")] = False,
+    source: SourceName,
+    collection: Collection,
+    watch: Watch = False,
+    labels_from_folders: LabelsFromFolders = False,
+    in_place: InPlace = False,
+    request_id: RequestId = "",
+    create: Create = False,
     model: Model = "",
     bins: Bins = 256,
     grid: Grid = 1,
     color: Color = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the job as JSON instead of text.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Add pictures to a collection, as a job that goes on even if this command is stopped.
 
     A manifest has a column (or key) uri, optionally id; every other one becomes metadata. Exits with 0 if the job was
     started; with --watch, if every item is in the collection (6 where some are not).
     """
-    from lookalike.cli.progress import exit_code_of, follow, tell
+    from lookalike.cli.progress import follow
     from lookalike.client import HistogramSettings, UploadSource
 
     settings = HistogramSettings(bins=bins, grid=grid, color=color)
@@ -63,14 +75,21 @@ def ingest(
         job = client.create_ingest_job(collection, job_source, request_id=request_id)
         if watch:
             job = follow(client, job.id)
-        if as_json:
-            emit_json(job)
-        elif watch:
-            tell(client, job)
-        else:
-            typer.echo(job.id)
-            note(f"job {job.id} has begun; `lookalike jobs watch {job.id}` follows it")
-    if watch:
+        _show(client, job, watched=watch, as_json=as_json)
+
+
+def _show(client: Client, job: Job, *, watched: bool, as_json: bool) -> None:
+    """Print the job that has begun or, where it was watched, has ended; ends the command with the code for that."""
+    from lookalike.cli.progress import exit_code_of, tell
+
+    if as_json:
+        emit_json(job)
+    elif watched:
+        tell(client, job)
+    else:
+        typer.echo(job.id)
+        note(f"job {job.id} has begun; `lookalike jobs watch {job.id}` follows it")
+    if watched:
         raise typer.Exit(exit_code_of(job))
 
 
