@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 DEVICE = Info("lookalike_embedder_device", "The device that TensorFlow runs on.")
 MODELS = Gauge("lookalike_embedder_model_info", "1 for each model served.", ("model", "fingerprint"))
 WARM = Gauge("lookalike_embedder_warm", "1 once every batch size is traced.")
+_SPARE_CALLS = 16
+"""Calls beyond those that the batcher admits: to be refused, for health checks and for descriptions."""
+_SIGNAL_S = 0.5
+"""Between two looks for a signal to stop."""
 
 
 def main() -> None:
@@ -73,7 +77,10 @@ def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
     WARM.set(1)
     server.set_ready(True)
     structlog.get_logger().info("ready", port=server.port, device=str(device), models=[bundle.name for bundle in served])
-    stop.wait()
+    # Not one wait without end: a signal that the system hands to one of TensorFlow's threads does not wake this one up, and
+    # Python runs its handler in this one only.
+    while not stop.wait(_SIGNAL_S):
+        pass
     structlog.get_logger().info("stopping", drain_s=settings.embedder_drain_s)
     server.stop(settings.embedder_drain_s)
     batcher.close(1.0)
@@ -102,9 +109,10 @@ def _listening(
     server = build_server(
         [Servicer(add_EmbedderServiceServicer_to_server, service, FULL_NAME)],
         address=settings.embedder_address,
-        # Every call that the batcher admits finds a thread, and one is left to refuse the others with a reason.
-        threads=2 * settings.embedder_queue_calls,
-        max_concurrent=4 * settings.embedder_queue_calls,
+        # Every call that the batcher admits, of both lanes, finds a thread, and some are left to refuse others with a reason.
+        # No call waits for a thread: its pictures would be held outside of the batcher's bound on bytes.
+        threads=2 * settings.embedder_queue_calls + _SPARE_CALLS,
+        max_concurrent=2 * settings.embedder_queue_calls + _SPARE_CALLS,
     )
     serve_metrics(settings.embedder_metrics_port, host=settings.embedder_metrics_host)
     server.start()
