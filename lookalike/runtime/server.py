@@ -1,6 +1,10 @@
 """The one way a gRPC server is built here: health, reflection, our interceptor, and the same message limits.
 
 `build_server` is for servicers with threads (embedder), `build_aio_server` for asyncio (gateway). Neither is READY until told.
+
+What gRPC refuses by itself never reaches our interceptor and comes without our details: RESOURCE_EXHAUSTED for a message over
+the limit or a call beyond `max_concurrent`, UNIMPLEMENTED for a method that is not there, INTERNAL for bytes that are no such
+message. `status.from_rpc_error` tells them apart for our own clients; others see the bare code.
 """
 
 from __future__ import annotations
@@ -29,6 +33,10 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
+MAX_CONCURRENT = 256
+"""Calls at once on an asyncio server. Each may hold a message (at most 32 MiB, a picture commonly 0.1), or be a watch or an
+upload, which wait most of the time. It is above the gateway's threads and places to wait (144) together, so that a burst is
+refused there, with details, and leaves a hundred watches."""
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -106,7 +114,7 @@ def build_server(servicers: Sequence[Servicer], *, address: str, threads: int, m
     return built
 
 
-async def build_aio_server(servicers: Sequence[Servicer], *, address: str, max_concurrent: int = 1024) -> AioServer:
+async def build_aio_server(servicers: Sequence[Servicer], *, address: str, max_concurrent: int = MAX_CONCURRENT) -> AioServer:
     """A server on the running loop that refuses calls beyond `max_concurrent` at once, bound to `address`.
 
     Raises `Unavailable` where the address cannot be bound.

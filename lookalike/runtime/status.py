@@ -44,6 +44,8 @@ _BY_REASON: dict[str, type[errors.LookalikeError]] = {
     errors.BadFilter.reason: errors.BadFilter,
 }
 _IMAGE_REASONS = "IMAGE_"
+_TOO_LARGE = "larger than max"
+"""In gRPC's own words, whichever side refuses: "Sent message larger than max (33554437 vs. 33554432)"."""
 
 
 def grpc_code(error: errors.LookalikeError) -> grpc.StatusCode:
@@ -110,6 +112,11 @@ def from_rpc_error(error: grpc.RpcError, dependency: str) -> errors.LookalikeErr
         return errors.Unavailable(dependency, details)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineExceeded(f"{dependency} did not answer in time")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        # gRPC has one code for two things; only the second goes away by waiting.
+        if _TOO_LARGE in details:
+            return errors.InvalidArgument("request", f"{dependency}: {details}", reason="MESSAGE_TOO_LARGE")
+        return errors.Overloaded(f"{dependency}: {details}")
     return from_status(status_pb2.Status(code=code.value[0], message=f"{dependency}: {details}"))
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any, NoReturn
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from lookalike.errors import InvalidArgument, LookalikeError, Unavailable
+from lookalike.errors import InvalidArgument, LookalikeError, Overloaded, Unavailable
+from lookalike.names import MAX_MESSAGE_BYTES
 from lookalike.runtime.channels import open_aio_channel, open_channel
 from lookalike.runtime.server import Servicer, build_aio_server, build_server
 from lookalike.runtime.status import from_rpc_error
@@ -118,6 +120,52 @@ def test_a_cancelled_call_without_details_reads_as_a_server_that_is_away() -> No
             return ()
 
     assert isinstance(from_rpc_error(Drained(), "embedder"), Unavailable)
+
+
+@pytest.mark.parametrize("sender_limits", [True, False])
+def test_a_message_over_the_limit_is_the_request_s_fault_whichever_side_refuses(sender_limits: bool) -> None:
+    server = build_server(
+        [Servicer(rpc.add_CollectionServiceServicer_to_server, Failing(), NAME)],
+        address="127.0.0.1:0",
+        threads=2,
+        max_concurrent=8,
+    )
+    server.start()
+    request = messages.GetCollectionRequest(name="x" * (MAX_MESSAGE_BYTES + 1))
+    target = f"127.0.0.1:{server.port}"
+    channel = open_channel(target) if sender_limits else grpc.insecure_channel(target)
+    with channel, pytest.raises(grpc.RpcError) as error:
+        rpc.CollectionServiceStub(channel).GetCollection(request, timeout=10)
+    server.stop(0)
+    back = from_rpc_error(error.value, "gateway")
+    assert isinstance(back, InvalidArgument)
+    assert (back.reason, back.retry_after_s) == ("MESSAGE_TOO_LARGE", None)
+
+
+def test_a_call_beyond_the_limit_is_refused_at_once_and_may_be_tried_again() -> None:
+    begun, let_go = threading.Event(), threading.Event()
+
+    class Busy(rpc.CollectionServiceServicer):
+        def GetCollection(self, request: messages.GetCollectionRequest, context: Any) -> messages.GetCollectionResponse:
+            begun.set()
+            let_go.wait(10)
+            return messages.GetCollectionResponse()
+
+    servicer = Servicer(rpc.add_CollectionServiceServicer_to_server, Busy(), NAME)
+    server = build_server([servicer], address="127.0.0.1:0", threads=1, max_concurrent=1)
+    server.start()
+    with open_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = rpc.CollectionServiceStub(channel)
+        first = stub.GetCollection.future(messages.GetCollectionRequest(), timeout=10)
+        assert begun.wait(10)
+        with pytest.raises(grpc.RpcError) as error:
+            stub.GetCollection(messages.GetCollectionRequest(), timeout=10)
+        let_go.set()
+        first.result()
+    server.stop(0)
+    back = from_rpc_error(error.value, "gateway")
+    assert isinstance(back, Overloaded)
+    assert back.retry_after_s
 
 
 def test_metrics_on_a_port_in_use_are_refused_in_one_line() -> None:
