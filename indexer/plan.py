@@ -92,14 +92,24 @@ class _SeenIds:
     _COMMIT_EVERY = 100_000
 
     def __enter__(self) -> _SeenIds:
-        self._folder = tempfile.TemporaryDirectory(prefix="lookalike-plan-")
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="lookalike-plan-")
+        except OSError as error:
+            raise _no_room(error) from error
+        try:
+            self._open()
+        except sqlite3.Error as error:
+            self._folder.cleanup()
+            raise _no_room(error) from error
+        return self
+
+    def _open(self) -> None:
         self._ids = sqlite3.connect(Path(self._folder.name) / "ids.sqlite", isolation_level=None)
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{self._CACHE_KIB}", "locking_mode=EXCLUSIVE"):
             self._ids.execute(f"PRAGMA {pragma}")
         self._ids.execute("CREATE TABLE ids (id BLOB PRIMARY KEY) WITHOUT ROWID")
         self._ids.execute("BEGIN")
         self._added = 0
-        return self
 
     def add(self, item_id: str) -> bool:
         """Whether this id is new."""
@@ -111,9 +121,14 @@ class _SeenIds:
                 self._ids.execute("COMMIT")
                 self._ids.execute("BEGIN")
         except sqlite3.Error as error:
-            raise Unavailable("temporary folder", str(error)) from error
+            raise _no_room(error) from error
         return new
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
         self._ids.close()
         self._folder.cleanup()
+
+
+def _no_room(error: Exception) -> Unavailable:
+    """A temporary folder that is full, or not there: another worker's may do."""
+    return Unavailable("temporary folder", " ".join(str(error).split())[:200])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -351,6 +352,19 @@ class TestTrouble:
         done = bench.ledger.get(job.id)
         assert (done.state, done.counts) == (JobState.FAILED, Counts(300, 256, 44, 0))
         assert bench.store.ids() == set(ids[:256]), "what was half written is whole"
+
+    def test_a_worker_without_a_temporary_folder_leaves_the_plan_to_be_tried_again(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fill(bench, 2)
+        job = bench.create()
+        with monkeypatch.context() as broken:
+            broken.setattr(tempfile, "tempdir", str(bench.folder / "nowhere"))
+            bench.deliver()
+        assert not bench.ledger.get(job.id).state.ended
+        until(lambda: bench.run(job).state.ended or bench.worker.advance(job.id), "the job ends")
+        assert bench.ledger.get(job.id).counts == Counts(2, 2)
+        assert len(bench.artifacts.names(f"jobs/{job.id}")) == 1, "nothing is left of the first plan"
 
     def test_a_defect_leaves_the_chunk_to_be_tried_again(self, bench: Bench) -> None:
         fill(bench, 2)
