@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from lookalike.cli.terminal import metadata_text, table
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.measure import Measurement
-    from rich.table import Table
 
 _WIDE = 120
 """Columns from which id, metadata and URI stand side by side; below, the URI stands under the id."""
-_METADATA = 18
+_METADATA = 20
 """Columns that a narrow table leaves to the metadata, with the gap before it: a word or two a line."""
 _LEAST = 16
 
@@ -27,34 +26,45 @@ class ImageTable:
     """
 
     def __init__(self, out: Console, *facts: str, numbers: Sequence[str] = ()) -> None:
-        self._out = out
-        self._wide = out.width >= _WIDE or not out.is_terminal
-        image = ("id", "metadata", "uri") if self._wide else ("id, uri", "metadata")
-        self._rows: Table = table(*facts, *image, numbers=numbers)
-        for column in self._rows.columns[: len(facts)]:
-            column.no_wrap = True
-        taken = sum(max(map(len, fact.split("\n"))) + 3 for fact in facts)
-        self._room = max(_LEAST, out.width - taken - _METADATA)
-        if not self._wide:
-            self._rows.columns[len(facts)].no_wrap = True
+        self._out, self._facts, self._numbers = out, facts, numbers
+        self._rows: list[tuple[tuple[str, ...], str, str, str]] = []
 
     def add(self, *facts: str, image_id: str, metadata: Mapping[str, object], uri: str) -> None:
         """One row, with as many facts as there are columns for them."""
-        from rich.console import Group
-
-        told = metadata_text(metadata)
-        if not self._out.is_terminal:
-            self._rows.add_row(*facts, image_id, told, uri)
-        elif self._wide:
-            # Ids of up to 64 characters, such as a SHA-256, are whole on a wide terminal.
-            self._rows.add_row(*facts, _Shortened(image_id, most=64, middle=True), told, _Shortened(uri))
-        else:
-            image = Group(_Shortened(image_id, most=self._room, middle=True), _Shortened(uri, most=self._room))
-            self._rows.add_row(*facts, image, told)
+        self._rows.append((facts, image_id, metadata_text(metadata), uri))
 
     def print(self) -> None:
         """Write the table."""
-        self._out.print(self._rows, markup=False)
+        wide = self._out.width >= _WIDE or not self._out.is_terminal
+        rows = table(*self._facts, *(("id", "metadata", "uri") if wide else ("id, uri", "metadata")), numbers=self._numbers)
+        for column in rows.columns[: len(self._facts)]:
+            column.no_wrap = True
+        if wide:
+            for facts, image_id, metadata, uri in self._rows:
+                rows.add_row(*facts, *self._side_by_side(image_id, metadata, uri))
+        else:
+            rows.columns[len(self._facts)].no_wrap = True
+            room = max(_LEAST, self._out.width - self._taken() - _METADATA)
+            for facts, image_id, metadata, uri in self._rows:
+                rows.add_row(*facts, _stacked(image_id, uri, room), metadata)
+        self._out.print(rows, markup=False)
+
+    def _side_by_side(self, image_id: str, metadata: str, uri: str) -> tuple[RenderableType, RenderableType, RenderableType]:
+        if not self._out.is_terminal:
+            return image_id, metadata, uri
+        # Ids of up to 64 characters, such as a SHA-256, are whole where the URI leaves room for them.
+        return _Shortened(image_id, most=64, middle=True), metadata, _Shortened(uri)
+
+    def _taken(self) -> int:
+        """Columns that the facts take, with the gaps after them."""
+        every = zip(*(self._facts, *(facts for facts, *_ in self._rows)), strict=True)
+        return sum(max(len(line) for cell in cells for line in cell.split("\n")) + 3 for cells in every)
+
+
+def _stacked(image_id: str, uri: str, room: int) -> RenderableType:
+    from rich.console import Group
+
+    return Group(_Shortened(image_id, most=room, middle=True), _Shortened(uri, most=room))
 
 
 class _Shortened:

@@ -15,8 +15,8 @@ URI = "file:///home/person/pictures/shoes/ankle-boots/17.png"
 
 def printed(width: int, image_id: str, uri: str = URI, *, terminal: bool = True) -> list[str]:
     out = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
-    rows = ImageTable(out, "#", "distance", numbers=("#", "distance"))
-    rows.add("1", "0.0123", image_id=image_id, metadata={"label": "Coat", "year": 2019}, uri=uri)
+    rows = ImageTable(out, "#", "indexed", numbers=("#",))
+    rows.add("1", "2026-11-23T23:48:14", image_id=image_id, metadata={"label": "Coat", "year": 2019}, uri=uri)
     rows.print()
     assert isinstance(out.file, io.StringIO)
     lines = out.file.getvalue().splitlines()
@@ -26,8 +26,8 @@ def printed(width: int, image_id: str, uri: str = URI, *, terminal: bool = True)
 
 def test_a_narrow_terminal_shows_the_uri_under_the_id_without_its_first_folders() -> None:
     header, _, first, second = printed(80, SHA[:32])
-    assert header.split() == ["#", "distance", "id,", "uri", "metadata"]
-    assert first.split() == ["1", "0.0123", SHA[:32], "label=Coat"]
+    assert header.split() == ["#", "indexed", "id,", "uri", "metadata"]
+    assert first.split() == ["1", "2026-11-23T23:48:14", SHA[:32], "label=Coat"]
     uri, year = second.split()
     assert uri.startswith("…")
     assert URI.endswith(uri[1:])
@@ -37,8 +37,8 @@ def test_a_narrow_terminal_shows_the_uri_under_the_id_without_its_first_folders(
 
 def test_a_wide_terminal_shows_everything_side_by_side() -> None:
     header, _, row = printed(160, SHA[:32])
-    assert header.split() == ["#", "distance", "id", "metadata", "uri"]
-    assert row.split() == ["1", "0.0123", SHA[:32], "label=Coat", "year=2019", URI]
+    assert header.split() == ["#", "indexed", "id", "metadata", "uri"]
+    assert row.split() == ["1", "2026-11-23T23:48:14", SHA[:32], "label=Coat", "year=2019", URI]
 
 
 def test_an_id_too_long_for_a_narrow_terminal_keeps_both_ends_on_one_line() -> None:
