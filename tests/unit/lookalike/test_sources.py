@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -174,8 +175,8 @@ def test_a_disk_that_fails_is_unavailable(artifacts: Artifacts, tmp_path: Path) 
     (tmp_path / "artifacts" / "broken").symlink_to("/proc/self/mem")
     with pytest.raises(Unavailable, match="artifacts is unavailable"):
         artifacts.read("broken")
-    with pytest.raises(Unavailable), artifacts.open_read("broken") as stream:
-        stream.readline()
+    with pytest.raises(Unavailable, match="Input/output error"), artifacts.open_read("whole"):
+        raise OSError(errno.EIO, "Input/output error")
 
 
 def test_a_full_disk_is_unavailable_and_leaves_nothing(full: FullArtifacts, tmp_path: Path) -> None:
