@@ -25,6 +25,7 @@ from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Spac
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from lookalike.v1 import image_pb2
+from lookalike.wire import space_message
 
 FULL_NAME = messages.DESCRIPTOR.services_by_name["EmbedderService"].full_name
 THUMBNAIL_SIDE = 160
@@ -35,7 +36,6 @@ _LANES = {
     messages.LANE_INTERACTIVE: Lane.INTERACTIVE,
     messages.LANE_BULK: Lane.BULK,
 }
-_METRICS = {Metric.L2: image_pb2.METRIC_L2, Metric.COSINE: image_pb2.METRIC_COSINE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class EmbedderService(rpc.EmbedderServiceServicer):
             _failed(picture) if isinstance(picture, LookalikeError) else _result(question.names, next(outcomes))
             for picture in decoded
         ]
-        return messages.EmbedResponse(spaces=map(_space_message, question.spaces), results=results)
+        return messages.EmbedResponse(spaces=map(space_message, question.spaces), results=results)
 
     def DescribeSpaces(  # noqa: N802
         self, request: messages.DescribeSpacesRequest, context: grpc.ServicerContext
@@ -118,7 +118,7 @@ class EmbedderService(rpc.EmbedderServiceServicer):
         return messages.DescribeSpacesResponse(
             model=model.bundle.name,
             histogram=image_pb2.HistogramSettings(bins=histogram.bins, grid=histogram.grid, color=histogram.color),
-            spaces=[_space_message(histogram.space), _space_message(model.space)],
+            spaces=[space_message(histogram.space), space_message(model.space)],
         )
 
     def ListModels(  # noqa: N802
@@ -190,12 +190,6 @@ def _histogram_settings(message: image_pb2.HistogramSettings) -> HistogramSettin
 
 def _siamese(bundle: Bundle) -> Space:
     return Space(SIAMESE, bundle.tower.embedding_dim, Metric.COSINE, bundle.fingerprint)
-
-
-def _space_message(space: Space) -> image_pb2.Space:
-    return image_pb2.Space(
-        name=space.name, dimension=space.dimension, metric=_METRICS[space.metric], fingerprint=space.fingerprint
-    )
 
 
 def _model_message(model: _Served) -> messages.Model:

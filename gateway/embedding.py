@@ -13,7 +13,7 @@ from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.deadlines import Deadline
-from gateway.messages import histogram_from, histogram_message, space_from
+from gateway.messages import histogram_from, histogram_message
 from lookalike.errors import BadImage, FingerprintMismatch, Internal, LookalikeError, Unavailable
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.runtime.status import from_rpc_error, from_status
@@ -21,6 +21,7 @@ from lookalike.spaces import HistogramSettings, Space, Vector
 from lookalike.store.catalogue import Collection
 from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceStub
+from lookalike.wire import space_from
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["EmbedderService"].full_name
 

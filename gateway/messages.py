@@ -5,7 +5,7 @@ Field names in errors are those of the requests. No calls to anything, no defaul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from google.protobuf import json_format, struct_pb2
@@ -13,15 +13,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.queries import Answer, ByImage, ByStoredImage, ByVectors, GivenVector, Neighbour, Query
 from lookalike.errors import InvalidArgument
-from lookalike.spaces import HistogramSettings, Metric, Space, Vector
+from lookalike.spaces import HistogramSettings, Space, Vector
 from lookalike.store.catalogue import Collection
 from lookalike.store.vectors import Consistency, StoredImage
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as search_pb
-
-_METRICS = {Metric.L2: image_pb2.METRIC_L2, Metric.COSINE: image_pb2.METRIC_COSINE}
-_METRICS_BACK = {number: metric for metric, number in _METRICS.items()}
+from lookalike.wire import plain, space_message
 
 
 def query_from(request: search_pb.SearchRequest) -> Query:
@@ -105,16 +103,6 @@ def _vector_messages(vectors: Mapping[str, Vector], spaces: Mapping[str, Space])
     ]
 
 
-def space_message(space: Space) -> image_pb2.Space:
-    return image_pb2.Space(
-        name=space.name, dimension=space.dimension, metric=_METRICS[space.metric], fingerprint=space.fingerprint
-    )
-
-
-def space_from(space: image_pb2.Space) -> Space:
-    return Space(space.name, space.dimension, _METRICS_BACK[space.metric], space.fingerprint)
-
-
 def spaces_by_name(spaces: Iterable[Space]) -> dict[str, Space]:
     return {space.name: space for space in spaces}
 
@@ -146,14 +134,3 @@ def collection_message(collection: Collection, image_count: int) -> collection_p
 def metadata_from(struct: struct_pb2.Struct) -> dict[str, object]:
     """A `Struct` as plain Python values."""
     return {name: plain(value) for name, value in json_format.MessageToDict(struct).items()}
-
-
-def plain(value: object) -> object:
-    """`value` with every whole float as int, as it was before a `Struct` held it, and keys in order; at any depth."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    if isinstance(value, Mapping):
-        return {name: plain(inner) for name, inner in sorted(value.items())}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(inner) for inner in value]
-    return value

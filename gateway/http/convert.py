@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from gateway.deadlines import DEFAULT_S, MAX_S, Deadline
 from gateway.http.errors import ErrorResponse
-from gateway.messages import plain
 from lookalike.errors import InvalidArgument
+from lookalike.wire import plain
 
 M = TypeVar("M", bound=Message)
 

@@ -12,10 +12,10 @@ from google.protobuf import json_format, struct_pb2, timestamp_pb2
 from lookalike.client import records
 from lookalike.errors import InvalidArgument
 from lookalike.names import MAX_IMAGE_BYTES
-from lookalike.spaces import HistogramSettings, Metric, Space, Vector
+from lookalike.spaces import HistogramSettings, Space, Vector
 from lookalike.v1 import collection_service_pb2, image_pb2, ingest_service_pb2, search_service_pb2
+from lookalike.wire import plain, space_from
 
-_METRICS = {image_pb2.METRIC_L2: Metric.L2, image_pb2.METRIC_COSINE: Metric.COSINE}
 _STATE_PREFIX = "INGEST_JOB_STATE_"
 CONSISTENCY = {
     records.Consistency.BOUNDED: search_service_pb2.CONSISTENCY_BOUNDED,
@@ -27,7 +27,7 @@ def image(message: image_pb2.Image) -> records.Image:
     return records.Image(
         id=message.id,
         uri=message.uri,
-        metadata=plain(message.metadata),
+        metadata=metadata(message.metadata),
         sha256=message.sha256,
         revision=message.revision,
         indexed_at=_time(message, "indexed_at"),
@@ -72,10 +72,7 @@ def _neighbour(message: search_service_pb2.Neighbour) -> records.Neighbour:
 
 
 def spaces(messages: Iterable[image_pb2.Space]) -> tuple[Space, ...]:
-    return tuple(
-        Space(message.name, message.dimension, _METRICS.get(message.metric, Metric.L2), message.fingerprint)
-        for message in messages
-    )
+    return tuple(space_from(message) for message in messages)
 
 
 def collection(message: collection_service_pb2.Collection) -> records.Collection:
@@ -159,21 +156,10 @@ def failure(message: ingest_service_pb2.ItemFailure) -> records.Failure:
     return records.Failure(message.id, message.uri, message.reason, message.message, message.position)
 
 
-def plain(struct: struct_pb2.Struct) -> dict[str, object]:
+def metadata(struct: struct_pb2.Struct) -> dict[str, object]:
     """Metadata as Python values. A protobuf `Struct` knows only doubles: whole numbers come back as `int`, keys sorted."""
-    raw: dict[str, object] = json_format.MessageToDict(struct)
-    return {key: _whole(raw[key]) for key in sorted(raw)}
-
-
-def _whole(value: object) -> object:
-    match value:
-        case float() if value.is_integer():
-            return int(value)
-        case dict():
-            return {key: _whole(inner) for key, inner in value.items()}
-        case list():
-            return [_whole(inner) for inner in value]
-    return value
+    raw = json_format.MessageToDict(struct)
+    return {key: plain(raw[key]) for key in sorted(raw)}
 
 
 def _time(message: Any, name: str) -> datetime | None:

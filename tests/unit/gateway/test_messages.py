@@ -16,12 +16,10 @@ from gateway.messages import (
     image_message,
     metadata_from,
     query_from,
-    space_from,
-    space_message,
     spaces_by_name,
 )
 from gateway.queries import ByImage, ByStoredImage, ByVectors
-from lookalike.errors import InvalidArgument
+from lookalike.errors import Internal, InvalidArgument
 from lookalike.jobs.job import JobError, SourceSpec
 from lookalike.jobs.states import JobState
 from lookalike.spaces import HistogramSettings
@@ -29,6 +27,7 @@ from lookalike.store.vectors import Consistency
 from lookalike.v1 import image_pb2
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as search_pb
+from lookalike.wire import space_from, space_message
 from tests.unit.gateway.fakes import COLLECTION, MOMENT, SPACES, image, job
 
 
@@ -72,6 +71,13 @@ def test_noughts_in_histogram_settings_are_the_defaults():
 @pytest.mark.parametrize("space", SPACES)
 def test_a_space_survives_the_way_there_and_back(space):
     assert space_from(space_message(space)) == space
+
+
+def test_a_metric_of_a_later_version_is_not_taken_for_another():
+    message = space_message(SPACES[1])
+    message.metric = 99
+    with pytest.raises(Internal, match="metric 99"):
+        space_from(message)
 
 
 _JSON = st.recursive(
