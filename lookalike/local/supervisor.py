@@ -71,7 +71,7 @@ class Supervisor:
         self._folder = folder
         self._report = report
         self._children = [_Child(part) for part in parts]
-        self._stopping, self._settled = threading.Event(), threading.Event()
+        self._stopping, self._settled, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._failure: LookalikeError | None = None
         self._troubles: dict[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
@@ -88,11 +88,9 @@ class Supervisor:
         `stop` was called meanwhile; everything is stopped then.
         """
         self._thread.start()
-        # In slices, so that Ctrl-C is heard at once.
-        while not self._settled.wait(_TICK_S):
-            pass
+        _wait_for(self._settled)
         if self._failure is not None:
-            self._thread.join()
+            _wait_for(self._ended)
             raise self._failure
 
     def check(self) -> None:
@@ -104,7 +102,8 @@ class Supervisor:
         """Stop every part in order; returns when all are gone, which takes no longer than the sum of their graces."""
         self._stopping.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            # Not joined: a `join` that Ctrl-C interrupts takes the thread for ended from then on (Python before 3.13).
+            _wait_for(self._ended)
 
     def kill(self) -> None:
         """End every part at once: for someone who does not want to wait for `stop`."""
@@ -135,6 +134,7 @@ class Supervisor:
                     child.process.wait()
             self._failure = self._failure or Internal(f"the parts were killed: {type(error).__name__}: {error}")
         finally:
+            self._ended.set()
             self._settled.set()
 
     def _start_all(self) -> None:
@@ -246,6 +246,12 @@ class Supervisor:
             _send(child, signal.SIGKILL)
             process.wait()
             self._report(Event(part.name, "killed", f"did not stop within {part.grace_s:g} s"))
+
+
+def _wait_for(event: threading.Event) -> None:
+    """Wait in slices, so that Ctrl-C is heard at once."""
+    while not event.wait(_TICK_S):
+        pass
 
 
 def _send(child: _Child, number: signal.Signals) -> None:

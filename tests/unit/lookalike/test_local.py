@@ -276,6 +276,20 @@ def test_a_part_that_does_not_stop_in_time_is_killed(folder: DataFolder) -> None
     assert [event.state for event in events] == ["ready", "killed"]
 
 
+def test_ctrl_c_while_stopping_is_no_end_of_it(folder: DataFolder) -> None:
+    deaf = script("indexer", folder, "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVE, grace_s=30.0)
+    with supervised(folder, deaf) as (supervisor, events):
+        supervisor.start()
+        interrupt = threading.Timer(0.3, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+        interrupt.start()
+        with pytest.raises(KeyboardInterrupt):
+            supervisor.stop()
+        supervisor.kill()
+        supervisor.stop()
+        assert [event.state for event in events] == ["ready", "stopped"]
+        assert folder.recorded() == []
+
+
 def test_stopping_while_parts_start_ends_the_start(folder: DataFolder) -> None:
     with supervised(folder, script("embedder", folder, "time.sleep(600)")) as (supervisor, _):
         starting: list[BaseException] = []
