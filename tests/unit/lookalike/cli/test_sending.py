@@ -19,7 +19,13 @@ def test_what_cannot_be_read_is_a_problem_of_its_own_item_and_nothing_waits(tmp_
     (tmp_path / "e.png").symlink_to(tmp_path / "a.png")
     sent = [upload_item(item) for item in list_source(tmp_path, labels_from_folders=False)]
     assert [bool(item.content) for item in sent] == [True, False, False, False, True]
-    assert [item.problem.rpartition("' ")[2] for item in sent] == ["", "is empty", "is not a file", "cannot be read: No such file or directory", ""]
+    assert [item.problem.rpartition("' ")[2] for item in sent] == [
+        "",
+        "is empty",
+        "is not a file",
+        "cannot be read: No such file or directory",
+        "",
+    ]
 
 
 def test_a_single_pipe_is_a_problem_and_a_manifest_that_is_one_is_refused(tmp_path: Path) -> None:
