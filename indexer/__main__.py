@@ -17,7 +17,7 @@ from indexer.reconciler import Reconciler
 from indexer.settings import IndexerSettings
 from indexer.tasks import build_app, run_worker
 from indexer.worker import Parts, Worker
-from lookalike.errors import LookalikeError, Unavailable
+from lookalike.errors import DeadlineExceeded, LookalikeError, Unavailable
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.outcomes import Outcomes
@@ -49,7 +49,7 @@ def main() -> int:
     except LookalikeError as error:
         log.critical("cannot start", reason=error.reason, problem=error.message)
         return 1
-    serve_metrics(settings.indexer_metrics_port)
+    serve_metrics(settings.indexer_metrics_port, host=settings.indexer_metrics_host)
     reconciler.start()
 
     def drain() -> None:
@@ -94,7 +94,7 @@ def _patiently(connect_once: Callable[[], T]) -> T:
     while True:
         try:
             return connect_once()
-        except Unavailable as error:
+        except (Unavailable, DeadlineExceeded) as error:  # Milvus answers nothing in time while it loads its data.
             structlog.get_logger().warning("waiting", problem=error.message)
             time.sleep(_WAIT_S)
 

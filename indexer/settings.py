@@ -27,6 +27,7 @@ class IndexerSettings(LogSettings, MilvusSettings, RedisSettings, ArtifactSettin
     )
     indexer_job_retention_s: float = Field(30 * 86_400.0, gt=0, description="Seconds that ended jobs and their files are kept.")
     indexer_metrics_port: int | None = Field(None, ge=1, le=65535, description="Port for Prometheus; none by default.")
+    indexer_metrics_host: str = Field("127.0.0.1", description="Address that the metrics port is opened on.")
 
     @model_validator(mode="after")
     def _heartbeats_fit_into_a_lease(self) -> IndexerSettings:

@@ -26,7 +26,7 @@ from typing import Any
 import structlog
 from celery import Celery, Task
 from celery.exceptions import Reject
-from celery.signals import worker_shutting_down
+from celery.signals import setup_logging, worker_shutting_down
 
 from indexer.interruption import TRANSIENT
 from indexer.worker import Worker
@@ -69,6 +69,8 @@ def run_worker(app: Celery, *, concurrency: int, on_stopping: Callable[[], None]
         on_stopping()
 
     worker_shutting_down.connect(stopping, weak=False)
+    # Whoever answers this signal keeps Celery from setting up logging: it would silence our own lines below a warning.
+    setup_logging.connect(_keep_our_logging, weak=False)
     # Gossip, mingle and heartbeat are talk between workers; ours know of each other through the ledger.
     celery_worker = app.Worker(
         pool="threads",
@@ -82,6 +84,10 @@ def run_worker(app: Celery, *, concurrency: int, on_stopping: Callable[[], None]
     )
     celery_worker.start()
     return int(celery_worker.exitcode or 0)
+
+
+def _keep_our_logging(**_: object) -> None:
+    return
 
 
 def _register(app: Celery, worker: Worker) -> None:

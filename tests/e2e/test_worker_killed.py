@@ -248,6 +248,7 @@ def test_a_worker_asked_to_stop_gives_its_work_back_and_a_cancelled_job_adds_up(
     assert system.worker.process is not None
     system.worker.process.send_signal(signal.SIGTERM)
     assert system.worker.process.wait(20) == 0, system.log()
+    assert "stopped" in system.worker.log.read_text(), "Celery has silenced our log"
     before = system.ledger.get(job.id)
     assert before.chunks_done < CHUNKS, "stopped too late to show anything"
     assert system.ledger.request_cancel(job.id).state is JobState.CANCELLING
