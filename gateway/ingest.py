@@ -48,6 +48,7 @@ class UploadedItem:
     metadata: Mapping[str, object] = field(default_factory=dict)
     content: bytes | None = field(default=None, repr=False)
     problem: str = ""
+    problem_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,14 @@ class Ingest:
 
     async def _add(self, upload: Upload, item: UploadedItem) -> None:
         await self._patiently(
-            lambda: upload.add(item.id, item.uri, item.metadata, content=item.content, problem=item.problem),
+            lambda: upload.add(
+                item.id,
+                item.uri,
+                item.metadata,
+                content=item.content,
+                problem=item.problem,
+                problem_reason=item.problem_reason,
+            ),
             Deadline.after(_ITEM_S),
         )
 

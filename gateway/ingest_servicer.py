@@ -68,4 +68,6 @@ async def _items(requests: AsyncIterator[pb.UploadItemsRequest]) -> AsyncIterato
         if request.WhichOneof("part") != "item":
             raise InvalidArgument("item", "is missing; every message after the header is an item")
         item = request.item
-        yield UploadedItem(item.id, item.uri, metadata_from(item.metadata), item.content or None, item.problem)
+        yield UploadedItem(
+            item.id, item.uri, metadata_from(item.metadata), item.content or None, item.problem, item.problem_reason
+        )

@@ -192,9 +192,10 @@ async def _items(form: FormData) -> AsyncIterator[UploadedItem]:
 async def _item(file: UploadFile, image_id: str, metadata: dict[str, Any]) -> UploadedItem:
     name = file.filename or ""
     if file.size == 0:
-        return UploadedItem(image_id, name, problem="the file is empty")
+        return UploadedItem(image_id, name, problem="the file is empty", problem_reason="IMAGE_EMPTY")
     if file.size is not None and file.size > MAX_IMAGE_BYTES:
-        return UploadedItem(image_id, name, problem=f"the file is {file.size} bytes; at most {MAX_IMAGE_BYTES} are allowed")
+        problem = f"the file is {file.size} bytes; at most {MAX_IMAGE_BYTES} are allowed"
+        return UploadedItem(image_id, name, problem=problem, problem_reason="IMAGE_TOO_LARGE")
     content = await file.read()
     # Not from the name: two folders may each have a photo.jpg.
     return UploadedItem(image_id or id_from_content(content), name, metadata, content)

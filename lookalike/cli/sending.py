@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lookalike.client import UploadItem
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
-from lookalike.items import open_file, path_of
+from lookalike.items import SOURCE_UNREADABLE, open_file, path_of
 from lookalike.listing import Item, list_folder, list_manifest
 from lookalike.names import MAX_IMAGE_BYTES, id_from_uri
 
@@ -48,8 +48,12 @@ def single(path: Path) -> Item:
 
 def upload_item(item: Item) -> UploadItem:
     """`item` with its bytes, where its URI names a file of this machine; a URI of any other kind is for the workers."""
+
+    def failed(problem: str, reason: str) -> UploadItem:
+        return UploadItem(item.id, item.uri, metadata=item.metadata, problem=problem, problem_reason=reason)
+
     if item.problem:
-        return UploadItem(item.id, item.uri, metadata=item.metadata, problem=item.problem)
+        return failed(item.problem, item.problem_reason)
     path = local_path(item.uri)
     if path is None:
         return UploadItem(item.id, item.uri, metadata=item.metadata)
@@ -57,16 +61,15 @@ def upload_item(item: Item) -> UploadItem:
         with open_file(path) as stream:
             content = stream.read(MAX_IMAGE_BYTES + 1)
     except NotFound:
-        return UploadItem(item.id, item.uri, metadata=item.metadata, problem="cannot be read: No such file or directory")
+        return failed("cannot be read: No such file or directory", "SOURCE_NOT_FOUND")
     except FailedPrecondition as error:
-        return UploadItem(item.id, item.uri, metadata=item.metadata, problem=error.message)
+        return failed(error.message, error.reason)
     except OSError as error:
-        return UploadItem(item.id, item.uri, metadata=item.metadata, problem=f"cannot be read: {error.strerror}")
+        return failed(f"cannot be read: {error.strerror}", SOURCE_UNREADABLE)
     if len(content) > MAX_IMAGE_BYTES:
-        problem = f"is over {MAX_IMAGE_BYTES:,} bytes"
-        return UploadItem(item.id, item.uri, metadata=item.metadata, problem=problem)
+        return failed(f"is over {MAX_IMAGE_BYTES:,} bytes", "IMAGE_TOO_LARGE")
     if not content:
-        return UploadItem(item.id, item.uri, metadata=item.metadata, problem="is empty")
+        return failed("is empty", "IMAGE_EMPTY")
     return UploadItem(item.id, item.uri, content, item.metadata)
 
 

@@ -140,10 +140,11 @@ def upload_item(item: records.UploadItem) -> ingest_service_pb2.UploadItemsReque
 
     Raises `InvalidArgument` for metadata that JSON cannot hold.
     """
-    content, problem = item.content, item.problem
+    content, problem, reason = item.content, item.problem, item.problem_reason
     if len(content) > MAX_IMAGE_BYTES:
-        content, problem = b"", f"the picture is {len(content)} bytes; at most {MAX_IMAGE_BYTES} are allowed"
-    message = ingest_service_pb2.UploadItem(id=item.id, uri=item.uri, content=content, problem=problem)
+        problem, reason = f"is {len(content)} bytes long; at most {MAX_IMAGE_BYTES} are allowed", "IMAGE_TOO_LARGE"
+        content = b""
+    message = ingest_service_pb2.UploadItem(id=item.id, uri=item.uri, content=content, problem=problem, problem_reason=reason)
     if item.metadata:
         try:
             json_format.ParseDict(dict(item.metadata), message.metadata)

@@ -109,14 +109,15 @@ class Collection:
 @dataclass(frozen=True, slots=True)
 class UploadItem:
     """One image to upload: its encoded bytes (at most 20 MB, else it fails alone), or a `uri` that the workers can read, or the
-    `problem` that kept the caller from reading it (it then counts as failed, with this text). Without an `id` the server
-    derives one."""
+    `problem` that kept the caller from reading it (it then counts as failed, with this text and `problem_reason`, UPPER_SNAKE,
+    by default `CLIENT_PROBLEM`). Without an `id` the server derives one."""
 
     id: str = ""
     uri: str = ""
     content: bytes = field(default=b"", repr=False)
     metadata: Mapping[str, object] = field(default_factory=dict)
     problem: str = ""
+    problem_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

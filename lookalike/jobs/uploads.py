@@ -14,13 +14,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 
 from lookalike.artifacts import Artifacts, translated
-from lookalike.errors import BadImage, InvalidArgument, NotFound
+from lookalike.errors import InvalidArgument, NotFound
 from lookalike.items import Item, broken_item, checked_item
 from lookalike.names import MAX_IMAGE_BYTES, check_name, id_from_content
 
 CLIENT_PROBLEM = "CLIENT_PROBLEM"
 """Reason of an item that the client could not read; the message is the client's."""
 _ID = re.compile(r"[0-9a-f]{16}")
+_REASON = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
 class Uploads:
@@ -72,15 +73,23 @@ class Upload:
             raise
 
     def add(
-        self, item_id: str, uri: str, metadata: Mapping[str, object], *, content: bytes | None = None, problem: str = ""
+        self,
+        item_id: str,
+        uri: str,
+        metadata: Mapping[str, object],
+        *,
+        content: bytes | None = None,
+        problem: str = "",
+        problem_reason: str = "",
     ) -> None:
         """Take one item: its bytes, or the URI where workers find it, or why the client could not read it.
 
-        An item whose id, URI or metadata cannot be stored is kept as one that fails. Raises `InvalidArgument` for an item with
-        neither content nor URI nor problem, `BadImage` IMAGE_TOO_LARGE for content over 20 MB, `Unavailable`.
+        An item whose id, URI or metadata cannot be stored, or whose content is over 20 MB, is kept as one that fails. Raises
+        `InvalidArgument` for an item with neither content nor URI nor problem, `Unavailable`.
         """
         if problem:
-            item = broken_item(self._items, problem, uri=uri, item_id=item_id, reason=CLIENT_PROBLEM)
+            reason = problem_reason if _REASON.fullmatch(problem_reason) else CLIENT_PROBLEM
+            item = broken_item(self._items, problem, uri=uri, item_id=item_id, reason=reason)
         elif content:
             item = self._with_content(item_id, uri, metadata, content)
         elif uri:
@@ -102,11 +111,8 @@ class Upload:
 
     def _with_content(self, item_id: str, uri: str, metadata: Mapping[str, object], content: bytes) -> Item:
         if len(content) > MAX_IMAGE_BYTES:
-            raise BadImage(
-                f"is {len(content)} bytes long; at most {MAX_IMAGE_BYTES} are allowed",
-                reason="IMAGE_TOO_LARGE",
-                field="item.content",
-            )
+            problem = f"is {len(content)} bytes long; at most {MAX_IMAGE_BYTES} are allowed"
+            return broken_item(self._items, problem, uri=uri, item_id=item_id, reason="IMAGE_TOO_LARGE")
         sha256 = hashlib.sha256(content).hexdigest()
         self._size_bytes += len(content)
         item = checked_item(self._items, item_id or ("" if uri else id_from_content(content)), uri, metadata)

@@ -221,6 +221,7 @@ def test_a_picture_too_large_fails_alone_in_an_upload(gateway: FakeGateway, clie
     large, small = (request.item for request in gateway.seen[-1])
     assert (large.id, large.content) == ("large", b"")
     assert "40000000 bytes" in large.problem
+    assert large.problem_reason == "IMAGE_TOO_LARGE"
     assert (small.content, small.problem) == (b"png", "")
 
 

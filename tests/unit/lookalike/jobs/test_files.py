@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.errors import BadImage, Internal, InvalidArgument, NotFound, Unavailable
+from lookalike.errors import Internal, InvalidArgument, NotFound, Unavailable
 from lookalike.items import Item, broken_item
 from lookalike.jobs.job import SourceSpec
 from lookalike.jobs.leases import PLAN, ChunkCounts, Leases, LeaseSettings
@@ -190,13 +190,21 @@ class TestUploads:
         with pytest.raises(NotFound):
             Uploads(artifacts).check(upload_id)
 
+    def test_what_cannot_be_used_is_kept_with_its_reason_and_fails_alone(self, artifacts: Artifacts) -> None:
+        uploads = Uploads(artifacts)
+        upload = uploads.begin("products")
+        upload.add("large", "", {}, content=b"x" * (MAX_IMAGE_BYTES + 1))
+        upload.add("empty", "", {}, problem="is empty", problem_reason="IMAGE_EMPTY")
+        upload.add("odd", "", {}, problem="no idea", problem_reason="not a reason")
+        upload.add("good", "", {}, content=b"picture")
+        upload.finish()
+        items = list(uploads.items(upload.id))
+        assert [item.problem_reason for item in items] == ["IMAGE_TOO_LARGE", "IMAGE_EMPTY", CLIENT_PROBLEM, ""]
+
     def test_items_that_break_the_contract_are_refused(self, artifacts: Artifacts) -> None:
         upload = Uploads(artifacts).begin("products")
         with pytest.raises(InvalidArgument, match="neither content nor URI nor problem"):
             upload.add("a", "", {})
-        with pytest.raises(BadImage) as refused:
-            upload.add("a", "", {}, content=b"x" * (MAX_IMAGE_BYTES + 1))
-        assert refused.value.field == "item.content"
         upload.abort()
         with pytest.raises(InvalidArgument):
             Uploads(artifacts).begin("Not A Name")
