@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -155,11 +155,9 @@ def _ingest(console: Console, client: Client, collection: str, manifest: Path) -
     from lookalike.client import UploadSource
     from lookalike.errors import NotFound
 
-    try:
+    with suppress(NotFound):
         client.delete_collection(collection)
         console.print(f"  replaced collection {collection}")
-    except NotFound:
-        pass
     client.create_collection(collection, description="Fashion-MNIST's test pictures, but every tenth")
     started_s = time.monotonic()
     upload = send(client, collection, manifest, labels_from_folders=False)
