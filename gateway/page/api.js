@@ -14,17 +14,31 @@ export function problemOf(error, subject = "") {
   return `${sentence.charAt(0).toUpperCase()}${sentence.slice(1)}.`;
 }
 
-async function call(path, options = {}) {
-  let response;
+/** What the server said, whole: an answer may also be given up, or break off, after its headers came. */
+async function receive(path, options) {
   try {
-    response = await fetch(path, options);
+    const response = await fetch(path, options);
+    return { response, text: await response.text() };
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("The server does not answer. Check that it is running, then try again.");
   }
-  const body = await response.json().catch(() => ({}));
-  if (response.ok) return body;
-  const told = body.error ?? {};
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null; // A proxy's own error page, say.
+  }
+}
+
+async function call(path, options = {}) {
+  const { response, text } = await receive(path, options);
+  const body = parsed(text);
+  if (response.ok && body) return body;
+  if (response.ok) throw new ApiError("The server's answer broke off. Try again.");
+  const told = body?.error ?? {};
   throw new ApiError(told.message ?? `The server answered with code ${response.status}.`, { ...told, code: response.status });
 }
 

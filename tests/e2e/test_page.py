@@ -126,6 +126,31 @@ def test_a_file_that_is_no_picture_gets_a_plain_answer(page):
     expect(page.locator("#complaint")).to_have_text("empty.png is empty. Choose another picture.")
 
 
+def test_an_answer_that_breaks_off_is_a_plain_failure_that_one_may_try_again(page):
+    page.route("**/search", lambda route: route.fulfill(status=200, content_type="application/json", body='{"neighb'))
+    page.set_input_files("#file", QUERY)
+    for space in ("histogram", "siamese"):
+        expect(page.locator(f".column.{space}").get_by_role("alert")).to_contain_text("The server's answer broke off")
+    page.unroute("**/search")
+    page.locator(".column.siamese").get_by_role("button", name="Try again").click()
+    expect(hits(page, "siamese")).to_have_count(5)
+
+
+def test_a_question_given_up_while_its_answer_arrives_leaves_no_trace(page):
+    page.evaluate(
+        """() => {
+            const original = Response.prototype.text;
+            const given_up = () => Promise.reject(new DOMException("given up", "AbortError"));
+            Response.prototype.text = Response.prototype.json = () => { Response.prototype.text = original; return given_up(); };
+        }"""
+    )
+    page.set_input_files("#file", QUERY)
+    page.set_input_files("#file", {**QUERY, "name": "second.png"})
+    expect(page.locator(".query .caption")).to_contain_text("second.png")
+    expect(hits(page, "siamese")).to_have_count(5)
+    expect(hits(page, "histogram")).to_have_count(5)
+
+
 def test_a_picture_may_be_dropped_on_the_page(page):
     data = page.evaluate_handle(
         """bytes => {
