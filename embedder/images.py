@@ -16,6 +16,7 @@ import struct
 import threading
 import zlib
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -65,17 +66,18 @@ _DAMAGED = (
 class Wanted:
     """What to make of a picture: a canvas of `canvas_channels` and a tower input of `[side, side, tower_channels]`.
 
-    Channels are 1 (grey) or 3 (RGB), `side` is 16 to 512 pixels; 0 means not wanted.
+    Channels are 1 (grey) or 3 (RGB), `side` is 16 to 512 pixels; 0 means not wanted. `fit` is that of the bundle's `InputSpec`.
     """
 
     canvas_channels: int = 0
     side: int = 0
     tower_channels: int = 0
+    fit: Literal["pad", "squash"] = "pad"
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """`canvas`: longest side at most 256, never enlarged. `tower`: `[side, side, channels]`, on black. None: not wanted."""
+    """`canvas`: longest side at most 256, never enlarged. `tower`: `[side, side, channels]`. None: not wanted."""
 
     canvas: Pixels | None
     tower: Pixels | None
@@ -100,7 +102,9 @@ class Decoder:
         canvas = tower = None
         if wanted.canvas_channels:
             canvas = _array(_shrunk(picture, CANVAS_SIDE), orientation, wanted.canvas_channels)
-        if wanted.side:
+        if wanted.side and wanted.fit == "squash":
+            tower = _array(_squashed(picture, wanted.side), orientation, wanted.tower_channels)
+        elif wanted.side:
             tower = _centred(_array(_fitted(picture, wanted.side), orientation, wanted.tower_channels), wanted.side)
         return Decoded(canvas, tower)
 
@@ -235,6 +239,11 @@ def _fitted(picture: Image.Image, side: int) -> Image.Image:
     if max(picture.size) < side:
         return picture.resize(_size_within(picture.size, side), Image.Resampling.BICUBIC)
     return _shrunk(picture, side)
+
+
+def _squashed(picture: Image.Image, side: int) -> Image.Image:
+    """Both sides exactly `side`, by bilinear interpolation, which Pillow widens to an antialiasing filter when shrinking."""
+    return picture if picture.size == (side, side) else picture.resize((side, side), Image.Resampling.BILINEAR)
 
 
 def _upright(picture: Image.Image, orientation: int) -> Image.Image:

@@ -62,12 +62,11 @@ class _Question:
 
     @property
     def wanted(self) -> Wanted:
-        tower = self.model.bundle.tower if self.model else None
-        return Wanted(
-            canvas_channels=self.histogram.channels if HISTOGRAM in self.names else 0,
-            side=tower.input_size if tower else 0,
-            tower_channels=tower.channels if tower else 0,
-        )
+        canvas_channels = self.histogram.channels if HISTOGRAM in self.names else 0
+        if self.model is None:
+            return Wanted(canvas_channels)
+        bundle = self.model.bundle
+        return Wanted(canvas_channels, bundle.tower.input_size, bundle.tower.channels, bundle.input.fit)
 
 
 class EmbedderService(rpc.EmbedderServiceServicer):

@@ -1,7 +1,7 @@
 """The multi-scale Siamese tower: the network that turns normalised pixels into a unit vector.
 
-Owns the architecture and nothing else. `embedder.model` builds it to serve a bundle, `embedder.training` to train one.
-Written with `keras.layers` only, so every Keras backend (TensorFlow, JAX, PyTorch) can build and train it.
+Owns the heads, which join a backbone's feature maps into an embedding. `embedder.model` builds towers to serve a bundle,
+`embedder.training` to train one. `keras.layers` only, so that every Keras backend (TensorFlow, JAX, PyTorch) can.
 
 "Multi-scale" as in SimNet (Appalaraju & Chaoji, 2017, arXiv 1709.08761): the embedding joins what an early, a middle and
 the last stage saw, because likeness is a matter of texture and outline as much as of what the thing is.
@@ -9,13 +9,20 @@ the last stage saw, because likeness is a matter of texture and outline as much 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import keras
 from keras import layers
 
+from embedder.backbones import FeatureMaps, find_backbone
 from embedder.bundle import TowerConfig
+from lookalike.errors import InvalidArgument
 
 SHALLOW_CELLS = 4
-"""The shallow stage is averaged into a 4x4 grid, so that outline survives (7-pixel cells on 28x28 pictures)."""
+"""The shallowest map is averaged into a 4x4 grid, so that outline survives (7-pixel cells on 28x28 pictures)."""
+
+Head = Callable[[FeatureMaps, TowerConfig], keras.KerasTensor]
 
 
 def build_tower(config: TowerConfig) -> keras.Model:
@@ -23,36 +30,38 @@ def build_tower(config: TowerConfig) -> keras.Model:
 
     Input: float32 `[n, input_size, input_size, channels]`, normalised as the bundle's input spec says.
     Output: float32 `[n, embedding_dim]`, each row of Euclidean length 1.
+    Raises `InvalidArgument` for a backbone or head that there is not.
     """
-    shallow, middle, deep = config.widths
+    if config.head not in _HEADS:
+        raise InvalidArgument("head", f"{config.head!r} is not one of {', '.join(sorted(_HEADS))}")
     pixels = keras.Input((config.input_size, config.input_size, config.channels), name="pixels")
-
-    fine = _convolve(pixels, shallow, "shallow")
-    medium = _residual(_convolve(layers.MaxPooling2D(2)(fine), middle, "middle"), middle, "middle")
-    coarse = _residual(_convolve(layers.MaxPooling2D(2)(medium), deep, "deep"), deep, "deep")
-
-    scales = layers.Concatenate(name="scales")(
-        [
-            layers.Flatten()(layers.AveragePooling2D(config.input_size // SHALLOW_CELLS)(fine)),
-            layers.GlobalAveragePooling2D()(medium),
-            layers.GlobalMaxPooling2D()(medium),
-            layers.GlobalAveragePooling2D()(coarse),
-            layers.GlobalMaxPooling2D()(coarse),
-        ]
-    )
-    embedding = layers.BatchNormalization(name="scales_norm")(scales)
-    embedding = layers.Dense(config.embedding_dim, use_bias=False, name="embedding")(embedding)
-    embedding = layers.BatchNormalization(name="embedding_norm")(embedding)
-    embedding = layers.UnitNormalization(name="unit")(embedding)
-    return keras.Model(pixels, embedding, name="tower")
+    maps = find_backbone(config.backbone)(pixels, config)
+    return keras.Model(pixels, _HEADS[config.head](maps, config), name="tower")
 
 
-def _convolve(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
-    """3x3 convolution, batch norm, ReLU. No bias: the batch norm has one."""
-    x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    x = layers.BatchNormalization(name=f"{name}_norm")(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
+def joined(maps: FeatureMaps, config: TowerConfig) -> keras.KerasTensor:
+    """Every map averaged and maximised (the shallowest: averaged in cells), standardised, projected.
+
+    What the labels did not ask for is lost in the projection, and with it what tells things apart that it never saw. So the
+    head may keep some of the standardised scales beside it, in `kept_dim` directions found after training
+    (`embedder.training.kept`).
+    """
+    shallow, *deeper = (layers.Activation("linear", dtype="float32", name=f"map{i}")(x) for i, x in enumerate(maps))
+    pooled = [layers.Flatten()(layers.AveragePooling2D(max(1, shallow.shape[1] // SHALLOW_CELLS))(shallow))]
+    for feature_map in deeper:
+        pooled += [layers.GlobalAveragePooling2D()(feature_map), layers.GlobalMaxPooling2D()(feature_map)]
+    scales = layers.Concatenate(name="scales")(pooled)
+    scales = layers.BatchNormalization(name="scales_norm", dtype="float32")(scales)
+    learnt = layers.Dense(config.embedding_dim - config.kept_dim, use_bias=False, name="embedding", dtype="float32")(scales)
+    learnt = layers.BatchNormalization(name="embedding_norm", dtype="float32")(learnt)
+    learnt = layers.UnitNormalization(name="unit", dtype="float32")(learnt)
+    if not config.kept_dim:
+        return learnt
+    kept = layers.Dense(config.kept_dim, use_bias=False, trainable=False, name="kept", dtype="float32")(scales)
+    kept = layers.UnitNormalization(name="kept_unit", dtype="float32")(kept)
+    learnt = layers.Rescaling(math.sqrt(1 - config.kept_share), name="learnt_share", dtype="float32")(learnt)
+    kept = layers.Rescaling(math.sqrt(config.kept_share), name="kept_share", dtype="float32")(kept)
+    return layers.Concatenate(name="both", dtype="float32")([learnt, kept])
 
 
-def _residual(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
-    return layers.Add(name=f"{name}_sum")([x, _convolve(_convolve(x, filters, f"{name}_a"), filters, f"{name}_b")])
+_HEADS: dict[str, Head] = {"joined": joined}

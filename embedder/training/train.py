@@ -1,4 +1,4 @@
-"""The training run: a tower, class proxies beside it, AdamW, and an averaged copy of the weights that is what ships.
+"""The training run: a tower, class proxies beside it, an optimiser, and an averaged copy of the weights that is what ships.
 
 `keras` only, so that `KERAS_BACKEND=jax` or `torch` runs it too. Called by `lookalike train` (`embedder.cli`).
 """
@@ -6,44 +6,67 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
-from embedder.bundle import TowerConfig
+from embedder.bundle import InputSpec, TowerConfig
 from embedder.tower import build_tower
+from embedder.training import checkpoint as checkpoints
 from embedder.training import losses
-from embedder.training.data import AugmentedBatches
-from lookalike.fashion_mnist import Split
-
-FASHION_MEAN, FASHION_STD = 0.286, 0.353
-"""Mean and standard deviation of the 60,000 training pictures, pixels scaled to [0, 1]."""
+from embedder.training.data import AugmentedBatches, LabelledImages
+from embedder.training.optimiser import Schedule, make_optimiser, make_schedule
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """`epochs` over the training pictures, `seed` for every random draw. Learning rate and weight decay are AdamW's."""
+    """`epochs` over the training pictures, `seed` for every random draw. Learning rate and weight decay are the optimiser's.
+
+    `precision` is Keras' policy for the backbone: `mixed_bfloat16` keeps weights, norms and the head in float32, and is 1.5
+    times as fast as float32 on processors with AVX-512 BF16.
+    """
 
     epochs: int = 10
-    batch_size: int = 256
+    batch_size: int = 512
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
-    ema_decay: float = 0.998
+    optimiser: Literal["muon", "adamw"] = "muon"
+    schedule: Schedule = "warm-up-hold-decay"
+    ema_decay: float = 0.995
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run is: `epoch` of `epochs` done, `step` of `steps` of the epoch under way, the epoch's mean `loss` so far, and
+    `spent_s` of training in all, earlier runs counted in."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    spent_s: float
+
+
+Report = Callable[[Progress], None]
 
 
 class MetricLearner(keras.Model):  # type: ignore[misc]
     """A tower and one proxy per class; `fit` on (pixels, labels) minimises `losses.combined`."""
 
     def __init__(self, tower: keras.Model, classes: int) -> None:
-        super().__init__()
+        super().__init__(dtype="float32")
         self.tower = tower
-        self.proxies = self.add_weight(shape=(classes, tower.output_shape[-1]), initializer="random_normal", name="proxies")
+        self.proxies = self.add_weight(
+            shape=(classes, tower.output_shape[-1]), initializer="random_normal", name="proxies", dtype="float32"
+        )
 
     def call(self, pixels: Any, training: bool = False) -> Any:
         return self.tower(pixels, training=training)
@@ -60,66 +83,109 @@ class AveragedWeights(keras.callbacks.Callback):  # type: ignore[misc]
     The decay warms up as min(decay, (1 + step) / (10 + step)), as in `tf.train.ExponentialMovingAverage`.
     """
 
-    def __init__(self, tower: keras.Model, decay: float, checkpoint: Path | None = None) -> None:
+    def __init__(self, tower: keras.Model, decay: float) -> None:
         super().__init__()
-        self.tower, self.decay, self.checkpoint, self.step = tower, decay, checkpoint, 0
+        self.tower, self.decay, self.step = tower, decay, 0
         self.shadow = [np.asarray(value, np.float64) for value in tower.get_weights()]
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         self.step += 1
         decay = min(self.decay, (1 + self.step) / (10 + self.step))
         for kept, variable in zip(self.shadow, self.tower.weights, strict=True):
             kept *= decay
             kept += (1 - decay) * ops.convert_to_numpy(variable)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        if self.checkpoint is not None:
-            averaged = {str(i): kept.astype(np.float32) for i, kept in enumerate(self.shadow)}
-            np.savez(self.checkpoint, **averaged)  # type: ignore[arg-type]
-
     def apply(self) -> None:
         self.tower.set_weights([kept.astype(np.float32) for kept in self.shadow])
 
 
-class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
-    def __init__(self, report: Callable[[str], None]) -> None:
-        super().__init__()
-        self.report, self.started_s = report, time.monotonic()
+class _Run(keras.callbacks.Callback):  # type: ignore[misc]
+    """Tells the batches which epoch it is, reports after every step, and writes a checkpoint after every epoch."""
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        spent_s = time.monotonic() - self.started_s
-        left_s = spent_s / (epoch + 1) * (self.params["epochs"] - epoch - 1)
-        loss = (logs or {}).get("loss", float("nan"))
-        self.report(f"epoch {epoch + 1}/{self.params['epochs']}  loss {loss:.4f}  {spent_s:.0f} s spent, {left_s:.0f} s left")
+    def __init__(
+        self, batches: AugmentedBatches, averaged: AveragedWeights, path: Path | None, recipe: Mapping[str, Any], report: Report
+    ) -> None:
+        super().__init__()
+        self.batches, self.averaged, self.path, self.recipe, self.report = batches, averaged, path, recipe, report
+        self.epoch, self.spent_before_s, self.started_s = 0, 0.0, time.monotonic()
+
+    @property
+    def spent_s(self) -> float:
+        return self.spent_before_s + time.monotonic() - self.started_s
+
+    def resume(self, found: checkpoints.Checkpoint, learner: keras.Model) -> None:
+        learner.set_weights(list(found.learner))
+        learner.optimizer.build(learner.trainable_variables)
+        for variable, value in zip(learner.optimizer.variables, found.optimiser, strict=True):
+            variable.assign(value)
+        self.averaged.shadow = [np.asarray(value, np.float64) for value in found.average]
+        self.averaged.step = int(ops.convert_to_numpy(learner.optimizer.iterations))
+        self.epoch, self.spent_before_s = found.epoch, found.seconds
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self.epoch = epoch
+        self.batches.begin(epoch)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        loss = float((logs or {}).get("loss", float("nan")))
+        self.report(Progress(self.epoch, self.params["epochs"], batch + 1, self.params["steps"], loss, self.spent_s))
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self.epoch = epoch + 1
+        if self.path is not None:
+            values = (_values(self.model.weights), _values(self.model.optimizer.variables), self.averaged.shadow)
+            checkpoints.write(self.path, checkpoints.Checkpoint(self.epoch, self.spent_s, self.recipe, *values))
 
 
 def train(
-    split: Split,
+    images: LabelledImages,
     tower_config: TowerConfig,
+    spec: InputSpec,
     config: TrainingConfig,
     *,
-    report: Callable[[str], None] = print,
+    report: Report = lambda _progress: None,
     checkpoint: Path | None = None,
-) -> keras.Model:
-    """Train a tower on `split` and return it with its averaged weights.
+) -> tuple[keras.Model, float]:
+    """Train a tower on `images`; give it with its averaged weights, and the seconds spent.
 
-    `checkpoint` (a `.npz` path) receives the averaged weights after each epoch, in `tower.get_weights()` order.
+    `checkpoint` (a `.npz` path) receives the state after each epoch, and a run that finds one there goes on from it. The number
+    of epochs may be another than that of the run that wrote it; with `warm-up-hold-decay` the result is then that of one run.
+    Raises what `checkpoint.read` does.
     """
     keras.utils.set_random_seed(config.seed)
-    tower = build_tower(tower_config)
-    learner = MetricLearner(tower, classes=int(split.labels.max()) + 1)
-    batches = AugmentedBatches(split, batch_size=config.batch_size, seed=config.seed, mean=FASHION_MEAN, std=FASHION_STD)
-    steps = config.epochs * len(batches)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=config.learning_rate / 20,
-        decay_steps=max(1, steps - steps // 20),
-        warmup_target=config.learning_rate,
-        warmup_steps=max(1, steps // 20),
-    )
-    optimizer = keras.optimizers.AdamW(learning_rate=schedule, weight_decay=config.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "proxies"])
-    learner.compile(optimizer=optimizer, jit_compile=False)
-    averaged = AveragedWeights(tower, config.ema_decay, checkpoint)
-    learner.fit(batches, epochs=config.epochs, shuffle=False, verbose=0, callbacks=[averaged, _Progress(report)])
+    # A tower trained in mixed precision has the same variables, in float32, as the one that will serve it.
+    with _policy(config.precision):
+        tower = build_tower(tower_config)
+    learner = MetricLearner(tower, classes=len(images.classes))
+    recipe = {key: value for key, value in asdict(config).items() if key != "epochs"}
+    recipe |= {"tower": asdict(tower_config), "data": images.summary.digest}
+    found = checkpoints.read(checkpoint, recipe) if checkpoint is not None else None
+    batches = AugmentedBatches(images, spec, batch_size=config.batch_size, seed=config.seed)
+    schedule = make_schedule(config.schedule, config.learning_rate, config.epochs * len(batches))
+    learner.compile(optimizer=make_optimiser(config.optimiser, schedule, config.weight_decay), jit_compile=False)
+    averaged = AveragedWeights(tower, config.ema_decay)
+    run = _Run(batches, averaged, checkpoint, recipe, report)
+    if found:
+        run.resume(found, learner)
+    callbacks = [averaged, run]
+    learner.fit(batches, epochs=config.epochs, initial_epoch=run.epoch, shuffle=False, verbose=0, callbacks=callbacks)
     averaged.apply()
-    return tower
+    return tower, run.spent_s
+
+
+class _policy:  # noqa: N801 - reads as the block it opens
+    """Keras' policy for the layers built inside the block."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        self.before = keras.mixed_precision.dtype_policy()
+        keras.mixed_precision.set_dtype_policy(self.name)
+
+    def __exit__(self, *_: object) -> None:
+        keras.mixed_precision.set_dtype_policy(self.before)
+
+
+def _values(variables: Sequence[Any]) -> list[Any]:
+    return [ops.convert_to_numpy(variable) for variable in variables]

@@ -155,7 +155,7 @@ def test_models_are_listed_default_first_with_the_device(stub: rpc.EmbedderServi
     assert [model.name for model in response.models] == ["small", "colour"]
     small = response.models[0]
     assert (small.dimension, small.input_size, small.channels) == (8, 16, 1)
-    assert (dict(small.metrics), small.licence) == ({"P@1": 0.25}, "Apache-2.0")
+    assert (dict(small.metrics), small.licence) == ({"p_at_1": 0.25}, "Apache-2.0")
     assert small.provenance["data"] == "none"
 
 

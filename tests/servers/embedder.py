@@ -30,7 +30,7 @@ def random_bundle(name: str, *, color: bool = False, mirror: bool = True) -> Bun
         tower=tower,
         input=InputSpec(mean=(0.4,) * channels, std=(0.3,) * channels, mirror=mirror),
         weights=tuple(build_tower(tower).get_weights()),
-        metrics={"P@1": 0.25},
+        metrics={"p_at_1": 0.25},
         provenance={"data": "none", "epochs": 0},
     )
 

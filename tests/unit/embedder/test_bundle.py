@@ -18,7 +18,7 @@ from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 def made() -> Bundle:
     rng = np.random.default_rng(0)
     weights = tuple(rng.normal(size=shape).astype(np.float32) for shape in ((3, 3), (3,), (2, 3, 4)))
-    return Bundle("tiny", TowerConfig(), InputSpec((0.3,), (0.4,), mirror=True), weights, metrics={"P@1": 0.5})
+    return Bundle("tiny", TowerConfig(), InputSpec((0.3,), (0.4,), mirror=True), weights, metrics={"p_at_1": 0.5})
 
 
 def test_a_saved_bundle_comes_back_the_same(made: Bundle, tmp_path: Path) -> None:
@@ -36,9 +36,25 @@ def test_the_fingerprint_follows_what_changes_a_vector_and_nothing_else(made: Bu
         replace(made, weights=nudged),
         replace(made, tower=TowerConfig(embedding_dim=64)),
         replace(made, input=InputSpec((0.3,), (0.4,), mirror=False)),
+        replace(made, input=InputSpec((0.3,), (0.4,), mirror=True, fit="squash")),
     ]
-    assert len({made.fingerprint, *(b.fingerprint for b in changed)}) == 4
+    assert len({made.fingerprint, *(b.fingerprint for b in changed)}) == 5
     assert replace(made, name="other", licence="MIT", metrics={}).fingerprint == made.fingerprint
+
+
+def test_half_precision_halves_the_file_and_comes_back_as_it_went(made: Bundle, tmp_path: Path) -> None:
+    half = made.in_half_precision()
+    bundles.save(half, tmp_path)
+    assert bundles.load(tmp_path).fingerprint == half.fingerprint != made.fingerprint
+    with np.load(tmp_path / "weights.npz") as stored:
+        assert {stored[key].dtype for key in stored.files} == {np.dtype(np.float16)}
+    for a, b in zip(half.weights, made.weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3)
+
+
+def test_a_weight_beyond_half_precision_is_not_rounded_to_infinity(made: Bundle) -> None:
+    with pytest.raises(InvalidArgument, match="float16"):
+        replace(made, weights=(np.full((2,), 1e6, np.float32),)).in_half_precision()
 
 
 def test_weights_that_do_not_belong_to_the_card_are_refused(made: Bundle, tmp_path: Path) -> None:

@@ -58,6 +58,17 @@ def test_a_small_grey_picture_passes_bit_for_bit() -> None:
     assert decoded.size_bytes == 2 * 28 * 28
 
 
+def test_a_tower_that_wants_its_square_filled_gets_the_picture_stretched() -> None:
+    wide = np.zeros((20, 60, 1), np.uint8)
+    wide[:, 30:] = 200
+    made = Decoder().decode(encoded(wide[..., 0]), Wanted(side=16, tower_channels=1, fit="squash")).tower
+    assert made is not None
+    assert made.shape == (16, 16, 1)
+    assert made[:, :6].max() == 0
+    assert made[:, 10:].min() == 200
+    np.testing.assert_array_equal(made, made[:1].repeat(16, 0))
+
+
 def test_only_what_is_wanted_is_made() -> None:
     data = encoded(noise(8, 8))
     assert Decoder().decode(data, Wanted(side=16, tower_channels=1)).canvas is None

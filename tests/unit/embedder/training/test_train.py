@@ -7,7 +7,7 @@ import pytest
 
 from embedder.bundle import TowerConfig
 from embedder.training.data import augment
-from embedder.training.evaluate import nearest, precision_at
+from embedder.evaluation.exact import nearest, precision_at
 from embedder.training.train import TrainingConfig, train
 from lookalike.fashion_mnist import Split, load
 
