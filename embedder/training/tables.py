@@ -1,0 +1,72 @@
+"""Columns of a CSV or Parquet file as text, row by row. Knows nothing of pictures; called by `sources` and `pairs`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lookalike.errors import FailedPrecondition, InvalidArgument
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The cells of `columns` of each row, as text without spaces around; "" where a cell is empty. Whole numbers of a Parquet
+    file are plain digits.
+
+    Raises `InvalidArgument`, before the first row, for a file that cannot be read or lacks one of `columns` (naming those that
+    there are), and `FailedPrecondition` where Parquet is to be read and pyarrow is not installed.
+    """
+    if path.suffix.lower() == ".parquet":
+        return _parquet(path, columns)
+    return _csv(path, columns)
+
+
+def _csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            places = [_place(path, header, column) for column in columns]
+            for row in reader:
+                if row:
+                    yield tuple(row[place].strip() if place < len(row) else "" for place in places)
+    except UnicodeDecodeError as error:
+        raise InvalidArgument("dataset", f"{path} is not UTF-8; save it as UTF-8") from error
+    except csv.Error as error:
+        raise InvalidArgument("dataset", f"{path} cannot be read: line {reader.line_num}: {error}") from error
+    except OSError as error:
+        raise InvalidArgument("dataset", f"{path} cannot be read: {error.strerror}") from error
+
+
+def _parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        problem = f"{path.name} is a Parquet file, and pyarrow, which reads it, is not installed; install it, or save a CSV"
+        raise FailedPrecondition(problem, reason="PYARROW_MISSING") from error
+    try:
+        with pq.ParquetFile(path) as file:
+            header = file.schema_arrow.names
+            for column in columns:
+                _place(path, header, column)
+            for batch in file.iter_batches(columns=list(columns)):
+                yield from zip(*(map(_text, batch.column(column).to_pylist()) for column in columns), strict=True)
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidArgument("dataset", f"{path} cannot be read: {error}") from error
+
+
+def _place(path: Path, header: Sequence[str], column: str) -> int:
+    if column not in header:
+        found = ", ".join(header) or "none"
+        raise InvalidArgument("dataset", f"{path} has no column {column!r}; it has: {found}")
+    return header.index(column)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a column of whole numbers with gaps, as pandas writes it
+    return str(value).strip()
