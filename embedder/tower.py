@@ -50,14 +50,16 @@ def joined(maps: FeatureMaps, config: TowerConfig) -> keras.KerasTensor:
     pooled = [layers.Flatten()(layers.AveragePooling2D(max(1, shallow.shape[1] // SHALLOW_CELLS))(shallow))]
     for feature_map in deeper:
         pooled += [layers.GlobalAveragePooling2D()(feature_map), layers.GlobalMaxPooling2D()(feature_map)]
-    scales = layers.Concatenate(name="scales")(pooled)
-    scales = layers.BatchNormalization(name="scales_norm", dtype="float32")(scales)
+    joint = layers.Concatenate(name="scales", dtype="float32")(pooled)
+    scales = layers.BatchNormalization(name="scales_norm", dtype="float32")(joint)
     learnt = layers.Dense(config.embedding_dim - config.kept_dim, use_bias=False, name="embedding", dtype="float32")(scales)
     learnt = layers.BatchNormalization(name="embedding_norm", dtype="float32")(learnt)
     learnt = layers.UnitNormalization(name="unit", dtype="float32")(learnt)
     if not config.kept_dim:
         return learnt
-    kept = layers.Dense(config.kept_dim, use_bias=False, trainable=False, name="kept", dtype="float32")(scales)
+    # Not through `scales_norm`: its learnt gains say what the labels cared for.
+    plain = layers.BatchNormalization(center=False, scale=False, trainable=False, name="kept_norm", dtype="float32")(joint)
+    kept = layers.Dense(config.kept_dim, use_bias=False, trainable=False, name="kept", dtype="float32")(plain)
     kept = layers.UnitNormalization(name="kept_unit", dtype="float32")(kept)
     learnt = layers.Rescaling(math.sqrt(1 - config.kept_share), name="learnt_share", dtype="float32")(learnt)
     kept = layers.Rescaling(math.sqrt(config.kept_share), name="kept_share", dtype="float32")(kept)
