@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,9 +23,12 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from lookalike.errors import InvalidArgument, LookalikeError, NotFound, Unavailable
+from lookalike.errors import AlreadyExists, InvalidArgument, LookalikeError, NotFound, Unavailable
 
 SCHEME = "artifact://"
+
+_creating = threading.Lock()
+"""fsspec's own exclusive creation looks first and writes then: of two threads of one process both could find nothing there."""
 
 
 class Artifacts:
@@ -51,6 +55,22 @@ class Artifacts:
         except BaseException:
             writer.discard()
             raise
+
+    def write_new(self, path: str, content: bytes) -> None:
+        """Write a whole file that is not there yet, and raise `AlreadyExists` where it is: of several writers at once one wins.
+
+        That holds between processes in a local folder (a hard link) and on object stores that fsspec writes to conditionally
+        (S3, Google, Azure); on other file systems only between the threads of one process.
+        """
+        with translated(path):
+            if self._local:
+                _link_new(Path(self._at(path)), content)
+                return
+            with _creating:
+                try:
+                    self._files.pipe_file(self._at(path), content, mode="create")
+                except FileExistsError as error:
+                    raise AlreadyExists("artifact", path) from error
 
     def open_write(self, path: str, *, durable: bool = True) -> ArtifactWriter:
         """Begin a file that appears when it is committed. Write to its stream within `translated`."""
@@ -82,12 +102,23 @@ class Artifacts:
         except NotFound:
             return None
 
-    def names(self, path: str) -> list[str]:
-        """Names in a folder, in order; none where there is no such folder."""
+    def stamp(self, path: str) -> str | None:
+        """Something that changes whenever the file does (its size, time or tag); None where there is no such file."""
         try:
             with translated(path):
-                self._files.invalidate_cache(self._at(path))
-                found = self._files.ls(self._at(path), detail=False)
+                at = self._at(path)
+                self._files.invalidate_cache(at.rpartition("/")[0])
+                return str(self._files.ukey(at))
+        except NotFound:
+            return None
+
+    def names(self, path: str = "") -> list[str]:
+        """Names in a folder (in the whole, where none is named), in order; none where there is no such folder."""
+        try:
+            with translated(path):
+                at = self._at(path) if path else str(self._root)
+                self._files.invalidate_cache(at)
+                found = self._files.ls(at, detail=False)
         except NotFound:
             return []
         return sorted(str(name).rstrip("/").rsplit("/", 1)[-1] for name in found)
@@ -162,12 +193,33 @@ class _LocalWriter(ArtifactWriter):
             if self._durable:
                 _sync_folder(self._path.parent)
 
+    def link(self) -> None:
+        """As `commit`, but raises `AlreadyExists` where the file is there already."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        self.stream.close()
+        try:
+            os.link(self._part, self._path)
+        except FileExistsError as error:
+            raise AlreadyExists("artifact", self._path.name) from error
+        _sync_folder(self._path.parent)
+
     def discard(self) -> None:
         # Closing writes what is buffered, which fails on a full disk; the file goes all the same.
         with suppress(OSError):
             self.stream.close()
         with suppress(OSError):
             self._part.unlink(missing_ok=True)
+
+
+def _link_new(path: Path, content: bytes) -> None:
+    """Whole and durable, then linked to its name: unlike a rename, a link never replaces. Raises `AlreadyExists`."""
+    writer = _LocalWriter(path, durable=True)
+    try:
+        writer.stream.write(content)
+        writer.link()
+    finally:
+        writer.discard()
 
 
 def _sync_folder(folder: Path) -> None:
