@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +20,10 @@ from prometheus_client import Gauge, Info
 
 from embedder import bundle as bundles
 from embedder.batcher import Batcher, Limits
-from embedder.images import MAX_SIDE, Decoder
+from embedder.images import Decoder
+from embedder.registry import Registry
 from embedder.settings import EmbedderSettings
-from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError
+from lookalike.errors import FailedPrecondition, LookalikeError
 from lookalike.runtime.server import Server, Servicer, build_server
 from lookalike.runtime.settings import load_settings
 from lookalike.runtime.telemetry import configure_logging, serve_metrics
@@ -31,15 +33,21 @@ if TYPE_CHECKING:
     from embedder.decoding import DecodePool
     from embedder.model import Device
     from embedder.service import EmbedderService
-    from embedder.spaces import Embedded, Spaces, Work
+    from embedder.serving import Served, Serving
+    from embedder.spaces import Embedded, TracedModel, Work
+    from embedder.watching import RegistryWatcher
 
 DEVICE = Info("lookalike_embedder_device", "The device that TensorFlow runs on.")
-MODELS = Gauge("lookalike_embedder_model_info", "1 for each model served.", ("model", "fingerprint"))
 WARM = Gauge("lookalike_embedder_warm", "1 once every batch size is traced.")
 _SPARE_CALLS = 16
 """Calls beyond those that the batcher admits: to be refused, for health checks and for descriptions."""
 _SIGNAL_S = 0.5
 """Between two looks for a signal to stop."""
+_LOAD_END_S = 5.0
+"""What a model that is being loaded may take to end when the process stops."""
+_FIRST_LOOK_S = 60.0
+"""Longest that a registry may delay READY, with what it takes to load all that it holds; after that serving starts without the
+rest, which is UNAVAILABLE until it is loaded."""
 
 
 def main() -> None:
@@ -61,36 +69,63 @@ def main() -> None:
 def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
     """Serve until `stop`. Raises a `LookalikeError` where it cannot start."""
     # Bundles are read before TensorFlow is imported, so that a wrong path is told at once and not seconds later.
-    served = read_bundles(settings.embedder_models)
+    fixed = read_bundles(settings.embedder_models)
+    registry = Registry(settings.embedder_registry) if settings.embedder_registry else None
 
     from embedder.decoding import DecodePool
-    from embedder.model import Model, set_up_tensorflow
+    from embedder.model import set_up_tensorflow
+    from embedder.serving import Serving, build_served
     from embedder.spaces import Spaces
 
     device = set_up_tensorflow(settings.embedder_device, settings.cores)
-    spaces = Spaces([Model(bundle) for bundle in served], settings.embedder_batch_images)
+    spaces = Spaces()
+    serving = Serving([build_served(bundle, settings.embedder_batch_images) for bundle in fixed], complete=registry is None)
     batcher = Batcher(spaces.compute, lambda work: work.size_bytes, _limits(settings))
     pool = DecodePool(settings.cores)
-    service, server = _listening(settings, served, device, pool, batcher)
-    _warm_up(spaces)
+    service, server = _listening(settings, serving, device, pool, batcher)
+    spaces.warm_up()
+    for served, _ in serving:
+        _warm_up(served.traced)
+    watcher = _watching(settings, registry, serving, stop) if registry else None
     service.set_warm()
     WARM.set(1)
     server.set_ready(True)
-    structlog.get_logger().info("ready", port=server.port, device=str(device), models=[bundle.name for bundle in served])
+    models = [one.bundle.name for one, current in serving if current]
+    structlog.get_logger().info("ready", port=server.port, device=str(device), models=models)
     # Not one wait without end: a signal that the system hands to one of TensorFlow's threads does not wake this one up, and
     # Python runs its handler in this one only.
     while not stop.wait(_SIGNAL_S):
         pass
     structlog.get_logger().info("stopping", drain_s=settings.embedder_drain_s)
     server.stop(settings.embedder_drain_s)
+    if watcher:
+        watcher.close(_LOAD_END_S)  # TensorFlow does not like to be left in the middle of something.
     batcher.close(1.0)
     pool.close()
     structlog.get_logger().info("stopped")
 
 
+def _watching(settings: EmbedderSettings, registry: Registry, serving: Serving, stop: threading.Event) -> RegistryWatcher:
+    """A watcher that has loaded what the registry holds, or has tried to, for a minute at most."""
+    from embedder.serving import build_served
+    from embedder.watching import RegistryWatcher
+
+    def build(bundle: bundles.Bundle) -> Served:
+        served = build_served(bundle, settings.embedder_batch_images)
+        _warm_up(served.traced)
+        return served
+
+    watcher = RegistryWatcher(registry, serving, build, poll_s=settings.embedder_registry_poll_s)
+    watcher.start()
+    until_s = time.monotonic() + _FIRST_LOOK_S
+    while not stop.is_set() and time.monotonic() < until_s and not watcher.wait_for_first_look(_SIGNAL_S):
+        pass
+    return watcher
+
+
 def _listening(
     settings: EmbedderSettings,
-    served: Sequence[bundles.Bundle],
+    serving: Serving,
     device: Device,
     pool: DecodePool,
     batcher: Batcher[Work, Embedded],
@@ -99,7 +134,7 @@ def _listening(
     from embedder.service import FULL_NAME, EmbedderService
 
     service = EmbedderService(
-        served,
+        serving,
         str(device),
         decoder=Decoder(max_bytes=settings.embedder_max_image_bytes, max_pixels=settings.embedder_max_image_pixels),
         pool=pool,
@@ -117,25 +152,21 @@ def _listening(
     serve_metrics(settings.embedder_metrics_port, host=settings.embedder_metrics_host)
     server.start()
     DEVICE.info({"kind": device.kind, "name": device.name})
-    for bundle in served:
-        MODELS.labels(bundle.name, bundle.fingerprint).set(1)
-    fingerprints = {bundle.name: bundle.fingerprint for bundle in served}
+    fingerprints = dict(served.key for served, _ in serving)
     structlog.get_logger().info("warming up", port=server.port, device=str(device), cores=settings.cores, models=fingerprints)
     return service, server
 
 
 def read_bundles(folders: Sequence[Path]) -> list[bundles.Bundle]:
-    """The bundles in `folders`. Raises what `bundle.load` does, `FailedPrecondition` where two have one name, and
-    `InvalidArgument` for a tower that sees more than is ever decoded."""
+    """The bundles in `folders`. Raises what `bundle.load` does, and `FailedPrecondition` where two have one name or there are
+    none."""
     read = [bundles.load(folder) for folder in folders]
     names = [bundle.name for bundle in read]
-    for bundle in read:
-        if names.count(bundle.name) > 1:
-            raise FailedPrecondition(f"two bundles are called {bundle.name!r}; the names of served models must differ")
-        if bundle.tower.input_size > MAX_SIDE:
-            raise InvalidArgument(
-                "bundle", f"{bundle.name!r} wants {bundle.tower.input_size} pixels; at most {MAX_SIDE} are given"
-            )
+    if not read:
+        raise FailedPrecondition("there is no model to serve: name a bundle's folder in LOOKALIKE_EMBEDDER_MODELS")
+    for name in names:
+        if names.count(name) > 1:
+            raise FailedPrecondition(f"two bundles are called {name!r}; the names of served models must differ")
     return read
 
 
@@ -149,9 +180,9 @@ def _limits(settings: EmbedderSettings) -> Limits:
     )
 
 
-def _warm_up(spaces: Spaces) -> None:
-    log = structlog.get_logger()
-    spaces.warm_up(lambda model, size, spent_s: log.debug("traced", model=model, batch=size, seconds=round(spent_s, 3)))
+def _warm_up(model: TracedModel) -> None:
+    log, name = structlog.get_logger(), model.bundle.name
+    model.warm_up(lambda size, spent_s: log.debug("traced", model=name, batch=size, seconds=round(spent_s, 3)))
 
 
 if __name__ == "__main__":

@@ -187,15 +187,18 @@ class Batcher(Generic[Item, Result]):
 
     def _work(self) -> None:
         while (taken := self._take()) is not None:
-            lane, batch = taken
-            BATCH_ITEMS.labels(lane.value).observe(len(batch))
-            started_s = time.perf_counter()
-            outcomes = self._outcomes([call.items[index] for call, index in batch])
-            spent_s = time.perf_counter() - started_s
-            BATCH_SECONDS.observe(spent_s)
-            self._item_s += 0.2 * (spent_s / len(batch) - self._item_s)
-            for (call, index), outcome in zip(batch, outcomes, strict=True):
-                call.set(index, outcome)
+            self._run(*taken)
+            del taken  # While this thread waits for more it holds no item, and nothing that an item holds.
+
+    def _run(self, lane: Lane, batch: list[tuple[_Call[Item, Result], int]]) -> None:
+        BATCH_ITEMS.labels(lane.value).observe(len(batch))
+        started_s = time.perf_counter()
+        outcomes = self._outcomes([call.items[index] for call, index in batch])
+        spent_s = time.perf_counter() - started_s
+        BATCH_SECONDS.observe(spent_s)
+        self._item_s += 0.2 * (spent_s / len(batch) - self._item_s)
+        for (call, index), outcome in zip(batch, outcomes, strict=True):
+            call.set(index, outcome)
 
     def _take(self) -> tuple[Lane, list[tuple[_Call[Item, Result], int]]] | None:
         """Wait for work and take a batch of one lane; None once closed and nobody has a place any more."""

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grpc
 
 from embedder.batcher import Batcher, Lane
-from embedder.bundle import Bundle
 from embedder.decoding import DecodePool, Waiting
 from embedder.images import MAX_SIDE, Decoded, Decoder, Wanted
+from embedder.serving import Served, Serving
 from embedder.spaces import Embedded, Work
-from lookalike.errors import InvalidArgument, LookalikeError, NotFound, Unavailable
+from lookalike.errors import InvalidArgument, LookalikeError, Unavailable
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL
 from lookalike.runtime.channels import remaining_s
 from lookalike.runtime.status import to_status
-from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space
+from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Space
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from lookalike.v1 import image_pb2
@@ -39,20 +39,12 @@ _LANES = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Served:
-    """A bundle and the space it fills: a fingerprint takes a hash over all weights, too long for every call."""
-
-    bundle: Bundle
-    space: Space
-
-
-@dataclass(frozen=True, slots=True)
 class _Question:
     """A checked `EmbedRequest`. `model` is None where no siamese vectors are wanted."""
 
     names: tuple[str, ...]
     histogram: HistogramSettings
-    model: _Served | None
+    model: Served | None
     images: Sequence[bytes]
     lane: Lane
 
@@ -70,11 +62,11 @@ class _Question:
 
 
 class EmbedderService(rpc.EmbedderServiceServicer):
-    """`bundles`: those served, the default first. `device`: as `ListModels` shows it. Refuses to embed until `set_warm`."""
+    """`device`: as `ListModels` shows it. Refuses to embed until `set_warm`."""
 
     def __init__(
         self,
-        bundles: Sequence[Bundle],
+        serving: Serving,
         device: str,
         *,
         decoder: Decoder,
@@ -82,8 +74,7 @@ class EmbedderService(rpc.EmbedderServiceServicer):
         batcher: Batcher[Work, Embedded],
         call_timeout_s: float,
     ) -> None:
-        self._models: Mapping[str, _Served] = {bundle.name: _Served(bundle, _siamese(bundle)) for bundle in bundles}
-        self._default, self._device = bundles[0].name, device
+        self._serving, self._device = serving, device
         self._decoder, self._pool, self._batcher = decoder, pool, batcher
         self._call_timeout_s = call_timeout_s
         self._warm = threading.Event()
@@ -112,7 +103,7 @@ class EmbedderService(rpc.EmbedderServiceServicer):
     def DescribeSpaces(  # noqa: N802
         self, request: messages.DescribeSpacesRequest, context: grpc.ServicerContext
     ) -> messages.DescribeSpacesResponse:
-        model = self._model(request.model or self._default)
+        model = self._serving.find(request.model or self._serving.default)
         histogram = _histogram_settings(request.histogram)
         return messages.DescribeSpacesResponse(
             model=model.bundle.name,
@@ -123,7 +114,7 @@ class EmbedderService(rpc.EmbedderServiceServicer):
     def ListModels(  # noqa: N802
         self, request: messages.ListModelsRequest, context: grpc.ServicerContext
     ) -> messages.ListModelsResponse:
-        return messages.ListModelsResponse(models=map(_model_message, self._models.values()), device=self._device)
+        return messages.ListModelsResponse(models=[_model_message(*one) for one in self._serving], device=self._device)
 
     def MakeThumbnail(  # noqa: N802
         self, request: messages.MakeThumbnailRequest, context: grpc.ServicerContext
@@ -157,18 +148,16 @@ class EmbedderService(rpc.EmbedderServiceServicer):
         return _Question(
             names=names,
             histogram=_histogram_settings(request.histogram),
-            model=self._model(request.model) if SIAMESE in names else None,
+            model=self._model(request.model, request.fingerprint) if SIAMESE in names else None,
             images=request.images,
             lane=_LANES[request.lane],
         )
 
-    def _model(self, name: str) -> _Served:
-        known = ", ".join(self._models)
+    def _model(self, name: str, fingerprint: str) -> Served:
         if not name:
+            known = ", ".join(one.bundle.name for one, current in self._serving if current)
             raise InvalidArgument("model", f"is missing; the space {SIAMESE!r} needs one (served: {known})")
-        if name not in self._models:
-            raise NotFound("model", name[:63], hint=f"served: {known}", field="model")
-        return self._models[name]
+        return self._serving.find(name, fingerprint)
 
 
 def _check_images(images: Sequence[bytes]) -> None:
@@ -187,11 +176,7 @@ def _histogram_settings(message: image_pb2.HistogramSettings) -> HistogramSettin
     return HistogramSettings(message.bins or default.bins, message.grid or default.grid, message.color)
 
 
-def _siamese(bundle: Bundle) -> Space:
-    return Space(SIAMESE, bundle.tower.embedding_dim, Metric.COSINE, bundle.fingerprint)
-
-
-def _model_message(model: _Served) -> messages.Model:
+def _model_message(model: Served, current: bool) -> messages.Model:
     bundle = model.bundle
     message = messages.Model(
         name=bundle.name,
@@ -201,14 +186,15 @@ def _model_message(model: _Served) -> messages.Model:
         channels=bundle.tower.channels,
         metrics=bundle.metrics,
         licence=bundle.licence,
+        current=current,
     )
     message.provenance.update(dict(bundle.provenance))
     return message
 
 
 def _work(question: _Question, decoded: Decoded) -> Work:
-    name = question.model.bundle.name if question.model else ""
-    return Work(question.histogram, decoded.canvas, name, decoded.tower)
+    traced = question.model.traced if question.model else None
+    return Work(question.histogram, decoded.canvas, traced, decoded.tower)
 
 
 def _result(names: Sequence[str], outcome: Embedded | LookalikeError) -> messages.EmbedResult:

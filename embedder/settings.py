@@ -9,17 +9,37 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from embedder.bundle import SHIPPED
+from embedder.bundle import CARD, SHIPPED
 from lookalike.names import MAX_IMAGE_BYTES, MAX_IMAGES_PER_CALL, MAX_MESSAGE_BYTES
 from lookalike.runtime.settings import Address, LogSettings, split_paths
+
+_SHIPPED = ("photo", "fashion")
+"""Those that come with the package, the default model first."""
+
+
+def _shipped() -> tuple[Path, ...]:
+    return tuple(SHIPPED / name for name in _SHIPPED if (SHIPPED / name / CARD).exists())
 
 
 class EmbedderSettings(LogSettings):
     embedder_address: Address = Field("127.0.0.1:50052", description="Where to listen.")
     embedder_models: Annotated[tuple[Path, ...], NoDecode] = Field(
-        (SHIPPED / "fashion",),
+        default_factory=_shipped,
         min_length=1,
-        description=f"Bundle folders to serve, separated by {os.pathsep!r}; the first is the default model.",
+        description=(
+            f"Bundle folders that are always served, separated by {os.pathsep!r}; the first is the default model. "
+            "By default those that ship: photo, then fashion."
+        ),
+    )
+    embedder_registry: str = Field(
+        "",
+        description=(
+            "Folder or fsspec URL of the model registry: every live version in it is served too, and names mean what it says. "
+            "None by default. Every version served takes memory of its own."
+        ),
+    )
+    embedder_registry_poll_s: float = Field(
+        5.0, gt=0, description="Seconds between two looks at the registry for versions that were promoted or retired."
     )
     embedder_device: Literal["auto", "gpu", "cpu"] = Field(
         "auto", description="auto: the GPU where TensorFlow sees one, else the CPU. gpu: a GPU or no start. cpu: never a GPU."

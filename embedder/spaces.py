@@ -1,6 +1,7 @@
 """Both spaces in one graph: pixels of a batch in, histograms and siamese vectors out. The compute function of the batcher.
 
-Owns the histogram's maths and the traced TensorFlow functions. `embedder.service` hands `Spaces.compute` to the batcher.
+Owns the histogram's maths and the traced TensorFlow functions. `embedder.__main__` hands `Spaces.compute` to the batcher, and
+`embedder.serving` makes a `TracedModel` of every version that is served.
 
 Counting every setting with one trace: the pixels of all canvases are laid end to end, and beside each stands the number of its
 *owner*, one per image, cell and channel. A count's place is then `owner * bins + pixel * bins / 256`, so that bins, cells,
@@ -15,7 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,15 +28,21 @@ from lookalike.spaces import HistogramSettings, Vector
 
 K = TypeVar("K")
 
+_Tensors: TypeAlias = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+"""What is counted, as the graphs take it: pixels, owners, totals, bins (see `_Layout`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """One picture to embed. `canvas` uint8 `[h, w, histogram.channels]`, or None: no histogram wanted. `tower` uint8
-    `[side, side, channels]` as `model` (a name) sees it, or None: no siamese vector wanted."""
+    `[side, side, channels]` as `model` sees it, or None for both: no siamese vector wanted.
+
+    It holds the model itself and not its name: what a picture waits for cannot be taken away or swapped under it.
+    """
 
     histogram: HistogramSettings
     canvas: Pixels | None
-    model: str
+    model: TracedModel | None
     tower: Pixels | None
 
     @property
@@ -74,29 +81,53 @@ def owners(height: int, width: int, settings: HistogramSettings) -> npt.NDArray[
     return numbers
 
 
-class Spaces:
-    """The traced functions of all models. Call `compute` from one thread, after `warm_up`."""
+class TracedModel:
+    """A model with a traced function for each batch size: both spaces in one call. Made in whatever thread; then used from one,
+    while others may be made."""
 
-    def __init__(self, models: Sequence[Model], largest_batch: int) -> None:
-        self._sizes = batch_sizes(largest_batch)
-        self._models = {model.bundle.name: model for model in models}
-        self._count = _counting_function()
-        self._embed = {
-            (name, size): _embedding_function(model, size) for name, model in self._models.items() for size in self._sizes
-        }
+    def __init__(self, model: Model, largest_batch: int) -> None:
+        tower = model.bundle.tower
+        self.bundle = model.bundle
+        self._shape = (tower.input_size, tower.input_size, tower.channels)
+        self._embed = {size: _embedding_function(model, size) for size in batch_sizes(largest_batch)}
 
-    def warm_up(self, report: Callable[[str, int, float], None]) -> None:
-        """Run every traced function once; `report` hears the model ("" for histograms alone), batch size and seconds."""
+    def warm_up(self, report: Callable[[int, float], None]) -> None:
+        """Run every function once, with and without a histogram; `report` hears the batch size and seconds.
+
+        On a busy machine this takes seconds, in the caller's thread.
+        """
         settings, canvas = HistogramSettings(), np.zeros((8, 8, 1), np.uint8)
-        for name, size in [("", 1), *self._embed]:
+        for size in self._embed:
             started_s = time.perf_counter()
-            tower = np.zeros(self._tower_shape(name), np.uint8) if name else None
-            self.compute([Work(settings, canvas, name, tower)] * size)
-            self.compute([Work(settings, None, name, tower)] * size)
-            report(name, size, time.perf_counter() - started_s)
+            for shown in (canvas, None):
+                works = [Work(settings, shown, self, np.zeros(self._shape, np.uint8))] * size
+                self.embed(_laid_out(works).tensors(settings.bins), works)
+            report(size, time.perf_counter() - started_s)
+
+    def embed(self, laid: _Tensors, works: Sequence[Work]) -> tuple[tf.Tensor, Vector]:
+        """The counts of what is laid out, and float32 `[len(works), dim]` of their towers' pixels."""
+        size = next(size for size in self._embed if size >= len(works))
+        batch = np.zeros((size, *self._shape), np.uint8)
+        for row, work in zip(batch, works, strict=False):
+            if work.tower is not None:
+                row[...] = work.tower
+        counts, vectors = self._embed[size](*laid, tf.constant(batch))
+        return counts, vectors.numpy()[: len(works)]  # the rest is filling
+
+
+class Spaces:
+    """What a batch is computed with. Call `compute` from one thread."""
+
+    def __init__(self) -> None:
+        self._count = _counting_function()
+
+    def warm_up(self) -> None:
+        """Run what counts histograms alone once."""
+        self.compute([Work(HistogramSettings(), np.zeros((8, 8, 1), np.uint8), None, None)])
 
     def compute(self, works: Sequence[Work]) -> list[Embedded]:
-        """Embed a batch, in order: at most `largest_batch` pictures, of any mixture of settings, models and spaces."""
+        """Embed a batch, in order: of any mixture of settings, models and spaces, at most so many pictures as the models are
+        traced for."""
         histograms: dict[int, Vector] = {}
         siamese: dict[int, Vector] = {}
         by_bins = _grouped(works, lambda work: work.histogram.bins if work.canvas is not None else None)
@@ -104,33 +135,17 @@ class Spaces:
         # The usual batch is one group of each: then both spaces are one call of one graph.
         while by_bins or by_model:
             bins, counted = by_bins.pop() if by_bins else (1, [])
-            name, shown = by_model.pop() if by_model else ("", [])
-            laid = _laid_out([works[index] for index in counted])
-            if name:
-                counts, vectors = self._embed[name, self._padded_size(len(shown))](
-                    *laid.tensors(bins), self._tower_batch(name, [works[index].tower for index in shown])
-                )
-                siamese.update(zip(shown, vectors.numpy(), strict=False))  # the rest is filling
+            model, shown = by_model.pop() if by_model else (None, [])
+            laid = _laid_out([works[index] for index in counted]).tensors(bins)
+            if model is not None:
+                counts, vectors = model.embed(laid, [works[index] for index in shown])
+                siamese.update(zip(shown, vectors, strict=True))
             else:
-                counts = self._count(*laid.tensors(bins))
+                counts = self._count(*laid)
             if counted:
                 ends = np.cumsum([works[index].histogram.dimension for index in counted])[:-1]
                 histograms.update(zip(counted, np.split(counts.numpy(), ends), strict=True))
         return [Embedded(histograms.get(index), siamese.get(index)) for index in range(len(works))]
-
-    def _tower_shape(self, name: str) -> tuple[int, int, int]:
-        tower = self._models[name].bundle.tower
-        return tower.input_size, tower.input_size, tower.channels
-
-    def _padded_size(self, count: int) -> int:
-        return next(size for size in self._sizes if size >= count)
-
-    def _tower_batch(self, name: str, inputs: Sequence[Pixels | None]) -> tf.Tensor:
-        batch = np.zeros((self._padded_size(len(inputs)), *self._tower_shape(name)), np.uint8)
-        for row, pixels in zip(batch, inputs, strict=False):
-            if pixels is not None:
-                row[...] = pixels
-        return tf.constant(batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +156,7 @@ class _Layout:
     owner: npt.NDArray[np.int32]
     totals: npt.NDArray[np.float32]
 
-    def tensors(self, bins: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    def tensors(self, bins: int) -> _Tensors:
         return tf.constant(self.pixels), tf.constant(self.owner), tf.constant(self.totals), tf.constant(bins, tf.int32)
 
 

@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from PIL import Image
 
 from embedder.batcher import Limits
-from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound, Overloaded, Unavailable
+from lookalike.errors import BadImage, FingerprintMismatch, InvalidArgument, LookalikeError, NotFound, Overloaded, Unavailable
 from lookalike.runtime.channels import open_channel
 from lookalike.runtime.status import from_rpc_error, from_status
 from lookalike.spaces import HistogramSettings
@@ -96,6 +96,17 @@ def test_requests_name_their_model(stub: rpc.EmbedderServiceStub) -> None:
     np.testing.assert_allclose(vector(response.results[0], 0), models()[1].embed(noise(20, 20, 3)[None])[0], atol=1e-5)
 
 
+def test_a_request_may_name_the_version_and_never_gets_another(stub: rpc.EmbedderServiceStub) -> None:
+    fingerprint = models()[0].bundle.fingerprint
+    named = embed(stub, encoded(noise(16, 16)), spaces=["siamese"], fingerprint=fingerprint)
+    assert named.spaces[0].fingerprint == fingerprint
+    error = refused(lambda: embed(stub, encoded(noise(16, 16)), fingerprint="0123456789abcdef"))
+    assert isinstance(error, FingerprintMismatch)
+    assert error.metadata == {"space": "siamese", "expected": "0123456789abcdef", "actual": fingerprint}
+    alone = embed(stub, encoded(noise(16, 16)), spaces=["histogram"], fingerprint="0123456789abcdef")
+    assert [space.name for space in alone.spaces] == ["histogram"], "a histogram has no version of a model"
+
+
 def test_a_bad_picture_fails_alone(stub: rpc.EmbedderServiceStub) -> None:
     good = encoded(noise(16, 16))
     response = embed(stub, good, b"", good[:60], bomb(), b"GIF? no", good)
@@ -152,7 +163,7 @@ def test_describing_spaces_fills_in_defaults(stub: rpc.EmbedderServiceStub) -> N
 def test_models_are_listed_default_first_with_the_device(stub: rpc.EmbedderServiceStub) -> None:
     response = stub.ListModels(messages.ListModelsRequest(), timeout=TIMEOUT_S)
     assert response.device == "CPU"
-    assert [model.name for model in response.models] == ["small", "colour"]
+    assert [(model.name, model.current) for model in response.models] == [("small", True), ("colour", True)]
     small = response.models[0]
     assert (small.dimension, small.input_size, small.channels) == (8, 16, 1)
     assert (dict(small.metrics), small.licence) == ({"p_at_1": 0.25}, "Apache-2.0")

@@ -44,13 +44,40 @@ def models():  # type: ignore[no-untyped-def]  # TensorFlow is imported only by 
 
 
 @functools.cache
+def traced():  # type: ignore[no-untyped-def]
+    """`models()`, traced and warm."""
+    from embedder.spaces import TracedModel
+
+    made = tuple(TracedModel(model, LARGEST_BATCH) for model in models())
+    for model in made:
+        model.warm_up(lambda *_: None)
+    return made
+
+
+@functools.cache
 def warm_spaces():  # type: ignore[no-untyped-def]
-    """`Spaces` over `models()`, warm."""
+    """`Spaces`, warm."""
     from embedder.spaces import Spaces
 
-    spaces = Spaces(models(), LARGEST_BATCH)
-    spaces.warm_up(lambda *_: None)
+    spaces = Spaces()
+    spaces.warm_up()
     return spaces
+
+
+def served(model):  # type: ignore[no-untyped-def]
+    """A `TracedModel` as `Serving` holds it."""
+    from embedder.serving import Served
+    from lookalike.spaces import SIAMESE, Metric, Space
+
+    bundle = model.bundle
+    return Served(bundle, Space(SIAMESE, bundle.tower.embedding_dim, Metric.COSINE, bundle.fingerprint), model)
+
+
+def small_serving():  # type: ignore[no-untyped-def]
+    """A `Serving` of `models()`, the first the default."""
+    from embedder.serving import Serving
+
+    return Serving([served(model) for model in traced()])
 
 
 @contextmanager
@@ -61,8 +88,7 @@ def serving(limits: Limits | None = None, *, warm: bool = True) -> Iterator[str]
 
     batcher = Batcher(warm_spaces().compute, lambda work: work.size_bytes, limits or Limits(batch_items=LARGEST_BATCH))
     pool = DecodePool(2)
-    bundles = [model.bundle for model in models()]
-    service = EmbedderService(bundles, "CPU", decoder=Decoder(), pool=pool, batcher=batcher, call_timeout_s=60.0)
+    service = EmbedderService(small_serving(), "CPU", decoder=Decoder(), pool=pool, batcher=batcher, call_timeout_s=60.0)
     servicer = Servicer(add_EmbedderServiceServicer_to_server, service, FULL_NAME)
     server = build_server([servicer], address="127.0.0.1:0", threads=80, max_concurrent=200)
     server.start()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from embedder import bundle as bundles
+from embedder import settings
 from embedder.__main__ import read_bundles
 from embedder.settings import EmbedderSettings
-from lookalike.errors import FailedPrecondition, InvalidArgument
+from lookalike.errors import FailedPrecondition
 from lookalike.runtime.settings import load_settings
 from tests.servers.embedder import random_bundle
 
@@ -39,6 +39,7 @@ def test_cores_are_those_the_process_may_use(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("EMBEDDER_DEVICE", "tpu"), ("EMBEDDER_ADDRESS", "nowhere"), ("EMBEDDER_BATCH_IMAGES", "0"),
         ("EMBEDDER_QUEUE_IMAGES", "31"), ("EMBEDDER_MAX_IMAGE_BYTES", "30000000"), ("EMBEDDER_MODELS", os.pathsep),
+        ("EMBEDDER_REGISTRY_POLL_S", "0"),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_named(
@@ -51,13 +52,19 @@ def test_a_wrong_setting_is_named(
     assert f"LOOKALIKE_{name}" in capsys.readouterr().err
 
 
-def test_bundles_of_one_name_or_with_too_large_a_tower_are_refused(tmp_path: Path) -> None:
-    small = random_bundle("small")
-    large = replace(small, name="large", tower=replace(small.tower, input_size=516))
-    for name, bundle in (("a", small), ("b", small), ("large", large)):
-        bundles.save(bundle, tmp_path / name)
+def test_by_default_the_shipped_models_are_served_photo_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(settings, "SHIPPED", tmp_path)
+    bundles.save(random_bundle("fashion"), tmp_path / "fashion")
+    assert EmbedderSettings().embedder_models == (tmp_path / "fashion",)
+    bundles.save(random_bundle("photo"), tmp_path / "photo")
+    assert EmbedderSettings().embedder_models == (tmp_path / "photo", tmp_path / "fashion")
+
+
+def test_bundles_of_one_name_are_refused_and_so_are_none(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        bundles.save(random_bundle("small"), tmp_path / name)
     assert [bundle.name for bundle in read_bundles([tmp_path / "b"])] == ["small"]
     with pytest.raises(FailedPrecondition, match="two bundles are called 'small'"):
         read_bundles([tmp_path / "a", tmp_path / "b"])
-    with pytest.raises(InvalidArgument, match="512"):
-        read_bundles([tmp_path / "large"])
+    with pytest.raises(FailedPrecondition, match="LOOKALIKE_EMBEDDER_MODELS"):
+        read_bundles([])

@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from embedder.model import Model
-from embedder.spaces import Embedded, Spaces, Work, batch_sizes
+from embedder.spaces import Embedded, TracedModel, Work, batch_sizes
 from lookalike.spaces import HistogramSettings, Vector
-from tests.servers.embedder import LARGEST_BATCH, models, random_bundle, warm_spaces
+from tests.servers.embedder import LARGEST_BATCH, models, random_bundle, traced, warm_spaces
 from tests.unit.embedder.pictures import noise
 
 
@@ -46,7 +46,7 @@ def histograms(works: Sequence[Work]) -> list[Vector]:
 def test_counts_equal_numpys_exactly(bins: int, color: bool, grid: int) -> None:
     settings = HistogramSettings(bins, grid, color)
     pixels = canvas(30, 41, settings)
-    (made,) = histograms([Work(settings, pixels, "", None)])
+    (made,) = histograms([Work(settings, pixels, None, None)])
     assert made.dtype == np.float32
     np.testing.assert_array_equal(made, counted(pixels, settings))
     assert made.sum() == pytest.approx(1, abs=1e-5)
@@ -55,33 +55,33 @@ def test_counts_equal_numpys_exactly(bins: int, color: bool, grid: int) -> None:
 def test_every_value_falls_in_its_bin() -> None:
     every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     for bins in (8, 256):
-        (made,) = histograms([Work(HistogramSettings(bins), every, "", None)])
+        (made,) = histograms([Work(HistogramSettings(bins), every, None, None)])
         assert made.tolist() == [1 / bins] * bins
 
 
 def test_a_full_size_canvas_of_one_value_is_one_bin() -> None:
-    (made,) = histograms([Work(HistogramSettings(), np.full((256, 256, 1), 200, np.uint8), "", None)])
+    (made,) = histograms([Work(HistogramSettings(), np.full((256, 256, 1), 200, np.uint8), None, None)])
     assert made[200] == 1.0
     assert np.count_nonzero(made) == 1
 
 
 def test_pictures_smaller_than_the_grid_still_sum_to_one() -> None:
     settings = HistogramSettings(8, 8)
-    (made,) = histograms([Work(settings, canvas(3, 1, settings), "", None)])
+    (made,) = histograms([Work(settings, canvas(3, 1, settings), None, None)])
     np.testing.assert_array_equal(made, counted(canvas(3, 1, settings), settings))
 
 
 def test_one_batch_holds_every_mixture_in_order() -> None:
-    small, colour = models()
+    small, colour = traced()
     plain, grid, rgb = HistogramSettings(), HistogramSettings(16, 4), HistogramSettings(256, 2, True)
     grey_input, rgb_input = noise(16, 16)[..., None], noise(20, 20, 3)
     works = [
-        Work(plain, canvas(28, 28, plain, 1), "small", grey_input),
-        Work(rgb, canvas(9, 200, rgb, 2), "", None),
-        Work(grid, None, "colour", rgb_input),
-        Work(grid, canvas(50, 20, grid, 3), "small", grey_input[::-1]),
-        Work(plain, canvas(5, 5, plain, 4), "colour", rgb_input[::-1]),
-        Work(plain, None, "", None),
+        Work(plain, canvas(28, 28, plain, 1), small, grey_input),
+        Work(rgb, canvas(9, 200, rgb, 2), None, None),
+        Work(grid, None, colour, rgb_input),
+        Work(grid, canvas(50, 20, grid, 3), small, grey_input[::-1]),
+        Work(plain, canvas(5, 5, plain, 4), colour, rgb_input[::-1]),
+        Work(plain, None, None, None),
     ]
     made = warm_spaces().compute(works)
     for work, one in zip(works, made, strict=True):
@@ -90,16 +90,16 @@ def test_one_batch_holds_every_mixture_in_order() -> None:
         if work.canvas is not None:
             np.testing.assert_array_equal(one.histogram, counted(work.canvas, work.histogram))
         if work.tower is not None:
-            model = {"small": small, "colour": colour}[work.model]
+            model = dict(zip(traced(), models(), strict=True))[work.model]
             np.testing.assert_allclose(one.siamese, model.embed(work.tower[None])[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("count", range(1, LARGEST_BATCH + 1))
 def test_filling_a_batch_up_changes_no_vector(count: int) -> None:
-    small, _ = models()
+    (small, _), (small_model, _) = traced(), models()
     inputs = [noise(16, 16, seed=n)[..., None] for n in range(count)]
-    made = warm_spaces().compute([Work(HistogramSettings(), None, "small", pixels) for pixels in inputs])
-    expected = small.embed(np.stack(inputs)).numpy()
+    made = warm_spaces().compute([Work(HistogramSettings(), None, small, pixels) for pixels in inputs])
+    expected = small_model.embed(np.stack(inputs)).numpy()
     np.testing.assert_allclose([one.siamese for one in made], expected, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1, atol=1e-5)
     assert len({one.siamese.round(3).tobytes() for one in made}) == count  # the rows are not one and the same
@@ -122,20 +122,20 @@ class CountingModel(Model):
 
 def test_a_histogram_alone_never_runs_the_tower() -> None:
     model = CountingModel(random_bundle("small"))
-    spaces = Spaces([model], 2)
+    small = TracedModel(model, 2)
     settings = HistogramSettings()
-    spaces.compute([Work(settings, canvas(4, 4, settings), "", None)] * 2)
+    warm_spaces().compute([Work(settings, canvas(4, 4, settings), None, None)] * 2)
     assert model.runs == 0
-    spaces.compute([Work(settings, canvas(4, 4, settings), "small", noise(16, 16)[..., None])] * 2)
+    warm_spaces().compute([Work(settings, canvas(4, 4, settings), small, noise(16, 16)[..., None])] * 2)
     assert model.runs == 1
 
 
-def test_warming_up_traces_every_size_of_every_model() -> None:
+def test_warming_up_runs_every_size() -> None:
     model = CountingModel(random_bundle("small"))
-    reported: list[tuple[str, int]] = []
-    Spaces([model], 6).warm_up(lambda name, size, seconds: reported.append((name, size)))
-    assert reported == [("", 1), ("small", 1), ("small", 2), ("small", 4), ("small", 6)]
-    assert model.runs >= 4
+    reported: list[int] = []
+    TracedModel(model, 6).warm_up(lambda size, seconds: reported.append(size))
+    assert reported == [1, 2, 4, 6]
+    assert model.runs == 8, "each size with and without a histogram"
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,6 @@ def test_batch_sizes_are_few_and_end_with_the_largest(largest: int, sizes: tuple
 
 
 def test_a_works_size_counts_what_the_graph_is_given() -> None:
-    work = Work(HistogramSettings(), np.zeros((10, 10, 1), np.uint8), "small", np.zeros((16, 16, 1), np.uint8))
+    work = Work(HistogramSettings(), np.zeros((10, 10, 1), np.uint8), traced()[0], np.zeros((16, 16, 1), np.uint8))
     assert work.size_bytes == 100 + 400 + 256
-    assert Work(HistogramSettings(), None, "", None).size_bytes == 0
+    assert Work(HistogramSettings(), None, None, None).size_bytes == 0

@@ -1,0 +1,175 @@
+"""What is served now: versions of models by name and fingerprint, and which of them each name means.
+
+`Serving` holds one snapshot that never changes and is swapped as a whole, so that a call sees one state and takes no lock. A
+call keeps the version that it found, and so does every picture of it that waits: a version that is taken out of service
+meanwhile answers what it was asked and is freed after that. Asked by `embedder.service`, changed by `embedder.watching`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from prometheus_client import Gauge
+
+from embedder.bundle import Bundle
+from embedder.images import MAX_SIDE
+from embedder.model import Model
+from embedder.spaces import TracedModel
+from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError, NotFound, Unavailable
+from lookalike.spaces import SIAMESE, Metric, Space
+
+MODELS = Gauge(
+    "lookalike_embedder_model_info",
+    "1 for each version of a model that is served; `current` says whether its name means it now.",
+    ("model", "fingerprint", "current"),
+)
+
+Key = tuple[str, str]
+"""A model's name and the fingerprint of one version of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """A version at work, and the space it fills: a fingerprint takes a hash over all weights, too long for every call."""
+
+    bundle: Bundle
+    space: Space
+    traced: TracedModel
+
+    @property
+    def key(self) -> Key:
+        return self.bundle.name, self.space.fingerprint
+
+
+def build_served(bundle: Bundle, largest_batch: int) -> Served:
+    """Build the tower of `bundle` and trace it for batches up to `largest_batch`; it is still to be warmed up. Takes seconds.
+
+    Raises `InvalidArgument` for a tower that sees more than is ever decoded, or that the weights do not fit.
+    """
+    if bundle.tower.input_size > MAX_SIDE:
+        raise InvalidArgument("bundle", f"{bundle.name!r} wants {bundle.tower.input_size} pixels; at most {MAX_SIDE} are given")
+    space = Space(SIAMESE, bundle.tower.embedding_dim, Metric.COSINE, bundle.fingerprint)
+    return Served(bundle, space, TracedModel(Model(bundle), largest_batch))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is served at one moment. `current` is what a name means; `awaited` holds versions that ought to be served and are
+    not, each with the reason; `complete` says whether it is known what ought to be served."""
+
+    versions: Mapping[Key, Served]
+    current: Mapping[str, Key]
+    awaited: Mapping[Key, str] = field(default_factory=dict)
+    complete: bool = True
+
+
+class Serving:
+    """`fixed`: versions that are always served, one a name, the default model first. With a registry, `complete` is False until
+    `expect` was called. Thread-safe."""
+
+    def __init__(self, fixed: Sequence[Served], *, complete: bool = True) -> None:
+        self.default = fixed[0].bundle.name
+        self._fixed = {one.bundle.name: one.key for one in fixed}
+        self._changing = threading.Lock()
+        self._look: Callable[[], bool] = lambda: True
+        self._now = Snapshot({}, {}, complete=complete)
+        self._swap(replace(self._now, versions={one.key: one for one in fixed}, current=self._fixed))
+
+    def find(self, name: str, fingerprint: str = "") -> Served:
+        """The version of model `name` with this fingerprint; without one, what the name means now.
+
+        Raises `NotFound` for a name that nobody knows, `FingerprintMismatch` for a version that is not served, `Unavailable`
+        for one that ought to be and is not yet.
+        """
+        served = _found(self._now, name, fingerprint)
+        if served is None:
+            looked = self._look()
+            now = self._now
+            served = _found(now, name, fingerprint)
+            if served is None:
+                raise _missing(now, name, fingerprint, looked=looked)
+        return served
+
+    def __iter__(self) -> Iterator[tuple[Served, bool]]:
+        """Every version with whether its name means it: the default model's current one, other current ones, the rest."""
+        now = self._now
+        current = sorted(now.current, key=lambda name: (name != self.default, name))
+        yield from ((now.versions[now.current[name]], True) for name in current)
+        yield from ((one, False) for key, one in now.versions.items() if now.current.get(key[0]) != key)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._now.versions
+
+    def look_first(self, look: Callable[[], bool]) -> None:
+        """Call `look` before a version is said not to be served: it may have been promoted a moment ago. `look` says whether it
+        could find out what ought to be served now."""
+        self._look = look
+
+    def expect(self, awaited: Mapping[Key, str]) -> None:
+        """`awaited` are those that ought to be served and are not, each with the reason; nothing else is."""
+        with self._changing:
+            self._swap(replace(self._now, awaited=dict(awaited), complete=True))
+
+    @property
+    def awaited(self) -> Mapping[Key, str]:
+        """What ought to be served and is not, each with the reason."""
+        return self._now.awaited
+
+    def add(self, served: Served) -> None:
+        """Serve this version too, by its fingerprint. It must be warm."""
+        with self._changing:
+            awaited = {key: why for key, why in self._now.awaited.items() if key != served.key}
+            self._swap(replace(self._now, versions={**self._now.versions, served.key: served}, awaited=awaited))
+
+    def switch(self, key: Key) -> bool:
+        """Let the name mean this version, which is served. Whether it meant another one before."""
+        with self._changing:
+            if self._now.current.get(key[0]) == key:
+                return False
+            self._swap(replace(self._now, current={**self._now.current, key[0]: key}))
+            return True
+
+    def drop(self, key: Key) -> bool:
+        """Serve this version no more. False where it was not served, is always served, or is what its name means."""
+        with self._changing:
+            now = self._now
+            if key not in now.versions or self._fixed.get(key[0]) == key or now.current.get(key[0]) == key:
+                return False
+            self._swap(replace(now, versions={other: one for other, one in now.versions.items() if other != key}))
+            return True
+
+    def _swap(self, new: Snapshot) -> None:
+        before, self._now = _labels(self._now), new
+        after = _labels(new)
+        for labels in before - after:
+            MODELS.remove(*labels)
+        for labels in after - before:
+            MODELS.labels(*labels).set(1)
+
+
+def _found(now: Snapshot, name: str, fingerprint: str) -> Served | None:
+    if fingerprint:
+        return now.versions.get((name, fingerprint))
+    return now.versions[now.current[name]] if name in now.current else None
+
+
+def _missing(now: Snapshot, name: str, fingerprint: str, *, looked: bool) -> LookalikeError:
+    """Whether to try again is the question: an ingest job waits for what is unavailable, and fails for what does not exist."""
+    awaited = [why for key, why in now.awaited.items() if key == (name, fingerprint) or (not fingerprint and key[0] == name)]
+    if awaited:
+        return Unavailable("embedder", f"model {_shown(name, fingerprint)} {awaited[0]}")
+    if not (looked and now.complete):
+        return Unavailable("embedder", f"the registry that may hold model {_shown(name, fingerprint)} has not been read yet")
+    if fingerprint and name in now.current:
+        return FingerprintMismatch(SIAMESE, fingerprint[:64], now.current[name][1])
+    return NotFound("model", name[:63], hint=f"served: {', '.join(now.current)}", field="model")
+
+
+def _shown(name: str, fingerprint: str) -> str:
+    return f"{name[:63]}@{fingerprint[:64]}" if fingerprint else name[:63]
+
+
+def _labels(snapshot: Snapshot) -> set[tuple[str, str, str]]:
+    return {(*key, "yes" if snapshot.current.get(key[0]) == key else "no") for key in snapshot.versions}

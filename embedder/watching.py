@@ -1,0 +1,186 @@
+"""Watches the registry from a thread of its own: loads what is promoted off the hot path, then switches; drops what is retired.
+
+Nothing that goes wrong in here reaches a caller of the embedder. A registry that cannot be read, or has lost what it held,
+changes nothing: only a record that says so takes a version out of service. A version that cannot be loaded is left out, told
+once, and tried again when its files or its record change.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from embedder.bundle import Bundle
+from embedder.registry import Registry
+from embedder.registry_record import Record
+from embedder.serving import Key, Served, Serving
+from lookalike.errors import LookalikeError, Unavailable
+
+REGISTRY_UP = Gauge("lookalike_embedder_registry_up", "1 while the registry can be read and holds what it held before.")
+LOAD_FAILURES = Counter(
+    "lookalike_embedder_model_load_failures_total", "Versions in the registry that could not be loaded.", ("model", "reason")
+)
+
+_LEAST_S = 0.5
+"""Between two looks, however many ask for one."""
+_REFRESH_S = 1.0
+"""How long a call that asks for an unknown version waits for a look; reading a registry in a folder takes milliseconds."""
+_WAITING = "is being loaded; try again in a few seconds"
+
+
+class RegistryWatcher:
+    """Looks every `poll_s` seconds from `start` to `close`. `build` makes a version ready to serve, warm, in this thread."""
+
+    def __init__(self, registry: Registry, serving: Serving, build: Callable[[Bundle], Served], *, poll_s: float) -> None:
+        self._registry, self._serving, self._build, self._poll_s = registry, serving, build, poll_s
+        self._changed = threading.Condition()
+        self._asked = self._closing = False
+        self._begun = self._read = 0  # looks begun, and looks that have read the registry or failed to
+        self._first = threading.Event()
+        self._known: set[str] = set()
+        self._lost: set[str] = set()
+        self._told: dict[str, str] = {}
+        self._failed: dict[Key, tuple[str, str]] = {}
+        self._thread = threading.Thread(target=self._work, name="registry", daemon=True)
+
+    def start(self) -> None:
+        self._serving.look_first(self.refresh)
+        self._thread.start()
+
+    def close(self, wait_s: float) -> None:
+        """Look no more; wait so many seconds for a model that is being loaded, and no longer."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(wait_s)
+
+    def wait_for_first_look(self, timeout_s: float) -> bool:
+        """Whether everything that the first look found has been loaded, or could not be."""
+        return self._first.wait(timeout_s)
+
+    def refresh(self) -> bool:
+        """Return when the registry has been read anew or could not be; False where that takes more than a second."""
+        with self._changed:
+            wanted = self._begun + 1
+            self._asked = True
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._read >= wanted, _REFRESH_S)
+
+    def look(self) -> None:
+        """Read the registry once, load what is new, switch what was switched, drop what was retired."""
+        with self._changed:
+            self._begun += 1
+            self._asked = False
+        try:
+            records = self._records()
+            if records is not None:
+                self._expect(records)
+        finally:
+            with self._changed:
+                self._read = self._begun
+                self._changed.notify_all()
+        for record in records or ():
+            self._load(record, record.current)
+            if (record.name, record.current) in self._serving and self._serving.switch((record.name, record.current)):
+                structlog.get_logger().info("model switched", model=record.name, fingerprint=record.current)
+        for record in records or ():
+            for fingerprint in record.live[1:]:
+                self._load(record, fingerprint)
+            self._drop_retired(record)
+
+    def _work(self) -> None:
+        while not self._closing:
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 - the thread's edge: it must live on, and nobody is there to be told
+                structlog.get_logger().error("look at the registry failed", exc_info=error)
+                REGISTRY_UP.set(0)
+            self._first.set()
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, _LEAST_S)
+                self._changed.wait_for(lambda: self._closing or self._asked, max(0.0, self._poll_s - _LEAST_S))
+
+    def _records(self) -> list[Record] | None:
+        """What the registry says; None where it cannot be read. Models whose record cannot be read are left out."""
+        records = []
+        try:
+            names = self._registry.names()
+            for name in names:
+                try:
+                    record = self._registry.find(name)
+                except Unavailable:
+                    raise
+                except LookalikeError as error:
+                    self._tell_once(name, "model's record cannot be read", error.message, model=name)
+                else:
+                    self._told.pop(name, None)
+                    records.extend([record] if record else [])
+        except LookalikeError as error:
+            self._tell_once("", "registry cannot be read; serving goes on", error.message)
+            REGISTRY_UP.set(0)
+            return None
+        # A name never leaves a registry that is well: what is retired stays on record.
+        self._known.update(names)
+        self._lost = self._known - set(names)
+        if self._lost:
+            self._tell_once("", "registry has lost models; serving goes on", ", ".join(sorted(self._lost)))
+        elif self._told.pop("", None):
+            structlog.get_logger().info("registry can be read again")
+        REGISTRY_UP.set(0 if self._lost else 1)
+        return records
+
+    def _expect(self, records: Iterable[Record]) -> None:
+        keys = [(record.name, fingerprint) for record in records for fingerprint in record.live]
+        wanted = {key: self._told.get("@".join(key), _WAITING) for key in keys if key not in self._serving}
+        lost = {key: why for key, why in self._serving.awaited.items() if key[0] in self._lost}
+        self._serving.expect({**lost, **wanted})
+
+    def _load(self, record: Record, fingerprint: str) -> None:
+        """Serve a version, where it is not served yet and nothing says that it would fail again."""
+        name, key = record.name, (record.name, fingerprint)
+        if key in self._serving or self._closing:
+            return
+        try:
+            state = (str(record.revision), self._registry.stamp(name, fingerprint))
+            if self._failed.get(key) == state:
+                return
+            started_s = time.perf_counter()
+            served = self._build(self._registry.load(name, fingerprint))
+        except Unavailable as error:
+            self._told_failure(key, error.reason, error.message)  # Nothing is wrong with the version: try at every look.
+            return
+        except LookalikeError as error:
+            self._failed[key] = state
+            self._told_failure(key, error.reason, error.message)
+            return
+        except Exception as error:  # noqa: BLE001 - Keras and TensorFlow raise anything for weights they do not like
+            self._failed[key] = state
+            structlog.get_logger().error("model cannot be built", model=name, fingerprint=fingerprint, exc_info=error)
+            self._told_failure(key, "INTERNAL", f"it cannot be built: {type(error).__name__}")
+            return
+        self._failed.pop(key, None)
+        self._told.pop("@".join(key), None)
+        self._serving.add(served)
+        spent_s = round(time.perf_counter() - started_s, 2)
+        structlog.get_logger().info("model loaded", model=name, fingerprint=fingerprint, seconds=spent_s)
+
+    def _drop_retired(self, record: Record) -> None:
+        for version in record.versions.values():
+            if version.state == "retired" and self._serving.drop((record.name, version.fingerprint)):
+                structlog.get_logger().info("model retired", model=record.name, fingerprint=version.fingerprint)
+
+    def _told_failure(self, key: Key, reason: str, problem: str) -> None:
+        why = f"cannot be loaded: {problem}"
+        LOAD_FAILURES.labels(key[0], reason).inc()
+        self._serving.expect({**self._serving.awaited, key: why})
+        event = "model cannot be loaded; serving goes on without it"
+        self._tell_once("@".join(key), event, why, model=key[0], fingerprint=key[1])
+
+    def _tell_once(self, about: str, event: str, problem: str, **fields: str) -> None:
+        if self._told.get(about) != problem:
+            self._told[about] = problem
+            structlog.get_logger().warning(event, problem=problem, **fields)
