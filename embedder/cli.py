@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from embedder.commands.convert import convert_command
 from embedder.commands.train import train_command
 
 
 def register(app: typer.Typer) -> None:
     """Add the embedder's commands to `app`."""
     app.command("train")(train_command)
+    app.command("convert-weights")(convert_command)

@@ -108,6 +108,11 @@ class Decoder:
             tower = _centred(_array(_fitted(picture, wanted.side), orientation, wanted.tower_channels), wanted.side)
         return Decoded(canvas, tower)
 
+    def picture(self, data: bytes) -> Image.Image:
+        """`data` as an upright RGB picture at working size: its longest side is less than twice 512 pixels. Raises `BadImage`."""
+        picture, orientation = self._working_picture(data)
+        return _upright(picture.convert("RGB"), orientation)
+
     def thumbnail(self, data: bytes, max_side: int) -> bytes:
         """A JPEG (RGB, upright, on white) whose longest side is at most `max_side` pixels, 1 to 512. Raises `BadImage`."""
         picture, orientation = self._working_picture(data)

@@ -25,17 +25,18 @@ SHALLOW_CELLS = 4
 Head = Callable[[FeatureMaps, TowerConfig], keras.KerasTensor]
 
 
-def build_tower(config: TowerConfig) -> keras.Model:
-    """Build the tower with fresh weights.
+def build_tower(config: TowerConfig, *, pretrained: str = "") -> keras.Model:
+    """Build the tower with fresh weights, or with a backbone `pretrained`: "imagenet", or a file with weights that the backbone
+    can read (see `embedder.backbones`).
 
     Input: float32 `[n, input_size, input_size, channels]`, normalised as the bundle's input spec says.
     Output: float32 `[n, embedding_dim]`, each row of Euclidean length 1.
-    Raises `InvalidArgument` for a backbone or head that there is not.
+    Raises `InvalidArgument` for a backbone or head that there is not, and for weights that do not fit.
     """
     if config.head not in _HEADS:
         raise InvalidArgument("head", f"{config.head!r} is not one of {', '.join(sorted(_HEADS))}")
     pixels = keras.Input((config.input_size, config.input_size, config.channels), name="pixels")
-    maps = find_backbone(config.backbone)(pixels, config)
+    maps = find_backbone(config.backbone)(pixels, config, pretrained)
     return keras.Model(pixels, _HEADS[config.head](maps, config), name="tower")
 
 
@@ -66,4 +67,19 @@ def joined(maps: FeatureMaps, config: TowerConfig) -> keras.KerasTensor:
     return layers.Concatenate(name="both", dtype="float32")([learnt, kept])
 
 
-_HEADS: dict[str, Head] = {"joined": joined}
+def pooled(maps: FeatureMaps, config: TowerConfig) -> keras.KerasTensor:
+    """Every map averaged and brought to length 1, so that each scale counts alike, then one linear layer.
+
+    For a frozen backbone: the layer `scales` is all that a head has to learn from, and can be computed once
+    (`embedder.training.near_duplicates`).
+    """
+    pooled_maps = []
+    for number, feature_map in enumerate(maps):
+        average = layers.GlobalAveragePooling2D(name=f"pool{number}", dtype="float32")(feature_map)
+        pooled_maps.append(layers.UnitNormalization(name=f"pool{number}_unit", dtype="float32")(average))
+    scales = layers.Concatenate(name="scales", dtype="float32")(pooled_maps)
+    embedding = layers.Dense(config.embedding_dim, name="embedding", dtype="float32")(scales)
+    return layers.UnitNormalization(name="unit", dtype="float32")(embedding)
+
+
+_HEADS: dict[str, Head] = {"joined": joined, "pooled": pooled}
