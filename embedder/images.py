@@ -109,7 +109,7 @@ class Decoder:
         return Decoded(canvas, tower)
 
     def picture(self, data: bytes) -> Image.Image:
-        """`data` as an upright RGB picture at working size: its longest side is less than twice 512 pixels. Raises `BadImage`."""
+        """`data` as an upright RGB picture at working size: longest side under twice 512 pixels. Raises `BadImage`."""
         picture, orientation = self._working_picture(data)
         return _upright(picture.convert("RGB"), orientation)
 

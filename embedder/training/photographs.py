@@ -44,8 +44,8 @@ _WEBP = re.compile(rb"RIFF(....)WEBP", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """`role` is train, query or distractor; `path` is inside the package (`archive.rcc#n`: the n-th WebP picture of a Qt resource
-    file); `sha256` holds the first 16 hex digits of its bytes' hash, and alone says which one is meant."""
+    """`role` is train, query or distractor; `path` is inside the package (`archive.rcc#n`: the n-th WebP picture of a Qt
+    resource file); `sha256` holds the first 16 hex digits of its bytes' hash, and alone says which one is meant."""
 
     role: str
     package: str
