@@ -17,7 +17,7 @@ from gateway.messages import histogram_from, histogram_message
 from lookalike.errors import BadImage, FingerprintMismatch, Internal, LookalikeError, Unavailable
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.runtime.status import from_rpc_error, from_status
-from lookalike.spaces import HistogramSettings, Space, Vector
+from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
 from lookalike.store.catalogue import Collection
 from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceStub
@@ -50,12 +50,13 @@ class Embedder:
     ) -> Mapping[str, Vector]:
         """The vectors (float32 `[dimension]`) of one encoded picture in `spaces` of `collection`, by name of the space.
 
-        Raises `BadImage` (field `image`), and `FingerprintMismatch` where the embedder makes other vectors than the
-        collection holds.
+        The request names the version of the model that the collection was made with. Raises `BadImage` (field `image`), and
+        `FingerprintMismatch` where the embedder does not serve it, or makes other vectors than the collection holds.
         """
         check_image_size(image)
         request = pb.EmbedRequest(
             model=collection.model,
+            fingerprint=collection.space(SIAMESE).fingerprint,
             spaces=[space.name for space in spaces],
             histogram=histogram_message(collection.histogram),
             images=[image],

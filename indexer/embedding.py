@@ -11,7 +11,7 @@ import numpy as np
 from indexer.interruption import TRANSIENT, Interruption
 from lookalike.errors import FingerprintMismatch, Internal, LookalikeError, Unavailable
 from lookalike.runtime.status import from_rpc_error, from_status
-from lookalike.spaces import Vector
+from lookalike.spaces import SIAMESE, Vector
 from lookalike.store.catalogue import Collection
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
@@ -37,12 +37,14 @@ class Embedder:
     def embed(self, collection: Collection, images: Sequence[bytes], interruption: Interruption) -> list[Embedded]:
         """Vectors of up to 32 encoded pictures (16 MiB, or one picture) in every space of `collection`, in order.
 
-        Raises `FingerprintMismatch` where the embedder is not the one the collection was made with, `NotFound` for its model,
+        The request names the version of the model that the collection was made with. Raises `FingerprintMismatch` where the
+        embedder does not serve it, or makes other vectors than the collection holds, `NotFound` for the model,
         `Unavailable`, `Overloaded` or `DeadlineExceeded` where trying a few times did not help, `Draining`, `LeaseLost`.
         """
         settings = collection.histogram
         request = embedder_pb2.EmbedRequest(
             model=collection.model,
+            fingerprint=collection.space(SIAMESE).fingerprint,
             spaces=[space.name for space in collection.spaces],
             histogram=image_pb2.HistogramSettings(bins=settings.bins, grid=settings.grid, color=settings.color),
             images=images,

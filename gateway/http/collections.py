@@ -19,7 +19,9 @@ class CreateCollectionBody(BaseModel, extra="forbid"):
 
     name: str = Field(description="Lower-case letters, digits and single underscores, at most 63.")
     description: str = Field("", description="For people, at most 1,000 characters.")
-    model: str = Field("", description="Name of the model. Empty means the embedder's default model.")
+    model: str = Field(
+        "", description="Name of the model, whose current version is taken for good. Empty means the embedder's default model."
+    )
     histogram: models.HistogramSettings = models.HistogramSettings(bins=0, grid=0, color=False)
 
 

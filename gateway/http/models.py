@@ -84,7 +84,7 @@ class DeleteImagesResponse(BaseModel):
 class Collection(BaseModel):
     name: str
     description: str
-    model: str
+    model: str = Field(description="Its version is the fingerprint of the `siamese` space.")
     histogram: HistogramSettings
     spaces: list[Space]
     generation: Int64

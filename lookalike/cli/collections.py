@@ -16,7 +16,10 @@ app = typer.Typer(help="Make, show and remove collections.", no_args_is_help=Tru
 
 Name = Annotated[str, typer.Argument(help="Name of the collection: lower-case letters, digits, single underscores.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Model = Annotated[str, typer.Option(help="Model for the siamese space.", show_default="the embedder's first")]
+Model = Annotated[
+    str,
+    typer.Option(help="Model for the siamese space.", show_default="the embedder's default: photo, unless it is set otherwise"),
+]
 Bins = Annotated[int, typer.Option(help="Histogram bins per channel and cell: 8, 16, 32, 64, 128 or 256.")]
 Grid = Annotated[int, typer.Option(help="Cut the picture into GRID x GRID cells, each counted apart (1 to 8).")]
 Color = Annotated[bool, typer.Option("--color", help="Count red, green and blue apart instead of grey.")]

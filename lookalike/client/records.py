@@ -94,7 +94,8 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A named set of images that is searched together, bound to one model."""
+    """A named set of images that is searched together, bound to one version of one model: the fingerprint of the space
+    `siamese` says which."""
 
     name: str
     description: str

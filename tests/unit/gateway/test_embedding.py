@@ -62,11 +62,12 @@ def failure(tell: Callable[[], pb.EmbedResponse]) -> LookalikeError:
     return raised.value
 
 
-def test_vectors_come_back_by_space_and_the_request_names_the_collection_s_model():
+def test_vectors_come_back_by_space_and_the_request_names_the_version_that_the_collection_was_made_with():
     vectors, asked = embed(answer)
     np.testing.assert_array_equal(vectors[SPACES[0].name], VECTORS[0])
     np.testing.assert_array_equal(vectors[SIAMESE], VECTORS[1])
     assert (asked[0].model, list(asked[0].spaces)) == ("small", ["histogram", "siamese"])
+    assert asked[0].fingerprint == SPACES[1].fingerprint
     assert asked[0].histogram.bins == 8
     assert asked[0].lane == pb.LANE_INTERACTIVE
 

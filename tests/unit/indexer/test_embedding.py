@@ -86,6 +86,7 @@ def test_vectors_come_by_space_and_bad_pictures_fail_alone(embedder: Embedder, s
         assert (result["siamese"] == value).all()
     (request,) = service.requests
     assert (request.model, list(request.spaces), request.lane) == ("small", ["histogram", "siamese"], pb2.LANE_BULK)
+    assert request.fingerprint == "f" * 16
     assert request.histogram.bins == 8
 
 
