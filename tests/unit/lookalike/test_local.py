@@ -383,6 +383,22 @@ def test_every_part_listens_on_the_loopback_only(folder: DataFolder, tmp_path: P
     assert gateway["LOOKALIKE_SOURCE_ROOTS"] == str(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, "{data}/models"), ("s3://bucket/models", "s3://bucket/models"), ("/srv/models", "/srv/models"),
+        ("models", "{here}/models"),
+    ],
+)  # fmt: skip
+def test_the_embedder_watches_the_registry_of_the_data_folder_or_the_one_named(
+    folder: DataFolder, given: str | None, expected: str
+) -> None:
+    config = LocalConfig(data=folder.path, registry=given, usual_ports=False, http_port=0, grpc_port=0)
+    parts = {part.name: part for part in local_parts(config, folder, choose_ports(config))}
+    registry = parts["embedder"].environment["LOOKALIKE_EMBEDDER_REGISTRY"]
+    assert registry == expected.format(data=folder.path, here=Path.cwd())
+
+
 def test_http_and_grpc_cannot_share_a_port() -> None:
     port = ports.free_port()
     with pytest.raises(errors.FailedPrecondition, match="cannot share"):
