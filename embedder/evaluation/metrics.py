@@ -2,7 +2,8 @@
 
 NumPy only. `score` works on as many queries as it is given, so callers go block by block and `join` the results; what is kept
 per query is about a kilobyte. Throughout, `rel_k` is 1 where the k-th nearest bears the query's label and else 0, and R is how
-many pictures of the gallery bear it. A place of a list that nothing stands at (a gallery smaller than k) counts as not relevant.
+many pictures of the gallery bear it. A place of a list that nothing stands at (a gallery smaller than k) counts as not
+relevant.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ DEFINITIONS = {
     "p_at_k": "share of the k nearest that bear the query's label, averaged over the queries",
     "recall_at_k": "share of the queries of whose k nearest at least one bears their label (Oh Song et al., arXiv 1511.06452)",
     "map_at_1000": "mean over the queries of (1/1000) * sum over k <= 1000 of rel_k * P@k",
-    "map_at_r": "mean over the queries of (1/R) * sum over k <= R of rel_k * P@k, R being how many pictures of the gallery bear "
-    "the query's label (Musgrave et al., arXiv 2003.08505)",
+    "map_at_r": "mean over the queries of (1/R) * sum over k <= R of rel_k * P@k, R being how many pictures of the gallery "
+    "bear the query's label (Musgrave et al., arXiv 2003.08505)",
     "knn5_accuracy": "share of the queries whose label is the most frequent among their 5 nearest; of equally frequent ones "
     "that of the nearest picture",
     "confusion": "rows are the queries' classes, columns the class of the nearest picture",
@@ -38,8 +39,8 @@ class Scores:
     """What became of each query. All arrays have a row per query.
 
     `labels` int32 `[n]`; `relevant` int64 `[n]`, the R of each; `right` bool `[n, 1000]`, the rel_k; `average_precision` and
-    `r_precision_ap` float64 `[n]`, the terms of `map_at_1000` and `map_at_r` (NaN where the list is shorter than min(R, gallery)
-    and so cannot say); `nearest` and `voted` int32 `[n]`, the label of the nearest and that chosen by the five nearest.
+    `r_precision_ap` float64 `[n]`, the terms of `map_at_1000` and `map_at_r` (NaN where the list is too short to
+    say); `nearest` and `voted` int32 `[n]`, the label of the nearest and that chosen by the five nearest.
     """
 
     labels: npt.NDArray[np.int32]
@@ -95,7 +96,8 @@ def join(parts: Sequence[Scores]) -> Scores:
 
 
 def figures(scores: Scores) -> dict[str, float]:
-    """`p_at_1` ... `knn5_accuracy`, each 0 to 1 (`DEFINITIONS`), by name; `map_at_r` only where it is known of every query.
+    """`p_at_1` ... `knn5_accuracy`, each 0 to 1 (`DEFINITIONS`), by name; `map_at_1000` and `map_at_r` only
+    where they are known of every query.
 
     Raises ZeroDivisionError without queries: callers have refused that before.
     """
@@ -104,9 +106,9 @@ def figures(scores: Scores) -> dict[str, float]:
         found[f"p_at_{k}"] = scores.right[:, :k].sum() / (k * len(scores))
     for k in KS:
         found[f"recall_at_{k}"] = scores.right[:, :k].any(axis=1).sum() / len(scores)
-    found["map_at_1000"] = scores.average_precision.mean()
-    if not np.isnan(scores.r_precision_ap).any():
-        found["map_at_r"] = scores.r_precision_ap.mean()
+    for name, terms in (("map_at_1000", scores.average_precision), ("map_at_r", scores.r_precision_ap)):
+        if not np.isnan(terms).any():
+            found[name] = terms.mean()
     found["knn5_accuracy"] = (scores.voted == scores.labels).mean()
     return {name: float(value) for name, value in found.items()}
 
@@ -162,7 +164,7 @@ def vote(nearest: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     votes = (nearest[:, :, None] == nearest[:, None, :]).sum(axis=2)
     votes[nearest == NOTHING] = 0
     # argmax gives the first of equals, and the label that comes first is that of the nearest.
-    return nearest[np.arange(len(nearest)), votes.argmax(axis=1)]
+    return np.asarray(nearest[np.arange(len(nearest)), votes.argmax(axis=1)], np.int32)
 
 
 def _gain(right: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
@@ -171,9 +173,7 @@ def _gain(right: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     return np.asarray(right.cumsum(axis=1, dtype=np.int32) / places * right, np.float64)
 
 
-def _ap_at_r(
-    right: npt.NDArray[np.bool_], relevant: npt.NDArray[np.int64], *, complete: bool
-) -> npt.NDArray[np.float64]:
+def _ap_at_r(right: npt.NDArray[np.bool_], relevant: npt.NDArray[np.int64], *, complete: bool) -> npt.NDArray[np.float64]:
     within = np.arange(right.shape[1]) < relevant[:, None]
     summed = (_gain(right) * within).sum(axis=1)
     unknown = (relevant < 1) | (not complete and relevant > right.shape[1])
