@@ -5,10 +5,13 @@ from __future__ import annotations
 import typer
 
 from embedder.commands.convert import convert_command
+from embedder.commands.evaluate import evaluate_command
 from embedder.commands.train import train_command
+from lookalike.cli.terminal import help_of
 
 
 def register(app: typer.Typer) -> None:
     """Add the embedder's commands to `app`."""
     app.command("train")(train_command)
+    app.command("evaluate", help=help_of(evaluate_command))(evaluate_command)
     app.command("convert-weights")(convert_command)
