@@ -81,7 +81,7 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __init__(self, images: LabelledImages, spec: InputSpec, *, batch_size: int, seed: int) -> None:
         super().__init__()
-        self.images, self.batch_size, self.seed = images, batch_size, seed
+        self.images, self.spec, self.batch_size, self.seed = images, spec, batch_size, seed
         self.mean, self.std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
         self.begin(0)
 
@@ -94,14 +94,28 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self.order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        rows, known = self.chosen(index)
         rng = np.random.default_rng((self.seed, self.epoch, index))
         pixels = np.asarray(self.images.pixels[rows], np.float32) / np.float32(255)
-        return (augment(pixels, rng, mirrored=self._mirrored(rows)) - self.mean) / self.std, self.images.labels[rows]
+        return (self.changed(pixels, rows, rng) - self.mean) / self.std, known
+
+    def chosen(self, index: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """The rows of the pictures of a batch, and what the loss is to know of each."""
+        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        return rows, self.images.labels[rows]
+
+    def changed(
+        self, pixels: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], rng: np.random.Generator
+    ) -> npt.NDArray[np.float32]:
+        """The pictures of a batch (float32 `[b, s, s, c]` in [0, 1]) as they are shown this time."""
+        return augment(pixels, rng, mirrored=self._mirrored(rows))
 
     def _mirrored(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Half of the pictures, and in the next epoch the other half: no picture is seen the same way round twice running,
-        which learns faster than tossing a coin (Jordan 2024, arXiv 2404.00498, section 3.6)."""
+        which learns faster than tossing a coin (Jordan 2024, arXiv 2404.00498, section 3.6). None where the input spec does not
+        take a picture and its mirror image for the same."""
+        if not self.spec.mirror:
+            return np.zeros(len(rows), np.bool_)
         sides: npt.NDArray[np.bool_] = np.random.default_rng(self.seed).random(len(self.images)) < 0.5
         return sides[rows] ^ bool(self.epoch % 2)
 

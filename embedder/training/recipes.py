@@ -29,7 +29,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         """16 hex digits over the recipe and the versions of the code behind it."""
-        recipe = {**asdict(self), "version": VERSION, "maths": MATHS_VERSION}
+        recipe = {**asdict(self), "training": self.training.facts, "version": VERSION, "maths": MATHS_VERSION}
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,63 +1,115 @@
-"""A short run learns, repeats itself with the same seed, and evaluation counts what it says it counts."""
+"""A short run learns, repeats itself with the same seed, and goes on after a stop as if there had been none."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from embedder.bundle import TowerConfig
-from embedder.training.data import augment
-from embedder.evaluation.exact import nearest, precision_at
-from embedder.training.train import TrainingConfig, train
-from lookalike.fashion_mnist import Split, load
+from embedder.bundle import InputSpec, TowerConfig
+from embedder.evaluation.exact import nearest
+from embedder.training.data import LabelledImages, fashion_mnist_images
+from embedder.training.embedding import embed_pixels
+from embedder.training.losses import LOSSES
+from embedder.training.train import Progress, TrainingConfig, train
+from lookalike.errors import FailedPrecondition
+from lookalike.spaces import Metric
 
-TINY = TowerConfig(widths=(4, 8, 8), embedding_dim=16)
-
-
-def some(first: int, count: int) -> Split:
-    split = load("test")
-    return Split(split.images[first : first + count], split.labels[first : first + count])
-
-
-def embedded(tower: object, split: Split) -> np.ndarray:
-    return np.asarray(tower((split.images[..., None] / 255.0 - 0.286) / 0.353, training=False))  # type: ignore[operator]
+TINY = TowerConfig(widths=(8, 16), embedding_dim=16)
+SPEC = InputSpec(mean=(0.286,), std=(0.353,), mirror=True)
+CONFIG = TrainingConfig(epochs=5, batch_size=64, learning_rate=1e-2, optimiser="adamw", ema_decay=0.9, seed=5)
 
 
-def test_a_short_run_separates_classes_better_than_no_run_and_repeats_itself() -> None:
+def some(first: int, count: int) -> LabelledImages:
+    return fashion_mnist_images("test").rows(slice(first, first + count))
+
+
+def p_at_1(tower: object, gallery: LabelledImages, queries: LabelledImages) -> float:
+    vectors = [embed_pixels(tower, SPEC, images.pixels) for images in (queries, gallery)]  # type: ignore[arg-type]
+    found = nearest(*vectors, 1, Metric.COSINE)[:, 0]
+    return float((gallery.labels[found] == queries.labels).mean())
+
+
+def weights(tower: object) -> list[np.ndarray]:
+    return tower.get_weights()  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Without traces, which take longer than so few steps."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+class Stopped(Exception):
+    """Stands for a kill: nothing of the run goes on after it."""
+
+
+def test_a_short_run_separates_classes_and_one_that_is_watched_stopped_and_resumed_is_the_same(tmp_path: Path) -> None:
     gallery, queries = some(0, 1024), some(8000, 200)
+    told: list[Progress] = []
+    first, _ = train(gallery, TINY, SPEC, CONFIG, report=told.append)
+    assert [now.step for now in told] == list(range(1, 17)) * 5
+    assert told[-1].loss < told[15].loss
+    assert p_at_1(first, gallery, queries) > 0.7
 
-    def score(tower: object) -> float:
-        found = nearest(embedded(tower, queries), embedded(tower, gallery), 1, "cosine")
-        return precision_at((1,), found, queries.labels, gallery.labels)["P@1"]
+    def stop(now: Progress) -> None:
+        if (now.epoch, now.step) == (3, 5):
+            raise Stopped
 
-    losses: list[str] = []
-    config = TrainingConfig(epochs=3, batch_size=64, ema_decay=0.9, seed=5)
-    first = train(gallery, TINY, config, report=losses.append)
-    again = train(gallery, TINY, config, report=lambda _line: None)
-    for a, b in zip(first.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-4)
-    assert len(losses) == 3
-    assert score(first) > 0.65
+    checkpoint = tmp_path / "checkpoint.npz"
+    with pytest.raises(Stopped):
+        train(gallery, TINY, SPEC, CONFIG, report=stop, checkpoint=checkpoint)
+    resumed: list[Progress] = []
+    seen: list[tuple[int, float, np.ndarray]] = []
 
+    def watch(now: Progress, tower: object, rate: float) -> None:
+        seen.append((now.epoch, rate, embed_pixels(tower, SPEC, gallery.pixels[:4])))  # type: ignore[arg-type]
 
-def test_exact_search_agrees_with_sorting_every_distance() -> None:
-    rng = np.random.default_rng(0)
-    queries, gallery = rng.normal(size=(7, 6)).astype(np.float32), rng.normal(size=(50, 6)).astype(np.float32)
-    brute = np.argsort(np.linalg.norm(queries[:, None] - gallery[None], axis=-1), axis=1)[:, :5]
-    np.testing.assert_array_equal(nearest(queries, gallery, 5, "l2"), brute)
-
-
-def test_precision_is_the_share_of_right_labels_among_the_first_k() -> None:
-    found = np.array([[0, 1, 2], [2, 1, 0]])
-    scores = precision_at((1, 3), found, np.array([7, 7], np.uint8), np.array([7, 8, 7], np.uint8))
-    assert scores == {"P@1": 1.0, "P@3": pytest.approx(2 / 3, abs=1e-4)}
+    again, _ = train(gallery, TINY, SPEC, CONFIG, report=resumed.append, after_epoch=watch, checkpoint=checkpoint)
+    assert {now.epoch for now in resumed} == {3, 4}
+    assert [epoch for epoch, _, _ in seen] == [3, 4]
+    assert 0 < seen[1][1] < seen[0][1] < CONFIG.learning_rate
+    np.testing.assert_array_equal(seen[1][2], embed_pixels(again, SPEC, gallery.pixels[:4]))
+    for a, b in zip(weights(first), weights(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(FailedPrecondition, match="another seed; delete it"):
+        train(gallery, TINY, SPEC, replace(CONFIG, seed=6), checkpoint=checkpoint)
 
 
-def test_augmentation_keeps_shape_range_and_most_of_the_picture() -> None:
-    images = (some(0, 64).images / 255).astype(np.float32)
-    changed = augment(images, np.random.default_rng(1))
-    assert changed.shape == images.shape
-    assert changed.dtype == np.float32
-    assert 0 <= changed.min() <= changed.max() <= 1
-    assert changed.mean() == pytest.approx(images.mean(), rel=0.15)
-    assert not np.array_equal(changed, images)
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in ("combined", "normalised-softmax")])
+@pytest.mark.usefixtures("eagerly")
+def test_every_loss_trains_a_tower(name: str) -> None:
+    images = some(0, 128)
+    told: list[Progress] = []
+    labelled = images if name != "nt-xent" else replace(images, labels=np.zeros(128, np.int32), classes=())
+    config = TrainingConfig(epochs=3, batch_size=32, loss=name, ema_decay=0.5, optimiser="adamw", mining="random")
+    tower, _ = train(labelled, TINY, SPEC, config, report=told.append)
+    losses = [now.loss for now in told if now.step == now.steps]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+    assert np.isfinite(np.concatenate([value.ravel() for value in weights(tower)])).all()
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_float16_keeps_small_gradients_and_goes_on_after_a_stop(tmp_path: Path) -> None:
+    images, checkpoint = some(0, 128), tmp_path / "checkpoint.npz"
+    config = TrainingConfig(epochs=1, batch_size=32, optimiser="adamw", precision="mixed_float16")
+    train(images, TINY, SPEC, config, checkpoint=checkpoint)
+    told: list[Progress] = []
+    tower, _ = train(images, TINY, SPEC, replace(config, epochs=2), checkpoint=checkpoint, report=told.append)
+    assert {now.epoch for now in told} == {1}
+    assert np.isfinite(told[-1].loss)
+    assert all(value.dtype == np.float32 and np.isfinite(value).all() for value in weights(tower))
+
+
+def test_facts_of_a_run_name_what_came_later_only_where_it_is_not_the_default() -> None:
+    assert "loss" not in TrainingConfig().facts
+    assert TrainingConfig(loss="triplet").facts == {**TrainingConfig().facts, "loss": "triplet"}
+    assert TrainingConfig().facts["seed"] == 1
