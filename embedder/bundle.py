@@ -155,7 +155,12 @@ def to_files(bundle: Bundle) -> dict[str, bytes]:
     stream = io.BytesIO()
     arrays = {f"{i:03d}": array.astype(bundle.storage) for i, array in enumerate(bundle.weights)}
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-    card = {
+    return {CARD: (json.dumps(card_of(bundle), indent=2) + "\n").encode(), WEIGHTS: stream.getvalue()}
+
+
+def card_of(bundle: Bundle) -> dict[str, Any]:
+    """What `bundle.json` says: everything but the weights, as plain values."""
+    return {
         "format": FORMAT,
         "name": bundle.name,
         "fingerprint": bundle.fingerprint,
@@ -168,7 +173,6 @@ def to_files(bundle: Bundle) -> dict[str, bytes]:
         "trained_on": [asdict(summary) for summary in bundle.trained_on],
         "provenance": dict(bundle.provenance),
     }
-    return {CARD: (json.dumps(card, indent=2) + "\n").encode(), WEIGHTS: stream.getvalue()}
 
 
 def from_files(files: Mapping[str, bytes], *, where: str) -> Bundle:

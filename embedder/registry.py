@@ -117,17 +117,9 @@ class Registry:
     def retire(self, over: Record, change: Change, *, delete: bool = False) -> Record:
         """Take version `change.fingerprint` out of service; with `delete` its files go too.
 
-        Raises `NotFound`, and `FailedPrecondition`: `MODEL_CURRENT` for what the name means, or `REGISTRY_CHANGED`.
+        Raises what `retirable` does, and `FailedPrecondition` (`REGISTRY_CHANGED`).
         """
-        version = over.versions.get(change.fingerprint)
-        if version is None:
-            known = ", ".join(over.versions)
-            raise NotFound("model version", f"{over.name}@{change.fingerprint}", hint=f"there are: {known}", field="model")
-        if version.fingerprint == over.current:
-            raise FailedPrecondition(
-                f"{over.name}@{over.current} is what {over.name!r} means for new collections: promote another version first",
-                reason="MODEL_CURRENT",
-            )
+        version = retirable(over, change.fingerprint)
         retired_at = version.retired_at or change.at
         after = replace(version, state="retired", retired_at=retired_at, deleted=version.deleted or delete)
         versions = {**over.versions, version.fingerprint: after}
@@ -164,6 +156,21 @@ class Registry:
         return record
 
 
+def retirable(record: Record, fingerprint: str) -> Version:
+    """The version, if it may be retired. Raises `NotFound`, and `FailedPrecondition` (`MODEL_CURRENT`) for what its name
+    means."""
+    version = record.versions.get(fingerprint)
+    if version is None:
+        known = ", ".join(record.versions)
+        raise NotFound("model version", f"{record.name}@{fingerprint}", hint=f"there are: {known}", field="model")
+    if fingerprint == record.current:
+        raise FailedPrecondition(
+            f"{record.name}@{fingerprint} is what {record.name!r} means for new collections: promote another version first",
+            reason="MODEL_CURRENT",
+        )
+    return version
+
+
 def find_bundle(name_or_folder: str, registry: str | None) -> Bundle:
     """The bundle that a person means: a folder that holds one; else the model of this name in `registry` (a URL, or None: not
     asked), `name` for the current version and `name@fingerprint` for a certain one; else one that ships with the package.
@@ -182,7 +189,7 @@ def find_bundle(name_or_folder: str, registry: str | None) -> Bundle:
         shipped = shipped_bundle(name)
         if shipped and fingerprint in ("", shipped.fingerprint):
             return shipped
-    known = ", ".join(sorted({*shipped_names(), *(Registry(registry).names() if registry else ())}))
+    known = ", ".join(sorted({*shipped_names(), *(Registry(registry).names() if registry else ())})) or "none"
     raise NotFound(
         "model bundle", name_or_folder, hint=f"there is no such folder with a {bundles.CARD}, and the models are: {known}"
     )
