@@ -14,7 +14,7 @@ class Markup(str):
     __slots__ = ()
 
 
-def tag(name: str, *children: object, **attributes: object) -> Markup:
+def tag(name: str, /, *children: object, **attributes: object) -> Markup:
     """`<name ...>children</name>`. Of attributes, `class_` is `class` and `aria_label` is `aria-label`; None and False are left
     out, True stands without a value. Of children, None is left out and what is iterable joined."""
     shown = "".join(_attribute(key, value) for key, value in attributes.items() if value is not None and value is not False)

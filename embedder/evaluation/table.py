@@ -66,14 +66,14 @@ def print_evaluation(found: Evaluation) -> None:
         out.print(f"  ... and {len(found.skipped) - _SKIPPED:,} more: --json and --report list them all", markup=False)
 
 
-def left_out(found: Evaluation) -> list[str]:
-    """A line for everything that does not count."""
+def left_out(found: Evaluation, *, skipped: bool = True) -> list[str]:
+    """A line for everything that does not count; `skipped` pictures too, where they are not listed beside it."""
     lines = []
     if found.alone:
         lines.append(f"{count_text(found.alone, 'query', 'queries')} left out: nothing else bears their label.")
     if found.unlabelled:
         lines.append(f"{count_text(found.unlabelled, 'stored image')} without a label: never counted as right.")
-    if found.skipped:
+    if skipped and found.skipped:
         lines.append(f"{count_text(len(found.skipped), 'picture')} skipped.")
     return lines
 
