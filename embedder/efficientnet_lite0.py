@@ -96,15 +96,12 @@ def from_pytorch(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArr
     """
     converted: dict[str, npt.NDArray[np.float32]] = {}
     for path, (name, shape) in _pytorch_names().items():
-        if name not in tensors or tensors[name].shape != shape:
-            had = "no such tensor" if name not in tensors else f"shape {list(tensors[name].shape)}"
-            raise InvalidArgument(
-                "weights", f"these are not EfficientNet-Lite0's: {name} of shape {list(shape)} is wanted, {had} found"
-            )
-        array = np.asarray(tensors[name], np.float32)
-        if (
-            array.ndim == 4
-        ):  # PyTorch: [out, in, h, w]; depthwise [channels, 1, h, w]. Keras: [h, w, in, out], [h, w, channels, 1]
+        found = tensors.get(name)
+        if found is None or found.shape != shape:
+            had = "there is none" if found is None else f"it has shape {list(found.shape)}"
+            raise InvalidArgument("weights", f"not EfficientNet-Lite0's: {name} of shape {list(shape)} is wanted; {had}")
+        array = np.asarray(found, np.float32)
+        if array.ndim == 4:  # PyTorch has [out, in, h, w], or depthwise [channels, 1, h, w]
             array = array.transpose((2, 3, 0, 1) if "depth_conv" in path else (2, 3, 1, 0))
         converted[path] = np.ascontiguousarray(array)
     return converted
