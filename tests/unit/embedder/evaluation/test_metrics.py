@@ -101,10 +101,7 @@ def test_search_is_exact_and_takes_the_first_of_equals(metric: Metric, k: int, s
     rng = np.random.default_rng(k)
     gallery = rng.integers(0, 3, (size, 4)).astype(np.float32)
     queries = rng.integers(0, 3, (5, 4)).astype(np.float32)
-    if metric is Metric.L2:
-        distances = ((queries[:, None] - gallery) ** 2).sum(-1)
-    else:
-        distances = -(queries @ gallery.T)
+    distances = ((queries[:, None] - gallery) ** 2).sum(-1) if metric is Metric.L2 else -(queries @ gallery.T)
     expected = np.argsort(distances, axis=1, kind="stable")[:, :k]
     assert exact.nearest(queries, gallery, k, metric).tolist() == expected.tolist()
 
