@@ -13,7 +13,7 @@ from lookalike.cli.terminal import help_of
 
 def register(app: typer.Typer) -> None:
     """Add the embedder's commands to `app`."""
-    app.command("train")(train_command)
+    app.command("train", help=help_of(train_command))(train_command)
     app.command("evaluate", help=help_of(evaluate_command))(evaluate_command)
     app.add_typer(models.app, name="models")
     app.command("convert-weights")(convert_command)

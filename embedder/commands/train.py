@@ -2,58 +2,190 @@
 
 from __future__ import annotations
 
-import platform
-from datetime import UTC, datetime
+import re
+import shlex
+from collections import Counter
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
+from embedder.commands.train_options import (
+    AsPairs,
+    Backbone,
+    BackboneWeights,
+    BatchSize,
+    Channels,
+    ChosenLoss,
+    ChosenMining,
+    ChosenPrecision,
+    ChosenSchedule,
+    Classes,
+    Data,
+    Dataset,
+    EmbeddingDim,
+    Epochs,
+    InputSize,
+    LabelColumn,
+    LearningRate,
+    Limit,
+    Mirror,
+    Name,
+    Out,
+    Seed,
+    TensorBoard,
+    Unlabelled,
+    UriColumn,
+    Validation,
+)
+from lookalike.cli.terminal import console, count_text, note
+from lookalike.errors import InvalidArgument
+from lookalike.names import check_name
+
+if TYPE_CHECKING:
+    from embedder.training.gather import Gathered
+    from embedder.training.plan import Plan
+    from embedder.training.session import Outcome
+
+_FASHION = "fashion-mnist"
+_SHOWN_SKIPS = 5
 
 
 def train_command(
-    dataset: Annotated[str, typer.Argument(help="What to train on. This version knows: fashion-mnist.")],
-    out: Annotated[Path, typer.Option(help="Folder that receives the bundle.")],
-    name: Annotated[str, typer.Option(help="The model's name.")] = "fashion",
-    data: Annotated[Path | None, typer.Option(help="Folder with the dataset's files, if not in a known place.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 10,
-    precision: Annotated[str, typer.Option(help="float32, mixed_bfloat16 or mixed_float16.")] = "float32",
-    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 1,
+    dataset: Dataset,
+    *,
+    pairs: AsPairs = False,
+    unlabelled: Unlabelled = False,
+    classes: Classes = None,
+    data: Data = None,
+    uri_column: UriColumn = "uri",
+    label_column: LabelColumn = "label",
+    validation: Validation = None,
+    limit: Limit = 0,
+    loss: ChosenLoss = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    schedule: ChosenSchedule = None,
+    mining: ChosenMining = None,
+    precision: ChosenPrecision = None,
+    backbone: Backbone = None,
+    backbone_weights: BackboneWeights = None,
+    input_size: InputSize = None,
+    channels: Channels = None,
+    embedding_dim: EmbeddingDim = None,
+    mirror: Mirror = None,
+    seed: Seed = 1,
+    out: Out,
+    name: Name = None,
+    tensorboard: TensorBoard = None,
 ) -> None:
-    """Train a Siamese tower and write it as a bundle."""
-    import numpy as np
+    """Train a Siamese tower and write it as a bundle, with what it was trained and measured on.
 
-    from embedder import bundle as bundles
-    from embedder.training.data import fashion_mnist_images
-    from embedder.training.train import Progress, TrainingConfig, train
-    from lookalike.errors import InvalidArgument
-    from lookalike.names import check_name
+    The same command goes on by itself where a killed run was. Pictures that cannot be used are skipped and listed. With
+    KERAS_BACKEND=jax or torch another Keras backend trains. The result can be measured by `lookalike evaluate` and put into
+    service by `lookalike models promote`.
+    """
+    if pairs and unlabelled:
+        raise InvalidArgument("--unlabelled", "does not go with --pairs")
+    if channels == 2:
+        raise InvalidArgument("--channels", "must be 1 (grey) or 3 (colour)")
+    name = check_name("--name", name) if name is not None else _name_of(dataset)
+    kind = "pairs" if pairs else "views" if unlabelled else "labels"
+    chosen = tuple(part.strip() for part in classes.split(",")) if classes else ()
+    asked: dict[str, Any] = {
+        "dataset": dataset, "kind": kind, "data": data, "uri_column": uri_column, "label_column": label_column,
+        "classes": chosen, "limit": limit, "held_share": validation, "seed": seed,
+    }  # fmt: skip
+    given: dict[str, Any] = {
+        "loss": loss, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "schedule": schedule,
+        "precision": precision, "mining": mining, "input_size": input_size, "channels": channels,
+        "embedding_dim": embedding_dim, "backbone": backbone, "backbone_weights": backbone_weights, "mirror": mirror,
+    }  # fmt: skip
+    wishes = {key: value.value if isinstance(value, StrEnum) else value for key, value in given.items()} | {"seed": seed}
+    _train(asked, wishes, _command(dataset, name, asked, wishes), name, out, tensorboard)
 
-    check_name("name", name)
-    if dataset != "fashion-mnist":
-        raise InvalidArgument("dataset", f"{dataset!r} is not known; this version trains on fashion-mnist")
-    images = fashion_mnist_images("train", data)
-    out.mkdir(parents=True, exist_ok=True)
-    tower_config = bundles.TowerConfig()
-    spec = bundles.InputSpec(mean=(0.286,), std=(0.353,), mirror=True)
-    config = TrainingConfig(epochs=epochs, seed=seed, precision=precision)  # type: ignore[arg-type]
 
-    def report(now: Progress) -> None:
-        if now.step == now.steps:
-            typer.echo(f"epoch {now.epoch + 1}/{now.epochs}  loss {now.loss:.4f}  {now.spent_s:.0f} s")
+def _train(asked: dict[str, Any], wishes: dict[str, Any], command: str, name: str, out: Path, tensorboard: Path | None) -> None:
+    """`asked` are the fields of a `gather.Request`, `wishes` those of a `plan.Wishes`."""
+    from embedder.commands.quiet import import_keras
 
-    tower, spent_s = train(images, tower_config, spec, config, report=report, checkpoint=out / "checkpoint.npz")
-    bundle = bundles.Bundle(
-        name=name,
-        tower=tower_config,
-        input=spec,
-        weights=tuple(np.asarray(value, np.float32) for value in tower.get_weights()),
-        trained_on=(images.summary,),
-        provenance={
-            "command": f"lookalike train {dataset} --name {name} --epochs {epochs} --precision {precision} --seed {seed}",
-            "training_seconds": round(spent_s),
-            "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
-            "python": platform.python_version(),
-        },
-    )
-    bundles.save(bundle, out)
-    typer.echo(f"wrote {out} (fingerprint {bundle.fingerprint})")
+    import_keras()
+    from embedder.commands.train_display import TrainingDisplay
+    from embedder.training.gather import Request, gather, look_at
+    from embedder.training.plan import Wishes, make_plan
+    from embedder.training.session import Session
+
+    request = Request(**asked)
+    gathered = gather(request)
+    listing = gathered.training
+    fashion = request.dataset == _FASHION
+    plan = make_plan(Wishes(**wishes), request.kind, fashion=fashion, look=look_at(listing), pictures=len(listing))
+    _tell_plan(gathered, plan)
+    with TrainingDisplay(len(listing)) as watcher:
+        outcome = Session(plan, gathered, name, out, command, watcher, tensorboard).run()
+    _tell(outcome, out, request.dataset)
+
+
+def _name_of(dataset: str) -> str:
+    """A model's name from the dataset's."""
+    if dataset == _FASHION:
+        return "fashion"
+    words = re.findall(r"[a-z0-9]+", Path(dataset).stem.lower()) or ["model"]
+    name = "_".join(words)[:40].strip("_")
+    return name if name[0].isalpha() else f"model_{name}"
+
+
+def _command(dataset: str, name: str, asked: dict[str, Any], wishes: dict[str, Any]) -> str:
+    """The command with all that decides the result; where its files are decides nothing."""
+    words = ["lookalike", "train", dataset, "--name", name]
+    words += {"pairs": ["--pairs"], "views": ["--unlabelled"], "labels": []}[asked["kind"]]
+    words += ["--classes", ",".join(asked["classes"])] if asked["classes"] else []
+    options = {
+        "uri-column": asked["uri_column"] if asked["uri_column"] != "uri" else None,
+        "label-column": asked["label_column"] if asked["label_column"] != "label" else None,
+        "validation": asked["held_share"],
+        "limit": asked["limit"] or None,
+        **{key.replace("_", "-"): value for key, value in wishes.items() if key != "mirror"},
+    }
+    for option, value in options.items():
+        words += [f"--{option}", str(value)] if value is not None else []
+    words += ["--no-mirror"] if wishes["mirror"] is False else []
+    return shlex.join(words)
+
+
+def _tell_plan(gathered: Gathered, plan: Plan) -> None:
+    listing, tower, training = gathered.training, plan.recipe.tower, plan.recipe.training
+    of = f" of {count_text(len(listing.classes), 'class', 'classes')}" if listing.classes else ""
+    held = f", {len(gathered.held):,} more held back" if gathered.held is not None else ""
+    paired = f", {count_text(len(gathered.pairs), 'pair')}" if gathered.pairs is not None else ""
+    note(f"{listing.name}: {count_text(len(listing), 'picture')}{of}{paired}{held}, {len(gathered.skipped):,} skipped")
+    colour = "grey" if tower.channels == 1 else "RGB"
+    how = "frozen, its head trained" if plan.pretrained else "trained whole"
+    length = "" if tower.head == "pooled" else f", {training.epochs} epochs in batches of {training.batch_size}"
+    note(f"{tower.backbone} at {tower.input_size}x{tower.input_size} {colour}, {how}; loss {training.loss}{length}")
+
+
+def _tell(outcome: Outcome, out: Path, dataset: str) -> None:
+    bundle, shown = outcome.bundle, console()
+
+    def say(line: str) -> None:
+        shown.print(line, markup=False, soft_wrap=True)
+
+    spent = bundle.provenance["training_seconds"]
+    say(f"{bundle.name}@{bundle.fingerprint}: {bundle.tower.embedding_dim} numbers a picture, trained in {spent:,} s")
+    if bundle.metrics and bundle.measured_on is not None:
+        names = (("p_at_1", "P@1"), ("p_at_5", "P@5"), ("map_at_r", "mAP@R"), ("knn5_accuracy", "5-NN"))
+        figures = "  ".join(f"{title} {bundle.metrics[key]:.3f}" for key, title in names if key in bundle.metrics)
+        say(f"measured on {bundle.measured_on.name} ({bundle.measured_on.images:,} pictures): {figures}")
+    else:
+        say("not measured: no pictures with labels were held back")
+    if outcome.skipped:
+        say(f"skipped: {count_text(len(outcome.skipped), 'entry', 'entries')}, all in {out / 'skipped.csv'}")
+        # Those of one kind differ in their names only; one of each says most.
+        kinds = Counter(re.sub(r"(file|\w+)://\S+|'[^']*'", "...", skip.reason) for skip in outcome.skipped)
+        for kind, count in kinds.most_common(_SHOWN_SKIPS):
+            say(f"  {count:>5,}  {kind}")
+    measured_on = str(out / outcome.held) if outcome.held else dataset
+    say(f"wrote {out}")
+    say(f"  look closer:       lookalike evaluate {out} {measured_on}")
+    say(f"  put into service:  lookalike models promote {out}")

@@ -76,12 +76,14 @@ def fashion_mnist_images(split: Any, folder: Path | None = None) -> LabelledImag
 class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """Shuffled batches of (float32 `[b, s, s, c]` normalised, int32 `[b]`): mirrored, shifted, with a square cut out.
 
-    Every draw comes from (seed, epoch, batch), so that a run can be repeated, or taken up again at a later epoch.
+    Every draw comes from (seed, epoch, batch), so that a run can be repeated, or taken up again at a later epoch. Where there
+    are `features` (float32 `[n, views, d]`), a batch shows one of those of each picture in place of its pixels.
     """
 
     def __init__(self, images: LabelledImages, spec: InputSpec, *, batch_size: int, seed: int) -> None:
         super().__init__()
         self.images, self.spec, self.batch_size, self.seed = images, spec, batch_size, seed
+        self.features: npt.NDArray[np.float32] | None = None
         self.mean, self.std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
         self.begin(0)
 
@@ -96,6 +98,8 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
         rows, known = self.chosen(index)
         rng = np.random.default_rng((self.seed, self.epoch, index))
+        if self.features is not None:
+            return np.asarray(self.features[rows, rng.integers(0, self.features.shape[1], len(rows))], np.float32), known
         pixels = np.asarray(self.images.pixels[rows], np.float32) / np.float32(255)
         return (self.changed(pixels, rows, rng) - self.mean) / self.std, known
 

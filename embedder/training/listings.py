@@ -83,17 +83,17 @@ def list_labelled(
     """
     if dataset == FASHION:
         return _fashion(split, data)
-    path = _existing(dataset)
+    path = existing(dataset)
     skipped: list[Skipped] = []
     if path.is_dir():
         rows = list(_labelled_files(path, skipped))
     else:
         table = read_columns(path, (uri_column, label_column))
         rows = list(_labelled_rows(table, _base(path, data), skipped))
-    distinct = _distinct(rows, skipped)
-    counts = Counter(label for _, label in distinct)
-    kept = [(uri, label) for uri, label in distinct if counts[label] > 1]
-    skipped += [Skipped(uri, f"the only picture of class {label!r}") for uri, label in distinct if counts[label] == 1]
+    usable = distinct(rows, skipped)
+    counts = Counter(label for _, label in usable)
+    kept = [(uri, label) for uri, label in usable if counts[label] > 1]
+    skipped += [Skipped(uri, f"the only picture of class {label!r}") for uri, label in usable if counts[label] == 1]
     if not kept:
         raise _nothing(path, "holds no class with two pictures", skipped)
     classes = tuple(sorted({label for _, label in kept}, key=_in_order))
@@ -107,17 +107,17 @@ def list_pictures(source: str, *, data: Path | None = None, uri_column: str = "u
 
     Skips and raises as `list_labelled` does, but for what has to do with classes.
     """
-    path = _existing(source)
+    path = existing(source)
     skipped: list[Skipped] = []
     if path.is_dir():
         rows = [(uri, "") for uri, _ in _files(path, skipped)]
     else:
         base = _base(path, data)
-        rows = [(_resolved(row[0], base), "") for row in read_columns(path, (uri_column,)) if row[0]]
-    distinct = _distinct(rows, skipped)
-    if not distinct:
+        rows = [(resolved(row[0], base), "") for row in read_columns(path, (uri_column,)) if row[0]]
+    usable = distinct(rows, skipped)
+    if not usable:
         raise _nothing(path, "holds no picture that can be used", skipped)
-    uris = tuple(uri for uri, _ in distinct)
+    uris = tuple(uri for uri, _ in usable)
     return Listing(path.name, uris, np.zeros(len(uris), np.int32), (), skipped=tuple(skipped))
 
 
@@ -130,7 +130,8 @@ def _fashion(split: Split, folder: Path | None) -> Listing:
     return Listing(images.name, uris, images.labels, images.classes, images.licence, images.source, (), pixels)
 
 
-def _existing(dataset: str) -> Path:
+def existing(dataset: str) -> Path:
+    """The folder or file that `dataset` names. Raises `NotFound`, and `InvalidArgument` for another kind of file."""
     path = Path(dataset).expanduser()
     if not path.exists():
         hint = f"name a folder, a .csv or .parquet file, or {FASHION}"
@@ -165,7 +166,7 @@ def _labelled_files(root: Path, skipped: list[Skipped]) -> Iterator[tuple[str, s
 def _labelled_rows(rows: Iterable[tuple[str, ...]], base: str, skipped: list[Skipped]) -> Iterator[tuple[str, str]]:
     for number, (uri, label) in enumerate(rows, 1):
         if uri and label:
-            yield _resolved(uri, base), label
+            yield resolved(uri, base), label
         else:
             skipped.append(Skipped(uri, f"row {number} has no {'label' if uri else 'URI'}"))
 
@@ -174,15 +175,21 @@ def _base(path: Path, data: Path | None) -> str:
     return (path.parent if data is None else data.absolute()).as_uri()
 
 
-def _resolved(uri: str, base: str) -> str:
+def resolved(uri: str, base: str) -> str:
+    """`uri` as it stands in a file, relative ones taken from `base`."""
     try:
         return resolve_uri(uri, base)
     except (InvalidArgument, ValueError):
         return uri  # told as a skip when it is looked at
 
 
-def _distinct(rows: list[tuple[str, str]], skipped: list[Skipped]) -> list[tuple[str, str]]:
-    """Those of (URI, label) that are there, each content once. Of one content under two labels nobody knows which is right."""
+def distinct(
+    rows: list[tuple[str, str]], skipped: list[Skipped], same_as: dict[str, str] | None = None
+) -> list[tuple[str, str]]:
+    """Those of (URI, label) that are there, each content once. Of one content under two labels nobody knows which is right.
+
+    `same_as`, where given, receives the URI of each picture that is left out for another, and that of the other.
+    """
     sizes = [_size_bytes(uri, skipped) for uri, _ in rows]
     often = Counter(sizes)
     first: dict[str, int] = {}
@@ -205,8 +212,10 @@ def _distinct(rows: list[tuple[str, str]], skipped: list[Skipped]) -> list[tuple
         if one in quarrels:
             labels = ", ".join(sorted({repr(rows[row][1]) for row in (one, *others)}))
             skipped += [Skipped(rows[row][0], f"the same picture is labelled {labels}") for row in (one, *others)]
-        else:
-            skipped += [Skipped(rows[row][0], f"the same picture as {rows[one][0]}") for row in others]
+            continue
+        skipped += [Skipped(rows[row][0], f"the same picture as {rows[one][0]}") for row in others]
+        if same_as is not None:
+            same_as |= {rows[row][0]: rows[one][0] for row in others}
     return [rows[row] for row in kept if row not in quarrels]
 
 

@@ -1,0 +1,58 @@
+"""How good a tower is, on whichever Keras backend trained it: exact search over pictures in memory.
+
+The figures are those of `embedder.evaluation.metrics`. Where TensorFlow trains, finished bundles are measured by
+`embedder.evaluation.labelled` instead, through the embedder's own function.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import keras
+import numpy as np
+
+from embedder.bundle import DataSummary, InputSpec
+from embedder.evaluation import metrics
+from embedder.evaluation.exact import nearest, ranked
+from embedder.training.data import LabelledImages
+from embedder.training.embedding import embed_pixels
+from lookalike.spaces import Metric
+
+WATCHED = 2000
+"""Pictures at most that a run under way is measured on after each epoch."""
+
+
+def p_at_1(tower: keras.Model, spec: InputSpec, images: LabelledImages) -> float:
+    """Leave-one-out over the first `WATCHED` of `images`: the share whose nearest other bears their label."""
+    some = images.rows(slice(0, WATCHED))
+    vectors = embed_pixels(tower, spec, some.pixels)
+    found = nearest(vectors, vectors, 1, Metric.COSINE, own=np.arange(len(some)))[:, 0]
+    return float((some.labels[found] == some.labels).mean())
+
+
+def figures(
+    tower: keras.Model, spec: InputSpec, queries: LabelledImages, gallery: LabelledImages | None = None
+) -> tuple[dict[str, float], DataSummary]:
+    """`p_at_1` and the rest: `queries` looked for in `gallery`, or, where there is none, each among the others."""
+    asked = embed_pixels(tower, spec, queries.pixels)
+    own = np.arange(len(queries)) if gallery is None else None
+    among, labels = (asked, queries.labels) if gallery is None else (embed_pixels(tower, spec, gallery.pixels), gallery.labels)
+    counts = np.bincount(labels, minlength=len(queries.classes))
+    relevant = counts[queries.labels] - (own is not None)
+    depth = min(len(labels) - (own is not None), max(metrics.DEPTH, int(relevant.max())))
+    parts = []
+    for block in ranked(asked, among, depth, Metric.COSINE, own=own):
+        mine = slice(block.start, block.start + len(block.found))
+        parts.append(metrics.score(labels[block.found], queries.labels[mine], relevant[mine].astype(np.int64)))
+    found = {name: round(value, 4) for name, value in metrics.figures(metrics.join(parts)).items()}
+    return found, _summary(queries, gallery)
+
+
+def _summary(queries: LabelledImages, gallery: LabelledImages | None) -> DataSummary:
+    one = queries.summary
+    if gallery is None:
+        return one
+    other = gallery.summary
+    digest = hashlib.sha256(f"{one.digest} {other.digest}".encode()).hexdigest()[:16]
+    name, images = f"{one.name} among {other.name}", one.images + other.images
+    return DataSummary(name, images, one.classes, one.licence, one.source, digest)
