@@ -34,6 +34,7 @@ SubjectName = Annotated[
 Dataset = Annotated[
     str,
     typer.Argument(
+        metavar="DATASET",
         help="fashion-mnist, a folder with a sub-folder per class, or a .csv or .parquet file of (uri, label). "
         "With --attacks: a folder of photographs.",
         show_default=False,
@@ -114,7 +115,7 @@ def evaluate_command(
     queries. Progress goes to standard error.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what TensorFlow has found of the CPU is no news
-    _check(subject, attacks, distractors, histogram, report_file)
+    _check(subject, dataset, attacks, distractors, histogram, report_file)
     if attacks:
         _attacks(subject, Path(dataset), distractors, seed, registry, as_json, report_file)
         return
@@ -176,7 +177,12 @@ def histogram_settings(given: list[str]) -> tuple[HistogramSettings, ...]:
 
 
 def _check(
-    subject: str, attacks: bool, distractors: Path | None, histogram: list[str] | None, report_file: Path | None
+    subject: str,
+    dataset: str,
+    attacks: bool,
+    distractors: Path | None,
+    histogram: list[str] | None,
+    report_file: Path | None,
 ) -> None:
     """What does not go together, before anything slow is begun."""
     asks = subject.startswith(COLLECTION)
@@ -186,6 +192,9 @@ def _check(
         raise InvalidArgument("--histogram", "a collection has its own histogram, fixed when it was created, which is measured")
     if histogram and attacks:
         raise InvalidArgument("--histogram", "has no part in --attacks")
+    for folder in (Path(dataset), distractors) if attacks else ():
+        if folder is not None and not folder.is_dir():
+            raise NotFound("folder", str(folder), hint="--attacks needs a folder of photographs")
     if distractors is not None and not attacks:
         raise InvalidArgument("--distractors", "has a part in --attacks only")
     histogram_settings(histogram or [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from embedder.evaluation import page
 from embedder.evaluation.attacks import AttackEvaluation
 from embedder.evaluation.markup import Markup, tag
-from embedder.evaluation.result import Subject
+from embedder.evaluation.result import Subject, Thumbnail
 from embedder.evaluation.table import BASELINES, figure
 
 _FAR_BELOW = 0.01
@@ -22,6 +22,7 @@ def attack_report(subject: Subject, found: AttackEvaluation) -> str:
     sections = [
         _headline(found),
         _table(subject, found),
+        _misses(found),
         page.data_section(
             found.measured_on,
             [("Queries", f"{found.queries:,}"), ("Distractors", f"{found.distractors:,}"), ("Seed", str(found.seed))],
@@ -56,6 +57,32 @@ def _table(subject: Subject, found: AttackEvaluation) -> Markup:
         "same run. Figures more than .01 below it are marked."
     )
     return page.section("Attack by attack", page.table("R@1 by attack, 0 to 1", heads, rows), lead=lead)
+
+
+def _misses(found: AttackEvaluation) -> Markup | None:
+    """Some photographs that the model did not recognise."""
+    if not found.misses:
+        return None
+    shown = []
+    for miss in found.misses:
+        triple = (
+            ("attacked", miss.attacked, miss.original, ""),
+            ("its original", miss.original_picture, miss.original, " right"),
+            ("found instead", miss.found_picture, miss.found, " other"),
+        )
+        shots = [
+            tag(
+                "div",
+                tag("span", page.picture(Thumbnail("jpeg", content), f"{role}: {name}"), class_="frame"),
+                tag("span", role, class_="name", title=name),
+                class_=f"shot{tone}",
+            )
+            for role, content, name, tone in triple
+        ]
+        shown.append(tag("li", tag("h3", _words(miss.attack)), tag("div", shots, class_="triple")))
+    return page.section(
+        "Not recognised", tag("ul", shown, class_="misses"), lead="Some of the misses, of as many attacks as have any."
+    )
 
 
 def _row(found: AttackEvaluation, attack: str, does: str) -> Markup:

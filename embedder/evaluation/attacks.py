@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ HISTOGRAM_BINS = 256
 QUALITY = 90
 """Of the JPEG that an attacked photograph is saved as, where the attack says nothing else."""
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+MISSES, THUMBNAIL_SIDE = 12, 112
 LARGEST_BYTES, LARGEST_PIXELS = 100_000_000, 200_000_000
 """More than a service takes: these files are one's own."""
 
@@ -71,6 +73,19 @@ ATTACKS: Mapping[str, Attack] = MappingProxyType({
 that pooling the last stage does as well as in the measurements this test was made after (.71 to .99)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """An attacked photograph to which another was nearer than its original, for the bundle: the `attack`, the names of the
+    files `original` and `found`, and small JPEG pictures (`attacked`, and of both files)."""
+
+    attack: str
+    original: str
+    found: str
+    attacked: bytes = field(repr=False)
+    original_picture: bytes = field(repr=False)
+    found_picture: bytes = field(repr=False)
+
+
 @dataclass(frozen=True)
 class AttackEvaluation:
     """What came out. `figures` holds `r_at_1_mean` and `r_at_1_<attack>` (each 0 to 1) for every attack, in the order of
@@ -79,7 +94,7 @@ class AttackEvaluation:
 
     `queries` photographs were attacked, each in every way, and searched for among themselves and `distractors` more.
     `measured_on` names and digests the files of both; `skipped` holds (path, reason) of those that could not be used. `attacks`
-    says in words what each attack does.
+    says in words what each attack does. `misses` shows a few, of as many attacks as there are, chosen without chance.
     """
 
     figures: Mapping[str, float]
@@ -90,6 +105,7 @@ class AttackEvaluation:
     measured_on: DataSummary
     skipped: tuple[tuple[str, str], ...] = ()
     seed: int = 1
+    misses: tuple[Miss, ...] = ()
 
 
 Report = Callable[[int, int], None]
@@ -136,6 +152,7 @@ def evaluate_attacks(
         ),
         skipped=tuple(run.skipped),
         seed=seed,
+        misses=tuple(run.misses()),
     )  # fmt: skip
 
 
@@ -176,7 +193,7 @@ class _Run:
     queries: int = 0
     seen: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    _digests: dict[str, None] = field(default_factory=dict)
+    _digests: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._decoder = Decoder(max_bytes=LARGEST_BYTES, max_pixels=LARGEST_PIXELS)
@@ -203,7 +220,7 @@ class _Run:
             reason = error.problem if isinstance(error, InvalidArgument) else str(error)
             self.skipped.append((str(shown), reason))
             return
-        self._digests[digest] = None
+        self._digests[digest] = path
         self.queries += attacked
         for method, gallery, attacks in zip(self.methods, self._gallery, self._attacked, strict=True):
             vectors = method.vectors(files, self._decoder)
@@ -217,6 +234,19 @@ class _Run:
         for number, attack in enumerate(ATTACKS.values()):
             yield attack.change(picture, np.random.default_rng((self.seed, number, int(digest[:8], 16))))
 
+    def misses(self) -> Iterator[Miss]:
+        """Of the first method, `MISSES` at most: one of each attack, then another of each, while there are any."""
+        nearest = nearest_of(np.stack(self._attacked[0]), np.stack(self._gallery[0]), cosine=True)
+        missed = [np.flatnonzero(found != np.arange(len(found))) for found in nearest.T]
+        turns = ((attack, rows[turn]) for turn in range(MISSES) for attack, rows in enumerate(missed) if turn < len(rows))
+        paths, digests, names = list(self._digests.values()), list(self._digests), list(ATTACKS)
+        for attack, row in islice(turns, MISSES):
+            original, found = paths[row], paths[nearest[row, attack]]
+            data = original.read_bytes()
+            attacked = list(self._attacks(data, digests[row]))[attack]
+            small = [self._decoder.thumbnail(one, THUMBNAIL_SIDE) for one in (attacked, data, found.read_bytes())]
+            yield Miss(names[attack], original.name, found.name, *small)
+
     def scores(self) -> list[dict[str, float]]:
         return [
             score(np.stack(attacked), np.stack(gallery), cosine=not isinstance(method, _Histogram))
@@ -227,16 +257,20 @@ class _Run:
 def score(attacked: Vectors, gallery: Vectors, *, cosine: bool) -> dict[str, float]:
     """R@1 per attack and their mean, from `attacked` (`[queries, attacks, d]`) and `gallery` (`[m, d]`, of which the first
     `queries` rows are the originals in order). By cosine, or by L2; of equally near originals the first one counts."""
+    nearest = nearest_of(attacked, gallery, cosine=cosine)
     wanted = np.arange(len(attacked))
+    found = {f"r_at_1_{name}": round(float((nearest[:, number] == wanted).mean()), 4) for number, name in enumerate(ATTACKS)}
+    mean = round(sum(found.values()) / len(found), 4)
+    return {"r_at_1_mean": mean, **found}
+
+
+def nearest_of(attacked: Vectors, gallery: Vectors, *, cosine: bool) -> npt.NDArray[np.int64]:
+    """The row of `gallery` nearest to each of `attacked`, as `score` takes them: int64 `[queries, attacks]`."""
     squares = np.zeros(len(gallery), np.float32) if cosine else np.einsum("ij,ij->i", gallery, gallery)
     if cosine:
         gallery = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)  # the query's length changes no order
-    found = {}
-    for number, name in enumerate(ATTACKS):
-        distances = squares - (1 if cosine else 2) * (attacked[:, number] @ gallery.T)
-        found[f"r_at_1_{name}"] = round(float((distances.argmin(1) == wanted).mean()), 4)
-    mean = round(sum(found.values()) / len(found), 4)
-    return {"r_at_1_mean": mean, **found}
+    distances = (squares - (1 if cosine else 2) * (attacked[:, number] @ gallery.T) for number in range(attacked.shape[1]))
+    return np.stack([one.argmin(1) for one in distances], axis=1)
 
 
 def _files(folder: Path) -> Iterator[Path]:

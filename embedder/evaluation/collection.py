@@ -18,7 +18,7 @@ import numpy.typing as npt
 from embedder.bundle import DataSummary
 from embedder.evaluation import metrics
 from embedder.evaluation.asking import Answer, Asked, Asking, Plan
-from embedder.evaluation.labelled import check_classes, spread
+from embedder.evaluation.labelled import check_classes, name_of, spread
 from embedder.evaluation.metrics import NOTHING, Scores
 from embedder.evaluation.result import SHOWN, Evaluation, Subject, Way
 from embedder.evaluation.stored import Stored, read_stored
@@ -71,6 +71,7 @@ def evaluate_collection(
     told = f"; {twice:,} of them are stored too, and not counted among their own neighbours" if twice else ""
     return Evaluation(
         subject=_subject(collection, client.target),
+        dataset=name_of(dataset),
         measured_on=_summary(listed, queries, collection),
         protocol=f"{len(asked):,} pictures of {listed.name} are looked for among {len(stored.ids):,} stored ones{told}",
         search=f"through the gateway at {client.target}: what its index finds, as callers get it",

@@ -20,6 +20,7 @@ _MAP = 520
 _MARGIN = 34
 _TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _LABEL_APART = 16
+_LETTER = 7.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +80,26 @@ def scatter(
         )
         for row in order
     ]
-    names = []
+    hearts = []
     for number in colored:
-        mine = at[labels == number]
-        if len(mine):
-            cx, cy = (float(value) for value in _heart(mine))
-            names.append(tag("text", classes[number], x=_n(cx), y=_n(cy + 4), class_="where"))
+        if (labels == number).any():
+            x, y = _heart(at[labels == number]).tolist()
+            hearts.append((classes[number], x, y))
+    names = [tag("text", name, x=_n(x), y=_n(y + 4), class_="where") for name, x, y in _not_touching(hearts)]
     return _svg(_MAP, _MAP, title, points, names)
+
+
+def _not_touching(names: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    """Names at their places (centre x, y), moved down where they would lie over one another."""
+    placed: list[tuple[str, float, float]] = []
+    for name, x, wanted in sorted(names, key=lambda one: one[2]):
+        y = wanted
+        half = _LETTER * len(name) / 2
+        for other, other_x, other_y in placed:
+            if abs(other_x - x) < half + _LETTER * len(other) / 2 and abs(other_y - y) < _LABEL_APART:
+                y = other_y + _LABEL_APART
+        placed.append((name, x, y))
+    return placed
 
 
 def _heart(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

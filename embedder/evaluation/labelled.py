@@ -72,6 +72,7 @@ def evaluate_bundle(
         vectors[HISTOGRAM] = queries.histograms[embedding.histograms.index(BASELINE)][task.rows]
     return Evaluation(
         subject=subject_of(bundle),
+        dataset=name_of(dataset),
         measured_on=_summary(listed, queries, gallery, own, limit),
         protocol=protocol,
         search=EXACT,
@@ -125,6 +126,11 @@ def check_classes(listing: Listing) -> None:
     if len(present) < 2:
         only = f" ({listing.classes[present[0]]!r})" if len(present) else ""
         raise InvalidArgument("dataset", f"{listing.name} holds one class only{only}: every answer would be right")
+
+
+def name_of(dataset: str) -> str:
+    """`fashion-mnist`, or the last part of a path."""
+    return dataset if dataset == FASHION else Path(dataset).absolute().name
 
 
 def spread(count: int, limit: int) -> npt.NDArray[np.int64]:

@@ -51,8 +51,7 @@ def evaluation_report(found: Evaluation, report: Report = lambda _what, _done, _
     ]
     report("writing the report", 2, 2)
     about = f"{found.protocol[0].upper()}{found.protocol[1:]}. Search is {found.search}."
-    dataset = found.measured_on.name.partition(",")[0]
-    return page.page(found.subject, dataset, about, sections, seconds=found.spent_s)
+    return page.page(found.subject, found.dataset, about, sections, seconds=found.spent_s)
 
 
 def _headline(found: Evaluation) -> Markup:
@@ -192,7 +191,7 @@ def _cell(share: float, *, right: bool) -> Markup:
         return tag("td", tag("span", "0", class_="hidden"), class_="none")
     # The square root, so that a few in a hundred can be seen.
     shown = share if right else math.sqrt(share)
-    text = f"{share * 100:.0f}" if share >= 0.005 else "<1"
+    text = f"{share * 100:.0f}" if share >= 0.01 else "<1"
     return tag("td", text, class_="right" if right else "other", style=f"--v:{shown:.3f}")
 
 

@@ -79,14 +79,16 @@ class Way:
 class Evaluation:
     """`ways` holds the model first, then the histograms, the 256-bin baseline before others.
 
-    `protocol` and `search` say in words who was looked for where, and how. `queries` names those scored (URIs), in the order of
-    every array of `ways`; `gallery` the pictures searched among (URIs, or ids of a collection), `gallery_labels` int32 `[m]`
-    index `classes`. `alone` queries were left out because nothing in the gallery bears their label; `unlabelled` pictures of
-    the gallery bear none. `notes` are what a reader should know before believing the figures. `vectors` are
-    the queries' by space, float32 `[n, dim]`, `histogram` being the baseline's; where they are known.
+    `dataset` is its name for people; `protocol` and `search` say in words who was looked for where, and how. `queries` names
+    those scored (URIs), in the order of every array of `ways`; `gallery` the pictures searched among (URIs, or ids of a
+    collection), whose `gallery_labels` int32 `[m]` index `classes`. `alone` queries were left out because nothing in the
+    gallery bears their label; `unlabelled` pictures of the gallery bear none. `notes` are what a reader should know before
+    believing the figures. `vectors` are the queries' by space, float32 `[n, dim]`, where they are known; `histogram`
+    being the baseline's.
     """
 
     subject: Subject
+    dataset: str
     measured_on: DataSummary
     protocol: str
     search: str

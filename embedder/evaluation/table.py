@@ -28,7 +28,8 @@ def figure(value: float | None) -> str:
     """`.9432`; 1 and 0 as they are; a dash for what is not known."""
     if value is None or math.isnan(value):
         return "-"
-    return f"{value:.4f}".removeprefix("0") if value < 1 else "1.000"
+    shown = f"{value:.4f}"
+    return shown.removeprefix("0") if shown < "1" else "1.000"
 
 
 def ceiling_note(found: Evaluation) -> str | None:
