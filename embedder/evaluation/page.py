@@ -59,7 +59,8 @@ def headline(figures: Sequence[tuple[str, str, float, str, float | None, str]]) 
         )
         for name, text, value, other, below, other_text in figures
     ]
-    return tag("section", tag("h2", "In short", class_="hidden"), tag("dl", cards, class_="headline six" if len(cards) == 6 else "headline"), class_="flush")
+    shape = "headline six" if len(cards) == 6 else "headline"
+    return tag("section", tag("h2", "In short", class_="hidden"), tag("dl", cards, class_=shape), class_="flush")
 
 
 def bar(value: float, tone: str) -> Markup:
