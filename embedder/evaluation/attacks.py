@@ -128,15 +128,13 @@ def evaluate_attacks(
     """
     from embedder.evaluation.last_stage import LastStage
 
-    run = _Run([_Tower(bundle), LastStage(), _Histogram()], seed)
-    total = len(list(_files(folder))) + (len(list(_files(distractors))) if distractors else 0)
-    for path in _files(folder):
-        run.add(path, path.relative_to(folder), attacked=True)
-        report(run.seen, total)
+    listed = [(path, folder, True) for path in _files(folder)]
     if distractors:
-        for path in _files(distractors):
-            run.add(path, path.relative_to(distractors), attacked=False)
-            report(run.seen, total)
+        listed += [(path, distractors, False) for path in _files(distractors)]
+    run = _Run([_Tower(bundle), LastStage(), _Histogram()], seed)
+    for done, (path, root, attacked) in enumerate(listed, 1):
+        run.add(path, path.relative_to(root), attacked=attacked)
+        report(done, len(listed))
     if run.queries < 2:
         raise InvalidArgument("folder", f"{folder} holds {run.queries} photographs that can be used; at least 2 are needed")
     figures = run.scores()
@@ -191,7 +189,6 @@ class _Run:
     methods: Sequence[_Tower | LastStage | _Histogram]
     seed: int
     queries: int = 0
-    seen: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
     _digests: dict[str, Path] = field(default_factory=dict)
 
@@ -209,7 +206,6 @@ class _Run:
         return hashlib.sha256("".join(sorted(self._digests)).encode()).hexdigest()[:16]
 
     def add(self, path: Path, shown: Path, *, attacked: bool) -> None:
-        self.seen += 1
         try:
             data = path.read_bytes()
             digest = hashlib.sha256(data).hexdigest()

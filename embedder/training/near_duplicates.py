@@ -148,7 +148,7 @@ def _learn(scales: Scales, dim: int, config: HeadConfig, report: Callable[[int],
     learner.linear.set_weights(list(whitened_components(scales.reshape(-1, scales.shape[-1]), dim, config.whitening)))
     optimiser = keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay)
     learner.compile(optimizer=optimiser, jit_compile=False)
-    counting = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, _logs: report(batch + 1))
+    counting = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: report(batch + 1))
     learner.fit(_Pairs(scales, config), epochs=1, shuffle=False, verbose=0, callbacks=[counting])
     kernel, bias = learner.linear.get_weights()
     return kernel, bias
@@ -182,7 +182,7 @@ class _PairLearner(keras.Model):  # type: ignore[misc]
     """The head as it is trained; `fit` on batches as `_Pairs` makes them."""
 
     def __init__(self, dim: int, config: HeadConfig) -> None:
-        super().__init__()
+        super().__init__(name="pair_learner")  # Keras takes no name that begins with an underscore
         self.dropped = keras.layers.Dropout(config.dropout, seed=config.seed)
         self.linear = keras.layers.Dense(dim)
         self.unit = keras.layers.UnitNormalization()

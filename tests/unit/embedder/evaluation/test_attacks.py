@@ -1,0 +1,122 @@
+"""The near-duplicate test finds the originals, counts what it could not use, and gives the same figures twice."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from embedder import bundle as bundles
+from embedder.evaluation.attacks import ATTACKS, AttackEvaluation, evaluate_attacks, score
+from embedder.pretrained import SHIPPED
+from lookalike.errors import InvalidArgument, NotFound
+from tests.unit.embedder.scenes import scene
+
+KEYS = ["r_at_1_mean", *(f"r_at_1_{name}" for name in ATTACKS)]
+QUERIES, DISTRACTORS = 6, 3
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Photographs (one twice, one torn, one no picture at all) and distractors (one of them a photograph again)."""
+    root = tmp_path_factory.mktemp("photographs")
+    folder, others = root / "holiday", root / "others"
+    (folder / "beach").mkdir(parents=True)
+    others.mkdir()
+    for number in range(QUERIES):
+        scene(number).save(folder / ("beach" if number % 2 else "") / f"{number}.jpg", quality=92)
+    for number in range(DISTRACTORS):
+        scene(100 + number).save(others / f"{number}.png")
+    (folder / "copy.jpg").write_bytes((folder / "0.jpg").read_bytes())
+    (others / "copy.jpg").write_bytes((folder / "2.jpg").read_bytes())
+    (folder / "torn.jpg").write_bytes((folder / "0.jpg").read_bytes()[:3000])
+    (folder / "notes.txt").write_text("no picture")
+    return folder, others
+
+
+@pytest.fixture(scope="module")
+def found(folders: tuple[Path, Path]) -> AttackEvaluation:
+    return evaluate_attacks(bundles.load(SHIPPED), folders[0], distractors=folders[1], seed=4)
+
+
+def test_every_attack_has_a_figure_for_the_bundle_and_for_both_baselines(found: AttackEvaluation) -> None:
+    assert list(found.figures) == KEYS
+    assert {name: list(figures) for name, figures in found.baselines.items()} == {"last_stage": KEYS, "histogram": KEYS}
+    assert list(found.attacks) == list(ATTACKS)
+
+
+def test_the_originals_are_found(found: AttackEvaluation) -> None:
+    assert found.figures["r_at_1_jpeg_10"] == 1
+    assert found.figures["r_at_1_mean"] > 0.9
+    assert found.baselines["last_stage"]["r_at_1_jpeg_10"] == 1
+
+
+def test_a_histogram_survives_a_mirror_and_not_darkness(found: AttackEvaluation) -> None:
+    histogram = found.baselines["histogram"]
+    assert histogram["r_at_1_mirror"] == 1
+    assert histogram["r_at_1_light"] < 1
+
+
+def test_counts_add_up_and_skips_have_reasons(found: AttackEvaluation) -> None:
+    assert (found.queries, found.distractors) == (QUERIES, DISTRACTORS)
+    assert found.measured_on.images == QUERIES + DISTRACTORS
+    skipped = dict(found.skipped)
+    assert len(skipped) == len(found.skipped) - 1 == 2  # copy.jpg of either folder
+    assert "damaged" in skipped["torn.jpg"]
+    assert skipped["copy.jpg"] == "is the same file as an earlier one"
+
+
+def test_the_same_files_give_the_same_figures_and_progress_reaches_its_end(
+    found: AttackEvaluation, folders: tuple[Path, Path]
+) -> None:
+    told: list[tuple[int, int]] = []
+    bundle = bundles.load(SHIPPED)
+    again = evaluate_attacks(
+        bundle, folders[0], distractors=folders[1], seed=4, report=lambda done, total: told.append((done, total))
+    )
+    assert again == found
+    files = QUERIES + DISTRACTORS + 3
+    assert told == [(done, files) for done in range(1, files + 1)]
+
+
+def test_a_folder_without_photographs_or_none_at_all_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff nothing more")
+    with pytest.raises(InvalidArgument, match="holds 0 photographs that can be used"):
+        evaluate_attacks(bundles.load(SHIPPED), tmp_path)
+    with pytest.raises(NotFound, match="folder"):
+        evaluate_attacks(bundles.load(SHIPPED), tmp_path / "none")
+
+
+def test_the_score_is_the_share_whose_nearest_is_the_original() -> None:
+    gallery = np.eye(4, 6, dtype=np.float32) * np.asarray([[1], [1], [50], [1]], np.float32)  # long vectors have no head start
+    attacked = np.repeat(gallery[:3, None], len(ATTACKS), axis=1)
+    attacked[0, 2] = gallery[3]  # of the third attack, one is taken for a distractor
+    attacked[1, 2] = gallery[0] + 0.1 * gallery[1]  # and one for another photograph
+    scores = score(attacked, gallery, cosine=True)
+    third = list(ATTACKS)[2]
+    assert scores[f"r_at_1_{third}"] == pytest.approx(1 / 3, abs=1e-4)
+    assert scores["r_at_1_mean"] == pytest.approx((len(ATTACKS) - 2 / 3) / len(ATTACKS), abs=1e-4)
+
+
+def test_distance_and_angle_are_told_apart() -> None:
+    gallery = np.asarray([[1, 0], [4, 0.5]], np.float32)
+    attacked = np.repeat(np.asarray([[[4, 0]], [[4, 0.5]]], np.float32), len(ATTACKS), axis=1)
+    assert score(attacked, gallery, cosine=True)["r_at_1_mean"] == 1
+    assert score(attacked, gallery, cosine=False)["r_at_1_mean"] == 0.5
+
+
+@pytest.mark.parametrize(("name", "area"), [("half_crop", 0.25), ("crop_30", 0.09)])
+def test_crops_leave_the_part_they_say(name: str, area: float) -> None:
+    left = Image.open(io.BytesIO(ATTACKS[name].change(scene(1), np.random.default_rng(1))))
+    assert left.width * left.height == pytest.approx(area * 320 * 240, rel=0.02)
+
+
+@pytest.mark.parametrize("name", sorted(ATTACKS))
+def test_an_attack_changes_the_picture_and_is_the_same_for_the_same_draws(name: str) -> None:
+    once, again = (ATTACKS[name].change(scene(2), np.random.default_rng(5)) for _ in range(2))
+    assert once == again
+    pixels = np.asarray(Image.open(io.BytesIO(once)).convert("RGB").resize((64, 64))).astype(float)
+    assert np.abs(pixels - np.asarray(scene(2).resize((64, 64)))).mean() > 1
