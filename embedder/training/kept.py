@@ -21,23 +21,35 @@ from embedder.training.data import LabelledImages
 
 SAMPLE = 20_000
 """Pictures that the directions are found from: ten times as many as there are scales."""
+WHITENING = 0.25
+"""Power of its variance that each direction is divided by: half way between none and a whitening of all (0.5). With 0.25 the
+kept part alone found .902 right neighbours among classes never seen, with none .889 (128 directions, after two epochs)."""
 _BATCH = 500
 _EPSILON = 1e-3
 """Keras' own in batch normalisation."""
 
 
 def keep_scales(
-    tower: keras.Model, config: TowerConfig, images: LabelledImages, spec: InputSpec, *, dim: int, share: float
+    tower: keras.Model,
+    config: TowerConfig,
+    images: LabelledImages,
+    spec: InputSpec,
+    *,
+    dim: int,
+    share: float,
+    known: npt.NDArray[np.float32] | None = None,
 ) -> tuple[keras.Model, TowerConfig]:
     """`tower` (head `joined`, nothing kept yet) with `dim` kept directions that have `share` (0 to 1) of the squared length.
 
-    Pure arithmetic on the first `SAMPLE` of `images`; nothing is trained.
+    Pure arithmetic on the first `SAMPLE` of `images`; nothing is trained. `known` (`[n, scales]`) are their scales, where these
+    are known already.
     """
-    scales = _scales(tower, images, spec)
+    scales = _scales(tower, images, spec) if known is None else known[:SAMPLE].astype(np.float64)
     mean, variance = scales.mean(0), scales.var(0)
     standardised = (scales - mean) / np.sqrt(variance + _EPSILON)
     values, directions = np.linalg.eigh(standardised.T @ standardised / len(standardised))
-    directions = directions[:, np.argsort(values)[::-1][:dim]]
+    largest = np.argsort(values)[::-1][:dim]
+    directions = directions[:, largest] * np.maximum(values[largest], _EPSILON) ** -WHITENING
     # Which way a principal direction points is an accident of the solver; the largest part is positive in every run.
     directions *= np.sign(directions[np.abs(directions).argmax(0), np.arange(directions.shape[1])])
     wider = replace(config, embedding_dim=config.embedding_dim + dim, kept_dim=dim, kept_share=share)
@@ -56,7 +68,9 @@ def _scales(tower: keras.Model, images: LabelledImages, spec: InputSpec) -> npt.
     before = keras.Model(tower.input, tower.get_layer("scales").output)
     mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
     parts = []
-    for start in range(0, min(SAMPLE, len(images)), _BATCH):
-        pixels = np.asarray(images.pixels[start : start + _BATCH], np.float32) / np.float32(255)
+    # Large pictures go fewer at a time: 500 of 224x224 would take tens of gigabytes.
+    batch = max(8, min(_BATCH, _BATCH * 28**2 // images.pixels[0, ..., 0].size))
+    for start in range(0, min(SAMPLE, len(images)), batch):
+        pixels = np.asarray(images.pixels[start : start + batch], np.float32) / np.float32(255)
         parts.append(keras.ops.convert_to_numpy(before((pixels - mean) / std, training=False)))
     return np.concatenate(parts).astype(np.float64)
