@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from embedder.commands.registry import RegistryUrl, registry_url
 from lookalike.cli.connection import options
 from lookalike.cli.terminal import emit_json, note
 from lookalike.errors import InvalidArgument, NotFound
@@ -62,12 +63,6 @@ Histograms = Annotated[
 Data = Annotated[Path | None, typer.Option(help="Folder with the dataset's files, if not in a known place.")]
 UriColumn = Annotated[str, typer.Option(help="Column of a file that holds the URIs.")]
 LabelColumn = Annotated[str, typer.Option(help="Column of a file that holds the labels.")]
-RegistryUrl = Annotated[
-    str | None,
-    typer.Option(
-        envvar="LOOKALIKE_EMBEDDER_REGISTRY", metavar="URL", help="Registry to look for models in, before the shipped."
-    ),
-]
 Address = Annotated[
     str | None,
     typer.Option(
@@ -139,7 +134,7 @@ def evaluate_command(
             from embedder.registry import find_bundle
 
             found = evaluate_bundle(
-                find_bundle(subject, registry), dataset,
+                find_bundle(subject, registry_url(registry)), dataset,
                 data=data, uri_column=uri_column, label_column=label_column, histograms=settings,
                 limit=limit or 0, report=report,
             )  # fmt: skip
@@ -215,7 +210,7 @@ def _attacks(
     from embedder.evaluation.labelled import subject_of
     from embedder.registry import find_bundle
 
-    bundle = find_bundle(subject, registry)
+    bundle = find_bundle(subject, registry_url(registry))
     with _progress() as report:
         found = evaluate_attacks(
             bundle,

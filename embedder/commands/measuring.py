@@ -5,11 +5,11 @@ Imports it when it is called, not before.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedder.commands.quiet import import_keras
 from lookalike.cli.terminal import note
 from lookalike.errors import FailedPrecondition, LookalikeError
 
@@ -23,7 +23,7 @@ def check_servable(bundle: Bundle) -> None:
 
     Raises `FailedPrecondition` (`MODEL_UNSERVABLE`) where that does not work.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # What TensorFlow has found of the CPU is no news.
+    import_keras()
     from embedder.serving import build_served
 
     try:
