@@ -12,7 +12,7 @@ import hashlib
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -64,23 +64,23 @@ def listed() -> tuple[Photograph, ...]:
         return tuple(Photograph(**row) for row in csv.DictReader(stream))
 
 
-def gather(out: Path, debs: Path) -> tuple[Photograph, ...]:
-    """Write the photographs into `out/train`, `out/query` and `out/distractor`, and give those that were not found: another
+def gather(out: Path, debs: Path, photographs: Iterable[Photograph]) -> tuple[Photograph, ...]:
+    """Write `photographs` into `out/train`, `out/query` and `out/distractor`, and give those that were not found: another
     version of a package may hold others. Packages are looked for in `debs`, and downloaded into it by `apt-get`.
 
     Raises `NotFound` for a package that cannot be had, `FailedPrecondition` where there is no `dpkg-deb` to open one with.
     """
     wanted: dict[str, dict[str, Photograph]] = {}
-    for photograph in listed():
+    for photograph in photographs:
         wanted.setdefault(photograph.package, {})[photograph.sha256] = photograph
         (out / photograph.role).mkdir(parents=True, exist_ok=True)
     missing: list[Photograph] = []
-    for package, photographs in wanted.items():
+    for package, sought in wanted.items():
         for content in _pictures(_package_file(package, debs)):
-            found = photographs.pop(hashlib.sha256(content).hexdigest()[:16], None)
+            found = sought.pop(hashlib.sha256(content).hexdigest()[:16], None)
             if found is not None:
                 (out / found.role / found.file_name).write_bytes(content)
-        missing.extend(photographs.values())
+        missing.extend(sought.values())
     return tuple(missing)
 
 
@@ -121,7 +121,7 @@ def main(
     ),
 ) -> None:
     """Gather the photographs that the model `photo` is trained and measured on."""
-    missing = gather(out, debs)
+    missing = gather(out, debs, listed())
     for photograph in missing:
         typer.echo(f"not found: {photograph.package} {photograph.path}", err=True)
     typer.echo(f"{len(listed()) - len(missing)} photographs in {out}, {len(missing)} not found")
