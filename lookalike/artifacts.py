@@ -59,18 +59,25 @@ class Artifacts:
     def write_new(self, path: str, content: bytes) -> None:
         """Write a whole file that is not there yet, and raise `AlreadyExists` where it is: of several writers at once one wins.
 
-        That holds between processes in a local folder (a hard link) and on object stores that fsspec writes to conditionally
-        (S3, Google, Azure); on other file systems only between the threads of one process.
+        That holds between processes in a local folder (a hard link), and on those object stores whose fsspec file system makes
+        `mode="create"` a conditional write, as s3fs does; on others only between the threads of one process.
         """
         with translated(path):
             if self._local:
                 _link_new(Path(self._at(path)), content)
                 return
+            at = self._at(path)
             with _creating:
                 try:
-                    self._files.pipe_file(self._at(path), content, mode="create")
-                except FileExistsError as error:
-                    raise AlreadyExists("artifact", path) from error
+                    self._files.pipe_file(at, content, mode="create")
+                except OSError as error:
+                    # Stores have many words for a condition that does not hold (s3fs: EINVAL), and an answer that is lost looks
+                    # like a failure: what lies there now tells.
+                    self._files.invalidate_cache(at.rpartition("/")[0])
+                    if not self._files.exists(at):
+                        raise
+                    if self._files.cat_file(at) != content:
+                        raise AlreadyExists("artifact", path) from error
 
     def open_write(self, path: str, *, durable: bool = True) -> ArtifactWriter:
         """Begin a file that appears when it is committed. Write to its stream within `translated`."""

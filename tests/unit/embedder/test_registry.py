@@ -228,6 +228,36 @@ def test_a_registry_that_cannot_be_reached_is_unavailable_by_its_name() -> None:
         Registry("unplugged://models").names()
 
 
+class Conditional(MemoryFileSystem):
+    """Says of a condition that does not hold what s3fs says; or loses the answer to a write that was made."""
+
+    protocol = "conditional"
+    loses_answers = False
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **more: object) -> None:
+        if mode == "create" and self.exists(path):
+            raise OSError(errno.EINVAL, "At least one of the pre-conditions you specified did not hold")
+        super().pipe_file(path, value, mode="overwrite", **more)
+        if Conditional.loses_answers:
+            raise TimeoutError(errno.ETIMEDOUT, "timed out")
+
+
+def test_a_store_that_words_its_refusal_in_its_own_way_loses_no_update_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.register_implementation("conditional", Conditional, clobber=True)
+    registry = Registry(f"conditional://{tmp_path.name}")
+    promote(registry, a_bundle(1))
+    seen = registry.get("shoes")
+    promote(registry, a_bundle(2))
+    with pytest.raises(FailedPrecondition) as refused:
+        registry.promote(a_bundle(3), promotion(a_bundle(3), seen), over=seen)
+    assert refused.value.reason == "REGISTRY_CHANGED"
+    monkeypatch.setattr(Conditional, "loses_answers", True)
+    assert promote(registry, a_bundle(3)).revision == 3
+    assert registry.get("shoes").current == a_bundle(3).fingerprint
+
+
 def test_a_url_that_cannot_be_used_is_the_registry_s_fault_and_tells_no_password() -> None:
     with pytest.raises(InvalidArgument) as raised:
         Registry("nosuch://me:secret@host/models")
