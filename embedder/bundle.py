@@ -128,7 +128,7 @@ class Bundle:
 
 
 def save(bundle: Bundle, folder: Path) -> None:
-    """Write `bundle` into `folder` (made if missing; files of an earlier bundle there are replaced)."""
+    """Write `bundle` into `folder` (made if missing; files of an earlier bundle there are replaced). Raises as `to_files`."""
     check_name("model", bundle.name)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in to_files(bundle).items():
@@ -151,9 +151,12 @@ def load(folder: Path) -> Bundle:
 
 
 def to_files(bundle: Bundle) -> dict[str, bytes]:
-    """The content of `bundle.json` and `weights.npz`."""
+    """The content of `bundle.json` and `weights.npz`. Raises `InvalidArgument` for weights that `storage` cannot hold as they
+    are: what is read back would be another model."""
     stream = io.BytesIO()
     arrays = {f"{i:03d}": array.astype(bundle.storage) for i, array in enumerate(bundle.weights)}
+    if any((kept != array).any() for kept, array in zip(arrays.values(), bundle.weights, strict=True)):
+        raise InvalidArgument("storage", f"the weights of {bundle.name!r} are not rounded to {bundle.storage}")
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     return {CARD: (json.dumps(card_of(bundle), indent=2) + "\n").encode(), WEIGHTS: stream.getvalue()}
 

@@ -52,6 +52,12 @@ def test_half_precision_halves_the_file_and_comes_back_as_it_went(made: Bundle, 
         np.testing.assert_allclose(a, b, rtol=1e-3)
 
 
+def test_weights_that_would_be_rounded_on_the_way_are_not_saved(made: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="not rounded to float16"):
+        bundles.save(replace(made, storage="float16"), tmp_path)
+    assert not (tmp_path / "bundle.json").exists()
+
+
 def test_a_weight_beyond_half_precision_is_not_rounded_to_infinity(made: Bundle) -> None:
     with pytest.raises(InvalidArgument, match="float16"):
         replace(made, weights=(np.full((2,), 1e6, np.float32),)).in_half_precision()
