@@ -17,6 +17,7 @@ from embedder.commands.train_options import (
     Channels,
     ChosenLoss,
     ChosenMining,
+    ChosenOptimiser,
     ChosenPrecision,
     ChosenSchedule,
     Classes,
@@ -36,6 +37,7 @@ from embedder.commands.train_options import (
     Unlabelled,
     UriColumn,
     Validation,
+    Widths,
 )
 from lookalike.cli.terminal import console, count_text, note
 from lookalike.errors import InvalidArgument
@@ -64,12 +66,14 @@ def train_command(
     loss: ChosenLoss = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
+    optimiser: ChosenOptimiser = None,
     learning_rate: LearningRate = None,
     schedule: ChosenSchedule = None,
     mining: ChosenMining = None,
     precision: ChosenPrecision = None,
     backbone: Backbone = None,
     backbone_weights: BackboneWeights = None,
+    widths: Widths = None,
     input_size: InputSize = None,
     channels: Channels = None,
     embedding_dim: EmbeddingDim = None,
@@ -97,9 +101,10 @@ def train_command(
         "classes": chosen, "limit": limit, "held_share": validation, "seed": seed,
     }  # fmt: skip
     given: dict[str, Any] = {
-        "loss": loss, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "schedule": schedule,
-        "precision": precision, "mining": mining, "input_size": input_size, "channels": channels,
-        "embedding_dim": embedding_dim, "backbone": backbone, "backbone_weights": backbone_weights, "mirror": mirror,
+        "loss": loss, "epochs": epochs, "batch_size": batch_size, "optimiser": optimiser, "learning_rate": learning_rate,
+        "schedule": schedule, "precision": precision, "mining": mining, "input_size": input_size, "channels": channels,
+        "embedding_dim": embedding_dim, "widths": _numbers(widths), "backbone": backbone,
+        "backbone_weights": backbone_weights, "mirror": mirror,
     }  # fmt: skip
     wishes = {key: value.value if isinstance(value, StrEnum) else value for key, value in given.items()} | {"seed": seed}
     _train(asked, wishes, _command(dataset, name, asked, wishes), name, out, tensorboard)
@@ -135,6 +140,15 @@ def _name_of(dataset: str) -> str:
     return name if name[0].isalpha() else f"model_{name}"
 
 
+def _numbers(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise InvalidArgument("--widths", f"{text!r} is not like 64,256,256")
+    return tuple(map(int, parts))
+
+
 def _command(dataset: str, name: str, asked: dict[str, Any], wishes: dict[str, Any]) -> str:
     """The command with all that decides the result; where its files are decides nothing."""
     words = ["lookalike", "train", dataset, "--name", name]
@@ -148,7 +162,8 @@ def _command(dataset: str, name: str, asked: dict[str, Any], wishes: dict[str, A
         **{key.replace("_", "-"): value for key, value in wishes.items() if key != "mirror"},
     }
     for option, value in options.items():
-        words += [f"--{option}", str(value)] if value is not None else []
+        shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        words += [f"--{option}", shown] if value is not None else []
     words += ["--no-mirror"] if wishes["mirror"] is False else []
     return shlex.join(words)
 

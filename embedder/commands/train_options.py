@@ -25,6 +25,11 @@ class ScheduleName(StrEnum):
     COSINE = "cosine"
 
 
+class OptimiserName(StrEnum):
+    MUON = "muon"
+    ADAMW = "adamw"
+
+
 class PrecisionName(StrEnum):
     FLOAT32 = "float32"
     MIXED_BFLOAT16 = "mixed_bfloat16"
@@ -110,6 +115,15 @@ BatchSize = Annotated[
         min=4, metavar="N", help="Pictures in a step.", show_default="32 to 512, by their number", rich_help_panel=_RECIPE
     ),
 ]
+ChosenOptimiser = Annotated[
+    OptimiserName | None,
+    typer.Option(
+        metavar="NAME",
+        help="What moves the weights: muon, adamw.",
+        show_default="muon; adamw for the head of a pretrained backbone",
+        rich_help_panel=_RECIPE,
+    ),
+]
 LearningRate = Annotated[
     float | None,
     typer.Option(min=0.0, metavar="RATE", help="At its highest.", show_default="the recipe's", rich_help_panel=_RECIPE),
@@ -155,6 +169,15 @@ BackboneWeights = Annotated[
     str | None,
     typer.Option(
         metavar="FILE", help="Weights of a pretrained backbone.", show_default="those of ImageNet", rich_help_panel=_RECIPE
+    ),
+]
+Widths = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help="Filters of the stages of conv; each halves the picture.",
+        show_default="64,256,256; 32,64,256,256 above 32 pixels",
+        rich_help_panel=_RECIPE,
     ),
 ]
 InputSize = Annotated[

@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from embedder.bundle import InputSpec
 
-_BATCH = 256
+_BATCH_PIXELS = 256 * 64**2
+"""Input pixels that go through a tower together: 256 pictures of 64x64, 20 of 224x224."""
 
 
 def embed_pixels(
@@ -28,10 +29,11 @@ def embed_pixels(
     # XLA pays off where JAX cannot do without it; on a CPU TensorFlow is faster without.
     tower.jit_compile = keras.config.backend() == "jax"
     parts = [np.zeros((0, tower.output_shape[-1]), np.float32)]
-    for start in range(0, len(rows), _BATCH):
-        chosen = rows[start : start + _BATCH]
+    batch = max(1, min(256, _BATCH_PIXELS // (pixels.shape[1] * pixels.shape[2])))
+    for start in range(0, len(rows), batch):
+        chosen = rows[start : start + batch]
         # Every batch of one shape, so that one trace serves them all.
-        whole = np.zeros((min(_BATCH, len(rows)), *pixels.shape[1:]), np.float32)
+        whole = np.zeros((min(batch, len(rows)), *pixels.shape[1:]), np.float32)
         whole[: len(chosen)] = (np.asarray(pixels[chosen], np.float32) / np.float32(255) - mean) / std
         vectors = tower.predict_on_batch(whole)
         if mirror and spec.mirror:

@@ -10,6 +10,7 @@ import hashlib
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from embedder.bundle import DataSummary, InputSpec
 from embedder.evaluation import metrics
@@ -22,12 +23,10 @@ WATCHED = 2000
 """Pictures at most that a run under way is measured on after each epoch."""
 
 
-def p_at_1(tower: keras.Model, spec: InputSpec, images: LabelledImages) -> float:
-    """Leave-one-out over the first `WATCHED` of `images`: the share whose nearest other bears their label."""
-    some = images.rows(slice(0, WATCHED))
-    vectors = embed_pixels(tower, spec, some.pixels)
-    found = nearest(vectors, vectors, 1, Metric.COSINE, own=np.arange(len(some)))[:, 0]
-    return float((some.labels[found] == some.labels).mean())
+def p_at_1(vectors: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> float:
+    """Leave-one-out: the share of `vectors` (`[n, dim]`, unit rows) whose nearest other bears their label."""
+    found = nearest(vectors, vectors, 1, Metric.COSINE, own=np.arange(len(vectors)))[:, 0]
+    return float((labels[found] == labels).mean())
 
 
 def figures(

@@ -33,6 +33,7 @@ class Wishes:
     loss: str | None = None
     epochs: int | None = None
     batch_size: int | None = None
+    optimiser: str | None = None
     learning_rate: float | None = None
     schedule: str | None = None
     precision: str | None = None
@@ -41,6 +42,7 @@ class Wishes:
     input_size: int | None = None
     channels: int | None = None
     embedding_dim: int | None = None
+    widths: tuple[int, ...] | None = None
     backbone: str | None = None
     backbone_weights: str | None = None
     mirror: bool | None = None
@@ -63,8 +65,11 @@ def make_plan(wishes: Wishes, kind: Kind, *, fashion: bool, look: Look, pictures
     _check_loss(loss.name, kind)
     backbone = wishes.backbone or _usual_backbone(wishes, look)
     find_backbone(backbone)
+    widths = wishes.widths
+    if widths is not None and (backbone != "conv" or len(widths) < 2 or not all(0 < width <= 4096 for width in widths)):
+        raise InvalidArgument("widths", "are two or more numbers from 1 to 4,096, for the backbone conv")
     if fashion and backbone == "conv" and wishes.input_size in (None, 28) and wishes.channels in (None, 1):
-        plan = Plan(FASHION)
+        plan = Plan(FASHION if widths is None else replace(FASHION, tower=replace(FASHION.tower, widths=widths)))
     elif backbone == "conv":
         plan = _small(wishes, look, pictures)
     else:
@@ -80,7 +85,7 @@ def _usual_backbone(wishes: Wishes, look: Look) -> str:
 def _small(wishes: Wishes, look: Look, pictures: int) -> Plan:
     side = wishes.input_size or next((size for size in SMALL_SIDES if size >= look.side), SMALL_SIDES[-1])
     channels = wishes.channels or (3 if look.colour else 1)
-    widths = next(widths for most, widths in WIDTHS if side <= most)
+    widths = wishes.widths or next(widths for most, widths in WIDTHS if side <= most)
     tower = replace(FASHION.tower, input_size=side, channels=channels, widths=widths)
     spec = InputSpec(mean=(0.5,) * channels, std=(0.25,) * channels, mirror=True)
     batch = wishes.batch_size or _batch_size(pictures)
@@ -105,7 +110,7 @@ def _frozen(wishes: Wishes, kind: Kind, backbone: str, pictures: int) -> Plan:
 def _with_wishes(recipe: Recipe, wishes: Wishes, loss: str, kind: Kind, pretrained: str) -> Recipe:
     given: dict[str, Any] = {
         name: getattr(wishes, name)
-        for name in ("epochs", "batch_size", "learning_rate", "schedule", "precision", "mining")
+        for name in ("epochs", "batch_size", "optimiser", "learning_rate", "schedule", "precision", "mining")
         if getattr(wishes, name) is not None
     }
     if recipe.tower.head == "pooled" and (wishes.epochs, wishes.schedule) != (None, None):

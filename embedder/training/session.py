@@ -7,21 +7,24 @@ not be used), and `checkpoint.npz`, from which the same command with more epochs
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from embedder import bundle as bundles
 from embedder.bundle import Bundle, DataSummary, InputSpec, TowerConfig
 from embedder.training import measure, provenance
 from embedder.training.data import LabelledImages
-from embedder.training.frozen import train_head_on_labels
+from embedder.training.embedding import embed_pixels
+from embedder.training.frozen import FrozenTower, vectors_of
 from embedder.training.gather import Gathered, of_classes
 from embedder.training.kept import keep_scales
 from embedder.training.losses import find_loss
@@ -31,7 +34,7 @@ from embedder.training.pairs import kept_pairs
 from embedder.training.plan import Plan
 from embedder.training.sources import FASHION, Loaded, Shape, Skipped, list_labelled, load, read
 from embedder.training.tensorboard import ScalarLog
-from embedder.training.train import Progress, train
+from embedder.training.train import AfterEpoch, Progress, train
 from lookalike.errors import InvalidArgument
 
 CHECKPOINT = "checkpoint.npz"
@@ -116,32 +119,42 @@ class Session:
         self, tower_config: TowerConfig, spec: InputSpec, loaded: Loaded, held: Loaded | None
     ) -> tuple[keras.Model, TowerConfig, float]:
         recipe, images = self.plan.recipe, loaded.images
-        pairs = self._pairs(loaded)
+        watched = held.images.rows(slice(0, measure.WATCHED)) if held is not None else None
+        known = None
         with ExitStack() as stack:
             log = stack.enter_context(ScalarLog(self.tensorboard)) if self.tensorboard is not None else None
 
-            def after_epoch(now: Progress, tower: keras.Model, rate: float) -> None:
-                scalars = {"loss": now.loss, "learning_rate": rate}
-                if held is not None:
-                    scalars["validation_p_at_1"] = measure.p_at_1(tower, spec, held.images)
-                if log is not None:
-                    log.add(now.epoch + 1, scalars)
-                self.watcher.epoch(now, scalars)
+            def telling(vectors: Callable[[keras.Model], npt.NDArray[np.float32]]) -> AfterEpoch:
+                def after_epoch(now: Progress, learnt: keras.Model, rate: float) -> None:
+                    scalars = {"loss": now.loss, "learning_rate": rate}
+                    if watched is not None:
+                        scalars["validation_p_at_1"] = measure.p_at_1(vectors(learnt), watched.labels)
+                    if log is not None:
+                        log.add(now.epoch + 1, scalars)
+                    self.watcher.epoch(now, scalars)
+
+                return after_epoch
 
             heard: dict[str, Any] = {
-                "pairs": pairs, "report": self.watcher.step, "after_epoch": after_epoch, "checkpoint": self.out / CHECKPOINT
-            }  # fmt: skip
+                "pairs": self._pairs(loaded),
+                "report": self.watcher.step,
+                "checkpoint": self.out / CHECKPOINT,
+            }
             if self.plan.pretrained:
-                tower, spent_s = train_head_on_labels(
-                    images, tower_config, spec, recipe.training, pretrained=self.plan.pretrained, folder=self.out,
-                    looked=lambda done, of: self.watcher.stage("looking through the backbone", done, of), **heard,
-                )  # fmt: skip
+                frozen = FrozenTower(tower_config, spec, recipe.training, self.plan.pretrained)
+                features = frozen.features(images, self.out, partial(self.watcher.stage, "looking through the backbone"))
+                plain = frozen.plain_features(watched) if watched is not None else features[:1]
+                after = telling(lambda head: vectors_of(head, plain))
+                tower, spent_s = frozen.train(images, features, after_epoch=after, **heard)
+                known = features[:, 0]
             else:
-                tower, spent_s = train(images, tower_config, spec, recipe.training, **heard)
+                shown = watched.pixels if watched is not None else images.pixels[:1]
+                after = telling(lambda tower: embed_pixels(tower, spec, shown))
+                tower, spent_s = train(images, tower_config, spec, recipe.training, after_epoch=after, **heard)
         if recipe.kept_dim:
             self.watcher.stage("keeping scales", 0, 0)
             dim, share = recipe.kept_dim, recipe.kept_share
-            tower, tower_config = keep_scales(tower, tower_config, images, spec, dim=dim, share=share)
+            tower, tower_config = keep_scales(tower, tower_config, images, spec, dim=dim, share=share, known=known)
         return tower, tower_config, spent_s
 
     def _pairs(self, loaded: Loaded) -> Pairs | None:

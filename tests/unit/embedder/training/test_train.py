@@ -51,6 +51,7 @@ class Stopped(Exception):
     """Stands for a kill: nothing of the run goes on after it."""
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_short_run_separates_classes_and_one_that_is_watched_stopped_and_resumed_is_the_same(tmp_path: Path) -> None:
     gallery, queries = some(0, 1024), some(8000, 200)
     told: list[Progress] = []
@@ -98,15 +99,24 @@ def test_every_loss_trains_a_tower(name: str) -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_float16_keeps_small_gradients_and_goes_on_after_a_stop(tmp_path: Path) -> None:
-    images, checkpoint = some(0, 128), tmp_path / "checkpoint.npz"
-    config = TrainingConfig(epochs=1, batch_size=32, optimiser="adamw", precision="mixed_float16")
-    train(images, TINY, SPEC, config, checkpoint=checkpoint)
+def test_muon_in_float16_goes_on_after_a_stop_to_the_same_weights(tmp_path: Path) -> None:
+    images, checkpoint = some(0, 64), tmp_path / "checkpoint.npz"
+    config = TrainingConfig(epochs=2, batch_size=32, precision="mixed_float16")
+    whole, _ = train(images, TINY, SPEC, config)
+
+    def stop(now: Progress) -> None:
+        if now.epoch == 1:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(images, TINY, SPEC, config, report=stop, checkpoint=checkpoint)
     told: list[Progress] = []
-    tower, _ = train(images, TINY, SPEC, replace(config, epochs=2), checkpoint=checkpoint, report=told.append)
+    tower, _ = train(images, TINY, SPEC, config, report=told.append, checkpoint=checkpoint)
     assert {now.epoch for now in told} == {1}
     assert np.isfinite(told[-1].loss)
-    assert all(value.dtype == np.float32 and np.isfinite(value).all() for value in weights(tower))
+    for a, b in zip(weights(whole), weights(tower), strict=True):
+        assert np.isfinite(b).all()
+        np.testing.assert_array_equal(a, b)
 
 
 def test_facts_of_a_run_name_what_came_later_only_where_it_is_not_the_default() -> None:

@@ -1,0 +1,206 @@
+"""`lookalike train` as people run it: the bundle it writes and what it says; a kill or another backend changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from embedder import bundle as bundles
+from embedder.model import Model, embed_all
+from lookalike.cli.main import run_command
+from lookalike.fashion_mnist import CLASS_NAMES, load
+
+SMALL = [
+    "--epochs", "3", "--batch-size", "32", "--embedding-dim", "16", "--input-size", "16", "--widths", "8,16",
+    "--optimiser", "adamw",
+]  # fmt: skip
+KILLED_IN_THE_SECOND_EPOCH = """
+import os, signal, sys
+from embedder.commands.train_display import TrainingDisplay
+from lookalike.cli.main import run_command
+
+def step(self, now):
+    if (now.epoch, now.step) == (1, 2):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+TrainingDisplay.step = step
+run_command(sys.argv[1:])
+"""
+WITHOUT_TENSORFLOW = """
+import sys
+from pathlib import Path
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "tensorflow":
+            raise ImportError("not on this machine")
+
+sys.meta_path.insert(0, Hidden())
+from lookalike.cli.main import run_command
+pixels, vectors, out = sys.argv[1:4]
+code = run_command(["train", "--out", out, *sys.argv[4:]])
+if code:
+    sys.exit(code)
+import numpy as np
+from embedder import bundle as bundles
+from embedder.tower import build_tower
+from embedder.training.embedding import embed_pixels
+bundle = bundles.load(Path(out))
+tower = build_tower(bundle.tower)
+tower.set_weights(list(bundle.weights))
+np.save(vectors, embed_pixels(tower, bundle.input, np.load(pixels)))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eighty pictures of ten classes, one picture that is none, and one that is there twice."""
+    root, split = tmp_path_factory.mktemp("data") / "My Clothes", load("test")
+    for row in range(80):
+        of_class = root / CLASS_NAMES[split.labels[row]].replace("/", "-")
+        of_class.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(split.images[row]).save(of_class / f"{row:03d}.png")
+    first = next((root / "Bag").iterdir())
+    (root / "Bag" / "zz_copy.png").write_bytes(first.read_bytes())
+    (root / "Bag" / "zz_broken.png").write_bytes(b"no picture")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an undisturbed run of the small command wrote."""
+    out = tmp_path_factory.mktemp("trained")
+    assert run_command(["train", str(folder), "--out", str(out), *SMALL, "--tensorboard", str(out / "logs")]) == 0
+    return out
+
+
+def test_a_bundle_says_what_it_was_trained_and_measured_on(trained: Path, folder: Path) -> None:
+    bundle = bundles.load(trained)
+    assert bundle.name == "my_clothes"
+    assert (bundle.tower.embedding_dim, bundle.tower.input_size, bundle.tower.channels) == (16, 16, 1)
+    assert [(data.name, data.classes) for data in bundle.trained_on] == [("My Clothes", 10)]
+    assert bundle.measured_on is not None
+    assert bundle.measured_on.name == "My Clothes, held back"
+    assert bundle.trained_on[0].images + bundle.measured_on.images == 80
+    assert {"p_at_1", "map_at_1000", "map_at_r", "knn5_accuracy"} <= set(bundle.metrics)
+    said = bundle.provenance
+    assert said["command"] == (
+        f"lookalike train '{folder}' --name my_clothes --epochs 3 --batch-size 32 --optimiser adamw --input-size 16 "
+        "--embedding-dim 16 --widths 8,16 --seed 1"
+    )
+    assert said["backend"] == "tensorflow"
+    assert said["recipe"]["optimiser"] == "adamw"
+    assert said["loss"].startswith("combined (Zhai & Wu 2018")
+    assert "core" in said["machine"]
+    assert set(said["versions"]) >= {"python", "keras", "numpy"}
+    # Not Fashion-MNIST's, but those of these pictures.
+    assert 0.15 < bundle.input.mean[0] < 0.4
+    with (trained / "skipped.csv").open() as stream:
+        skipped = {Path(row["uri"]).name: row["reason"] for row in csv.DictReader(stream)}
+    assert sorted(skipped) == ["zz_broken.png", "zz_copy.png"]
+    assert sorted(path.name for path in trained.iterdir()) == [
+        "bundle.json", "checkpoint.npz", "logs", "skipped.csv", "validation.csv", "weights.npz",
+    ]  # fmt: skip
+
+
+def test_its_figures_are_those_of_evaluate(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["evaluate", str(trained), str(trained / "validation.csv"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    metrics = bundles.load(trained).metrics
+    assert {key: found[key] for key in metrics} == metrics
+
+
+def test_tensorboard_finds_loss_rate_and_validation_of_every_epoch(trained: Path) -> None:
+    import tensorflow as tf
+
+    (path,) = (trained / "logs").iterdir()
+    # TensorFlow's reader checks the checksum of every record.
+    events = [tf.compat.v1.Event.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
+    assert events[0].file_version == "brain.Event:2"
+    tags = {"loss", "learning_rate", "validation_p_at_1"}
+    for epoch, event in enumerate(events[1:], 1):
+        assert event.step == epoch
+        assert {value.tag for value in event.summary.value} == tags
+    assert len(events) == 4
+    rates = [value.simple_value for event in events[1:] for value in event.summary.value if value.tag == "learning_rate"]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_a_killed_run_goes_on_by_itself_to_the_weights_of_an_undisturbed_one(
+    trained: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "killed"
+    arguments = ["train", str(folder), "--out", str(out), *SMALL]
+    command = [sys.executable, "-c", KILLED_IN_THE_SECOND_EPOCH, *arguments]
+    killed = subprocess.run(command, capture_output=True, timeout=200, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name for path in out.iterdir()] == ["checkpoint.npz"]
+    assert run_command(arguments) == 0
+    assert "goes on from a checkpoint: 1 of 3 epochs are done" in capsys.readouterr().err
+    for a, b in zip(bundles.load(trained).weights, bundles.load(out).weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_jax_trains_where_there_is_no_tensorflow_and_tensorflow_serves_the_same_vectors(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("jax")
+    pixels = np.stack([np.asarray(Image.open(path).resize((16, 16))) for path in sorted(folder.glob("Bag/0*.png"))])[..., None]
+    np.save(tmp_path / "pixels.npy", pixels)
+    out, vectors = tmp_path / "jax", tmp_path / "vectors.npy"
+    files = [str(tmp_path / "pixels.npy"), str(vectors), str(out)]
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, *files, str(folder), *SMALL]
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "my_clothes@" in done.stdout
+    bundle = bundles.load(out)
+    assert bundle.provenance["backend"] == "jax"
+    assert set(bundle.provenance["versions"]) >= {"jax", "keras"}
+    assert 0 < bundle.metrics["p_at_1"] <= 1
+    np.testing.assert_allclose(embed_all(Model(bundle), pixels), np.load(vectors), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "dataset 'nowhere' does not exist; name a folder"),
+        (["fashion-mnist", "--pairs"], "fashion-mnist names no pairs"),
+        (["fashion-mnist", "--classes", "1,Hat"], "'Hat' is not one of 0 T-shirt/top, 1 Trouser"),
+        (["fashion-mnist", "--classes", "3"], "holds one class only ('Dress')"),
+        (["fashion-mnist", "--unlabelled", "--loss", "triplet"], "triplet does not learn from pictures without labels"),
+        (["fashion-mnist", "--pairs", "--unlabelled"], "does not go with --pairs"),
+        (["fashion-mnist", "--backbone", "resnet"], "'resnet' is not one of conv, efficientnet_lite0"),
+        (["fashion-mnist", "--backbone", "efficientnet_lite0", "--channels", "1"], "sees colour: 3, not 1"),
+        (["fashion-mnist", "--name", "My Model"], "--name"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_a_line(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["train", *arguments, "--out", str(tmp_path / "out")]) in (2, 3)
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_names_that_help_shows_are_those_there_are() -> None:
+    from typing import get_args
+
+    from embedder.commands.train_options import LossName, MiningName, OptimiserName, PrecisionName, ScheduleName
+    from embedder.training.losses import LOSSES
+    from embedder.training.mining import Mining
+    from embedder.training.optimiser import Schedule
+    from embedder.training.train import Precision
+
+    assert list(LossName) == list(LOSSES)
+    assert list(ScheduleName) == list(get_args(Schedule))
+    assert list(PrecisionName) == list(get_args(Precision))
+    assert list(OptimiserName) == ["muon", "adamw"]
+    assert list(MiningName) == list(get_args(Mining))
