@@ -42,7 +42,7 @@ class HeadConfig:
     weight_decay: float = 0.004
     temperature: float = 0.07
     dropout: float = 0.1
-    whitening: float = 0.25
+    whitening: float = 0.35
     seed: int = 1
 
 

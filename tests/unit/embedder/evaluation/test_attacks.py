@@ -16,7 +16,7 @@ from lookalike.errors import InvalidArgument, NotFound
 from tests.unit.embedder.scenes import scene
 
 KEYS = ["r_at_1_mean", *(f"r_at_1_{name}" for name in ATTACKS)]
-QUERIES, DISTRACTORS = 6, 3
+QUERIES, DISTRACTORS = 4, 2
 
 
 @pytest.fixture(scope="module")
