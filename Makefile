@@ -6,7 +6,7 @@ UV_VERSION := 0.9
 SOURCES := lookalike embedder indexer gateway tests protos
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check test format stubs train photographs photo clean
+.PHONY: help install up demo check test test-torch format stubs train photographs photo clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ check: install ## Lint, types, import rules, contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
+
+test-torch: install ## Train a tiny tower by PyTorch, in an environment of its own (a large download)
+	$(BIN)/uv venv --quiet --allow-existing build/torch
+	$(BIN)/uv pip install --quiet --python build/torch/bin/python --constraints constraints.txt \
+	    --requirements pyproject.toml "torch==2.13.0" "keras~=3.15" "pillow~=13.0"
+	LOOKALIKE_TORCH_PYTHON=build/torch/bin/python $(BIN)/pytest tests/unit/embedder/training/test_command.py -k torch
 
 test: install ## Unit, contract and end-to-end tests against real servers
 	$(BIN)/pytest

@@ -176,7 +176,8 @@ def _tell_plan(gathered: Gathered, plan: Plan) -> None:
     note(f"{listing.name}: {count_text(len(listing), 'picture')}{of}{paired}{held}, {len(gathered.skipped):,} skipped")
     colour = "grey" if tower.channels == 1 else "RGB"
     how = "frozen, its head trained" if plan.pretrained else "trained whole"
-    length = "" if tower.head == "pooled" else f", {training.epochs} epochs in batches of {training.batch_size}"
+    length = f", {count_text(training.epochs, 'epoch')} in batches of {training.batch_size}"
+    length = "" if tower.head == "pooled" else length
     note(f"{tower.backbone} at {tower.input_size}x{tower.input_size} {colour}, {how}; loss {training.loss}{length}")
 
 
@@ -200,7 +201,8 @@ def _tell(outcome: Outcome, out: Path, dataset: str) -> None:
         kinds = Counter(re.sub(r"(file|\w+)://\S+|'[^']*'", "...", skip.reason) for skip in outcome.skipped)
         for kind, count in kinds.most_common(_SHOWN_SKIPS):
             say(f"  {count:>5,}  {kind}")
-    measured_on = str(out / outcome.held) if outcome.held else dataset
     say(f"wrote {out}")
-    say(f"  look closer:       lookalike evaluate {out} {measured_on}")
-    say(f"  put into service:  lookalike models promote {out}")
+    folder, asked = shlex.quote(str(out)), shlex.quote(str(out / outcome.held) if outcome.held else dataset)
+    if bundle.metrics:
+        say(f"  look closer:       lookalike evaluate {folder} {asked}")
+    say(f"  put into service:  lookalike models promote {folder}")

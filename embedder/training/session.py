@@ -228,7 +228,8 @@ class Session:
             figures = {name: round(value, 4) for name, value in found.figures.items()}
             name = found.measured_on.name if whole else f"{self.gathered.training.name}, held back"
             return bundle.with_metrics(figures, replace(found.measured_on, name=name))
-        self.watcher.stage("measuring", 0, 0)
+        if fashion or held is not None:
+            self.watcher.stage("measuring", 0, 0)
         if fashion:
             test = of_classes(list_labelled(FASHION, split="test", data=request.data), request.classes)
             rows_of = np.sort(np.random.default_rng(request.seed).permutation(len(test)))[: request.limit or len(test)]

@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ SMALL = [
     "--epochs", "3", "--batch-size", "32", "--embedding-dim", "16", "--input-size", "16", "--widths", "8,16",
     "--optimiser", "adamw",
 ]  # fmt: skip
+ROOT = Path(__file__).parents[4]
 KILLED_IN_THE_SECOND_EPOCH = """
 import os, signal, sys
 from embedder.commands.train_display import TrainingDisplay
@@ -39,17 +42,21 @@ WITHOUT_TENSORFLOW = """
 import sys
 from pathlib import Path
 
+from importlib.util import find_spec
+
 class Hidden:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == "tensorflow":
             raise ImportError("not on this machine")
 
-sys.meta_path.insert(0, Hidden())
-from lookalike.cli.main import run_command
+if find_spec("tensorflow") is not None:
+    sys.meta_path.insert(0, Hidden())
+import typer
+from embedder.cli import register
+app = typer.Typer()
+register(app)
 pixels, vectors, out = sys.argv[1:4]
-code = run_command(["train", "--out", out, *sys.argv[4:]])
-if code:
-    sys.exit(code)
+app(["train", "--out", out, *sys.argv[4:]], standalone_mode=False)
 import numpy as np
 from embedder import bundle as bundles
 from embedder.tower import build_tower
@@ -150,22 +157,81 @@ def test_a_killed_run_goes_on_by_itself_to_the_weights_of_an_undisturbed_one(
         np.testing.assert_array_equal(a, b)
 
 
-def test_jax_trains_where_there_is_no_tensorflow_and_tensorflow_serves_the_same_vectors(folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("jax")
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_another_backend_trains_without_tensorflow_and_tensorflow_serves_the_same_vectors(
+    backend: str, folder: Path, tmp_path: Path
+) -> None:
+    python = sys.executable if backend == "jax" else os.environ.get("LOOKALIKE_TORCH_PYTHON")
+    if python is None:
+        pytest.skip("PyTorch has an environment of its own: make test-torch")
     pixels = np.stack([np.asarray(Image.open(path).resize((16, 16))) for path in sorted(folder.glob("Bag/0*.png"))])[..., None]
     np.save(tmp_path / "pixels.npy", pixels)
-    out, vectors = tmp_path / "jax", tmp_path / "vectors.npy"
+    out, vectors = tmp_path / "out", tmp_path / "vectors.npy"
     files = [str(tmp_path / "pixels.npy"), str(vectors), str(out)]
-    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, *files, str(folder), *SMALL]
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    command = [python, "-c", WITHOUT_TENSORFLOW, *files, str(folder), *SMALL]
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     assert "my_clothes@" in done.stdout
     bundle = bundles.load(out)
-    assert bundle.provenance["backend"] == "jax"
-    assert set(bundle.provenance["versions"]) >= {"jax", "keras"}
+    assert bundle.provenance["backend"] == backend
+    assert set(bundle.provenance["versions"]) >= {backend, "keras"}
     assert 0 < bundle.metrics["p_at_1"] <= 1
     np.testing.assert_allclose(embed_all(Model(bundle), pixels), np.load(vectors), atol=1e-4)
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Without traces, which take longer than so few steps."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_pairs_are_learnt_from_a_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, other = (sorted(folder.glob(f"{name}/0*.png")) for name in ("Bag", "Dress", "Coat"))
+    rows = [(a, b, "yes") for a, b in pairwise(first)] + [(a, b, "0") for a, b in zip(first, second, strict=False)]
+    rows += [(first[0], tmp_path / "missing.png", "1"), (folder / "Bag" / "zz_broken.png", other[0], "0")]
+    table = tmp_path / "pairs.csv"
+    table.write_text("uri_a,uri_b,same\n" + "".join(f"{a},{b},{same}\n" for a, b, same in rows))
+    assert run_command(["train", str(table), "--pairs", "--out", str(tmp_path / "out"), *SMALL, "--epochs", "2"]) == 0
+    told = capsys.readouterr()
+    assert f"{len(rows) - 1} pairs" in told.err
+    assert "not measured" in told.out
+    bundle = bundles.load(tmp_path / "out")
+    assert bundle.provenance["loss"].startswith("contrastive (Hadsell")
+    assert (bundle.metrics, bundle.trained_on[0].classes) == ({}, 0)
+    skipped = (tmp_path / "out" / "skipped.csv").read_text()
+    assert "missing.png,there is no such file" in skipped
+    assert "zz_broken.png" in skipped
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_unlabelled_pictures_are_learnt_from_two_views_of_each(folder: Path, tmp_path: Path) -> None:
+    arguments = ["train", str(folder), "--unlabelled", "--out", str(tmp_path / "out"), *SMALL, "--epochs", "1"]
+    assert run_command(arguments) == 0
+    bundle = bundles.load(tmp_path / "out")
+    assert bundle.trained_on[0].images == 80
+    assert bundle.provenance["loss"].startswith("nt-xent (Chen")
+    assert bundle.tower.kept_dim == 0
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_some_classes_of_fashion_mnist_are_measured_on_their_own_test_pictures(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["train", "fashion-mnist", "--classes", "2,Bag", "--limit", "60", "--loss", "triplet", "--no-mirror"]
+    assert run_command([*arguments, "--out", str(out), *SMALL, "--epochs", "2", "--precision", "float32"]) == 0
+    bundle = bundles.load(out)
+    assert bundle.name == "fashion"
+    assert (bundle.trained_on[0].classes, bundle.trained_on[0].images) == (2, 60)
+    assert bundle.measured_on is not None
+    assert (bundle.measured_on.classes, bundle.measured_on.images) == (2, 120)
+    assert bundle.metrics["p_at_1"] > 0.6
+    assert not bundle.input.mirror
+    assert "--classes 2,Bag --limit 60 --loss triplet" in bundle.provenance["command"]
 
 
 @pytest.mark.parametrize(

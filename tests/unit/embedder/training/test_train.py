@@ -51,7 +51,6 @@ class Stopped(Exception):
     """Stands for a kill: nothing of the run goes on after it."""
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_a_short_run_separates_classes_and_one_that_is_watched_stopped_and_resumed_is_the_same(tmp_path: Path) -> None:
     gallery, queries = some(0, 1024), some(8000, 200)
     told: list[Progress] = []

@@ -1,0 +1,71 @@
+"""A head learns over a backbone that stays as it is, from features that are computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder.bundle import InputSpec, TowerConfig
+from embedder.training.data import fashion_mnist_images
+from embedder.training.embedding import embed_pixels
+from embedder.training.frozen import FrozenTower, vectors_of
+from embedder.training.kept import keep_scales
+from embedder.training.train import Progress, TrainingConfig
+
+TINY = TowerConfig(widths=(4, 8), embedding_dim=8)
+SPEC = InputSpec(mean=(0.286,), std=(0.353,), mirror=True)
+CONFIG = TrainingConfig(epochs=3, batch_size=32, optimiser="adamw", learning_rate=1e-2, ema_decay=0.5)
+
+
+@pytest.fixture(autouse=True)
+def _eagerly() -> Iterator[None]:
+    """Without traces, which take longer than so few steps."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def test_only_the_head_moves_and_its_vectors_are_those_of_the_whole_tower(tmp_path: Path) -> None:
+    images = fashion_mnist_images("test").rows(slice(0, 96))
+    frozen = FrozenTower(TINY, SPEC, CONFIG, "")
+    before = {weight.path: np.array(weight) for weight in frozen.tower.weights}
+    looked: list[tuple[int, int]] = []
+    features = frozen.features(images, tmp_path, lambda done, of: looked.append((done, of)))
+    assert looked[-1] == (96, 96)
+    told: list[Progress] = []
+    tower, _ = frozen.train(images, features, report=told.append)
+    assert told[-1].loss < told[2].loss
+    moved = {path for weight in tower.weights for path in [weight.path] if not np.array_equal(before[path], np.array(weight))}
+    assert moved
+    assert all(path.startswith(("scales_norm", "embedding")) for path in moved)
+    vectors = vectors_of(frozen.head, frozen.plain_features(images))
+    np.testing.assert_allclose(vectors, embed_pixels(tower, SPEC, images.pixels), atol=1e-4)
+    # The first view is the picture itself, so that what is kept of it needs no second look.
+    vectors_with = []
+    for known in (None, features[:, 0]):
+        whole, config = keep_scales(tower, TINY, images, SPEC, dim=4, share=0.2, known=known)
+        assert config.embedding_dim == 12
+        vectors_with.append(embed_pixels(whole, SPEC, images.pixels))
+    np.testing.assert_allclose(*vectors_with, atol=1e-3)
+
+
+def test_features_that_are_there_are_not_computed_again_and_those_of_other_pictures_are(tmp_path: Path) -> None:
+    images = fashion_mnist_images("test").rows(slice(0, 40))
+    first = np.array(FrozenTower(TINY, SPEC, CONFIG, "").features(images, tmp_path, lambda *_: None))
+    looked: list[int] = []
+    again = FrozenTower(TINY, SPEC, CONFIG, "").features(images, tmp_path, lambda done, _of: looked.append(done))
+    np.testing.assert_array_equal(first, again)
+    assert not looked
+    others = fashion_mnist_images("test").rows(slice(40, 80))
+    FrozenTower(TINY, SPEC, CONFIG, "").features(others, tmp_path, lambda done, _of: looked.append(done))
+    assert looked == [8, 16, 24, 32, 40]
+    looked.clear()
+    (tmp_path / "features.json").write_text("{")
+    FrozenTower(TINY, SPEC, replace(CONFIG, seed=2), "").features(others, tmp_path, lambda done, _of: looked.append(done))
+    assert len(looked) == 5
