@@ -140,8 +140,10 @@ def test_a_question_given_up_while_its_answer_arrives_leaves_no_trace(page):
     page.evaluate(
         """() => {
             const original = Response.prototype.text;
-            const given_up = () => Promise.reject(new DOMException("given up", "AbortError"));
-            Response.prototype.text = Response.prototype.json = () => { Response.prototype.text = original; return given_up(); };
+            Response.prototype.text = () => {
+                Response.prototype.text = original;
+                return Promise.reject(new DOMException("given up", "AbortError"));
+            };
         }"""
     )
     page.set_input_files("#file", QUERY)
