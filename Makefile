@@ -6,7 +6,7 @@ UV_VERSION := 0.9
 SOURCES := lookalike embedder indexer gateway tests protos
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check test test-torch format stubs train photographs photo clean
+.PHONY: help install up demo check test test-torch format stubs train unseen photographs photo clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +48,11 @@ format: install ## Let ruff mend what it can
 stubs: install ## Generate lookalike/v1 from protos/ again
 	$(BIN)/python protos/build_stubs.py
 
-train: install ## Train the shipped tower again (about half an hour on one core)
-	$(BIN)/lookalike train fashion-mnist --out build/fashion
+train: install ## Train the shipped fashion tower again (hours on one core; goes on where it was stopped)
+	$(BIN)/lookalike train fashion-mnist --half-precision --out build/fashion
+
+unseen: install ## Train on five classes, ask about the other five, write the report beside the fashion bundle
+	$(BIN)/python -m embedder.training.unseen --out build/unseen
 
 photographs: install ## Gather real photographs from Debian packages into build/photographs
 	$(BIN)/python -m embedder.training.photographs build/photographs

@@ -25,6 +25,7 @@ from embedder.commands.train_options import (
     Dataset,
     EmbeddingDim,
     Epochs,
+    HalfPrecision,
     InputSize,
     LabelColumn,
     LearningRate,
@@ -81,6 +82,7 @@ def train_command(
     seed: Seed = 1,
     out: Out,
     name: Name = None,
+    half_precision: HalfPrecision = False,
     tensorboard: TensorBoard = None,
 ) -> None:
     """Train a Siamese tower and write it as a bundle, with what it was trained and measured on.
@@ -107,11 +109,13 @@ def train_command(
         "backbone_weights": backbone_weights, "mirror": mirror,
     }  # fmt: skip
     wishes = {key: value.value if isinstance(value, StrEnum) else value for key, value in given.items()} | {"seed": seed}
-    _train(asked, wishes, _command(dataset, name, asked, wishes), name, out, tensorboard)
+    command = _command(dataset, name, asked, wishes) + (" --half-precision" if half_precision else "")
+    result: dict[str, Any] = {"name": name, "out": out, "command": command, "half_precision": half_precision}
+    _train(asked, wishes, {**result, "tensorboard": tensorboard})
 
 
-def _train(asked: dict[str, Any], wishes: dict[str, Any], command: str, name: str, out: Path, tensorboard: Path | None) -> None:
-    """`asked` are the fields of a `gather.Request`, `wishes` those of a `plan.Wishes`."""
+def _train(asked: dict[str, Any], wishes: dict[str, Any], result: dict[str, Any]) -> None:
+    """`asked` are the fields of a `gather.Request`, `wishes` those of a `plan.Wishes`, `result` those of a `session.Session`."""
     from embedder.commands.quiet import import_keras
 
     import_keras()
@@ -127,8 +131,8 @@ def _train(asked: dict[str, Any], wishes: dict[str, Any], command: str, name: st
     plan = make_plan(Wishes(**wishes), request.kind, fashion=fashion, look=look_at(listing), pictures=len(listing))
     _tell_plan(gathered, plan)
     with TrainingDisplay(len(listing)) as watcher:
-        outcome = Session(plan, gathered, name, out, command, watcher, tensorboard).run()
-    _tell(outcome, out, request.dataset)
+        outcome = Session(plan, gathered, watcher=watcher, **result).run()
+    _tell(outcome, result["out"], request.dataset)
 
 
 def _name_of(dataset: str) -> str:

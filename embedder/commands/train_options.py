@@ -210,4 +210,12 @@ Mirror = Annotated[
         rich_help_panel=_RECIPE,
     ),
 ]
+HalfPrecision = Annotated[
+    bool,
+    typer.Option(
+        "--half-precision",
+        help="Keep the weights as float16: half the size. They are measured as kept.",
+        rich_help_panel=_RUN,
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of every random draw.", rich_help_panel=_RECIPE)]

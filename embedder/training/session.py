@@ -63,7 +63,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Session:
-    """`name` of the model, the `out` folder, a folder for TensorBoard, and the `command` that provenance names."""
+    """`name` of the model, the `out` folder, a folder for TensorBoard, the `command` that provenance names, and whether the
+    weights are kept in half precision."""
 
     plan: Plan
     gathered: Gathered
@@ -72,6 +73,7 @@ class Session:
     command: str
     watcher: Watcher
     tensorboard: Path | None = None
+    half_precision: bool = False
 
     def run(self) -> Outcome:
         """Raises what loading, training and measuring raise."""
@@ -87,6 +89,7 @@ class Session:
             tower, tower_config, spent_s = self._train(recipe.tower, recipe.input, loaded, held)
             skipped = (*self.gathered.skipped, *loaded.skipped, *(held.skipped if held else ()))
             bundle = self._bundle(tower, tower_config, recipe.input, (loaded.images.summary,), spent_s)
+            tower.set_weights(list(bundle.weights))  # as they are kept
         # Written before it is measured, so that nothing is lost where measuring fails.
         bundles.save(bundle, self.out)
         _write_rows(self.out / "skipped.csv", ("uri", "reason"), ((skip.uri, skip.reason) for skip in skipped))
@@ -189,12 +192,12 @@ class Session:
     ) -> Bundle:
         training = self.plan.recipe.training
         loss = find_loss(training.loss)
-        return Bundle(
+        bundle = Bundle(
             name=self.name,
             tower=config,
             input=spec,
             weights=tuple(np.asarray(value, np.float32) for value in tower.get_weights()),
-            trained_on=trained_on,
+            trained_on=(*self._backbone_source(), *trained_on),
             provenance={
                 "command": self.command,
                 "seed": training.seed,
@@ -208,6 +211,11 @@ class Session:
                 **({"frozen_backbone": self.plan.pretrained} if self.plan.pretrained else {}),
             },
         )
+        return bundle.in_half_precision() if self.half_precision else bundle
+
+    def _backbone_source(self) -> tuple[DataSummary, ...]:
+        backbone, weights = self.plan.recipe.tower.backbone, self.plan.pretrained
+        return (provenance.backbone_source(backbone, weights),) if weights else ()
 
     def _measured(self, bundle: Bundle, tower: keras.Model, loaded: Loaded, held: Loaded | None) -> Bundle:
         """`bundle` with its figures: of Fashion-MNIST over its test pictures, else over those held back, if there are any."""
