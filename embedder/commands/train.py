@@ -115,7 +115,7 @@ def train_command(
 
 
 def _train(asked: dict[str, Any], wishes: dict[str, Any], result: dict[str, Any]) -> None:
-    """`asked` are the fields of a `gather.Request`, `wishes` those of a `plan.Wishes`, `result` those of a `session.Session`."""
+    """`asked` are fields of a `gather.Request`, `wishes` those of a `plan.Wishes`, `result` those of a `session.Session`."""
     from embedder.commands.quiet import import_keras
 
     import_keras()
