@@ -128,11 +128,17 @@ class Bundle:
 
 
 def save(bundle: Bundle, folder: Path) -> None:
-    """Write `bundle` into `folder` (made if missing; files of an earlier bundle there are replaced). Raises as `to_files`."""
+    """Write `bundle` into `folder` (made if missing; files of an earlier bundle there are replaced). Raises as `to_files`.
+
+    Each file is there whole or as it was; the card, which vouches for the weights, comes last.
+    """
     check_name("model", bundle.name)
+    files = to_files(bundle)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in to_files(bundle).items():
-        (folder / name).write_bytes(content)
+    for name in (WEIGHTS, CARD):
+        part = folder / f".{name}.part"
+        part.write_bytes(files[name])
+        part.replace(folder / name)
 
 
 def load(folder: Path) -> Bundle:
@@ -151,8 +157,10 @@ def load(folder: Path) -> Bundle:
 
 
 def to_files(bundle: Bundle) -> dict[str, bytes]:
-    """The content of `bundle.json` and `weights.npz`. Raises `InvalidArgument` for weights that `storage` cannot hold as they
-    are: what is read back would be another model."""
+    """The content of `bundle.json` and `weights.npz`. Raises `InvalidArgument` for weights that are not numbers, or that
+    `storage` cannot hold as they are: what is read back would be another model."""
+    if not all(np.isfinite(array).all() for array in bundle.weights):
+        raise InvalidArgument("weights", f"{bundle.name!r} holds weights that are not numbers: its training diverged")
     stream = io.BytesIO()
     arrays = {f"{i:03d}": array.astype(bundle.storage) for i, array in enumerate(bundle.weights)}
     if any((kept != array).any() for kept, array in zip(arrays.values(), bundle.weights, strict=True)):

@@ -38,7 +38,7 @@ class ConvolutionalMuon(keras.optimizers.Muon):  # type: ignore[misc]
 class WarmUpHoldDecay(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """Up in `warm_up` steps, held, then down to 0 in the last `decay` of `steps`.
 
-    Until the decay begins nothing depends on `steps`: a run may be lengthened or cut short by resuming it with another number.
+    Between the two nothing depends on `steps`: there a run may be lengthened or cut short by resuming it with another number.
     """
 
     def __init__(self, peak: float, *, steps: int, warm_up: int, decay: int) -> None:
@@ -56,7 +56,7 @@ class WarmUpHoldDecay(keras.optimizers.schedules.LearningRateSchedule):  # type:
 
 def make_schedule(kind: Schedule, peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
     """The learning rate over `steps` steps, `peak` at most."""
-    warm_up = min(WARM_UP_STEPS, max(1, steps // 10))
+    warm_up = min(WARM_UP_STEPS, max(1, steps // 5))
     if kind == "cosine":
         return keras.optimizers.schedules.CosineDecay(
             initial_learning_rate=peak / 20, decay_steps=max(1, steps - warm_up), warmup_target=peak, warmup_steps=warm_up

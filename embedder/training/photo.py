@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +22,7 @@ from embedder import pretrained
 from embedder.bundle import Bundle, DataSummary, TowerConfig
 from embedder.evaluation.attacks import AttackEvaluation, evaluate_attacks
 from embedder.images import Decoder
+from embedder.training import provenance
 from embedder.training.near_duplicates import HeadConfig, HeadProgress, TrainedHead, train_head
 from embedder.training.photographs import LICENCES, Photograph, listed
 from lookalike.errors import NotFound
@@ -66,9 +65,8 @@ def train_photo(photographs: Path, weights: str, seed: int) -> tuple[Bundle, Tra
             "recipe": asdict(config),
             "training_seconds": round(trained.seconds),
             "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
-            "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores",
-            "versions": {name: metadata.version(name) for name in ("keras", "tensorflow-cpu", "numpy", "pillow")}
-            | {"python": platform.python_version()},
+            "machine": provenance.machine(),
+            "versions": provenance.versions(),
         },
     )
     return bundle, trained
@@ -106,14 +104,6 @@ def _sources(wanted: Sequence[Photograph]) -> tuple[DataSummary, ...]:
     )
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main(
     photographs: Annotated[Path, typer.Argument(help="Folder that `make photographs` filled.")],
     weights: Annotated[Path, typer.Option(help="ImageNet weights of EfficientNet-Lite0, from `lookalike convert-weights`.")],
@@ -129,7 +119,8 @@ def main(
     pretrained.write({path: array.astype(np.float16) for path, array in last_stage.items()}, out / pretrained.LAST_STAGE)
     whole = measured(bundle, photographs)[1].figures["r_at_1_mean"]
     final, found = measured(halved, photographs)
-    final = replace(final, provenance={**final.provenance, "r_at_1_mean_in_float32": whole})
+    beside = {"r_at_1_mean_in_float32": whole, "last_stage": dict(found.baselines["last_stage"])}
+    final = replace(final, provenance={**final.provenance, **beside})
     bundles.save(final, out)
     typer.echo(f"wrote {out} (fingerprint {final.fingerprint}); mean R@1 in float32 {whole:.4f}")
     for name, figure in found.figures.items():

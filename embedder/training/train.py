@@ -23,6 +23,7 @@ from embedder.training.embedding import embed_pixels
 from embedder.training.losses import Loss, find_loss
 from embedder.training.mining import Mining, Pairs, Rows
 from embedder.training.optimiser import Schedule, make_optimiser, make_schedule
+from lookalike.errors import FailedPrecondition
 
 __all__ = ["AfterEpoch", "Course", "Progress", "Report", "TrainingConfig", "train"]
 
@@ -95,8 +96,10 @@ def train(
     the seconds spent.
 
     `checkpoint` (a `.npz` path) receives the state after each epoch, and a run that finds one there goes on from it. The number
-    of epochs may be another than that of the run that wrote it; with `warm-up-hold-decay`, and without mining, the result is
-    then that of one run. Raises what `checkpoint.read` does, and `InvalidArgument` for a loss that there is not.
+    of epochs may be another than that of the run that wrote it; with `warm-up-hold-decay`, without mining and where the decay
+    had not begun, the result is then that of one run (of 1,500 steps or more). Raises what `checkpoint.read` does,
+    `InvalidArgument` for a loss that there is not, and `FailedPrecondition` (`CHECKPOINT_MISMATCH`) for a checkpoint of more
+    epochs.
     """
     keras.utils.set_random_seed(config.seed)
     # A tower trained in mixed precision has the same variables, in float32, as the one that will serve it.
@@ -131,6 +134,12 @@ class Course:
         """Train `learnt`, which is `tower` or its end; give the seconds spent. Raises as `train` does."""
         found = checkpoints.read(checkpoint, self.recipe) if checkpoint is not None else None
         loss, config = find_loss(self.config.loss), self.config
+        if found and found.epoch > config.epochs:
+            raise FailedPrecondition(
+                f"the checkpoint {checkpoint} is of {found.epoch} epochs, more than the {config.epochs} asked for; "
+                "delete it to start again",
+                reason="CHECKPOINT_MISMATCH",
+            )
         learner = MetricLearner(learnt, loss, classes=len(self.images.classes))
         batches = self._batches(loss, learnt)
         schedule = make_schedule(config.schedule, config.learning_rate, config.epochs * len(batches))

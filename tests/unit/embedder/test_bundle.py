@@ -58,6 +58,13 @@ def test_weights_that_would_be_rounded_on_the_way_are_not_saved(made: Bundle, tm
     assert not (tmp_path / "bundle.json").exists()
 
 
+def test_weights_of_a_run_that_diverged_are_not_saved_over_good_ones(made: Bundle, tmp_path: Path) -> None:
+    bundles.save(made, tmp_path)
+    with pytest.raises(InvalidArgument, match="diverged"):
+        bundles.save(replace(made, weights=(np.full((2,), np.nan, np.float32),)), tmp_path)
+    assert bundles.load(tmp_path).fingerprint == made.fingerprint
+
+
 def test_a_weight_beyond_half_precision_is_not_rounded_to_infinity(made: Bundle) -> None:
     with pytest.raises(InvalidArgument, match="float16"):
         replace(made, weights=(np.full((2,), 1e6, np.float32),)).in_half_precision()

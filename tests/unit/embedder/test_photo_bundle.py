@@ -25,6 +25,13 @@ def test_its_figures_are_those_asked_of_it(bundle: bundles.Bundle) -> None:
     )
 
 
+def test_no_attack_is_worse_and_the_mean_is_better_than_pooling_the_last_stage_in_the_same_run(bundle: bundles.Bundle) -> None:
+    last_stage = bundle.provenance["last_stage"]
+    assert set(last_stage) == {"r_at_1_mean", *(f"r_at_1_{name}" for name in ATTACKS)}
+    assert [name for name in last_stage if bundle.metrics[name] < last_stage[name] - 0.01] == []
+    assert bundle.metrics["r_at_1_mean"] >= last_stage["r_at_1_mean"] + 0.015
+
+
 def test_it_was_measured_on_photographs_kept_back(bundle: bundles.Bundle) -> None:
     kept_back = [photograph for photograph in listed() if photograph.role != "train"]
     assert bundle.measured_on is not None

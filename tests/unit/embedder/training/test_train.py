@@ -81,6 +81,8 @@ def test_a_short_run_separates_classes_and_one_that_is_watched_stopped_and_resum
         np.testing.assert_array_equal(a, b)
     with pytest.raises(FailedPrecondition, match="another seed; delete it"):
         train(gallery, TINY, SPEC, replace(CONFIG, seed=6), checkpoint=checkpoint)
+    with pytest.raises(FailedPrecondition, match="of 5 epochs, more than the 2 asked for"):
+        train(gallery, TINY, SPEC, replace(CONFIG, epochs=2), checkpoint=checkpoint)
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name not in ("combined", "normalised-softmax")])
