@@ -8,6 +8,7 @@ Called by `embedder.training.photo` and by whoever trains on unlabelled pictures
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from embedder.bundle import InputSpec, TowerConfig
 from embedder.images import WORKING_SIDE, Decoder, Wanted
 from embedder.tower import build_tower
 from embedder.training.views import view
-from lookalike.errors import BadImage, InvalidArgument
+from lookalike.errors import BadImage, InvalidArgument, LookalikeError
 
 Scales = npt.NDArray[np.float32]
 """float32 `[pictures, views, numbers]`: what the head sees of each view."""
@@ -61,17 +62,18 @@ Report = Callable[[HeadProgress], None]
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """`tower` is ready to be kept: `tower.get_weights()` are a bundle's weights. `pictures` were learnt from; `skipped` holds
-    the position and the reason of those that could not be decoded. `seconds` in all."""
+    """`tower` is ready to be kept: `tower.get_weights()` are a bundle's weights. `pictures` were learnt from, and `digest` is
+    over them; `skipped` holds the position and the reason of those that could not be read or decoded. `seconds` in all."""
 
     tower: keras.Model
     pictures: int
     skipped: tuple[tuple[int, str], ...]
+    digest: str
     seconds: float
 
 
 def train_head(
-    pictures: Iterable[bytes],
+    pictures: Iterable[bytes | LookalikeError],
     tower_config: TowerConfig,
     spec: InputSpec,
     config: HeadConfig = HeadConfig(),
@@ -80,7 +82,8 @@ def train_head(
     report: Report = lambda _progress: None,
     decoder: Decoder | None = None,
 ) -> TrainedHead:
-    """Train the head of a tower for near-duplicates of `pictures` (encoded; read once, in order, never held all at once).
+    """Train the head of a tower for near-duplicates of `pictures` (encoded, or why one cannot be read; read once, in order,
+    never held all at once).
 
     `tower_config` names a backbone that has pretrained weights (`embedder.backbones`: `efficientnet_lite0` or
     `keras.applications.<Name>`; `usual_input` gives its size and spec) and the head `pooled`; `pretrained` is "imagenet" or a
@@ -99,7 +102,7 @@ def train_head(
     if tower_config.embedding_dim > looking.output_shape[-1]:
         most = looking.output_shape[-1]
         raise InvalidArgument("embedding_dim", f"{tower_config.embedding_dim} is more than the {most} numbers it is made of")
-    scales, skipped = _look(
+    scales, skipped, digest = _look(
         looking, pictures, tower_config, spec, config, decoder or Decoder(),
         lambda done: report(HeadProgress("views", done, 0, time.monotonic() - started_s)),
     )  # fmt: skip
@@ -110,35 +113,41 @@ def train_head(
         lambda done: report(HeadProgress("head", done, config.steps, time.monotonic() - started_s)),
     )  # fmt: skip
     tower.get_layer("embedding").set_weights([kernel, bias])
-    return TrainedHead(tower, len(scales), skipped, time.monotonic() - started_s)
+    return TrainedHead(tower, len(scales), skipped, digest, time.monotonic() - started_s)
 
 
 def _look(
     looking: keras.Model,
-    pictures: Iterable[bytes],
+    pictures: Iterable[bytes | LookalikeError],
     tower: TowerConfig,
     spec: InputSpec,
     config: HeadConfig,
     decoder: Decoder,
     report: Callable[[int], None],
-) -> tuple[Scales, tuple[tuple[int, str], ...]]:
-    """Every picture and its views through the backbone. The draws of a picture depend on its position alone."""
+) -> tuple[Scales, tuple[tuple[int, str], ...], str]:
+    """Every picture and its views through the backbone; what was skipped; a digest of the rest. The draws of a picture depend
+    on its position alone."""
     wanted = Wanted(0, tower.input_size, tower.channels, spec.fit)
     mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
     rows: list[npt.NDArray[np.float32]] = []
     skipped: list[tuple[int, str]] = []
+    digest = hashlib.sha256()
     for position, data in enumerate(pictures):
+        if isinstance(data, LookalikeError):
+            skipped.append((position, data.message))
+            continue
         try:
             picture = alter.resized(decoder.picture(data), WORKING_SIDE)
         except BadImage as error:
             skipped.append((position, error.problem))
             continue
+        digest.update(hashlib.sha256(data).digest())
         rng = np.random.default_rng((config.seed, position))
         files = [data, *(view(picture, rng) for _ in range(config.views))]
         pixels = np.stack([decoder.decode(file, wanted).tower for file in files]).astype(np.float32)  # type: ignore[misc]
         rows.append(np.asarray(looking.predict_on_batch((pixels / np.float32(255) - mean) / std), np.float32))
         report(len(rows))
-    return (np.stack(rows) if rows else np.empty((0, 0, 0), np.float32)), tuple(skipped)
+    return (np.stack(rows) if rows else np.empty((0, 0, 0), np.float32)), tuple(skipped), digest.hexdigest()[:16]
 
 
 def _learn(scales: Scales, dim: int, config: HeadConfig, report: Callable[[int], None]) -> tuple[Any, Any]:

@@ -23,6 +23,8 @@ WIDTHS = ((32, (64, 256, 256)), (512, (32, 64, 256, 256)))
 STEPS = 2000
 """How long a run of default length is, unless its pictures are many: what 28x28 pictures of ten classes needed."""
 EPOCHS = (10, 100)
+NEAR_DUPLICATE_DIM = 384
+"""As of the shipped `photo`."""
 LOSS_OF = {"labels": "combined", "pairs": "contrastive", "views": "nt-xent"}
 
 
@@ -99,7 +101,7 @@ def _frozen(wishes: Wishes, kind: Kind, backbone: str, pictures: int) -> Plan:
     side, spec = usual_input(backbone)
     # The scales of photographs are kept whole for near-duplicates; what labels ask for needs no cells and maxima less.
     head = "pooled" if kind == "views" else "joined"
-    dim = 256 if kind == "views" else FASHION.tower.embedding_dim
+    dim = NEAR_DUPLICATE_DIM if kind == "views" else FASHION.tower.embedding_dim
     tower = TowerConfig(backbone, head, wishes.input_size or side, 3, (), dim)
     batch = wishes.batch_size or _batch_size(pictures)
     training = TrainingConfig(batch_size=batch, epochs=_epochs(pictures, batch), optimiser="adamw", learning_rate=1e-3)
@@ -113,8 +115,11 @@ def _with_wishes(recipe: Recipe, wishes: Wishes, loss: str, kind: Kind, pretrain
         for name in ("epochs", "batch_size", "optimiser", "learning_rate", "schedule", "precision", "mining")
         if getattr(wishes, name) is not None
     }
-    if recipe.tower.head == "pooled" and (wishes.epochs, wishes.schedule) != (None, None):
-        raise InvalidArgument("epochs", "a head for near-duplicates learns in 300 steps, whatever the number of pictures")
+    if recipe.tower.head == "pooled" and given:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InvalidArgument(
+            next(iter(given)), f"a head for near-duplicates learns by a recipe of its own, in 300 steps; leave {named} out"
+        )
     if pretrained and wishes.precision not in (None, "float32"):
         raise InvalidArgument("precision", "a frozen backbone is looked through once, in float32; leave --precision out")
     training = replace(recipe.training, **given, loss=loss, seed=wishes.seed)

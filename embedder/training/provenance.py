@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
-from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -80,11 +78,3 @@ def backbone_source(backbone: str, weights: str) -> DataSummary:
         if lite
         else f"weights of {backbone}",
     )
-
-
-def digest_of(contents: Iterable[bytes]) -> str:
-    """16 hex digits over encoded pictures, in order."""
-    digest = hashlib.sha256()
-    for content in contents:
-        digest.update(hashlib.sha256(content).digest())
-    return digest.hexdigest()[:16]

@@ -32,10 +32,10 @@ from embedder.training.mining import Pairs
 from embedder.training.near_duplicates import HeadConfig, train_head
 from embedder.training.pairs import kept_pairs
 from embedder.training.plan import Plan
-from embedder.training.sources import FASHION, Loaded, Shape, Skipped, list_labelled, load, read
+from embedder.training.sources import FASHION, Listing, Loaded, Shape, Skipped, list_labelled, load, read
 from embedder.training.tensorboard import ScalarLog
 from embedder.training.train import AfterEpoch, Progress, train
-from lookalike.errors import InvalidArgument
+from lookalike.errors import InvalidArgument, LookalikeError
 
 CHECKPOINT = "checkpoint.npz"
 _PASSING = ("pixels.npy", "held.npy", "features.npy", "features.json")
@@ -98,7 +98,7 @@ class Session:
             bundles.save(bundle, self.out)
         for name in _PASSING:
             (self.out / name).unlink(missing_ok=True)
-        return Outcome(bundle, skipped, "validation.csv" if held is not None else "")
+        return Outcome(bundle, skipped, "validation.csv" if (self.out / "validation.csv").exists() else "")
 
     def _load(self) -> tuple[Loaded, Loaded | None]:
         tower, spec = self.plan.recipe.tower, self.plan.recipe.input
@@ -173,7 +173,7 @@ class Session:
         recipe, listing = self.plan.recipe, self.gathered.training
         config = HeadConfig(seed=recipe.training.seed, pairs=min(HeadConfig().pairs, max(2, len(listing))))
         found = train_head(
-            (read(listing, row) for row in range(len(listing))), recipe.tower, recipe.input, config,
+            (_readable(listing, row) for row in range(len(listing))), recipe.tower, recipe.input, config,
             pretrained=self.plan.pretrained,
             report=lambda now: self.watcher.stage(
                 {"views": "looking through the backbone", "head": "training the head"}[now.stage], now.done,
@@ -181,8 +181,7 @@ class Session:
             ),
         )  # fmt: skip
         skipped = (*self.gathered.skipped, *(Skipped(listing.uris[row], reason) for row, reason in found.skipped))
-        digest = provenance.digest_of(read(listing, row) for row in range(len(listing)))
-        summary = DataSummary(listing.name, found.pictures, 0, listing.licence, listing.source, digest)
+        summary = DataSummary(listing.name, found.pictures, 0, listing.licence, listing.source, found.digest)
         bundle = self._bundle(found.tower, recipe.tower, recipe.input, (summary,), found.seconds)
         how = {"loss": "nt-xent (Chen et al. 2020, arXiv 2002.05709)", "recipe": asdict(config)}
         return replace(bundle, provenance={**bundle.provenance, **how}), skipped
@@ -264,6 +263,14 @@ def measured_input(images: LabelledImages, spec: InputSpec) -> InputSpec:
     std = np.sqrt(np.maximum(squares / count - mean**2, 1.0))  # flat pictures: what has no contrast must not be divided by 0
     scaled = [tuple(round(float(value) / 255, 4) for value in values) for values in (mean, std)]
     return replace(spec, mean=scaled[0], std=scaled[1])
+
+
+def _readable(listing: Listing, row: int) -> bytes | LookalikeError:
+    """The encoded picture of a row, or why it cannot be read: one that is gone or too large must not end the run."""
+    try:
+        return read(listing, row)
+    except LookalikeError as error:
+        return error
 
 
 def _write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

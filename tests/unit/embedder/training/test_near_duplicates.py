@@ -11,7 +11,7 @@ import pytest
 from embedder.bundle import InputSpec, TowerConfig
 from embedder.training import near_duplicates
 from embedder.training.near_duplicates import HeadConfig, HeadProgress, TrainedHead, nt_xent, train_head, whitened_components
-from lookalike.errors import InvalidArgument
+from lookalike.errors import InvalidArgument, LookalikeError, NotFound
 from tests.unit.embedder.pictures import encoded
 from tests.unit.embedder.scenes import scene
 
@@ -21,7 +21,12 @@ CONFIG = HeadConfig(views=5, steps=30, pairs=8, seed=2)
 PICTURES = [encoded(scene(number)) for number in range(10)]
 
 
-def trained(pictures: list[bytes], config: HeadConfig = CONFIG, told: list[HeadProgress] | None = None) -> TrainedHead:
+GONE = NotFound("file", "gone.jpg")
+
+
+def trained(
+    pictures: list[bytes | LookalikeError], config: HeadConfig = CONFIG, told: list[HeadProgress] | None = None
+) -> TrainedHead:
     """On a backbone of random weights, which sees enough to tell scenes apart."""
     report = (told if told is not None else []).append
     return train_head(pictures, TOWER, SPEC, config, pretrained="", report=report)
@@ -34,13 +39,14 @@ def told() -> list[HeadProgress]:
 
 @pytest.fixture(scope="module")
 def head(told: list[HeadProgress]) -> TrainedHead:
-    return trained([*PICTURES[:4], b"no picture", *PICTURES[4:]], told=told)
+    return trained([*PICTURES[:4], b"no picture", *PICTURES[4:], GONE], told=told)
 
 
-def test_a_picture_that_cannot_be_decoded_is_left_out_and_named(head: TrainedHead) -> None:
+def test_a_picture_that_cannot_be_decoded_or_read_is_left_out_and_named(head: TrainedHead) -> None:
     assert head.pictures == len(PICTURES)
-    assert [position for position, _ in head.skipped] == [4]
+    assert [position for position, _ in head.skipped] == [4, 11]
     assert "is not a JPEG" in head.skipped[0][1]
+    assert "gone.jpg" in head.skipped[1][1]
 
 
 def test_both_stages_report_to_their_end(head: TrainedHead, told: list[HeadProgress]) -> None:
@@ -70,7 +76,8 @@ def test_training_brings_views_of_one_picture_together() -> None:
 
 
 def test_the_same_pictures_and_seed_give_the_same_head(head: TrainedHead) -> None:
-    again = trained([*PICTURES[:4], b"no picture", *PICTURES[4:]])
+    again = trained([*PICTURES[:4], b"no picture", *PICTURES[4:], GONE])
+    assert again.digest == head.digest
     for once, twice in zip(head.tower.get_weights(), again.tower.get_weights(), strict=True):
         assert np.array_equal(once, twice)
 
