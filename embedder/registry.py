@@ -15,7 +15,7 @@ is written after the files it speaks of, and a reader checks every bundle agains
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,10 +40,17 @@ class Registry:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        plain = url.removeprefix("file://")
+        self._folder = None if "://" in plain or "::" in plain else Path(plain).expanduser()
         try:
             self._files = Artifacts(str(Path(url).expanduser()) if "://" not in url and "::" not in url else url)
         except InvalidArgument as error:
             raise InvalidArgument("registry", f"{_shown(url)} {error.problem}") from error
+
+    def is_there(self) -> bool:
+        """Whether its folder exists: one that is not mounted looks like an empty one else. Always true for other file systems,
+        most of which know no empty folders."""
+        return self._folder is None or self._folder.is_dir()
 
     def names(self) -> list[str]:
         """Names of the models that it holds, in order."""
@@ -102,20 +109,25 @@ class Registry:
         collections do not depend on what the next release ships. Raises `FailedPrecondition` (`REGISTRY_CHANGED`).
         """
         versions = dict(over.versions) if over else {}
+        written: dict[str, bytes] = {}
         for added in (keep, bundle):
             if added is not None:
                 files = bundles.to_files(added)
-                with _as_registry():
-                    for file, content in files.items():
-                        self._files.write(f"{added.name}/{added.fingerprint}/{file}", content)
+                written |= {f"{added.name}/{added.fingerprint}/{file}": content for file, content in files.items()}
                 versions[added.fingerprint] = Version(
                     added.fingerprint, "live", change.at,
                     size_bytes=sum(map(len, files.values())), metrics=dict(added.metrics), measured_on=added.measured_on,
                 )  # fmt: skip
-        return self._append(Record(bundle.name, over.revision + 1 if over else 1, bundle.fingerprint, versions, change))
+        self._write(written)
+        made = self._append(Record(bundle.name, over.revision + 1 if over else 1, bundle.fingerprint, versions, change))
+        # Whoever retired this version a moment before may have deleted the files between our writing them and the record.
+        with _as_registry():
+            gone = {path: content for path, content in written.items() if self._files.stamp(path) is None}
+        self._write(gone)
+        return made
 
     def retire(self, over: Record, change: Change, *, delete: bool = False) -> Record:
-        """Take version `change.fingerprint` out of service; with `delete` its files go too.
+        """Take version `change.fingerprint` out of service; with `delete` its files go too, unless it was promoted again since.
 
         Raises what `retirable` does, and `FailedPrecondition` (`REGISTRY_CHANGED`).
         """
@@ -125,9 +137,16 @@ class Registry:
         versions = {**over.versions, version.fingerprint: after}
         made = self._append(replace(over, revision=over.revision + 1, versions=versions, change=change))
         if delete:
-            with _as_registry():
-                self._files.delete_tree(f"{over.name}/{version.fingerprint}")
+            newest = self.get(over.name).versions.get(version.fingerprint)
+            if newest is not None and newest.state == "retired" and newest.deleted:
+                with _as_registry():
+                    self._files.delete_tree(f"{over.name}/{version.fingerprint}")
         return made
+
+    def _write(self, files: Mapping[str, bytes]) -> None:
+        with _as_registry():
+            for path, content in files.items():
+                self._files.write(path, content)
 
     def _append(self, record: Record) -> Record:
         try:
@@ -184,11 +203,14 @@ def find_bundle(name_or_folder: str, registry: str | None) -> Bundle:
     if name:
         places = Registry(registry) if registry else None
         record = places.find(name) if places else None
-        if places and record and (not fingerprint or fingerprint in record.versions):
-            return places.load(name, fingerprint or record.current)
+        version = record.versions.get(fingerprint or record.current) if record else None
+        if places and version and not version.deleted:
+            return places.load(name, version.fingerprint)
         shipped = shipped_bundle(name)
         if shipped and fingerprint in ("", shipped.fingerprint):
             return shipped
+        if version:
+            raise NotFound("model bundle", name_or_folder, hint="it was retired and its files were deleted")
     known = ", ".join(sorted({*shipped_names(), *(Registry(registry).names() if registry else ())})) or "none"
     raise NotFound(
         "model bundle", name_or_folder, hint=f"there is no such folder with a {bundles.CARD}, and the models are: {known}"

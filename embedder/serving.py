@@ -8,7 +8,7 @@ meanwhile answers what it was asked and is freed after that. Asked by `embedder.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from prometheus_client import Gauge
@@ -57,12 +57,13 @@ def build_served(bundle: Bundle, largest_batch: int) -> Served:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What is served at one moment. `current` is what a name means; `awaited` holds versions that ought to be served and are
-    not, each with the reason; `complete` says whether it is known what ought to be served."""
+    not, each with the reason; `complete` says whether it is known what ought to be served, but for the names in `unknown`."""
 
     versions: Mapping[Key, Served]
     current: Mapping[str, Key]
     awaited: Mapping[Key, str] = field(default_factory=dict)
     complete: bool = True
+    unknown: frozenset[str] = frozenset()
 
 
 class Serving:
@@ -107,10 +108,16 @@ class Serving:
         could find out what ought to be served now."""
         self._look = look
 
-    def expect(self, awaited: Mapping[Key, str]) -> None:
-        """`awaited` are those that ought to be served and are not, each with the reason; nothing else is."""
+    def expect(self, awaited: Mapping[Key, str], *, unknown: Iterable[str] = (), complete: bool = True) -> None:
+        """`awaited` are those that ought to be served and are not, each with the reason; nothing else is, unless it has one of
+        the names in `unknown`, of which nobody can tell, or not even the names are known (not `complete`)."""
         with self._changing:
-            self._swap(replace(self._now, awaited=dict(awaited), complete=True))
+            self._swap(replace(self._now, awaited=dict(awaited), complete=complete, unknown=frozenset(unknown)))
+
+    def lack(self, key: Key, why: str) -> None:
+        """This version ought to be served and is not, for this reason."""
+        with self._changing:
+            self._swap(replace(self._now, awaited={**self._now.awaited, key: why}))
 
     @property
     def awaited(self) -> Mapping[Key, str]:
@@ -160,8 +167,11 @@ def _missing(now: Snapshot, name: str, fingerprint: str, *, looked: bool) -> Loo
     awaited = [why for key, why in now.awaited.items() if key == (name, fingerprint) or (not fingerprint and key[0] == name)]
     if awaited:
         return Unavailable("embedder", f"model {_shown(name, fingerprint)} {awaited[0]}")
+    if name in now.unknown:
+        return Unavailable("embedder", f"what the registry says of model {_shown(name, '')} cannot be read now")
     if not (looked and now.complete):
-        return Unavailable("embedder", f"the registry that may hold model {_shown(name, fingerprint)} has not been read yet")
+        registry = f"the registry that may hold model {_shown(name, fingerprint)}"
+        return Unavailable("embedder", f"{registry} is not there or has not been read yet")
     if fingerprint and name in now.current:
         return FingerprintMismatch(SIAMESE, fingerprint[:64], now.current[name][1])
     return NotFound("model", name[:63], hint=f"served: {', '.join(now.current)}", field="model")

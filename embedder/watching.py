@@ -2,7 +2,8 @@
 
 Nothing that goes wrong in here reaches a caller of the embedder. A registry that cannot be read, or has lost what it held,
 changes nothing: only a record that says so takes a version out of service. A version that cannot be loaded is left out, told
-once, and tried again when its files or its record change.
+once, and tried again when its files or its record change. Of what cannot be read nobody says that it is not there: whoever asks
+for it is told to try again.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class RegistryWatcher:
         self._first = threading.Event()
         self._known: set[str] = set()
         self._lost: set[str] = set()
+        self._unread: set[str] = set()
+        self._there = False
         self._told: dict[str, str] = {}
         self._failed: dict[Key, tuple[str, str]] = {}
         self._thread = threading.Thread(target=self._work, name="registry", daemon=True)
@@ -105,9 +108,10 @@ class RegistryWatcher:
                 self._changed.wait_for(lambda: self._closing or self._asked, max(0.0, self._poll_s - _LEAST_S))
 
     def _records(self) -> list[Record] | None:
-        """What the registry says; None where it cannot be read. Models whose record cannot be read are left out."""
-        records = []
+        """What the registry says; None where it cannot be read. Models whose record cannot be read are left out (`_unread`)."""
+        records, unread = [], set()
         try:
+            there = self._registry.is_there()  # before its names are read: it may be mounted in between
             names = self._registry.names()
             for name in names:
                 try:
@@ -115,6 +119,7 @@ class RegistryWatcher:
                 except Unavailable:
                     raise
                 except LookalikeError as error:
+                    unread.add(name)
                     self._tell_once(name, "model's record cannot be read", error.message, model=name)
                 else:
                     self._told.pop(name, None)
@@ -125,19 +130,22 @@ class RegistryWatcher:
             return None
         # A name never leaves a registry that is well: what is retired stays on record.
         self._known.update(names)
-        self._lost = self._known - set(names)
+        self._lost, self._unread, self._there = self._known - set(names), unread, there
         if self._lost:
             self._tell_once("", "registry has lost models; serving goes on", ", ".join(sorted(self._lost)))
+        elif not self._there:
+            self._tell_once("", "registry is not there; serving goes on", "there is no such folder; is it mounted?")
         elif self._told.pop("", None):
             structlog.get_logger().info("registry can be read again")
-        REGISTRY_UP.set(0 if self._lost else 1)
+        REGISTRY_UP.set(0 if self._lost or not self._there else 1)
         return records
 
     def _expect(self, records: Iterable[Record]) -> None:
         keys = [(record.name, fingerprint) for record in records for fingerprint in record.live]
         wanted = {key: self._told.get("@".join(key), _WAITING) for key in keys if key not in self._serving}
-        lost = {key: why for key, why in self._serving.awaited.items() if key[0] in self._lost}
-        self._serving.expect({**lost, **wanted})
+        unknown = self._lost | self._unread
+        before = {key: why for key, why in self._serving.awaited.items() if key[0] in unknown}
+        self._serving.expect({**before, **wanted}, unknown=unknown, complete=self._there)
 
     def _load(self, record: Record, fingerprint: str) -> None:
         """Serve a version, where it is not served yet and nothing says that it would fail again."""
@@ -176,7 +184,7 @@ class RegistryWatcher:
     def _told_failure(self, key: Key, reason: str, problem: str) -> None:
         why = f"cannot be loaded: {problem}"
         LOAD_FAILURES.labels(key[0], reason).inc()
-        self._serving.expect({**self._serving.awaited, key: why})
+        self._serving.lack(key, why)
         event = "model cannot be loaded; serving goes on without it"
         self._tell_once("@".join(key), event, why, model=key[0], fingerprint=key[1])
 

@@ -154,7 +154,7 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
 
 def _registry(config: LocalConfig, folder: DataFolder) -> str:
     if config.registry is None:
-        return str(folder.path / "models")
+        return str(folder.make("models"))  # an embedder takes a folder that is missing for one that is not mounted
     # A URL as it is; a folder as the person means it, not as the embedder would, which runs in the data folder.
     return config.registry if "://" in config.registry else str(Path(config.registry).expanduser().resolve())
 

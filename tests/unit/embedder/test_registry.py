@@ -6,7 +6,7 @@ import errno
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -120,6 +120,51 @@ def test_a_retired_version_is_live_again_when_it_is_promoted(registry: Registry)
     promote(registry, second)
     retire(registry, "shoes", first.fingerprint)
     assert promote(registry, first).live == (first.fingerprint, second.fingerprint)
+
+
+class Interrupted(Registry):
+    """Something else happens right after it has written a record."""
+
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
+
+    def _append(self, record: Record) -> Record:
+        made = super()._append(record)
+        self.meanwhile()
+        return made
+
+
+def test_files_of_a_version_that_is_promoted_while_it_is_deleted_stay(registry: Registry) -> None:
+    first, second = a_bundle(1), a_bundle(2)
+    promote(registry, first)
+    promote(registry, second)
+    slow = Interrupted(registry.url)
+    slow.meanwhile = lambda: promote(registry, first)  # type: ignore[method-assign]
+    retire(slow, "shoes", first.fingerprint, delete=True)
+    assert registry.get("shoes").current == first.fingerprint
+    assert registry.load("shoes", first.fingerprint).fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize("lost", [(bundles.CARD,), (bundles.WEIGHTS,), (bundles.CARD, bundles.WEIGHTS)])
+def test_files_that_were_deleted_while_a_version_was_promoted_are_written_again(
+    registry: Registry, lost: tuple[str, ...]
+) -> None:
+    files, root = fsspec.core.url_to_fs(registry.url)
+    bundle, slow = a_bundle(1), Interrupted(registry.url)
+
+    def delete() -> None:
+        for file in lost:
+            files.rm_file(f"{root}/shoes/{bundle.fingerprint}/{file}")
+
+    slow.meanwhile = delete  # type: ignore[method-assign]
+    promote(slow, bundle)
+    assert registry.load("shoes", bundle.fingerprint).fingerprint == bundle.fingerprint
+
+
+def test_a_folder_is_there_or_not_and_of_other_places_nobody_can_tell(tmp_path: Path) -> None:
+    for url in (str(tmp_path), f"file://{tmp_path}", "memory://nothing"):
+        assert Registry(url).is_there()
+    for url in (str(tmp_path / "none"), f"file://{tmp_path}/none"):
+        assert not Registry(url).is_there()
 
 
 def test_what_a_name_means_cannot_be_retired_nor_what_is_not_there(registry: Registry) -> None:
@@ -292,6 +337,22 @@ def test_a_folder_then_the_registry_then_what_ships(tmp_path: Path, monkeypatch:
     assert find_bundle(f"shoes@{shipped.fingerprint}", url).fingerprint == shipped.fingerprint
     assert find_bundle("shoes", None).fingerprint == shipped.fingerprint
     assert find_bundle(str(tmp_path / "own"), url).fingerprint == own.fingerprint
+
+
+def test_a_version_whose_files_were_deleted_is_the_shipped_one_or_said_to_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped, other, current = a_bundle(1), a_bundle(2), a_bundle(3)
+    monkeypatch.setattr(bundles, "SHIPPED", tmp_path / "shipped")
+    bundles.save(shipped, tmp_path / "shipped" / "shoes")
+    registry = Registry(str(tmp_path / "models"))
+    for bundle in (shipped, other, current):
+        promote(registry, bundle)
+    for bundle in (shipped, other):
+        retire(registry, "shoes", bundle.fingerprint, delete=True)
+    assert find_bundle(f"shoes@{shipped.fingerprint}", registry.url).fingerprint == shipped.fingerprint
+    with pytest.raises(NotFound, match="files were deleted"):
+        find_bundle(f"shoes@{other.fingerprint}", registry.url)
 
 
 @pytest.mark.parametrize("asked", ["hats", "shoes@0123456789abcdef", "shoes@12", "No Such", "./folder", ""])

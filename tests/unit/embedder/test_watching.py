@@ -96,6 +96,7 @@ PHOTO = a_bundle(0, "photo")
 def world(tmp_path: Path) -> Iterator[World]:
     serving, builder = Serving([built(PHOTO)], complete=False), Builder()
     builder.free.set()
+    (tmp_path / "models").mkdir()
     registry = Registry(str(tmp_path / "models"))
     watcher = RegistryWatcher(registry, serving, builder, poll_s=POLL_S)
     yield World(tmp_path / "models", serving, builder, watcher, registry)
@@ -268,6 +269,74 @@ def test_a_record_that_cannot_be_read_costs_only_its_own_model(world: World) -> 
     assert world.look() == ["model's record cannot be read", "model loaded", "model switched"]
     assert world.means(first)
     assert world.look() == []
+    with pytest.raises(FingerprintMismatch):
+        world.serving.find("hats", "0" * 16)
+
+
+def test_what_a_record_that_cannot_be_read_may_speak_of_is_unavailable_until_it_can(world: World) -> None:
+    first = a_bundle(1)
+    world.promote(first)
+    record = world.folder / "shoes" / "model-000001.json"
+    whole = record.read_text()
+    record.write_text("{")
+    world.look()
+    for fingerprint in ("", first.fingerprint):
+        with pytest.raises(Unavailable, match="cannot be read now"):
+            world.serving.find("shoes", fingerprint)
+    with pytest.raises(NotFound):
+        world.serving.find("hats")
+    record.write_text(whole)
+    world.look()
+    assert world.means(first)
+    with pytest.raises(FingerprintMismatch):
+        world.serving.find("shoes", "0" * 16)
+
+
+def test_what_a_registry_has_lost_is_unavailable_even_where_it_was_never_loaded(world: World) -> None:
+    world.promote(a_bundle(1))
+    world.look()
+    world.folder.joinpath("shoes").rename(world.folder.with_name("aside"))
+    world.look()
+    with pytest.raises(Unavailable, match="cannot be read now"):
+        world.serving.find("shoes", a_bundle(2).fingerprint)
+
+
+def test_a_folder_that_is_not_there_is_no_empty_registry_until_it_is(world: World) -> None:
+    world.folder.rmdir()
+    assert world.look() == ["registry is not there; serving goes on"]
+    assert world.look() == []
+    assert up() == 0
+    for asked in (("shoes", ""), ("shoes", "0" * 16), ("photo", "0" * 16)):
+        with pytest.raises(Unavailable, match="is not there"):
+            world.serving.find(*asked)
+    assert world.serving.find("photo").bundle is PHOTO
+    world.folder.mkdir()
+    assert world.look() == ["registry can be read again"]
+    assert up() == 1
+    with pytest.raises(NotFound):
+        world.serving.find("shoes")
+    with pytest.raises(FingerprintMismatch):
+        world.serving.find("photo", "0" * 16)
+
+
+def test_a_version_that_cannot_be_loaded_does_not_make_the_rest_known(world: World) -> None:
+    world.promote(a_bundle(1))
+    world.promote(a_bundle(2, "hats"))
+    (world.folder / "hats" / "model-000001.json").write_text("{")
+    world.weights(a_bundle(1)).unlink()
+    world.look()
+    with pytest.raises(Unavailable, match="cannot be read now"):
+        world.serving.find("hats")
+
+
+def test_the_thread_has_looked_once_where_the_folder_is_not_there_so_that_the_embedder_becomes_ready(world: World) -> None:
+    world.folder.rmdir()
+    world.watcher.start()
+    try:
+        assert world.watcher.wait_for_first_look(10)
+        assert world.serving.find("photo").bundle is PHOTO
+    finally:
+        world.watcher.close(10)
 
 
 def test_the_thread_looks_by_itself_and_whoever_asks_for_a_new_version_need_not_wait_for_it(world: World) -> None:
