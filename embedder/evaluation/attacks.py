@@ -150,7 +150,7 @@ def evaluate_attacks(
         ),
         skipped=tuple(run.skipped),
         seed=seed,
-        misses=tuple(run.misses()),
+        misses=tuple(islice(run.misses(), MISSES)),
     )  # fmt: skip
 
 
@@ -212,14 +212,14 @@ class _Run:
             if digest in self._digests:
                 raise InvalidArgument("photograph", "is the same file as an earlier one")
             files = [data, *(self._attacks(data, digest) if attacked else ())]
+            found = [method.vectors(files, self._decoder) for method in self.methods]
         except (LookalikeError, OSError) as error:
             reason = error.problem if isinstance(error, InvalidArgument) else str(error)
             self.skipped.append((str(shown), reason))
             return
         self._digests[digest] = path
         self.queries += attacked
-        for method, gallery, attacks in zip(self.methods, self._gallery, self._attacked, strict=True):
-            vectors = method.vectors(files, self._decoder)
+        for vectors, gallery, attacks in zip(found, self._gallery, self._attacked, strict=True):
             gallery.append(vectors[0])
             if attacked:
                 attacks.append(vectors[1:])
@@ -231,16 +231,20 @@ class _Run:
             yield attack.change(picture, np.random.default_rng((self.seed, number, int(digest[:8], 16))))
 
     def misses(self) -> Iterator[Miss]:
-        """Of the first method, `MISSES` at most: one of each attack, then another of each, while there are any."""
+        """Of the first method: one of each attack, then another of each, while there are any, `MISSES` of an attack at most.
+        Those whose files have gone since they were measured, or cannot be read any more, are left out."""
         nearest = nearest_of(np.stack(self._attacked[0]), np.stack(self._gallery[0]), cosine=True)
         missed = [np.flatnonzero(found != np.arange(len(found))) for found in nearest.T]
         turns = ((attack, rows[turn]) for turn in range(MISSES) for attack, rows in enumerate(missed) if turn < len(rows))
         paths, digests, names = list(self._digests.values()), list(self._digests), list(ATTACKS)
-        for attack, row in islice(turns, MISSES):
+        for attack, row in turns:
             original, found = paths[row], paths[nearest[row, attack]]
-            data = original.read_bytes()
-            attacked = list(self._attacks(data, digests[row]))[attack]
-            small = [self._decoder.thumbnail(one, THUMBNAIL_SIDE) for one in (attacked, data, found.read_bytes())]
+            try:
+                data = original.read_bytes()
+                attacked = list(self._attacks(data, digests[row]))[attack]
+                small = [self._decoder.thumbnail(one, THUMBNAIL_SIDE) for one in (attacked, data, found.read_bytes())]
+            except (LookalikeError, OSError):
+                continue
             yield Miss(names[attack], original.name, found.name, *small)
 
     def scores(self) -> list[dict[str, float]]:

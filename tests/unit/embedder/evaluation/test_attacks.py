@@ -21,7 +21,7 @@ QUERIES, DISTRACTORS = 4, 2
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Photographs (one twice, one torn, one no picture at all) and distractors (one of them a photograph again)."""
+    """Photographs (one twice, one torn, one no picture at all) and distractors (one of them a photograph again, one torn)."""
     root = tmp_path_factory.mktemp("photographs")
     folder, others = root / "holiday", root / "others"
     (folder / "beach").mkdir(parents=True)
@@ -33,6 +33,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     (folder / "copy.jpg").write_bytes((folder / "0.jpg").read_bytes())
     (others / "copy.jpg").write_bytes((folder / "2.jpg").read_bytes())
     (folder / "torn.jpg").write_bytes((folder / "0.jpg").read_bytes()[:3000])
+    (others / "torn distractor.jpg").write_bytes((folder / "2.jpg").read_bytes()[:3000])
     (folder / "notes.txt").write_text("no picture")
     return folder, others
 
@@ -64,8 +65,9 @@ def test_counts_add_up_and_skips_have_reasons(found: AttackEvaluation) -> None:
     assert (found.queries, found.distractors) == (QUERIES, DISTRACTORS)
     assert found.measured_on.images == QUERIES + DISTRACTORS
     skipped = dict(found.skipped)
-    assert len(skipped) == len(found.skipped) - 1 == 2  # copy.jpg of either folder
+    assert len(skipped) == len(found.skipped) - 1 == 3  # copy.jpg of either folder
     assert "damaged" in skipped["torn.jpg"]
+    assert "damaged" in skipped["torn distractor.jpg"]
     assert skipped["copy.jpg"] == "is the same file as an earlier one"
 
 
@@ -78,8 +80,31 @@ def test_the_same_files_give_the_same_figures_and_progress_reaches_its_end(
         bundle, folders[0], distractors=folders[1], seed=4, report=lambda done, total: told.append((done, total))
     )
     assert again == found
-    files = QUERIES + DISTRACTORS + 3
+    files = QUERIES + DISTRACTORS + 4
     assert told == [(done, files) for done in range(1, files + 1)]
+
+
+def test_files_that_vanish_meanwhile_are_skips_or_no_misses_and_the_figures_stay(tmp_path: Path) -> None:
+    folder, others = tmp_path / "alike", tmp_path / "others"
+    folder.mkdir()
+    others.mkdir()
+    for quality in (90, 91):  # so much alike that one is taken for the other
+        scene(1).save(folder / f"{quality}.jpg", quality=quality)
+    scene(2).save(others / "late.png")
+    bundle = bundles.load(SHIPPED)
+    whole = evaluate_attacks(bundle, folder)
+    assert whole.misses
+
+    def vanish(done: int, total: int) -> None:
+        if done == 2:
+            (others / "late.png").unlink()
+        if done == total:
+            (folder / "90.jpg").unlink()
+
+    found = evaluate_attacks(bundle, folder, distractors=others, report=vanish)
+    assert (found.figures, found.distractors, found.misses) == (whole.figures, 0, ())
+    ((path, reason),) = found.skipped
+    assert (path, "No such file" in reason) == ("late.png", True)
 
 
 def test_a_folder_without_photographs_or_none_at_all_is_refused(tmp_path: Path) -> None:
