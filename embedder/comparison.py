@@ -5,6 +5,7 @@ Owns the rule of `lookalike models promote`. NumPy only; called by `embedder.com
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -43,11 +44,13 @@ class Comparison:
 
 def compare_cards(new: Bundle, current: Bundle) -> Comparison:
     """Compare what the bundles' own cards say. Raises `FailedPrecondition` (`NOT_COMPARABLE`) where they do not speak of the
-    same data, or share no figure that could decide."""
+    same data, or share no figure that could decide, or name one that is not finite."""
     ours, theirs = new.measured_on, current.measured_on
     if ours is None or theirs is None:
         lacking = new if ours is None else current
         raise not_comparable(f"{lacking.name}@{lacking.fingerprint} does not say how good it is")
+    if ours.name == theirs.name and ours.digest != theirs.digest:
+        raise not_comparable(f"both were measured on {ours.name!r}, but the new one by another protocol")
     if not ours.digest or ours.digest != theirs.digest:
         raise not_comparable(f"the new one was measured on {ours.name!r}, the current one on other data, {theirs.name!r}")
     return compare(new.metrics, current.metrics, measured_on=ours.name, digest=ours.digest)
@@ -55,10 +58,18 @@ def compare_cards(new: Bundle, current: Bundle) -> Comparison:
 
 def compare(new: Mapping[str, float], current: Mapping[str, float], *, measured_on: str, digest: str) -> Comparison:
     """Compare figures measured on one set of data. Raises `FailedPrecondition` (`NOT_COMPARABLE`) as `compare_cards`."""
+    for whose, figures in (("new", new), ("current", current)):
+        if broken := not_finite(figures):
+            raise not_comparable(f"the {whose} one's {broken} is {figures[broken]}, which is no figure")
     headline = next((name for name in HEADLINES if name in new and name in current), None)
     if headline is None:
         raise not_comparable(f"they have neither {' nor '.join(HEADLINES)} in common")
     return Comparison(headline, measured_on, digest, dict(current), dict(new))
+
+
+def not_finite(figures: Mapping[str, float]) -> str | None:
+    """Name of the first figure that is infinite or not a number: nothing is worse than that, so it must decide nothing."""
+    return next((name for name, value in figures.items() if not math.isfinite(value)), None)
 
 
 def not_comparable(problem: str) -> FailedPrecondition:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from embedder.bundle import Bundle
-from embedder.comparison import Comparison, compare_cards, not_comparable
+from embedder.comparison import Comparison, compare_cards, not_comparable, not_finite
 from embedder.registry import Registry, shipped_bundle
 from embedder.registry_record import Change, Record
-from lookalike.errors import FailedPrecondition, LookalikeError
+from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError
 
 Measure = Callable[[Bundle, Bundle], Comparison]
 """Compares a new bundle with the current one."""
@@ -59,8 +59,11 @@ def promote(
     worse one, and one that cannot be compared, is promoted too; the change says so, with the `reason`.
 
     Raises `FailedPrecondition`: `WORSE_THAN_CURRENT`, `NOT_COMPARABLE`, or `REGISTRY_CHANGED` where somebody else changed this
-    model meanwhile, so that it is to be decided anew; and what `measure` and the registry raise.
+    model meanwhile, so that it is to be decided anew; `InvalidArgument` ("bundle") for a card whose figures are not all finite,
+    and what `measure` and the registry raise.
     """
+    if broken := not_finite(bundle.metrics):
+        raise InvalidArgument("bundle", f"{bundle.name}@{bundle.fingerprint} says {broken} {bundle.metrics[broken]}, no figure")
     now = standing(registry, bundle.name)
     if now.record is not None and now.fingerprint == bundle.fingerprint:
         return None

@@ -37,7 +37,7 @@ def list_models(registry: RegistryUrl = None, as_json: AsJson = False) -> None:
     """List the models that ship and those of the registry: every version, what each name means, how good it is.
 
     current: what the name means for new collections. live: served for the collections that were made with it. retired: out of
-    service.
+    service; deleted: its files are gone too.
     """
     from embedder.commands.models_text import print_list
 
@@ -97,9 +97,10 @@ def promote(
 ) -> None:
     """Add a bundle to the registry and make it what its name means for new collections.
 
-    Refuses a bundle that is worse than the current one on the same data. Collections that exist keep the version that they
-    were made with, which stays in service until it is retired. Embedders that watch the registry take the new one up by
-    themselves, without a pause.
+    Refuses a bundle that is worse than the current one on the same data. P@5 decides (the share of right labels among the five
+    nearest); where there are no labels, with --attacks, mean R@1 (the share of originals found first). Collections that exist
+    keep the version that they were made with, which stays in service until it is retired. Embedders that watch the registry
+    take the new one up by themselves, without a pause.
     """
     from embedder import promotion
     from embedder.commands.models_text import print_comparison
@@ -192,7 +193,7 @@ def _listed(url: str) -> list[Listed]:
         rows += [
             Listed(
                 name, one.fingerprint, "current" if record and one.fingerprint == record.current else one.state, "registry",
-                one.metrics or {}, one.measured_on, one.size_bytes, one.added_at,
+                one.metrics or {}, one.measured_on, 0 if one.deleted else one.size_bytes, one.added_at, one.deleted,
             )
             for one in (record.versions.values() if record else ())
         ]  # fmt: skip

@@ -21,7 +21,7 @@ _HEADLINES = {"p_at_1": "P@1", "p_at_5": "P@5", "map_at_1000": "mAP@1000", "r_at
 @dataclass(frozen=True, slots=True)
 class Listed:
     """One version in a list. `source` says where its files are, `since` when the registry
-    got it."""
+    got it. `deleted`: its files are gone, and `size_bytes` is 0."""
 
     name: str
     fingerprint: str
@@ -31,15 +31,18 @@ class Listed:
     measured_on: DataSummary | None
     size_bytes: int
     since: datetime | None
+    deleted: bool = False
 
 
 def print_list(rows: Sequence[Listed]) -> None:
     shown = table("model", "version", "state", "from", "figures", "measured on", "size", "since", numbers=("version", "size"))
     for one in rows:
         style = {"current": "bold", "live": "", "retired": "dim"}[one.state]
+        state = f"{one.state}, deleted" if one.deleted else one.state
+        size = "-" if one.deleted else f"{one.size_bytes / 1e6:.1f} MB"
         shown.add_row(
-            one.name, one.fingerprint, one.state, one.source, figures_text(one.metrics),
-            one.measured_on.name if one.measured_on else "-", f"{one.size_bytes / 1e6:.1f} MB", time_text(one.since),
+            one.name, one.fingerprint, state, one.source, figures_text(one.metrics),
+            one.measured_on.name if one.measured_on else "-", size, time_text(one.since),
             style=style,
         )  # fmt: skip
     console().print(shown)

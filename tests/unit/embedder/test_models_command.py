@@ -161,6 +161,17 @@ def test_where_nobody_can_tell_what_is_used_nothing_is_retired(models: Models, t
     assert said.code == exits.OK, said.err
     assert not (tmp_path / "models" / "shoes" / one.fingerprint).exists()
     assert models("show", older).code == exits.NOT_FOUND
+    (row,) = [line for line in models("list").out.splitlines() if one.fingerprint in line]
+    assert "retired, deleted" in row
+    assert "MB" not in row
+    listed = {version["fingerprint"]: version for version in json.loads(models("list", "--json").out)["models"]}
+    assert (listed[one.fingerprint]["deleted"], listed[one.fingerprint]["size_bytes"]) == (True, 0)
+
+
+def test_the_help_names_what_decides(models: Models) -> None:
+    said = " ".join(models("promote", "--help").out.split())
+    assert "P@5 decides" in said
+    assert "mean R@1" in said
 
 
 def test_what_the_name_means_is_not_retired(models: Models, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from embedder.bundle import Bundle, DataSummary, InputSpec, TowerConfig
 from embedder.comparison import Comparison, compare
 from embedder.promotion import promote, standing
 from embedder.registry import Registry
-from lookalike.errors import FailedPrecondition, LookalikeError
+from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError
 
 DATA = DataSummary("things", 10, 2, digest="d" * 16)
 Figures = dict[str, float]
@@ -101,6 +102,27 @@ def test_what_cannot_be_compared_is_refused_and_how_to_compare_is_said(registry:
     made = promote(registry, other, by="me", force=True, reason="it is measured elsewhere")
     assert made is not None
     assert (made.change.forced, made.change.comparison) == (True, None)
+
+
+def test_of_two_protocols_on_data_of_one_name_that_is_said(registry: Registry) -> None:
+    promote(registry, a_bundle(1), by="me")
+    message = refused(registry, a_bundle(2, measured_on=replace(DATA, digest="e" * 16))).message
+    assert "both were measured on 'things', but the new one by another protocol" in message
+    message = refused(registry, a_bundle(2, measured_on=replace(DATA, name="hats", digest="e" * 16))).message
+    assert "'hats', the current one on other data, 'things'" in message
+
+
+@pytest.mark.parametrize("figure", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["p_at_5", "p_at_1"])
+def test_figures_that_are_not_finite_decide_nothing(registry: Registry, name: str, figure: float) -> None:
+    broken = a_bundle(2, {"p_at_5": 0.6, "p_at_1": 0.6, name: figure})
+    with pytest.raises(InvalidArgument, match=f"{name} {figure}"):
+        promote(registry, broken, by="me")
+    promote(registry, a_bundle(1), by="me")
+    for one, other in ((broken.metrics, a_bundle(1).metrics), (a_bundle(1).metrics, broken.metrics)):
+        with pytest.raises(FailedPrecondition, match=f"{name} is {figure}") as raised:
+            compare(one, other, measured_on="things", digest="d" * 16)
+        assert raised.value.reason == "NOT_COMPARABLE"
 
 
 def test_two_measured_on_nothing_are_not_the_same_data(registry: Registry) -> None:
