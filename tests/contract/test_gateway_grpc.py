@@ -113,7 +113,7 @@ def test_a_filter_holds_for_every_hit(services):
 
 PICTURE = picture(1)
 WRONG = image_pb2.SpaceVector(space="siamese", values=[1.0, 2.0])
-OTHER = image_pb2.SpaceVector(space="siamese", values=[1.0] * 128, fingerprint="0" * 16)
+OTHER = image_pb2.SpaceVector(space="siamese", values=[1.0] * 256, fingerprint="0" * 16)
 
 
 @pytest.mark.parametrize(

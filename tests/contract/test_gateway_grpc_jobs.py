@@ -50,7 +50,7 @@ def test_an_image_comes_back_with_what_was_given_and_its_vectors(services):
     assert len(image.sha256) == 64
     assert image.revision > 0
     assert image.indexed_at.seconds > 1_700_000_000
-    assert {vector.space: len(vector.values) for vector in image.vectors} == {"histogram": 256, "siamese": 128}
+    assert {vector.space: len(vector.values) for vector in image.vectors} == {"histogram": 256, "siamese": 256}
 
 
 def test_the_list_gives_every_image_once_in_order_of_id(services):
@@ -113,7 +113,7 @@ def test_a_collection_lives_from_create_to_delete(services):
     name = "gateway_grpc_short"
     request = collection_pb.CreateCollectionRequest(name=name, histogram=image_pb2.HistogramSettings(bins=16, grid=4))
     made = services.collections.CreateCollection(request, timeout=TIMEOUT_S).collection
-    assert {space.name: space.dimension for space in made.spaces} == {"histogram": 256, "siamese": 128}
+    assert {space.name: space.dimension for space in made.spaces} == {"histogram": 256, "siamese": 256}
     assert refused(services.collections.CreateCollection, request) == ("ALREADY_EXISTS", None, "ALREADY_EXISTS")
     broken = picture(1)[:100]
     job = ingest(services, name, iter([("good", picture(0), {}), ("bad", broken, {}), ("good", picture(2), {})]))

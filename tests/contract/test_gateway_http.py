@@ -103,7 +103,7 @@ def test_metadata_comes_back_as_it_was_given(http):
             (400, "INVALID_ARGUMENT", "vectors[0].values", "DIMENSION_MISMATCH"),
         ),
         (
-            {"json": {"vectors": [{"space": "siamese", "values": [1.0] * 128, "fingerprint": "0" * 16}]}},
+            {"json": {"vectors": [{"space": "siamese", "values": [1.0] * 256, "fingerprint": "0" * 16}]}},
             (400, "FAILED_PRECONDITION", "vectors[0].fingerprint", "FINGERPRINT_MISMATCH"),
         ),
         ({"json": {}}, (400, "INVALID_ARGUMENT", "query", "INVALID_ARGUMENT")),
