@@ -136,7 +136,7 @@ def test_an_answer_that_breaks_off_is_a_plain_failure_that_one_may_try_again(pag
     expect(hits(page, "siamese")).to_have_count(5)
 
 
-def test_a_question_given_up_while_its_answer_arrives_leaves_no_trace(page):
+def test_an_answer_given_up_while_it_arrives_is_not_taken_for_an_empty_one(page):
     page.evaluate(
         """() => {
             const original = Response.prototype.text;
@@ -147,6 +147,7 @@ def test_a_question_given_up_while_its_answer_arrives_leaves_no_trace(page):
         }"""
     )
     page.set_input_files("#file", QUERY)
+    expect(page.locator(".column").get_by_role("alert")).to_contain_text("given up")
     page.set_input_files("#file", {**QUERY, "name": "second.png"})
     expect(page.locator(".query .caption")).to_contain_text("second.png")
     expect(hits(page, "siamese")).to_have_count(5)
