@@ -21,12 +21,12 @@ def some() -> tuple[np.ndarray, np.ndarray]:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), rng.integers(0, 3, 30).astype(np.int32)
 
 
-def test_a_run_begins_with_random_pairs_and_ends_with_half_of_them_hard() -> None:
+def test_a_run_begins_with_random_pairs_and_ends_with_a_quarter_of_them_hard() -> None:
     shares = [hard_share(epoch, 12, "curriculum") for epoch in range(12)]
     assert shares[:3] == [0.0, 0.0, 0.0]
     assert shares[3] > 0
     assert shares == sorted(shares)
-    assert shares[-1] == 0.5
+    assert shares[-1] == 0.25
     assert not any(hard_share(epoch, 12, "random") for epoch in range(12))
 
 

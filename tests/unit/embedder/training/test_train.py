@@ -52,12 +52,12 @@ class Stopped(Exception):
 
 
 def test_a_short_run_separates_classes_and_one_that_is_watched_stopped_and_resumed_is_the_same(tmp_path: Path) -> None:
-    gallery, queries = some(0, 1024), some(8000, 200)
+    gallery, queries = some(0, 512), some(8000, 200)
     told: list[Progress] = []
     first, _ = train(gallery, TINY, SPEC, CONFIG, report=told.append)
-    assert [now.step for now in told] == list(range(1, 17)) * 5
-    assert told[-1].loss < told[15].loss
-    assert p_at_1(first, gallery, queries) > 0.7
+    assert [now.step for now in told] == list(range(1, 9)) * 5
+    assert told[-1].loss < told[7].loss
+    assert p_at_1(first, gallery, queries) > 0.65
 
     def stop(now: Progress) -> None:
         if (now.epoch, now.step) == (3, 5):
