@@ -124,11 +124,14 @@ class Serving:
         """What ought to be served and is not, each with the reason."""
         return self._now.awaited
 
-    def add(self, served: Served) -> None:
-        """Serve this version too, by its fingerprint. It must be warm."""
+    def add(self, served: Served, *, current: bool = False) -> None:
+        """Serve this version too, by its fingerprint, and from the same moment by its name if it is the `current` one: a caller
+        must never meet a version that is not awaited any more and not meant yet. It must be warm."""
         with self._changing:
-            awaited = {key: why for key, why in self._now.awaited.items() if key != served.key}
-            self._swap(replace(self._now, versions={**self._now.versions, served.key: served}, awaited=awaited))
+            now = self._now
+            awaited = {key: why for key, why in now.awaited.items() if key != served.key}
+            meant = {**now.current, served.key[0]: served.key} if current else now.current
+            self._swap(replace(now, versions={**now.versions, served.key: served}, awaited=awaited, current=meant))
 
     def switch(self, key: Key) -> bool:
         """Let the name mean this version, which is served. Whether it meant another one before."""
@@ -172,8 +175,9 @@ def _missing(now: Snapshot, name: str, fingerprint: str, *, looked: bool) -> Loo
     if not (looked and now.complete):
         registry = f"the registry that may hold model {_shown(name, fingerprint)}"
         return Unavailable("embedder", f"{registry} is not there or has not been read yet")
-    if fingerprint and name in now.current:
-        return FingerprintMismatch(SIAMESE, fingerprint[:64], now.current[name][1])
+    known = [key for key in (now.current.get(name), *now.versions, *now.awaited) if key is not None and key[0] == name]
+    if fingerprint and known:
+        return FingerprintMismatch(SIAMESE, fingerprint[:64], known[0][1])
     return NotFound("model", name[:63], hint=f"served: {', '.join(now.current)}", field="model")
 
 

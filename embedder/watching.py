@@ -87,8 +87,8 @@ class RegistryWatcher:
                 self._read = self._begun
                 self._changed.notify_all()
         for record in records or ():
-            self._load(record, record.current)
-            if (record.name, record.current) in self._serving and self._serving.switch((record.name, record.current)):
+            loaded, key = self._load(record, record.current, current=True), (record.name, record.current)
+            if loaded or (key in self._serving and self._serving.switch(key)):
                 structlog.get_logger().info("model switched", model=record.name, fingerprint=record.current)
         for record in records or ():
             for fingerprint in record.live[1:]:
@@ -147,34 +147,35 @@ class RegistryWatcher:
         before = {key: why for key, why in self._serving.awaited.items() if key[0] in unknown}
         self._serving.expect({**before, **wanted}, unknown=unknown, complete=self._there)
 
-    def _load(self, record: Record, fingerprint: str) -> None:
-        """Serve a version, where it is not served yet and nothing says that it would fail again."""
+    def _load(self, record: Record, fingerprint: str, *, current: bool = False) -> bool:
+        """Serve a version, where it is not served yet and nothing says it would fail again. Whether it is served from now on."""
         name, key = record.name, (record.name, fingerprint)
         if key in self._serving or self._closing:
-            return
+            return False
         try:
             state = (str(record.revision), self._registry.stamp(name, fingerprint))
             if self._failed.get(key) == state:
-                return
+                return False
             started_s = time.perf_counter()
             served = self._build(self._registry.load(name, fingerprint))
         except Unavailable as error:
             self._told_failure(key, error.reason, error.message)  # Nothing is wrong with the version: try at every look.
-            return
+            return False
         except LookalikeError as error:
             self._failed[key] = state
             self._told_failure(key, error.reason, error.message)
-            return
+            return False
         except Exception as error:  # noqa: BLE001 - Keras and TensorFlow raise anything for weights they do not like
             self._failed[key] = state
             structlog.get_logger().error("model cannot be built", model=name, fingerprint=fingerprint, exc_info=error)
             self._told_failure(key, "INTERNAL", f"it cannot be built: {type(error).__name__}")
-            return
+            return False
         self._failed.pop(key, None)
         self._told.pop("@".join(key), None)
-        self._serving.add(served)
+        self._serving.add(served, current=current)
         spent_s = round(time.perf_counter() - started_s, 2)
         structlog.get_logger().info("model loaded", model=name, fingerprint=fingerprint, seconds=spent_s)
+        return True
 
     def _drop_retired(self, record: Record) -> None:
         for version in record.versions.values():

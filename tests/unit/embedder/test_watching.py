@@ -128,6 +128,20 @@ def test_a_promoted_version_is_served_and_its_name_means_it_while_the_older_one_
     assert world.serving.default == "photo"
 
 
+def test_a_first_version_is_served_and_meant_from_the_same_moment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In between it would be neither awaited nor found, and an ingest job that asks then would fail for good."""
+    first, add, between = a_bundle(1), world.serving.add, []
+
+    def add_and_ask(served: Served, *, current: bool = False) -> None:
+        add(served, current=current)
+        between.append(world.means(first))
+
+    monkeypatch.setattr(world.serving, "add", add_and_ask)
+    world.promote(first)
+    world.look()
+    assert between == [True]
+
+
 def test_the_current_versions_come_before_the_older_ones(world: World) -> None:
     first, second, hats = a_bundle(1), a_bundle(2), a_bundle(3, "hats")
     for bundle in (first, second, hats):
@@ -378,7 +392,7 @@ def test_the_thread_outlives_a_defect(world: World, monkeypatch: pytest.MonkeyPa
     monkeypatch.undo()
     first = a_bundle(1)
     world.promote(first)
-    with pytest.raises((Unavailable, FingerprintMismatch)):
+    with pytest.raises(FingerprintMismatch):
         world.serving.find("shoes", "0" * 16)
     until_served(world, first)
     assert calls
