@@ -45,10 +45,12 @@ def measuring(dataset: str, *, attacks: bool, data: Path | None) -> Callable[[Bu
         return figures[bundle.fingerprint]
 
     def measure(new: Bundle, current: Bundle) -> Comparison:
-        from embedder.comparison import compare
+        from embedder.comparison import compare, not_comparable
 
-        (theirs, _), (ours, data_of_both) = measured(current), measured(new)
-        return compare(ours, theirs, measured_on=data_of_both.name, digest=data_of_both.digest)
+        (theirs, before), (ours, after) = measured(current), measured(new)
+        if before.digest != after.digest:
+            raise not_comparable(f"{dataset} changed while they were measured")
+        return compare(ours, theirs, measured_on=after.name, digest=after.digest)
 
     return measure
 

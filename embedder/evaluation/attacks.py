@@ -203,7 +203,11 @@ class _Run:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256("".join(sorted(self._digests)).encode()).hexdigest()[:16]
+        """Over all that makes it this test: which photographs are looked for and among which others, the attacks, the seed."""
+        files = list(self._digests)
+        roles = [*sorted(files[: self.queries]), "among", *sorted(files[self.queries :])]
+        attacks = [f"{name}: {attack.says}" for name, attack in ATTACKS.items()]
+        return hashlib.sha256("\n".join([*roles, *attacks, f"seed {self.seed}"]).encode()).hexdigest()[:16]
 
     def add(self, path: Path, shown: Path, *, attacked: bool) -> None:
         try:

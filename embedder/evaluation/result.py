@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -104,7 +104,6 @@ class Evaluation:
     unlabelled: int = 0
     notes: tuple[str, ...] = ()
     spent_s: float = 0.0
-    extra: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def model(self) -> Way:
@@ -145,7 +144,6 @@ class Evaluation:
             "gallery_without_label": self.unlabelled,
             "skipped": [asdict(one) for one in self.skipped],
             "notes": self.notes,
-            **self.extra,
             "seconds": round(self.spent_s, 1),
             "definitions": metrics.DEFINITIONS,
         }

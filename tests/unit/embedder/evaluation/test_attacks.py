@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from embedder import bundle as bundles
-from embedder.evaluation.attacks import ATTACKS, AttackEvaluation, evaluate_attacks, score
+from embedder.evaluation.attacks import ATTACKS, AttackEvaluation, _Run, evaluate_attacks, score
 from embedder.pretrained import SHIPPED
 from lookalike.errors import InvalidArgument, NotFound
 from tests.unit.embedder.scenes import scene
@@ -59,6 +59,21 @@ def test_a_histogram_survives_a_mirror_and_not_darkness(found: AttackEvaluation)
     histogram = found.baselines["histogram"]
     assert histogram["r_at_1_mirror"] == 1
     assert histogram["r_at_1_light"] < 1
+
+
+def test_another_seed_or_another_split_of_the_same_photographs_is_another_test(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, file in enumerate(files):
+        scene(number).save(file)
+
+    def digest(seed: int, looked_for: int) -> str:
+        run = _Run([], seed)
+        for number, file in enumerate(files):
+            run.add(file, file, attacked=number < looked_for)
+        return run.digest
+
+    assert digest(1, 2) == digest(1, 2)
+    assert len({digest(1, 2), digest(2, 2), digest(1, 1)}) == 3
 
 
 def test_counts_add_up_and_skips_have_reasons(found: AttackEvaluation) -> None:
