@@ -93,6 +93,8 @@ def train_command(
     """
     if pairs and unlabelled:
         raise InvalidArgument("--unlabelled", "does not go with --pairs")
+    if validation is not None and (pairs or unlabelled):
+        raise InvalidArgument("--validation", "needs labels: pairs and unlabelled pictures give no figures")
     if channels == 2:
         raise InvalidArgument("--channels", "must be 1 (grey) or 3 (colour)")
     name = check_name("--name", name) if name is not None else _name_of(dataset)
@@ -168,7 +170,7 @@ def _command(dataset: str, name: str, asked: dict[str, Any], wishes: dict[str, A
     for option, value in options.items():
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         words += [f"--{option}", shown] if value is not None else []
-    words += ["--no-mirror"] if wishes["mirror"] is False else []
+    words += {True: ["--mirror"], False: ["--no-mirror"], None: []}[wishes["mirror"]]
     return shlex.join(words)
 
 

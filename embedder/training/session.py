@@ -122,7 +122,9 @@ class Session:
         self, tower_config: TowerConfig, spec: InputSpec, loaded: Loaded, held: Loaded | None
     ) -> tuple[keras.Model, TowerConfig, float]:
         recipe, images = self.plan.recipe, loaded.images
-        watched = held.images.rows(slice(0, measure.WATCHED)) if held is not None else None
+        # Evenly spread: a folder is listed class by class.
+        every = -(-len(held.images) // measure.WATCHED) if held is not None else 1
+        watched = held.images.rows(slice(None, None, every)) if held is not None else None
         known = None
         with ExitStack() as stack:
             log = stack.enter_context(ScalarLog(self.tensorboard)) if self.tensorboard is not None else None

@@ -243,6 +243,7 @@ def test_some_classes_of_fashion_mnist_are_measured_on_their_own_test_pictures(t
         (["fashion-mnist", "--classes", "3"], "holds one class only ('Dress')"),
         (["fashion-mnist", "--unlabelled", "--loss", "triplet"], "triplet does not learn from pictures without labels"),
         (["fashion-mnist", "--pairs", "--unlabelled"], "does not go with --pairs"),
+        (["fashion-mnist", "--unlabelled", "--validation", "0.2"], "needs labels"),
         (["fashion-mnist", "--backbone", "resnet"], "'resnet' is not one of conv, efficientnet_lite0"),
         (["fashion-mnist", "--backbone", "efficientnet_lite0", "--channels", "1"], "sees colour: 3, not 1"),
         (["fashion-mnist", "--name", "My Model"], "--name"),
