@@ -148,7 +148,7 @@ class RegistryWatcher:
         self._serving.expect({**before, **wanted}, unknown=unknown, complete=self._there)
 
     def _load(self, record: Record, fingerprint: str, *, current: bool = False) -> bool:
-        """Serve a version, where it is not served yet and nothing says it would fail again. Whether it is served from now on."""
+        """Serve a version, unless it is served or nothing says it would not fail again. Whether it is served from now on."""
         name, key = record.name, (record.name, fingerprint)
         if key in self._serving or self._closing:
             return False
