@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.rpc import status_pb2
 
 from lookalike.errors import FailedPrecondition
-from lookalike.jobs.job import Job, JobError, SourceSpec
+from lookalike.jobs.job import Job, JobError, JobOptions, SourceSpec
 from lookalike.jobs.outcomes import Failure
 from lookalike.runtime.status import to_status
 from lookalike.v1 import ingest_service_pb2 as pb
@@ -29,6 +29,9 @@ def job_message(job: Job) -> pb.IngestJob:
         revision=job.revision,
         request_id=job.request_id,
         error=None if job.error is None else _error_message(job.error),
+        near_duplicates=_near_duplicates_message(job.options),
+        mirror=job.options.mirror,
+        dry_run=job.options.dry_run,
     )
     message.create_time.FromDatetime(job.created_at)
     if job.ended_at is not None:
@@ -50,6 +53,17 @@ def _source_message(source: SourceSpec) -> pb.Source:
             return pb.Source(manifest=pb.ManifestSource(uri=source.uri))
         case "upload":
             return pb.Source(upload=pb.UploadSource(upload_id=source.uri))
+        case "archive":
+            return pb.Source(archive=pb.ArchiveSource(uri=source.uri))
+        case "failures":
+            return pb.Source(failures=pb.FailuresSource(job_id=source.uri))
+        case "collection":
+            return pb.Source(collection=pb.CollectionSource(generation=int(source.uri)))
+
+
+def _near_duplicates_message(options: JobOptions) -> pb.NearDuplicates:
+    policy = pb.NearDuplicatePolicy.Value(f"NEAR_DUPLICATE_POLICY_{options.near_duplicates.upper()}")
+    return pb.NearDuplicates(policy=policy, threshold=options.threshold)
 
 
 def _error_message(error: JobError) -> status_pb2.Status:

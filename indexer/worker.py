@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import structlog
 
 from indexer.interruption import TRANSIENT, Draining, Interruption, LeaseLost
-from indexer.pipeline import Failed, Indexed, Outcome, Pipeline, Skipped, Work
+from indexer.pipeline import Pipeline
 from indexer.plan import delete_other_plans, make_plan
 from indexer.stages import ITEMS, UNITS_LAID_DOWN
+from indexer.work import Failed, Indexed, Outcome, Skipped, Work
 from lookalike.errors import FailedPrecondition, Internal, InvalidArgument, LookalikeError, NotFound
 from lookalike.items import Item
 from lookalike.jobs.creation import create_ingest_job, create_job_of_json

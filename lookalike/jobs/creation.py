@@ -14,7 +14,7 @@ import structlog
 from google.protobuf import json_format
 
 from lookalike.errors import InvalidArgument, Unavailable
-from lookalike.jobs.job import Job, SourceSpec
+from lookalike.jobs.job import DEFAULT_NEAR_DUPLICATE, DEFAULTS, Job, JobOptions, NearDuplicatePolicy, SourceSpec
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.uploads import Uploads
@@ -22,6 +22,12 @@ from lookalike.names import check_name, check_request_id, check_uri
 from lookalike.sources import Roots
 from lookalike.v1 import ingest_service_pb2 as ingest_pb2
 
+_POLICIES: Mapping[int, NearDuplicatePolicy] = {
+    ingest_pb2.NEAR_DUPLICATE_POLICY_UNSPECIFIED: "keep",
+    ingest_pb2.NEAR_DUPLICATE_POLICY_KEEP: "keep",
+    ingest_pb2.NEAR_DUPLICATE_POLICY_SKIP: "skip",
+    ingest_pb2.NEAR_DUPLICATE_POLICY_LINK: "link",
+}
 MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson")
 
 
@@ -32,6 +38,7 @@ class CreateJob:
     collection: str
     source: SourceSpec
     request_id: str = ""
+    options: JobOptions = DEFAULTS
 
 
 def create_ingest_job(
@@ -53,12 +60,12 @@ def create_ingest_job(
         raise InvalidArgument(_field(request.source), "is missing")
     check_uri(_field(request.source), request.source.uri)
     # Before anything that may have changed since: the same request gets the same answer.
-    earlier = ledger.find_request(request_id, request.collection, request.source)
+    earlier = ledger.find_request(request_id, request.collection, request.source, request.options)
     if earlier is not None:
         return earlier
     name, uid = catalogue_get(request.collection)
     _check_source(uploads, roots, request)
-    job, new = ledger.create(name, uid, request.source, request_id)
+    job, new = ledger.create(name, uid, request.source, request_id, request.options)
     if new:
         try:
             queue.send_plan(job.id)
@@ -77,9 +84,22 @@ def create_job_of(request: ingest_pb2.CreateIngestJobRequest) -> CreateJob:
         source = SourceSpec("manifest", request.source.manifest.uri)
     elif kind == "upload":
         source = SourceSpec("upload", request.source.upload.upload_id)
+    elif kind == "archive":
+        source = SourceSpec("archive", request.source.archive.uri)
     else:
-        raise InvalidArgument("source", "is missing; name a folder, a manifest or an upload")
-    return CreateJob(request.collection, source, request.request_id)
+        raise InvalidArgument("source", "is missing; name a folder, a manifest, an archive or an upload")
+    options = JobOptions(*_near_duplicates(request.near_duplicates), mirror=request.mirror, dry_run=request.dry_run)
+    return CreateJob(request.collection, source, request.request_id, options)
+
+
+def _near_duplicates(message: ingest_pb2.NearDuplicates) -> tuple[NearDuplicatePolicy, float]:
+    policy = _POLICIES.get(message.policy)
+    if policy is None:
+        raise InvalidArgument("near_duplicates.policy", f"{message.policy} is not one of keep, skip and link")
+    threshold = round(message.threshold, 6) or DEFAULT_NEAR_DUPLICATE
+    if not 0 < threshold <= 1:
+        raise InvalidArgument("near_duplicates.threshold", f"{threshold:g} is out of range; above 0 up to 1 are allowed")
+    return policy, threshold
 
 
 def create_job_of_json(request: Mapping[str, object]) -> CreateJob:

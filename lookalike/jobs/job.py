@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Literal
 
 from lookalike.jobs.states import JobState
 
-SourceKind = Literal["folder", "manifest", "upload"]
+SourceKind = Literal["folder", "manifest", "upload", "archive", "failures", "collection"]
+NearDuplicatePolicy = Literal["keep", "skip", "link"]
 
 SKIPPED_DUPLICATE = "duplicate"
 """The same id came earlier in the same job."""
@@ -25,9 +26,19 @@ SKIPPED_NOT_ATTEMPTED = "not_attempted"
 """The job as a whole failed before it came to this item."""
 
 
+SKIPPED_NEAR_DUPLICATE = "near_duplicate"
+"""It looks like another image of the collection, and the job leaves such ones out."""
+SKIPPED_DRY_RUN = "dry_run"
+"""The job only tried what it would do."""
+
+DEFAULT_NEAR_DUPLICATE = 0.98
+"""Similarity in the space `siamese`, in [0, 1]."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """Where a job's items come from. `uri` is a path or URI, or for an upload its id."""
+    """Where a job's items come from. `uri` is a path or URI; of an upload its id, of failures that of the job, of a collection
+    the number of the generation that is being filled."""
 
     kind: SourceKind
     uri: str
@@ -43,9 +54,38 @@ class SourceSpec:
         return cls(fields["kind"], fields["uri"], fields["labels_from_folders"])
 
 
-def request_fingerprint(collection: str, source: SourceSpec) -> str:
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """How a job treats its items. `threshold` is a similarity in the space `siamese`, in [0, 1]; `grace_s` in seconds.
+
+    `allow_missing` and `grace_s` matter to a re-embedding only: see the contract's `ReembedCollectionRequest`.
+    """
+
+    near_duplicates: NearDuplicatePolicy = "keep"
+    threshold: float = DEFAULT_NEAR_DUPLICATE
+    mirror: bool = False
+    dry_run: bool = False
+    allow_missing: bool = False
+    grace_s: float = 0.0
+
+    def to_json(self) -> str:
+        """Canonical, as of `SourceSpec`: only what differs from the default."""
+        differing = {
+            field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name) != field.default
+        }
+        return json.dumps(differing, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> JobOptions:
+        return cls(**json.loads(text))
+
+
+DEFAULTS = JobOptions()
+
+
+def request_fingerprint(collection: str, source: SourceSpec, options: JobOptions = DEFAULTS) -> str:
     """16 hex digits over what a request asks for; tells a repeated request from a reused request id."""
-    return hashlib.sha256(f"{collection}\n{source.to_json()}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{collection}\n{source.to_json()}\n{options.to_json()}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +126,7 @@ class Job:
     ended_at: datetime | None
     manifest: str = ""
     """Path of the manifest in the artifacts; empty until planned."""
+    options: JobOptions = DEFAULTS
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[str, str]) -> Job:
@@ -107,6 +148,7 @@ class Job:
             created_at=_moment(fields["created_ms"]),
             ended_at=_moment(fields["ended_ms"]) if "ended_ms" in fields else None,
             manifest=fields.get("manifest", ""),
+            options=JobOptions.from_json(fields.get("options", "{}")),
         )
 
 

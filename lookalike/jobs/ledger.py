@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.jobs.connection import RedisAccessDenied, RedisConnection
-from lookalike.jobs.job import Job, SourceSpec, request_fingerprint
+from lookalike.jobs.job import DEFAULTS, Job, JobOptions, SourceSpec, request_fingerprint
 from lookalike.jobs.write_order import write_lock
 from lookalike.names import MAX_PAGE_SIZE
 
@@ -44,7 +44,14 @@ class Ledger:
         self.retention_ms = int(retention_s * 1000)
 
     def create(
-        self, collection: str, collection_uid: str, source: SourceSpec, request_id: str, *, send_grace_s: float = SEND_GRACE_S
+        self,
+        collection: str,
+        collection_uid: str,
+        source: SourceSpec,
+        request_id: str,
+        options: JobOptions = DEFAULTS,
+        *,
+        send_grace_s: float = SEND_GRACE_S,
     ) -> tuple[Job, bool]:
         """Write a job down and take its revision; return it and whether it is new.
 
@@ -52,7 +59,7 @@ class Ledger:
         raises `FailedPrecondition` REQUEST_ID_REUSED. A reconciler sends the task of a job that is not seen within
         `send_grace_s`.
         """
-        fingerprint = request_fingerprint(collection, source)
+        fingerprint = request_fingerprint(collection, source, options)
         job_id, known, new = self.connection.run(
             "create",
             secrets.token_hex(8),
@@ -62,17 +69,18 @@ class Ledger:
             request_id,
             fingerprint,
             int(send_grace_s * 1000),
+            options.to_json(),
         )
         _check_same(request_id, job_id, known, fingerprint)
         return self.get(job_id), bool(new)
 
-    def find_request(self, request_id: str, collection: str, source: SourceSpec) -> Job | None:
+    def find_request(self, request_id: str, collection: str, source: SourceSpec, options: JobOptions = DEFAULTS) -> Job | None:
         """The job that this request made before, if it did; raises as `create` does."""
         with self.connection.commands() as client:
             job_id, known = client.hmget(f"lookalike:request:{request_id}", "job", "fingerprint")
         if job_id is None:
             return None
-        _check_same(request_id, job_id, known, request_fingerprint(collection, source))
+        _check_same(request_id, job_id, known, request_fingerprint(collection, source, options))
         return self._read(job_id)
 
     def get(self, job_id: str) -> Job:

@@ -1,4 +1,4 @@
--- id, collection, collection_uid, source, request_id, fingerprint, send_grace_ms -> {job id, fingerprint, 1 if it is new}
+-- id, collection, collection_uid, source, request_id, fingerprint, send_grace_ms, options -> {job id, fingerprint, 1 if it is new}
 local id, collection, request_id = ARGV[1], ARGV[2], ARGV[5]
 local request = 'lookalike:request:' .. request_id
 local known = redis.call('HMGET', request, 'job', 'fingerprint')
@@ -6,7 +6,7 @@ if known[1] and redis.call('EXISTS', job_key(known[1])) == 1 then return {known[
 local revision = whole(next_of('lookalike:revision:' .. collection))
 local created = whole(next_of('lookalike:created'))
 redis.call('HSET', job_key(id), 'state', 'PENDING', 'collection', collection, 'collection_uid', ARGV[3], 'source', ARGV[4],
-  'request_id', request_id, 'revision', revision, 'created_ms', created, 'submitted', 0, 'indexed', 0, 'skipped', 0,
+  'options', ARGV[8], 'request_id', request_id, 'revision', revision, 'created_ms', created, 'submitted', 0, 'indexed', 0, 'skipped', 0,
   'failed', 0, 'chunks_total', 0, 'chunks_done', 0, 'next_chunk', 0)
 redis.call('HSET', request, 'job', id, 'fingerprint', ARGV[6])
 redis.call('ZADD', open_key(id), whole(now_ms() + tonumber(ARGV[7])), 'plan')

@@ -1,0 +1,74 @@
+"""What passes through the pipeline: a chunk to work off, its items on their way, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from indexer.interruption import Interruption
+from lookalike.errors import LookalikeError
+from lookalike.items import Item
+from lookalike.jobs.job import Job
+from lookalike.jobs.leases import Lease
+from lookalike.spaces import Vector
+from lookalike.store.catalogue import Collection
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One chunk to work off: whose, into which collection, and when to lay it down."""
+
+    job: Job
+    collection: Collection
+    items: Sequence[Item]
+    lease: Lease
+    interruption: Interruption
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An item whose bytes are here. `sha256` is theirs, 64 hex digits."""
+
+    item: Item
+    content: bytes = field(repr=False)
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An item that can be written: its vectors by space."""
+
+    item: Item
+    sha256: str
+    vectors: Mapping[str, Vector] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """In every space."""
+
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Left out on purpose; reasons are in `lookalike.jobs.job`."""
+
+    item: Item
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Could not be indexed: `reason` UPPER_SNAKE, `message` one line."""
+
+    item: Item
+    reason: str
+    message: str
+
+
+Outcome = Indexed | Skipped | Failed
+
+
+def failed(item: Item, error: LookalikeError) -> Failed:
+    return Failed(item, error.reason, error.message)
