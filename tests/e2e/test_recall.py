@@ -1,5 +1,5 @@
-"""9,000 real pictures through the whole path: search through the gateway agrees with exact search over the stored vectors,
-and finds the classes as well as the demo promises.
+"""Real pictures through the whole path: search through the gateway agrees with exact search over the stored vectors and,
+of all 9,000 (`make recall`), finds the classes as well as the demo promises.
 
 On milvus-lite and on the real Milvus (HNSW), after the job's flush, with every row indexed and none pending.
 """
@@ -27,6 +27,8 @@ from lookalike.store.connection import connect
 from lookalike.store.vectors import VectorStore
 
 QUERIES, TOP_K, THREADS = 200, 5, 4
+SOME = 2000
+"""Pictures of the short version, in which recall is measured and what the demo promises of all 9,000 is not."""
 TIED = 1e-5
 """Distances that float32 cannot tell apart count as equal."""
 COLLECTION = "recall"
@@ -34,15 +36,18 @@ _INDEXED_WITHIN_S = 120.0
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.long)], ids=["some", "whole"])
 @pytest.mark.parametrize(
     "server",
     [pytest.param("milvus_lite_uri", id="milvus-lite"), pytest.param("milvus_uri", id="milvus", marks=pytest.mark.milvus)],
 )
 def test_the_gateway_agrees_with_exact_search_and_finds_what_the_demo_promises(
-    server: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: str, whole: bool, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri: str = request.getfixturevalue(server)
     gallery, queries = dataset.split()
+    if not whole:
+        gallery = first(gallery, SOME)
     manifest = dataset.write_files(gallery, tmp_path / "pictures")
     config = LocalConfig(
         data=tmp_path / "data",
@@ -65,10 +70,11 @@ def test_the_gateway_agrees_with_exact_search_and_finds_what_the_demo_promises(
                 with capsys.disabled():
                     print(f"\n  recall@{TOP_K} on {server.removesuffix('_uri')}, {space}, ef {ef}: {recall:.4f}", end="")
                 assert recall >= 0.99
-        measured = _precision(client, queries)
-        with capsys.disabled():
-            print("".join(f"\n  P@{TOP_K} of {one.way}: {one.precision_at_5:.3f}" for one in measured), end="")
-        assert surprises(measured) == []
+        if whole:
+            measured = _precision(client, queries)
+            with capsys.disabled():
+                print("".join(f"\n  P@{TOP_K} of {one.way}: {one.precision_at_5:.3f}" for one in measured), end="")
+            assert surprises(measured) == []
         client.delete_collection(COLLECTION)
 
 
@@ -97,8 +103,12 @@ def _precision(client: Client, queries: dataset.Pictures) -> list[Measured]:
     Pictures and weights are fixed and search is as good as exact here, so the figures do not scatter: they are 0.390 and 0.949
     (over all 1,000: 0.390 and 0.947). The demo's bounds hold for the part as for the whole, with 30 hits to spare at least.
     """
-    few = dataset.Pictures(queries.images[:QUERIES], queries.labels[:QUERIES], queries.numbers[:QUERIES])
+    few = first(queries, QUERIES)
     return [measure(client, COLLECTION, few, way, threads=THREADS, done=lambda: None) for way in ("histogram", "siamese")]
+
+
+def first(pictures: dataset.Pictures, count: int) -> dataset.Pictures:
+    return dataset.Pictures(pictures.images[:count], pictures.labels[:count], pictures.numbers[:count])
 
 
 @contextmanager

@@ -24,7 +24,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ import pytest
 
 from lookalike.errors import LookalikeError
 from lookalike.local.milvus_lite import lite_server_command
-from tests.servers.processes import free_port, start
+from tests.servers.processes import free_port, start, stop
 
 _UNPACKED = Path(__file__).parents[2] / "build" / "milvus-2.3.5"
 _START_TIMEOUT_S = 120.0
@@ -95,14 +95,12 @@ def milvus_uri() -> Iterator[str]:
     if reason:
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="lookalike-milvus-"))
+    server = RealServer(folder)
     try:
-        process, uri = start_milvus(folder)
-        try:
-            yield uri
-        finally:
-            process.kill()
-            process.wait(10)
+        server.start()
+        yield server.uri
     finally:
+        server.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -144,33 +142,62 @@ def why_no_milvus() -> str:
     return ""
 
 
-def start_milvus(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start the real server with its data in `folder`; its process and URI once it is healthy."""
-    binaries = _unpacked()
-    for attempt in range(_STARTS):
-        run = folder / str(attempt)
-        run.mkdir()
-        port, health_port = _configure(run)
+@dataclass(slots=True)
+class RealServer:
+    """The real Milvus with its data in `folder`; it may be killed, and started again on what it had."""
+
+    folder: Path
+    uri: str = ""
+    process: subprocess.Popen[bytes] | None = None
+    _run: Path | None = None
+    _health_port: int = 0
+
+    def start(self) -> None:
+        """Return when it answers. The first start chooses its ports, every later one keeps them."""
+        if self._run is not None:
+            self._launch()
+            return
+        for attempt in range(_STARTS):
+            self._run = self.folder / str(attempt)
+            self._run.mkdir()
+            port, self._health_port = _configure(self._run)
+            self.uri = f"http://127.0.0.1:{port}"
+            with suppress(ServerDied):  # another process took one of its ports in between
+                self._launch()
+                return
+        raise ServerDied(f"milvus ended {_STARTS} times while starting; its last words:\n{_tail(self._log)}")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            stop(self.process, timeout_s=60.0)
+
+    @property
+    def _log(self) -> Path:
+        assert self._run is not None
+        return self._run / "logs" / "server.log"
+
+    def _launch(self) -> None:
+        binaries = _unpacked()
         environment = {
             **os.environ,
             "DEPLOY_MODE": "STANDALONE",
-            "METRICS_PORT": str(health_port),
-            "MILVUS_RUN_DIR": str(run / "run"),
+            "METRICS_PORT": str(self._health_port),
+            "MILVUS_RUN_DIR": str(self._log.parents[1] / "run"),
             "LD_LIBRARY_PATH": str(binaries),
         }
-        log_path = run / "logs" / "server.log"
-        process = start([str(binaries / "milvus"), "run", "standalone"], log_path, env=environment, folder=run)
+        command = [str(binaries / "milvus"), "run", "standalone"]
+        self.process = start(command, self._log, env=environment, folder=self._run)
         try:
-            _wait_until_healthy(health_port, process)
-            uri = f"http://127.0.0.1:{port}"
-            wait_until_it_answers(uri, process, log_path)
-        except ServerDied:
-            continue  # another process took one of its ports in between
+            _wait_until_healthy(self._health_port, self.process)
+            wait_until_it_answers(self.uri, self.process, self._log)
         except BaseException:
-            process.kill()
+            self.process.kill()
             raise
-        return process, uri
-    raise ServerDied(f"milvus ended {_STARTS} times while starting; its last words:\n{_tail(log_path)}")
 
 
 class ServerDied(Exception):

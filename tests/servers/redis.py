@@ -23,8 +23,8 @@ DATABASES = 4096
 class RedisServer:
     """One server process. `start` it again after `kill`: what was acknowledged is there still."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, fsync: str = "everysec") -> None:
+        self._folder, self._fsync = folder, fsync
         self.port = processes.free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -40,7 +40,7 @@ class RedisServer:
             "dir": self._folder,
             "databases": DATABASES,
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": self._fsync,
             "save": "",
             "daemonize": "no",
         }

@@ -67,19 +67,39 @@ class Worker:
         return processes.stop(self.process) if self.process is not None else 0
 
 
+@dataclass(slots=True)
+class EmbedderProcess:
+    """The real embedder with the model `fashion`, on a port of its own: `start` it, `kill` it, `start` it again."""
+
+    folder: Path
+    target: str = field(default_factory=lambda: f"127.0.0.1:{processes.free_port()}")
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Return once it is warm."""
+        env = {**os.environ, "LOOKALIKE_EMBEDDER_ADDRESS": self.target, "LOOKALIKE_LOG_FORMAT": "text"}
+        env["LOOKALIKE_EMBEDDER_MODELS"] = str(SHIPPED / "fashion")
+        self.process = processes.start([sys.executable, "-m", "embedder"], self.folder / "embedder.log", env=env)
+        with open_channel(self.target) as channel:
+            processes.until(lambda: _embeds(channel), "the embedder is warm", timeout_s=120, poll_s=0.2)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            processes.kill(self.process)
+
+    def stop(self) -> int:
+        return processes.stop(self.process) if self.process is not None else 0
+
+
 @contextmanager
 def embedder_process(folder: Path) -> Iterator[str]:
-    """The real embedder with the model `fashion`; gives its target once it is warm."""
-    target = f"127.0.0.1:{processes.free_port()}"
-    env = {**os.environ, "LOOKALIKE_EMBEDDER_ADDRESS": target, "LOOKALIKE_LOG_FORMAT": "text"}
-    env["LOOKALIKE_EMBEDDER_MODELS"] = str(SHIPPED / "fashion")
-    process = processes.start([sys.executable, "-m", "embedder"], folder / "embedder.log", env=env)
+    """The real embedder; gives its target once it is warm."""
+    embedder = EmbedderProcess(folder)
     try:
-        with open_channel(target) as channel:
-            processes.until(lambda: _embeds(channel), "the embedder is warm", timeout_s=120, poll_s=0.2)
-        yield target
+        embedder.start()
+        yield embedder.target
     finally:
-        processes.stop(process)
+        embedder.stop()
 
 
 def _embeds(channel: grpc.Channel) -> bool:

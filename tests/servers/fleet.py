@@ -1,0 +1,120 @@
+"""The whole system as separate processes that a test may kill and start again: Redis, Milvus, embedder, workers, gateway.
+
+Unlike `stack`, nothing watches over the parts: what a test kills stays dead until it starts it again.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+
+from lookalike.client import Client
+from tests.servers import processes
+from tests.servers.redis import RedisServer
+from tests.servers.worker import EmbedderProcess, Worker
+
+
+class Part(Protocol):
+    """What can be ended and started again."""
+
+    def start(self) -> None:
+        """Return when it can be used."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+    def stop(self) -> object:
+        """SIGTERM, and wait for its end."""
+
+
+@dataclass(slots=True)
+class GatewayProcess:
+    """`python -m gateway` on two ports of its own."""
+
+    redis_url: str
+    milvus_uri: str
+    embedder_target: str
+    folder: Path
+    """Artifacts and images of the test; also the only root."""
+    target: str = field(default_factory=lambda: f"127.0.0.1:{processes.free_port()}")
+    http_address: str = field(default_factory=lambda: f"127.0.0.1:{processes.free_port()}")
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def http_url(self) -> str:
+        return f"http://{self.http_address}"
+
+    def start(self) -> None:
+        """Return once it answers; what it needs may be away still."""
+        settings = {
+            "REDIS_URL": self.redis_url,
+            "MILVUS_URI": self.milvus_uri,
+            "EMBEDDER_TARGET": self.embedder_target,
+            "ARTIFACTS_URL": (self.folder / "artifacts").as_uri(),
+            "SOURCE_ROOTS": str(self.folder),
+            "GATEWAY_GRPC_ADDRESS": self.target,
+            "GATEWAY_HTTP_ADDRESS": self.http_address,
+            "LOG_FORMAT": "text",
+        }
+        env = {**os.environ, **{f"LOOKALIKE_{name}": value for name, value in settings.items()}}
+        self.process = processes.start([sys.executable, "-m", "gateway"], self.folder / "gateway.log", env=env)
+        processes.until(self._lives, "the gateway answers /healthz")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            processes.kill(self.process)
+
+    def stop(self) -> int:
+        return processes.stop(self.process) if self.process is not None else 0
+
+    def _lives(self) -> bool:
+        try:
+            return httpx.get(f"{self.http_url}/healthz", timeout=5.0).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Everything running; `folder` holds artifacts, images and logs, and jobs may read from it."""
+
+    folder: Path
+    milvus_uri: str
+    redis: RedisServer
+    embedder: EmbedderProcess
+    gateway: GatewayProcess
+    workers: tuple[Worker, ...]
+
+    def client(self) -> Client:
+        """A client; close it."""
+        return Client(self.gateway.target)
+
+    def log(self) -> str:
+        """The end of every part's log."""
+        parts = sorted(self.folder.glob("*.log"))
+        return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in parts)
+
+
+@contextmanager
+def fleet(folder: Path, milvus_uri: str, *, workers: int = 1) -> Iterator[Fleet]:
+    """A fleet in `folder` on a Milvus that runs already, and a Redis that forces every write to the disk."""
+    (folder / "redis").mkdir(parents=True)
+    redis = RedisServer(folder / "redis", fsync="always")
+    embedder = EmbedderProcess(folder)
+    url = f"{redis.url}/0"
+    gateway = GatewayProcess(url, milvus_uri, embedder.target, folder)
+    hands = tuple(Worker(url, milvus_uri, embedder.target, folder, name=f"worker{n}") for n in range(1, workers + 1))
+    with ExitStack() as started:
+        parts: tuple[Part, ...] = (redis, embedder, gateway, *hands)
+        for part in parts:
+            started.callback(part.kill)
+            part.start()
+        yield Fleet(folder, milvus_uri, redis, embedder, gateway, hands)
