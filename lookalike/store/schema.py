@@ -87,6 +87,16 @@ def image_index(space: Space, *, is_lite: bool) -> IndexParams:
 
 def check_image(image: StoredImage, spaces: Sequence[Space]) -> None:
     """Raise `InvalidArgument` if `image` cannot be stored in `spaces`: ids, sizes, vectors, metadata that cannot be."""
+    check_facts(image)
+    for space in spaces:
+        vector = image.vectors.get(space.name)
+        if vector is None:
+            raise InvalidArgument("vectors", f"image {image.id!r} has none for space {space.name!r}")
+        check_vectors("vectors", vector[np.newaxis] if vector.ndim == 1 else vector, space)
+
+
+def check_facts(image: StoredImage) -> None:
+    """The same of everything but its vectors."""
     check_id("id", image.id)
     check_uri("uri", image.uri)
     if len(image.sha256) > _SHA256_BYTES:
@@ -94,11 +104,6 @@ def check_image(image: StoredImage, spaces: Sequence[Space]) -> None:
     if not 0 <= image.revision <= _MAX_INT64:
         raise InvalidArgument("revision", f"{image.revision} is out of range")
     check_metadata(image.metadata)
-    for space in spaces:
-        vector = image.vectors.get(space.name)
-        if vector is None:
-            raise InvalidArgument("vectors", f"image {image.id!r} has none for space {space.name!r}")
-        check_vectors("vectors", vector[np.newaxis] if vector.ndim == 1 else vector, space)
 
 
 def check_vectors(name: str, vectors: Vector, space: Space) -> None:

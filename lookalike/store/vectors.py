@@ -7,11 +7,8 @@ row in the last space means: indexed in every space. `get`, `page` and `count` t
 
 from __future__ import annotations
 
-import enum
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +16,12 @@ from lookalike.errors import InvalidArgument
 from lookalike.names import MAX_PAGE_SIZE, MAX_TOP_K
 from lookalike.spaces import Space, Vector
 from lookalike.store.catalogue import Collection
-from lookalike.store.connection import Connection, Deadline
+from lookalike.store.changes import Changes
+from lookalike.store.connection import Deadline
 from lookalike.store.expressions import both, id_above, id_is_not, ids_among
 from lookalike.store.filters import compile_filter
 from lookalike.store.hits import Hit, to_hits
+from lookalike.store.rows import IDS_PER_CALL, WRITE_TIMEOUT_S, Consistency, slices
 from lookalike.store.schema import (
     FACTS,
     ID,
@@ -41,37 +40,19 @@ __all__ = ["MAX_EF", "Consistency", "Hit", "StoredImage", "VectorStore"]
 
 MAX_EF = 32_768
 """Milvus' own limit of `ef` (its documentation, "HNSW")."""
-_WRITE_TIMEOUT_S = 30.0
 _FLUSH_TIMEOUT_S = 120.0
-_IDS_PER_CALL = 1000
 _LITE_QUERIES_PER_CALL = 4
 """milvus-lite subtracts every row from every query at once: 4 queries over 20,000 rows of 256 take 80 MB there."""
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
-class Consistency(enum.Enum):
-    """How fresh a read is; the value is Milvus' own word."""
-
-    BOUNDED = "Bounded"
-    """May miss the writes of the last 5 seconds; takes a few milliseconds."""
-    STRONG = "Strong"
-    """Sees every write acknowledged before; about 200 ms more on Milvus 2.3 (it waits for the next tick of its clock)."""
-
-
-class VectorStore:
+class VectorStore(Changes):
     """The images of every collection of one Milvus. May be used by several threads.
 
     Every method raises `NotFound` when the collection has been deleted meanwhile, `Unavailable`, `Overloaded`, and
     `DeadlineExceeded` when `timeout_s` is over.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._threads_lock = threading.Lock()
-        self._threads: ThreadPoolExecutor | None = None
-
-    def upsert(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = _WRITE_TIMEOUT_S) -> None:
+    def upsert(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
         """Write `images` in every space; of equal ids the last one wins. Idempotent: writing again changes nothing.
 
         Raises `InvalidArgument` before anything is written: a vector is missing or has the wrong length, metadata is not JSON.
@@ -81,7 +62,7 @@ class VectorStore:
         unique = list({image.id: image for image in images}.values())
         for image in unique:
             check_image(image, collection.spaces)
-        for batch in _slices(unique, rows_per_write(collection.spaces)):
+        for batch in slices(unique, rows_per_write(collection.spaces)):
             for space in collection.spaces:
                 self._call("upsert", collection, space, deadline, data=[to_row(image, space) for image in batch])
 
@@ -111,7 +92,7 @@ class VectorStore:
         expression = both(compile_filter(filter), id_is_not(exclude_id) if exclude_id is not None else "")
         answers, deadline = list[list[Hit]](), Deadline(timeout_s)
         at_once = _LITE_QUERIES_PER_CALL if self._connection.is_lite else max(1, len(queries))
-        for some in _slices(np.ascontiguousarray(queries, np.float32), at_once):
+        for some in slices(np.ascontiguousarray(queries, np.float32), at_once):
             found_rows = self._call(
                 "search",
                 collection,
@@ -188,21 +169,10 @@ class VectorStore:
         """
         if not 1 <= limit <= MAX_PAGE_SIZE:
             raise InvalidArgument("page_size", f"{limit} is out of range; 1 to {MAX_PAGE_SIZE} are allowed")
-        # Milvus returns the *first* rows in order of the primary key. milvus-lite does when it is told that an iterator asks;
-        # Milvus itself, told so, forgets the consistency asked for.
-        order = {"iterator": "True"} if self._connection.is_lite else {}
-        rows = self._call(
-            "query",
-            collection,
-            collection.spaces[-1],
-            Deadline(timeout_s),
-            filter=both(compile_filter(filter), id_above(after_id)),
-            output_fields=list(FACTS),
-            limit=limit,
-            consistency_level=consistency.value,
-            **order,
-        )
-        return sorted((from_row(row) for row in rows), key=lambda image: image.id)
+        expression = both(compile_filter(filter), id_above(after_id))
+        last = collection.spaces[-1]
+        rows = self._rows_in_order(collection, last, expression, FACTS, limit, consistency, Deadline(timeout_s))
+        return [from_row(row) for row in rows]
 
     def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> int:
         """Delete `ids` in every space; how many of them were there, in any. Deleting what is not there is no error."""
@@ -212,7 +182,7 @@ class VectorStore:
         )
         there = sorted(set().union(*found))
         for space in reversed(collection.spaces):
-            for some in _slices(there, _IDS_PER_CALL):
+            for some in slices(there, IDS_PER_CALL):
                 self._call("delete", collection, space, deadline, filter=ids_among(some))
         return len(there)
 
@@ -234,7 +204,7 @@ class VectorStore:
         deadline = Deadline(timeout_s)
         self._at_once(lambda space: self._call("flush", collection, space, deadline), collection.spaces)
 
-    def pending(self, collection: Collection, *, timeout_s: float = _WRITE_TIMEOUT_S) -> int:
+    def pending(self, collection: Collection, *, timeout_s: float = WRITE_TIMEOUT_S) -> int:
         """How many rows, over all spaces, the server still searches without their index; 0 on milvus-lite, which uses none.
 
         Exact after a `flush`; see `segments`. Stays above 0 for 10-20 s after one.
@@ -247,51 +217,9 @@ class VectorStore:
             )
         )
 
-    def _rows_by_id(
-        self,
-        collection: Collection,
-        space: Space,
-        ids: Sequence[str],
-        fields: Sequence[str],
-        consistency: Consistency,
-        deadline: Deadline,
-    ) -> dict[str, dict[str, Any]]:
-        rows: dict[str, dict[str, Any]] = {}
-        for some in _slices(list(dict.fromkeys(ids)), _IDS_PER_CALL):
-            answer = self._call(
-                "query",
-                collection,
-                space,
-                deadline,
-                filter=ids_among(some),
-                output_fields=list(fields),
-                consistency_level=consistency.value,
-            )
-            rows.update((row[ID], row) for row in answer)
-        return rows
-
-    def _call(self, method: str, collection: Collection, space: Space, deadline: Deadline, **arguments: Any) -> Any:
-        physical = collection.physical(space.name)
-        return self._connection.call(method, physical, deadline=deadline, subject=collection.name, **arguments)
-
-    def _at_once(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-        """Run `function` on every item in parallel: a Strong read spends its time waiting, so two cost as much as one."""
-        todo = list(items)
-        if len(todo) == 1:
-            return [function(todo[0])]
-        with self._threads_lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(16, thread_name_prefix="store")
-        return list(self._threads.map(function, todo))
-
 
 def _check_breadth(top_k: int, ef: int) -> None:
     if not 1 <= top_k <= MAX_TOP_K:
         raise InvalidArgument("top_k", f"{top_k} is out of range; 1 to {MAX_TOP_K} are allowed")
     if not 1 <= ef <= MAX_EF:
         raise InvalidArgument("ef", f"{ef} is out of range; 1 to {MAX_EF} are allowed")
-
-
-def _slices(items: Any, size: int) -> Iterator[Any]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

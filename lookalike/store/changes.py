@@ -1,0 +1,74 @@
+"""Changing images that are there: finding what is to be deleted, and new facts for images that keep their vectors.
+
+Part of `VectorStore`; called by the gateway and the indexer, both under the collection's write lock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from lookalike.spaces import Space
+from lookalike.store.catalogue import Collection
+from lookalike.store.connection import Deadline
+from lookalike.store.expressions import both, id_above
+from lookalike.store.filters import compile_filter
+from lookalike.store.rows import WRITE_TIMEOUT_S, Consistency, Rows, slices
+from lookalike.store.schema import ID, REVISION, VECTOR, StoredImage, check_facts, row_vector, rows_per_write, to_row
+
+
+class Changes(Rows):
+    """What `VectorStore` can do to images without new vectors."""
+
+    def matching_ids(
+        self,
+        collection: Collection,
+        *,
+        filter: str = "",  # noqa: A002 - the word of the contract
+        older_than: int | None = None,
+        revision: int | None = None,
+        after_id: str = "",
+        limit: int,
+        timeout_s: float,
+    ) -> list[str]:
+        """The first `limit` (1 to 1,000) ids after `after_id`, in order, of images for which `filter` holds; Strong.
+
+        Only those written before revision `older_than`, and at `revision`, where these are given. In any space: what a killed
+        delete or write has left in one of them is found too. Raises `BadFilter`.
+        """
+        deadline = Deadline(timeout_s)
+        expression = both(compile_filter(filter), id_above(after_id))
+        if older_than is not None:
+            expression = both(expression, f"{REVISION} < {older_than}")
+        if revision is not None:
+            expression = both(expression, f"{REVISION} == {revision}")
+        pages = self._at_once(
+            lambda space: self._rows_in_order(collection, space, expression, (ID,), limit, Consistency.STRONG, deadline),
+            collection.spaces,
+        )
+        return sorted({str(row[ID]) for rows in pages for row in rows})[:limit]
+
+    def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+        """Give images that are there the facts of `images`, in every space that has them; their vectors stay as they are.
+
+        Idempotent. Raises `InvalidArgument` before anything is written.
+        """
+        deadline = Deadline(timeout_s)
+        for image in images:
+            check_facts(image)
+        facts = {image.id: image for image in images}
+        for ids in slices(list(facts), rows_per_write(collection.spaces)):
+            read = self._at_once(
+                lambda space, ids=ids: self._rows_by_id(  # type: ignore[misc]  # mypy cannot type a lambda's default
+                    collection, space, ids, (ID, VECTOR), Consistency.STRONG, deadline
+                ),
+                collection.spaces,
+            )
+            for space, rows in zip(collection.spaces, read, strict=True):
+                if rows:
+                    self._call("upsert", collection, space, deadline, data=[_row(facts[id_], rows[id_], space) for id_ in rows])
+
+
+def _row(image: StoredImage, stored: dict[str, Any], space: Space) -> dict[str, Any]:
+    return to_row(dataclasses.replace(image, vectors={space.name: row_vector(stored)}), space)

@@ -1,0 +1,87 @@
+"""Changing what is there, on both servers: what matches is found in whatever space it is, new facts leave vectors alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lookalike.errors import BadFilter, InvalidArgument
+from lookalike.store.catalogue import Collection
+from lookalike.store.connection import Connection, Deadline, connect
+from lookalike.store.vectors import Consistency, VectorStore
+from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
+
+SPACES = ("histogram", "siamese")
+
+
+@pytest.fixture(scope="module")
+def connection(store_uri: str) -> Iterator[Connection]:
+    opened = connect(store_uri)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def store(connection: Connection) -> VectorStore:
+    return VectorStore(connection)
+
+
+@pytest.fixture(scope="module")
+def shared(connection: Connection) -> Iterator[Collection]:
+    """A collection for tests that write ids of their own and look at nothing else."""
+    with made(connection, new_collection()) as collection:
+        yield collection
+
+
+def test_ids_are_found_by_filter_and_revision_a_page_at_a_time(store: VectorStore, shared: Collection) -> None:
+    store.upsert(shared, [image(f"m{n:03}", metadata={"set": "m", "n": n}, revision=n % 3 + 1) for n in range(30)])
+
+    def found(**fields: object) -> list[str]:
+        arguments: dict[str, object] = {"filter": 'set = "m"', "limit": 1000, "timeout_s": TIMEOUT_S, **fields}
+        return store.matching_ids(shared, **arguments)  # type: ignore[arg-type]
+
+    def ids(*remainders: int) -> list[str]:
+        return [f"m{n:03}" for n in range(30) if n % 3 in remainders]
+
+    assert found() == ids(0, 1, 2)
+    assert found(older_than=3) == ids(0, 1)
+    assert found(revision=2) == ids(1)
+    assert found(revision=2, older_than=2) == []
+    assert found(filter='set = "m" AND n >= 10', older_than=2, after_id="m012", limit=3) == ["m015", "m018", "m021"]
+    with pytest.raises(BadFilter):
+        found(filter="set =")
+
+
+def test_what_only_one_space_holds_is_found_as_well(connection: Connection, store: VectorStore, shared: Collection) -> None:
+    store.upsert(shared, [image(i, metadata={"set": "half"}) for i in ("h1", "h2", "h3")])
+    for space, image_id in zip(SPACES, ("h1", "h2"), strict=True):
+        connection.call("delete", shared.physical(space), deadline=Deadline(TIMEOUT_S), filter=f'id == "{image_id}"')
+    assert store.matching_ids(shared, filter='set = "half"', limit=2, timeout_s=TIMEOUT_S) == ["h1", "h2"]
+    assert store.matching_ids(shared, filter='set = "half"', after_id="h2", limit=2, timeout_s=TIMEOUT_S) == ["h3"]
+
+
+def test_new_facts_keep_the_vectors_of_every_space(store: VectorStore, shared: Collection) -> None:
+    before = [image(f"r{n}", metadata={"old": n}) for n in range(3)]
+    store.upsert(shared, before)
+    changed = [replace(one, uri="s3://moved", metadata={"new": one.id}, revision=7, vectors={}) for one in before[:2]]
+    store.rewrite(shared, [*changed, replace(before[0], id="nobody", vectors={})], timeout_s=TIMEOUT_S)
+    found = store.get(shared, ["r0", "r1", "r2", "nobody"], spaces=SPACES, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+    assert set(found) == {"r0", "r1", "r2"}
+    for old, new in zip(before, [*changed, replace(before[2], vectors={})], strict=True):
+        assert replace(found[old.id], vectors={}) == new
+        for space in SPACES:
+            np.testing.assert_allclose(found[old.id].vectors[space], old.vectors[space], atol=1e-6)
+    everywhere = store.get_everywhere(shared, ["r0", "nobody"], timeout_s=TIMEOUT_S)
+    assert {i: [row.revision for row in rows] for i, rows in everywhere.items()} == {"r0": [7, 7]}
+
+
+def test_facts_that_cannot_be_stored_change_nothing(store: VectorStore, shared: Collection) -> None:
+    good, large = image("f1"), image("f2")
+    store.upsert(shared, [good, large])
+    with pytest.raises(InvalidArgument, match="metadata"):
+        store.rewrite(shared, [replace(good, revision=5), replace(large, metadata={"x": "y" * 20_000})], timeout_s=TIMEOUT_S)
+    found = store.get_everywhere(shared, ["f1", "f2"], timeout_s=TIMEOUT_S)
+    assert {row.revision for rows in found.values() for row in rows} == {1}
