@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -35,8 +35,19 @@ class Plan:
     chunks: int
 
 
-def make_plan(artifacts: Artifacts, uploads: Uploads, roots: Roots, job: Job, interruption: Interruption) -> Plan:
-    """Write the manifest of `job`. Of equal ids the first that can be used wins.
+_PROGRESS_EVERY = 4096
+"""Items between two words about how far the plan is: a fraction of a second."""
+
+
+def make_plan(
+    artifacts: Artifacts,
+    uploads: Uploads,
+    roots: Roots,
+    job: Job,
+    interruption: Interruption,
+    progress: Callable[[int], None] = lambda submitted: None,
+) -> Plan:
+    """Write the manifest of `job`. Of equal ids the first that can be used wins. `progress` hears how many came so far.
 
     Raises `NotFound`, `InvalidArgument` or `FailedPrecondition` for a source that cannot be read at all, `Unavailable` where
     the artifacts do not answer, `Draining`, `LeaseLost`. Nothing is left behind then.
@@ -51,6 +62,8 @@ def make_plan(artifacts: Artifacts, uploads: Uploads, roots: Roots, job: Job, in
             for item in items:
                 interruption.check()
                 submitted += 1
+                if submitted % _PROGRESS_EVERY == 0:
+                    progress(submitted)
                 if not item.problem and not seen.add(item.id):
                     duplicates += 1
                 else:

@@ -23,6 +23,10 @@ from lookalike.names import MAX_METADATA_BYTES, check_id, check_uri, id_from_uri
 ITEM_INVALID = "ITEM_INVALID"
 """Reason of an item whose line, id, URI or metadata cannot be used."""
 SOURCE_UNREADABLE = "SOURCE_UNREADABLE"
+SOURCE_INCOMPLETE = "SOURCE_INCOMPLETE"
+"""Reason of the item that stands for a part of a source that broke off while it was listed."""
+INCOMPLETE_REASONS = frozenset({SOURCE_UNREADABLE, SOURCE_INCOMPLETE})
+"""Where a listing holds an item with one of these, the source may hold more than was listed."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 """Not blocking: opening a pipe without a writer would wait for one. The rest by `getattr`, since clients run on Windows too."""
