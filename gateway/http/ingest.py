@@ -114,6 +114,18 @@ def _add_cancelling(router: APIRouter, ingest: Ingest) -> None:
     async def cancel(job_id: str, deadline: RequestDeadline) -> JSONResponse:
         return respond(pb.CancelIngestJobResponse(job=job_message(await ingest.cancel(job_id, deadline))))
 
+    @router.post(
+        "/v1/ingest-jobs/{job_id}:undo",
+        summary="Delete the images that an ended job wrote and nobody has written since",
+        description="What the job replaced does not come back. May be called again where its time ends first.",
+        response_model=models.UndoIngestJobResponse,
+        tags=_TAGS,
+        responses=errors(400, 404),
+    )
+    async def undo(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+        deleted, revision = await ingest.undo(job_id, deadline)
+        return respond(pb.UndoIngestJobResponse(deleted=deleted, revision=revision))
+
 
 def _add_watching(router: APIRouter, ingest: Ingest) -> None:
     @router.get(

@@ -81,6 +81,12 @@ class DeleteImagesResponse(BaseModel):
     revision: Int64
 
 
+class UpdateImagesResponse(BaseModel):
+    updated: int = Field(description="How many were there.")
+    missing_ids: list[str] = Field(description="Ids that the collection does not hold.")
+    revision: Int64
+
+
 class Collection(BaseModel):
     name: str
     description: str
@@ -193,6 +199,11 @@ class WatchIngestJobResponse(BaseModel):
 
 class CancelIngestJobResponse(BaseModel):
     job: IngestJob
+
+
+class UndoIngestJobResponse(BaseModel):
+    deleted: Int64
+    revision: Int64
 
 
 class ListIngestJobsResponse(BaseModel):
