@@ -46,15 +46,19 @@ def make_plan(
     job: Job,
     interruption: Interruption,
     progress: Callable[[int], None] = lambda submitted: None,
+    *,
+    items: Iterator[Item] | None = None,
 ) -> Plan:
     """Write the manifest of `job`. Of equal ids the first that can be used wins. `progress` hears how many came so far.
+
+    `items` are given where no source names them, as those that failed in another job.
 
     Raises `NotFound`, `InvalidArgument` or `FailedPrecondition` for a source that cannot be read at all, `Unavailable` where
     the artifacts do not answer, `Draining`, `LeaseLost`. Nothing is left behind then.
     """
     # Named for the lease: a planner that lost its lease cannot write over the manifest that the chunks are counted by.
     path = f"{_folder(job.id)}/manifest-{interruption.lease.owner}.parquet"
-    items = source_items(uploads, roots, job.source)
+    items = source_items(uploads, roots, job.source) if items is None else items
     writer = ManifestWriter(artifacts, path)
     submitted = duplicates = 0
     try:

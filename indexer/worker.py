@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from indexer.failed_items import failed_items
 from indexer.interruption import TRANSIENT, Draining, Interruption, LeaseLost
 from indexer.pipeline import Pipeline
 from indexer.plan import delete_other_plans, make_plan
+from indexer.recording import record
 from indexer.stages import ITEMS, UNITS_LAID_DOWN
-from indexer.work import Failed, Indexed, Outcome, Skipped, Work
+from indexer.work import Failed, Outcome, Work
 from lookalike.errors import FailedPrecondition, Internal, InvalidArgument, LookalikeError, NotFound
 from lookalike.items import Item
 from lookalike.jobs.creation import create_ingest_job, create_job_of_json
 from lookalike.jobs.job import Job
-from lookalike.jobs.leases import PLAN, ChunkCounts, Lease, Leases
+from lookalike.jobs.leases import PLAN, Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.manifest import read_chunk
-from lookalike.jobs.outcomes import Failure, Outcomes
+from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.states import JobState
 from lookalike.jobs.uploads import Uploads
@@ -137,7 +138,10 @@ class Worker:
         self._collection(job)
         if lease.attempt > self._max_attempts:
             raise FailedPrecondition(f"{self._max_attempts} workers died while planning", reason="PLAN_ABANDONED")
-        plan = make_plan(parts.reader.artifacts, parts.uploads, parts.reader.roots, job, interruption)
+        items = None
+        if job.source.kind == "failures":
+            items = failed_items(parts.ledger, parts.outcomes, parts.reader.artifacts, job.source.uri)
+        plan = make_plan(parts.reader.artifacts, parts.uploads, parts.reader.roots, job, interruption, items=items)
         if not parts.leases.planned(
             lease, plan.manifest, submitted=plan.submitted, duplicates=plan.duplicates, chunks=plan.chunks
         ):
@@ -157,7 +161,7 @@ class Worker:
             if lease.attempt > self._max_attempts
             else parts.pipeline.run(Work(job, collection, items, lease, interruption))
         )
-        self._record(lease, outcomes)
+        record(parts.leases, parts.outcomes, lease, outcomes)
 
     def _items(self, job: Job, lease: Lease) -> list[Item]:
         try:
@@ -174,24 +178,6 @@ class Worker:
             Failed(item, item.problem_reason, item.problem) if item.problem else Failed(item, ABANDONED, message)
             for item in items
         ]
-
-    def _record(self, lease: Lease, outcomes: Sequence[Outcome]) -> None:
-        failures = sorted(
-            (
-                Failure(one.item.id, one.item.origin or one.item.uri, one.reason, one.message, one.item.position)
-                for one in outcomes
-                if isinstance(one, Failed)
-            ),
-            key=lambda failure: failure.position,
-        )
-        if failures:
-            self._parts.outcomes.write_failures(lease.job_id, lease.chunk, lease.owner, failures)
-        skipped = Counter(one.reason for one in outcomes if isinstance(one, Skipped))
-        indexed = sum(isinstance(one, Indexed) for one in outcomes)
-        if not self._parts.leases.record(lease, ChunkCounts(indexed, len(failures), skipped)):
-            raise LeaseLost("the chunk has been recorded by another worker, or will be")
-        for outcome, count in (("indexed", indexed), ("skipped", skipped.total()), ("failed", len(failures))):
-            ITEMS.labels(outcome).inc(count)
 
     def _collection(self, job: Job) -> Collection:
         """The job's collection, as it is now. `NotFound` ("collection") where it was removed, also if another has its name."""

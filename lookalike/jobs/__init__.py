@@ -8,10 +8,10 @@
     lua/           the scripts; every change of more than one key is one of them
     write_order.py the write lock of a collection
     manifest.py    the items of a job as Parquet, row group n = chunk n
-    outcomes.py    items that failed, as Parquet, and reading them a page at a time
+    outcomes.py    what became of items, as Parquet, and reading those that failed a page at a time
     uploads.py     items and originals sent by clients
-    creation.py    the one function that makes a job
+    creation.py    the one function that makes a job; retrying.py makes one of what failed in another
     queue.py       sends Celery tasks by name
 
-Redis holds per job one hash, at most a window of open chunks, and one short entry per chunk with failures; nothing per item.
+Redis holds per job one hash, at most a window of open chunks, and one short entry per recorded chunk; nothing per item.
 """

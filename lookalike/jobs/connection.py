@@ -27,6 +27,7 @@ _SHARED = {
     "SKIPPED_CANCELLED": job.SKIPPED_CANCELLED,
     "SKIPPED_DUPLICATE": job.SKIPPED_DUPLICATE,
     "SKIPPED_NOT_ATTEMPTED": job.SKIPPED_NOT_ATTEMPTED,
+    "CHUNKS_TOGETHER": str(job.CHUNKS_TOGETHER),
 }
 """What the scripts name `@NAME@`, so that it is written down once."""
 _AWAY = (ConnectionError, TimeoutError, BusyLoadingError)

@@ -31,6 +31,10 @@ SKIPPED_NEAR_DUPLICATE = "near_duplicate"
 SKIPPED_DRY_RUN = "dry_run"
 """The job only tried what it would do."""
 
+CHUNKS_TOGETHER = 100
+"""Recorded chunks per hash in Redis: up to 128 entries of up to 64 bytes are packed without pointers (its default
+`hash-max-listpack-entries`), which is a quarter of the memory."""
+
 DEFAULT_NEAR_DUPLICATE = 0.98
 """Similarity in the space `siamese`, in [0, 1]."""
 
@@ -127,6 +131,8 @@ class Job:
     manifest: str = ""
     """Path of the manifest in the artifacts; empty until planned."""
     options: JobOptions = DEFAULTS
+    paused: bool = False
+    """No further unit is begun until it is resumed."""
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[str, str]) -> Job:
@@ -149,6 +155,7 @@ class Job:
             ended_at=_moment(fields["ended_ms"]) if "ended_ms" in fields else None,
             manifest=fields.get("manifest", ""),
             options=JobOptions.from_json(fields.get("options", "{}")),
+            paused="paused" in fields,
         )
 
 

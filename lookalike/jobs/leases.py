@@ -60,6 +60,11 @@ class ChunkCounts:
     skipped: Mapping[str, int]
     """By reason."""
 
+    @property
+    def items(self) -> int:
+        """All of them."""
+        return self.indexed + self.failed + sum(self.skipped.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -116,8 +121,10 @@ class Leases:
 
     def record(self, lease: Lease, counts: ChunkCounts) -> bool:
         """Record what came of a chunk, once; False where it had been recorded, or the lease was lost. Changes nothing then."""
-        reasons = [part for reason, count in sorted(counts.skipped.items()) for part in (reason, count)]
-        return bool(self._redis.run("record", lease.job_id, lease.unit, lease.owner, counts.indexed, counts.failed, *reasons))
+        growth = {"indexed": counts.indexed, "failed": counts.failed, "skipped": sum(counts.skipped.values())}
+        growth |= {f"skip:{reason}": count for reason, count in counts.skipped.items()}
+        pairs = [part for name, count in sorted(growth.items()) if count for part in (name, count)]
+        return bool(self._redis.run("record", lease.job_id, lease.unit, lease.owner, counts.items, counts.failed, *pairs))
 
     def drop(self, lease: Lease) -> bool:
         """Take a unit off the job for good, its items neither indexed nor failed: what it would write to is gone."""

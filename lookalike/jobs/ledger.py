@@ -121,16 +121,22 @@ class Ledger:
 
     def request_cancel(self, job_id: str) -> Job:
         """Ask a job to stop and return it. Raises `NotFound`, and `FailedPrecondition` JOB_ENDED where it has ended."""
-        state = self.connection.run("cancel", job_id, self.retention_ms)
-        if state == "ENDED":
-            job = self.get(job_id)
-            raise FailedPrecondition(
-                f"ingest job {job_id!r} has ended already ({job.state.value})",
-                reason="JOB_ENDED",
-                field="id",
-                metadata={"id": job_id, "state": job.state.value},
-            )
-        return self.get(job_id)
+        return self._unless_ended(job_id, self.connection.run("cancel", job_id, self.retention_ms))
+
+    def pause(self, job_id: str) -> Job:
+        """Begin no further unit of a job until `resume`; return it. Pausing a paused job changes nothing.
+
+        Raises `NotFound`, and `FailedPrecondition` JOB_ENDED or JOB_CANCELLING.
+        """
+        state = self.connection.run("pause", job_id, 1)
+        if state == "STOPPING":
+            message = f"ingest job {job_id!r} is being cancelled and cannot be paused"
+            raise FailedPrecondition(message, reason="JOB_CANCELLING", field="id", metadata={"id": job_id})
+        return self._unless_ended(job_id, state)
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job go on; return it. Resuming one that is not paused changes nothing. Raises as `pause`."""
+        return self._unless_ended(job_id, self.connection.run("pause", job_id, 0))
 
     def cancel_collection(self, collection_uid: str) -> int:
         """Ask every unfinished job of a removed collection to stop; how many there were."""
@@ -193,6 +199,17 @@ class Ledger:
 
     def close(self) -> None:
         self.connection.close()
+
+    def _unless_ended(self, job_id: str, state: str) -> Job:
+        job = self.get(job_id)
+        if state == "ENDED":
+            raise FailedPrecondition(
+                f"ingest job {job_id!r} has ended already ({job.state.value})",
+                reason="JOB_ENDED",
+                field="id",
+                metadata={"id": job_id, "state": job.state.value},
+            )
+        return job
 
     def _read(self, job_id: str) -> Job | None:
         return self._read_all([job_id])[0]

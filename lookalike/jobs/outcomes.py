@@ -1,31 +1,46 @@
-"""Items of a job that failed: one Parquet file in the artifacts per chunk that has any, read a page at a time.
+"""What became of the items of a job: one Parquet file in the artifacts per chunk; those that failed are read a page at a time.
 
 A worker writes its chunk's file before it records the chunk. The file's name holds the lease's owner, and the ledger names the
-file of the one whose record counted: what is listed is what was counted, even where two workers did one chunk.
+owner whose record counted: what is listed is what was counted, even where two workers did one chunk.
+
+Columns: position int64, id, uri, outcome (`indexed`, `skipped` or `failed`), reason, message: text, time: UTC, when the chunk
+was done. Duplicates within a source are in no chunk, so in no file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookalike.artifacts import Artifacts
 from lookalike.errors import Internal, InvalidArgument, NotFound
+from lookalike.jobs.job import CHUNKS_TOGETHER
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE
 
+_TEXT = ("id", "uri", "outcome", "reason", "message")
 _SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("uri", pa.string()),
-        ("reason", pa.string()),
-        ("message", pa.string()),
-        ("position", pa.int64()),
-    ]
+    [("position", pa.int64()), *((name, pa.string()) for name in _TEXT), ("time", pa.timestamp("ms", tz="UTC"))]
 )
+_BUCKETS_AT_ONCE = 64
+"""Most groups of recorded chunks read from Redis at a time: 6,400 chunks, some 200 KB."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOutcome:
+    """What became of one item. `reason` and `message` are empty for an indexed one; a skipped one has a reason only."""
+
+    position: int
+    id: str
+    uri: str
+    outcome: Literal["indexed", "skipped", "failed"]
+    reason: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +55,19 @@ class Failure:
 
 
 class Outcomes:
-    """Writes and reads the failures of jobs. Thread-safe."""
+    """Writes and reads what became of items. Thread-safe."""
 
     def __init__(self, ledger: Ledger, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
         self._ledger = ledger
 
-    def write_failures(self, job_id: str, chunk: int, owner: str, failures: Sequence[Failure]) -> None:
-        """Write down the failures of a chunk, before it is recorded."""
-        columns = {field.name: [getattr(failure, field.name) for failure in failures] for field in fields(Failure)}
+    def write(self, job_id: str, chunk: int, owner: str, outcomes: Sequence[ItemOutcome]) -> None:
+        """Write down what became of a chunk's items, before it is recorded."""
+        columns = {field.name: [getattr(one, field.name) for one in outcomes] for field in fields(ItemOutcome)}
+        columns["time"] = [datetime.now(UTC)] * len(outcomes)
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.table(columns, schema=_SCHEMA), sink, compression="zstd")
-        self._artifacts.write(_path(job_id, str(chunk), owner), sink.getvalue().to_pybytes())
+        pq.write_table(pa.table(columns, schema=_SCHEMA), sink, compression="zstd", write_statistics=False)
+        self._artifacts.write(_path(job_id, chunk, owner), sink.getvalue().to_pybytes())
 
     def page_failures(self, job_id: str, page_size: int, page_token: str) -> tuple[list[Failure], str]:
         """Failures recorded so far, in order of position: at most `page_size` (1 to 1,000), and the token of the next page.
@@ -60,44 +76,57 @@ class Outcomes:
         """
         if not 1 <= page_size <= MAX_PAGE_SIZE:
             raise InvalidArgument("page_size", f"{page_size} is out of range; 1 to {MAX_PAGE_SIZE} are allowed")
-        chunk, offset = _parse(page_token)
-        self._ledger.get(job_id)
+        first, offset = _parse(page_token)
         failures: list[Failure] = []
-        while True:
-            entry = self._next_entry(job_id, chunk)
-            if entry is None:
-                return failures, ""
+        for chunk, owner in self._failed_chunks(job_id, first):
+            start = offset if chunk == first else 0
             if len(failures) == page_size:
-                return failures, f"{entry[0]}:{offset if entry[0] == chunk else 0}"
-            found, owner = entry
-            offset = offset if found == chunk else 0
-            read = self._read(job_id, found, owner)
-            taken = read[offset : offset + page_size - len(failures)]
+                return failures, f"{chunk}:{start}"
+            read = self._read_failures(job_id, chunk, owner)
+            taken = read[start : start + page_size - len(failures)]
             failures += taken
-            chunk, offset = (found, offset + len(taken)) if offset + len(taken) < len(read) else (found + 1, 0)
+            if start + len(taken) < len(read):
+                return failures, f"{chunk}:{start + len(taken)}"
+        return failures, ""
 
-    def _next_entry(self, job_id: str, chunk: int) -> tuple[int, str] | None:
-        with self._ledger.connection.commands() as client:
-            entries = client.zrangebyscore(f"lookalike:job:{job_id}:failures", chunk, "+inf", 0, 1)
-        if not entries:
-            return None
-        number, owner, _ = entries[0].split(":")
-        return int(number), owner
+    def failures_by_chunk(self, job_id: str) -> Iterator[tuple[int, list[Failure]]]:
+        """Every chunk with failures recorded so far, in order, with them. Raises `NotFound` ("ingest job"), `Unavailable`."""
+        for chunk, owner in self._failed_chunks(job_id, 0):
+            yield chunk, self._read_failures(job_id, chunk, owner)
 
-    def _read(self, job_id: str, chunk: int, owner: str) -> list[Failure]:
-        path = _path(job_id, str(chunk), owner)
+    def _failed_chunks(self, job_id: str, first: int) -> Iterator[tuple[int, str]]:
+        """Chunks from `first` on with failures, and whose file counts."""
+        job = self._ledger.get(job_id)
+        if not job.counts.failed:
+            return
+        bucket, end = first // CHUNKS_TOGETHER, -(-job.chunks_total // CHUNKS_TOGETHER)
+        at_once = 1  # A page needs few; the whole job, or a job with few failures, many.
+        while bucket < end:
+            with self._ledger.connection.commands() as client, client.pipeline(transaction=False) as pipeline:
+                for number in range(bucket, min(bucket + at_once, end)):
+                    pipeline.hgetall(f"lookalike:job:{job_id}:recorded:{number}")
+                found = pipeline.execute()
+            for entries in found:
+                for chunk, entry in sorted((int(chunk), entry) for chunk, entry in entries.items()):
+                    owner, _, failed = entry.partition(":")
+                    if chunk >= first and failed != "0":
+                        yield chunk, owner
+            bucket, at_once = bucket + at_once, min(2 * at_once, _BUCKETS_AT_ONCE)
+
+    def _read_failures(self, job_id: str, chunk: int, owner: str) -> list[Failure]:
+        columns = [field.name for field in fields(Failure)]
         try:
-            with self._artifacts.open_read(path) as stream:
-                rows = pq.read_table(stream, schema=_SCHEMA).to_pylist()
+            with self._artifacts.open_read(_path(job_id, chunk, owner)) as stream:
+                table = pq.read_table(stream, columns=columns, filters=[("outcome", "==", "failed")])
         except NotFound as error:
-            raise Internal(f"the failures of chunk {chunk} of ingest job {job_id} are gone from the artifacts") from error
+            raise Internal(f"the outcomes of chunk {chunk} of ingest job {job_id} are gone from the artifacts") from error
         except (pa.ArrowException, OSError) as error:
-            raise Internal(f"the failures of chunk {chunk} of ingest job {job_id} are damaged") from error
-        return [Failure(**row) for row in rows]
+            raise Internal(f"the outcomes of chunk {chunk} of ingest job {job_id} are damaged") from error
+        return [Failure(**row) for row in table.to_pylist()]
 
 
-def _path(job_id: str, chunk: str, owner: str) -> str:
-    return f"jobs/{job_id}/failures/{int(chunk):07d}-{owner}.parquet"
+def _path(job_id: str, chunk: int, owner: str) -> str:
+    return f"jobs/{job_id}/outcomes/{chunk:07d}-{owner}.parquet"
 
 
 def _parse(page_token: str) -> tuple[int, int]:

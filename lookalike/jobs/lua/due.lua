@@ -3,8 +3,8 @@
 local id, window, grace = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local state, now = state_of(id), now_ms()
 if MOVES[state] == nil or next(MOVES[state]) == nil then return {'0'} end
-local sent = {}
-for _, unit in ipairs(redis.call('ZRANGEBYSCORE', open_key(id), '-inf', whole(now), 'LIMIT', 0, window)) do
+local sent, paused = {}, is_paused(id)
+for _, unit in ipairs(paused and {} or redis.call('ZRANGEBYSCORE', open_key(id), '-inf', whole(now), 'LIMIT', 0, window)) do
   local held = redis.call('HDEL', units_key(id), 'o:' .. unit) == 1
   local attempts = tonumber(redis.call('HGET', units_key(id), 'a:' .. unit) or '0')
   if held and attempts > 1 then
@@ -18,7 +18,7 @@ for _, unit in ipairs(redis.call('ZRANGEBYSCORE', open_key(id), '-inf', whole(no
 end
 local counts = redis.call('HMGET', job_key(id), 'next_chunk', 'chunks_total', 'chunks_done')
 local chunk, total = tonumber(counts[1]), tonumber(counts[2])
-if state == 'RUNNING' then
+if state == 'RUNNING' and not paused then
   local room = window - redis.call('ZCARD', open_key(id))
   while room > 0 and chunk < total do
     redis.call('ZADD', open_key(id), whole(now + grace), whole(chunk))

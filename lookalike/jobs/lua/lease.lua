@@ -4,6 +4,7 @@ local due = tonumber(redis.call('ZSCORE', open_key(id), unit) or '-1')
 if due < 0 then return 0 end
 local holder = redis.call('HGET', units_key(id), 'o:' .. unit)
 local now = now_ms()
+if is_paused(id) and holder ~= owner then return 0 end
 if holder and holder ~= owner and due > now then return -1 end
 if unit == 'plan' and state_of(id) == 'PENDING' then move(id, 'PLANNING') end
 redis.call('HSET', units_key(id), 'o:' .. unit, owner)

@@ -5,7 +5,8 @@
 -- lookalike:job:{id}:open       zset   units of work handed out and not done ("plan", or a chunk's number) -> when to look again:
 --                                      the end of the lease, or when to send it again where nobody holds it
 -- lookalike:job:{id}:units      hash   per open unit: o:{unit} owner, a:{unit} attempts, r:{unit} transient retries, s:{unit} sends
--- lookalike:job:{id}:failures   zset   "{chunk}:{owner}:{count}" -> chunk; names the outcome files
+-- lookalike:job:{id}:recorded:{n} hash chunks n*100 to n*100+99 that are recorded -> "{owner}:{items failed}"; names the outcome
+--                                      files. A hundred to a hash, since Redis packs a hash of up to 128 short entries
 -- lookalike:jobs                zset   all jobs -> creation time (unique); lookalike:jobs:of:{collection} the same of one collection
 -- lookalike:created             string the last creation time given out
 -- lookalike:active              set    jobs that have not ended
@@ -27,7 +28,9 @@ local function whole(number) return string.format('%.0f', number) end
 local function job_key(id) return 'lookalike:job:' .. id end
 local function open_key(id) return 'lookalike:job:' .. id .. ':open' end
 local function units_key(id) return 'lookalike:job:' .. id .. ':units' end
-local function failures_key(id) return 'lookalike:job:' .. id .. ':failures' end
+local function recorded_key(id, chunk)
+  return 'lookalike:job:' .. id .. ':recorded:' .. string.format('%.0f', math.floor(tonumber(chunk) / @CHUNKS_TOGETHER@))
+end
 
 local function state_of(id) return redis.call('HGET', job_key(id), 'state') or '' end
 
@@ -35,8 +38,11 @@ local function move(id, to)
   local from = state_of(id)
   if not MOVES[from] or not MOVES[from][to] then return false end
   redis.call('HSET', job_key(id), 'state', to)
+  if to ~= 'PLANNING' and to ~= 'RUNNING' then redis.call('HDEL', job_key(id), 'paused') end
   return true
 end
+
+local function is_paused(id) return redis.call('HEXISTS', job_key(id), 'paused') == 1 end
 
 local function next_of(key)
   -- Never goes back, not even when Redis has lost its data.
@@ -95,7 +101,9 @@ local function finish(id, to, retention_ms)
   redis.call('SREM', 'lookalike:active', id)
   redis.call('ZREM', 'lookalike:active:' .. collection, id)
   redis.call('PEXPIRE', job_key(id), retention_ms)
-  redis.call('PEXPIRE', failures_key(id), retention_ms)
+  for chunk = 0, tonumber(redis.call('HGET', job_key(id), 'chunks_total')) - 1, @CHUNKS_TOGETHER@ do
+    redis.call('PEXPIRE', recorded_key(id, chunk), retention_ms)
+  end
   redis.call('PEXPIRE', 'lookalike:request:' .. fields[2], retention_ms)
   -- A tombstone matters to unfinished jobs older than the delete only.
   local oldest = redis.call('ZRANGE', 'lookalike:active:' .. collection, 0, 0, 'WITHSCORES')

@@ -1,20 +1,15 @@
-"""Manifests, failures and uploads in the artifacts."""
+"""Manifests and uploads in the artifacts."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lookalike.errors import Internal, InvalidArgument, NotFound, Unavailable
 from lookalike.items import Item, broken_item
-from lookalike.jobs.job import SourceSpec
-from lookalike.jobs.leases import PLAN, ChunkCounts, Leases, LeaseSettings
-from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.manifest import CHUNK_ITEMS, ManifestWriter, read_chunk
-from lookalike.jobs.outcomes import Failure, Outcomes
 from lookalike.jobs.uploads import CLIENT_PROBLEM, Uploads
 from lookalike.names import MAX_IMAGE_BYTES, id_from_content, id_from_uri
 from lookalike.sources import Artifacts, Reader
@@ -29,13 +24,6 @@ def artifacts(tmp_path: Path) -> Artifacts:
 @pytest.fixture
 def full(tmp_path: Path) -> FullArtifacts:
     return FullArtifacts(tmp_path.as_uri())
-
-
-@pytest.fixture
-def ledger(redis_db: str) -> Iterator[Ledger]:
-    ledger = connect_ledger(redis_db)
-    yield ledger
-    ledger.close()
 
 
 class TestManifest:
@@ -81,45 +69,6 @@ class TestManifest:
             list(map(writer.add, (Item(n, secrets.token_hex(100), "file:///a") for n in range(100 * CHUNK_ITEMS))))
         writer.discard()
         assert full.names("jobs/j") == []
-
-
-class TestFailures:
-    def test_failures_come_page_by_page_in_order_and_only_where_recorded(self, artifacts: Artifacts, ledger: Ledger) -> None:
-        outcomes, leases = Outcomes(ledger, artifacts), Leases(ledger, LeaseSettings())
-        job, _ = ledger.create("c", "u", SourceSpec("folder", "/x"), "r")
-        plan = leases.take(job.id, PLAN)
-        assert plan is not None
-        leases.planned(plan, "m", submitted=40, duplicates=0, chunks=4)
-        leases.due(job.id)
-        expected = []
-        for chunk, count in ((2, 3), (0, 5), (3, 4), (1, 0)):
-            lease = leases.take(job.id, str(chunk))
-            assert lease is not None
-            failures = [Failure(f"{chunk}/{n}", "file:///x", "R", "m", chunk * 10 + n) for n in range(count)]
-            if count:
-                outcomes.write_failures(job.id, chunk, "loser", [Failure("never", "", "X", "recorded", 0)])
-                outcomes.write_failures(job.id, chunk, lease.owner, failures)
-            assert leases.record(lease, ChunkCounts(10 - count, count, {}))
-            expected += failures
-        expected.sort(key=lambda failure: failure.position)
-        for size in (1, 2, 5, 7, 12, 100):
-            found: list[Failure] = []
-            token = ""
-            while True:
-                page, token = outcomes.page_failures(job.id, size, token)
-                assert len(page) <= size
-                found += page
-                if not token:
-                    break
-            assert found == expected, size
-
-    def test_bad_pages_and_unknown_jobs_are_refused(self, artifacts: Artifacts, ledger: Ledger) -> None:
-        outcomes = Outcomes(ledger, artifacts)
-        with pytest.raises(NotFound):
-            outcomes.page_failures("none", 10, "")
-        for size, token in ((0, ""), (1001, ""), (10, "x"), (10, "1"), (10, "-1:0"), (10, "1:")):
-            with pytest.raises(InvalidArgument):
-                outcomes.page_failures("none", size, token)
 
 
 class TestUploads:

@@ -1,0 +1,36 @@
+"""Records what came of a chunk, once: its outcome file first, then its counts in the ledger. Called by `worker`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from indexer.interruption import LeaseLost
+from indexer.stages import ITEMS
+from indexer.work import Failed, Indexed, Outcome, Skipped
+from indexer.writing import place
+from lookalike.jobs.leases import ChunkCounts, Lease, Leases
+from lookalike.jobs.outcomes import ItemOutcome, Outcomes
+
+
+def record(leases: Leases, files: Outcomes, lease: Lease, outcomes: Sequence[Outcome]) -> None:
+    """Raises `LeaseLost` where the chunk has been recorded by another worker, or will be; nothing is counted then."""
+    written = sorted(map(_written, outcomes), key=lambda one: one.position)
+    files.write(lease.job_id, lease.chunk, lease.owner, written)
+    ended = Counter(one.outcome for one in written)
+    skipped = Counter(one.reason for one in outcomes if isinstance(one, Skipped))
+    if not leases.record(lease, ChunkCounts(ended["indexed"], ended["failed"], skipped)):
+        raise LeaseLost("the chunk has been recorded by another worker, or will be")
+    for outcome in ("indexed", "skipped", "failed"):
+        ITEMS.labels(outcome).inc(ended[outcome])
+
+
+def _written(one: Outcome) -> ItemOutcome:
+    item = one.item
+    match one:
+        case Indexed():
+            return ItemOutcome(item.position, item.id, place(item), "indexed")
+        case Skipped():
+            return ItemOutcome(item.position, item.id, place(item), "skipped", one.reason)
+        case Failed():
+            return ItemOutcome(item.position, item.id, place(item), "failed", one.reason, one.message)
