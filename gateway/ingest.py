@@ -1,4 +1,4 @@
-"""Ingest jobs: uploads, create, get, list, watch, cancel, undo, failures. Entered by gRPC and HTTP; the indexer works."""
+"""Ingest jobs: uploads, create, look at, watch, pause, cancel, retry. Entered by gRPC and HTTP; the indexer does the work."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import TypeVar
 
 from gateway.backends import Backends, find_collection
 from gateway.deadlines import DEFAULT_S, Deadline
-from gateway.image_writes import ImageWriter
 from gateway.paging import page_size_from
 from gateway.threads import Threads
-from lookalike.errors import DeadlineExceeded, FailedPrecondition, Overloaded, Unavailable
+from lookalike.errors import DeadlineExceeded, Overloaded, Unavailable
 from lookalike.jobs.creation import CreateJob, create_ingest_job
 from lookalike.jobs.job import Job
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.outcomes import Failure, Outcomes
 from lookalike.jobs.queue import TaskQueue
+from lookalike.jobs.retrying import retry_failures
 from lookalike.jobs.uploads import Upload, Uploads
 from lookalike.names import check_name
 from lookalike.sources import Roots
@@ -153,25 +153,21 @@ class Ingest:
         """Ask a job to stop. Raises `FailedPrecondition` where it has ended."""
         return await self._run(lambda: self._ledger.request_cancel(job_id), deadline)
 
-    async def undo(self, job_id: str, deadline: Deadline) -> tuple[int, int]:
-        """Delete what a job wrote and nobody has written since: how many images, and the revision of the delete.
+    async def pause(self, job_id: str, deadline: Deadline) -> Job:
+        """Begin no further chunk until it is resumed. Raises `FailedPrecondition` where it has ended or is being cancelled."""
+        return await self._run(lambda: self._ledger.pause(job_id), deadline)
 
-        Raises `FailedPrecondition` JOB_NOT_ENDED, `NotFound` (job, or its collection).
-        """
+    async def resume(self, job_id: str, deadline: Deadline) -> Job:
+        """Let a paused job go on. Raises `FailedPrecondition` where it has ended."""
+        return await self._run(lambda: self._ledger.resume(job_id), deadline)
 
-        def undo() -> tuple[int, int]:
-            job = self._ledger.get(job_id)
-            if not job.state.ended:
-                raise FailedPrecondition(
-                    f"ingest job {job_id!r} has not ended ({job.state.value}); cancel it or wait for its end, then undo it",
-                    reason="JOB_NOT_ENDED",
-                    field="id",
-                    metadata={"id": job_id, "state": job.state.value},
-                )
-            writer = ImageWriter(self._backends, self._ledger)
-            return writer.delete_matching(job.collection, deadline, uid=job.collection_uid, of_revision=job.revision)
+    async def retry(self, job_id: str, request_id: str, deadline: Deadline) -> Job:
+        """A new job over the items of this one that failed; see `jobs.retrying.retry_failures`."""
 
-        return await self._run(undo, deadline)
+        def retry() -> Job:
+            return retry_failures(self._ledger, self._name_and_uid, self._queue, job_id, request_id)
+
+        return await self._run(retry, deadline)
 
     async def failures(self, job_id: str, page_size: int, page_token: str, deadline: Deadline) -> tuple[list[Failure], str]:
         """The items that failed, in order, and the token of the next page ("" on the last)."""

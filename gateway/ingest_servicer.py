@@ -56,15 +56,27 @@ class IngestServicer(IngestServiceServicer):
     ) -> pb.CancelIngestJobResponse:
         return pb.CancelIngestJobResponse(job=job_message(await self._ingest.cancel(request.id, deadline_of(context))))
 
+    async def PauseIngestJob(  # noqa: N802
+        self, request: pb.PauseIngestJobRequest, context: Context
+    ) -> pb.PauseIngestJobResponse:
+        return pb.PauseIngestJobResponse(job=job_message(await self._ingest.pause(request.id, deadline_of(context))))
+
+    async def ResumeIngestJob(  # noqa: N802
+        self, request: pb.ResumeIngestJobRequest, context: Context
+    ) -> pb.ResumeIngestJobResponse:
+        return pb.ResumeIngestJobResponse(job=job_message(await self._ingest.resume(request.id, deadline_of(context))))
+
+    async def RetryIngestFailures(  # noqa: N802
+        self, request: pb.RetryIngestFailuresRequest, context: Context
+    ) -> pb.RetryIngestFailuresResponse:
+        job = await self._ingest.retry(request.id, request.request_id, deadline_of(context))
+        return pb.RetryIngestFailuresResponse(job=job_message(job))
+
     async def ListIngestFailures(  # noqa: N802
         self, request: pb.ListIngestFailuresRequest, context: Context
     ) -> pb.ListIngestFailuresResponse:
         failures, token = await self._ingest.failures(request.id, request.page_size, request.page_token, deadline_of(context))
         return pb.ListIngestFailuresResponse(failures=map(failure_message, failures), next_page_token=token)
-
-    async def UndoIngestJob(self, request: pb.UndoIngestJobRequest, context: Context) -> pb.UndoIngestJobResponse:  # noqa: N802
-        deleted, revision = await self._ingest.undo(request.id, deadline_of(context))
-        return pb.UndoIngestJobResponse(deleted=deleted, revision=revision)
 
 
 async def _items(requests: AsyncIterator[pb.UploadItemsRequest]) -> AsyncIterator[UploadedItem]:

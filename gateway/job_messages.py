@@ -32,6 +32,7 @@ def job_message(job: Job) -> pb.IngestJob:
         near_duplicates=_near_duplicates_message(job.options),
         mirror=job.options.mirror,
         dry_run=job.options.dry_run,
+        paused=job.paused,
     )
     message.create_time.FromDatetime(job.created_at)
     if job.ended_at is not None:

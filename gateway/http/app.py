@@ -17,6 +17,7 @@ from gateway.http.edge import BODY_LIMIT_BYTES, Bodies, Edge
 from gateway.http.errors import add_error_handlers
 from gateway.http.images import images_router
 from gateway.http.ingest import ingest_router
+from gateway.http.jobs import jobs_router
 from gateway.http.page import add_pages
 from gateway.http.search import search_router
 from gateway.images import Images
@@ -61,6 +62,7 @@ def build_app(
     )
     app.include_router(search_router(core.search))
     app.include_router(ingest_router(core.ingest))
+    app.include_router(jobs_router(core.ingest))
     app.include_router(images_router(core.images))
     app.include_router(collections_router(core.collections))
     add_pages(app, readiness)

@@ -1,34 +1,31 @@
-"""`/v1/ingest-jobs`, and adding images by `POST /v1/collections/{collection}/images`."""
+"""Starting jobs: `POST /v1/ingest-jobs`, `POST /v1/collections/{collection}/images`. What is done with jobs is in `jobs`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
 from enum import Enum
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
 from gateway.deadlines import Deadline
 from gateway.http import models
-from gateway.http.convert import RequestDeadline, RequestTimeout, errors, respond, to_json, to_message
-from gateway.http.errors import error_response
-from gateway.http.search import Int32
+from gateway.http.convert import RequestDeadline, RequestTimeout, errors, respond, to_message
 from gateway.ingest import Ingest, UploadedItem
-from gateway.job_messages import failure_message, job_message
-from lookalike.errors import InvalidArgument, LookalikeError
+from gateway.job_messages import job_message
+from lookalike.errors import InvalidArgument
 from lookalike.jobs.creation import CreateJob, create_job_of
-from lookalike.jobs.job import Job, SourceSpec
+from lookalike.jobs.job import SourceSpec
 from lookalike.names import MAX_IMAGE_BYTES, id_from_content
 from lookalike.v1 import ingest_service_pb2 as pb
 
 MAX_FILES = 1000
 """Images in one form; more go in several, or through the client, whose uploads are streams."""
 
-PageSize = Annotated[Int32, Query(description="1 to 1,000; 0 means 50.")]
 _TAGS: list[str | Enum] = ["ingest"]
 _UPLOAD_FORM = {
     "type": "object",
@@ -61,9 +58,6 @@ def ingest_router(ingest: Ingest) -> APIRouter:
     router = APIRouter()
     _add_making(router, ingest)
     _add_uploading(router, ingest)
-    _add_cancelling(router, ingest)
-    _add_watching(router, ingest)
-    _add_looking(router, ingest)
     return router
 
 
@@ -101,94 +95,6 @@ def _add_uploading(router: APIRouter, ingest: Ingest) -> None:
         source = SourceSpec("upload", uploaded.upload_id)
         job = await ingest.create(CreateJob(collection, source), Deadline.after(timeout_s))
         return respond(pb.CreateIngestJobResponse(job=job_message(job)), 202)
-
-
-def _add_cancelling(router: APIRouter, ingest: Ingest) -> None:
-    @router.post(
-        "/v1/ingest-jobs/{job_id}:cancel",
-        summary="Stop a job; what is indexed stays",
-        response_model=models.CancelIngestJobResponse,
-        tags=_TAGS,
-        responses=errors(400, 404),
-    )
-    async def cancel(job_id: str, deadline: RequestDeadline) -> JSONResponse:
-        return respond(pb.CancelIngestJobResponse(job=job_message(await ingest.cancel(job_id, deadline))))
-
-    @router.post(
-        "/v1/ingest-jobs/{job_id}:undo",
-        summary="Delete the images that an ended job wrote and nobody has written since",
-        description="What the job replaced does not come back. May be called again where its time ends first.",
-        response_model=models.UndoIngestJobResponse,
-        tags=_TAGS,
-        responses=errors(400, 404),
-    )
-    async def undo(job_id: str, deadline: RequestDeadline) -> JSONResponse:
-        deleted, revision = await ingest.undo(job_id, deadline)
-        return respond(pb.UndoIngestJobResponse(deleted=deleted, revision=revision))
-
-
-def _add_watching(router: APIRouter, ingest: Ingest) -> None:
-    @router.get(
-        "/v1/ingest-jobs/{job_id}:watch",
-        summary="The job now and after every change until it has ended, one JSON document a line",
-        description="Also every few seconds without a change. A line with `error` instead of `job` ends a stream that broke.",
-        tags=_TAGS,
-        response_class=StreamingResponse,
-        responses={
-            **errors(404),
-            200: {
-                "content": {"application/x-ndjson": {"schema": {"$ref": "#/components/schemas/GetIngestJobResponse"}}}
-            },  # the same fields
-        },
-    )
-    async def watch(job_id: str, deadline: RequestDeadline) -> StreamingResponse:
-        await ingest.get(job_id, deadline)  # Its errors can still be answered; within the stream they could only break it.
-        return StreamingResponse(_lines(ingest.watch(job_id)), media_type="application/x-ndjson")
-
-
-def _add_looking(router: APIRouter, ingest: Ingest) -> None:
-    @router.get(
-        "/v1/ingest-jobs",
-        summary="Jobs, newest first, a page at a time",
-        response_model=models.ListIngestJobsResponse,
-        tags=_TAGS,
-        responses=errors(400),
-    )
-    async def list_page(
-        deadline: RequestDeadline, collection: str = "", page_size: PageSize = 0, page_token: str = ""
-    ) -> JSONResponse:
-        jobs, token = await ingest.page(collection, page_size, page_token, deadline)
-        return respond(pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token))
-
-    @router.get(
-        "/v1/ingest-jobs/{job_id}/failures",
-        summary="The items that failed, each with its reason, a page at a time",
-        response_model=models.ListIngestFailuresResponse,
-        tags=_TAGS,
-        responses=errors(400, 404),
-    )
-    async def failures(job_id: str, deadline: RequestDeadline, page_size: PageSize = 0, page_token: str = "") -> JSONResponse:
-        found, token = await ingest.failures(job_id, page_size, page_token, deadline)
-        return respond(pb.ListIngestFailuresResponse(failures=map(failure_message, found), next_page_token=token))
-
-    @router.get(
-        "/v1/ingest-jobs/{job_id}",
-        summary="One job",
-        response_model=models.GetIngestJobResponse,
-        tags=_TAGS,
-        responses=errors(400, 404),
-    )
-    async def get(job_id: str, deadline: RequestDeadline) -> JSONResponse:
-        return respond(pb.GetIngestJobResponse(job=job_message(await ingest.get(job_id, deadline))))
-
-
-async def _lines(jobs: AsyncIterator[Job]) -> AsyncIterator[bytes]:
-    """Each moment of a job as a line. An error after the first line can no longer be the answer, so it is the last line."""
-    try:
-        async for job in jobs:
-            yield json.dumps(to_json(pb.WatchIngestJobResponse(job=job_message(job)))).encode() + b"\n"
-    except LookalikeError as error:
-        yield bytes(error_response(error).body) + b"\n"
 
 
 async def _items(form: FormData) -> AsyncIterator[UploadedItem]:

@@ -81,12 +81,6 @@ class DeleteImagesResponse(BaseModel):
     revision: Int64
 
 
-class UpdateImagesResponse(BaseModel):
-    updated: int = Field(description="How many were there.")
-    missing_ids: list[str] = Field(description="Ids that the collection does not hold.")
-    revision: Int64
-
-
 class Collection(BaseModel):
     name: str
     description: str
@@ -150,12 +144,45 @@ class UploadSource(BaseModel):
     upload_id: str
 
 
+class ArchiveSource(BaseModel):
+    """Pictures in tar files that the workers can reach."""
+
+    uri: str = Field(description="Path or URI of a tar file, or of a folder or prefix of them.")
+
+
+class FailuresSource(BaseModel):
+    """What failed in another job. Only in answers."""
+
+    job_id: str
+
+
+class CollectionSource(BaseModel):
+    """What the collection holds, for a re-embedding. Only in answers."""
+
+    generation: Int64
+
+
+class NearDuplicates(BaseModel):
+    """What happens to an image that looks almost like another one of the collection."""
+
+    policy: Literal[
+        "NEAR_DUPLICATE_POLICY_UNSPECIFIED",
+        "NEAR_DUPLICATE_POLICY_KEEP",
+        "NEAR_DUPLICATE_POLICY_SKIP",
+        "NEAR_DUPLICATE_POLICY_LINK",
+    ]
+    threshold: float = Field(0.0, description="Similarity in the space `siamese`, in [0, 1]. 0 means 0.98.")
+
+
 class Source(BaseModel, extra="forbid"):
-    """Exactly one of the three."""
+    """Exactly one."""
 
     folder: FolderSource | None = None
     manifest: ManifestSource | None = None
     upload: UploadSource | None = None
+    archive: ArchiveSource | None = None
+    failures: FailuresSource | None = None
+    collection: CollectionSource | None = None
 
 
 JobState = Literal[
@@ -183,6 +210,10 @@ class IngestJob(BaseModel):
     error: Status | None = Field(None, description="Why the job as a whole failed; absent otherwise.")
     create_time: datetime
     end_time: datetime | None = Field(None, description="Absent until it has ended.")
+    paused: bool = Field(description="No further chunk is begun until it is resumed.")
+    near_duplicates: NearDuplicates
+    mirror: bool = Field(description="Images that the source does not have are deleted at the end.")
+    dry_run: bool = Field(description="Nothing is written.")
 
 
 class CreateIngestJobResponse(BaseModel):
@@ -201,9 +232,16 @@ class CancelIngestJobResponse(BaseModel):
     job: IngestJob
 
 
-class UndoIngestJobResponse(BaseModel):
-    deleted: Int64
-    revision: Int64
+class PauseIngestJobResponse(BaseModel):
+    job: IngestJob
+
+
+class ResumeIngestJobResponse(BaseModel):
+    job: IngestJob
+
+
+class RetryIngestFailuresResponse(BaseModel):
+    job: IngestJob
 
 
 class ListIngestJobsResponse(BaseModel):

@@ -57,10 +57,10 @@ def follow(client: Client, job_id: str) -> Job:
             for job in client.watch_job(job_id):
                 last = job
                 counts = job.counts
-                progress.update(task, description=job.state.value, total=counts.submitted or None, completed=counts.done)
+                progress.update(task, description=job.standing, total=counts.submitted or None, completed=counts.done)
                 if progress.disable and time.monotonic() - told_s > _LINE_EVERY_S:
                     told_s = time.monotonic()
-                    note(f"{job.state.value}: {counts.done:,} of {counts.submitted:,}")
+                    note(f"{job.standing}: {counts.done:,} of {counts.submitted:,}")
         except KeyboardInterrupt:
             note(
                 f"job {job_id} goes on; `lookalike jobs watch {job_id}` looks again, `lookalike jobs cancel {job_id}` stops it"
@@ -79,7 +79,7 @@ def tell(client: Client, job: Job, *, indent: str = "") -> None:
     if job.created_at and job.ended_at:
         took_s = max((job.ended_at - job.created_at).total_seconds(), 1e-3)
         line += f" in {took_s:.1f} s ({counts.indexed / took_s:,.0f} images/s)"
-    out.print(f"{indent}job {job.id} {job.state.value}; {line}", markup=False, soft_wrap=True)
+    out.print(f"{indent}job {job.id} {job.standing}; {line}", markup=False, soft_wrap=True)
     for reason, count in job.skip_reasons.items():
         out.print(f"{indent}  skipped, {reason.lower()}: {count:,}", markup=False, soft_wrap=True)
     if job.error:

@@ -18,9 +18,10 @@ GATEWAY = "gateway"
 _IDEMPOTENT = {
     "lookalike.v1.SearchService": ("Search", "GetImage", "ListImages", "GetThumbnail"),
     "lookalike.v1.CollectionService": ("GetCollection", "ListCollections"),
-    # CreateIngestJob always carries a request id, which makes it idempotent.
+    # CreateIngestJob and RetryIngestFailures always carry a request id, which makes them idempotent.
     "lookalike.v1.IngestService": (
-        "CreateIngestJob", "GetIngestJob", "ListIngestJobs", "ListIngestFailures", "WatchIngestJob",
+        "CreateIngestJob", "RetryIngestFailures", "PauseIngestJob", "ResumeIngestJob",
+        "GetIngestJob", "ListIngestJobs", "ListIngestFailures", "WatchIngestJob",
     ),
 }  # fmt: skip
 SERVICE_CONFIG = json.dumps(

@@ -110,6 +110,7 @@ def job(message: ingest_service_pb2.IngestJob) -> records.Job:
         error=message.error.message,
         created_at=_time(message, "create_time"),
         ended_at=_time(message, "end_time"),
+        paused=message.paused,
     )
 
 
@@ -124,7 +125,7 @@ def source(given: records.Source) -> ingest_service_pb2.Source:
             return ingest_service_pb2.Source(upload=ingest_service_pb2.UploadSource(upload_id=given.upload_id))
 
 
-def _source(message: ingest_service_pb2.Source) -> records.Source | None:
+def _source(message: ingest_service_pb2.Source) -> records.Source | records.FailuresSource | None:
     match message.WhichOneof("kind"):
         case "folder":
             return records.FolderSource(message.folder.uri, message.folder.labels_from_folders)
@@ -132,6 +133,8 @@ def _source(message: ingest_service_pb2.Source) -> records.Source | None:
             return records.ManifestSource(message.manifest.uri)
         case "upload":
             return records.UploadSource(message.upload.upload_id)
+        case "failures":
+            return records.FailuresSource(message.failures.job_id)
     return None
 
 
@@ -145,22 +148,12 @@ def upload_item(item: records.UploadItem) -> ingest_service_pb2.UploadItemsReque
         problem, reason = f"is {len(content)} bytes long; at most {MAX_IMAGE_BYTES} are allowed", "IMAGE_TOO_LARGE"
         content = b""
     message = ingest_service_pb2.UploadItem(id=item.id, uri=item.uri, content=content, problem=problem, problem_reason=reason)
-    _set_metadata(message.metadata, item.metadata, item.id or item.uri)
+    if item.metadata:
+        try:
+            json_format.ParseDict(dict(item.metadata), message.metadata)
+        except (json_format.ParseError, TypeError, ValueError) as error:
+            raise InvalidArgument("metadata", f"of item {item.id or item.uri!r} is not JSON: {error}") from error
     return ingest_service_pb2.UploadItemsRequest(item=message)
-
-
-def image_update(update: records.ImageUpdate) -> search_service_pb2.ImageUpdate:
-    """Raises `InvalidArgument` for metadata that JSON cannot hold."""
-    message = search_service_pb2.ImageUpdate(id=update.id, merge=update.merge)
-    _set_metadata(message.metadata, update.metadata, update.id)
-    return message
-
-
-def _set_metadata(struct: struct_pb2.Struct, given: Mapping[str, object], name: str) -> None:
-    try:
-        json_format.ParseDict(dict(given), struct)
-    except (json_format.ParseError, TypeError, ValueError) as error:
-        raise InvalidArgument("metadata", f"of item {name!r} is not JSON: {error}") from error
 
 
 def failure(message: ingest_service_pb2.ItemFailure) -> records.Failure:

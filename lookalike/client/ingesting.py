@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from lookalike.client import _wire
 from lookalike.client._channel import Calls
-from lookalike.client.records import Deletion, Failure, Job, Source, Upload, UploadItem
+from lookalike.client.records import Failure, Job, Source, Upload, UploadItem
 from lookalike.errors import DeadlineExceeded, Unavailable
 from lookalike.v1 import ingest_service_pb2
 
@@ -57,7 +57,7 @@ class IngestCalls(Calls):
         `InvalidArgument`, `NotFound` (collection, upload), `FailedPrecondition`, `DeadlineExceeded`, `Unavailable`.
         """
         request = ingest_service_pb2.CreateIngestJobRequest(
-            collection=collection, source=_wire.source(source), request_id=request_id or f"client-{secrets.token_hex(12)}"
+            collection=collection, source=_wire.source(source), request_id=request_id or _made_id()
         )
         return _wire.job(self._call(self._ingest.CreateIngestJob, request, timeout_s).job)
 
@@ -116,14 +116,27 @@ class IngestCalls(Calls):
         request = ingest_service_pb2.CancelIngestJobRequest(id=job_id)
         return _wire.job(self._call(self._ingest.CancelIngestJob, request, timeout_s).job)
 
-    def undo_job(self, job_id: str, *, timeout_s: float | None = None) -> Deletion:
-        """Delete the images that an ended job wrote and nobody has written since; what it replaced does not come back.
+    def pause_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
+        """Begin no further chunk until the job is resumed; chunks under way are finished.
 
-        Where the deadline ends first, what was deleted stays deleted, and the same call goes on. Raises `NotFound`,
-        `FailedPrecondition` (not ended), `DeadlineExceeded`, `Unavailable`.
+        Raises `NotFound`, `FailedPrecondition` (ended, being cancelled), `DeadlineExceeded`, `Unavailable`.
         """
-        answer = self._call(self._ingest.UndoIngestJob, ingest_service_pb2.UndoIngestJobRequest(id=job_id), timeout_s)
-        return Deletion(answer.deleted, answer.revision)
+        request = ingest_service_pb2.PauseIngestJobRequest(id=job_id)
+        return _wire.job(self._call(self._ingest.PauseIngestJob, request, timeout_s).job)
+
+    def resume_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
+        """Let a paused job go on. Raises `NotFound`, `FailedPrecondition` (ended), `DeadlineExceeded`, `Unavailable`."""
+        request = ingest_service_pb2.ResumeIngestJobRequest(id=job_id)
+        return _wire.job(self._call(self._ingest.ResumeIngestJob, request, timeout_s).job)
+
+    def retry_failures(self, job_id: str, *, request_id: str = "", timeout_s: float | None = None) -> Job:
+        """A new job over the items of an ended job that failed. `request_id` as of `create_ingest_job`.
+
+        Raises `NotFound`, `FailedPrecondition` (not ended, nothing failed, nothing to retry with), `DeadlineExceeded`,
+        `Unavailable`.
+        """
+        request = ingest_service_pb2.RetryIngestFailuresRequest(id=job_id, request_id=request_id or _made_id())
+        return _wire.job(self._call(self._ingest.RetryIngestFailures, request, timeout_s).job)
 
     def list_failures(self, job_id: str, *, page_size: int = 200, timeout_s: float | None = None) -> Iterator[Failure]:
         """The items of a job that failed, in order of position, fetched `page_size` (1 to 1,000) at a time.
@@ -139,3 +152,8 @@ class IngestCalls(Calls):
             token = page.next_page_token
             if not token:
                 return
+
+
+def _made_id() -> str:
+    """Makes a call that is tried again after a lost answer start no second job."""
+    return f"client-{secrets.token_hex(12)}"

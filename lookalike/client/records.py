@@ -93,25 +93,6 @@ class Deletion:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageUpdate:
-    """New metadata of one image. It replaces what there was; with `merge`, keys that it does not name are kept and those it
-    names with None are removed."""
-
-    id: str
-    metadata: Mapping[str, object]
-    merge: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateResult:
-    """How many images have new metadata, the ids that there are not, and the revision of the update."""
-
-    updated: int
-    missing_ids: tuple[str, ...]
-    revision: int
-
-
-@dataclass(frozen=True, slots=True)
 class Collection:
     """A named set of images that is searched together, bound to one version of one model: the fingerprint of the space
     `siamese` says which."""
@@ -171,7 +152,15 @@ class UploadSource:
     upload_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class FailuresSource:
+    """The items of job `job_id` that failed. Only of jobs that `Client.retry_failures` made."""
+
+    job_id: str
+
+
 Source = FolderSource | ManifestSource | UploadSource
+"""What a job can be asked to ingest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +184,7 @@ class Job:
 
     id: str
     collection: str
-    source: Source | None
+    source: Source | FailuresSource | None
     state: JobState
     counts: Counts
     skip_reasons: Mapping[str, int]
@@ -206,6 +195,12 @@ class Job:
     error: str
     created_at: datetime | None
     ended_at: datetime | None
+    paused: bool = False
+
+    @property
+    def standing(self) -> str:
+        """Its state for people: `running`, `running, paused`."""
+        return f"{self.state.value}, paused" if self.paused else self.state.value
 
 
 @dataclass(frozen=True, slots=True)

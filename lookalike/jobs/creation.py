@@ -65,7 +65,12 @@ def create_ingest_job(
         return earlier
     name, uid = catalogue_get(request.collection)
     _check_source(uploads, roots, request)
-    job, new = ledger.create(name, uid, request.source, request_id, request.options)
+    return start_job(ledger, queue, CreateJob(name, request.source, request_id, request.options), uid)
+
+
+def start_job(ledger: Ledger, queue: TaskQueue, request: CreateJob, collection_uid: str) -> Job:
+    """Write a job down that has been checked, and send its task. With a request id seen before, the job it made then."""
+    job, new = ledger.create(request.collection, collection_uid, request.source, request.request_id, request.options)
     if new:
         try:
             queue.send_plan(job.id)

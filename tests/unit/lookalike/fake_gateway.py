@@ -33,11 +33,11 @@ class FakeGateway(
     collection_service_pb2_grpc.CollectionServiceServicer,
     ingest_service_pb2_grpc.IngestServiceServicer,
 ):
-    """`seen` holds every request; `fail` is raised by calls, once for each entry, first in first out; None lets one pass."""
+    """`seen` holds every request; `fail` is raised by calls, once for each entry, first in first out."""
 
     target: str = ""
     seen: list[Any] = field(default_factory=list)
-    fail: list[errors.LookalikeError | None] = field(default_factory=list)
+    fail: list[errors.LookalikeError] = field(default_factory=list)
     collections: dict[str, collection_service_pb2.Collection] = field(default_factory=dict)
     images: list[image_pb2.Image] = field(default_factory=list)
     jobs: dict[str, list[ingest_service_pb2.IngestJob]] = field(default_factory=dict)
@@ -49,8 +49,8 @@ class FakeGateway(
 
     def note(self, request: Any) -> None:
         self.seen.append(request)
-        if self.fail and (error := self.fail.pop(0)) is not None:
-            raise error
+        if self.fail:
+            raise self.fail.pop(0)
 
     # CollectionService
 
@@ -114,18 +114,8 @@ class FakeGateway(
     def DeleteImages(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
         before = len(self.images)
-        self.images = [image for image in self.images if not (request.filter or image.id in request.ids)]
+        self.images = [image for image in self.images if image.id not in request.ids]
         return search_service_pb2.DeleteImagesResponse(deleted=before - len(self.images), revision=7)
-
-    def UpdateImages(self, request, context):  # type: ignore[no-untyped-def]
-        self.note(request)
-        there = {image.id: image for image in self.images}
-        for update in request.updates:
-            if update.id in there:
-                there[update.id].metadata.CopyFrom(update.metadata)
-        missing = [update.id for update in request.updates if update.id not in there]
-        updated = len(request.updates) - len(missing)
-        return search_service_pb2.UpdateImagesResponse(updated=updated, missing_ids=missing, revision=8)
 
     def GetThumbnail(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
@@ -168,9 +158,25 @@ class FakeGateway(
         self.note(request)
         raise errors.FailedPrecondition(f"ingest job {request.id!r} has ended already")
 
-    def UndoIngestJob(self, request, context):  # type: ignore[no-untyped-def]
+    def PauseIngestJob(self, request, context):  # type: ignore[no-untyped-def]
+        return ingest_service_pb2.PauseIngestJobResponse(job=self._paused(request, True))
+
+    def ResumeIngestJob(self, request, context):  # type: ignore[no-untyped-def]
+        return ingest_service_pb2.ResumeIngestJobResponse(job=self._paused(request, False))
+
+    def _paused(self, request: Any, paused: bool) -> ingest_service_pb2.IngestJob:
         self.note(request)
-        return ingest_service_pb2.UndoIngestJobResponse(deleted=4, revision=9)
+        if request.id not in self.jobs:
+            raise errors.NotFound("ingest job", request.id)
+        job = self.jobs[request.id][-1]
+        job.paused = paused
+        return job
+
+    def RetryIngestFailures(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        source = ingest_service_pb2.Source(failures=ingest_service_pb2.FailuresSource(job_id=request.id))
+        job = ingest_service_pb2.IngestJob(id="job-2", state=ingest_service_pb2.INGEST_JOB_STATE_PENDING, source=source)
+        return ingest_service_pb2.RetryIngestFailuresResponse(job=job)
 
     def ListIngestFailures(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,30 +15,10 @@ from lookalike import errors
 from lookalike.cli import exits
 from lookalike.cli.main import run_command
 from lookalike.v1 import ingest_service_pb2
+from tests.unit.lookalike.cli.command import Lookalike, lookalike
 from tests.unit.lookalike.fake_gateway import FakeGateway, a_job, an_image, gateway
 
-__all__ = ["gateway"]
-
-
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-
-Lookalike = Callable[..., Said]
-
-
-@pytest.fixture
-def lookalike(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> Lookalike:
-    def run(*arguments: str) -> Said:
-        capsys.readouterr()
-        code = run_command(["--address", gateway.target, *arguments])
-        captured = capsys.readouterr()
-        return Said(code, captured.out, captured.err)
-
-    return run
+__all__ = ["gateway", "lookalike"]
 
 
 @pytest.fixture
@@ -94,11 +73,6 @@ def test_nobody_there_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> Non
         ("search", "x.png", "-C", "shoes", "--space", "smell"),
         ("images", "list", "shoes", "--limit", "-1"),
         ("images", "delete", "shoes", "a"),
-        ("images", "delete", "shoes", "--yes"),
-        ("images", "delete", "shoes", "a", "--filter", "b = 1", "--yes"),
-        ("images", "update", "shoes", "a"),
-        ("images", "update", "shoes", "a", "label"),
-        ("images", "update", "shoes", "a", "--json", "[1]"),
         ("collections", "create", "shoes", "--bins", "7"),
         ("ingest", "folder", "-C", "shoes", "--grid", "4"),
     ],
@@ -171,7 +145,7 @@ def test_search_for_a_stored_image(gateway: FakeGateway, lookalike: Lookalike) -
     assert (gateway.seen[-1].image_id, gateway.seen[-1].filter) == ("coat-1", 'label = "Coat"')
 
 
-# Ingest and jobs
+# Ingest
 
 
 def test_ingest_uploads_a_folder_with_labels_and_follows_the_job(
@@ -264,17 +238,6 @@ def test_create_refuses_a_collection_that_was_made_otherwise(gateway: FakeGatewa
     assert "histogram of 256 grey bins" in said.err
 
 
-def test_jobs_are_listed_shown_and_watched(gateway: FakeGateway, lookalike: Lookalike) -> None:
-    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED, submitted=1200, indexed=1200)]
-    assert "1,200" in lookalike("jobs", "list").out
-    assert json.loads(lookalike("jobs", "show", "job-1", "--json").out)["state"] == "succeeded"
-    assert lookalike("jobs", "watch", "job-1").code == exits.OK
-    assert lookalike("jobs", "show", "job-2").code == exits.NOT_FOUND
-    assert lookalike("jobs", "cancel", "job-1").code == exits.WRONG_STATE
-    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_FAILED)]
-    assert lookalike("jobs", "watch", "job-1").code == exits.ITEMS_FAILED
-
-
 # Collections and images
 
 
@@ -355,35 +318,3 @@ def _wait_until_seen(gateway: FakeGateway) -> None:
     from tests.unit.lookalike.test_local import until
 
     until(lambda: gateway.seen, "the command has begun to watch")
-
-
-# Deleting and updating
-
-
-def test_images_are_deleted_by_filter_in_as_many_calls_as_it_takes(gateway: FakeGateway, lookalike: Lookalike) -> None:
-    gateway.images = [an_image("a"), an_image("b")]
-    gateway.fail = [errors.DeadlineExceeded("the request's deadline has passed")]
-    said = lookalike("images", "delete", "shoes", "--filter", "x = 1", "--yes")
-    assert (said.code, said.err) == (exits.OK, "still deleting\ndeleted 2 images\n")
-    gateway.images = [an_image("a")]
-    gateway.fail = [errors.DeadlineExceeded("late"), None, errors.DeadlineExceeded("late again"), None]
-    said = lookalike("images", "delete", "shoes", "--filter", "x = 1", "--yes")
-    assert (said.code, said.err) == (exits.UNAVAILABLE, "still deleting\nlookalike: late again\n")
-
-
-def test_facts_of_an_image_are_json_or_text_and_merged(gateway: FakeGateway, lookalike: Lookalike) -> None:
-    gateway.images = [an_image("a")]
-    assert lookalike("images", "update", "shoes", "a", "label=Rain coat", "year=2019", "old=null", "sku=a=b").code == exits.OK
-    (update,) = gateway.seen[-1].updates
-    assert (update.id, update.merge) == ("a", True)
-    assert dict(update.metadata) == {"label": "Rain coat", "year": 2019, "old": None, "sku": "a=b"}
-    assert lookalike("images", "update", "shoes", "a", "--json", '{"x": [1]}', "--replace").code == exits.OK
-    assert gateway.seen[-1].updates[0].merge is False
-    said = lookalike("images", "update", "shoes", "nobody", "x=1")
-    assert (said.code, "nobody" in said.err) == (exits.NOT_FOUND, True)
-
-
-def test_a_job_is_undone(gateway: FakeGateway, lookalike: Lookalike) -> None:
-    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED)]
-    said = lookalike("jobs", "undo", "job-1", "--yes")
-    assert (said.code, said.err) == (exits.OK, "deleted 4 images\n")

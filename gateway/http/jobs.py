@@ -1,0 +1,147 @@
+"""What is done with jobs over HTTP: look at, watch, pause, resume, cancel, retry. They are started in `ingest`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from enum import Enum
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, Field
+
+from gateway.http import models
+from gateway.http.convert import RequestDeadline, errors, respond, to_json
+from gateway.http.errors import error_response
+from gateway.http.search import Int32
+from gateway.ingest import Ingest
+from gateway.job_messages import failure_message, job_message
+from lookalike.errors import LookalikeError
+from lookalike.jobs.job import Job
+from lookalike.v1 import ingest_service_pb2 as pb
+
+PageSize = Annotated[Int32, Query(description="1 to 1,000; 0 means 50.")]
+_TAGS: list[str | Enum] = ["ingest"]
+
+
+class RetryBody(BaseModel, extra="forbid"):
+    """May be left out."""
+
+    request_id: str = Field("", description="Makes the request idempotent: letters, digits or any of `. _ : -`.")
+
+
+def jobs_router(ingest: Ingest) -> APIRouter:
+    router = APIRouter()
+    _add_steering(router, ingest)
+    _add_watching(router, ingest)
+    _add_looking(router, ingest)
+    return router
+
+
+def _add_steering(router: APIRouter, ingest: Ingest) -> None:
+    @router.post(
+        "/v1/ingest-jobs/{job_id}:cancel",
+        summary="Stop a job; what is indexed stays",
+        response_model=models.CancelIngestJobResponse,
+        tags=_TAGS,
+        responses=errors(400, 404),
+    )
+    async def cancel(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+        return respond(pb.CancelIngestJobResponse(job=job_message(await ingest.cancel(job_id, deadline))))
+
+    @router.post(
+        "/v1/ingest-jobs/{job_id}:pause",
+        summary="Begin no further chunk of a job until it is resumed",
+        response_model=models.PauseIngestJobResponse,
+        tags=_TAGS,
+        responses=errors(400, 404),
+    )
+    async def pause(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+        return respond(pb.PauseIngestJobResponse(job=job_message(await ingest.pause(job_id, deadline))))
+
+    @router.post(
+        "/v1/ingest-jobs/{job_id}:resume",
+        summary="Let a paused job go on",
+        response_model=models.ResumeIngestJobResponse,
+        tags=_TAGS,
+        responses=errors(400, 404),
+    )
+    async def resume(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+        return respond(pb.ResumeIngestJobResponse(job=job_message(await ingest.resume(job_id, deadline))))
+
+    @router.post(
+        "/v1/ingest-jobs/{job_id}:retry",
+        summary="Start a new job over the items of an ended one that failed",
+        status_code=201,
+        response_model=models.RetryIngestFailuresResponse,
+        tags=_TAGS,
+        responses=errors(400, 404),
+    )
+    async def retry(job_id: str, deadline: RequestDeadline, body: RetryBody | None = None) -> JSONResponse:
+        job = await ingest.retry(job_id, body.request_id if body else "", deadline)
+        return respond(pb.RetryIngestFailuresResponse(job=job_message(job)), 201)
+
+
+def _add_watching(router: APIRouter, ingest: Ingest) -> None:
+    @router.get(
+        "/v1/ingest-jobs/{job_id}:watch",
+        summary="The job now and after every change until it has ended, one JSON document a line",
+        description="Also every few seconds without a change. A line with `error` instead of `job` ends a stream that broke.",
+        tags=_TAGS,
+        response_class=StreamingResponse,
+        responses={
+            **errors(404),
+            200: {
+                "content": {"application/x-ndjson": {"schema": {"$ref": "#/components/schemas/GetIngestJobResponse"}}}
+            },  # the same fields
+        },
+    )
+    async def watch(job_id: str, deadline: RequestDeadline) -> StreamingResponse:
+        await ingest.get(job_id, deadline)  # Its errors can still be answered; within the stream they could only break it.
+        return StreamingResponse(_lines(ingest.watch(job_id)), media_type="application/x-ndjson")
+
+
+def _add_looking(router: APIRouter, ingest: Ingest) -> None:
+    @router.get(
+        "/v1/ingest-jobs",
+        summary="Jobs, newest first, a page at a time",
+        response_model=models.ListIngestJobsResponse,
+        tags=_TAGS,
+        responses=errors(400),
+    )
+    async def list_page(
+        deadline: RequestDeadline, collection: str = "", page_size: PageSize = 0, page_token: str = ""
+    ) -> JSONResponse:
+        jobs, token = await ingest.page(collection, page_size, page_token, deadline)
+        return respond(pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token))
+
+    @router.get(
+        "/v1/ingest-jobs/{job_id}/failures",
+        summary="The items that failed, each with its reason, a page at a time",
+        response_model=models.ListIngestFailuresResponse,
+        tags=_TAGS,
+        responses=errors(400, 404),
+    )
+    async def failures(job_id: str, deadline: RequestDeadline, page_size: PageSize = 0, page_token: str = "") -> JSONResponse:
+        found, token = await ingest.failures(job_id, page_size, page_token, deadline)
+        return respond(pb.ListIngestFailuresResponse(failures=map(failure_message, found), next_page_token=token))
+
+    @router.get(
+        "/v1/ingest-jobs/{job_id}",
+        summary="One job",
+        response_model=models.GetIngestJobResponse,
+        tags=_TAGS,
+        responses=errors(400, 404),
+    )
+    async def get(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+        return respond(pb.GetIngestJobResponse(job=job_message(await ingest.get(job_id, deadline))))
+
+
+async def _lines(jobs: AsyncIterator[Job]) -> AsyncIterator[bytes]:
+    """Each moment of a job as a line. An error after the first line can no longer be the answer, so it is the last line."""
+    try:
+        async for job in jobs:
+            yield json.dumps(to_json(pb.WatchIngestJobResponse(job=job_message(job)))).encode() + b"\n"
+    except LookalikeError as error:
+        yield bytes(error_response(error).body) + b"\n"

@@ -1,0 +1,106 @@
+"""What can be done with a job, over gRPC and HTTP, on the whole system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+import httpx
+import pytest
+
+from lookalike.client import Client, JobState, UploadItem, UploadSource
+from lookalike.runtime.channels import open_channel
+from lookalike.v1 import collection_service_pb2 as collection_pb
+from lookalike.v1 import ingest_service_pb2 as pb
+from tests.contract.gateway_collections import TIMEOUT_S, Stubs, picture, refused, stubs
+
+COLLECTION = "job_operations"
+
+
+@pytest.fixture(scope="module")
+def channel(stack) -> Iterator[grpc.Channel]:
+    with open_channel(stack.target) as channel:
+        request = collection_pb.CreateCollectionRequest(name=COLLECTION)
+        stubs(channel).collections.CreateCollection(request, timeout=TIMEOUT_S)
+        yield channel
+
+
+@pytest.fixture(scope="module")
+def services(channel) -> Stubs:
+    return stubs(channel)
+
+
+@pytest.fixture(scope="module")
+def http(stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.http_url, timeout=TIMEOUT_S) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client(stack, channel) -> Iterator[Client]:
+    with Client(stack.target) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def failed(client) -> str:
+    """A job of three items, one of which failed."""
+    items = [UploadItem("a", content=picture(0)), UploadItem("b", content=picture(1)[:90]), UploadItem("c", content=picture(2))]
+    job = client.create_ingest_job(COLLECTION, UploadSource(client.upload(COLLECTION, items).id))
+    *_, last = client.watch_job(job.id)
+    assert (last.state, last.counts.failed) == (JobState.SUCCEEDED, 1)
+    return str(last.id)
+
+
+def test_a_paused_job_stands_still_until_it_is_resumed(client, http):
+    upload = client.upload(COLLECTION, (UploadItem(f"paused/{n}", content=picture(n)) for n in range(300)))
+    job = client.create_ingest_job(COLLECTION, UploadSource(upload.id))
+    paused = http.post(f"/v1/ingest-jobs/{job.id}:pause").json()["job"]
+    assert paused["paused"] is True
+    assert client.get_job(job.id).standing.endswith(", paused")
+    assert not http.post(f"/v1/ingest-jobs/{job.id}:resume").json()["job"]["paused"]
+    *_, last = client.watch_job(job.id)
+    assert (last.state, last.counts.indexed, last.paused) == (JobState.SUCCEEDED, 300, False)
+
+
+def test_what_failed_is_tried_again_by_a_new_job(client, http, failed):
+    made = http.post(f"/v1/ingest-jobs/{failed}:retry", json={"request_id": "job-operations-retry"})
+    assert made.status_code == 201
+    assert made.json()["job"]["source"] == {"failures": {"job_id": failed}}
+    again = client.retry_failures(failed, request_id="job-operations-retry")
+    assert again.id == made.json()["job"]["id"], "the same request"
+    *_, last = client.watch_job(again.id)
+    assert (last.counts.submitted, last.counts.failed) == (1, 1), "its bytes are broken still"
+    assert [(one.id, one.reason, one.position) for one in client.list_failures(again.id)] == [("b", "IMAGE_UNREADABLE", 1)]
+    assert http.post(f"/v1/ingest-jobs/{failed}:retry").status_code == 201, "a body is not needed"
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("PauseIngestJob", pb.PauseIngestJobRequest),
+        ("ResumeIngestJob", pb.ResumeIngestJobRequest),
+        ("RetryIngestFailures", pb.RetryIngestFailuresRequest),
+    ],
+)
+def test_a_job_that_does_not_exist_is_not_found(services, http, method, message):
+    call = getattr(services.ingest, method)
+    assert refused(call, message(id="nope")) == ("NOT_FOUND", "id", "INGEST_JOB_NOT_FOUND")
+
+
+@pytest.mark.parametrize("operation", ["pause", "resume"])
+def test_an_ended_job_is_neither_paused_nor_resumed(services, http, failed, operation):
+    answer = http.post(f"/v1/ingest-jobs/{failed}:{operation}")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["status"], error["reason"]) == (400, "FAILED_PRECONDITION", "JOB_ENDED")
+
+
+def test_a_job_without_failures_or_a_bad_request_id_is_refused(services, client, failed):
+    job = client.create_ingest_job(
+        COLLECTION, UploadSource(client.upload(COLLECTION, [UploadItem("z", content=picture(9))]).id)
+    )
+    list(client.watch_job(job.id))
+    retry = services.ingest.RetryIngestFailures
+    assert refused(retry, pb.RetryIngestFailuresRequest(id=job.id)) == ("FAILED_PRECONDITION", "id", "NOTHING_FAILED")
+    bad = pb.RetryIngestFailuresRequest(id=failed, request_id="a b")
+    assert refused(retry, bad) == ("INVALID_ARGUMENT", "request_id", "INVALID_ARGUMENT")

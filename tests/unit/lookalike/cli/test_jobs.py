@@ -1,0 +1,44 @@
+"""`lookalike jobs` against a gateway that answers from memory."""
+
+from __future__ import annotations
+
+import json
+
+from lookalike.cli import exits
+from lookalike.v1 import ingest_service_pb2
+from tests.unit.lookalike.cli.command import Lookalike, lookalike
+from tests.unit.lookalike.fake_gateway import FakeGateway, a_job, gateway
+
+__all__ = ["gateway", "lookalike"]
+
+
+def test_jobs_are_listed_shown_and_watched(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED, submitted=1200, indexed=1200)]
+    assert "1,200" in lookalike("jobs", "list").out
+    assert json.loads(lookalike("jobs", "show", "job-1", "--json").out)["state"] == "succeeded"
+    assert lookalike("jobs", "watch", "job-1").code == exits.OK
+    assert lookalike("jobs", "show", "job-2").code == exits.NOT_FOUND
+    assert lookalike("jobs", "cancel", "job-1").code == exits.WRONG_STATE
+    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_FAILED)]
+    assert lookalike("jobs", "watch", "job-1").code == exits.ITEMS_FAILED
+
+
+def test_a_job_is_paused_and_resumed_and_shown_as_such(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_RUNNING, submitted=9, indexed=1)]
+    assert lookalike("jobs", "pause", "job-1").err == "job job-1 is running, paused\n"
+    assert "running, paused" in lookalike("jobs", "list").out
+    assert json.loads(lookalike("jobs", "show", "job-1", "--json").out)["paused"] is True
+    assert lookalike("jobs", "resume", "job-1").err == "job job-1 is running\n"
+    assert lookalike("jobs", "pause", "job-9").code == exits.NOT_FOUND
+
+
+def test_failures_are_retried_as_a_new_job_which_can_be_followed(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    said = lookalike("jobs", "retry", "job-1", "--request-id", "mine")
+    assert (said.code, said.out) == (exits.OK, "job-2\n")
+    assert (gateway.seen[-1].id, gateway.seen[-1].request_id) == ("job-1", "mine")
+    gateway.jobs["job-2"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED, submitted=2, indexed=1, failed=1)]
+    assert lookalike("jobs", "retry", "job-1", "--watch").code == exits.ITEMS_FAILED
+    retried = [request for request in gateway.seen if isinstance(request, ingest_service_pb2.RetryIngestFailuresRequest)]
+    assert retried[-1].request_id, "so that a repeated call makes no second job"
+    shown = json.loads(lookalike("jobs", "retry", "job-1", "--json").out)
+    assert shown["source"] == {"job_id": "job-1"}
