@@ -1,32 +1,33 @@
-"""What collections exist: their model, spaces and generation, and the physical collections that this implies.
+"""What collections exist: their model, spaces and generations, and the physical collections that this implies.
 
 The catalogue is itself a small Milvus collection. A row in it is what makes a collection exist: it is written last when one
 is created and deleted first when one goes, so that a process killed in between leaves at most physical collections that
-no row names. The next `create` or `delete` of that name removes them; nothing that the catalogue names is ever dropped.
+no row names. The next `create`, `change` or `delete` of that name removes them; nothing that the catalogue names is ever
+dropped.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.milvus_client import IndexParams
 
-from lookalike.errors import AlreadyExists, Internal, InvalidArgument, NotFound, Unavailable
-from lookalike.names import MAX_NAME_BYTES, alias_name, check_name, physical_name
-from lookalike.spaces import HistogramSettings, Metric, Space
+from lookalike.errors import AlreadyExists, NotFound, Unavailable
+from lookalike.names import MAX_NAME_BYTES, alias_name, check_name
+from lookalike.spaces import Space
+from lookalike.store.collection import Collection, from_entry, to_entry
 from lookalike.store.connection import Connection, Deadline
 from lookalike.store.schema import image_index, image_schema
 
+__all__ = ["CATALOGUE", "Catalogue", "Collection"]
+
 CATALOGUE = "lookalike_catalogue"
-_FORMAT = 1
 _READ_TIMEOUT_S = 10.0
 _CHANGE_TIMEOUT_S = 60.0
 """Making a collection took 2-4 s on Milvus 2.3.5 with two cores; loading waits for a busy server."""
@@ -34,32 +35,6 @@ _SETTLE_S = 10.0
 """How long after a change of ours reads must be Strong: a bounded read may be 5 s old (`common.gracefulTime`)."""
 _MAX_COLLECTIONS = 16_384
 """The most rows that one Milvus query returns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """A named set of images, as the catalogue has it. `uid` is random hex, new at each creation; `generation` counts from 1."""
-
-    name: str
-    uid: str
-    description: str
-    model: str
-    histogram: HistogramSettings
-    spaces: tuple[Space, ...]
-    generation: int
-    created_at: datetime.datetime
-
-    def space(self, name: str) -> Space:
-        """The space called `name`. Raises `NotFound` naming those there are."""
-        for space in self.spaces:
-            if space.name == name:
-                return space
-        there = ", ".join(space.name for space in self.spaces)
-        raise NotFound("space", name, hint=f"collection {self.name!r} has {there}", field="spaces")
-
-    def physical(self, space: str) -> str:
-        """The Milvus collection that holds `space`. Raises `NotFound` as `space` does."""
-        return physical_name(self.name, space, self.space(space).fingerprint)
 
 
 class Catalogue:
@@ -90,16 +65,11 @@ class Catalogue:
             if self._read(collection.name, deadline, strong=True) is not None:
                 raise AlreadyExists("collection", collection.name)
             self._drop_leftovers(collection.name, deadline)
-            with ThreadPoolExecutor(len(collection.spaces)) as threads:
-                for _ in threads.map(lambda space: self._make_physical(collection, space, deadline), collection.spaces):
-                    pass  # raises what a thread raised
+            self._make_physicals(collection, collection.spaces, deadline)
+            self._point_aliases(collection, deadline)
             if self._read(collection.name, deadline, strong=True) is not None:
                 raise AlreadyExists("collection", collection.name)
-            if not still_alone():
-                raise Unavailable("write lock", f"the lock on {collection.name!r} was lost; try again")
-            row = {"name": collection.name, "uid": collection.uid, "entry": _to_entry(collection), "vector": _NOWHERE}
-            self._call("upsert", deadline, data=[row])
-            self._remember(collection.name, collection, changed=True)
+            self._write(collection, still_alone, deadline)
 
     def get(self, name: str, *, fresh: bool = False) -> Collection:
         """The collection called `name`, at most `ttl_s` plus 5 s old; with `fresh`, as it is now.
@@ -125,7 +95,33 @@ class Catalogue:
     def list(self) -> list[Collection]:
         """Every collection there is now, by name."""
         rows = self._query('name != ""', Deadline(_READ_TIMEOUT_S), strong=True, limit=_MAX_COLLECTIONS)
-        return sorted((_from_row(row) for row in rows), key=lambda collection: collection.name)
+        found = (from_entry(row["name"], row["uid"], row["entry"]) for row in rows)
+        return sorted(found, key=lambda collection: collection.name)
+
+    def change(
+        self, name: str, change: Callable[[Collection], Collection], *, still_alone: Callable[[], bool] = lambda: True
+    ) -> Collection:
+        """Make of the collection called `name`, as it is now, what `change` makes of it, in one write; under its write lock, as
+        `create`. What `change` raises is passed on, and nothing is changed then.
+
+        Physical collections that are named anew are made before the write, empty; those no longer named are dropped after it.
+        Killed in between, it leaves some that no row names: `change` again, also if it changes nothing, and they go.
+        Raises `NotFound`, `InvalidArgument` (name), `Unavailable`.
+        """
+        check_name("name", name)
+        deadline = Deadline(_CHANGE_TIMEOUT_S)
+        with _held(self._changing, deadline):
+            now = self._read(name, deadline, strong=True)
+            if now is None:
+                raise NotFound("collection", name)
+            then = change(now)
+            if then != now:
+                self._drop_unnamed(now, deadline)
+                self._make_physicals(then, [s for s in then.written if then.physical_of(s) not in now.physicals], deadline)
+                self._write(then, still_alone, deadline)
+            self._point_aliases(then, deadline)
+            self._drop_unnamed(then, deadline)
+            return then
 
     def delete(self, name: str) -> None:
         """Remove the collection called `name` with all its images; under its write lock, as `create`.
@@ -144,23 +140,60 @@ class Catalogue:
         if not there:
             raise NotFound("collection", name)
 
-    def _make_physical(self, collection: Collection, space: Space, deadline: Deadline) -> None:
-        physical, call = collection.physical(space.name), self._connection.call
+    def _write(self, collection: Collection, still_alone: Callable[[], bool], deadline: Deadline) -> None:
+        if not still_alone():
+            raise Unavailable("write lock", f"the lock on {collection.name!r} was lost; try again")
+        row = {"name": collection.name, "uid": collection.uid, "entry": to_entry(collection), "vector": _NOWHERE}
+        self._call("upsert", deadline, data=[row])
+        self._remember(collection.name, collection, changed=True)
+
+    def _make_physicals(self, collection: Collection, spaces: Sequence[Space], deadline: Deadline) -> None:
+        if not spaces:
+            return
+        with ThreadPoolExecutor(len(spaces)) as threads:
+            for _ in threads.map(lambda space: self._make_physical(collection.physical_of(space), space, deadline), spaces):
+                pass  # raises what a thread raised
+
+    def _make_physical(self, physical: str, space: Space, deadline: Deadline) -> None:
+        call = self._connection.call
         call("create_collection", physical, deadline=deadline, schema=image_schema(space), consistency_level="Bounded")
         index = image_index(space, is_lite=self._connection.is_lite)
         # Nothing is there to be indexed yet; waiting for it, pymilvus would ask for a timestamp without any timeout.
         call("create_index", physical, deadline=deadline, index_params=index, sync=False)
         call("load_collection", physical, deadline=deadline)
-        call("create_alias", physical, deadline=deadline, alias=alias_name(collection.name, space.name))
+
+    def _point_aliases(self, collection: Collection, deadline: Deadline) -> None:
+        """Let the aliases, which are for people, name the current generation."""
+        pointing = {
+            alias: physical
+            for physical in self._physicals(collection.name, deadline)
+            for alias in self._connection.aliases(physical, deadline=deadline)
+        }
+        for space in collection.spaces:
+            alias, physical = alias_name(collection.name, space.name), collection.physical_of(space)
+            if pointing.get(alias) != physical:
+                method = "alter_alias" if alias in pointing else "create_alias"
+                self._connection.call(method, physical, deadline=deadline, alias=alias)
 
     def _drop_leftovers(self, name: str, deadline: Deadline) -> None:
-        """Drop the physical collections that a killed `create` or `delete` of `name` left behind."""
-        # A name holds no double underscore, so none of these is another collection's.
-        everything = self._connection.list_collections(deadline=deadline)
-        leftovers = [physical for physical in everything if physical.startswith(f"{name}__")]
+        """Drop the physical collections that a killed `create` or `delete` of `name`, which is in no row, left behind."""
+        leftovers = self._physicals(name, deadline)
         if leftovers and self._read(name, deadline, strong=True) is not None:
             raise AlreadyExists("collection", name)  # made by another process since we looked
-        for physical in leftovers:
+        self._drop(leftovers, deadline)
+
+    def _drop_unnamed(self, collection: Collection, deadline: Deadline) -> None:
+        """Drop the physical collections of `collection`, whose row this is now, that it does not name."""
+        everything = self._physicals(collection.name, deadline)
+        self._drop([physical for physical in everything if physical not in collection.physicals], deadline)
+
+    def _physicals(self, name: str, deadline: Deadline) -> Sequence[str]:
+        # A name holds no double underscore, so none of these is another collection's.
+        everything = self._connection.list_collections(deadline=deadline)
+        return [physical for physical in everything if physical.startswith(f"{name}__")]
+
+    def _drop(self, physicals: Sequence[str], deadline: Deadline) -> None:
+        for physical in physicals:
             with contextlib.suppress(NotFound):
                 for alias in self._connection.aliases(physical, deadline=deadline):
                     self._connection.drop_alias(alias, deadline=deadline)
@@ -168,7 +201,7 @@ class Catalogue:
 
     def _read(self, name: str, deadline: Deadline, *, strong: bool) -> Collection | None:
         rows = self._query(f'name == "{name}"', deadline, strong=strong, limit=1)
-        return _from_row(rows[0]) if rows else None
+        return from_entry(rows[0]["name"], rows[0]["uid"], rows[0]["entry"]) if rows else None
 
     def _query(self, expression: str, deadline: Deadline, *, strong: bool, limit: int) -> Sequence[dict[str, Any]]:
         level = "Strong" if strong else "Bounded"
@@ -238,38 +271,3 @@ def _index() -> IndexParams:
     params = MilvusClient.prepare_index_params()
     params.add_index("vector", index_type="FLAT", metric_type="L2")
     return params
-
-
-def _to_entry(collection: Collection) -> dict[str, Any]:
-    histogram = collection.histogram
-    return {
-        "format": _FORMAT,
-        "description": collection.description,
-        "model": collection.model,
-        "histogram": {"bins": histogram.bins, "grid": histogram.grid, "color": histogram.color},
-        "spaces": [
-            {"name": s.name, "dimension": s.dimension, "metric": s.metric.value, "fingerprint": s.fingerprint}
-            for s in collection.spaces
-        ],
-        "generation": collection.generation,
-        "created_at": collection.created_at.isoformat(),
-    }
-
-
-def _from_row(row: dict[str, Any]) -> Collection:
-    entry = row["entry"]
-    if entry.get("format") != _FORMAT:
-        raise Internal(f"the catalogue's entry {row['name']!r} was written by another version of lookalike")
-    try:
-        return Collection(
-            name=row["name"],
-            uid=row["uid"],
-            description=entry["description"],
-            model=entry["model"],
-            histogram=HistogramSettings(**entry["histogram"]),
-            spaces=tuple(Space(s["name"], int(s["dimension"]), Metric(s["metric"]), s["fingerprint"]) for s in entry["spaces"]),
-            generation=int(entry["generation"]),
-            created_at=datetime.datetime.fromisoformat(entry["created_at"]),
-        )
-    except (KeyError, TypeError, ValueError, InvalidArgument) as error:
-        raise Internal(f"the catalogue's entry {row['name']!r} cannot be read") from error

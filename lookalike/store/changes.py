@@ -45,7 +45,7 @@ class Changes(Rows):
             expression = both(expression, f"{REVISION} == {revision}")
         pages = self._at_once(
             lambda space: self._rows_in_order(collection, space, expression, (ID,), limit, Consistency.STRONG, deadline),
-            collection.spaces,
+            collection.written,
         )
         return sorted({str(row[ID]) for rows in pages for row in rows})[:limit]
 
@@ -58,14 +58,14 @@ class Changes(Rows):
         for image in images:
             check_facts(image)
         facts = {image.id: image for image in images}
-        for ids in slices(list(facts), rows_per_write(collection.spaces)):
+        for ids in slices(list(facts), rows_per_write(collection.written)):
             read = self._at_once(
                 lambda space, ids=ids: self._rows_by_id(  # type: ignore[misc]  # mypy cannot type a lambda's default
                     collection, space, ids, (ID, VECTOR), Consistency.STRONG, deadline
                 ),
-                collection.spaces,
+                collection.written,
             )
-            for space, rows in zip(collection.spaces, read, strict=True):
+            for space, rows in zip(collection.written, read, strict=True):
                 if rows:
                     self._call("upsert", collection, space, deadline, data=[_row(facts[id_], rows[id_], space) for id_ in rows])
 

@@ -88,7 +88,7 @@ class Rows:
         return sorted(rows, key=lambda row: str(row[ID]))
 
     def _call(self, method: str, collection: Collection, space: Space, deadline: Deadline, **arguments: Any) -> Any:
-        physical = collection.physical(space.name)
+        physical = collection.physical_of(space)
         return self._connection.call(method, physical, deadline=deadline, subject=collection.name, **arguments)
 
     def _at_once(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,10 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image as it is stored. `indexed_at` knows its time zone; `vectors` float32 `[dimension]` by name of space."""
+    """An image as it is stored. `indexed_at` knows its time zone; `vectors` float32 `[dimension]` by name of space.
+
+    `other_vectors` are, to be written, those of the spaces that only the collection's other generation has.
+    """
 
     id: str
     uri: str
@@ -51,6 +54,11 @@ class StoredImage:
     revision: int
     indexed_at: datetime.datetime
     vectors: Mapping[str, Vector] = field(default_factory=dict)
+    other_vectors: Mapping[str, Vector] = field(default_factory=dict)
+
+    def as_other(self) -> StoredImage:
+        """The image with the vectors of the other generation."""
+        return replace(self, vectors=self.other_vectors, other_vectors={})
 
 
 def image_schema(space: Space) -> CollectionSchema:

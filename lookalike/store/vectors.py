@@ -3,6 +3,10 @@
 The gateway searches, gets, pages and deletes with it; the indexer looks up and writes. An image is one row in the physical
 collection of each space. Writes go through the spaces in the collection's order and deletes in the reverse one, so that a
 row in the last space means: indexed in every space. `get`, `page` and `count` therefore ask the last space.
+
+Where a collection has an other generation beside the current one, all that changes images changes them in both. All that
+reads them reads the current one, but `get_by_space` and `get_everywhere`, by which writers decide; `Collection.as_other` is
+for reading the other one.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lookalike.errors import InvalidArgument
+from lookalike.errors import FailedPrecondition, InvalidArgument
 from lookalike.names import MAX_PAGE_SIZE, MAX_TOP_K
 from lookalike.spaces import Space, Vector
 from lookalike.store.catalogue import Collection
@@ -53,18 +57,40 @@ class VectorStore(Changes):
     """
 
     def upsert(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
-        """Write `images` in every space; of equal ids the last one wins. Idempotent: writing again changes nothing.
+        """Write `images` in every space of both generations; of equal ids the last one wins. Idempotent: writing again changes
+        nothing.
 
-        Raises `InvalidArgument` before anything is written: a vector is missing or has the wrong length, metadata is not JSON.
+        Raises before anything is written: `InvalidArgument` (a vector is missing or has the wrong length, metadata is not
+        JSON), and `FailedPrecondition` REEMBED_UNDER_WAY where the vectors of the other generation are missing.
         """
-        deadline = Deadline(timeout_s)
         # Milvus keeps both rows of one id that comes twice in one request.
         unique = list({image.id: image for image in images}.values())
+        others = [image.as_other() for image in unique] if collection.other_spaces else []
         for image in unique:
             check_image(image, collection.spaces)
-        for batch in slices(unique, rows_per_write(collection.spaces)):
-            for space in collection.spaces:
-                self._call("upsert", collection, space, deadline, data=[to_row(image, space) for image in batch])
+        for image in others:
+            _check_has_other(collection, image)
+            check_image(image, collection.other_spaces)
+        places = [(space, unique if space in collection.spaces else others) for space in collection.written]
+        self._write(collection, places, Deadline(timeout_s))
+
+    def fill(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+        """Write `images`, each id once, in the spaces that only the other generation has; `vectors` are theirs. Idempotent.
+
+        Raises `InvalidArgument` before anything is written, as `upsert`.
+        """
+        for image in images:
+            check_image(image, collection.other_spaces)
+        places = [(space, images) for space in collection.written if space in collection.other_spaces]
+        self._write(collection, places, Deadline(timeout_s))
+
+    def _write(self, collection: Collection, places: Sequence[tuple[Space, Sequence[StoredImage]]], deadline: Deadline) -> None:
+        """Write to each space its images, in this order; the same images everywhere, a batch at a time."""
+        at_once = rows_per_write(collection.written)
+        for start in range(0, len(places[0][1]), at_once):
+            for space, images in places:
+                rows = [to_row(image, space) for image in images[start : start + at_once]]
+                self._call("upsert", collection, space, deadline, data=rows)
 
     def search(
         self,
@@ -141,17 +167,25 @@ class VectorStore(Changes):
     ) -> dict[str, tuple[StoredImage, ...]]:
         """For each of `ids` that is in any space: its row of every space that has it, in write order, without vectors. Strong.
 
-        A tuple shorter than `collection.spaces` is an image that a killed writer left half written.
+        A tuple shorter than `collection.written` is an image that a killed writer left half written, or that the generation
+        that is being filled does not have yet.
         """
+        found = self.get_by_space(collection, ids, timeout_s=timeout_s)
+        return {image_id: tuple(rows.values()) for image_id, rows in found.items()}
+
+    def get_by_space(
+        self, collection: Collection, ids: Sequence[str], *, timeout_s: float
+    ) -> dict[str, dict[Space, StoredImage]]:
+        """The same with the spaces of either generation that have the row."""
         deadline = Deadline(timeout_s)
-        found: dict[str, list[StoredImage]] = {}
+        found: dict[str, dict[Space, StoredImage]] = {}
         reads = self._at_once(
-            lambda space: self._rows_by_id(collection, space, ids, FACTS, Consistency.STRONG, deadline), collection.spaces
+            lambda space: self._rows_by_id(collection, space, ids, FACTS, Consistency.STRONG, deadline), collection.written
         )
-        for rows in reads:
+        for space, rows in zip(collection.written, reads, strict=True):
             for image_id, row in rows.items():
-                found.setdefault(image_id, []).append(from_row(row))
-        return {image_id: tuple(images) for image_id, images in found.items()}
+                found.setdefault(image_id, {})[space] = from_row(row)
+        return found
 
     def page(
         self,
@@ -178,10 +212,10 @@ class VectorStore(Changes):
         """Delete `ids` in every space; how many of them were there, in any. Deleting what is not there is no error."""
         deadline = Deadline(timeout_s)
         found = self._at_once(
-            lambda space: self._rows_by_id(collection, space, ids, (ID,), Consistency.STRONG, deadline), collection.spaces
+            lambda space: self._rows_by_id(collection, space, ids, (ID,), Consistency.STRONG, deadline), collection.written
         )
         there = sorted(set().union(*found))
-        for space in reversed(collection.spaces):
+        for space in reversed(collection.written):
             for some in slices(there, IDS_PER_CALL):
                 self._call("delete", collection, space, deadline, filter=ids_among(some))
         return len(there)
@@ -202,7 +236,7 @@ class VectorStore(Changes):
     def flush(self, collection: Collection, *, timeout_s: float = _FLUSH_TIMEOUT_S) -> None:
         """Close the segments that are being written, so that they get their index. Once per job: it costs a second or more."""
         deadline = Deadline(timeout_s)
-        self._at_once(lambda space: self._call("flush", collection, space, deadline), collection.spaces)
+        self._at_once(lambda space: self._call("flush", collection, space, deadline), collection.written)
 
     def pending(self, collection: Collection, *, timeout_s: float = WRITE_TIMEOUT_S) -> int:
         """How many rows, over all spaces, the server still searches without their index; 0 on milvus-lite, which uses none.
@@ -223,3 +257,15 @@ def _check_breadth(top_k: int, ef: int) -> None:
         raise InvalidArgument("top_k", f"{top_k} is out of range; 1 to {MAX_TOP_K} are allowed")
     if not 1 <= ef <= MAX_EF:
         raise InvalidArgument("ef", f"{ef} is out of range; 1 to {MAX_EF} are allowed")
+
+
+def _check_has_other(collection: Collection, image: StoredImage) -> None:
+    """An image that only the current generation got would be gone after a switch."""
+    for space in collection.other_spaces:
+        if space.name not in image.vectors:
+            raise FailedPrecondition(
+                f"collection {collection.name!r} is written in two generations until its re-embedding is over, and image "
+                f"{image.id!r} has no vector of fingerprint {space.fingerprint}; write it again then",
+                reason="REEMBED_UNDER_WAY",
+                metadata={"collection": collection.name, "space": space.name, "fingerprint": space.fingerprint},
+            )

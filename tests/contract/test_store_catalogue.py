@@ -12,7 +12,8 @@ import pytest
 
 from lookalike.errors import AlreadyExists, Internal, InvalidArgument, NotFound
 from lookalike.names import alias_name
-from lookalike.store.catalogue import CATALOGUE, Catalogue, Collection, _to_entry
+from lookalike.store.catalogue import CATALOGUE, Catalogue, Collection
+from lookalike.store.collection import to_entry
 from lookalike.store.connection import Connection, Deadline, connect
 from lookalike.store.schema import image_schema
 from lookalike.store.vectors import VectorStore
@@ -30,7 +31,7 @@ def connection(store_uri: str) -> Iterator[Connection]:
 def _row_of(connection: Connection, collection: Collection) -> Iterator[Collection]:
     """Only the catalogue's row of `collection`: making it whole takes seconds."""
     Catalogue(connection).list()
-    row = {"name": collection.name, "uid": collection.uid, "entry": _to_entry(collection), "vector": [0.0, 0.0]}
+    row = {"name": collection.name, "uid": collection.uid, "entry": to_entry(collection), "vector": [0.0, 0.0]}
     connection.call("upsert", CATALOGUE, deadline=Deadline(TIMEOUT_S), data=[row])
     yield collection
     connection.call("delete", CATALOGUE, deadline=Deadline(TIMEOUT_S), filter=f'name == "{collection.name}"')

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lookalike.errors import DeadlineExceeded
-from lookalike.store.catalogue import CATALOGUE, Catalogue, Collection, _held, _to_entry
+from lookalike.store.catalogue import CATALOGUE, Catalogue, Collection, _held
+from lookalike.store.collection import to_entry
 from lookalike.store.connection import Deadline
 from tests.contract.store_samples import new_collection
 
@@ -23,7 +24,7 @@ class SlowMilvus:
     is_lite = False
 
     def __init__(self, *collections: Collection) -> None:
-        self.rows = {one.name: {"name": one.name, "uid": one.uid, "entry": _to_entry(one)} for one in collections}
+        self.rows = {one.name: {"name": one.name, "uid": one.uid, "entry": to_entry(one)} for one in collections}
         self.slow = ""
         self.begun, self.let_go = threading.Event(), threading.Event()
 

@@ -1,0 +1,125 @@
+"""Two generations on both servers: written together, read apart, switched in one write, and nothing left lying about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from lookalike.errors import FailedPrecondition, Unavailable
+from lookalike.names import alias_name
+from lookalike.spaces import Metric, Space
+from lookalike.store.catalogue import Catalogue, Collection
+from lookalike.store.connection import Connection, Deadline, connect
+from lookalike.store.generations import begun, rolled_back, switched, without_previous
+from lookalike.store.schema import image_schema
+from lookalike.store.vectors import Consistency, StoredImage, VectorStore
+from tests.contract.store_samples import NOW, TIMEOUT_S, image, made, new_collection
+
+NEW = Space("siamese", 3, Metric.COSINE, "99887766554433ff")
+
+
+@pytest.fixture(scope="module")
+def connection(store_uri: str) -> Iterator[Connection]:
+    opened = connect(store_uri)
+    yield opened
+    opened.close()
+
+
+def both(image_id: str, *, revision: int = 1) -> StoredImage:
+    return replace(image(image_id, revision=revision), other_vectors={"siamese": np.array([1, 2, revision], np.float32)})
+
+
+def filled(image_id: str, *, revision: int = 1) -> StoredImage:
+    return both(image_id, revision=revision).as_other()
+
+
+def revisions(store: VectorStore, collection: Collection, ids: Sequence[str]) -> dict[str, list[int]]:
+    rows = store.get_everywhere(collection, ids, timeout_s=TIMEOUT_S)
+    return {image_id: [row.revision for row in of_id] for image_id, of_id in rows.items()}
+
+
+def ids(store: VectorStore, collection: Collection) -> list[str]:
+    return [one.id for one in store.page(collection, limit=10, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)]
+
+
+def physicals(connection: Connection, name: str) -> list[str]:
+    return [found for found in connection.list_collections(deadline=Deadline(TIMEOUT_S)) if found.startswith(f"{name}__")]
+
+
+def test_the_life_of_two_generations(connection: Connection) -> None:
+    store, catalogue = VectorStore(connection), Catalogue(connection)
+    with made(connection, new_collection()) as one:
+        store.upsert(one, [image("a"), image("b")])
+        two = catalogue.change(one.name, lambda now: begun(now, "job", "large", (now.spaces[0], NEW)))
+        _writes_go_to_both(store, two)
+        _only_the_current_one_is_read(store, two)
+        later = catalogue.change(two.name, lambda now: switched(now, "job", NOW + timedelta(days=1)))
+        assert Catalogue(connection).get(one.name, fresh=True) == later
+        assert _alias_points_to(connection, later) == later.physical("siamese") != one.physical("siamese")
+        assert ids(store, later) == ["b", "c"], "an image that the new generation does not have is not in it"
+        back = catalogue.change(two.name, lambda now: rolled_back(now, NOW))
+        assert ids(store, back) == ["b", "c"], "nothing that was written meanwhile is missing from the old one"
+        alone = catalogue.change(two.name, without_previous)
+        assert physicals(connection, one.name) == sorted(alone.physicals) == sorted(one.physicals)
+        assert ids(store, alone) == ["b", "c"]
+
+
+def _writes_go_to_both(store: VectorStore, two: Collection) -> None:
+    with pytest.raises(FailedPrecondition, match="two generations"):
+        store.upsert(two, [image("a", revision=9)])
+    assert revisions(store, two, ["a", "b"]) == {"a": [1, 1], "b": [1, 1]}
+    store.fill(two, [filled("b")])
+    store.upsert(two, [both("c", revision=2), both("b", revision=2)])
+    assert revisions(store, two, ["a", "b", "c"]) == {"a": [1, 1], "b": [2, 2, 2], "c": [2, 2, 2]}
+    store.rewrite(two, [image("a", revision=3), image("c", revision=3)])
+    assert revisions(store, two, ["a", "c"]) == {"a": [3, 3], "c": [3, 3, 3]}
+    assert set(store.get_by_space(two, ["a", "c"], timeout_s=TIMEOUT_S)["c"]) == set(two.written)
+    assert store.delete(two, ["a"], timeout_s=TIMEOUT_S) == 1
+    store.upsert(two, [both("d")])
+    assert store.delete(two, ["d"], timeout_s=TIMEOUT_S) == 1
+    assert revisions(store, two, ["a", "d"]) == {}
+
+
+def _only_the_current_one_is_read(store: VectorStore, two: Collection) -> None:
+    store.fill(two, [filled("only in the other one")])
+    assert ids(store, two) == ["b", "c"]
+    assert ids(store, two.as_other()) == ["b", "c", "only in the other one"]
+    assert store.count(two, timeout_s=TIMEOUT_S) == 2
+    query = np.ones((1, 3), np.float32)
+    found = store.search(two.as_other(), "siamese", query, 5, ef=64, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+    assert len(found[0]) == 3
+    store.delete(two, ["only in the other one"], timeout_s=TIMEOUT_S)
+
+
+def _alias_points_to(connection: Connection, collection: Collection) -> str:
+    alias = alias_name(collection.name, "siamese")
+    pointed = [
+        physical for physical in collection.physicals if alias in connection.aliases(physical, deadline=Deadline(TIMEOUT_S))
+    ]
+    assert len(pointed) == 1
+    return pointed[0]
+
+
+def test_what_a_killed_change_left_behind_goes_or_is_empty_when_it_is_named_and_a_delete_takes_everything(
+    connection: Connection,
+) -> None:
+    store, catalogue, one = VectorStore(connection), Catalogue(connection), new_collection()
+    catalogue.create(one)
+    # As a change leaves it that is killed between making what is new and writing the row.
+    left = begun(one, "killed job", "large", (one.spaces[0], NEW)).physical_of(NEW)
+    connection.call("create_collection", left, deadline=Deadline(TIMEOUT_S), schema=image_schema(NEW))
+    assert catalogue.change(one.name, lambda now: now) == one
+    assert physicals(connection, one.name) == sorted(one.physicals)
+    connection.call("create_collection", left, deadline=Deadline(TIMEOUT_S), schema=image_schema(new_collection().spaces[1]))
+    two = catalogue.change(one.name, lambda now: begun(now, "job", "large", (now.spaces[0], NEW)))
+    store.fill(two, [filled("a")])
+    with pytest.raises(Unavailable, match="write lock"):
+        catalogue.change(one.name, lambda now: replace(now, other=None), still_alone=lambda: False)
+    assert catalogue.get(one.name, fresh=True) == two
+    assert ids(store, two.as_other()) == ["a"], "nothing is dropped before the row is written"
+    catalogue.delete(one.name)
+    assert physicals(connection, one.name) == []
