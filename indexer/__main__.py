@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import structlog
 
+from indexer.calls import Calls
 from indexer.embedding import Embedder
 from indexer.pipeline import Pipeline
 from indexer.reconciler import Reconciler
@@ -71,17 +72,9 @@ def _wire(settings: IndexerSettings, ledger: Ledger, milvus: Connection) -> tupl
     reader = Reader(artifacts, settings.source_roots)
     leases, catalogue, store = Leases(ledger, settings.leases), Catalogue(milvus), VectorStore(milvus)
     embedder = Embedder(open_channel(settings.embedder_target), timeout_s=settings.indexer_embed_timeout_s)
-    pipeline = Pipeline(
-        ledger,
-        leases,
-        catalogue,
-        store,
-        reader,
-        embedder,
-        concurrency=settings.indexer_concurrency,
-        embeds_in_flight=settings.indexer_embeds_in_flight,
-        store_timeout_s=settings.indexer_store_timeout_s,
-    )
+    calls = Calls(concurrency=settings.indexer_concurrency, in_flight=settings.indexer_embeds_in_flight)
+    store_timeout_s = settings.indexer_store_timeout_s
+    pipeline = Pipeline(ledger, leases, catalogue, store, reader, embedder, calls, store_timeout_s=store_timeout_s)
     queue, uploads = TaskQueue(settings.redis_url_with_password), Uploads(artifacts)
     outcomes = Outcomes(ledger, artifacts)
     parts = Parts(ledger, leases, queue, catalogue, store, reader, uploads, outcomes, pipeline)

@@ -9,9 +9,9 @@ import grpc
 import numpy as np
 
 from indexer.interruption import TRANSIENT, Interruption
-from lookalike.errors import FingerprintMismatch, Internal, LookalikeError, Unavailable
+from lookalike.errors import FailedPrecondition, FingerprintMismatch, Internal, LookalikeError, NotFound, Unavailable
 from lookalike.runtime.status import from_rpc_error, from_status
-from lookalike.spaces import SIAMESE, Vector
+from lookalike.spaces import SIAMESE, Space, Vector
 from lookalike.store.catalogue import Collection
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
@@ -34,27 +34,34 @@ class Embedder:
         self._stub = embedder_grpc.EmbedderServiceStub(channel)
         self._timeout_s = timeout_s
 
-    def embed(self, collection: Collection, images: Sequence[bytes], interruption: Interruption) -> list[Embedded]:
-        """Vectors of up to 32 encoded pictures (16 MiB, or one picture) in every space of `collection`, in order.
+    def embed(
+        self,
+        collection: Collection,
+        images: Sequence[bytes],
+        interruption: Interruption,
+        spaces: Sequence[Space] | None = None,
+    ) -> list[Embedded]:
+        """Vectors of up to 32 encoded pictures (16 MiB, or one picture), in order, in every space of the current generation of
+        `collection`, or in those `spaces` of it.
 
         The request names the version of the model that the collection was made with. Raises `FingerprintMismatch` where the
         embedder does not serve it, or makes other vectors than the collection holds, `NotFound` for the model,
         `Unavailable`, `Overloaded` or `DeadlineExceeded` where trying a few times did not help, `Draining`, `LeaseLost`.
         """
-        settings = collection.histogram
+        settings, wanted = collection.histogram, collection.spaces if spaces is None else spaces
         request = embedder_pb2.EmbedRequest(
             model=collection.model,
             fingerprint=collection.space(SIAMESE).fingerprint,
-            spaces=[space.name for space in collection.spaces],
+            spaces=[space.name for space in wanted],
             histogram=image_pb2.HistogramSettings(bins=settings.bins, grid=settings.grid, color=settings.color),
             images=images,
             lane=embedder_pb2.LANE_BULK,
         )
         response = self._call_patiently(request, interruption)
-        order = _checked_spaces(collection, response)
+        order = _checked_spaces(wanted, response)
         if len(response.results) != len(images):
             raise Internal(f"the embedder gave {len(response.results)} results for {len(images)} pictures")
-        return [_embedded(collection, order, result) for result in response.results]
+        return [_embedded(wanted, order, result) for result in response.results]
 
     def _call_patiently(self, request: embedder_pb2.EmbedRequest, interruption: Interruption) -> embedder_pb2.EmbedResponse:
         for tried in range(1, _TRIES + 1):
@@ -82,21 +89,42 @@ class Embedder:
             call.cancel()
 
 
-def _checked_spaces(collection: Collection, response: embedder_pb2.EmbedResponse) -> list[int]:
-    """Place of each of the collection's spaces in the answer."""
+def embed_everywhere(
+    embedder: Embedder, collection: Collection, images: Sequence[bytes], interruption: Interruption
+) -> list[tuple[Embedded, Embedded]]:
+    """What became of each picture in the current generation of `collection`, and in the spaces that only its other one has.
+
+    Raises as `Embedder.embed`, and `FailedPrecondition` OTHER_GENERATION_NOT_SERVED.
+    """
+    current = embedder.embed(collection, images, interruption)
+    if not collection.other_spaces:
+        return [(one, {}) for one in current]
+    other = collection.as_other()
+    try:
+        return list(zip(current, embedder.embed(other, images, interruption, collection.other_spaces), strict=True))
+    except (FingerprintMismatch, NotFound) as error:
+        raise FailedPrecondition(
+            f"collection {collection.name!r} is written in generation {other.generation} too, whose model {other.model!r} is "
+            f"not served ({error.message}); serve it, or drop that generation: cancel its job, or `collections drop-previous`",
+            reason="OTHER_GENERATION_NOT_SERVED",
+        ) from error
+
+
+def _checked_spaces(spaces: Sequence[Space], response: embedder_pb2.EmbedResponse) -> list[int]:
+    """Place of each of `spaces` in the answer."""
     places = {space.name: place for place, space in enumerate(response.spaces)}
-    for space in collection.spaces:
+    for space in spaces:
         made = response.spaces[places[space.name]].fingerprint if space.name in places else "none"
         if made != space.fingerprint:
             raise FingerprintMismatch(space.name, space.fingerprint, made)
-    return [places[space.name] for space in collection.spaces]
+    return [places[space.name] for space in spaces]
 
 
-def _embedded(collection: Collection, order: Sequence[int], result: embedder_pb2.EmbedResult) -> Embedded:
+def _embedded(spaces: Sequence[Space], order: Sequence[int], result: embedder_pb2.EmbedResult) -> Embedded:
     if result.HasField("error"):
         return from_status(result.error)
     vectors: dict[str, Vector] = {}
-    for space, place in zip(collection.spaces, order, strict=True):
+    for space, place in zip(spaces, order, strict=True):
         vector = np.frombuffer(result.vectors[place], dtype="<f4").astype(np.float32, copy=False)
         if vector.shape != (space.dimension,):
             raise Internal(f"the embedder gave {vector.size} values for space {space.name!r} of {space.dimension}")

@@ -7,11 +7,10 @@ cannot go on now. At most a few calls' worth of pictures are in memory at a time
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
-from indexer.embedding import Embedded, Embedder
+from indexer.calls import Calls
+from indexer.embedding import Embedded, Embedder, embed_everywhere
 from indexer.fetching import Fetcher
 from indexer.stages import Stages
 from indexer.work import Failed, Fetched, Indexed, Outcome, Ready, Skipped, Work, failed
@@ -21,14 +20,13 @@ from lookalike.items import Item
 from lookalike.jobs.job import SKIPPED_UNCHANGED
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL
 from lookalike.sources import Reader
 from lookalike.store.catalogue import Catalogue
 from lookalike.store.vectors import StoredImage, VectorStore
 
 
 class Pipeline:
-    """Owns the threads that wait for the embedder. Thread-safe."""
+    """Thread-safe."""
 
     def __init__(
         self,
@@ -38,16 +36,14 @@ class Pipeline:
         store: VectorStore,
         reader: Reader,
         embedder: Embedder,
+        calls: Calls,
         *,
-        concurrency: int,
-        embeds_in_flight: int,
         store_timeout_s: float,
     ) -> None:
-        self._ledger, self._store, self._embedder = ledger, store, embedder
+        self._ledger, self._store, self._embedder, self._calls = ledger, store, embedder, calls
         self._fetcher = Fetcher(reader)
         self._writer = Writer(ledger, leases, catalogue, store, store_timeout_s=store_timeout_s)
-        self._embeds_in_flight, self._store_timeout_s = embeds_in_flight, store_timeout_s
-        self._threads = ThreadPoolExecutor(concurrency * embeds_in_flight, thread_name_prefix="embed")
+        self._store_timeout_s = store_timeout_s
 
     def run(self, work: Work) -> list[Outcome]:
         """What became of every item, each exactly once. Every `Indexed` one is in every space.
@@ -64,47 +60,30 @@ class Pipeline:
             may_skip = not self._ledger.older_job_active(work.collection.name, work.job.revision)
         contents = self._fetcher.fetch(good, work.interruption, stages)
         fetched = _changed(work, contents, stored if may_skip else {}, outcomes)
-        ready = self._embedded(work, _batches(fetched), outcomes, stages)
+        ready = self._embedded(work, fetched, outcomes, stages)
         with stages.of("write"):
             outcomes += self._writer.write(work, ready)
         stages.observe()
         return outcomes
 
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
     def _stored(self, work: Work, items: Sequence[Item]) -> dict[str, tuple[StoredImage, ...]]:
         ids = [item.id for item in items]
         return self._store.get_everywhere(work.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
 
-    def _embedded(self, work: Work, batches: Iterator[list[Fetched]], outcomes: list[Outcome], stages: Stages) -> list[Ready]:
-        """Everything embedded, a few calls at a time; what could not be goes to `outcomes`."""
+    def _embedded(self, work: Work, fetched: Iterable[Fetched], outcomes: list[Outcome], stages: Stages) -> list[Ready]:
+        """Everything embedded, for both generations where there are two; what could not be goes to `outcomes`."""
+
+        def embed(contents: Sequence[bytes]) -> list[tuple[Embedded, Embedded]]:
+            return embed_everywhere(self._embedder, work.collection, contents, work.interruption)
+
         ready: list[Ready] = []
-        under_way: deque[tuple[list[Fetched], Future[list[Embedded]]]] = deque()
-
-        def collect() -> None:
-            batch, call = under_way.popleft()
-            with stages.of("embed"):
-                results = call.result()
-            for fetched, result in zip(batch, results, strict=True):
-                if isinstance(result, LookalikeError):
-                    outcomes.append(failed(fetched.item, result))
-                else:
-                    ready.append(Ready(fetched.item, fetched.sha256, result))
-
-        try:
-            for batch in batches:
-                if len(under_way) >= self._embeds_in_flight:
-                    collect()
-                contents = [fetched.content for fetched in batch]
-                under_way.append(
-                    (batch, self._threads.submit(self._embedder.embed, work.collection, contents, work.interruption))
-                )
-            while under_way:
-                collect()
-        finally:
-            for _, call in under_way:
-                call.cancel()
+        for one, (vectors, other_vectors) in self._calls.results(fetched, embed, stages):
+            if isinstance(vectors, LookalikeError):
+                outcomes.append(failed(one.item, vectors))
+            elif isinstance(other_vectors, LookalikeError):
+                outcomes.append(failed(one.item, other_vectors))
+            else:
+                ready.append(Ready(one.item, one.sha256, vectors, other_vectors))
         return ready
 
 
@@ -121,26 +100,12 @@ def _changed(
             continue
         sha256 = hashlib.sha256(content).hexdigest()
         rows = stored.get(item.id, ())
-        if _unchanged(item, sha256, rows, len(work.collection.spaces)):
+        if _unchanged(item, sha256, rows, len(work.collection.written)):
             # Written by this very job: by a worker that died before it could record the chunk.
             ours = all(row.revision == work.job.revision for row in rows)
             outcomes.append(Indexed(item) if ours else Skipped(item, SKIPPED_UNCHANGED))
         else:
             yield Fetched(item, content, sha256)
-
-
-def _batches(items: Iterable[Fetched]) -> Iterator[list[Fetched]]:
-    """Full calls: up to 32 pictures and 16 MiB, or one larger picture alone."""
-    batch: list[Fetched] = []
-    size_bytes = 0
-    for fetched in items:
-        if batch and (len(batch) == MAX_IMAGES_PER_CALL or size_bytes + len(fetched.content) > MAX_CALL_BYTES):
-            yield batch
-            batch, size_bytes = [], 0
-        batch.append(fetched)
-        size_bytes += len(fetched.content)
-    if batch:
-        yield batch
 
 
 def _unchanged(item: Item, sha256: str, rows: Sequence[StoredImage], spaces: int) -> bool:

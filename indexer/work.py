@@ -36,11 +36,12 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """An item that can be written: its vectors by space."""
+    """An item that can be written: its vectors by space, and those of the spaces that only the other generation has."""
 
     item: Item
     sha256: str
     vectors: Mapping[str, Vector] = field(repr=False)
+    other_vectors: Mapping[str, Vector] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

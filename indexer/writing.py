@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from indexer.interruption import LeaseLost
 from indexer.work import Indexed, Outcome, Ready, Skipped, Work, failed
-from lookalike.errors import InvalidArgument, NotFound
+from lookalike.errors import InvalidArgument, NotFound, Unavailable
 from lookalike.items import Item
 from lookalike.jobs.job import SKIPPED_SUPERSEDED
 from lookalike.jobs.leases import Leases
@@ -42,8 +42,7 @@ class Writer:
         with self._ledger.write_lock(name, timeout_s=_LOCK_TIMEOUT_S) as still_held:
             if not self._leases.renew(work.lease):
                 raise LeaseLost("the lease went to another worker before the write")
-            if self._catalogue.get(name, fresh=True).uid != work.collection.uid:
-                raise NotFound("collection", name)
+            check_as_embedded(self._catalogue.get(name, fresh=True), work.collection)
             later = self._later(work, ready) if self._ledger.later_revision_taken(name, revision) else frozenset()
             now = datetime.now(UTC)
             images = [_stored_image(one, revision, now) for one in ready if one.item.id not in later]
@@ -75,6 +74,15 @@ class Writer:
         return frozenset(written | {id_ for id_, deleted in buried.items() if deleted > revision})
 
 
+def check_as_embedded(now: Collection, then: Collection) -> None:
+    """Raise unless what was embedded for `then` can be written to the collection as it is `now`: `NotFound` ("collection")
+    where another has its name, `Unavailable` where its generations have changed, so that the chunk is done again."""
+    if now.uid != then.uid:
+        raise NotFound("collection", then.name)
+    if not now.written_as(then):
+        raise Unavailable(f"collection {then.name!r}", "its generations have changed since its pictures were embedded")
+
+
 def place(item: Item) -> str:
     """What is stored as the URI of an image: where it came from for people. An upload's bytes are found by their hash."""
     return item.origin or item.uri
@@ -89,6 +97,7 @@ def _stored_image(one: Ready, revision: int, now: datetime) -> StoredImage:
         revision=revision,
         indexed_at=now,
         vectors=one.vectors,
+        other_vectors=one.other_vectors,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from indexer.calls import Calls
 from indexer.pipeline import Pipeline
 from indexer.worker import Parts, Worker
 from lookalike.jobs.job import Job, SourceSpec
@@ -92,13 +93,13 @@ def bench(redis_db: str, tmp_path: Path) -> Iterator[Bench]:
     artifacts = Artifacts((tmp_path / "artifacts").as_uri())
     reader = Reader(artifacts, [tmp_path / "data"])
     fakes = cast("dict[str, Any]", {"catalogue": catalogue, "store": store})
+    calls = Calls(concurrency=2, in_flight=2)
     pipeline = Pipeline(
         ledger,
         leases,
         reader=reader,
         embedder=cast("Any", embedder),
-        concurrency=2,
-        embeds_in_flight=2,
+        calls=calls,
         store_timeout_s=5,
         **fakes,
     )
@@ -114,5 +115,5 @@ def bench(redis_db: str, tmp_path: Path) -> Iterator[Bench]:
     )
     worker = Worker(parts, max_attempts=3)
     yield Bench(tmp_path, ledger, leases, catalogue, store, embedder, queue, artifacts, worker)
-    pipeline.close()
+    calls.close()
     ledger.close()

@@ -12,9 +12,9 @@ import numpy as np
 from indexer.embedding import Embedded
 from indexer.interruption import Interruption
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
-from lookalike.spaces import HistogramSettings, Metric, Space
+from lookalike.spaces import HistogramSettings, Metric, Space, Vector
 from lookalike.store.catalogue import Collection
-from lookalike.store.vectors import StoredImage
+from lookalike.store.vectors import Hit, StoredImage
 
 SPACES = (HistogramSettings(bins=8).space, Space("siamese", 4, Metric.COSINE, "f" * 16))
 
@@ -26,16 +26,30 @@ def a_collection(name: str = "products", uid: str = "uid 1") -> Collection:
 @dataclass
 class FakeCatalogue:
     collections: dict[str, Collection] = field(default_factory=lambda: {"products": a_collection()})
+    changes: int = 0
 
     def get(self, name: str, *, fresh: bool = False) -> Collection:
         if name not in self.collections:
             raise NotFound("collection", name)
         return self.collections[name]
 
+    def list(self) -> list[Collection]:
+        return [self.collections[name] for name in sorted(self.collections)]
+
+    def change(
+        self, name: str, change: Callable[[Collection], Collection], *, still_alone: Callable[[], bool] = lambda: True
+    ) -> Collection:
+        then = change(self.get(name))
+        assert still_alone()
+        self.changes += then != self.collections[name]
+        self.collections[name] = then
+        return then
+
 
 @dataclass
 class FakeStore:
-    """Rows by space and id. Ids in `refused` cannot be stored, and fail the whole write before it begins."""
+    """Rows by space and id; a space that is not of `SPACES` is called by its name and fingerprint. Ids in `refused` cannot be
+    stored, and fail the whole write before it begins."""
 
     rows: dict[str, dict[str, StoredImage]] = field(default_factory=lambda: {space.name: {} for space in SPACES})
     flushes: int = 0
@@ -43,20 +57,58 @@ class FakeStore:
     errors: list[LookalikeError] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
 
+    def of(self, space: Space) -> dict[str, StoredImage]:
+        return self.rows.setdefault(space.name if space in SPACES else f"{space.name} {space.fingerprint}", {})
+
     def get_everywhere(
         self, collection: Collection, ids: Sequence[str], *, timeout_s: float
     ) -> dict[str, tuple[StoredImage, ...]]:
-        found = {id_: tuple(rows[id_] for rows in self.rows.values() if id_ in rows) for id_ in ids}
+        found = self.get_by_space(collection, ids, timeout_s=timeout_s)
+        return {id_: tuple(rows.values()) for id_, rows in found.items()}
+
+    def get_by_space(
+        self, collection: Collection, ids: Sequence[str], *, timeout_s: float
+    ) -> dict[str, dict[Space, StoredImage]]:
+        found = {id_: {space: self.of(space)[id_] for space in collection.written if id_ in self.of(space)} for id_ in ids}
         return {id_: rows for id_, rows in found.items() if rows}
 
     def upsert(self, collection: Collection, images: Sequence[StoredImage]) -> None:
-        if self.errors:
-            raise self.errors.pop(0)
-        if any(image.id in self.refused for image in images):
-            raise InvalidArgument("metadata", "cannot be stored")
-        self.writes.append(len(images))
-        for space in collection.spaces:
-            self.rows[space.name].update({image.id: image for image in images})
+        self._check(images)
+        for space in collection.written:
+            for image in images:
+                written = image if space in collection.spaces else image.as_other()
+                assert space.name in written.vectors
+                self.of(space)[image.id] = written
+
+    def fill(self, collection: Collection, images: Sequence[StoredImage]) -> None:
+        self._check(images)
+        for space in collection.other_spaces:
+            self.of(space).update({image.id: image for image in images})
+
+    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> int:
+        there = self.get_by_space(collection, ids, timeout_s=timeout_s)
+        for id_, rows in there.items():
+            for space in rows:
+                del self.of(space)[id_]
+        return len(there)
+
+    def page(self, collection: Collection, *, after_id: str = "", limit: int, **_: object) -> list[StoredImage]:
+        rows = self.of(collection.spaces[-1])
+        return [rows[id_] for id_ in sorted(rows) if id_ > after_id][:limit]
+
+    def get(self, collection: Collection, ids: Sequence[str], *, spaces: Sequence[str], **_: object) -> dict[str, StoredImage]:
+        rows = self.of(collection.space(spaces[0]))
+        return {id_: rows[id_] for id_ in ids if id_ in rows}
+
+    def search(
+        self, collection: Collection, space: str, queries: Vector, top_k: int, *, ef: int, timeout_s: float, **_: object
+    ) -> list[list[Hit]]:
+        metric, rows = collection.space(space).metric, self.of(collection.space(space))
+        answers = []
+        for query in queries:
+            hits = [Hit(row, float(metric.distance(query, row.vectors[space]))) for row in rows.values()]
+            answers.append(sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[:top_k])
+        return answers
 
     def flush(self, collection: Collection) -> None:
         self.flushes += 1
@@ -66,9 +118,16 @@ class FakeStore:
             self.rows[space][image.id] = image
 
     def ids(self) -> set[str]:
-        first, second = (set(rows) for rows in self.rows.values())
+        first, second = (set(self.of(space)) for space in SPACES)
         assert first == second
         return first
+
+    def _check(self, images: Sequence[StoredImage]) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        if any(image.id in self.refused for image in images):
+            raise InvalidArgument("metadata", "cannot be stored")
+        self.writes.append(len(images))
 
 
 @dataclass
@@ -79,16 +138,27 @@ class FakeEmbedder:
     errors: list[LookalikeError] = field(default_factory=list)
     during: Callable[[int], None] = lambda _: None
 
-    def embed(self, collection: Collection, images: Sequence[bytes], interruption: Interruption) -> list[Embedded]:
+    def embed(
+        self,
+        collection: Collection,
+        images: Sequence[bytes],
+        interruption: Interruption,
+        spaces: Sequence[Space] | None = None,
+    ) -> list[Embedded]:
         self.calls.append(list(images))
         self.during(len(self.calls))
         interruption.check()
         if self.errors:
             raise self.errors.pop(0)
-        return [self._one(image) for image in images]
+        return [self._one(image, collection.spaces if spaces is None else spaces) for image in images]
 
-    def _one(self, image: bytes) -> Embedded:
+    def _one(self, image: bytes, spaces: Sequence[Space]) -> Embedded:
         if image.startswith(b"bad"):
             return BadImage("is not a picture", reason="IMAGE_FORMAT_UNKNOWN")
-        seed = int.from_bytes(hashlib.sha256(image).digest()[:4], "big")
-        return {space.name: np.random.default_rng(seed).random(space.dimension, np.float32) for space in SPACES}
+        return {space.name: vector_of(image, space) for space in spaces}
+
+
+def vector_of(image: bytes, space: Space) -> Vector:
+    """What the fake embedder makes of a picture: by its bytes and the fingerprint of the space."""
+    seed = int.from_bytes(hashlib.sha256(image + space.fingerprint.encode()).digest()[:4], "big")
+    return np.random.default_rng(seed).random(space.dimension, np.float32)
