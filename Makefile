@@ -38,8 +38,8 @@ test-torch: install ## Train a tiny tower by PyTorch, in an environment of its o
 	    --requirements pyproject.toml "torch==2.13.0" "keras~=3.15" "pillow~=13.0"
 	LOOKALIKE_TORCH_PYTHON=build/torch/bin/python $(BIN)/pytest tests/unit/embedder/training/test_command.py -k torch
 
-test: install ## Unit, contract and end-to-end tests against real servers
-	$(BIN)/pytest
+test: install ## Unit, contract and end-to-end tests against real servers, in two processes
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 chaos: install ## Kill every part of the system in turn while 5,000 images are ingested, on the real Milvus (minutes)
 	$(BIN)/pytest -m long -s tests/e2e/test_chaos.py

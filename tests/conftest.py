@@ -1,8 +1,25 @@
-"""Servers that tests talk to. Each is started once per test run and ends with it."""
+"""Servers that tests talk to, each started once per process of a test run and ended with it; and which tests stay together."""
 
 import signal
+
+import pytest
 
 pytest_plugins = ["tests.servers.redis", "tests.servers.milvus", "tests.servers.stack"]
 
 # A shell that starts a test run in the background lets it ignore Ctrl-C, and whatever it starts would ignore it as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of two processes that share a run (`pytest -n 2 --dist loadgroup`), one gets all tests of a server that is slow to start,
+    and each file whole."""
+    slow = {"milvus_uri": "milvus", "stack": "stack"}
+    groups: dict[str, str] = {}
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        needs = [slow[name] for name in getattr(item, "fixturenames", ()) if name in slow]
+        if "store_uri" in getattr(item, "fixturenames", ()):
+            needs.append("milvus")
+        groups[file] = min([*needs, groups.get(file, file)], key=lambda group: (group not in slow.values(), group))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item.nodeid.partition("::")[0]]))
