@@ -1,4 +1,4 @@
-"""The images of a collection, one by one: get, list, delete, thumbnail. Entered by gRPC and HTTP alike."""
+"""The images of a collection: get, list, delete, update, thumbnail. Entered by gRPC and HTTP alike."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TypeVar
 from gateway.backends import Backends, find_collection
 from gateway.deadlines import Deadline
 from gateway.embedding import Embedder
+from gateway.image_writes import ImageWriter, MetadataUpdate, Updated, check_deletable, check_updates
 from gateway.paging import make_token, page_size_from, read_token
 from gateway.threads import Threads
-from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from lookalike.errors import FailedPrecondition, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE, check_id, check_name
 from lookalike.sources import Artifacts, Reader
@@ -22,8 +23,6 @@ from lookalike.store.filters import compile_filter
 from lookalike.store.vectors import Consistency, StoredImage
 
 T = TypeVar("T")
-
-MAX_IDS_PER_DELETE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,8 @@ class Images:
         reader: Reader,
         threads: Threads,
     ) -> None:
-        self._backends, self._ledger, self._embedder = backends, ledger, embedder
+        self._backends, self._embedder = backends, embedder
+        self._writer = ImageWriter(backends, ledger)
         self._artifacts, self._reader, self._threads = artifacts, reader, threads
 
     async def get(
@@ -85,14 +85,19 @@ class Images:
         more = images[limit:] or await self._read(collection, filter_text, last_id, 1, consistency, deadline)
         return page, make_token(last_id, name, filter_text) if more else ""
 
-    async def delete(self, name: str, ids: Sequence[str], deadline: Deadline) -> tuple[int, int]:
-        """Delete in every space. Returns how many were there, and the revision of the delete."""
-        if not 1 <= len(ids) <= MAX_IDS_PER_DELETE:
-            raise InvalidArgument("ids", f"{len(ids)} are given; 1 to {MAX_IDS_PER_DELETE} are allowed")
-        for index, image_id in enumerate(ids):
-            check_id(f"ids[{index}]", image_id)
-        collection = await self._collection(name, deadline)
-        return await self._run(lambda: self._delete(collection, sorted(set(ids)), deadline), deadline)
+    async def delete(self, name: str, ids: Sequence[str], filter_text: str, deadline: Deadline) -> tuple[int, int]:
+        """Delete by id or by filter, in every space. Returns how many were there, and the revision of the delete."""
+        check_name("collection", name)
+        check_deletable(ids, filter_text)
+        if filter_text:
+            return await self._run(lambda: self._writer.delete_matching(name, deadline, filter_text=filter_text), deadline)
+        return await self._run(lambda: self._writer.delete(name, ids, deadline), deadline)
+
+    async def update(self, name: str, updates: Sequence[MetadataUpdate], deadline: Deadline) -> Updated:
+        """New metadata for images that keep their vectors."""
+        check_name("collection", name)
+        check_updates(updates)
+        return await self._run(lambda: self._writer.update(name, updates, deadline), deadline)
 
     async def thumbnail(self, name: str, image_id: str, deadline: Deadline) -> Thumbnail:
         """A small JPEG of a stored image, made once and kept in the artifacts."""
@@ -123,19 +128,6 @@ class Images:
     async def _collection(self, name: str, deadline: Deadline) -> Collection:
         check_name("collection", name)
         return await self._run(lambda: find_collection(self._backends, name), deadline)
-
-    def _delete(self, collection: Collection, ids: Sequence[str], deadline: Deadline) -> tuple[int, int]:
-        """Under the lock that every writer takes, so that all rows found are of earlier revisions than this delete.
-
-        The tombstones come first: a delete that dies half-way is finished by nobody, but also undone by nobody.
-        """
-        with self._ledger.write_lock(collection.name, timeout_s=deadline.remaining_s()) as still_held:
-            revision = self._ledger.take_revision(collection.name)
-            self._ledger.bury(collection.name, ids, revision)
-            if not still_held():
-                raise Unavailable("write lock", f"the lock on collection {collection.name!r} was lost; try again")
-            deleted = self._backends.vectors.delete(collection, ids, timeout_s=deadline.remaining_s())
-        return deleted, revision
 
     def _kept(self, path: str) -> bytes | None:
         return self._artifacts.read(path) if self._artifacts.exists(path) else None

@@ -1,4 +1,4 @@
-"""Ingest jobs: uploads, create, look at, watch, pause, cancel, retry. Entered by gRPC and HTTP; the indexer does the work."""
+"""Ingest jobs: uploads, create, look at, watch, pause, cancel, retry, undo. Entered by gRPC and HTTP; the indexer works."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TypeVar
 
 from gateway.backends import Backends, find_collection
 from gateway.deadlines import DEFAULT_S, Deadline
+from gateway.image_writes import ImageWriter
 from gateway.paging import page_size_from
 from gateway.threads import Threads
-from lookalike.errors import DeadlineExceeded, Overloaded, Unavailable
+from lookalike.errors import DeadlineExceeded, FailedPrecondition, Overloaded, Unavailable
 from lookalike.jobs.creation import CreateJob, create_ingest_job
 from lookalike.jobs.job import Job
 from lookalike.jobs.ledger import Ledger
@@ -152,6 +153,26 @@ class Ingest:
     async def cancel(self, job_id: str, deadline: Deadline) -> Job:
         """Ask a job to stop. Raises `FailedPrecondition` where it has ended."""
         return await self._run(lambda: self._ledger.request_cancel(job_id), deadline)
+
+    async def undo(self, job_id: str, deadline: Deadline) -> tuple[int, int]:
+        """Delete what a job wrote and nobody has written since: how many images, and the revision of the delete.
+
+        Raises `FailedPrecondition` JOB_NOT_ENDED, `NotFound` (job, or its collection).
+        """
+
+        def undo() -> tuple[int, int]:
+            job = self._ledger.get(job_id)
+            if not job.state.ended:
+                raise FailedPrecondition(
+                    f"ingest job {job_id!r} has not ended ({job.state.value}); cancel it or wait for its end, then undo it",
+                    reason="JOB_NOT_ENDED",
+                    field="id",
+                    metadata={"id": job_id, "state": job.state.value},
+                )
+            writer = ImageWriter(self._backends, self._ledger)
+            return writer.delete_matching(job.collection, deadline, uid=job.collection_uid, of_revision=job.revision)
+
+        return await self._run(undo, deadline)
 
     async def pause(self, job_id: str, deadline: Deadline) -> Job:
         """Begin no further chunk until it is resumed. Raises `FailedPrecondition` where it has ended or is being cancelled."""

@@ -78,6 +78,10 @@ class IngestServicer(IngestServiceServicer):
         failures, token = await self._ingest.failures(request.id, request.page_size, request.page_token, deadline_of(context))
         return pb.ListIngestFailuresResponse(failures=map(failure_message, failures), next_page_token=token)
 
+    async def UndoIngestJob(self, request: pb.UndoIngestJobRequest, context: Context) -> pb.UndoIngestJobResponse:  # noqa: N802
+        deleted, revision = await self._ingest.undo(request.id, deadline_of(context))
+        return pb.UndoIngestJobResponse(deleted=deleted, revision=revision)
+
 
 async def _items(requests: AsyncIterator[pb.UploadItemsRequest]) -> AsyncIterator[UploadedItem]:
     async for request in requests:

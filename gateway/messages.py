@@ -11,6 +11,7 @@ import numpy as np
 from google.protobuf import json_format, struct_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from gateway.image_writes import MetadataUpdate, Updated
 from gateway.queries import Answer, ByImage, ByStoredImage, ByVectors, GivenVector, Neighbour, Query
 from lookalike.errors import InvalidArgument
 from lookalike.spaces import HistogramSettings, Space, Vector
@@ -134,3 +135,11 @@ def collection_message(collection: Collection, image_count: int) -> collection_p
 def metadata_from(struct: struct_pb2.Struct) -> dict[str, object]:
     """A `Struct` as plain Python values."""
     return {name: plain(value) for name, value in json_format.MessageToDict(struct).items()}
+
+
+def updates_from(request: search_pb.UpdateImagesRequest) -> list[MetadataUpdate]:
+    return [MetadataUpdate(update.id, metadata_from(update.metadata), update.merge) for update in request.updates]
+
+
+def update_response(done: Updated) -> search_pb.UpdateImagesResponse:
+    return search_pb.UpdateImagesResponse(updated=done.updated, missing_ids=done.missing_ids, revision=done.revision)

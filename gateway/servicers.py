@@ -17,6 +17,8 @@ from gateway.messages import (
     query_from,
     search_response,
     spaces_by_name,
+    update_response,
+    updates_from,
 )
 from gateway.search import Search
 from lookalike.runtime.channels import remaining_s
@@ -67,8 +69,14 @@ class SearchServicer(SearchServiceServicer):
     async def DeleteImages(  # noqa: N802
         self, request: search_pb.DeleteImagesRequest, context: Context
     ) -> search_pb.DeleteImagesResponse:
-        deleted, revision = await self._images.delete(request.collection, request.ids, deadline_of(context))
+        deleted, revision = await self._images.delete(request.collection, request.ids, request.filter, deadline_of(context))
         return search_pb.DeleteImagesResponse(deleted=deleted, revision=revision)
+
+    async def UpdateImages(  # noqa: N802
+        self, request: search_pb.UpdateImagesRequest, context: Context
+    ) -> search_pb.UpdateImagesResponse:
+        updated = await self._images.update(request.collection, updates_from(request), deadline_of(context))
+        return update_response(updated)
 
     async def GetThumbnail(  # noqa: N802
         self, request: search_pb.GetThumbnailRequest, context: Context

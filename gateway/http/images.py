@@ -1,8 +1,8 @@
-"""`/v1/collections/{collection}/images` and thumbnails: get, list, delete. Adding images is in `ingest`."""
+"""`/v1/collections/{collection}/images` and thumbnails: get, list, delete, update. Adding images is in `ingest`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import JSONResponse
@@ -11,8 +11,10 @@ from pydantic import BaseModel, Field
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, errors, respond
 from gateway.http.search import ConsistencyName, Int32
+from gateway.image_writes import MetadataUpdate
 from gateway.images import Images
-from gateway.messages import consistency_from, image_message, spaces_by_name
+from gateway.messages import consistency_from, image_message, spaces_by_name, update_response
+from lookalike.errors import NotFound
 from lookalike.v1 import search_service_pb2 as pb
 
 _CACHE = "private, max-age=60"
@@ -22,14 +24,36 @@ Freshness = Annotated[ConsistencyName, Query(description="How fresh the answer m
 
 
 class DeleteImagesBody(BaseModel, extra="forbid"):
-    """Which images to delete."""
+    """Which images to delete: either ids or a filter."""
 
-    ids: list[str] = Field(description="1 to 1,000.")
+    ids: list[str] = Field([], description="1 to 1,000.")
+    filter: str = Field("", description="All images for which this holds and that were written before.")
+
+
+class ImageUpdate(BaseModel, extra="forbid"):
+    """New metadata of one image."""
+
+    id: str
+    metadata: dict[str, Any] = Field(description="At most 16 KiB as JSON.")
+    merge: bool = Field(False, description="Keep the keys that are not named, and remove those named with null.")
+
+
+class UpdateImagesBody(BaseModel, extra="forbid"):
+    """What to change."""
+
+    updates: list[ImageUpdate] = Field(description="1 to 1,000, each of another image.")
+
+
+class PatchImageBody(BaseModel, extra="forbid"):
+    """What to change of one image."""
+
+    metadata: dict[str, Any] = Field(description="Keys that are not named are kept, those named with null are removed.")
 
 
 def images_router(images: Images) -> APIRouter:
     router = APIRouter(prefix="/v1/collections/{collection}", tags=["images"])
     _add_many(router, images)
+    _add_writing(router, images)
     _add_one(router, images)
     _add_thumbnail(router, images)
     return router
@@ -60,15 +84,40 @@ def _add_many(router: APIRouter, images: Images) -> None:
         )
         return respond(pb.ListImagesResponse(images=[image_message(image, {}) for image in found], next_page_token=token))
 
+
+def _add_writing(router: APIRouter, images: Images) -> None:
     @router.post(
         "/images:delete",
-        summary="Delete several images by id",
+        summary="Delete several images by id or by filter",
         response_model=models.DeleteImagesResponse,
         responses=errors(400, 404),
     )
     async def delete_many(collection: str, body: DeleteImagesBody, deadline: RequestDeadline) -> JSONResponse:
-        deleted, revision = await images.delete(collection, body.ids, deadline)
+        deleted, revision = await images.delete(collection, body.ids, body.filter, deadline)
         return respond(pb.DeleteImagesResponse(deleted=deleted, revision=revision))
+
+    @router.delete(
+        "/images",
+        summary="Delete every image for which a filter holds",
+        description="May be called again where very many match and its time ends first: what was deleted stays deleted.",
+        response_model=models.DeleteImagesResponse,
+        responses=errors(400, 404),
+    )
+    async def delete_matching(
+        collection: str, deadline: RequestDeadline, filter_text: Annotated[str, Query(alias="filter", min_length=1)]
+    ) -> JSONResponse:
+        deleted, revision = await images.delete(collection, [], filter_text, deadline)
+        return respond(pb.DeleteImagesResponse(deleted=deleted, revision=revision))
+
+    @router.post(
+        "/images:update",
+        summary="New metadata for several images, which are not embedded again",
+        response_model=models.UpdateImagesResponse,
+        responses=errors(400, 404),
+    )
+    async def update(collection: str, body: UpdateImagesBody, deadline: RequestDeadline) -> JSONResponse:
+        updates = [MetadataUpdate(one.id, one.metadata, one.merge) for one in body.updates]
+        return respond(update_response(await images.update(collection, updates, deadline)))
 
 
 def _add_one(router: APIRouter, images: Images) -> None:
@@ -98,8 +147,20 @@ def _add_one(router: APIRouter, images: Images) -> None:
         responses=errors(400, 404),
     )
     async def delete(collection: str, image_id: str, deadline: RequestDeadline) -> JSONResponse:
-        deleted, revision = await images.delete(collection, [image_id], deadline)
+        deleted, revision = await images.delete(collection, [image_id], "", deadline)
         return respond(pb.DeleteImagesResponse(deleted=deleted, revision=revision))
+
+    @router.patch(
+        "/images/{image_id:path}",
+        summary="Change the metadata of one image",
+        response_model=models.UpdateImagesResponse,
+        responses=errors(400, 404),
+    )
+    async def patch(collection: str, image_id: str, body: PatchImageBody, deadline: RequestDeadline) -> JSONResponse:
+        done = await images.update(collection, [MetadataUpdate(image_id, body.metadata, merge=True)], deadline)
+        if done.missing_ids:
+            raise NotFound("image", image_id, hint=f"collection {collection!r} does not hold it", field="id")
+        return respond(update_response(done))
 
 
 def _add_thumbnail(router: APIRouter, images: Images) -> None:

@@ -82,6 +82,18 @@ def _add_steering(router: APIRouter, ingest: Ingest) -> None:
         job = await ingest.retry(job_id, body.request_id if body else "", deadline)
         return respond(pb.RetryIngestFailuresResponse(job=job_message(job)), 201)
 
+    @router.post(
+        "/v1/ingest-jobs/{job_id}:undo",
+        summary="Delete the images that an ended job wrote and nobody has written since",
+        description="What the job replaced does not come back. May be called again where its time ends first.",
+        response_model=models.UndoIngestJobResponse,
+        tags=_TAGS,
+        responses=errors(400, 404),
+    )
+    async def undo(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+        deleted, revision = await ingest.undo(job_id, deadline)
+        return respond(pb.UndoIngestJobResponse(deleted=deleted, revision=revision))
+
 
 def _add_watching(router: APIRouter, ingest: Ingest) -> None:
     @router.get(

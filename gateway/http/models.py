@@ -81,6 +81,12 @@ class DeleteImagesResponse(BaseModel):
     revision: Int64
 
 
+class UpdateImagesResponse(BaseModel):
+    updated: int = Field(description="How many were there.")
+    missing_ids: list[str] = Field(description="Ids that the collection does not hold.")
+    revision: Int64
+
+
 class Collection(BaseModel):
     name: str
     description: str
@@ -230,6 +236,11 @@ class WatchIngestJobResponse(BaseModel):
 
 class CancelIngestJobResponse(BaseModel):
     job: IngestJob
+
+
+class UndoIngestJobResponse(BaseModel):
+    deleted: Int64
+    revision: Int64
 
 
 class PauseIngestJobResponse(BaseModel):

@@ -1,10 +1,12 @@
-"""`lookalike images`: list, show, delete."""
+"""`lookalike images`: list, show, delete, update."""
 
 from __future__ import annotations
 
 import itertools
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,11 +23,17 @@ from lookalike.cli.terminal import (
     table,
     time_text,
 )
+from lookalike.errors import DeadlineExceeded, InvalidArgument, NotFound
 
-app = typer.Typer(help="List, show and delete the images of a collection.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from lookalike.client import Client
+
+app = typer.Typer(help="List, show, delete and update the images of a collection.", no_args_is_help=True)
 
 _MAX_PER_DELETE = 1000
 """Ids that one call takes (`DeleteImagesRequest`)."""
+_DELETE_TIMEOUT_S = 65.0
+"""Above the 60 s that the gateway gives any call, so that it is the one to end it."""
 
 Collection = Annotated[str, typer.Argument(help="Name of the collection.")]
 
@@ -99,15 +107,90 @@ def show(
 def delete(
     context: typer.Context,
     collection: Collection,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of the images.")],
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Ids of the images.")] = None,
+    filter_: Annotated[str, typer.Option("--filter", "-f", help="Instead of ids: all images for which this holds.")] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete images in every space. Ids that are not there are no error."""
-    confirm(f"Delete {count_text(len(ids), 'image')} from collection {collection}?", yes=yes)
+    """Delete images in every space, by id or by filter. Ids that are not there are no error."""
+    if bool(ids) == bool(filter_):
+        raise InvalidArgument("ID", "give ids, or --filter to delete all images for which it holds")
+    if filter_:
+        confirm(f"Delete all images from collection {collection} for which {filter_} holds?", yes=yes)
+        with connect(context) as client:
+            deleted = delete_matching(client, collection, filter_)
+        note(f"deleted {count_text(deleted, 'image')}")
+        return
+    given = ids or []
+    confirm(f"Delete {count_text(len(given), 'image')} from collection {collection}?", yes=yes)
     with connect(context) as client:
         deleted = sum(
-            client.delete_images(collection, ids[start : start + _MAX_PER_DELETE]).deleted
-            for start in range(0, len(ids), _MAX_PER_DELETE)
+            client.delete_images(collection, given[start : start + _MAX_PER_DELETE]).deleted
+            for start in range(0, len(given), _MAX_PER_DELETE)
         )
-    missing = len(ids) - deleted
+    missing = len(given) - deleted
     note(f"deleted {count_text(deleted, 'image')}" + (f"; {missing:,} not there" if missing else ""))
+
+
+def delete_matching(client: Client, collection: str, filter_text: str) -> int:
+    """Delete by filter, in as many calls as it takes; how many images the last call deleted.
+
+    Images go in order of id, so a call that ran out of time and left the first one in place has done nothing.
+    """
+    from lookalike.client import Consistency
+
+    first: str | None = None
+    while True:
+        try:
+            return client.delete_images(collection, filter=filter_text, timeout_s=_DELETE_TIMEOUT_S).deleted
+        except DeadlineExceeded:
+            found = client.list_images(collection, filter=filter_text, page_size=1, consistency=Consistency.STRONG)
+            before, first = first, next((image.id for image in found), "")
+            if before == first:
+                raise
+            note("still deleting")
+
+
+@app.command("update")
+def update(
+    context: typer.Context,
+    collection: Collection,
+    image_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the image.")],
+    facts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE...]", help="VALUE is JSON, or text where it is none; null removes the key."),
+    ] = None,
+    json_text: Annotated[str, typer.Option("--json", help="Metadata as a JSON object instead of KEY=VALUE.")] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="Drop the keys that are not named.")] = False,
+) -> None:
+    """Change the metadata of an image, which is not embedded again."""
+    from lookalike.client import ImageUpdate
+
+    metadata = metadata_of(facts or [], json_text)
+    with connect(context) as client:
+        done = client.update_images(collection, [ImageUpdate(image_id, metadata, merge=not replace)])
+    if done.missing_ids:
+        raise NotFound("image", image_id, hint=f"collection {collection!r} does not hold it")
+    note(f"updated image {image_id}")
+
+
+def metadata_of(facts: Sequence[str], json_text: str) -> Mapping[str, object]:
+    """What `KEY=VALUE...` or a JSON object says. Raises `InvalidArgument`."""
+    if bool(facts) == bool(json_text):
+        raise InvalidArgument("KEY=VALUE", "give facts such as label=Coat year=2019, or --json with an object")
+    if json_text:
+        metadata = _parsed(json_text)
+        if not isinstance(metadata, dict):
+            raise InvalidArgument("--json", 'is not a JSON object such as {"label": "Coat"}')
+        return metadata
+    pairs = [fact.partition("=") for fact in facts]
+    for fact, (key, equals, _) in zip(facts, pairs, strict=True):
+        if not (key and equals):
+            raise InvalidArgument("KEY=VALUE", f"{fact!r} has no key or no equals sign")
+    return {key: _parsed(value) for key, _, value in pairs}
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,4 +1,4 @@
-"""`lookalike jobs`: list, show, watch, pause, resume, cancel, retry, failures."""
+"""`lookalike jobs`: list, show, watch, pause, resume, cancel, retry, undo, failures."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lookalike.cli.connection import connect
-from lookalike.cli.terminal import console, emit_json, emit_json_line, note, table, time_text
+from lookalike.cli.terminal import confirm, console, count_text, emit_json, emit_json_line, note, table, time_text
 
 if TYPE_CHECKING:
     from lookalike.client import Client, Job
 
 app = typer.Typer(help="List, watch, pause, cancel and retry ingest jobs.", no_args_is_help=True)
+
+UNDO_TIMEOUT_S = 65.0
+"""Above the 60 s that the gateway gives any call; a job of more images is undone in several calls."""
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -109,6 +112,20 @@ def retry(
     else:
         typer.echo(job.id)
         note(f"job {job.id} tries again what failed in {job_id}; `lookalike jobs watch {job.id}` follows it")
+
+
+@app.command("undo")
+def undo(
+    context: typer.Context,
+    job_id: JobId,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete the images that an ended job wrote and nobody has written since. What it replaced does not come back."""
+    with connect(context) as client:
+        job = client.get_job(job_id)
+        confirm(f"Delete what job {job_id} wrote to collection {job.collection}?", yes=yes)
+        deleted = client.undo_job(job_id, timeout_s=UNDO_TIMEOUT_S).deleted
+    note(f"deleted {count_text(deleted, 'image')}")
 
 
 @app.command("failures")

@@ -148,12 +148,22 @@ def upload_item(item: records.UploadItem) -> ingest_service_pb2.UploadItemsReque
         problem, reason = f"is {len(content)} bytes long; at most {MAX_IMAGE_BYTES} are allowed", "IMAGE_TOO_LARGE"
         content = b""
     message = ingest_service_pb2.UploadItem(id=item.id, uri=item.uri, content=content, problem=problem, problem_reason=reason)
-    if item.metadata:
-        try:
-            json_format.ParseDict(dict(item.metadata), message.metadata)
-        except (json_format.ParseError, TypeError, ValueError) as error:
-            raise InvalidArgument("metadata", f"of item {item.id or item.uri!r} is not JSON: {error}") from error
+    _set_metadata(message.metadata, item.metadata, item.id or item.uri)
     return ingest_service_pb2.UploadItemsRequest(item=message)
+
+
+def image_update(update: records.ImageUpdate) -> search_service_pb2.ImageUpdate:
+    """Raises `InvalidArgument` for metadata that JSON cannot hold."""
+    message = search_service_pb2.ImageUpdate(id=update.id, merge=update.merge)
+    _set_metadata(message.metadata, update.metadata, update.id)
+    return message
+
+
+def _set_metadata(struct: struct_pb2.Struct, given: Mapping[str, object], name: str) -> None:
+    try:
+        json_format.ParseDict(dict(given), struct)
+    except (json_format.ParseError, TypeError, ValueError) as error:
+        raise InvalidArgument("metadata", f"of item {name!r} is not JSON: {error}") from error
 
 
 def failure(message: ingest_service_pb2.ItemFailure) -> records.Failure:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from lookalike.client import _wire
 from lookalike.client._channel import Calls
-from lookalike.client.records import Failure, Job, Source, Upload, UploadItem
+from lookalike.client.records import Deletion, Failure, Job, Source, Upload, UploadItem
 from lookalike.errors import DeadlineExceeded, Unavailable
 from lookalike.v1 import ingest_service_pb2
 
@@ -115,6 +115,15 @@ class IngestCalls(Calls):
         """
         request = ingest_service_pb2.CancelIngestJobRequest(id=job_id)
         return _wire.job(self._call(self._ingest.CancelIngestJob, request, timeout_s).job)
+
+    def undo_job(self, job_id: str, *, timeout_s: float | None = None) -> Deletion:
+        """Delete the images that an ended job wrote and nobody has written since; what it replaced does not come back.
+
+        Where the deadline ends first, what was deleted stays deleted, and the same call goes on. Raises `NotFound`,
+        `FailedPrecondition` (not ended), `DeadlineExceeded`, `Unavailable`.
+        """
+        answer = self._call(self._ingest.UndoIngestJob, ingest_service_pb2.UndoIngestJobRequest(id=job_id), timeout_s)
+        return Deletion(answer.deleted, answer.revision)
 
     def pause_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
         """Begin no further chunk until the job is resumed; chunks under way are finished.

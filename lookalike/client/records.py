@@ -93,6 +93,25 @@ class Deletion:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageUpdate:
+    """New metadata of one image. It replaces what there was; with `merge`, keys that it does not name are kept and those it
+    names with None are removed."""
+
+    id: str
+    metadata: Mapping[str, object]
+    merge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateResult:
+    """How many images have new metadata, the ids that there are not, and the revision of the update."""
+
+    updated: int
+    missing_ids: tuple[str, ...]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
     """A named set of images that is searched together, bound to one version of one model: the fingerprint of the space
     `siamese` says which."""

@@ -1,4 +1,4 @@
-"""The client's part for pictures: search, get, list, delete, thumbnails."""
+"""The client's part for pictures: search, get, list, delete, update, thumbnails."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from lookalike.client import _wire
 from lookalike.client._channel import Calls
-from lookalike.client.records import Consistency, Deletion, Image, SearchResult
+from lookalike.client.records import Consistency, Deletion, Image, ImageUpdate, SearchResult, UpdateResult
 from lookalike.errors import BadImage, InvalidArgument
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.spaces import Vector
@@ -115,15 +115,35 @@ class SearchCalls(Calls):
             if not token:
                 return
 
-    def delete_images(self, collection: str, ids: Sequence[str], *, timeout_s: float | None = None) -> Deletion:
-        """Delete 1 to 1,000 images by id, in every space; what is not there is no error.
+    def delete_images(
+        self,
+        collection: str,
+        ids: Sequence[str] = (),
+        *,
+        filter: str = "",  # noqa: A002 - the contract's own word
+        timeout_s: float | None = None,
+    ) -> Deletion:
+        """Delete 1 to 1,000 images by id, or all for which `filter` holds, in every space; what is not there is no error.
 
-        Never retried: a second delete is a later write. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`,
-        `Unavailable`.
+        By filter the deadline may end first (the server gives it 60 s at most): what was deleted stays deleted, and the same
+        call goes on. Never retried: a second delete is a later write. Raises `NotFound`, `InvalidArgument`,
+        `DeadlineExceeded`, `Unavailable`.
         """
-        request = search_service_pb2.DeleteImagesRequest(collection=collection, ids=ids)
+        request = search_service_pb2.DeleteImagesRequest(collection=collection, ids=ids, filter=filter)
         answer = self._call(self._search.DeleteImages, request, timeout_s)
         return Deletion(answer.deleted, answer.revision)
+
+    def update_images(self, collection: str, updates: Sequence[ImageUpdate], *, timeout_s: float | None = None) -> UpdateResult:
+        """Give 1 to 1,000 images new metadata; they are not embedded again. Ids that are not there are named, no error.
+
+        Never retried: a second update is a later write. Raises `NotFound` (collection), `InvalidArgument`,
+        `DeadlineExceeded`, `Unavailable`.
+        """
+        request = search_service_pb2.UpdateImagesRequest(
+            collection=collection, updates=[_wire.image_update(update) for update in updates]
+        )
+        answer = self._call(self._search.UpdateImages, request, timeout_s)
+        return UpdateResult(answer.updated, tuple(answer.missing_ids), answer.revision)
 
     def thumbnail(self, collection: str, image_id: str, *, timeout_s: float | None = None) -> bytes:
         """A JPEG of a stored image, longest side 160 pixels. Raises `NotFound`, `FailedPrecondition`, `Unavailable`."""

@@ -33,6 +33,11 @@ class RedisServer:
         """Without a database number."""
         return f"redis://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         options = {
             "port": self.port,

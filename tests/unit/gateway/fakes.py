@@ -144,6 +144,37 @@ class FakeVectors:
         assert 1 <= limit <= 1000
         return [self.images[image_id] for image_id in sorted(self.images) if image_id > after_id][:limit]
 
+    def matching_ids(
+        self,
+        collection: Collection,
+        *,
+        filter: str = "",  # noqa: A002 - the word of the contract
+        older_than: int | None = None,
+        revision: int | None = None,
+        after_id: str = "",
+        limit: int,
+        timeout_s: float,
+    ) -> list[str]:
+        """Every image matches any filter."""
+        self.calls.append("matching_ids")
+        found = [
+            one.id
+            for one in self.images.values()
+            if one.id > after_id
+            and (older_than is None or one.revision < older_than)
+            and (revision is None or one.revision == revision)
+        ]
+        return sorted(found)[:limit]
+
+    def get_everywhere(
+        self, collection: Collection, ids: Sequence[str], *, timeout_s: float
+    ) -> dict[str, tuple[StoredImage, ...]]:
+        return {image_id: (self.images[image_id],) * len(SPACES) for image_id in ids if image_id in self.images}
+
+    def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float) -> None:
+        self.calls.append("rewrite")
+        self.images.update({one.id: replace(one, vectors=self.images[one.id].vectors) for one in images})
+
     def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> int:
         self.calls.append("delete")
         return sum(self.images.pop(image_id, None) is not None for image_id in ids)

@@ -157,6 +157,23 @@ def test_images_are_deleted_by_path_or_by_list():
     assert ask("POST", "/v1/collections/things/images:delete", app, json=ids).json() == {"deleted": 2, "revision": "9"}
 
 
+def test_images_are_deleted_by_filter_and_updated_alone_or_together():
+    app = build()
+    images = "/v1/collections/things/images"
+    patched = ask("PATCH", f"{images}/a%2Fb%20c", app, json={"metadata": {"year": None, "size": 3}})
+    assert patched.json() == {"updated": 1, "missing_ids": [], "revision": "9"}
+    assert ask("GET", f"{images}/a%2Fb%20c", app).json()["image"]["metadata"] == {"label": "Coat", "size": 3}
+    assert error_of(ask("PATCH", f"{images}/nobody", app, json={"metadata": {}}))["code"] == 404
+    updates = {"updates": [{"id": "000", "metadata": {"x": 1}}, {"id": "nobody", "metadata": {}, "merge": True}]}
+    assert ask("POST", f"{images}:update", app, json=updates).json()["missing_ids"] == ["nobody"]
+    for refused in (images, f"{images}?filter=", f"{images}?filter=%20", f"{images}?filter=a%20%3D"):
+        assert error_of(ask("DELETE", refused, app))["field"] == "filter"
+    # 000 and a/b c are of the revision of the delete itself in this fake; the others are older.
+    assert ask("DELETE", f"{images}?filter=a%20%3D%201", app).json() == {"deleted": 8, "revision": "9"}
+    assert ask("POST", f"{images}:delete", app, json={"filter": "a = 1"}).json() == {"deleted": 0, "revision": "9"}
+    assert error_of(ask("POST", f"{images}:delete", app, json={}))["field"] == "ids"
+
+
 async def _endless() -> AsyncIterator[bytes]:
     yield b'--b\r\ncontent-disposition: form-data; name="image"; filename="x"\r\n\r\n'
     while True:

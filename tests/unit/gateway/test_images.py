@@ -78,7 +78,7 @@ def test_an_image_that_is_not_there_is_not_found(world):
 
 def test_a_delete_buries_the_ids_under_the_lock_before_the_rows_go(world):
     stored(world, image("a"), image("b"))
-    assert asyncio.run(world.images.delete("things", ["b", "b", "missing"], soon())) == (1, 9)
+    assert asyncio.run(world.images.delete("things", ["b", "b", "missing"], "", soon())) == (1, 9)
     assert world.ledger.log == ["lock things", "revision", "bury b,missing at 9", "unlock"]
     assert world.vectors.calls == ["delete"]
     assert set(world.vectors.images) == {"a"}
@@ -88,14 +88,14 @@ def test_a_delete_whose_lock_was_lost_deletes_nothing(world):
     stored(world, image("a"))
     world.ledger.still_held = False
     with pytest.raises(Unavailable):
-        asyncio.run(world.images.delete("things", ["a"], soon()))
+        asyncio.run(world.images.delete("things", ["a"], "", soon()))
     assert set(world.vectors.images) == {"a"}
 
 
 @pytest.mark.parametrize(("ids", "field"), [([], "ids"), (["x"] * 1001, "ids"), (["a", ""], "ids[1]"), (["a" * 257], "ids[0]")])
 def test_ids_that_cannot_be_deleted_are_named(world, ids, field):
     with pytest.raises(InvalidArgument) as raised:
-        asyncio.run(world.images.delete("things", ids, soon()))
+        asyncio.run(world.images.delete("things", ids, "", soon()))
     assert raised.value.field == field
 
 
@@ -140,5 +140,5 @@ def test_a_thumbnail_of_bytes_that_cannot_be_had_says_why(world, uri, error):
 def test_a_collection_name_is_checked_before_anything_is_asked():
     core = Images(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, few_threads())
     with pytest.raises(InvalidArgument) as raised:
-        asyncio.run(core.delete("No", ["a"], soon()))
+        asyncio.run(core.delete("No", ["a"], "", soon()))
     assert raised.value.field == "collection"

@@ -33,11 +33,11 @@ class FakeGateway(
     collection_service_pb2_grpc.CollectionServiceServicer,
     ingest_service_pb2_grpc.IngestServiceServicer,
 ):
-    """`seen` holds every request; `fail` is raised by calls, once for each entry, first in first out."""
+    """`seen` holds every request; `fail` is raised by calls, once for each entry, first in first out; None lets one pass."""
 
     target: str = ""
     seen: list[Any] = field(default_factory=list)
-    fail: list[errors.LookalikeError] = field(default_factory=list)
+    fail: list[errors.LookalikeError | None] = field(default_factory=list)
     collections: dict[str, collection_service_pb2.Collection] = field(default_factory=dict)
     images: list[image_pb2.Image] = field(default_factory=list)
     jobs: dict[str, list[ingest_service_pb2.IngestJob]] = field(default_factory=dict)
@@ -49,8 +49,8 @@ class FakeGateway(
 
     def note(self, request: Any) -> None:
         self.seen.append(request)
-        if self.fail:
-            raise self.fail.pop(0)
+        if self.fail and (error := self.fail.pop(0)) is not None:
+            raise error
 
     # CollectionService
 
@@ -114,8 +114,18 @@ class FakeGateway(
     def DeleteImages(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
         before = len(self.images)
-        self.images = [image for image in self.images if image.id not in request.ids]
+        self.images = [image for image in self.images if not (request.filter or image.id in request.ids)]
         return search_service_pb2.DeleteImagesResponse(deleted=before - len(self.images), revision=7)
+
+    def UpdateImages(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        there = {image.id: image for image in self.images}
+        for update in request.updates:
+            if update.id in there:
+                there[update.id].metadata.CopyFrom(update.metadata)
+        missing = [update.id for update in request.updates if update.id not in there]
+        updated = len(request.updates) - len(missing)
+        return search_service_pb2.UpdateImagesResponse(updated=updated, missing_ids=missing, revision=8)
 
     def GetThumbnail(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
@@ -157,6 +167,10 @@ class FakeGateway(
     def CancelIngestJob(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
         raise errors.FailedPrecondition(f"ingest job {request.id!r} has ended already")
+
+    def UndoIngestJob(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        return ingest_service_pb2.UndoIngestJobResponse(deleted=4, revision=9)
 
     def PauseIngestJob(self, request, context):  # type: ignore[no-untyped-def]
         return ingest_service_pb2.PauseIngestJobResponse(job=self._paused(request, True))

@@ -73,6 +73,11 @@ def test_nobody_there_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> Non
         ("search", "x.png", "-C", "shoes", "--space", "smell"),
         ("images", "list", "shoes", "--limit", "-1"),
         ("images", "delete", "shoes", "a"),
+        ("images", "delete", "shoes", "--yes"),
+        ("images", "delete", "shoes", "a", "--filter", "b = 1", "--yes"),
+        ("images", "update", "shoes", "a"),
+        ("images", "update", "shoes", "a", "label"),
+        ("images", "update", "shoes", "a", "--json", "[1]"),
         ("collections", "create", "shoes", "--bins", "7"),
         ("ingest", "folder", "-C", "shoes", "--grid", "4"),
     ],
@@ -318,3 +323,35 @@ def _wait_until_seen(gateway: FakeGateway) -> None:
     from tests.unit.lookalike.test_local import until
 
     until(lambda: gateway.seen, "the command has begun to watch")
+
+
+# Deleting and updating
+
+
+def test_images_are_deleted_by_filter_in_as_many_calls_as_it_takes(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    gateway.images = [an_image("a"), an_image("b")]
+    gateway.fail = [errors.DeadlineExceeded("the request's deadline has passed")]
+    said = lookalike("images", "delete", "shoes", "--filter", "x = 1", "--yes")
+    assert (said.code, said.err) == (exits.OK, "still deleting\ndeleted 2 images\n")
+    gateway.images = [an_image("a")]
+    gateway.fail = [errors.DeadlineExceeded("late"), None, errors.DeadlineExceeded("late again"), None]
+    said = lookalike("images", "delete", "shoes", "--filter", "x = 1", "--yes")
+    assert (said.code, said.err) == (exits.UNAVAILABLE, "still deleting\nlookalike: late again\n")
+
+
+def test_facts_of_an_image_are_json_or_text_and_merged(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    gateway.images = [an_image("a")]
+    assert lookalike("images", "update", "shoes", "a", "label=Rain coat", "year=2019", "old=null", "sku=a=b").code == exits.OK
+    (update,) = gateway.seen[-1].updates
+    assert (update.id, update.merge) == ("a", True)
+    assert dict(update.metadata) == {"label": "Rain coat", "year": 2019, "old": None, "sku": "a=b"}
+    assert lookalike("images", "update", "shoes", "a", "--json", '{"x": [1]}', "--replace").code == exits.OK
+    assert gateway.seen[-1].updates[0].merge is False
+    said = lookalike("images", "update", "shoes", "nobody", "x=1")
+    assert (said.code, "nobody" in said.err) == (exits.NOT_FOUND, True)
+
+
+def test_a_job_is_undone(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED)]
+    said = lookalike("jobs", "undo", "job-1", "--yes")
+    assert (said.code, said.err) == (exits.OK, "deleted 4 images\n")

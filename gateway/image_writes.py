@@ -1,0 +1,174 @@
+"""Writes to images, one request at a time: delete by id, by filter or by job, and new metadata. `Images` and `Ingest` call it.
+
+Every write takes a revision and is done under the lock that the workers take as well, so that the later revision wins
+whatever comes in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from gateway.backends import Backends, find_collection
+from gateway.deadlines import Deadline
+from lookalike.errors import BadFilter, InvalidArgument, NotFound, Unavailable
+from lookalike.items import check_metadata
+from lookalike.jobs.ledger import Ledger
+from lookalike.names import check_id
+from lookalike.store.catalogue import Collection
+from lookalike.store.filters import compile_filter
+from lookalike.store.vectors import StoredImage
+
+MAX_IDS_PER_WRITE = 1000
+_DELETED_AT_ONCE = 1000
+"""Images per turn under the lock: a turn takes about a second, so that jobs that write meanwhile are held up no longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataUpdate:
+    """New metadata of one image. With `merge` keys that it does not name are kept, and those it names with None removed."""
+
+    id: str
+    metadata: Mapping[str, object]
+    merge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """How many images have new metadata, which ids there are not, and the revision of the update."""
+
+    updated: int
+    missing_ids: tuple[str, ...]
+    revision: int
+
+
+class ImageWriter:
+    """Blocks; called in the gateway's threads. Raises `Unavailable` where the lock is held by others or lost."""
+
+    def __init__(self, backends: Backends, ledger: Ledger) -> None:
+        self._backends, self._ledger = backends, ledger
+
+    def delete(self, name: str, ids: Sequence[str], deadline: Deadline) -> tuple[int, int]:
+        """Delete `ids` in every space: how many were there, and the revision of the delete."""
+        with self._writing(name, deadline) as (collection, check_lock):
+            revision = self._ledger.take_revision(name)
+            return self._bury_and_delete(collection, sorted(set(ids)), revision, check_lock, deadline), revision
+
+    def delete_matching(
+        self, name: str, deadline: Deadline, *, uid: str = "", filter_text: str = "", of_revision: int | None = None
+    ) -> tuple[int, int]:
+        """Delete what `filter_text` holds for, or what `of_revision` wrote, as `delete` does.
+
+        A turn at a time, in order of id: images written later survive, and where the deadline ends this early every image is
+        there or gone as a whole; the same call then goes on. Raises `NotFound` where the collection is not the one of `uid`.
+        """
+        revision = self._ledger.take_revision(name)
+        deleted, after_id = 0, ""
+        while True:
+            with self._writing(name, deadline) as (collection, check_lock):
+                if uid and collection.uid != uid:
+                    raise NotFound("collection", name, hint="another has taken its name")
+                uid = collection.uid
+                ids = self._backends.vectors.matching_ids(
+                    collection,
+                    filter=filter_text,
+                    older_than=revision,
+                    revision=of_revision,
+                    after_id=after_id,
+                    limit=_DELETED_AT_ONCE,
+                    timeout_s=deadline.remaining_s(),
+                )
+                deleted += self._bury_and_delete(collection, ids, revision, check_lock, deadline) if ids else 0
+            if len(ids) < _DELETED_AT_ONCE:
+                return deleted, revision
+            after_id = ids[-1]
+
+    def update(self, name: str, updates: Sequence[MetadataUpdate], deadline: Deadline) -> Updated:
+        """Write new metadata, vectors untouched. Raises `InvalidArgument` ("updates[i].metadata") before anything is written.
+
+        `Unavailable` where a job is half-way through replacing one of the pictures: its vectors are of two pictures then.
+        """
+        with self._writing(name, deadline) as (collection, check_lock):
+            ids = [update.id for update in updates]
+            stored = self._backends.vectors.get_everywhere(collection, ids, timeout_s=deadline.remaining_s())
+            images = [
+                _updated(index, update, stored[update.id])
+                for index, update in enumerate(updates)
+                if len(stored.get(update.id, ())) >= len(collection.spaces)
+            ]
+            revision = self._ledger.take_revision(name)
+            check_lock()
+            changed = [replace(image, revision=revision) for image in images]
+            self._backends.vectors.rewrite(collection, changed, timeout_s=deadline.remaining_s())
+            check_lock()
+        there = {image.id for image in images}
+        return Updated(len(images), tuple(id_ for id_ in ids if id_ not in there), revision)
+
+    def _bury_and_delete(
+        self, collection: Collection, ids: Sequence[str], revision: int, check_lock: Callable[[], None], deadline: Deadline
+    ) -> int:
+        """The tombstones come first: a delete that dies half-way is finished by nobody, but also undone by nobody."""
+        self._ledger.bury(collection.name, ids, revision)
+        check_lock()
+        return self._backends.vectors.delete(collection, ids, timeout_s=deadline.remaining_s())
+
+    @contextmanager
+    def _writing(self, name: str, deadline: Deadline) -> Iterator[tuple[Collection, Callable[[], None]]]:
+        """Hold the collection's write lock: the collection as it is then, and what raises where the lock is lost."""
+        with self._ledger.write_lock(name, timeout_s=deadline.remaining_s()) as still_held:
+
+            def check_lock() -> None:
+                if not still_held():
+                    raise Unavailable("write lock", f"the lock on collection {name!r} was lost; try again")
+
+            yield find_collection(self._backends, name, fresh=True), check_lock
+
+
+def check_ids(field: str, ids: Sequence[str]) -> None:
+    """Raise `InvalidArgument` unless these are 1 to 1,000 ids of images."""
+    if not 1 <= len(ids) <= MAX_IDS_PER_WRITE:
+        raise InvalidArgument(field, f"{len(ids)} are given; 1 to {MAX_IDS_PER_WRITE} are allowed")
+    for index, image_id in enumerate(ids):
+        check_id(f"{field}[{index}]", image_id)
+
+
+def check_deletable(ids: Sequence[str], filter_text: str) -> None:
+    """Raise `InvalidArgument` unless exactly one says what to delete, and `BadFilter` for a filter that names nothing."""
+    if ids and filter_text:
+        raise InvalidArgument("filter", "is given besides ids; give one of them")
+    if not filter_text:
+        check_ids("ids", ids)
+    elif not compile_filter(filter_text):
+        raise BadFilter("names nothing; delete the collection to delete every image")
+
+
+def check_updates(updates: Sequence[MetadataUpdate]) -> None:
+    """Raise `InvalidArgument` unless these are 1 to 1,000 updates that can be stored, each of another image."""
+    if not 1 <= len(updates) <= MAX_IDS_PER_WRITE:
+        raise InvalidArgument("updates", f"{len(updates)} are given; 1 to {MAX_IDS_PER_WRITE} are allowed")
+    seen: set[str] = set()
+    for index, update in enumerate(updates):
+        check_id(f"updates[{index}].id", update.id)
+        if update.id in seen:
+            raise InvalidArgument(f"updates[{index}].id", f"{update.id!r} comes twice")
+        seen.add(update.id)
+        _check_metadata(index, update.metadata)
+
+
+def _updated(index: int, update: MetadataUpdate, rows: Sequence[StoredImage]) -> StoredImage:
+    if len({row.sha256 for row in rows}) > 1:
+        raise Unavailable(f"image {update.id!r}", "a job is half-way through replacing it; try again, or ingest it again")
+    metadata = dict(update.metadata)
+    if update.merge:
+        both = {**rows[-1].metadata, **metadata}
+        metadata = {key: value for key, value in both.items() if key not in metadata or value is not None}
+        _check_metadata(index, metadata)
+    return replace(rows[-1], metadata=metadata, vectors={})
+
+
+def _check_metadata(index: int, metadata: Mapping[str, object]) -> None:
+    try:
+        check_metadata(metadata)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"updates[{index}].metadata", error.problem) from error

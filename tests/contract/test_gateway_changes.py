@@ -1,0 +1,75 @@
+"""Deleting by filter and by job, and new metadata, on the whole system: nothing is embedded again, and searches see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lookalike.client import Client, Consistency, ImageUpdate
+from lookalike.errors import NotFound
+from lookalike.runtime.channels import open_channel
+from tests.contract.gateway_collections import fill, image_id, ingest, label, picture, stubs
+
+COLLECTION = "gateway_changes"
+COUNT = 40
+
+
+@pytest.fixture(scope="module")
+def client(stack) -> Iterator[Client]:
+    fill(stack.target, COLLECTION, COUNT)
+    with stack.client() as client:
+        yield client
+
+
+def ids(client: Client, filter_text: str = "") -> list[str]:
+    return [image.id for image in client.list_images(COLLECTION, filter=filter_text, consistency=Consistency.STRONG)]
+
+
+def test_new_metadata_is_searched_with_the_old_vectors(client):
+    before = client.get_image(COLLECTION, image_id(3), include_vectors=True)
+    done = client.update_images(
+        COLLECTION,
+        [
+            ImageUpdate(image_id(3), {"season": "winter", "number": None}, merge=True),
+            ImageUpdate(image_id(4), {"season": "winter"}),
+            ImageUpdate("nobody", {"season": "winter"}),
+        ],
+    )
+    assert (done.updated, done.missing_ids) == (2, ("nobody",))
+    after = client.get_image(COLLECTION, image_id(3), include_vectors=True, consistency=Consistency.STRONG)
+    assert after.metadata == {"label": label(3), "season": "winter"}
+    assert (after.sha256, after.uri, after.revision) == (before.sha256, before.uri, done.revision)
+    for space, vector in before.vectors.items():
+        assert (after.vectors[space] == vector).all()
+    for space in ("histogram", "siamese"):
+        found = client.search(
+            COLLECTION, image=picture(4), spaces=[space], filter='season = "winter"', consistency=Consistency.STRONG
+        )
+        assert [hit.image.id for hit in found.neighbours] == [image_id(4), image_id(3)]
+
+
+def test_what_a_filter_names_is_gone_from_every_space(client):
+    doomed = ids(client, "number < 3")
+    assert doomed == [image_id(n) for n in range(3)]
+    assert client.delete_images(COLLECTION, filter="number < 3").deleted == 3
+    assert client.delete_images(COLLECTION, filter="number < 3").deleted == 0
+    for space in ("histogram", "siamese"):
+        found = client.search(COLLECTION, image=picture(0), spaces=[space], top_k=COUNT, consistency=Consistency.STRONG)
+        assert sorted(hit.image.id for hit in found.neighbours) == [image_id(n) for n in range(3, COUNT)]
+
+
+def test_undoing_a_job_leaves_what_others_wrote_since(client, stack):
+    with open_channel(stack.target) as channel:
+        more = ((f"undone/{n}", picture(100 + n), {"number": 100 + n}) for n in range(5))
+        job = ingest(stubs(channel), COLLECTION, more)
+    kept = client.update_images(COLLECTION, [ImageUpdate("undone/2", {"keep": True}, merge=True)])
+    assert client.undo_job(job.id).deleted == 4
+    assert ids(client, "number >= 100") == ["undone/2"]
+    assert client.get_image(COLLECTION, "undone/2", consistency=Consistency.STRONG).revision == kept.revision
+    assert client.undo_job(job.id).deleted == 0
+
+
+def test_a_job_that_never_was_cannot_be_undone(client):
+    with pytest.raises(NotFound):
+        client.undo_job("no-such-job")

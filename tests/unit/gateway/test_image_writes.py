@@ -1,0 +1,189 @@
+"""Deletes by filter and by job, and new metadata: one revision, the lock in turns, nothing half done."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from gateway.deadlines import Deadline
+from gateway.image_writes import MetadataUpdate
+from gateway.images import Images
+from gateway.ingest import Ingest
+from lookalike.errors import BadFilter, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from lookalike.jobs.states import JobState
+from tests.unit.gateway.fakes import (
+    COLLECTION,
+    NOTHING,
+    FakeBackends,
+    FakeCatalogue,
+    FakeLedger,
+    FakeVectors,
+    few_threads,
+    image,
+    job,
+    soon,
+)
+
+
+def images_of(vectors: FakeVectors, ledger: FakeLedger | None = None) -> Images:
+    return Images(FakeBackends(vectors), ledger or FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
+
+
+def many(count: int, **fields: object) -> list:
+    return [image(f"{number:05d}", **fields) for number in range(count)]
+
+
+def delete(core: Images, ids=(), filter_text="", deadline: Deadline | None = None):
+    return asyncio.run(core.delete("things", ids, filter_text, deadline or soon()))
+
+
+def update(core: Images, *updates: MetadataUpdate):
+    return asyncio.run(core.update("things", updates, soon()))
+
+
+def test_a_delete_by_filter_goes_in_turns_under_one_revision_and_spares_what_is_newer():
+    vectors, ledger = FakeVectors([*many(2300), image("later", revision=10)]), FakeLedger()
+    assert delete(images_of(vectors, ledger), filter_text="a = 1") == (2300, 9)
+    assert set(vectors.images) == {"later"}
+    assert ledger.log[0] == "revision"
+    assert [entry.split()[0] for entry in ledger.log[1:]] == ["lock", "bury", "unlock"] * 3
+    assert {entry.split()[-1] for entry in ledger.log if entry.startswith("bury")} == {"9"}
+
+
+def test_a_delete_whose_time_ends_is_finished_by_the_same_call_again():
+    class Slow(FakeVectors):
+        def delete(self, collection, ids, *, timeout_s):
+            done = super().delete(collection, ids, timeout_s=timeout_s)
+            deadlines.append(Deadline(0.0))
+            return done
+
+    class Ending:
+        """Over as soon as something was deleted."""
+
+        def remaining_s(self) -> float:
+            return deadlines[-1].remaining_s()
+
+        at_s = soon().at_s
+
+    deadlines = [soon()]
+    vectors = Slow(many(1500))
+    core = images_of(vectors)
+    with pytest.raises(DeadlineExceeded):
+        delete(core, filter_text="a = 1", deadline=Ending())
+    assert len(vectors.images) == 500
+    assert delete(core, filter_text="a = 1") == (500, 9)
+
+
+def test_a_collection_that_is_replaced_between_two_turns_is_left_alone():
+    class Replacing(FakeVectors):
+        def delete(self, collection, ids, *, timeout_s):
+            backends.catalogue = FakeCatalogue(replace(COLLECTION, uid="another"))
+            return super().delete(collection, ids, timeout_s=timeout_s)
+
+    backends = FakeBackends(Replacing(many(1500)))
+    core = Images(backends, FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
+    with pytest.raises(NotFound, match="another has taken its name"):
+        delete(core, filter_text="a = 1")
+    assert len(backends.vectors.images) == 500
+
+
+@pytest.mark.parametrize(
+    ("ids", "filter_text", "error", "field"),
+    [
+        ([], "", InvalidArgument, "ids"),
+        (["a"], "b = 1", InvalidArgument, "filter"),
+        ([], "  ", BadFilter, "filter"),
+        ([], "b =", BadFilter, "filter"),
+    ],
+)
+def test_what_to_delete_is_said_in_one_way(ids, filter_text, error, field):
+    vectors = FakeVectors(many(3))
+    with pytest.raises(error) as raised:
+        delete(images_of(vectors), ids, filter_text)
+    assert raised.value.field == field
+    assert len(vectors.images) == 3
+
+
+def undo(ledger: FakeLedger, vectors: FakeVectors, catalogue: FakeCatalogue | None = None):
+    backends = FakeBackends(vectors, catalogue or FakeCatalogue(COLLECTION))
+    core = Ingest(backends, ledger, NOTHING, NOTHING, NOTHING, NOTHING, few_threads())
+    return asyncio.run(core.undo("0123456789abcdef", soon()))
+
+
+def test_undoing_a_job_deletes_what_it_wrote_last():
+    vectors = FakeVectors([image("old", revision=4), image("its", revision=5), image("newer", revision=6)])
+    assert undo(FakeLedger(job(JobState.CANCELLED)), vectors) == (1, 9)
+    assert set(vectors.images) == {"old", "newer"}
+
+
+def test_a_job_that_may_still_write_is_not_undone():
+    vectors = FakeVectors([image("its", revision=5)])
+    with pytest.raises(FailedPrecondition) as raised:
+        undo(FakeLedger(job(JobState.CANCELLING)), vectors)
+    assert raised.value.reason == "JOB_NOT_ENDED"
+    with pytest.raises(NotFound):
+        undo(FakeLedger(job(JobState.SUCCEEDED)), vectors, FakeCatalogue(replace(COLLECTION, uid="another")))
+    assert set(vectors.images) == {"its"}
+
+
+def test_metadata_is_replaced_or_merged_and_what_is_missing_is_named():
+    vectors = FakeVectors([image(i, metadata={"label": "Coat", "year": 2019}) for i in "abc"])
+    ledger = FakeLedger()
+    done = update(
+        images_of(vectors, ledger),
+        MetadataUpdate("a", {"size": 3}),
+        MetadataUpdate("nobody", {}),
+        MetadataUpdate("b", {"year": None, "size": 3}, merge=True),
+        MetadataUpdate("c", {"year": None}),
+    )
+    assert (done.updated, done.missing_ids, done.revision) == (3, ("nobody",), 9)
+    assert ledger.log == ["lock things", "revision", "unlock"]
+    assert {one.id: (dict(one.metadata), one.revision) for one in vectors.images.values()} == {
+        "a": ({"size": 3}, 9),
+        "b": ({"label": "Coat", "size": 3}, 9),
+        "c": ({"year": None}, 9),
+    }
+
+
+LARGE = {"text": "x" * 10_000}
+
+
+@pytest.mark.parametrize(
+    ("updates", "field"),
+    [
+        ([], "updates"),
+        ([MetadataUpdate(str(n), {}) for n in range(1001)], "updates"),
+        ([MetadataUpdate("a", {}), MetadataUpdate("", {})], "updates[1].id"),
+        ([MetadataUpdate("a", {}), MetadataUpdate("a", {})], "updates[1].id"),
+        ([MetadataUpdate("a", {"text": "x" * 20_000})], "updates[0].metadata"),
+        ([MetadataUpdate("b", {}), MetadataUpdate("a", {"more": "x" * 10_000}, merge=True)], "updates[1].metadata"),
+    ],
+)
+def test_an_update_that_cannot_be_stored_changes_nothing(updates, field):
+    vectors = FakeVectors([image("a", metadata=LARGE), image("b")])
+    with pytest.raises(InvalidArgument) as raised:
+        update(images_of(vectors), *updates)
+    assert raised.value.field == field
+    assert vectors.images["a"].metadata == LARGE
+    assert "rewrite" not in vectors.calls
+
+
+def test_a_picture_that_is_half_replaced_is_not_updated():
+    class Half(FakeVectors):
+        def get_everywhere(self, collection, ids, *, timeout_s):
+            return {i: (replace(self.images[i], sha256="d" * 64), self.images[i]) for i in ids}
+
+    vectors = Half([image("a")])
+    with pytest.raises(Unavailable, match="half-way"):
+        update(images_of(vectors), MetadataUpdate("a", {"x": 1}))
+    assert vectors.images["a"].metadata == {}
+
+
+def test_an_update_whose_lock_was_lost_changes_nothing():
+    vectors, ledger = FakeVectors([image("a")]), FakeLedger()
+    ledger.still_held = False
+    with pytest.raises(Unavailable):
+        update(images_of(vectors, ledger), MetadataUpdate("a", {"x": 1}))
+    assert vectors.images["a"].metadata == {}
