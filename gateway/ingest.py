@@ -20,6 +20,7 @@ from lookalike.jobs.job import Job
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.outcomes import Failure, Outcomes
 from lookalike.jobs.queue import TaskQueue
+from lookalike.jobs.report import Report, read_report
 from lookalike.jobs.retrying import retry_failures
 from lookalike.jobs.uploads import Upload, Uploads
 from lookalike.names import check_name
@@ -189,6 +190,10 @@ class Ingest:
             return retry_failures(self._ledger, self._name_and_uid, self._queue, job_id, request_id)
 
         return await self._run(retry, deadline)
+
+    async def report(self, job_id: str, deadline: Deadline) -> Report:
+        """Where the time of a job went."""
+        return await self._run(lambda: read_report(self._ledger, job_id), deadline)
 
     async def failures(self, job_id: str, page_size: int, page_token: str, deadline: Deadline) -> tuple[list[Failure], str]:
         """The items that failed, in order, and the token of the next page ("" on the last)."""

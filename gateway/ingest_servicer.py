@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from gateway.ingest import IDLE_S, Ingest, UploadedItem, unless_idle
-from gateway.job_messages import failure_message, job_message
+from gateway.job_messages import failure_message, job_message, report_message
 from gateway.messages import metadata_from
 from gateway.servicers import Context, deadline_of
 from lookalike.errors import InvalidArgument
@@ -71,6 +71,11 @@ class IngestServicer(IngestServiceServicer):
     ) -> pb.RetryIngestFailuresResponse:
         job = await self._ingest.retry(request.id, request.request_id, deadline_of(context))
         return pb.RetryIngestFailuresResponse(job=job_message(job))
+
+    async def GetIngestReport(  # noqa: N802
+        self, request: pb.GetIngestReportRequest, context: Context
+    ) -> pb.GetIngestReportResponse:
+        return report_message(await self._ingest.report(request.id, deadline_of(context)))
 
     async def ListIngestFailures(  # noqa: N802
         self, request: pb.ListIngestFailuresRequest, context: Context

@@ -7,6 +7,7 @@ from google.rpc import status_pb2
 from lookalike.errors import FailedPrecondition
 from lookalike.jobs.job import Job, JobError, JobOptions, SourceSpec
 from lookalike.jobs.outcomes import Failure
+from lookalike.jobs.report import Report
 from lookalike.runtime.status import to_status
 from lookalike.v1 import ingest_service_pb2 as pb
 
@@ -33,6 +34,8 @@ def job_message(job: Job) -> pb.IngestJob:
         mirror=job.options.mirror,
         dry_run=job.options.dry_run,
         paused=job.paused,
+        stalled=job.stalled,
+        listed=job.listed,
     )
     message.create_time.FromDatetime(job.created_at)
     if job.ended_at is not None:
@@ -43,6 +46,17 @@ def job_message(job: Job) -> pb.IngestJob:
 def failure_message(failure: Failure) -> pb.ItemFailure:
     return pb.ItemFailure(
         id=failure.id, uri=failure.uri, reason=failure.reason, message=failure.message, position=failure.position
+    )
+
+
+def report_message(report: Report) -> pb.GetIngestReportResponse:
+    return pb.GetIngestReportResponse(
+        job=job_message(report.job),
+        elapsed_s=report.elapsed_s,
+        planning_s=report.planning_s,
+        items_per_s=report.items_per_s,
+        stage_seconds=report.stage_seconds,
+        rates=[pb.IngestRate(start_s=rate.start_s, length_s=rate.length_s, items=rate.items) for rate in report.rates],
     )
 
 

@@ -43,7 +43,11 @@ def main() -> int:
     log = structlog.get_logger()
     try:
         ledger = _patiently(
-            lambda: connect_ledger(settings.redis_url_with_password, retention_s=settings.indexer_job_retention_s)
+            lambda: connect_ledger(
+                settings.redis_url_with_password,
+                retention_s=settings.indexer_job_retention_s,
+                stall_s=settings.indexer_stall_s,
+            )
         )
         milvus = _patiently(lambda: connect(settings.milvus_uri, settings.milvus_token))
         worker, reconciler = _wire(settings, ledger, milvus)

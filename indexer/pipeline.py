@@ -51,7 +51,7 @@ class Pipeline:
         Raises `TRANSIENT` errors (nothing is lost; do the chunk again), `Draining`, `LeaseLost`, and other errors of ours where
         the job as a whole cannot go on.
         """
-        stages = Stages()
+        stages = work.stages
         outcomes: list[Outcome] = [Failed(i, i.problem_reason, i.problem) for i in work.items if i.problem]
         good = [item for item in work.items if not item.problem]
         with stages.of("read"):
@@ -63,7 +63,6 @@ class Pipeline:
         ready = self._embedded(work, fetched, outcomes, stages)
         with stages.of("write"):
             outcomes += self._writer.write(work, ready)
-        stages.observe()
         return outcomes
 
     def _stored(self, work: Work, items: Sequence[Item]) -> dict[str, tuple[StoredImage, ...]]:

@@ -1,4 +1,4 @@
-"""Keeps jobs going whatever dies: sends again what was lost, keeps a window of chunks queued, ends what is done.
+"""Keeps jobs going whatever dies: sends again what was lost, keeps a window of chunks queued, ends what is done, tells stalls.
 
 A thread in every worker; one of them at a time holds the lock and does the rounds, the others stand by.
 """
@@ -11,6 +11,7 @@ import time
 
 import structlog
 
+from indexer.alarm import StallAlarm
 from indexer.worker import Worker
 from lookalike.artifacts import Artifacts
 from lookalike.errors import LookalikeError
@@ -32,6 +33,7 @@ class Reconciler:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
         self._clean_at_s = time.monotonic()
+        self._alarm = StallAlarm()
         self._log = structlog.get_logger()
 
     def start(self) -> None:
@@ -48,9 +50,12 @@ class Reconciler:
     def round(self) -> bool:
         """One round, if the lock can be had; whether it was."""
         if not self._lock():
+            self._alarm.stand_by()
             return False
-        for job_id in self._ledger.active():
-            self._advance(job_id)
+        active = self._ledger.active_jobs()
+        self._alarm.look(active)
+        for job in active:
+            self._advance(job.id)
             self._lock()
         if time.monotonic() >= self._clean_at_s:
             self._clean_at_s = time.monotonic() + _CLEAN_EVERY_S

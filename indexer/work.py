@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from indexer.interruption import Interruption
+from indexer.stages import Stages
 from lookalike.errors import LookalikeError
 from lookalike.items import Item
 from lookalike.jobs.job import Job
@@ -23,6 +24,8 @@ class Work:
     items: Sequence[Item]
     lease: Lease
     interruption: Interruption
+    stages: Stages = field(default_factory=Stages)
+    """Where its time goes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -141,7 +142,15 @@ class Worker:
         items = None
         if job.source.kind == "failures":
             items = failed_items(parts.ledger, parts.outcomes, parts.reader.artifacts, job.source.uri)
-        plan = make_plan(parts.reader.artifacts, parts.uploads, parts.reader.roots, job, interruption, items=items)
+        plan = make_plan(
+            parts.reader.artifacts,
+            parts.uploads,
+            parts.reader.roots,
+            job,
+            interruption,
+            lambda listed: self._note_listed(lease, listed),
+            items=items,
+        )
         if not parts.leases.planned(
             lease, plan.manifest, submitted=plan.submitted, duplicates=plan.duplicates, chunks=plan.chunks
         ):
@@ -151,17 +160,18 @@ class Worker:
         delete_other_plans(parts.reader.artifacts, job.id, plan.manifest)
         self._log.info("planned", job=job.id, items=plan.submitted, duplicates=plan.duplicates, chunks=plan.chunks)
 
+    def _note_listed(self, lease: Lease, listed: int) -> None:
+        with suppress(LookalikeError):  # For people only; whether the lease still holds is looked at elsewhere.
+            self._parts.leases.listed(lease, listed)
+
     def _ingest_chunk(self, lease: Lease, interruption: Interruption) -> None:
         parts = self._parts
         job = parts.ledger.get(lease.job_id)
         collection = self._collection(job)
         items = self._items(job, lease)
-        outcomes = (
-            self._abandon(lease, items)
-            if lease.attempt > self._max_attempts
-            else parts.pipeline.run(Work(job, collection, items, lease, interruption))
-        )
-        record(parts.leases, parts.outcomes, lease, outcomes)
+        work = Work(job, collection, items, lease, interruption)
+        outcomes = self._abandon(lease, items) if lease.attempt > self._max_attempts else parts.pipeline.run(work)
+        record(parts.leases, parts.outcomes, lease, outcomes, work.stages)
 
     def _items(self, job: Job, lease: Lease) -> list[Item]:
         try:

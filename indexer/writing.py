@@ -39,7 +39,7 @@ class Writer:
         if not ready:
             return []
         name, revision = work.collection.name, work.job.revision
-        with self._ledger.write_lock(name, timeout_s=_LOCK_TIMEOUT_S) as still_held:
+        with work.stages.entering("wait", self._ledger.write_lock(name, timeout_s=_LOCK_TIMEOUT_S)) as still_held:
             if not self._leases.renew(work.lease):
                 raise LeaseLost("the lease went to another worker before the write")
             check_as_embedded(self._catalogue.get(name, fresh=True), work.collection)

@@ -16,7 +16,7 @@ from gateway.http.convert import RequestDeadline, errors, respond, to_json
 from gateway.http.errors import error_response
 from gateway.http.search import Int32
 from gateway.ingest import Ingest
-from gateway.job_messages import failure_message, job_message
+from gateway.job_messages import failure_message, job_message, report_message
 from lookalike.errors import LookalikeError
 from lookalike.jobs.job import Job
 from lookalike.v1 import ingest_service_pb2 as pb
@@ -138,6 +138,16 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
     async def failures(job_id: str, deadline: RequestDeadline, page_size: PageSize = 0, page_token: str = "") -> JSONResponse:
         found, token = await ingest.failures(job_id, page_size, page_token, deadline)
         return respond(pb.ListIngestFailuresResponse(failures=map(failure_message, found), next_page_token=token))
+
+    @router.get(
+        "/v1/ingest-jobs/{job_id}/report",
+        summary="Where the time of a job went, and how its rate changed",
+        response_model=models.GetIngestReportResponse,
+        tags=_TAGS,
+        responses=errors(404),
+    )
+    async def report(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+        return respond(report_message(await ingest.report(job_id, deadline)))
 
     @router.get(
         "/v1/ingest-jobs/{job_id}",

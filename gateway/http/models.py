@@ -217,6 +217,8 @@ class IngestJob(BaseModel):
     create_time: datetime
     end_time: datetime | None = Field(None, description="Absent until it has ended.")
     paused: bool = Field(description="No further chunk is begun until it is resumed.")
+    stalled: bool = Field(description="It should be going on, and nothing has come of it for minutes.")
+    listed: Int64 = Field(description="Items found so far while the source is being read.")
     near_duplicates: NearDuplicates
     mirror: bool = Field(description="Images that the source does not have are deleted at the end.")
     dry_run: bool = Field(description="Nothing is written.")
@@ -253,6 +255,21 @@ class ResumeIngestJobResponse(BaseModel):
 
 class RetryIngestFailuresResponse(BaseModel):
     job: IngestJob
+
+
+class IngestRate(BaseModel):
+    start_s: float = Field(description="Seconds from the job's creation to the beginning of the stretch.")
+    length_s: float
+    items: Int64 = Field(description="Recorded in the stretch.")
+
+
+class GetIngestReportResponse(BaseModel):
+    job: IngestJob
+    elapsed_s: float
+    planning_s: float = Field(description="Of `elapsed_s`, until the source was planned.")
+    items_per_s: float = Field(description="Items recorded per second from then on.")
+    stage_seconds: dict[str, float] = Field(description="By stage, added up over chunks that run side by side.")
+    rates: list[IngestRate] = Field(description="In order, without gaps.")
 
 
 class ListIngestJobsResponse(BaseModel):

@@ -57,10 +57,11 @@ def follow(client: Client, job_id: str) -> Job:
             for job in client.watch_job(job_id):
                 last = job
                 counts = job.counts
-                progress.update(task, description=job.standing, total=counts.submitted or None, completed=counts.done)
+                done, total = (counts.done, counts.submitted) if counts.submitted else (job.listed, 0)
+                progress.update(task, description=job.standing, total=total or None, completed=done)
                 if progress.disable and time.monotonic() - told_s > _LINE_EVERY_S:
                     told_s = time.monotonic()
-                    note(f"{job.standing}: {counts.done:,} of {counts.submitted:,}")
+                    note(f"{job.standing}: {done:,} of {total:,}" if total else f"{job.standing}: {done:,} listed")
         except KeyboardInterrupt:
             note(
                 f"job {job_id} goes on; `lookalike jobs watch {job_id}` looks again, `lookalike jobs cancel {job_id}` stops it"

@@ -21,7 +21,7 @@ _IDEMPOTENT = {
     # CreateIngestJob and RetryIngestFailures always carry a request id, which makes them idempotent.
     "lookalike.v1.IngestService": (
         "CreateIngestJob", "RetryIngestFailures", "PauseIngestJob", "ResumeIngestJob",
-        "GetIngestJob", "ListIngestJobs", "ListIngestFailures", "WatchIngestJob",
+        "GetIngestJob", "GetIngestReport", "ListIngestJobs", "ListIngestFailures", "WatchIngestJob",
     ),
 }  # fmt: skip
 SERVICE_CONFIG = json.dumps(

@@ -111,6 +111,19 @@ def job(message: ingest_service_pb2.IngestJob) -> records.Job:
         created_at=_time(message, "create_time"),
         ended_at=_time(message, "end_time"),
         paused=message.paused,
+        stalled=message.stalled,
+        listed=message.listed,
+    )
+
+
+def report(message: ingest_service_pb2.GetIngestReportResponse) -> records.Report:
+    return records.Report(
+        job=job(message.job),
+        elapsed_s=message.elapsed_s,
+        planning_s=message.planning_s,
+        items_per_s=message.items_per_s,
+        stage_seconds=dict(message.stage_seconds),
+        rates=tuple(records.Rate(rate.start_s, rate.length_s, rate.items) for rate in message.rates),
     )
 
 

@@ -8,7 +8,11 @@ from collections.abc import Iterable, Iterator
 
 from lookalike.client import _wire
 from lookalike.client._channel import Calls
+<<<<<<< HEAD
 from lookalike.client.records import Deletion, Failure, Job, Source, Upload, UploadItem
+=======
+from lookalike.client.records import Failure, Job, Report, Source, Upload, UploadItem
+>>>>>>> 2308ecb (jobs: report where the time went, and say when a job stands still)
 from lookalike.errors import DeadlineExceeded, Unavailable
 from lookalike.v1 import ingest_service_pb2
 
@@ -146,6 +150,11 @@ class IngestCalls(Calls):
         """
         request = ingest_service_pb2.RetryIngestFailuresRequest(id=job_id, request_id=request_id or _made_id())
         return _wire.job(self._call(self._ingest.RetryIngestFailures, request, timeout_s).job)
+
+    def get_report(self, job_id: str, *, timeout_s: float | None = None) -> Report:
+        """Where the time of a job went, also while it runs. Raises `NotFound`, `DeadlineExceeded`, `Unavailable`."""
+        request = ingest_service_pb2.GetIngestReportRequest(id=job_id)
+        return _wire.report(self._call(self._ingest.GetIngestReport, request, timeout_s))
 
     def list_failures(self, job_id: str, *, page_size: int = 200, timeout_s: float | None = None) -> Iterator[Failure]:
         """The items of a job that failed, in order of position, fetched `page_size` (1 to 1,000) at a time.

@@ -199,7 +199,8 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request to add many images, and how far it is. `error` says why the job as a whole failed, else it is empty."""
+    """A request to add many images, and how far it is. `error` says why the job as a whole failed, else it is empty. A `paused`
+    job begins no further chunk; nothing has come of a `stalled` one for minutes; `listed` items were found in its source."""
 
     id: str
     collection: str
@@ -215,11 +216,36 @@ class Job:
     created_at: datetime | None
     ended_at: datetime | None
     paused: bool = False
+    stalled: bool = False
+    listed: int = 0
 
     @property
     def standing(self) -> str:
-        """Its state for people: `running`, `running, paused`."""
-        return f"{self.state.value}, paused" if self.paused else self.state.value
+        """Its state for people: `running`, `running, paused`, `running, stalled`."""
+        words = (self.state.value, "paused" if self.paused else "", "stalled" if self.stalled else "")
+        return ", ".join(filter(None, words))
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Items recorded in the `length_s` seconds that began `start_s` seconds after the job's creation."""
+
+    start_s: float
+    length_s: float
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Where the time of a job went, in seconds. `planning_s` is the part of `elapsed_s` until its source was planned,
+    `items_per_s` the rate from then on; `stage_seconds` are added up over chunks, which run side by side; `rates` adjoin."""
+
+    job: Job
+    elapsed_s: float
+    planning_s: float
+    items_per_s: float
+    stage_seconds: Mapping[str, float]
+    rates: tuple[Rate, ...]
 
 
 @dataclass(frozen=True, slots=True)

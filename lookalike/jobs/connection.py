@@ -28,6 +28,8 @@ _SHARED = {
     "SKIPPED_DUPLICATE": job.SKIPPED_DUPLICATE,
     "SKIPPED_NOT_ATTEMPTED": job.SKIPPED_NOT_ATTEMPTED,
     "CHUNKS_TOGETHER": str(job.CHUNKS_TOGETHER),
+    "STRETCHES": str(job.STRETCHES),
+    "FIRST_STRETCH_MS": str(job.FIRST_STRETCH_MS),
 }
 """What the scripts name `@NAME@`, so that it is written down once."""
 _AWAY = (ConnectionError, TimeoutError, BusyLoadingError)

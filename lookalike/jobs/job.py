@@ -35,6 +35,13 @@ CHUNKS_TOGETHER = 100
 """Recorded chunks per hash in Redis: up to 128 entries of up to 64 bytes are packed without pointers (its default
 `hash-max-listpack-entries`), which is a quarter of the memory."""
 
+STRETCHES = 120
+"""Of time, in each of which a job's items are counted. With the width they are few enough to be packed, as above. Even: where
+a job outlives them, two become one."""
+FIRST_STRETCH_MS = 1000
+STALL_S = 300.0
+"""Without progress for so long, a job that should be going on counts as stalled: no chunk takes minutes."""
+
 DEFAULT_NEAR_DUPLICATE = 0.98
 """Similarity in the space `siamese`, in [0, 1]."""
 
@@ -133,17 +140,21 @@ class Job:
     options: JobOptions = DEFAULTS
     paused: bool = False
     """No further unit is begun until it is resumed."""
+    stalled: bool = False
+    """It should be going on, and nothing has come of it for long."""
+    listed: int = 0
+    """Items found so far in the source."""
 
     @classmethod
-    def from_hash(cls, job_id: str, fields: Mapping[str, str]) -> Job:
-        """Read the hash that `lua/create.lua` writes."""
-        error_reason = fields.get("error_reason", "")
+    def from_hash(cls, job_id: str, fields: Mapping[str, str], *, stalled_before_ms: int = 0) -> Job:
+        """Read the hash that `lua/create.lua` writes. A job is stalled whose last progress lies before `stalled_before_ms`."""
+        error_reason, state, paused = fields.get("error_reason", ""), JobState(fields["state"]), "paused" in fields
         return cls(
             id=job_id,
             collection=fields["collection"],
             collection_uid=fields["collection_uid"],
             source=SourceSpec.from_json(fields["source"]),
-            state=JobState(fields["state"]),
+            state=state,
             counts=Counts(*(int(fields[name]) for name in ("submitted", "indexed", "skipped", "failed"))),
             skip_reasons={key[len("skip:") :]: int(value) for key, value in fields.items() if key.startswith("skip:")},
             chunks_total=int(fields["chunks_total"]),
@@ -155,7 +166,9 @@ class Job:
             ended_at=_moment(fields["ended_ms"]) if "ended_ms" in fields else None,
             manifest=fields.get("manifest", ""),
             options=JobOptions.from_json(fields.get("options", "{}")),
-            paused="paused" in fields,
+            paused=paused,
+            stalled=not (state.ended or paused) and int(fields.get("progress_ms", fields["created_ms"])) < stalled_before_ms,
+            listed=int(fields.get("listed", 0)),
         )
 
 

@@ -59,6 +59,7 @@ class ChunkCounts:
     failed: int
     skipped: Mapping[str, int]
     """By reason."""
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def items(self) -> int:
@@ -119,10 +120,15 @@ class Leases:
         """Record the plan of a job; False where the lease was lost or the job was cancelled meanwhile."""
         return bool(self._redis.run("planned", lease.job_id, lease.owner, manifest, submitted, duplicates, chunks))
 
+    def listed(self, lease: Lease, items: int) -> bool:
+        """Note how many items the plan has found so far; False where the lease was lost."""
+        return bool(self._redis.run("listed", lease.job_id, lease.owner, items))
+
     def record(self, lease: Lease, counts: ChunkCounts) -> bool:
         """Record what came of a chunk, once; False where it had been recorded, or the lease was lost. Changes nothing then."""
         growth = {"indexed": counts.indexed, "failed": counts.failed, "skipped": sum(counts.skipped.values())}
         growth |= {f"skip:{reason}": count for reason, count in counts.skipped.items()}
+        growth |= {f"stage:{stage}": _ms(seconds) for stage, seconds in counts.stage_seconds.items()}
         pairs = [part for name, count in sorted(growth.items()) if count for part in (name, count)]
         return bool(self._redis.run("record", lease.job_id, lease.unit, lease.owner, counts.items, counts.failed, *pairs))
 

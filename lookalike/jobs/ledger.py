@@ -15,12 +15,12 @@ Then no older job can write the ids back: workers look at `buried` under the sam
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.jobs.connection import RedisAccessDenied, RedisConnection
-from lookalike.jobs.job import DEFAULTS, Job, JobOptions, SourceSpec, request_fingerprint
+from lookalike.jobs.job import DEFAULTS, STALL_S, Job, JobOptions, SourceSpec, request_fingerprint
 from lookalike.jobs.write_order import write_lock
 from lookalike.names import MAX_PAGE_SIZE
 
@@ -39,9 +39,9 @@ Ids = list[str]
 class Ledger:
     """The truth about jobs. Thread-safe. Every method raises `Unavailable` where Redis does not answer."""
 
-    def __init__(self, connection: RedisConnection, *, retention_s: float = RETENTION_S) -> None:
+    def __init__(self, connection: RedisConnection, *, retention_s: float = RETENTION_S, stall_s: float = STALL_S) -> None:
         self.connection = connection
-        self.retention_ms = int(retention_s * 1000)
+        self.retention_ms, self._stall_ms = int(retention_s * 1000), int(stall_s * 1000)
 
     def create(
         self,
@@ -119,6 +119,10 @@ class Ledger:
         with self.connection.commands() as client:
             return sorted(client.smembers("lookalike:active"))
 
+    def active_jobs(self) -> Jobs:
+        """The jobs that have not ended."""
+        return [job for job in self._read_all(self.active()) if job is not None]
+
     def request_cancel(self, job_id: str) -> Job:
         """Ask a job to stop and return it. Raises `NotFound`, and `FailedPrecondition` JOB_ENDED where it has ended."""
         return self._unless_ended(job_id, self.connection.run("cancel", job_id, self.retention_ms))
@@ -140,7 +144,7 @@ class Ledger:
 
     def cancel_collection(self, collection_uid: str) -> int:
         """Ask every unfinished job of a removed collection to stop; how many there were."""
-        jobs = [job for job in self._read_all(self.active()) if job is not None and job.collection_uid == collection_uid]
+        jobs = [job for job in self.active_jobs() if job.collection_uid == collection_uid]
         for job in jobs:
             self.connection.run("cancel", job.id, self.retention_ms)
         return len(jobs)
@@ -200,6 +204,10 @@ class Ledger:
     def close(self) -> None:
         self.connection.close()
 
+    def job_from(self, job_id: str, fields: Mapping[str, str], *, now_ms: int) -> Job:
+        """The job that its hash in Redis tells, at a time of Redis' own."""
+        return Job.from_hash(job_id, fields, stalled_before_ms=now_ms - self._stall_ms)
+
     def _unless_ended(self, job_id: str, state: str) -> Job:
         job = self.get(job_id)
         if state == "ENDED":
@@ -220,17 +228,21 @@ class Ledger:
         with self.connection.commands() as client, client.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
                 pipeline.hgetall(f"lookalike:job:{job_id}")
-            hashes = pipeline.execute()
-        return [Job.from_hash(job_id, fields) if fields else None for job_id, fields in zip(job_ids, hashes, strict=True)]
+            pipeline.time()
+            *hashes, (now_s, _) = pipeline.execute()
+        return [
+            self.job_from(job_id, fields, now_ms=now_s * 1000) if fields else None
+            for job_id, fields in zip(job_ids, hashes, strict=True)
+        ]
 
 
-def connect_ledger(url: str, *, retention_s: float = RETENTION_S) -> Ledger:
+def connect_ledger(url: str, *, retention_s: float = RETENTION_S, stall_s: float = STALL_S) -> Ledger:
     """A ledger on the Redis at `url` (`redis://...`).
 
     Raises `Unavailable` where it does not answer; what no waiting mends: `InvalidArgument` for a URL that cannot be one,
     `FailedPrecondition` REDIS_ACCESS_DENIED for a wrong password.
     """
-    ledger = Ledger(open_redis(url), retention_s=retention_s)
+    ledger = Ledger(open_redis(url), retention_s=retention_s, stall_s=stall_s)
     try:
         ledger.ping()
     except RedisAccessDenied as error:

@@ -71,6 +71,11 @@ class MilvusSettings(ServiceSettings):
 class RedisSettings(ServiceSettings):
     redis_url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="Redis that holds the ledger and carries tasks.")
     redis_password_file: Path | None = Field(None, description="File with Redis' password.")
+    indexer_stall_s: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds without progress after which a job counts as stalled; gateway and workers need the same.",
+    )
 
     @property
     def redis_url_with_password(self) -> str:

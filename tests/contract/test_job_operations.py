@@ -104,3 +104,14 @@ def test_a_job_without_failures_or_a_bad_request_id_is_refused(services, client,
     assert refused(retry, pb.RetryIngestFailuresRequest(id=job.id)) == ("FAILED_PRECONDITION", "id", "NOTHING_FAILED")
     bad = pb.RetryIngestFailuresRequest(id=failed, request_id="a b")
     assert refused(retry, bad) == ("INVALID_ARGUMENT", "request_id", "INVALID_ARGUMENT")
+
+
+def test_a_report_says_where_the_time_went(client, http, failed):
+    report = client.get_report(failed)
+    assert sum(rate.items for rate in report.rates) == 3
+    assert {"read", "embed", "write"} <= report.stage_seconds.keys()
+    assert 0 < report.planning_s < report.elapsed_s
+    over_http = http.get(f"/v1/ingest-jobs/{failed}/report").json()
+    assert over_http["stage_seconds"] == report.stage_seconds
+    assert over_http["job"]["listed"] == "3"
+    assert http.get("/v1/ingest-jobs/nope/report").status_code == 404

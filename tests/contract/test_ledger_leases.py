@@ -190,11 +190,12 @@ class TestLeases:
                 assert client.hlen(f"lookalike:job:{job.id}:units") <= 4 * LONG.window_chunks
         leases.close(job.id)
         with ledger.connection.commands() as client:
-            keys = sorted(client.keys(f"lookalike:job:{job.id}*"))
-            assert keys == [f"lookalike:job:{job.id}", *(f"lookalike:job:{job.id}:recorded:{n}" for n in range(3))]
-            assert all(client.ttl(key) > 0 for key in keys)
-            assert [client.hlen(key) for key in keys[1:]] == [100, 100, 100]
-            assert {client.object("encoding", key) for key in keys[1:]} <= {"listpack", "ziplist"}, "else four times as large"
+            name = f"lookalike:job:{job.id}"
+            recorded = [f"{name}:recorded:{n}" for n in range(3)]
+            assert sorted(client.keys(f"{name}*")) == [name, f"{name}:rates", *recorded]
+            assert all(client.ttl(key) > 0 for key in (name, f"{name}:rates", *recorded))
+            assert [client.hlen(key) for key in recorded] == [100, 100, 100]
+            assert {client.object("encoding", key) for key in recorded} <= {"listpack", "ziplist"}, "else four times as large"
 
 
 def test_what_was_acknowledged_survives_a_redis_that_is_killed(redis_server: RedisServer) -> None:

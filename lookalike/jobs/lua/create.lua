@@ -7,7 +7,7 @@ local revision = whole(next_of('lookalike:revision:' .. collection))
 local created = whole(next_of('lookalike:created'))
 redis.call('HSET', job_key(id), 'state', 'PENDING', 'collection', collection, 'collection_uid', ARGV[3], 'source', ARGV[4],
   'options', ARGV[8], 'request_id', request_id, 'revision', revision, 'created_ms', created, 'submitted', 0, 'indexed', 0, 'skipped', 0,
-  'failed', 0, 'chunks_total', 0, 'chunks_done', 0, 'next_chunk', 0)
+  'failed', 0, 'chunks_total', 0, 'chunks_done', 0, 'next_chunk', 0, 'progress_ms', created)
 redis.call('HSET', request, 'job', id, 'fingerprint', ARGV[6])
 redis.call('ZADD', open_key(id), whole(now_ms() + tonumber(ARGV[7])), 'plan')
 redis.call('ZADD', 'lookalike:jobs', created, id)

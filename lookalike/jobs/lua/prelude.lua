@@ -7,6 +7,7 @@
 -- lookalike:job:{id}:units      hash   per open unit: o:{unit} owner, a:{unit} attempts, r:{unit} transient retries, s:{unit} sends
 -- lookalike:job:{id}:recorded:{n} hash chunks n*100 to n*100+99 that are recorded -> "{owner}:{items failed}"; names the outcome
 --                                      files. A hundred to a hash, since Redis packs a hash of up to 128 short entries
+-- lookalike:job:{id}:rates      hash   width_ms: length of a stretch of time; {n}: items recorded in the n-th since the creation
 -- lookalike:jobs                zset   all jobs -> creation time (unique); lookalike:jobs:of:{collection} the same of one collection
 -- lookalike:created             string the last creation time given out
 -- lookalike:active              set    jobs that have not ended
@@ -31,6 +32,8 @@ local function units_key(id) return 'lookalike:job:' .. id .. ':units' end
 local function recorded_key(id, chunk)
   return 'lookalike:job:' .. id .. ':recorded:' .. string.format('%.0f', math.floor(tonumber(chunk) / @CHUNKS_TOGETHER@))
 end
+
+local function rates_key(id) return 'lookalike:job:' .. id .. ':rates' end
 
 local function state_of(id) return redis.call('HGET', job_key(id), 'state') or '' end
 
@@ -101,6 +104,7 @@ local function finish(id, to, retention_ms)
   redis.call('SREM', 'lookalike:active', id)
   redis.call('ZREM', 'lookalike:active:' .. collection, id)
   redis.call('PEXPIRE', job_key(id), retention_ms)
+  redis.call('PEXPIRE', rates_key(id), retention_ms)
   for chunk = 0, tonumber(redis.call('HGET', job_key(id), 'chunks_total')) - 1, @CHUNKS_TOGETHER@ do
     redis.call('PEXPIRE', recorded_key(id, chunk), retention_ms)
   end

@@ -192,6 +192,18 @@ class FakeGateway(
         job = ingest_service_pb2.IngestJob(id="job-2", state=ingest_service_pb2.INGEST_JOB_STATE_PENDING, source=source)
         return ingest_service_pb2.RetryIngestFailuresResponse(job=job)
 
+    def GetIngestReport(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        rates = [ingest_service_pb2.IngestRate(start_s=n, length_s=1, items=100 * n) for n in range(60)]
+        return ingest_service_pb2.GetIngestReportResponse(
+            job=self.jobs[request.id][-1],
+            elapsed_s=60.5,
+            planning_s=0.5,
+            items_per_s=2950,
+            stage_seconds={"read": 10, "embed": 80, "write": 10},
+            rates=rates,
+        )
+
     def ListIngestFailures(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
         return ingest_service_pb2.ListIngestFailuresResponse(failures=self.failures[: request.page_size])

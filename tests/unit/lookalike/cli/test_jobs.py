@@ -42,3 +42,20 @@ def test_failures_are_retried_as_a_new_job_which_can_be_followed(gateway: FakeGa
     assert retried[-1].request_id, "so that a repeated call makes no second job"
     shown = json.loads(lookalike("jobs", "retry", "job-1", "--json").out)
     assert shown["source"] == {"job_id": "job-1"}
+
+
+def test_a_report_tells_totals_shares_and_the_rate_over_time(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    job = a_job(ingest_service_pb2.INGEST_JOB_STATE_RUNNING, submitted=200_000, indexed=177_000)
+    job.stalled = True
+    gateway.jobs["job-1"] = [job]
+    said = lookalike("jobs", "report", "job-1").out
+    assert "job job-1, collection shoes: running, stalled" in said
+    assert "60.5 s, of which 0.5 s until the source was planned; from then on 2,950.0 items/s" in said
+    lines = {line.split()[0]: line for line in said.splitlines() if line.strip()}
+    assert "80%" in lines["embed"]
+    charted = [line for line in said.splitlines() if " s " in line and ("█" in line or line.split()[0] == "0")]
+    assert len(charted) == 20, "sixty stretches in bars of three"
+    lengths = [line.count("█") for line in charted]
+    assert lengths == sorted(lengths)
+    assert (lengths[0], lengths[-1]) == (0, 40)
+    assert json.loads(lookalike("jobs", "report", "job-1", "--json").out)["rates"][59]["items"] == 5900

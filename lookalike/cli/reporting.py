@@ -1,0 +1,78 @@
+"""How a job's report is told on a terminal: totals, the share of each stage, and a chart of the rate over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lookalike.cli.terminal import console, count_text, table
+
+if TYPE_CHECKING:
+    from lookalike.client import Rate, Report
+
+STAGES = {
+    "read": "reading sources, and what is stored",
+    "decode": "decoding pictures, in the embedder",
+    "embed": "waiting for vectors",
+    "write": "writing to Milvus",
+    "wait": "waiting for the collection's write lock",
+}
+_ROWS = 24
+"""Bars at most: they fit on a screen."""
+_BAR = 40
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def tell_report(report: Report) -> None:
+    """Print a report on standard output."""
+    out, job = console(), report.job
+    counts = job.counts
+    lines = [
+        f"job {job.id}, collection {job.collection}: {job.standing}",
+        f"{count_text(counts.submitted, 'item')}: "
+        f"{counts.indexed:,} indexed, {counts.skipped:,} skipped, {counts.failed:,} failed",
+        f"{report.elapsed_s:,.1f} s, of which {report.planning_s:,.1f} s until the source was planned; "
+        f"from then on {report.items_per_s:,.1f} items/s",
+    ]
+    for line in lines:
+        out.print(line, markup=False, soft_wrap=True)
+    if report.stage_seconds:
+        _tell_stages(report.stage_seconds)
+    if report.rates:
+        _tell_rates(report.rates)
+
+
+def bars(rates: Sequence[Rate]) -> list[tuple[float, float, float]]:
+    """(start, items per second, share of the highest) for at most `_ROWS` equal stretches; several of `rates` make one."""
+    together = -(-len(rates) // _ROWS)
+    groups = [rates[at : at + together] for at in range(0, len(rates), together)]
+    # The last one may be shorter: its items per second are over its own length.
+    speeds = [sum(rate.items for rate in group) / sum(rate.length_s for rate in group) for group in groups]
+    top = max(speeds, default=0.0) or 1.0
+    return [(group[0].start_s, speed, speed / top) for group, speed in zip(groups, speeds, strict=True)]
+
+
+def bar_text(share: float) -> str:
+    """A bar of up to 40 columns, to an eighth of one."""
+    eighths = round(share * _BAR * 8)
+    return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+
+
+def _tell_stages(stage_seconds: Mapping[str, float]) -> None:
+    total_s = sum(stage_seconds.values()) or 1.0
+    rows = table(
+        "stage", "seconds", "share", "", "what it is", title="where the time of chunks went", numbers=("seconds", "share")
+    )
+    for stage in [*STAGES, *sorted(stage_seconds.keys() - STAGES.keys())]:
+        if stage in stage_seconds:
+            share = stage_seconds[stage] / total_s
+            seconds = f"{stage_seconds[stage]:,.1f}"
+            rows.add_row(stage, seconds, f"{share:.0%}", bar_text(share / 2), STAGES.get(stage, ""))
+    console().print(rows)
+
+
+def _tell_rates(rates: Sequence[Rate]) -> None:
+    rows = table("from", "items/s", "", title="rate over time", numbers=("from", "items/s"))
+    for start_s, speed, share in bars(rates):
+        rows.add_row(f"{start_s:,.0f} s", f"{speed:,.0f}", bar_text(share))
+    console().print(rows)

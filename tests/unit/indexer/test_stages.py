@@ -1,0 +1,57 @@
+"""Where the time of a chunk is counted to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from indexer import stages as module
+from indexer.stages import Stages
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_time_within_another_stage_counts_once(clock: list[float]) -> None:
+    stages = Stages()
+    with stages.of("write"):
+        clock[0] += 1
+        with stages.of("wait"):
+            clock[0] += 10
+            with stages.of("read"):
+                clock[0] += 100
+        with stages.of("read"):
+            clock[0] += 200
+        clock[0] += 1
+    with stages.of("write"):
+        clock[0] += 3
+    assert stages.seconds == {"write": 5, "wait": 10, "read": 300}
+
+
+def test_waiting_ends_where_the_block_begins_and_errors_reach_the_context(clock: list[float]) -> None:
+    seen: list[Any] = []
+
+    @contextmanager
+    def lock() -> Iterator[str]:
+        clock[0] += 4
+        try:
+            yield "held"
+        except ValueError as error:
+            seen.append(error)
+            raise
+
+    stages = Stages()
+    with stages.entering("wait", lock()) as held:
+        assert held == "held"
+        clock[0] += 7
+    with pytest.raises(ValueError, match="broken"), stages.entering("wait", lock()):
+        raise ValueError("broken")
+    assert stages.seconds == {"wait": 8}
+    assert len(seen) == 1
