@@ -84,6 +84,7 @@ class EmbedderService(rpc.EmbedderServiceServicer):
         self._warm.set()
 
     def Embed(self, request: messages.EmbedRequest, context: grpc.ServicerContext) -> messages.EmbedResponse:  # noqa: N802
+        begun_s = time.perf_counter()
         question = self._question(request)
         if not self._warm.is_set():
             raise Unavailable("embedder", "it is still warming up")
@@ -92,13 +93,15 @@ class EmbedderService(rpc.EmbedderServiceServicer):
         wanted = question.wanted
         with self._batcher.place(question.lane, items=len(question.images), size_bytes=size_bytes) as place:
             decoded = self._pool.map(lambda image: self._decoder.decode(image, wanted), question.images, question.lane, waiting)
+            decoded_s = time.perf_counter()
             works = [_work(question, picture) for picture in decoded if isinstance(picture, Decoded)]
             outcomes = iter(place.run(works, deadline_s=waiting.deadline_s, gone=waiting.gone))
         results = [
             _failed(picture) if isinstance(picture, LookalikeError) else _result(question.names, next(outcomes))
             for picture in decoded
         ]
-        return messages.EmbedResponse(spaces=map(space_message, question.spaces), results=results)
+        timing = messages.EmbedTiming(decode_s=decoded_s - begun_s, compute_s=time.perf_counter() - decoded_s)
+        return messages.EmbedResponse(spaces=map(space_message, question.spaces), results=results, timing=timing)
 
     def DescribeSpaces(  # noqa: N802
         self, request: messages.DescribeSpacesRequest, context: grpc.ServicerContext

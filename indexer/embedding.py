@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 
 from indexer.interruption import TRANSIENT, Interruption
+from indexer.stages import Stages
 from lookalike.errors import FailedPrecondition, FingerprintMismatch, Internal, LookalikeError, NotFound, Unavailable
 from lookalike.runtime.status import from_rpc_error, from_status
 from lookalike.spaces import SIAMESE, Space, Vector
@@ -40,9 +41,11 @@ class Embedder:
         images: Sequence[bytes],
         interruption: Interruption,
         spaces: Sequence[Space] | None = None,
+        *,
+        stages: Stages | None = None,
     ) -> list[Embedded]:
         """Vectors of up to 32 encoded pictures (16 MiB, or one picture), in order, in every space of the current generation of
-        `collection`, or in those `spaces` of it.
+        `collection`, or in those `spaces` of it. `stages` hear where the embedder spent its time.
 
         The request names the version of the model that the collection was made with. Raises `FingerprintMismatch` where the
         embedder does not serve it, or makes other vectors than the collection holds, `NotFound` for the model,
@@ -58,6 +61,8 @@ class Embedder:
             lane=embedder_pb2.LANE_BULK,
         )
         response = self._call_patiently(request, interruption)
+        if stages is not None:
+            stages.embedder_took(response.timing.decode_s, response.timing.compute_s)
         order = _checked_spaces(wanted, response)
         if len(response.results) != len(images):
             raise Internal(f"the embedder gave {len(response.results)} results for {len(images)} pictures")
@@ -90,18 +95,19 @@ class Embedder:
 
 
 def embed_everywhere(
-    embedder: Embedder, collection: Collection, images: Sequence[bytes], interruption: Interruption
+    embedder: Embedder, collection: Collection, images: Sequence[bytes], interruption: Interruption, stages: Stages
 ) -> list[tuple[Embedded, Embedded]]:
     """What became of each picture in the current generation of `collection`, and in the spaces that only its other one has.
 
     Raises as `Embedder.embed`, and `FailedPrecondition` OTHER_GENERATION_NOT_SERVED.
     """
-    current = embedder.embed(collection, images, interruption)
+    current = embedder.embed(collection, images, interruption, stages=stages)
     if not collection.other_spaces:
         return [(one, {}) for one in current]
     other = collection.as_other()
     try:
-        return list(zip(current, embedder.embed(other, images, interruption, collection.other_spaces), strict=True))
+        others = embedder.embed(other, images, interruption, collection.other_spaces, stages=stages)
+        return list(zip(current, others, strict=True))
     except (FingerprintMismatch, NotFound) as error:
         raise FailedPrecondition(
             f"collection {collection.name!r} is written in generation {other.generation} too, whose model {other.model!r} is "

@@ -73,7 +73,7 @@ class Pipeline:
         """Everything embedded, for both generations where there are two; what could not be goes to `outcomes`."""
 
         def embed(contents: Sequence[bytes]) -> list[tuple[Embedded, Embedded]]:
-            return embed_everywhere(self._embedder, work.collection, contents, work.interruption)
+            return embed_everywhere(self._embedder, work.collection, contents, work.interruption, stages)
 
         ready: list[Ready] = []
         for one, (vectors, other_vectors) in self._calls.results(fetched, embed, stages):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ T = TypeVar("T")
 ITEMS = Counter("lookalike_indexer_items_total", "Items recorded, by outcome.", ("outcome",))
 CHUNK_SECONDS = Histogram(
     "lookalike_indexer_chunk_seconds",
-    "Time of a chunk by stage: read (sources and what is stored), embed (waiting for it), write (Milvus), wait (for the lock).",
+    "Time of a chunk by stage: read (sources, what is stored), decode, embed (both waited for), write (Milvus), wait (lock).",
     ("stage",),
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
 )
@@ -23,15 +24,30 @@ UNITS_LAID_DOWN = Counter("lookalike_indexer_units_laid_down_total", "Units of w
 
 
 class Stages:
-    """Adds up seconds by stage for one chunk. Used by the one thread that works it off; stages within stages count once."""
+    """Adds up seconds by stage for one chunk. Used by the one thread that works it off, and by those that call the embedder for
+    it; stages within stages count once."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._within_s = 0.0
+        self._calls = threading.Lock()
+        self._decode_s = self._compute_s = 0.0
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        return self._seconds
+        """By stage. What was spent waiting for the embedder is split into `decode` and `embed` as the embedder split its calls:
+        these overlap with each other and with reading, so their own seconds are more than what was waited for."""
+        seconds, called_s = dict(self._seconds), self._decode_s + self._compute_s
+        if "embed" in seconds and called_s > 0:
+            seconds["decode"] = seconds["embed"] * self._decode_s / called_s
+            seconds["embed"] -= seconds["decode"]
+        return seconds
+
+    def embedder_took(self, decode_s: float, compute_s: float) -> None:
+        """Note where one call to the embedder spent its time. From any thread."""
+        with self._calls:
+            self._decode_s += decode_s
+            self._compute_s += compute_s
 
     @contextmanager
     def of(self, stage: str) -> Iterator[None]:
@@ -59,5 +75,5 @@ class Stages:
 
     def observe(self) -> None:
         """Report the chunk to Prometheus."""
-        for stage, seconds in self._seconds.items():
+        for stage, seconds in self.seconds.items():
             CHUNK_SECONDS.labels(stage).observe(seconds)

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""`lookalike jobs`: list, show, watch, pause, resume, cancel, retry, undo, failures."""
-=======
-"""`lookalike jobs`: list, show, watch, pause, resume, cancel, retry, report, failures."""
->>>>>>> 2308ecb (jobs: report where the time went, and say when a job stands still)
+"""`lookalike jobs`: list, show, watch, pause, resume, cancel, retry, undo, report, failures."""
 
 from __future__ import annotations
 
@@ -118,7 +114,6 @@ def retry(
         note(f"job {job.id} tries again what failed in {job_id}; `lookalike jobs watch {job.id}` follows it")
 
 
-<<<<<<< HEAD
 @app.command("undo")
 def undo(
     context: typer.Context,
@@ -131,7 +126,8 @@ def undo(
         confirm(f"Delete what job {job_id} wrote to collection {job.collection}?", yes=yes)
         deleted = client.undo_job(job_id, timeout_s=UNDO_TIMEOUT_S).deleted
     note(f"deleted {count_text(deleted, 'image')}")
-=======
+
+
 @app.command("report")
 def report(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """Show where the time of a job went: rate over time, share of each stage, totals. Also while it runs."""
@@ -143,7 +139,6 @@ def report(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> No
         emit_json(found)
     else:
         tell_report(found)
->>>>>>> 2308ecb (jobs: report where the time went, and say when a job stands still)
 
 
 @app.command("failures")

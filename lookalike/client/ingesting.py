@@ -8,11 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from lookalike.client import _wire
 from lookalike.client._channel import Calls
-<<<<<<< HEAD
-from lookalike.client.records import Deletion, Failure, Job, Source, Upload, UploadItem
-=======
-from lookalike.client.records import Failure, Job, Report, Source, Upload, UploadItem
->>>>>>> 2308ecb (jobs: report where the time went, and say when a job stands still)
+from lookalike.client.records import Deletion, Failure, Job, Report, Source, Upload, UploadItem
 from lookalike.errors import DeadlineExceeded, Unavailable
 from lookalike.v1 import ingest_service_pb2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -68,6 +69,14 @@ def test_both_spaces_come_by_default_with_their_fingerprints(stub: rpc.EmbedderS
     counts = np.bincount(pixels.ravel(), minlength=256).astype(np.float32) / np.float32(256)
     np.testing.assert_array_equal(vector(result, 0), counts)
     np.testing.assert_allclose(vector(result, 1), small.embed(pixels[None, ..., None])[0], atol=1e-5)
+
+
+def test_an_answer_says_where_its_time_went(stub: rpc.EmbedderServiceStub) -> None:
+    started_s = time.perf_counter()
+    timing = embed(stub, *[encoded(noise(64, 64)) for _ in range(8)]).timing
+    assert timing.decode_s > 0
+    assert timing.compute_s > 0
+    assert timing.decode_s + timing.compute_s < time.perf_counter() - started_s
 
 
 def test_spaces_come_in_the_order_asked_for(stub: rpc.EmbedderServiceStub) -> None:

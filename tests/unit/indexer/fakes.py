@@ -11,6 +11,7 @@ import numpy as np
 
 from indexer.embedding import Embedded
 from indexer.interruption import Interruption
+from indexer.stages import Stages
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
 from lookalike.spaces import HistogramSettings, Metric, Space, Vector
 from lookalike.store.catalogue import Collection
@@ -144,6 +145,8 @@ class FakeEmbedder:
         images: Sequence[bytes],
         interruption: Interruption,
         spaces: Sequence[Space] | None = None,
+        *,
+        stages: Stages | None = None,
     ) -> list[Embedded]:
         self.calls.append(list(images))
         self.during(len(self.calls))

@@ -12,6 +12,7 @@ import pytest
 
 from indexer.embedding import Embedder
 from indexer.interruption import Draining, Interruption, LeaseLost
+from indexer.stages import Stages
 from lookalike.errors import BadImage, DeadlineExceeded, FingerprintMismatch, LookalikeError, NotFound, Overloaded, Unavailable
 from lookalike.jobs.leases import Lease
 from lookalike.runtime.channels import open_channel
@@ -46,7 +47,7 @@ class Service(pb2_grpc.EmbedderServiceServicer):
             else:
                 vectors = [np.full(s.dimension, len(image), "<f4").tobytes() for s in reversed(SPACES)]
                 results.append(pb2.EmbedResult(vectors=vectors))
-        return pb2.EmbedResponse(spaces=spaces, results=results)
+        return pb2.EmbedResponse(spaces=spaces, results=results, timing=pb2.EmbedTiming(decode_s=1.0, compute_s=3.0))
 
 
 @pytest.fixture
@@ -124,3 +125,11 @@ def test_a_call_under_way_is_laid_down_when_asked(embedder: Embedder, service: S
 def test_a_call_past_its_deadline_is_tried_again(embedder: Embedder, service: Service) -> None:
     service.errors = [DeadlineExceeded("late")]
     assert len(embedder.embed(a_collection(), [b"a"], interruption())) == 1
+
+
+def test_where_the_embedder_spent_its_time_is_noted(embedder: Embedder) -> None:
+    stages = Stages()
+    with stages.of("embed"):
+        embedder.embed(a_collection(), [b"a"], interruption(), stages=stages)
+    assert stages.seconds["embed"] == pytest.approx(3 * stages.seconds["decode"])
+    assert stages.seconds["decode"] > 0

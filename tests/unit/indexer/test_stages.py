@@ -55,3 +55,13 @@ def test_waiting_ends_where_the_block_begins_and_errors_reach_the_context(clock:
         raise ValueError("broken")
     assert stages.seconds == {"wait": 8}
     assert len(seen) == 1
+
+
+def test_what_was_waited_for_the_embedder_is_split_as_it_split_its_calls(clock: list[float]) -> None:
+    stages = Stages()
+    with stages.of("embed"):
+        clock[0] += 10
+    assert stages.seconds == {"embed": 10}, "an embedder that does not say"
+    stages.embedder_took(2.0, 20.0)
+    stages.embedder_took(4.0, 4.0)
+    assert stages.seconds == pytest.approx({"decode": 2, "embed": 8})

@@ -86,7 +86,7 @@ def test_a_model_of_the_other_generation_that_is_not_served_fails_the_job_and_sa
     begin(bench)
     embed = bench.embedder.embed
 
-    def refuse(collection, images, interruption, spaces=None):  # type: ignore[no-untyped-def]
+    def refuse(collection, images, interruption, spaces=None, *, stages=None):  # type: ignore[no-untyped-def]
         if collection.model == "larger":
             raise FingerprintMismatch("siamese", NEW.fingerprint, "none")
         return embed(collection, images, interruption, spaces)
