@@ -82,7 +82,7 @@ def _wire(settings: IndexerSettings, ledger: Ledger, milvus: Connection) -> tupl
     queue, uploads = TaskQueue(settings.redis_url_with_password), Uploads(artifacts)
     outcomes = Outcomes(ledger, artifacts)
     parts = Parts(ledger, leases, queue, catalogue, store, reader, uploads, outcomes, pipeline)
-    worker = Worker(parts, max_attempts=settings.indexer_max_attempts)
+    worker = Worker(parts, max_attempts=settings.indexer_max_attempts, chunk_deadline_s=settings.indexer_chunk_deadline_s)
     return worker, Reconciler(ledger, artifacts, worker, tick_s=settings.indexer_tick_s)
 
 

@@ -5,7 +5,9 @@ Not errors of a request: none of these leaves the indexer.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from dataclasses import dataclass
 
 from lookalike.errors import Cancelled, DeadlineExceeded, Overloaded, Unavailable
@@ -27,19 +29,32 @@ class LeaseLost(Cancelled):
     reason = "LEASE_LOST"
 
 
+class Overdue(Cancelled):
+    """The chunk has taken longer than a chunk may: it is laid down, and that was an attempt.
+
+    Not its items' failure: what was slow (a source, a disk that swaps) may be quick the next time, and whatever is slow for one
+    item alone has a deadline of its own. Attempts are few, so a chunk that is always slow ends all the same.
+    """
+
+    reason = "CHUNK_DEADLINE"
+
+
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """Asked between steps of a unit of work."""
+    """Asked between steps of a unit of work. `until_s` is when it must have ended, by the monotonic clock."""
 
     draining: threading.Event
     lease: Lease
+    until_s: float = math.inf
 
     def check(self) -> None:
-        """Raise `Draining` or `LeaseLost` where the work should be laid down."""
+        """Raise `Draining`, `LeaseLost` or `Overdue` where the work should be laid down."""
         if self.lease.lost.is_set():
             raise LeaseLost(f"the lease of {self.lease.unit} of ingest job {self.lease.job_id} is lost")
         if self.draining.is_set():
             raise Draining("the worker is stopping")
+        if time.monotonic() > self.until_s:
+            raise Overdue(f"{self.lease.unit} of ingest job {self.lease.job_id} has taken longer than a chunk may")
 
     def wait(self, seconds: float) -> None:
         """Wait, unless there is a reason to lay the work down."""

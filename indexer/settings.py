@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from lookalike.jobs.leases import LeaseSettings
+from lookalike.jobs.queue import VISIBILITY_TIMEOUT_S
 from lookalike.runtime.settings import ArtifactSettings, EmbedderAddress, LogSettings, MilvusSettings, RedisSettings
 
 
@@ -17,6 +18,15 @@ class IndexerSettings(LogSettings, MilvusSettings, RedisSettings, ArtifactSettin
     indexer_heartbeat_s: float = Field(4.0, gt=0, description="Seconds between two renewals of a lease.")
     indexer_tick_s: float = Field(1.0, gt=0, description="Seconds between two rounds of the reconciler.")
     indexer_window_chunks: int = Field(32, ge=1, le=1024, description="Chunks of one job queued or worked on at a time.")
+    indexer_window_total_chunks: int = Field(
+        256, ge=1, le=65_536, description="The same of all jobs together, shared evenly; each may always have one."
+    )
+    indexer_chunk_deadline_s: float = Field(
+        600.0,
+        gt=0,
+        le=VISIBILITY_TIMEOUT_S / 2,
+        description="Seconds that a chunk may take; then it is laid down and tried again, as often as if its worker had died.",
+    )
     indexer_retry_base_s: float = Field(1.0, gt=0, description="Seconds before the first retry of a chunk; doubles each time.")
     indexer_retry_cap_s: float = Field(30.0, gt=0, description="Most seconds between two retries of a chunk.")
     indexer_max_attempts: int = Field(5, ge=1, description="Workers that may die of a chunk before its items count as failed.")
@@ -45,4 +55,5 @@ class IndexerSettings(LogSettings, MilvusSettings, RedisSettings, ArtifactSettin
             retry_base_s=self.indexer_retry_base_s,
             retry_cap_s=self.indexer_retry_cap_s,
             window_chunks=self.indexer_window_chunks,
+            window_total_chunks=self.indexer_window_total_chunks,
         )

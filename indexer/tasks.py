@@ -15,6 +15,10 @@ harmless. Retries of a plan or a chunk are the ledger's too: a unit given back i
 that no outage makes a storm. A create that meets an outage has no ledger entry yet, so it is Celery's to retry: the message is
 sent anew with a growing, random countdown, which the worker that fetches it waits out, at most a minute, before it runs it.
 Threads, not processes: the work is waiting for others, and a kill takes all of it.
+
+A worker holds as many messages as it has threads (late acknowledgement, prefetch 1), so what waits, waits in Redis for whoever
+is free. How much waits there is bounded by the ledger, which hands out a window of chunks; who comes first is settled by two
+queues: see `lookalike.jobs.queue.FIRST_QUEUE`.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from celery.signals import setup_logging, worker_shutting_down
 from indexer.interruption import TRANSIENT
 from indexer.worker import Worker
 from lookalike.errors import LookalikeError
-from lookalike.jobs.queue import CHUNK_TASK, CREATE_TASK, PLAN_TASK, QUEUE, transport_options
+from lookalike.jobs.queue import CHUNK_TASK, CREATE_TASK, FIRST_QUEUE, PLAN_TASK, QUEUE, transport_options
 
 _CREATE_RETRY_CAP_S = 60.0
 _LOGGED_ID = 128
@@ -75,7 +79,7 @@ def run_worker(app: Celery, *, concurrency: int, on_stopping: Callable[[], None]
     celery_worker = app.Worker(
         pool="threads",
         concurrency=concurrency,
-        queues=[QUEUE],
+        queues=[FIRST_QUEUE, QUEUE],
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,

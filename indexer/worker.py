@@ -5,8 +5,10 @@ Called by the Celery tasks and by the reconciler. Messages may be lost, late or 
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 import structlog
 
 from indexer.failed_items import failed_items
-from indexer.interruption import TRANSIENT, Draining, Interruption, LeaseLost
+from indexer.interruption import TRANSIENT, Draining, Interruption, LeaseLost, Overdue
 from indexer.pipeline import Pipeline
 from indexer.plan import delete_other_plans, make_plan
 from indexer.recording import record
@@ -42,6 +44,8 @@ MANIFEST_UNREADABLE = "MANIFEST_UNREADABLE"
 """Reason of a job whose manifest was gone or damaged at every attempt: nobody knows which items were in the chunk."""
 _JOB_ERRORS = (NotFound, FailedPrecondition, InvalidArgument)
 """What no retry will mend: the source, the model or the collection is not what the job needs."""
+_PLAN_LATER_S = 1.0
+"""Until a plan that found this worker planning is sent again: a glance at the ledger, so often enough for people."""
 _FLUSH_TTL_S = 60.0
 """How long one worker may take to flush before another tries; flushing twice does no harm."""
 
@@ -64,9 +68,11 @@ class Parts:
 class Worker:
     """Thread-safe. `draining` is set when units under way are to be given back."""
 
-    def __init__(self, parts: Parts, *, max_attempts: int) -> None:
+    def __init__(self, parts: Parts, *, max_attempts: int, chunk_deadline_s: float) -> None:
         self._parts = parts
-        self._max_attempts = max_attempts
+        self._max_attempts, self._chunk_deadline_s = max_attempts, chunk_deadline_s
+        # One at a time, so that long lists do not take all threads from the chunks.
+        self._planning = threading.Lock()
         self.draining = threading.Event()
         self._log = structlog.get_logger()
 
@@ -79,7 +85,14 @@ class Worker:
 
     def plan(self, job_id: str) -> None:
         """Plan a job, unless that is done or in somebody else's hands."""
-        self._do(job_id, PLAN, self._plan)
+        if not self._planning.acquire(blocking=False):
+            # Given back, for another worker or for later: it has not been begun, so this is no attempt.
+            self._parts.leases.defer(job_id, PLAN, _PLAN_LATER_S)
+            return
+        try:
+            self._do(job_id, PLAN, self._plan)
+        finally:
+            self._planning.release()
 
     def ingest_chunk(self, job_id: str, chunk: int) -> None:
         """Work one chunk off, unless that is done or in somebody else's hands."""
@@ -106,8 +119,9 @@ class Worker:
 
     def _lay_down_on_error(self, lease: Lease, work: Callable[[Lease, Interruption], None]) -> None:
         log = self._log.bind(job=lease.job_id, unit=lease.unit)
+        until_s = math.inf if lease.unit == PLAN else time.monotonic() + self._chunk_deadline_s
         try:
-            work(lease, Interruption(self.draining, lease))
+            work(lease, Interruption(self.draining, lease, until_s))
         except LeaseLost as error:
             UNITS_LAID_DOWN.labels(error.reason).inc()
             log.info("lease lost")
@@ -115,6 +129,10 @@ class Worker:
             UNITS_LAID_DOWN.labels(error.reason).inc()
             self._parts.leases.give_back(lease)
             log.info("given back")
+        except Overdue as error:
+            UNITS_LAID_DOWN.labels(error.reason).inc()
+            after_s = self._parts.leases.release(lease, counted=True)
+            log.warning("took too long", attempt=lease.attempt, after_s=after_s, limit_s=self._chunk_deadline_s)
         except TRANSIENT as error:
             UNITS_LAID_DOWN.labels(error.reason).inc()
             log.warning("will be tried again", after_s=self._parts.leases.release(lease), problem=error.message)
@@ -183,7 +201,7 @@ class Worker:
 
     def _abandon(self, lease: Lease, items: Sequence[Item]) -> list[Outcome]:
         self._log.error("chunk abandoned", job=lease.job_id, chunk=lease.chunk, attempts=self._max_attempts)
-        message = f"{self._max_attempts} workers died or broke down over this chunk; see their logs"
+        message = f"{self._max_attempts} workers died, broke down or ran out of time over this chunk; see their logs"
         return [
             Failed(item, item.problem_reason, item.problem) if item.problem else Failed(item, ABANDONED, message)
             for item in items

@@ -33,6 +33,8 @@ class LeaseSettings:
     retry_cap_s: float = 30.0
     window_chunks: int = 32
     """Chunks of one job that are queued or worked on at a time."""
+    window_total_chunks: int = 256
+    """The same of all jobs together, shared evenly; but each job may always have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +110,21 @@ class Leases:
             lease.lost.set()
         return held
 
-    def release(self, lease: Lease) -> float:
-        """Give a unit back after a failure that will pass; seconds until it is sent again, negative where it will not be."""
-        return float(self._redis.run("release", lease.job_id, lease.unit, lease.owner, *self._backoff())) / 1000
+    def release(self, lease: Lease, *, counted: bool = False) -> float:
+        """Give a unit back after a failure that will pass; seconds until it is sent again, negative where it will not be.
+
+        Where it is `counted`, this was an attempt, of which a unit has a few only.
+        """
+        waits = self._redis.run("release", lease.job_id, lease.unit, lease.owner, *self._backoff(), int(counted))
+        return float(waits) / 1000
+
+    def defer(self, job_id: str, unit: str, wait_s: float) -> bool:
+        """Have a unit that nobody has begun sent again after `wait_s`; False where somebody has, or it is not wanted."""
+        return bool(self._redis.run("defer", job_id, unit, _ms(wait_s)))
 
     def give_back(self, lease: Lease) -> None:
         """Give a unit back for others to take at once: this worker is going."""
-        self._redis.run("release", lease.job_id, lease.unit, lease.owner, 0, 0, 0)
+        self._redis.run("release", lease.job_id, lease.unit, lease.owner, 0, 0, 0, 0)
 
     def planned(self, lease: Lease, manifest: str, *, submitted: int, duplicates: int, chunks: int) -> bool:
         """Record the plan of a job; False where the lease was lost or the job was cancelled meanwhile."""
@@ -161,7 +171,13 @@ class Leases:
         settings = self.settings
         jitter = random.uniform(0.5, 1.0)  # noqa: S311 - not for secrecy
         complete, *units = self._redis.run(
-            "due", job_id, settings.window_chunks, _ms(settings.send_grace_s), _ms(settings.retry_base_s), jitter
+            "due",
+            job_id,
+            settings.window_chunks,
+            _ms(settings.send_grace_s),
+            _ms(settings.retry_base_s),
+            jitter,
+            settings.window_total_chunks,
         )
         return Due(tuple(units), complete == "1")
 

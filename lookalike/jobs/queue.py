@@ -14,13 +14,20 @@ from kombu.exceptions import KombuError, OperationalError
 from lookalike.errors import Unavailable
 
 QUEUE = "lookalike"
+FIRST_QUEUE = "lookalike.first"
+"""Plans, and the first chunks of every job. Workers take from both queues in turn, so a job of a thousand images does not wait
+behind the queued chunks of one of a million, and a stream of small jobs leaves every other turn to the large one. Within a
+queue jobs share too: each has a window of chunks in it, refilled at its end."""
+FIRST_CHUNKS = 4
+"""1,024 images."""
 PLAN_TASK = "lookalike.plan"
 CHUNK_TASK = "lookalike.ingest_chunk"
 CREATE_TASK = "lookalike.create_ingest_job"
 VISIBILITY_TIMEOUT_S = 3600
 """After this long Redis gives an unacknowledged message to another worker. Nothing waits for it: a dead worker's work is sent
-again from the ledger within a lease time. It is well over the longest a chunk can take (256 images, each call to the embedder
-at most a minute), so that no message is delivered twice while its task runs; if one is, the lease makes it a no-op."""
+again from the ledger within a lease time. It is well over the longest a chunk may take (a setting, at most half of this), so
+that no message is delivered twice while its task runs. Only a plan of very many items takes longer: the lease makes its second
+message a no-op."""
 KEY_PREFIX = "lookalike:celery:"
 
 
@@ -33,6 +40,7 @@ def transport_options() -> dict[str, Any]:
         "socket_timeout": 10.0,
         "socket_keepalive": True,
         "health_check_interval": 30,
+        "queue_order_strategy": "round_robin",
     }
 
 
@@ -53,17 +61,17 @@ class TaskQueue:
 
     def send_plan(self, job_id: str) -> None:
         """Have a job planned."""
-        self._send(PLAN_TASK, [job_id])
+        self._send(PLAN_TASK, [job_id], FIRST_QUEUE)
 
     def send_chunk(self, job_id: str, chunk: int) -> None:
         """Have a chunk worked off."""
-        self._send(CHUNK_TASK, [job_id, chunk])
+        self._send(CHUNK_TASK, [job_id, chunk], FIRST_QUEUE if chunk < FIRST_CHUNKS else QUEUE)
 
     def close(self) -> None:
         self._app.close()
 
-    def _send(self, task: str, arguments: list[str | int]) -> None:
+    def _send(self, task: str, arguments: list[str | int], queue: str) -> None:
         try:
-            self._app.send_task(task, arguments, queue=QUEUE, retry=False, ignore_result=True)
+            self._app.send_task(task, arguments, queue=queue, retry=False, ignore_result=True)
         except (OperationalError, KombuError, OSError) as error:
             raise Unavailable("broker", " ".join(str(error).split())[:200]) from error

@@ -113,7 +113,7 @@ def bench(redis_db: str, tmp_path: Path) -> Iterator[Bench]:
         pipeline=pipeline,
         **fakes,
     )
-    worker = Worker(parts, max_attempts=3)
+    worker = Worker(parts, max_attempts=3, chunk_deadline_s=60)
     yield Bench(tmp_path, ledger, leases, catalogue, store, embedder, queue, artifacts, worker)
     calls.close()
     ledger.close()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
+from indexer.worker import ABANDONED, Worker
 from lookalike.jobs.job import Counts, SourceSpec
 from lookalike.jobs.states import JobState
+from lookalike.store.catalogue import Collection
+from tests.servers.processes import until
 from tests.unit.indexer.conftest import Bench
+from tests.unit.indexer.fakes import a_collection
 
 
 def fill(bench: Bench, count: int) -> None:
@@ -62,3 +68,41 @@ class TestRetrying:
         assert done.error is not None
         assert done.error.reason == "INGEST_JOB_NOT_FOUND"
         assert "no longer kept" in done.error.message
+
+
+class TestTurns:
+    def test_one_plan_at_a_time_and_the_other_waits_without_an_attempt(self, bench: Bench) -> None:
+        fill(bench, 3)
+        first, second = bench.create(), bench.create()
+        listing, go_on = threading.Event(), threading.Event()
+
+        def wait(*_: object, **__: object) -> Collection:
+            listing.set()
+            go_on.wait(10)
+            return a_collection()
+
+        get, bench.catalogue.get = bench.catalogue.get, wait  # type: ignore[assignment]
+        planner = threading.Thread(target=bench.worker.plan, args=(first.id,))
+        planner.start()
+        assert listing.wait(10)
+        bench.catalogue.get = get  # type: ignore[method-assign]
+        bench.worker.plan(second.id)
+        assert bench.ledger.get(second.id).state is JobState.PENDING, "its thread is free for chunks"
+        go_on.set()
+        planner.join()
+        bench.queue.sent.clear()
+        until(lambda: bench.worker.advance(second.id) or bench.queue.sent, "the other plan is sent again")
+        assert bench.run(second).state is JobState.SUCCEEDED
+
+    def test_a_chunk_that_takes_too_long_is_laid_down_and_given_up_after_a_few_attempts(self, bench: Bench) -> None:
+        fill(bench, 40)
+        job = bench.create()
+        bench.deliver()
+        hasty = Worker(bench.worker._parts, max_attempts=2, chunk_deadline_s=0.0)
+        for attempt in (1, 2, 3):
+            until(lambda: bench.leases.due(job.id).units or bench.queue.sent, f"attempt {attempt}")
+            bench.queue.sent.clear()
+            hasty.ingest_chunk(job.id, 0)
+        done = bench.ledger.get(job.id)
+        assert (done.counts, bench.store.writes) == (Counts(40, 0, 0, 40), [])
+        assert {(one.reason, "ran out of time" in one.message) for one in bench.failures(job)} == {(ABANDONED, True)}
