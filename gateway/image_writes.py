@@ -16,6 +16,7 @@ from lookalike.errors import BadFilter, InvalidArgument, NotFound, Unavailable
 from lookalike.items import check_metadata
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_id
+from lookalike.spaces import Space
 from lookalike.store.catalogue import Collection
 from lookalike.store.filters import compile_filter
 from lookalike.store.vectors import StoredImage
@@ -91,11 +92,11 @@ class ImageWriter:
         """
         with self._writing(name, deadline) as (collection, check_lock):
             ids = [update.id for update in updates]
-            stored = self._backends.vectors.get_everywhere(collection, ids, timeout_s=deadline.remaining_s())
+            stored = self._backends.vectors.get_by_space(collection, ids, timeout_s=deadline.remaining_s())
             images = [
-                _updated(index, update, stored[update.id])
+                _updated(index, update, stored[update.id], collection.spaces[-1])
                 for index, update in enumerate(updates)
-                if len(stored.get(update.id, ())) >= len(collection.spaces)
+                if all(space in stored.get(update.id, ()) for space in collection.spaces)
             ]
             revision = self._ledger.take_revision(name)
             check_lock()
@@ -156,15 +157,15 @@ def check_updates(updates: Sequence[MetadataUpdate]) -> None:
         _check_metadata(index, update.metadata)
 
 
-def _updated(index: int, update: MetadataUpdate, rows: Sequence[StoredImage]) -> StoredImage:
-    if len({row.sha256 for row in rows}) > 1:
+def _updated(index: int, update: MetadataUpdate, rows: Mapping[Space, StoredImage], shown: Space) -> StoredImage:
+    if len({row.sha256 for row in rows.values()}) > 1:
         raise Unavailable(f"image {update.id!r}", "a job is half-way through replacing it; try again, or ingest it again")
     metadata = dict(update.metadata)
     if update.merge:
-        both = {**rows[-1].metadata, **metadata}
+        both = {**rows[shown].metadata, **metadata}
         metadata = {key: value for key, value in both.items() if key not in metadata or value is not None}
         _check_metadata(index, metadata)
-    return replace(rows[-1], metadata=metadata, vectors={})
+    return replace(rows[shown], metadata=metadata, vectors={})
 
 
 def _check_metadata(index: int, metadata: Mapping[str, object]) -> None:

@@ -91,7 +91,7 @@ class Search:
         self, query: Query, planned: Plan, collection: Collection, vectors: Mapping[str, Vector], deadline: Deadline
     ) -> dict[str, list[Hit]]:
         """The candidates of every space, searched side by side."""
-        exclude = query.target.image_id if isinstance(query.target, ByStoredImage) else None
+        exclude = [query.target.image_id] if isinstance(query.target, ByStoredImage) else []
 
         async def nearest(space: Space) -> list[Hit]:
             search = partial(
@@ -104,7 +104,7 @@ class Search:
                 ef=planned.ef,
                 consistency=query.consistency,
                 include_vectors=query.include_vectors,
-                exclude_id=exclude,
+                exclude_ids=exclude,
                 timeout_s=deadline.remaining_s(),
             )
             return (await self._run(search, deadline))[0]

@@ -6,18 +6,17 @@ cannot go on now. At most a few calls' worth of pictures are in memory at a time
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from indexer.calls import Calls
+from indexer.comparing import to_embed
 from indexer.embedding import Embedded, Embedder, embed_everywhere
 from indexer.fetching import Fetcher
 from indexer.stages import Stages
-from indexer.work import Failed, Fetched, Indexed, Outcome, Ready, Skipped, Work, failed
-from indexer.writing import Writer, place
+from indexer.work import Failed, Fetched, Outcome, Ready, Work, failed
+from indexer.writing import Writer
 from lookalike.errors import LookalikeError
 from lookalike.items import Item
-from lookalike.jobs.job import SKIPPED_UNCHANGED
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.sources import Reader
@@ -59,8 +58,9 @@ class Pipeline:
             # An older job still under way could write over what is skipped here, so that the older one would win.
             may_skip = not self._ledger.older_job_active(work.collection.name, work.job.revision)
         contents = self._fetcher.fetch(good, work.interruption, stages)
-        fetched = _changed(work, contents, stored if may_skip else {}, outcomes)
-        ready = self._embedded(work, fetched, outcomes, stages)
+        ready: list[Ready] = []
+        fetched = to_embed(work, contents, stored, outcomes, ready, may_skip=may_skip)
+        ready += self._embedded(work, fetched, outcomes, stages)
         with stages.of("write"):
             outcomes += self._writer.write(work, ready)
         return outcomes
@@ -84,30 +84,3 @@ class Pipeline:
             else:
                 ready.append(Ready(one.item, one.sha256, vectors, other_vectors))
         return ready
-
-
-def _changed(
-    work: Work,
-    contents: Iterable[tuple[Item, bytes | LookalikeError]],
-    stored: Mapping[str, tuple[StoredImage, ...]],
-    outcomes: list[Outcome],
-) -> Iterator[Fetched]:
-    """What is to be embedded; what became of the rest goes to `outcomes`."""
-    for item, content in contents:
-        if isinstance(content, LookalikeError):
-            outcomes.append(failed(item, content))
-            continue
-        sha256 = hashlib.sha256(content).hexdigest()
-        rows = stored.get(item.id, ())
-        if _unchanged(item, sha256, rows, len(work.collection.written)):
-            # Written by this very job: by a worker that died before it could record the chunk.
-            ours = all(row.revision == work.job.revision for row in rows)
-            outcomes.append(Indexed(item) if ours else Skipped(item, SKIPPED_UNCHANGED))
-        else:
-            yield Fetched(item, content, sha256)
-
-
-def _unchanged(item: Item, sha256: str, rows: Sequence[StoredImage], spaces: int) -> bool:
-    return len(rows) == spaces and all(
-        row.sha256 == sha256 and row.uri == place(item) and dict(row.metadata) == dict(item.metadata) for row in rows
-    )

@@ -39,7 +39,10 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """An item that can be written: its vectors by space, and those of the spaces that only the other generation has."""
+    """An item that can be written: its vectors by space, and those of the spaces that only the other generation has.
+
+    No vectors at all: the image keeps those it has, which are of the same bytes.
+    """
 
     item: Item
     sha256: str

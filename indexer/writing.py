@@ -1,18 +1,20 @@
-"""Writes the embedded items of a chunk into every space, under the collection's lock. Called by `pipeline`.
+"""Writes the items of a chunk into every space, under the collection's lock. Called by `pipeline`.
 
 Under that lock, and after a look at what is there now, the later revision wins whatever came in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from indexer.comparing import NEAR_DUPLICATE_OF, kept_link, place, same_bytes
 from indexer.interruption import LeaseLost
+from indexer.near_duplicates import NearDuplicates
 from indexer.work import Indexed, Outcome, Ready, Skipped, Work, failed
 from lookalike.errors import InvalidArgument, NotFound, Unavailable
-from lookalike.items import Item
-from lookalike.jobs.job import SKIPPED_SUPERSEDED
+from lookalike.items import check_metadata
+from lookalike.jobs.job import SKIPPED_NEAR_DUPLICATE, SKIPPED_SUPERSEDED
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.store.catalogue import Catalogue, Collection
@@ -20,6 +22,9 @@ from lookalike.store.vectors import StoredImage, VectorStore
 
 _LOCK_TIMEOUT_S = 30.0
 """A write takes a second or so; some dozens of chunks may stand in line before one is better done again later."""
+
+Stored = Mapping[str, Sequence[StoredImage]]
+"""Rows by id, as `VectorStore.get_everywhere` gives them."""
 
 
 class Writer:
@@ -29,6 +34,7 @@ class Writer:
         self, ledger: Ledger, leases: Leases, catalogue: Catalogue, store: VectorStore, *, store_timeout_s: float
     ) -> None:
         self._ledger, self._leases, self._catalogue, self._store = ledger, leases, catalogue, store
+        self._near_duplicates = NearDuplicates(store, timeout_s=store_timeout_s)
         self._store_timeout_s = store_timeout_s
 
     def write(self, work: Work, ready: Sequence[Ready]) -> list[Outcome]:
@@ -38,38 +44,66 @@ class Writer:
         """
         if not ready:
             return []
-        name, revision = work.collection.name, work.job.revision
+        name = work.collection.name
         with work.stages.entering("wait", self._ledger.write_lock(name, timeout_s=_LOCK_TIMEOUT_S)) as still_held:
             if not self._leases.renew(work.lease):
                 raise LeaseLost("the lease went to another worker before the write")
             check_as_embedded(self._catalogue.get(name, fresh=True), work.collection)
-            later = self._later(work, ready) if self._ledger.later_revision_taken(name, revision) else frozenset()
-            now = datetime.now(UTC)
-            images = [_stored_image(one, revision, now) for one in ready if one.item.id not in later]
-            refused = self._upsert(work.collection, images)
+            outcomes = self._write(work, ready)
             if not still_held():
                 # Somebody else may have written meanwhile by what they saw before: look again, with the lock.
                 raise LeaseLost("the write lock ran out during the write")
-        return [_written(one.item, one.item.id in later, refused.get(one.item.id)) for one in ready]
+        return outcomes
 
-    def _upsert(self, collection: Collection, images: Sequence[StoredImage]) -> dict[str, InvalidArgument]:
-        """Write what can be stored; by id, why the rest cannot. The store refuses before it writes, not saying which one."""
-        if not images:
-            return {}
-        try:
-            self._store.upsert(collection, images)
-        except InvalidArgument as error:
-            if len(images) == 1:
-                return {images[0].id: error}
-            half = len(images) // 2
-            return self._upsert(collection, images[:half]) | self._upsert(collection, images[half:])
-        return {}
+    def _write(self, work: Work, ready: Sequence[Ready]) -> list[Outcome]:
+        later_taken = self._ledger.later_revision_taken(work.collection.name, work.job.revision)
+        must_look = later_taken or work.job.options.near_duplicates != "keep" or any(not one.vectors for one in ready)
+        stored = self._stored(work, ready) if must_look else {}
+        superseded = self._later(work, ready, stored) if later_taken else frozenset()
+        current = [one for one in ready if one.item.id not in superseded]
+        originals = self._near_duplicates.find(work, current, stored)
+        left_out = frozenset(originals if work.job.options.near_duplicates == "skip" else ())
+        # Where an attempt that was killed had written one in part, before its original was there.
+        if half_written := [image_id for image_id in left_out if image_id in stored]:
+            self._store.delete(work.collection, half_written, timeout_s=self._store_timeout_s)
+        writing = [one for one in current if one.item.id not in left_out]
+        refused = self._write_all(work, writing, stored, originals)
+        return [_outcome(one, superseded, left_out, refused) for one in ready]
 
-    def _later(self, work: Work, ready: Sequence[Ready]) -> frozenset[str]:
+    def _write_all(
+        self, work: Work, writing: Sequence[Ready], stored: Stored, originals: Mapping[str, str]
+    ) -> dict[str, InvalidArgument]:
+        """Write what can be stored; by id, why the rest cannot."""
+        now, revision = datetime.now(UTC), work.job.revision
+        refused: dict[str, InvalidArgument] = {}
+        new: list[StoredImage] = []
+        kept: list[StoredImage] = []
+        for one in writing:
+            rows = stored.get(one.item.id, ())
+            if not one.vectors and not same_bytes(rows, one.sha256, work):
+                # Somebody has replaced or deleted it since it was compared.
+                raise Unavailable(f"image {one.item.id!r}", "it was changed while the chunk was worked on")
+            metadata = kept_link(one.item.metadata, rows[-1].metadata) if not one.vectors else dict(one.item.metadata)
+            try:
+                metadata = _linked(metadata, originals.get(one.item.id))
+            except InvalidArgument as error:
+                refused[one.item.id] = error
+                continue
+            image = StoredImage(
+                one.item.id, place(one.item), metadata, one.sha256, revision, now, one.vectors, one.other_vectors
+            )
+            (new if one.vectors else kept).append(image)
+        refused |= _each_that_can(lambda some: self._store.upsert(work.collection, some), new)
+        return refused | _each_that_can(lambda some: self._store.rewrite(work.collection, some), kept)
+
+    def _stored(self, work: Work, ready: Sequence[Ready]) -> Stored:
+        ids = [one.item.id for one in ready]
+        return self._store.get_everywhere(work.collection, ids, timeout_s=self._store_timeout_s)
+
+    def _later(self, work: Work, ready: Sequence[Ready], stored: Stored) -> frozenset[str]:
         """Ids that a later revision has written or deleted."""
-        name, ids, revision = work.collection.name, [one.item.id for one in ready], work.job.revision
-        stored = self._store.get_everywhere(work.collection, ids, timeout_s=self._store_timeout_s)
-        buried = self._ledger.buried(name, ids)
+        revision = work.job.revision
+        buried = self._ledger.buried(work.collection.name, [one.item.id for one in ready])
         written = {id_ for id_, rows in stored.items() if any(row.revision > revision for row in rows)}
         return frozenset(written | {id_ for id_, deleted in buried.items() if deleted > revision})
 
@@ -83,25 +117,38 @@ def check_as_embedded(now: Collection, then: Collection) -> None:
         raise Unavailable(f"collection {then.name!r}", "its generations have changed since its pictures were embedded")
 
 
-def place(item: Item) -> str:
-    """What is stored as the URI of an image: where it came from for people. An upload's bytes are found by their hash."""
-    return item.origin or item.uri
+def _each_that_can(write: Callable[[Sequence[StoredImage]], None], images: Sequence[StoredImage]) -> dict[str, InvalidArgument]:
+    """Write what can be stored; by id, why the rest cannot. The store refuses before it writes, not saying which one."""
+    if not images:
+        return {}
+    try:
+        write(images)
+    except InvalidArgument as error:
+        if len(images) == 1:
+            return {images[0].id: error}
+        half = len(images) // 2
+        return _each_that_can(write, images[:half]) | _each_that_can(write, images[half:])
+    return {}
 
 
-def _stored_image(one: Ready, revision: int, now: datetime) -> StoredImage:
-    return StoredImage(
-        id=one.item.id,
-        uri=place(one.item),
-        metadata=one.item.metadata,
-        sha256=one.sha256,
-        revision=revision,
-        indexed_at=now,
-        vectors=one.vectors,
-        other_vectors=one.other_vectors,
-    )
+def _linked(metadata: dict[str, object], original: str | None) -> dict[str, object]:
+    """`metadata` with the id of the image that this one is a near-duplicate of; a source's own key of that name stays."""
+    if original is None or NEAR_DUPLICATE_OF in metadata:
+        return metadata
+    linked = {**metadata, NEAR_DUPLICATE_OF: original}
+    try:
+        check_metadata(linked)
+    except InvalidArgument as error:
+        raise InvalidArgument("metadata", f"has no room for {NEAR_DUPLICATE_OF}: {error.problem}") from error
+    return linked
 
 
-def _written(item: Item, superseded: bool, refused: InvalidArgument | None) -> Outcome:
-    if superseded:
-        return Skipped(item, SKIPPED_SUPERSEDED)
-    return Indexed(item) if refused is None else failed(item, refused)
+def _outcome(
+    one: Ready, superseded: frozenset[str], left_out: frozenset[str], refused: Mapping[str, InvalidArgument]
+) -> Outcome:
+    if one.item.id in superseded:
+        return Skipped(one.item, SKIPPED_SUPERSEDED)
+    if one.item.id in left_out:
+        return Skipped(one.item, SKIPPED_NEAR_DUPLICATE)
+    error = refused.get(one.item.id)
+    return Indexed(one.item) if error is None else failed(one.item, error)

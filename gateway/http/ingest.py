@@ -52,6 +52,7 @@ class CreateIngestJobBody(BaseModel, extra="forbid"):
     collection: str = Field(description="It must exist.")
     source: models.Source
     request_id: str = Field("", description="Makes the request idempotent: letters, digits or any of `. _ : -`.")
+    near_duplicates: models.NearDuplicates | None = None
 
 
 def ingest_router(ingest: Ingest) -> APIRouter:

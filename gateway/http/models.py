@@ -176,7 +176,7 @@ class NearDuplicates(BaseModel):
         "NEAR_DUPLICATE_POLICY_KEEP",
         "NEAR_DUPLICATE_POLICY_SKIP",
         "NEAR_DUPLICATE_POLICY_LINK",
-    ]
+    ] = "NEAR_DUPLICATE_POLICY_UNSPECIFIED"
     threshold: float = Field(0.0, description="Similarity in the space `siamese`, in [0, 1]. 0 means 0.98.")
 
 

@@ -14,7 +14,7 @@ from lookalike.cli.terminal import count_text, emit_json, note
 from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
-    from lookalike.client import Client, HistogramSettings, Job, Source, Upload, UploadItem
+    from lookalike.client import Client, HistogramSettings, Job, NearDuplicatePolicy, Source, Upload, UploadItem
 
 
 SourceName = Annotated[
@@ -32,6 +32,16 @@ RequestId = Annotated[
     str, typer.Option(help="Your id for this request: the same one again gives the same job.", show_default=False)
 ]
 Create = Annotated[bool, typer.Option("--create", help="Make the collection if it does not exist.")]
+NearDuplicates = Annotated[
+    str,
+    typer.Option(
+        metavar="keep|skip|link",
+        help="What to do with pictures that look almost like another one of the collection; link notes its id in the metadata.",
+    ),
+]
+NearThreshold = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Similarity from which on two pictures are near-duplicates.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the job as JSON instead of text.")]
 
 
@@ -48,6 +58,8 @@ def ingest(
     bins: Bins = 256,
     grid: Grid = 1,
     color: Color = False,
+    near_duplicates: NearDuplicates = "keep",
+    near_threshold: NearThreshold = 0.98,
     as_json: AsJson = False,
 ) -> None:
     """Add pictures to a collection, as a job that goes on even if this command is stopped.
@@ -56,12 +68,13 @@ def ingest(
     started; with --watch, if every item is in the collection (6 where some are not).
     """
     from lookalike.cli.progress import follow
-    from lookalike.client import HistogramSettings, UploadSource
+    from lookalike.client import HistogramSettings, IngestOptions, UploadSource
 
     settings = HistogramSettings(bins=bins, grid=grid, color=color)
     wishes = [model or None, settings if settings != HistogramSettings() else None]
     if not create and any(wishes):
         raise InvalidArgument("--create", "is needed with --model, --bins, --grid and --color: they are fixed at creation")
+    options = IngestOptions(policy_of(near_duplicates), near_threshold)
     with connect(context) as client:
         if create:
             ensure_collection(client, collection, model, settings, strict=any(wishes))
@@ -72,10 +85,20 @@ def ingest(
             upload = send(client, collection, Path(source), labels_from_folders=labels_from_folders)
             note(upload_text(upload))
             job_source = UploadSource(upload.id)
-        job = client.create_ingest_job(collection, job_source, request_id=request_id)
+        job = client.create_ingest_job(collection, job_source, request_id=request_id, options=options)
         if watch:
             job = follow(client, job.id)
         _show(client, job, watched=watch, as_json=as_json)
+
+
+def policy_of(name: str) -> NearDuplicatePolicy:
+    """The policy that the command line names. Raises `InvalidArgument`."""
+    from lookalike.client import NearDuplicatePolicy
+
+    try:
+        return NearDuplicatePolicy(name)
+    except ValueError:
+        raise InvalidArgument("--near-duplicates", f"{name!r} is not one of keep, skip and link") from None
 
 
 def _show(client: Client, job: Job, *, watched: bool, as_json: bool) -> None:

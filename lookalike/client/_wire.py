@@ -22,6 +22,12 @@ CONSISTENCY = {
     records.Consistency.STRONG: search_service_pb2.CONSISTENCY_STRONG,
 }
 
+_POLICIES = {
+    records.NearDuplicatePolicy.KEEP: ingest_service_pb2.NEAR_DUPLICATE_POLICY_KEEP,
+    records.NearDuplicatePolicy.SKIP: ingest_service_pb2.NEAR_DUPLICATE_POLICY_SKIP,
+    records.NearDuplicatePolicy.LINK: ingest_service_pb2.NEAR_DUPLICATE_POLICY_LINK,
+}
+
 
 def image(message: image_pb2.Image) -> records.Image:
     return records.Image(
@@ -149,6 +155,12 @@ def _source(message: ingest_service_pb2.Source) -> records.Source | records.Fail
         case "failures":
             return records.FailuresSource(message.failures.job_id)
     return None
+
+
+def set_options(request: ingest_service_pb2.CreateIngestJobRequest, options: records.IngestOptions) -> None:
+    if options.near_duplicates is not records.NearDuplicatePolicy.KEEP:
+        request.near_duplicates.policy = _POLICIES[options.near_duplicates]
+        request.near_duplicates.threshold = options.near_threshold
 
 
 def upload_item(item: records.UploadItem) -> ingest_service_pb2.UploadItemsRequest:

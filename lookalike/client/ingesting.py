@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from lookalike.client import _wire
 from lookalike.client._channel import Calls
-from lookalike.client.records import Deletion, Failure, Job, Report, Source, Upload, UploadItem
+from lookalike.client.records import Deletion, Failure, IngestOptions, Job, Report, Source, Upload, UploadItem
 from lookalike.errors import DeadlineExceeded, Unavailable
 from lookalike.v1 import ingest_service_pb2
 
@@ -16,6 +16,8 @@ _WATCH_S = 60.0
 """Deadline of one watching stream; a watch that takes longer opens the next. A stream without one could hang for ever."""
 _RECONNECT_S = 0.5
 """Pause before a broken watch is opened again."""
+
+DEFAULT_OPTIONS = IngestOptions()
 
 
 class IngestCalls(Calls):
@@ -49,7 +51,13 @@ class IngestCalls(Calls):
         return Upload(answer.upload_id, answer.items, answer.size_bytes)
 
     def create_ingest_job(
-        self, collection: str, source: Source, *, request_id: str = "", timeout_s: float | None = None
+        self,
+        collection: str,
+        source: Source,
+        *,
+        request_id: str = "",
+        options: IngestOptions = DEFAULT_OPTIONS,
+        timeout_s: float | None = None,
     ) -> Job:
         """Start a job; returns as soon as it is written down. A `request_id` seen before gives the earlier job.
 
@@ -59,6 +67,7 @@ class IngestCalls(Calls):
         request = ingest_service_pb2.CreateIngestJobRequest(
             collection=collection, source=_wire.source(source), request_id=request_id or _made_id()
         )
+        _wire.set_options(request, options)
         return _wire.job(self._call(self._ingest.CreateIngestJob, request, timeout_s).job)
 
     def get_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:

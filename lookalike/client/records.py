@@ -182,6 +182,24 @@ Source = FolderSource | ManifestSource | UploadSource
 """What a job can be asked to ingest."""
 
 
+class NearDuplicatePolicy(enum.Enum):
+    """What happens to an image that looks almost like another one of the collection: `KEEP` indexes it like any other, `SKIP`
+    leaves it out, `LINK` notes the id of the nearest in its metadata, `near_duplicate_of`."""
+
+    KEEP = "keep"
+    SKIP = "skip"
+    LINK = "link"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How a job treats its items. Two images are near-duplicates from a similarity of `near_threshold` in the space `siamese`
+    on, in [0, 1]; 0 leaves it to the server (0.98)."""
+
+    near_duplicates: NearDuplicatePolicy = NearDuplicatePolicy.KEEP
+    near_threshold: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Items of a job by how they ended. `submitted` is 0 until planning has ended."""

@@ -29,14 +29,14 @@ def id_above(image_id: str) -> str:
     return f"{ID} > {quoted(image_id)}"
 
 
-def id_is_not(image_id: str) -> str:
-    """A Milvus expression: the id is not `image_id`."""
-    return f"{ID} != {quoted(image_id)}"
-
-
 def ids_among(image_ids: Iterable[str]) -> str:
     """A Milvus expression: the id is one of `image_ids`."""
     return f"{ID} in [{', '.join(quoted(image_id) for image_id in image_ids)}]"
+
+
+def ids_not_among(image_ids: Iterable[str]) -> str:
+    """A Milvus expression: the id is none of `image_ids`."""
+    return f"not ({ids_among(image_ids)})"
 
 
 def compared(name: str, operator: str, value: str | float | bool) -> Expression:

@@ -18,11 +18,11 @@ import numpy as np
 
 from lookalike.errors import FailedPrecondition, InvalidArgument
 from lookalike.names import MAX_PAGE_SIZE, MAX_TOP_K
-from lookalike.spaces import Space, Vector
+from lookalike.spaces import Metric, Space, Vector
 from lookalike.store.catalogue import Collection
 from lookalike.store.changes import Changes
 from lookalike.store.connection import Deadline
-from lookalike.store.expressions import both, id_above, id_is_not, ids_among
+from lookalike.store.expressions import both, id_above, ids_among, ids_not_among
 from lookalike.store.filters import compile_filter
 from lookalike.store.hits import Hit, to_hits
 from lookalike.store.rows import IDS_PER_CALL, WRITE_TIMEOUT_S, Consistency, slices
@@ -103,19 +103,22 @@ class VectorStore(Changes):
         ef: int,
         consistency: Consistency = Consistency.BOUNDED,
         include_vectors: bool = False,
-        exclude_id: str | None = None,
+        exclude_ids: Sequence[str] = (),
+        within: float | None = None,
         timeout_s: float,
     ) -> list[list[Hit]]:
         """For each of `queries` (float32 `[n, dimension]`) its at most `top_k` nearest images, nearest first, ties by id.
         Raises `InvalidArgument` (`top_k`, `ef`, `vectors`), `BadFilter`, `NotFound` (space).
 
-        `top_k` is 1 to 1,000; `ef`, the breadth of the HNSW search, 1 to 32,768 (raised to `top_k` where it is less). Of
-        images equally far at the end of the list, any may be left out.
+        `top_k` is 1 to 1,000; `ef`, the breadth of the HNSW search, 1 to 32,768 (raised to `top_k` where it is less);
+        `within` leaves out what is as far or farther. Of images equally far at the end of the list, any may be left out.
         """
         _check_breadth(top_k, ef)
         found = collection.space(space)
         check_vectors("vectors", queries, found)
-        expression = both(compile_filter(filter), id_is_not(exclude_id) if exclude_id is not None else "")
+        expression = both(compile_filter(filter), ids_not_among(exclude_ids) if exclude_ids else "")
+        breadth = {"ef": max(ef, top_k)}
+        bound = {} if within is None else {"radius": _radius(found.metric, within)}
         answers, deadline = list[list[Hit]](), Deadline(timeout_s)
         at_once = _LITE_QUERIES_PER_CALL if self._connection.is_lite else max(1, len(queries))
         for some in slices(np.ascontiguousarray(queries, np.float32), at_once):
@@ -129,7 +132,7 @@ class VectorStore(Changes):
                 filter=expression,
                 limit=top_k,
                 output_fields=[*FACTS, VECTOR] if include_vectors else list(FACTS),
-                search_params={"metric_type": found.metric.value, "params": {"ef": max(ef, top_k)}},
+                search_params={"metric_type": found.metric.value, "params": breadth | bound},
                 consistency_level=consistency.value,
             )
             answers += [to_hits(rows, found, include_vectors) for rows in found_rows]
@@ -250,6 +253,11 @@ class VectorStore(Changes):
                 collection.spaces,
             )
         )
+
+
+def _radius(metric: Metric, distance: float) -> float:
+    """A distance as Milvus takes it: it returns, and so bounds, the squared L2 distance and the cosine. Exclusive."""
+    return distance**2 if metric is Metric.L2 else max(-1.0, 1.0 - distance)
 
 
 def _check_breadth(top_k: int, ef: int) -> None:

@@ -82,12 +82,32 @@ def test_filter_and_excluded_id_leave_the_rest(store: VectorStore, gallery: Coll
         stacked([GALLERY[4]], "siamese"),
         1000,
         filter='label = "even" OR n = 7',
-        exclude_id="g04",
+        exclude_ids=["g04"],
         ef=64,
         consistency=Consistency.STRONG,
         timeout_s=TIMEOUT_S,
     )
     assert sorted(hit.image.id for hit in hits) == [f"g{n:02}" for n in range(60) if (n % 2 == 0 or n == 7) and n != 4]
+
+
+@pytest.mark.parametrize("space", ["histogram", "siamese"])
+def test_a_bound_leaves_out_what_is_as_far_or_farther(store: VectorStore, gallery: Collection, space: str) -> None:
+    query = GALLERY[8].vectors[space]
+    distances = np.sort(gallery.space(space).metric.distance(query, stacked(GALLERY, space)))
+    for count in (1, 7):
+        between = float(distances[count - 1] + distances[count]) / 2
+        (hits,) = store.search(
+            gallery,
+            space,
+            query[np.newaxis],
+            1000,
+            ef=64,
+            within=between,
+            consistency=Consistency.STRONG,
+            timeout_s=TIMEOUT_S,
+        )
+        assert len(hits) == count
+        assert max(hit.distance for hit in hits) < between
 
 
 def test_top_k_of_a_thousand_with_a_small_ef_returns_everything_there_is(store: VectorStore, gallery: Collection) -> None:

@@ -80,7 +80,7 @@ def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: VectorStore
     for odd in ODD_IDS[:6]:
         after = store.page(shared, filter=odd_ones, after_id=odd, limit=1000, timeout_s=TIMEOUT_S)
         assert [found.id for found in after] == [i for i in sorted(ODD_IDS) if i > odd]
-        (hits,) = store.search(shared, "siamese", query, 100, filter=odd_ones, ef=100, exclude_id=odd, timeout_s=TIMEOUT_S)
+        (hits,) = store.search(shared, "siamese", query, 100, filter=odd_ones, ef=100, exclude_ids=[odd], timeout_s=TIMEOUT_S)
         assert {hit.image.id for hit in hits} == set(ODD_IDS) - {odd}
     assert store.delete(shared, [*ODD_IDS[:6], "nobody"], timeout_s=TIMEOUT_S) == 6
     left = store.page(shared, filter=odd_ones, limit=1000, consistency=strong, timeout_s=TIMEOUT_S)

@@ -100,7 +100,8 @@ class FakeVectors:
         ef: int,
         consistency: Consistency = Consistency.BOUNDED,
         include_vectors: bool = False,
-        exclude_id: str | None = None,
+        exclude_ids: Sequence[str] = (),
+        within: float | None = None,
         timeout_s: float,
     ) -> list[list[Hit]]:
         self.calls.append("search")
@@ -109,7 +110,7 @@ class FakeVectors:
         metric = collection.space(space).metric
         hits = []
         for one in self.images.values():
-            if one.id != exclude_id and space in one.vectors:
+            if one.id not in exclude_ids and space in one.vectors:
                 distance = max(0.0, float(metric.distance(queries[0], one.vectors[space])))
                 vectors = {space: one.vectors[space]} if include_vectors else {}
                 hits.append(Hit(replace(one, vectors=vectors), distance))
@@ -166,10 +167,10 @@ class FakeVectors:
         ]
         return sorted(found)[:limit]
 
-    def get_everywhere(
+    def get_by_space(
         self, collection: Collection, ids: Sequence[str], *, timeout_s: float
-    ) -> dict[str, tuple[StoredImage, ...]]:
-        return {image_id: (self.images[image_id],) * len(SPACES) for image_id in ids if image_id in self.images}
+    ) -> dict[str, dict[Space, StoredImage]]:
+        return {i: dict.fromkeys(collection.spaces, self.images[i]) for i in ids if i in self.images}
 
     def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float) -> None:
         self.calls.append("rewrite")

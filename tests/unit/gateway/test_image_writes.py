@@ -172,8 +172,9 @@ def test_an_update_that_cannot_be_stored_changes_nothing(updates, field):
 
 def test_a_picture_that_is_half_replaced_is_not_updated():
     class Half(FakeVectors):
-        def get_everywhere(self, collection, ids, *, timeout_s):
-            return {i: (replace(self.images[i], sha256="d" * 64), self.images[i]) for i in ids}
+        def get_by_space(self, collection, ids, *, timeout_s):
+            half = replace(self.images["a"], sha256="d" * 64)
+            return {"a": {collection.spaces[0]: half, collection.spaces[1]: self.images["a"]}}
 
     vectors = Half([image("a")])
     with pytest.raises(Unavailable, match="half-way"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +13,7 @@ import pytest
 from indexer.calls import Calls
 from indexer.pipeline import Pipeline
 from indexer.worker import Parts, Worker
-from lookalike.jobs.job import Job, SourceSpec
+from lookalike.jobs.job import DEFAULTS, Job, JobOptions, SourceSpec
 from lookalike.jobs.leases import PLAN, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.outcomes import Failure, Outcomes
@@ -48,6 +49,7 @@ class Bench:
     artifacts: Artifacts
     worker: Worker
     made: int = 0
+    collection: str = "products"
 
     def put(self, name: str, content: bytes = b"") -> Path:
         path = self.folder / "data" / name
@@ -55,10 +57,10 @@ class Bench:
         path.write_bytes(content or f"picture {name}".encode())
         return path
 
-    def create(self, source: SourceSpec | None = None, *, uid: str = "uid 1") -> Job:
+    def create(self, source: SourceSpec | None = None, *, uid: str = "uid 1", options: JobOptions = DEFAULTS) -> Job:
         self.made += 1
         source = source or SourceSpec("folder", str(self.folder / "data"))
-        job, _ = self.ledger.create("products", uid, source, f"request-{self.made}")
+        job, _ = self.ledger.create(self.collection, uid, source, f"request-{self.made}", options)
         self.queue.send_plan(job.id)
         return job
 
@@ -85,35 +87,34 @@ class Bench:
 
 @pytest.fixture
 def bench(redis_db: str, tmp_path: Path) -> Iterator[Bench]:
-    (tmp_path / "data").mkdir()
+    with made_bench(redis_db, tmp_path, FakeCatalogue(), FakeStore()) as made:
+        yield made
+
+
+@contextmanager
+def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any) -> Iterator[Bench]:
+    """A bench over this catalogue and store, which may be real ones."""
+    (folder / "data").mkdir()
     ledger = connect_ledger(redis_db)
     # Long times: in these tests nothing happens by the clock, unless a test makes its own leases.
     leases = Leases(ledger, LeaseSettings(lease_s=60, heartbeat_s=20, send_grace_s=60, retry_base_s=0.001, window_chunks=2))
-    catalogue, store, embedder, queue = FakeCatalogue(), FakeStore(), FakeEmbedder(), SentTasks()
-    artifacts = Artifacts((tmp_path / "artifacts").as_uri())
-    reader = Reader(artifacts, [tmp_path / "data"])
-    fakes = cast("dict[str, Any]", {"catalogue": catalogue, "store": store})
+    embedder, queue = FakeEmbedder(), SentTasks()
+    artifacts = Artifacts((folder / "artifacts").as_uri())
+    reader = Reader(artifacts, [folder / "data"])
     calls = Calls(concurrency=2, in_flight=2)
-    pipeline = Pipeline(
-        ledger,
-        leases,
-        reader=reader,
-        embedder=cast("Any", embedder),
-        calls=calls,
-        store_timeout_s=5,
-        **fakes,
-    )
+    pipeline = Pipeline(ledger, leases, catalogue, store, reader, cast("Any", embedder), calls, store_timeout_s=20)
     parts = Parts(
         ledger,
         leases,
         cast("Any", queue),
-        reader=reader,
+        catalogue,
+        store,
+        reader,
         uploads=Uploads(artifacts),
         outcomes=Outcomes(ledger, artifacts),
         pipeline=pipeline,
-        **fakes,
     )
     worker = Worker(parts, max_attempts=3, chunk_deadline_s=60)
-    yield Bench(tmp_path, ledger, leases, catalogue, store, embedder, queue, artifacts, worker)
+    yield Bench(folder, ledger, leases, catalogue, store, embedder, queue, artifacts, worker)
     calls.close()
     ledger.close()

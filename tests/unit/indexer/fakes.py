@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -101,13 +102,27 @@ class FakeStore:
         rows = self.of(collection.space(spaces[0]))
         return {id_: rows[id_] for id_ in ids if id_ in rows}
 
+    def rewrite(self, collection: Collection, images: Sequence[StoredImage]) -> None:
+        for space in collection.written:
+            rows = self.of(space)
+            rows.update({image.id: replace(image, vectors=rows[image.id].vectors) for image in images if image.id in rows})
+
     def search(
-        self, collection: Collection, space: str, queries: Vector, top_k: int, *, ef: int, timeout_s: float, **_: object
+        self,
+        collection: Collection,
+        space: str,
+        queries: Vector,
+        top_k: int,
+        *,
+        exclude_ids: Sequence[str] = (),
+        within: float = math.inf,
+        **_: object,
     ) -> list[list[Hit]]:
         metric, rows = collection.space(space).metric, self.of(collection.space(space))
         answers = []
         for query in queries:
             hits = [Hit(row, float(metric.distance(query, row.vectors[space]))) for row in rows.values()]
+            hits = [hit for hit in hits if hit.distance < within and hit.image.id not in exclude_ids]
             answers.append(sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[:top_k])
         return answers
 
@@ -162,6 +177,11 @@ class FakeEmbedder:
 
 
 def vector_of(image: bytes, space: Space) -> Vector:
-    """What the fake embedder makes of a picture: by its bytes and the fingerprint of the space."""
-    seed = int.from_bytes(hashlib.sha256(image + space.fingerprint.encode()).digest()[:4], "big")
-    return np.random.default_rng(seed).random(space.dimension, np.float32)
+    """What the fake embedder makes of a picture: by its bytes and the fingerprint of the space.
+
+    What comes after a `+` changes it slightly only: `coat+1` and `coat+22` look almost alike.
+    """
+    about, plus, more = image.partition(b"+")
+    seed = int.from_bytes(hashlib.sha256(about + space.fingerprint.encode()).digest()[:4], "big")
+    vector = np.random.default_rng(seed).normal(size=space.dimension)
+    return np.asarray(vector + 0.01 * len(plus + more), np.float32)

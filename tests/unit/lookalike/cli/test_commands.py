@@ -355,3 +355,12 @@ def test_a_job_is_undone(gateway: FakeGateway, lookalike: Lookalike) -> None:
     gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED)]
     said = lookalike("jobs", "undo", "job-1", "--yes")
     assert (said.code, said.err) == (exits.OK, "deleted 4 images\n")
+
+
+def test_near_duplicates_of_an_ingest_reach_the_gateway(gateway: FakeGateway, lookalike: Lookalike, picture: Path) -> None:
+    options = ("--near-duplicates", "link", "--near-threshold", "0.9")
+    assert lookalike("ingest", str(picture), "-C", "shoes", *options).code == exits.OK
+    assert gateway.seen[-1].near_duplicates.policy == ingest_service_pb2.NEAR_DUPLICATE_POLICY_LINK
+    assert gateway.seen[-1].near_duplicates.threshold == pytest.approx(0.9)
+    said = lookalike("ingest", str(picture), "-C", "shoes", "--near-duplicates", "drop")
+    assert (said.code, "keep, skip and link" in said.err) == (exits.INVALID, True)

@@ -1,0 +1,65 @@
+"""Compares what was read with what is stored: what is unchanged is skipped, what has the same bytes keeps its vectors.
+
+Called by `pipeline` before anything is embedded, and by `writing` for the metadata that an image keeps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from indexer.work import Fetched, Indexed, Outcome, Ready, Skipped, Work, failed
+from lookalike.errors import LookalikeError
+from lookalike.items import Item
+from lookalike.jobs.job import SKIPPED_UNCHANGED
+from lookalike.store.vectors import StoredImage
+
+NEAR_DUPLICATE_OF = "near_duplicate_of"
+"""Key of the metadata under which a job that links near-duplicates names the nearest one."""
+
+
+def to_embed(
+    work: Work,
+    contents: Iterable[tuple[Item, bytes | LookalikeError]],
+    stored: Mapping[str, Sequence[StoredImage]],
+    outcomes: list[Outcome],
+    ready: list[Ready],
+    *,
+    may_skip: bool,
+) -> Iterator[Fetched]:
+    """What is to be embedded. Of the rest, what became of it goes to `outcomes`, and what keeps its vectors to `ready`."""
+    for item, content in contents:
+        if isinstance(content, LookalikeError):
+            outcomes.append(failed(item, content))
+            continue
+        sha256 = hashlib.sha256(content).hexdigest()
+        rows = stored.get(item.id, ())
+        if not same_bytes(rows, sha256, work):
+            yield Fetched(item, content, sha256)
+        elif may_skip and all(_same_facts(row, item) for row in rows):
+            # Written by this very job: by a worker that died before it could record the chunk.
+            ours = all(row.revision == work.job.revision for row in rows)
+            outcomes.append(Indexed(item) if ours else Skipped(item, SKIPPED_UNCHANGED))
+        else:
+            ready.append(Ready(item, sha256, {}))
+
+
+def same_bytes(rows: Sequence[StoredImage], sha256: str, work: Work) -> bool:
+    """Whether the vectors in every space of both generations are those of these bytes."""
+    return len(rows) == len(work.collection.written) and all(row.sha256 == sha256 for row in rows)
+
+
+def kept_link(metadata: Mapping[str, object], stored: Mapping[str, object]) -> dict[str, object]:
+    """`metadata` of an item whose picture is stored already, with the link to its near-duplicate that a job has added."""
+    if NEAR_DUPLICATE_OF in stored:
+        return {NEAR_DUPLICATE_OF: stored[NEAR_DUPLICATE_OF], **metadata}
+    return dict(metadata)
+
+
+def place(item: Item) -> str:
+    """What is stored as the URI of an image: where it came from for people. An upload's bytes are found by their hash."""
+    return item.origin or item.uri
+
+
+def _same_facts(row: StoredImage, item: Item) -> bool:
+    return row.uri == place(item) and dict(row.metadata) == kept_link(item.metadata, row.metadata)

@@ -1,0 +1,178 @@
+"""Of two writes to one id the later revision wins in every space, on both Milvus servers with a real Redis.
+
+Real are the ledger, the worker, the store and the gateway's writes. The embedder is faked: its calls are where a test lets
+somebody else write in the middle of a chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gateway.deadlines import Deadline
+from gateway.image_writes import ImageWriter, MetadataUpdate
+from lookalike.jobs.job import Counts, Job, JobOptions, SourceSpec
+from lookalike.jobs.leases import PLAN
+from lookalike.store.catalogue import Catalogue, Collection
+from lookalike.store.connection import connect
+from lookalike.store.vectors import Consistency, StoredImage, VectorStore
+from tests.contract.store_samples import TIMEOUT_S, new_collection
+from tests.unit.indexer.conftest import Bench, made_bench
+from tests.unit.indexer.fakes import vector_of
+
+
+@dataclass
+class World:
+    """A bench over a real Milvus. `spaces` are those of its collection, which is there for one test."""
+
+    bench: Bench
+    writer: ImageWriter
+    store: VectorStore
+    collection: Collection
+
+    def source(self, name: str, **contents: bytes) -> SourceSpec:
+        """A manifest `name` of pictures, by id."""
+        for image_id, content in contents.items():
+            self.bench.put(f"{name}/{image_id}.png", content)
+        lines = [f"{name}/{image_id}.png,{image_id},{name}" for image_id in contents]
+        return SourceSpec("manifest", str(self.bench.put(f"{name}.csv", ("uri,id,of\n" + "\n".join(lines)).encode())))
+
+    def begin(self, source: SourceSpec, options: JobOptions = JobOptions()) -> Job:  # noqa: B008 - frozen
+        """A job whose one chunk is planned and sent, and waits."""
+        job = self.bench.create(source, uid=self.collection.uid, options=options)
+        assert self.bench.deliver()
+        return job
+
+    def run(self, source: SourceSpec, options: JobOptions = JobOptions()) -> Job:  # noqa: B008 - frozen
+        return self.bench.run(self.begin(source, options))
+
+    def delete(self, *ids: str) -> int:
+        return self.writer.delete(self.collection.name, ids, Deadline.after(TIMEOUT_S))[1]
+
+    def update(self, image_id: str, **metadata: object) -> int:
+        update = MetadataUpdate(image_id, metadata)
+        return self.writer.update(self.collection.name, [update], Deadline.after(TIMEOUT_S)).revision
+
+    def during(self, act: Callable[[], object]) -> None:
+        """Have `act` done in the middle of the next chunk that embeds anything."""
+        calls = len(self.bench.embedder.calls)
+        self.bench.embedder.during = lambda number: act() if number == calls + 1 else None
+
+    def images(self) -> dict[str, StoredImage]:
+        """What every space holds; asserts that they agree, and hold the vectors of the same picture."""
+        ids = self.store.matching_ids(self.collection, limit=1000, timeout_s=TIMEOUT_S)
+        rows = self.store.get_everywhere(self.collection, ids, timeout_s=TIMEOUT_S)
+        assert {len(of_id) for of_id in rows.values()} <= {len(self.collection.spaces)}
+        assert all(one == of_id[0] for of_id in rows.values() for one in of_id)
+        names = [space.name for space in self.collection.spaces]
+        return self.store.get(self.collection, ids, spaces=names, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+
+    def shows(self, image_id: str, content: bytes, revision: int) -> bool:
+        """Whether an image has these bytes' vectors in every space, at this revision."""
+        image = self.images()[image_id]
+        same = [np.allclose(image.vectors[s.name], vector_of(content, s), atol=1e-5) for s in self.collection.spaces]
+        return image.revision == revision and all(same)
+
+
+class Unflushed(VectorStore):
+    """Nothing here depends on segments being closed, which takes the real server seconds at the end of each job."""
+
+    def flush(self, collection: Collection, *, timeout_s: float = 0.0) -> None:
+        return
+
+
+@pytest.fixture(scope="module")
+def connection(store_uri: str) -> Iterator[Any]:
+    opened = connect(store_uri)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def world(connection: Any, redis_db: str, tmp_path: Path) -> Iterator[World]:
+    catalogue, store, collection = Catalogue(connection), Unflushed(connection), new_collection()
+    catalogue.create(collection)
+
+    @dataclass
+    class Backends:
+        vectors: VectorStore
+        catalogue: Catalogue
+
+    with made_bench(redis_db, tmp_path, catalogue, store) as bench:
+        bench.collection = collection.name
+        writer = ImageWriter(Backends(store, catalogue), bench.ledger)  # type: ignore[arg-type]
+        yield World(bench, writer, store, collection)
+    catalogue.delete(collection.name)
+
+
+def test_whatever_comes_in_between_the_later_write_stays(world: World) -> None:
+    """One story, since a collection takes seconds to make on the real server."""
+    first = world.run(world.source("first", a=b"a1", b=b"b1", c=b"c1", d=b"d1"))
+    assert world.shows("a", b"a1", first.revision)
+
+    # An older job that is slower than a newer one, a delete and an update in the middle of it.
+    older = world.begin(world.source("older", a=b"a2", b=b"b2", c=b"c2", d=b"d2"))
+    revisions: dict[str, int] = {}
+
+    def meanwhile() -> None:
+        waiting = world.bench.queue.sent
+        world.bench.queue.sent = []
+        revisions["a"] = world.run(world.source("newer", a=b"a3")).revision
+        world.bench.queue.sent = waiting
+        revisions["b"] = world.delete("b")
+        revisions["c"] = world.update("c", season="winter")
+
+    world.during(meanwhile)
+    older = world.bench.run(older)
+    assert (older.counts, older.skip_reasons) == (Counts(4, 1, 3), {"superseded": 3})
+    assert set(world.images()) == {"a", "c", "d"}
+    assert world.shows("a", b"a3", revisions["a"])
+    assert world.shows("c", b"c1", revisions["c"])
+    assert world.shows("d", b"d2", older.revision)
+    assert world.images()["c"].metadata == {"season": "winter"}
+
+    # Its messages once more, after all that.
+    world.bench.queue.sent = [(older.id, PLAN), (older.id, "0")]
+    assert world.bench.run(older).counts == Counts(4, 1, 3)
+    assert world.shows("a", b"a3", revisions["a"])
+
+    # A later job may write what was deleted and updated before it.
+    latest = world.run(world.source("latest", b=b"b4", c=b"c1"))
+    assert latest.counts == Counts(2, 2)
+    assert world.shows("b", b"b4", latest.revision)
+    assert world.shows("c", b"c1", latest.revision)
+    assert world.images()["c"].metadata == {"of": "latest"}
+
+
+def test_the_same_source_again_changes_what_changed_only(world: World) -> None:
+    source = world.source("shop", a=b"a1", b=b"b1", c=b"c1")
+    first = world.run(source)
+    world.bench.put("shop/b.png", b"b2")
+    world.update("c", of="somebody's own")
+    again = world.run(source)
+    assert (again.counts, again.skip_reasons) == (Counts(3, 2, 1), {"unchanged": 1})
+    assert world.bench.embedder.calls[1:] == [[b"b2"]], "the bytes of c are embedded already"
+    assert world.shows("a", b"a1", first.revision)
+    assert world.shows("b", b"b2", again.revision)
+    assert world.shows("c", b"c1", again.revision)
+    assert world.images()["c"].metadata == {"of": "shop"}
+
+
+def test_near_duplicates_are_found_in_the_collection_and_in_the_chunk(world: World) -> None:
+    world.run(world.source("before", a=b"coat+1"))
+    contents = {"b": b"coat+22", "c": b"hat+1", "d": b"hat+22", "e": b"dress"}
+    skipped = world.run(world.source("new", **contents), JobOptions(near_duplicates="skip", threshold=0.99))
+    assert (skipped.counts, skipped.skip_reasons) == (Counts(4, 2, 2), {"near_duplicate": 2})
+    assert set(world.images()) == {"a", "c", "e"}
+    linked = world.run(world.source("new", **contents), JobOptions(near_duplicates="link", threshold=0.99))
+    assert (linked.counts, linked.skip_reasons) == (Counts(4, 2, 2), {"unchanged": 2})
+    links = {i: image.metadata.get("near_duplicate_of") for i, image in world.images().items()}
+    assert links == {"a": None, "b": "a", "c": None, "d": "c", "e": None}
+    # Replacing an image with what looks like its old self, and like nothing else that stays.
+    replaced = world.run(world.source("before", a=b"coat+333"), JobOptions(near_duplicates="skip", threshold=0.99))
+    assert replaced.counts == Counts(1, 1)
