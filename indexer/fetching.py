@@ -32,6 +32,6 @@ class Fetcher:
 
     def _read(self, item: Item) -> bytes | LookalikeError:
         try:
-            return self._reader.read(item.uri)
+            return self._reader.read(item.uri, offset=item.offset, size_bytes=item.size_bytes)
         except _ITEM_ERRORS as error:
             return error

@@ -16,13 +16,13 @@ from types import TracebackType
 
 from indexer.interruption import Interruption
 from lookalike.artifacts import Artifacts
-from lookalike.errors import Unavailable
+from lookalike.errors import FailedPrecondition, Unavailable
 from lookalike.items import Item
-from lookalike.jobs.job import Job, SourceSpec
+from lookalike.jobs.job import Job
 from lookalike.jobs.manifest import ManifestWriter
-from lookalike.jobs.uploads import Uploads
-from lookalike.listing import list_folder, list_manifest
-from lookalike.sources import Roots
+from lookalike.sources.web import SOURCE_UNAVAILABLE
+
+SOURCE_EMPTY = "SOURCE_EMPTY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +39,25 @@ _PROGRESS_EVERY = 4096
 """Items between two words about how far the plan is: a fraction of a second."""
 
 
+_LISTED = frozenset({"folder", "manifest", "archive", "upload"})
+"""Kinds of sources that people name. One without any items is a mistake of theirs."""
+
+
 def make_plan(
     artifacts: Artifacts,
-    uploads: Uploads,
-    roots: Roots,
     job: Job,
+    items: Iterator[Item],
     interruption: Interruption,
     progress: Callable[[int], None] = lambda submitted: None,
-    *,
-    items: Iterator[Item] | None = None,
 ) -> Plan:
-    """Write the manifest of `job`. Of equal ids the first that can be used wins. `progress` hears how many came so far.
+    """Write the manifest of `job`, whose source holds `items`. Of equal ids the first that can be used wins. `progress` hears
+    how many came so far.
 
-    `items` are given where no source names them, as those that failed in another job.
-
-    Raises `NotFound`, `InvalidArgument` or `FailedPrecondition` for a source that cannot be read at all, `Unavailable` where
-    the artifacts do not answer, `Draining`, `LeaseLost`. Nothing is left behind then.
+    Raises what `items` raises, `FailedPrecondition` SOURCE_EMPTY, `Unavailable` where the artifacts do not answer, `Draining`,
+    `LeaseLost`. Nothing is left behind then.
     """
     # Named for the lease: a planner that lost its lease cannot write over the manifest that the chunks are counted by.
     path = f"{_folder(job.id)}/manifest-{interruption.lease.owner}.parquet"
-    items = source_items(uploads, roots, job.source) if items is None else items
     writer = ManifestWriter(artifacts, path)
     submitted = duplicates = 0
     try:
@@ -72,7 +71,16 @@ def make_plan(
                     duplicates += 1
                 else:
                     writer.add(item)
+        if not submitted and job.source.kind in _LISTED:
+            raise FailedPrecondition(f"{job.source.uri[:200]!r} holds nothing to ingest", reason=SOURCE_EMPTY)
+        artifacts.settle()  # What was copied out of archives is durable before the manifest names it.
         writer.commit()
+    except Unavailable as error:
+        writer.discard()
+        if error.reason != SOURCE_UNAVAILABLE:
+            raise
+        # It was asked again and again: a person has to see to it.
+        raise FailedPrecondition(error.message, reason=error.reason) from error
     except BaseException:
         writer.discard()
         raise
@@ -85,17 +93,6 @@ def delete_other_plans(artifacts: Artifacts, job_id: str, manifest: str) -> None
         path = f"{_folder(job_id)}/{name}"
         if name.startswith("manifest-") and path != manifest:
             artifacts.delete(path)
-
-
-def source_items(uploads: Uploads, roots: Roots, source: SourceSpec) -> Iterator[Item]:
-    """The items of a source, guarded. URIs are named as the caller named the source, links in it not resolved."""
-    if source.kind == "upload":
-        return uploads.items(source.uri)
-    roots.resolve(source.uri)
-    path = roots.check(source.uri)
-    if source.kind == "folder":
-        return list_folder(path, labels_from_folders=source.labels_from_folders)
-    return list_manifest(path, path.name, path.parent.as_uri())
 
 
 def _folder(job_id: str) -> str:

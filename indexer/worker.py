@@ -20,6 +20,7 @@ from indexer.interruption import TRANSIENT, Draining, Interruption, LeaseLost, O
 from indexer.pipeline import Pipeline
 from indexer.plan import delete_other_plans, make_plan
 from indexer.recording import record
+from indexer.source import Sources
 from indexer.stages import ITEMS, UNITS_LAID_DOWN
 from indexer.work import Failed, Outcome, Work
 from lookalike.errors import FailedPrecondition, Internal, InvalidArgument, LookalikeError, NotFound
@@ -157,18 +158,11 @@ class Worker:
         self._collection(job)
         if lease.attempt > self._max_attempts:
             raise FailedPrecondition(f"{self._max_attempts} workers died while planning", reason="PLAN_ABANDONED")
-        items = None
         if job.source.kind == "failures":
             items = failed_items(parts.ledger, parts.outcomes, parts.reader.artifacts, job.source.uri)
-        plan = make_plan(
-            parts.reader.artifacts,
-            parts.uploads,
-            parts.reader.roots,
-            job,
-            interruption,
-            lambda listed: self._note_listed(lease, listed),
-            items=items,
-        )
+        else:
+            items = Sources(parts.reader, parts.uploads).items(job.source, interruption)
+        plan = make_plan(parts.reader.artifacts, job, items, interruption, lambda listed: self._note_listed(lease, listed))
         if not parts.leases.planned(
             lease, plan.manifest, submitted=plan.submitted, duplicates=plan.duplicates, chunks=plan.chunks
         ):

@@ -12,6 +12,7 @@ file systems of fsspec publish a file when it is committed.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import threading
@@ -139,6 +140,15 @@ class Artifacts:
         """Delete a folder and all in it, if it is there."""
         with suppress(NotFound), translated(path):
             self._files.rm(self._at(path), recursive=True)
+
+    def keep_original(self, content: bytes) -> str:
+        """Keep a picture by its content, unless it is kept already; its URI. It is durable once `settle` has returned."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = self.original_path(sha256)
+        # Not only whether it is there: one written shortly before the power failed may be torn.
+        if self.size_bytes(path) != len(content):
+            self.write(path, content, durable=False)
+        return self.original_uri(sha256)
 
     def settle(self) -> None:
         """Force everything written so far to the disk: one call for many small files costs far less than one each."""

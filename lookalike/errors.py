@@ -132,9 +132,10 @@ class Unavailable(LookalikeError):
 
     reason = "DEPENDENCY_UNAVAILABLE"
 
-    def __init__(self, dependency: str, problem: str, *, retry_after_s: float = 1.0) -> None:
+    def __init__(self, dependency: str, problem: str, *, reason: str | None = None, retry_after_s: float = 1.0) -> None:
         super().__init__(
             f"{dependency} is unavailable: {problem}",
+            reason=reason,
             metadata={"dependency": dependency},
             retry_after_s=retry_after_s,
         )

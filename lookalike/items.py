@@ -9,13 +9,15 @@ import errno
 import json
 import math
 import os
+import posixpath
 import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from functools import lru_cache
+from pathlib import Path
 from typing import IO, Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.names import MAX_METADATA_BYTES, check_id, check_uri, id_from_uri
@@ -30,6 +32,8 @@ INCOMPLETE_REASONS = frozenset({SOURCE_UNREADABLE, SOURCE_INCOMPLETE})
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 """Not blocking: opening a pipe without a writer would wait for one. The rest by `getattr`, since clients run on Windows too."""
+MEMBER_SCHEME = "tar://"
+_UNSAFE_IN_MEMBER = re.compile(r"[%\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 MAX_METADATA_LEVELS = 32
 """Protobuf reads at most 100 messages in one another; in a `SearchResponse` a `Struct` of 32 levels needs them all."""
 _WHOLE_NUMBERS = range(-(2**63) + 1, 2**63)
@@ -41,7 +45,8 @@ class Item:
     """One item of a source.
 
     `position` counts from 0. `id` is final, "" only with a problem. `origin` is what people call the item where that is not its
-    URI: the client's own path of an uploaded picture.
+    URI: the client's own path of an uploaded picture. Of a member of an archive, `offset` and `size_bytes` say where in it the
+    bytes lie; `offset` is negative where that is not known.
     """
 
     position: int
@@ -51,6 +56,8 @@ class Item:
     problem: str = ""
     problem_reason: str = ""
     origin: str = ""
+    offset: int = -1
+    size_bytes: int = 0
 
 
 def broken_item(position: int, problem: str, *, uri: str = "", item_id: str = "", reason: str = ITEM_INVALID) -> Item:
@@ -121,10 +128,42 @@ def unreadable(path: Path, problem: str) -> FailedPrecondition:
 
 
 def resolve_uri(uri: str, base: str) -> str:
-    """`uri` as it stands in a manifest -> a URI. A path, absolute or relative to the folder `base`, becomes `file://`."""
+    """`uri` as it stands in a manifest -> a URI. A path is taken from the folder `base`, a URI; an absolute one is a file's."""
     if _SCHEME.match(uri):
         return uri
-    return Path(os.path.normpath(path_of(base) / PurePosixPath(uri))).as_uri()
+    if base.startswith("file://") or uri.startswith("/"):
+        return file_uri(os.path.normpath(os.path.join(_folder_of(base), uri)))  # noqa: PTH118 - ten million times
+    scheme, _, folder = base.partition("://")
+    bucket, _, folder = folder.partition("/")
+    return f"{scheme}://{bucket}{posixpath.normpath(f'/{folder}/{uri}')}"
+
+
+def file_uri(path: str) -> str:
+    """`Path(path).as_uri()` of an absolute path, several times as fast."""
+    return "file://" + quote_from_bytes(os.fsencode(path)) if os.sep == "/" else Path(path).as_uri()
+
+
+def member_uri(member: str, archive_uri: str) -> str:
+    """`tar://MEMBER::ARCHIVE`, as fsspec chains them. Of the member's name only what a URI cannot hold is percent-encoded:
+    bytes that are not UTF-8, control characters, the percent sign itself."""
+    return f"tar://{_UNSAFE_IN_MEMBER.sub(_percent, member)}::{archive_uri}"
+
+
+def split_member(uri: str) -> tuple[str, str]:
+    """(name of the member, URI of the archive) of what `member_uri` made. Raises `InvalidArgument` ("uri")."""
+    member, chained, archive_uri = uri.removeprefix(MEMBER_SCHEME).rpartition("::")
+    if not chained or not member or archive_uri.startswith(MEMBER_SCHEME):
+        raise InvalidArgument("uri", f"{_cut(uri, 80)!r} does not name a member of an archive; tar://MEMBER::ARCHIVE does")
+    return os.fsdecode(unquote_to_bytes(member)), archive_uri
+
+
+@lru_cache(maxsize=16)
+def _folder_of(base: str) -> str:
+    return str(path_of(base)) if base.startswith("file://") else "/"
+
+
+def _percent(found: re.Match[str]) -> str:
+    return quote_from_bytes(os.fsencode(found[0]), safe="")
 
 
 def _check_value(value: Any, level: int) -> None:

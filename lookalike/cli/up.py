@@ -15,7 +15,11 @@ def up(
     http_port: Annotated[int, typer.Option(help="Port of the web page and the HTTP API; 0 for any free one.")] = 8080,
     grpc_port: Annotated[int, typer.Option(help="Port of the gRPC API; 0 for any free one.")] = 50051,
     source_root: Annotated[
-        list[Path] | None, typer.Option(help="Folder that `ingest --in-place` may read (repeatable). None by default.")
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Folder or URL that `ingest` may read in place, such as s3://bucket/photos/ (repeatable). None by default.",
+        ),
     ] = None,
     model: Annotated[
         list[Path] | None,

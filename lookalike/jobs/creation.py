@@ -18,8 +18,10 @@ from lookalike.jobs.job import DEFAULT_NEAR_DUPLICATE, DEFAULTS, Job, JobOptions
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.uploads import Uploads
+from lookalike.listing import MANIFEST_SUFFIXES
 from lookalike.names import check_name, check_request_id, check_uri
 from lookalike.sources import Roots
+from lookalike.sources.opening import check_listable
 from lookalike.v1 import ingest_service_pb2 as ingest_pb2
 
 _POLICIES: Mapping[int, NearDuplicatePolicy] = {
@@ -28,7 +30,6 @@ _POLICIES: Mapping[int, NearDuplicatePolicy] = {
     ingest_pb2.NEAR_DUPLICATE_POLICY_SKIP: "skip",
     ingest_pb2.NEAR_DUPLICATE_POLICY_LINK: "link",
 }
-MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +132,9 @@ def _check_source(uploads: Uploads, roots: Roots, request: CreateJob) -> None:
         if meant_for != request.collection:
             raise InvalidArgument(_field(source), f"the upload is meant for collection {meant_for!r}")
         return
-    roots.check(source.uri)
+    check_listable(roots, source.uri)
     if source.kind == "manifest" and not source.uri.lower().endswith(MANIFEST_SUFFIXES):
-        raise InvalidArgument(_field(source), f"must name a CSV or JSONL file ({', '.join(MANIFEST_SUFFIXES)})")
+        raise InvalidArgument(_field(source), f"must name a CSV, JSONL, Parquet or text file ({', '.join(MANIFEST_SUFFIXES)})")
 
 
 def _field(source: SourceSpec) -> str:

@@ -1,7 +1,7 @@
 """The items of a job as one Parquet file in the artifacts: row group n is chunk n. Written by the plan, read by the chunks.
 
-Columns: position int64; id, uri, origin, metadata (JSON), problem, problem_reason: text. Items with a problem are in it too, so
-that a chunk records them; duplicates are not.
+Columns: position, offset, size_bytes int64; id, uri, origin, metadata (JSON), problem, problem_reason: text. Items with a
+problem are in it too, so that a chunk records them; duplicates are not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ CHUNK_ITEMS = 256
 """Eight full calls to the embedder: enough to keep it busy, little enough to do again after a kill."""
 
 _TEXT = ("id", "uri", "origin", "metadata", "problem", "problem_reason")
-_SCHEMA = pa.schema([("position", pa.int64()), *((name, pa.string()) for name in _TEXT)])
+_NUMBERS = ("position", "offset", "size_bytes")
+_SCHEMA = pa.schema([*((name, pa.int64()) for name in _NUMBERS), *((name, pa.string()) for name in _TEXT)])
 
 
 class ManifestWriter:
@@ -55,7 +56,7 @@ class ManifestWriter:
         self._file.discard()
 
     def _write(self) -> None:
-        columns: dict[str, list[object]] = {"position": [item.position for item in self._rows]}
+        columns: dict[str, list[object]] = {name: [getattr(item, name) for item in self._rows] for name in _NUMBERS}
         for name in _TEXT:
             columns[name] = [_text(getattr(item, name)) for item in self._rows]
         with translated(self._path):
@@ -92,6 +93,9 @@ def _items(rows: Iterable[Mapping[str, Any]]) -> Iterable[Item]:
             problem=row["problem"],
             problem_reason=row["problem_reason"],
             origin=row["origin"],
+            # Not in the manifests of jobs that were planned before archives could be read.
+            offset=row.get("offset", -1),
+            size_bytes=row.get("size_bytes", 0),
         )
 
 

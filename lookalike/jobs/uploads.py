@@ -6,7 +6,6 @@ upload. Originals of a stream that broke off stay until nothing names them; they
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import secrets
@@ -113,16 +112,11 @@ class Upload:
         if len(content) > MAX_IMAGE_BYTES:
             problem = f"is {len(content)} bytes long; at most {MAX_IMAGE_BYTES} are allowed"
             return broken_item(self._items, problem, uri=uri, item_id=item_id, reason="IMAGE_TOO_LARGE")
-        sha256 = hashlib.sha256(content).hexdigest()
         self._size_bytes += len(content)
         item = checked_item(self._items, item_id or ("" if uri else id_from_content(content)), uri, metadata)
         if item.problem:
             return item
-        path = self._artifacts.original_path(sha256)
-        # Not only whether it is there: one written shortly before the power failed may be torn.
-        if self._artifacts.size_bytes(path) != len(content):
-            self._artifacts.write(path, content, durable=False)
-        return replace(item, uri=self._artifacts.original_uri(sha256), origin=uri)
+        return replace(item, uri=self._artifacts.keep_original(content), origin=uri)
 
     def _write(self, fields: Mapping[str, object]) -> None:
         with translated(_path(self.id)):

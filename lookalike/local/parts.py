@@ -28,16 +28,16 @@ _REDIS_PORT, _MILVUS_PORT, _EMBEDDER_PORT = 6379, 19530, 50052
 
 @dataclass(frozen=True, slots=True)
 class LocalConfig:
-    """What a person chooses: where the data lives, the ports that people use (0: any free one), folders that `--in-place`
-    jobs may read, model bundles that are always served (empty: the shipped ones), the registry of the others (a folder or an
-    fsspec URL; None: `models` in the data folder), a Milvus that runs elsewhere (`milvus_uri`; None starts Milvus Lite, which
-    is exact and meant for some ten thousand images), and whether the ports between the parts are the usual
-    ones where those are free (`usual_ports`) or always chosen by the system."""
+    """What a person chooses: where the data lives, the ports that people use (0: any free one), folders and URLs that
+    `--in-place` jobs may read, model bundles that are always served (empty: the shipped ones), the registry of the others (a
+    folder or an fsspec URL; None: `models` in the data folder), a Milvus that runs elsewhere (`milvus_uri`; None starts Milvus
+    Lite, which is exact and meant for some ten thousand images), and whether the ports between the parts are the usual ones
+    where those are free (`usual_ports`) or always chosen by the system."""
 
     data: Path = Path("~/.lookalike")
     http_port: int = 8080
     grpc_port: int = 50051
-    source_roots: tuple[Path, ...] = ()
+    source_roots: tuple[Path | str, ...] = ()
     models: tuple[Path, ...] = ()
     registry: str | None = None
     milvus_uri: str | None = None
@@ -131,7 +131,7 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
         "LOOKALIKE_REDIS_URL": f"redis://{HOST}:{chosen.redis}/0",
         "LOOKALIKE_MILVUS_URI": config.milvus_uri or f"http://{HOST}:{chosen.milvus}",
         "LOOKALIKE_ARTIFACTS_URL": (folder.path / "artifacts").as_uri(),
-        "LOOKALIKE_SOURCE_ROOTS": os.pathsep.join(str(root.expanduser().resolve()) for root in config.source_roots),
+        "LOOKALIKE_SOURCE_ROOTS": os.pathsep.join(map(_root, config.source_roots)),
         "LOOKALIKE_EMBEDDER_ADDRESS": f"{HOST}:{chosen.embedder}",
         "LOOKALIKE_EMBEDDER_TARGET": f"{HOST}:{chosen.embedder}",
         "LOOKALIKE_EMBEDDER_REGISTRY": _registry(config, folder),
@@ -150,6 +150,10 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
     if config.models:
         settings["LOOKALIKE_EMBEDDER_MODELS"] = os.pathsep.join(str(model.expanduser().resolve()) for model in config.models)
     return settings
+
+
+def _root(root: Path | str) -> str:
+    return str(root) if "://" in str(root) else str(Path(root).expanduser().resolve())
 
 
 def _registry(config: LocalConfig, folder: DataFolder) -> str:

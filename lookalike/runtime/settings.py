@@ -93,14 +93,16 @@ class ArtifactSettings(ServiceSettings):
         "file:///var/lib/lookalike/artifacts",
         description="fsspec URL that gateway and workers all reach: manifests, outcomes, originals, thumbnails.",
     )
-    source_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
-        (), description=f"Folders that jobs may read pictures from, separated by {os.pathsep!r}. None by default."
+    source_roots: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Folders and URLs that jobs may read from (`/data`, `s3://bucket/photos/`, `https://images.example.com/`, "
+        f"or `https://` for every public host), separated by {os.pathsep!r}. None by default.",
     )
 
     @field_validator("source_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:
-        return split_paths(value)
+        return split_roots(value)
 
 
 class EmbedderAddress(ServiceSettings):
@@ -110,6 +112,31 @@ class EmbedderAddress(ServiceSettings):
 def split_paths(value: object) -> object:
     """`a:b` (`;` on Windows) -> ("a", "b"); anything but a string is passed on."""
     return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+
+def split_roots(value: object) -> object:
+    """As `split_paths`, where the parts may be URLs: `/a:s3://b/c:https://h:8443/` -> ("/a", "s3://b/c", "https://h:8443/")."""
+    if not isinstance(value, str) or os.pathsep != ":":
+        return split_paths(value)
+    roots: list[str] = []
+    for part in value.split(":"):
+        if roots and (_begins_url(roots[-1], part) or _is_port(roots[-1], part)):
+            roots[-1] += f":{part}"
+        else:
+            roots.append(part)
+    return tuple(filter(None, roots))
+
+
+def _begins_url(before: str, part: str) -> bool:
+    return part.startswith("//") and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+", before) is not None
+
+
+def _is_port(before: str, part: str) -> bool:
+    """Whether `part` goes on with the host that `before` ends in, by its port or (in brackets) by more of its address."""
+    host = re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+://([^/]*)", before)
+    if host is None or not host[1]:
+        return False
+    return re.match(r"[0-9]+(/|$)", part) is not None or ("[" in host[1] and "]" not in host[1])
 
 
 def load_settings(cls: type[S]) -> S:

@@ -129,7 +129,7 @@ def test_a_file_that_has_changed_since_it_was_indexed_is_not_shown_as_it_is_now(
 
 @pytest.mark.parametrize(
     ("uri", "error"),
-    [("", NotFound), ("file:///etc/hostname", FailedPrecondition), ("https://example.org/a.png", InvalidArgument)],
+    [("", NotFound), ("file:///etc/hostname", FailedPrecondition), ("gs://bucket/a.png", InvalidArgument)],
 )
 def test_a_thumbnail_of_bytes_that_cannot_be_had_says_why(world, uri, error):
     stored(world, image("a", uri=uri, sha256="d" * 64))

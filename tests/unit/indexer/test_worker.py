@@ -132,9 +132,13 @@ class TestJobs:
         assert counts == [Counts(1, 1), Counts(1, 0, 1), Counts(1, 1)]
         assert bench.store.rows["siamese"]["one"].uri == "file:///home/me/moved.png"
 
-    def test_an_empty_source_succeeds_with_nothing(self, bench: Bench) -> None:
+    def test_a_source_that_holds_nothing_fails_the_job(self, bench: Bench) -> None:
+        bench.put("notes.txt")
         job = bench.run(bench.create())
-        assert (job.state, job.counts) == (JobState.SUCCEEDED, Counts())
+        assert (job.state, job.counts) == (JobState.FAILED, Counts())
+        assert job.error is not None
+        assert job.error.reason == "SOURCE_EMPTY"
+        assert "holds nothing to ingest" in job.error.message
         assert bench.store.flushes == 0
 
     @pytest.mark.parametrize(
@@ -417,9 +421,12 @@ class TestReconciler:
         flush, bench.store.flush = bench.store.flush, lambda _: (_ for _ in ()).throw(Unavailable("milvus", "away"))  # type: ignore[method-assign]
         with pytest.raises(Unavailable):
             bench.run(job)
-        other = bench.create(SourceSpec("folder", str(bench.put("empty/x.txt").parent)))
+        other = bench.create(SourceSpec("manifest", str(bench.put("m.csv", b'uri\n"x\n'))))
         bench.queue.sent.clear()
         bench.worker.plan(other.id)
+        advance, bench.worker.advance = bench.worker.advance, lambda _: None  # type: ignore[method-assign]
+        bench.worker.ingest_chunk(other.id, 0)
+        bench.worker.advance = advance  # type: ignore[method-assign]
         reconciler = Reconciler(bench.ledger, bench.artifacts, bench.worker, tick_s=0.01)
         reconciler.round()
         assert bench.ledger.get(job.id).state is JobState.RUNNING

@@ -10,7 +10,8 @@ import pytest
 
 from lookalike.errors import InvalidArgument, NotFound
 from lookalike.items import ITEM_INVALID, Item, checked_item, path_of, resolve_uri
-from lookalike.listing import MAX_LINE_BYTES, list_folder, list_manifest, number_or_text
+from lookalike.listing import list_folder, list_manifest
+from lookalike.listing.text import MAX_LINE_BYTES, number_or_text
 from lookalike.names import id_from_uri
 
 BASE = "file:///data/set"
@@ -209,7 +210,7 @@ class TestJsonl:
         assert items[1].problem_reason == ITEM_INVALID
 
     def test_other_suffixes_and_missing_files_are_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(InvalidArgument, match="must be a CSV or JSONL file"):
+        with pytest.raises(InvalidArgument, match="must be a CSV, JSONL"):
             manifest("uri\n", "items.xlsx")
         with pytest.raises(NotFound):
             list(list_manifest(tmp_path / "no.csv", "no.csv", BASE))

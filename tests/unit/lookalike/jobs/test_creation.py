@@ -47,7 +47,7 @@ class Making:
 def making(redis_db: str, tmp_path: Path) -> Iterator[Making]:
     queue = TaskQueue(redis_db)
     artifacts = Artifacts(tmp_path.as_uri())
-    making = Making(connect_ledger(redis_db), queue, Uploads(artifacts), Roots([Path("/data")]))
+    making = Making(connect_ledger(redis_db), queue, Uploads(artifacts), Roots(["/data", "https://host/"]))
     yield making
     queue.close()
     making.ledger.close()
@@ -105,7 +105,10 @@ def test_a_queue_that_is_away_is_unavailable_within_seconds() -> None:
         (CreateJob("products", SourceSpec("folder", "/data/" + "x" * 3000)), "source.folder.uri", "INVALID_ARGUMENT"),
         (CreateJob("products", SourceSpec("folder", "/etc")), None, "SOURCE_FORBIDDEN"),
         (CreateJob("products", SourceSpec("folder", "/data/../etc")), None, "SOURCE_FORBIDDEN"),
-        (CreateJob("products", SourceSpec("folder", "s3://bucket/x")), "uri", "SOURCE_SCHEME_UNSUPPORTED"),
+        (CreateJob("products", SourceSpec("folder", "s3://bucket/x")), None, "SOURCE_FORBIDDEN"),
+        (CreateJob("products", SourceSpec("folder", "gs://bucket/x")), "uri", "SOURCE_SCHEME_UNSUPPORTED"),
+        (CreateJob("products", SourceSpec("manifest", "https://host/x.csv")), "uri", "SOURCE_SCHEME_UNSUPPORTED"),
+        (CreateJob("products", SourceSpec("archive", "/etc/x.tar")), None, "SOURCE_FORBIDDEN"),
         (CreateJob("products", SourceSpec("manifest", "/data/x.xlsx")), "source.manifest.uri", "INVALID_ARGUMENT"),
         (CreateJob("products", SourceSpec("upload", "0" * 16)), "source.upload.upload_id", "UPLOAD_NOT_FOUND"),
     ],

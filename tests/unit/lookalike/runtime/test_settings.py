@@ -67,4 +67,19 @@ def test_a_secret_that_cannot_be_read_is_said_in_one_line(
 
 def test_source_roots_are_split_like_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOKALIKE_SOURCE_ROOTS", "/a:/b c")
-    assert load_settings(ArtifactSettings).source_roots == (Path("/a"), Path("/b c"))
+    assert load_settings(ArtifactSettings).source_roots == ("/a", "/b c")
+
+
+@pytest.mark.parametrize(
+    "roots",
+    [
+        ("/a", "s3://bucket/photos/", "/b"),
+        ("https://images.example.com/", "http://127.0.0.1:8080/x", "http://[::1]:80/"),
+        ("https://", "s3://", "/a"),
+        ("https://host:8443", "s3://bucket"),
+        ("file:///a", "8080"),
+    ],
+)
+def test_source_roots_may_be_urls_with_ports(monkeypatch: pytest.MonkeyPatch, roots: tuple[str, ...]) -> None:
+    monkeypatch.setenv("LOOKALIKE_SOURCE_ROOTS", ":".join(("", *roots, "")))
+    assert load_settings(ArtifactSettings).source_roots == roots

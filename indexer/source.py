@@ -1,0 +1,98 @@
+"""The items of a job's source, guarded, in order. Called by `plan`.
+
+URIs are named as the caller named the source, links in it not resolved. Of a compressed archive the pictures are copied into
+the artifacts' originals, as an upload's are: nobody could read a single one of them later without reading all before it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import IO
+
+from indexer.interruption import Interruption
+from lookalike.artifacts import Artifacts
+from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
+from lookalike.items import INCOMPLETE_REASONS, SOURCE_INCOMPLETE, Item, broken_item
+from lookalike.jobs.job import SourceSpec
+from lookalike.jobs.uploads import Uploads
+from lookalike.listing import list_archive, list_manifest
+from lookalike.listing.tars import ARCHIVE_SUFFIXES, is_archive, is_compressed, plain_stream
+from lookalike.names import MAX_IMAGE_BYTES
+from lookalike.sources import Reader
+from lookalike.sources.opening import check_listable, folder_items, open_source, uris_under
+from lookalike.sources.urls import Url
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the items of jobs come from."""
+
+    reader: Reader
+    uploads: Uploads
+
+    def items(self, source: SourceSpec, interruption: Interruption) -> Iterator[Item]:
+        """The items of `source`.
+
+        Raises, at once or while they are listed, `NotFound`, `InvalidArgument` or `FailedPrecondition` for a source that cannot
+        be read at all, `Unavailable`, `Draining`, `LeaseLost`.
+        """
+        if source.kind == "upload":
+            return self.uploads.items(source.uri)
+        if source.kind == "folder":
+            roots, buckets = self.reader.roots, self.reader.buckets
+            return folder_items(roots, buckets, source.uri, labels_from_folders=source.labels_from_folders)
+        if source.kind == "archive":
+            return self._archives(source.uri, interruption)
+        return self._manifest(source.uri)
+
+    def _manifest(self, uri: str) -> Iterator[Item]:
+        real, named = self.reader.roots.resolve(uri), check_listable(self.reader.roots, uri)
+        if not isinstance(real, Url) and not isinstance(named, Url):
+            yield from list_manifest(real, named.name, named.parent.as_uri())
+            return
+        folder, name = posixpath.split(str(named))
+        with open_source(self.reader.roots, self.reader.buckets, uri) as stream:
+            yield from list_manifest(stream, name, folder)
+
+    def _archives(self, uri: str, interruption: Interruption) -> Iterator[Item]:
+        position = 0
+        place = check_listable(self.reader.roots, uri)
+        alone = is_archive(place.key) if isinstance(place, Url) else not place.is_dir()
+        for found in uris_under(self.reader.roots, self.reader.buckets, uri, is_archive):
+            if isinstance(found, Item):
+                yield replace(found, position=position)
+                position += 1
+                continue
+            try:
+                for item in self._archive(found, position, interruption):
+                    yield item
+                    position += 1
+            except (NotFound, InvalidArgument, FailedPrecondition) as error:
+                if alone:
+                    raise
+                reason = error.reason if error.reason in INCOMPLETE_REASONS else SOURCE_INCOMPLETE
+                yield broken_item(position, error.message, uri=found, reason=reason)
+                position += 1
+
+    def _archive(self, uri: str, start: int, interruption: Interruption) -> Iterator[Item]:
+        name = posixpath.basename(uri)
+        if not is_archive(name):
+            raise InvalidArgument("archive", f"{name} must be named {', '.join(ARCHIVE_SUFFIXES)}", reason="ARCHIVE_INVALID")
+        with open_source(self.reader.roots, self.reader.buckets, uri) as packed:
+            stream = plain_stream(packed, name)
+            for item in list_archive(stream, name, uri, start=start, check=interruption.check):
+                yield _kept(self.reader.artifacts, stream, item) if is_compressed(name) and not item.problem else item
+
+
+def _kept(artifacts: Artifacts, stream: IO[bytes], item: Item) -> Item:
+    """The picture of an archive as an original of ours."""
+    if item.size_bytes > MAX_IMAGE_BYTES:
+        problem = f"is {item.size_bytes} bytes long; at most {MAX_IMAGE_BYTES} are allowed"
+        return broken_item(item.position, problem, uri=item.uri, item_id=item.id, reason="IMAGE_TOO_LARGE")
+    stream.seek(item.offset)
+    content = stream.read(item.size_bytes)
+    if not content:
+        return broken_item(item.position, "is empty", uri=item.uri, item_id=item.id, reason="IMAGE_EMPTY")
+    return replace(item, uri=artifacts.keep_original(content), origin=item.uri, offset=-1, size_bytes=0)

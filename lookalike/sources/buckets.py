@@ -1,0 +1,145 @@
+"""Objects of S3 and of whatever speaks its protocol, through fsspec's s3fs. Used by `reader` and `opening`.
+
+Credentials, region and endpoint come from where every AWS tool finds them (`AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, a role,
+`AWS_ENDPOINT_URL`), or from fsspec's own configuration (`FSSPEC_S3_ENDPOINT_URL`, `FSSPEC_S3_ANON=true` for public buckets).
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import fsspec
+
+from lookalike.errors import FailedPrecondition, NotFound, Unavailable
+from lookalike.items import SOURCE_UNREADABLE
+from lookalike.sources.roots import FORBIDDEN
+from lookalike.sources.urls import Url
+from lookalike.sources.web import SOURCE_UNAVAILABLE
+
+_CONFIG = {"connect_timeout": 5, "read_timeout": 20, "max_pool_connections": 32}
+"""Seconds; and as many connections as threads may read at a time."""
+_STREAM_BLOCK = 4 * 1024 * 1024
+"""Bytes per request of what is read from end to end."""
+_ABSENT = ("InvalidRange", "416")
+
+
+class Buckets:
+    """Thread-safe. Nothing is imported or connected before the first call."""
+
+    def read(self, url: Url, start: int, end: int) -> bytes:
+        """The bytes of an object from `start` up to `end`, fewer where it ends before.
+
+        Raises `NotFound` SOURCE_NOT_FOUND, `FailedPrecondition` SOURCE_FORBIDDEN or SOURCE_UNREADABLE, `Unavailable`
+        SOURCE_UNAVAILABLE after some attempts.
+        """
+        with _translated(url):
+            try:
+                return bytes(_files().cat_file(_name(url), start=start, end=end))
+            except OSError as error:
+                if _code(error) in _ABSENT:
+                    return b""  # Nothing lies at `start` or behind it: an empty object answers so.
+                raise
+
+    def open(self, url: Url) -> IO[bytes]:
+        """An object as a stream that can seek. What fails while it is read is translated too. Raises as `read` does."""
+        with _translated(url):
+            return io.BufferedReader(_Stream(_files().open(_name(url), "rb", block_size=_STREAM_BLOCK), url), _STREAM_BLOCK)
+
+    def keys(self, url: Url) -> Iterator[str]:
+        """The keys of all objects under the folder `url`, in order, a page at a time. Raises as `read` does."""
+        page: dict[str, str] = {}
+        prefix = url.key.rstrip("/") + "/" if url.key.strip("/") else ""
+        while True:
+            with _translated(url):
+                answer = _files().call_s3("list_objects_v2", Bucket=url.host, Prefix=prefix, **page)
+            for entry in answer.get("Contents", ()):
+                yield str(entry["Key"])
+            if not answer.get("IsTruncated"):
+                return
+            page = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def stamp(self, url: Url) -> str:
+        """Something that changes whenever the object does: its tag, size and time."""
+        with _translated(url):
+            return str(_files().ukey(_name(url)))
+
+
+class _Stream(io.RawIOBase):
+    """fsspec's file with its errors translated."""
+
+    def __init__(self, file: Any, url: Url) -> None:
+        self._file, self._url = file, url
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def readinto(self, buffer: Any, /) -> int:
+        with _translated(self._url):
+            piece = self._file.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def _files() -> Any:
+    # fsspec keeps one instance per process.
+    return fsspec.filesystem("s3", use_listings_cache=False, config_kwargs=_CONFIG)
+
+
+def _name(url: Url) -> str:
+    return url.host + url.path
+
+
+def _code(error: OSError) -> str:
+    """What S3 calls the error."""
+    response = getattr(error.__cause__, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+@contextmanager
+def _translated(url: Url) -> Iterator[None]:
+    import aiohttp
+    import botocore.exceptions as boto  # type: ignore[import-untyped]
+
+    shown = str(url)[:200]
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound("source", shown) from error
+    except (PermissionError, boto.NoCredentialsError, boto.PartialCredentialsError, boto.ProfileNotFound) as error:
+        given = isinstance(error, PermissionError)
+        problem = "may not be read with the credentials that are set" if given else "needs credentials, and none are set"
+        raise FailedPrecondition(
+            f"{shown!r} {problem}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role of the workers, or "
+            "FSSPEC_S3_ANON=true for public buckets",
+            reason=FORBIDDEN,
+        ) from error
+    except boto.ParamValidationError as error:
+        raise FailedPrecondition(f"{shown!r} is not a name that S3 takes", reason=SOURCE_UNREADABLE) from error
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSYS) or error.errno is None:
+            raise FailedPrecondition(f"{shown!r} cannot be read: {_said(error)}", reason=SOURCE_UNREADABLE) from error
+        raise Unavailable(f"S3 ({url.host})", _said(error), reason=SOURCE_UNAVAILABLE) from error
+    except (boto.BotoCoreError, aiohttp.ClientError, TimeoutError) as error:
+        raise Unavailable(f"S3 ({url.host})", _said(error), reason=SOURCE_UNAVAILABLE) from error
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,122 @@
+"""Single members of archives, by `tar://MEMBER::ARCHIVE`. Used by `reader`.
+
+Where the plan noted a member's place it is read by range, after a look at the header before it: an archive that was written
+anew since is not read as if it were the old one. Without a place, an index of the archive tells it; a few of these are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+
+from lookalike.errors import FailedPrecondition, NotFound
+from lookalike.items import open_file, split_member, unreadable
+from lookalike.listing.tars import BLOCK, is_compressed, plain_stream, walk
+from lookalike.sources.buckets import Buckets
+from lookalike.sources.opening import open_source
+from lookalike.sources.roots import Roots
+from lookalike.sources.urls import Url
+
+_INDEXES = 4
+_MOST_INDEXED = 200_000
+"""Members of one archive that are indexed, some 30 MB; shards have a tenth of that. One behind is looked for every time."""
+
+
+class Members:
+    """Thread-safe."""
+
+    def __init__(self, roots: Roots, buckets: Buckets) -> None:
+        self._roots, self._buckets = roots, buckets
+        self._indexes: OrderedDict[tuple[str, str], Mapping[str, tuple[int, int]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, uri: str, offset: int, size_bytes: int, *, max_bytes: int) -> bytes:
+        """The member that `uri` names, at most `max_bytes` and one byte of it; `offset` is negative where it is not known.
+
+        Raises `NotFound` SOURCE_NOT_FOUND, `FailedPrecondition` SOURCE_FORBIDDEN, SOURCE_UNREADABLE, SOURCE_INCOMPLETE or
+        SOURCE_CHANGED, `InvalidArgument`, `Unavailable` SOURCE_UNAVAILABLE.
+        """
+        member, archive_uri = split_member(uri)
+        place = self._roots.resolve(archive_uri)
+        if is_compressed(archive_uri):
+            return self._stream_to(member, archive_uri, max_bytes)
+        if offset < 0:
+            offset, size_bytes = self._find(member, archive_uri, place)
+        wanted = min(size_bytes, max_bytes + 1)
+        content = self._range(place, offset - BLOCK, BLOCK + wanted)
+        if len(content) < BLOCK + wanted or not _is_header(content[:BLOCK], member, size_bytes):
+            raise FailedPrecondition(
+                f"{archive_uri[:200]!r} has changed since it was listed; ingest it again", reason="SOURCE_CHANGED"
+            )
+        return content[BLOCK:]
+
+    def _range(self, place: Path | Url, start: int, size_bytes: int) -> bytes:
+        if isinstance(place, Url):
+            return self._buckets.read(place, start, start + size_bytes)
+        try:
+            with open_file(place, follow_links=False) as stream:
+                stream.seek(start)
+                return stream.read(size_bytes)
+        except OSError as error:
+            raise unreadable(place, f"cannot be read: {error.strerror}") from error
+
+    def _find(self, member: str, archive_uri: str, place: Path | Url) -> tuple[int, int]:
+        key = (archive_uri, self._stamp(place))
+        with self._lock:
+            index = self._indexes.get(key)
+        if index is None:
+            index = self._index(archive_uri)
+            with self._lock:
+                self._indexes[key] = index
+                while len(self._indexes) > _INDEXES:
+                    self._indexes.popitem(last=False)
+        found = index.get(member)
+        if found is None and len(index) >= _MOST_INDEXED:
+            found = self._index(archive_uri, only=member).get(member)
+        if found is None:
+            raise NotFound("source", member[:100], hint=f"{archive_uri[:200]!r} has no such member")
+        return found
+
+    def _index(self, archive_uri: str, only: str = "") -> dict[str, tuple[int, int]]:
+        """Where the members lie. Of equal names the first counts, as it does when an archive is listed."""
+        index: dict[str, tuple[int, int]] = {}
+        with open_source(self._roots, self._buckets, archive_uri) as stream:
+            for found, _ in walk(stream, archive_uri[:200], lambda _: 0):
+                if only in ("", found.name):
+                    index.setdefault(found.name, (found.offset_data, found.size))
+                if len(index) >= (1 if only else _MOST_INDEXED):
+                    break
+        return index
+
+    def _stream_to(self, member: str, archive_uri: str, max_bytes: int) -> bytes:
+        """Of a compressed archive everything before the member has to be read. The plan keeps such members as originals."""
+        with open_source(self._roots, self._buckets, archive_uri) as packed:
+            stream = plain_stream(packed, archive_uri)
+            for found, content in walk(stream, archive_uri[:200], lambda one: max_bytes + 1 if one.name == member else 0):
+                if found.name == member:
+                    return content
+        raise NotFound("source", member[:100], hint=f"{archive_uri[:200]!r} has no such member")
+
+    def _stamp(self, place: Path | Url) -> str:
+        """What changes when the archive does."""
+        if isinstance(place, Url):
+            return self._buckets.stamp(place)
+        try:
+            status = os.stat(place)  # noqa: PTH116 - as open_file does
+        except OSError:
+            return ""  # Opening it says what is wrong.
+        return f"{status.st_mtime_ns} {status.st_size}"
+
+
+def _is_header(block: bytes, member: str, size_bytes: int) -> bool:
+    """Whether this is the header of that member. Names of over 100 bytes stand elsewhere, and so do sizes of over 8 GiB."""
+    try:
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        return False
+    long = len(os.fsencode(member)) > tarfile.LENGTH_NAME or not member.isascii()
+    return header.size == size_bytes and (long or header.name == member)
