@@ -69,13 +69,14 @@ class SourceSpec:
 class JobOptions:
     """How a job treats its items. `threshold` is a similarity in the space `siamese`, in [0, 1]; `grace_s` in seconds.
 
-    `allow_missing` and `grace_s` matter to a re-embedding only: see the contract's `ReembedCollectionRequest`.
+    `model`, `allow_missing` and `grace_s` matter to a re-embedding only: see the contract's `ReembedCollectionRequest`.
     """
 
     near_duplicates: NearDuplicatePolicy = "keep"
     threshold: float = DEFAULT_NEAR_DUPLICATE
     mirror: bool = False
     dry_run: bool = False
+    model: str = ""
     allow_missing: bool = False
     grace_s: float = 0.0
 
@@ -97,6 +98,30 @@ DEFAULTS = JobOptions()
 def request_fingerprint(collection: str, source: SourceSpec, options: JobOptions = DEFAULTS) -> str:
     """16 hex digits over what a request asks for; tells a repeated request from a reused request id."""
     return hashlib.sha256(f"{collection}\n{source.to_json()}\n{options.to_json()}".encode()).hexdigest()[:16]
+
+
+def has_finish(source: SourceSpec) -> bool:
+    """Whether a job over `source` has something left to do, in a last unit of its own, when all its chunks are recorded."""
+    return source.kind == "collection"
+
+
+def writes_own_revision(source: SourceSpec) -> bool:
+    """Whether a job over `source` could write over what is written after it was made. A re-embedding keeps every image's own
+    revision, and looks under the lock what is there: no other job has to mind it, and no delete leaves a tombstone for it."""
+    return source.kind != "collection"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How the answers of a collection's new generation compare with those of the one before: `queries` images were asked for,
+    each for its `k` nearest. `overlap` is the mean share that both answers have in common; the precisions are the mean share
+    with the query's label, None where no image has one. All in [0, 1]."""
+
+    queries: int
+    k: int
+    overlap: float
+    precision_before: float | None = None
+    precision_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +169,8 @@ class Job:
     """It should be going on, and nothing has come of it for long."""
     listed: int = 0
     """Items found so far in the source."""
+    comparison: Comparison | None = None
+    """Of a re-embedding, from before its switch."""
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[str, str], *, stalled_before_ms: int = 0) -> Job:
@@ -169,6 +196,7 @@ class Job:
             paused=paused,
             stalled=not (state.ended or paused) and int(fields.get("progress_ms", fields["created_ms"])) < stalled_before_ms,
             listed=int(fields.get("listed", 0)),
+            comparison=Comparison(**json.loads(fields["comparison"])) if "comparison" in fields else None,
         )
 
 

@@ -1,7 +1,8 @@
 """Who works on what, and what came of it: leases with heartbeats, and outcomes that are recorded exactly once.
 
-Called by the indexer. A *unit* of work is the planning of a job ("plan") or one of its chunks (its number). Whoever holds a
-unit's lease may record it; a holder whose lease ran out, and whose unit went to somebody else, can do nothing any more.
+Called by the indexer. A *unit* of work is the planning of a job ("plan"), one of its chunks (its number) or, in jobs that have
+something left to do after these, "finish". Whoever holds a unit's lease may record it; a holder whose lease ran out, and whose
+unit went to somebody else, can do nothing any more.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lookalike.jobs.ledger import SEND_GRACE_S, Ledger
 from lookalike.jobs.states import JobState
 
 PLAN = "plan"
+FINISH = "finish"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,14 @@ class Leases:
         pairs = [part for name, count in sorted(growth.items()) if count for part in (name, count)]
         return bool(self._redis.run("record", lease.job_id, lease.unit, lease.owner, counts.items, counts.failed, *pairs))
 
+    def note(self, lease: Lease, **fields: str) -> bool:
+        """Say that a unit comes on, and write fields of its job down; False where the lease was lost. Changes nothing then."""
+        return bool(self._redis.run("note", lease.job_id, lease.unit, lease.owner, *_pairs(fields)))
+
+    def finished(self, lease: Lease, **fields: str) -> bool:
+        """Record the last unit of a job, with fields of it, so that the job can end; False where the lease was lost."""
+        return bool(self._redis.run("finished", lease.job_id, lease.owner, *_pairs(fields)))
+
     def drop(self, lease: Lease) -> bool:
         """Take a unit off the job for good, its items neither indexed nor failed: what it would write to is gone."""
         return bool(self._redis.run("drop", lease.job_id, lease.unit, lease.owner))
@@ -207,3 +217,7 @@ class Leases:
 
 def _ms(seconds: float) -> int:
     return int(seconds * 1000)
+
+
+def _pairs(fields: Mapping[str, str]) -> list[str]:
+    return [part for pair in sorted(fields.items()) for part in pair]

@@ -20,7 +20,16 @@ from contextlib import AbstractContextManager
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.jobs.connection import RedisAccessDenied, RedisConnection
-from lookalike.jobs.job import DEFAULTS, STALL_S, Job, JobOptions, SourceSpec, request_fingerprint
+from lookalike.jobs.job import (
+    DEFAULTS,
+    STALL_S,
+    Job,
+    JobOptions,
+    SourceSpec,
+    has_finish,
+    request_fingerprint,
+    writes_own_revision,
+)
 from lookalike.jobs.write_order import write_lock
 from lookalike.names import MAX_PAGE_SIZE
 
@@ -70,6 +79,8 @@ class Ledger:
             fingerprint,
             int(send_grace_s * 1000),
             options.to_json(),
+            int(has_finish(source)),
+            int(writes_own_revision(source)),
         )
         _check_same(request_id, job_id, known, fingerprint)
         return self.get(job_id), bool(new)
@@ -82,6 +93,23 @@ class Ledger:
             return None
         _check_same(request_id, job_id, known, request_fingerprint(collection, source, options))
         return self._read(job_id)
+
+    def find_reembedding(self, request_id: str, collection: str, options: JobOptions) -> Job | None:
+        """As `find_request` for a job that re-embeds `collection`, whatever generation it was to fill then."""
+        with self.connection.commands() as client:
+            job_id = client.hget(f"lookalike:request:{request_id}", "job")
+        job = self.find(job_id) if job_id else None
+        source = job.source if job is not None else SourceSpec("collection", "")
+        return self.find_request(request_id, collection, source, options)
+
+    def find(self, job_id: str) -> Job | None:
+        """The job now; None for one that never was or is no longer kept."""
+        return self._read(job_id)
+
+    def active_reembedding(self, collection_uid: str) -> Job | None:
+        """The job that re-embeds a collection, if one has not ended."""
+        jobs = (job for job in self.active_jobs() if job.collection_uid == collection_uid)
+        return next((job for job in jobs if job.source.kind == "collection"), None)
 
     def get(self, job_id: str) -> Job:
         """The job now; `NotFound` ("ingest job") for one that never was or is no longer kept."""

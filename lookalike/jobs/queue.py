@@ -15,13 +15,14 @@ from lookalike.errors import Unavailable
 
 QUEUE = "lookalike"
 FIRST_QUEUE = "lookalike.first"
-"""Plans, and the first chunks of every job. Workers take from both queues in turn, so a job of a thousand images does not wait
-behind the queued chunks of one of a million, and a stream of small jobs leaves every other turn to the large one. Within a
-queue jobs share too: each has a window of chunks in it, refilled at its end."""
+"""Plans, last units, and the first chunks of every job. Workers take from both queues in turn, so a job of a thousand images
+does not wait behind the queued chunks of one of a million, and a stream of small jobs leaves every other turn to the large one.
+Within a queue jobs share too: each has a window of chunks in it, refilled at its end."""
 FIRST_CHUNKS = 4
 """1,024 images."""
 PLAN_TASK = "lookalike.plan"
 CHUNK_TASK = "lookalike.ingest_chunk"
+FINISH_TASK = "lookalike.finish"
 CREATE_TASK = "lookalike.create_ingest_job"
 VISIBILITY_TIMEOUT_S = 3600
 """After this long Redis gives an unacknowledged message to another worker. Nothing waits for it: a dead worker's work is sent
@@ -66,6 +67,10 @@ class TaskQueue:
     def send_chunk(self, job_id: str, chunk: int) -> None:
         """Have a chunk worked off."""
         self._send(CHUNK_TASK, [job_id, chunk], FIRST_QUEUE if chunk < FIRST_CHUNKS else QUEUE)
+
+    def send_finish(self, job_id: str) -> None:
+        """Have the rest of a job done whose chunks are all recorded."""
+        self._send(FINISH_TASK, [job_id], FIRST_QUEUE)
 
     def close(self) -> None:
         self._app.close()

@@ -31,7 +31,14 @@ if state == 'RUNNING' and not paused then
   end
   redis.call('HSET', job_key(id), 'next_chunk', whole(chunk))
 end
-local complete = (state == 'RUNNING' and tonumber(counts[3]) == total)
+local chunks_done = state == 'RUNNING' and tonumber(counts[3]) == total
+local unfinished = chunks_done and redis.call('HGET', job_key(id), 'finish') == 'wanted'
+if unfinished and not paused and not redis.call('ZSCORE', open_key(id), 'finish') then
+  redis.call('ZADD', open_key(id), whole(now + grace), 'finish')
+  redis.call('HSET', units_key(id), 's:finish', 1)
+  sent[#sent + 1] = 'finish'
+end
+local complete = (chunks_done and not unfinished)
   or (state == 'CANCELLING' and redis.call('ZCARD', open_key(id)) == 0)
 table.insert(sent, 1, complete and '1' or '0')
 return sent

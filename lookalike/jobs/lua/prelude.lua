@@ -2,7 +2,7 @@
 -- Redis runs one script at a time, so each is a transaction. All times are Redis' own, in milliseconds: workers' clocks may differ.
 --
 -- lookalike:job:{id}            hash   the job: state, counters, what was asked for
--- lookalike:job:{id}:open       zset   units of work handed out and not done ("plan", or a chunk's number) -> when to look again:
+-- lookalike:job:{id}:open       zset   units of work handed out and not done ("plan", a chunk's number, "finish") -> when to look again:
 --                                      the end of the lease, or when to send it again where nobody holds it
 -- lookalike:job:{id}:units      hash   per open unit: o:{unit} owner, a:{unit} attempts, r:{unit} transient retries, s:{unit} sends
 -- lookalike:job:{id}:recorded:{n} hash chunks n*100 to n*100+99 that are recorded -> "{owner}:{items failed}"; names the outcome
