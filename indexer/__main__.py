@@ -15,6 +15,7 @@ from indexer.calls import Calls
 from indexer.embedding import Embedder
 from indexer.pipeline import Pipeline
 from indexer.reconciler import Reconciler
+from indexer.reembedding import make_reembedding
 from indexer.settings import IndexerSettings
 from indexer.tasks import build_app, run_worker
 from indexer.worker import Parts, Worker
@@ -79,9 +80,10 @@ def _wire(settings: IndexerSettings, ledger: Ledger, milvus: Connection) -> tupl
     calls = Calls(concurrency=settings.indexer_concurrency, in_flight=settings.indexer_embeds_in_flight)
     store_timeout_s = settings.indexer_store_timeout_s
     pipeline = Pipeline(ledger, leases, catalogue, store, reader, embedder, calls, store_timeout_s=store_timeout_s)
+    reembedding = make_reembedding(ledger, leases, catalogue, store, reader, embedder, calls, store_timeout_s=store_timeout_s)
     queue, uploads = TaskQueue(settings.redis_url_with_password), Uploads(artifacts)
     outcomes = Outcomes(ledger, artifacts)
-    parts = Parts(ledger, leases, queue, catalogue, store, reader, uploads, outcomes, pipeline)
+    parts = Parts(ledger, leases, queue, catalogue, store, reader, uploads, outcomes, pipeline, reembedding)
     worker = Worker(parts, max_attempts=settings.indexer_max_attempts, chunk_deadline_s=settings.indexer_chunk_deadline_s)
     return worker, Reconciler(ledger, artifacts, worker, tick_s=settings.indexer_tick_s)
 

@@ -12,11 +12,12 @@ from indexer.interruption import TRANSIENT, Interruption
 from indexer.stages import Stages
 from lookalike.errors import FailedPrecondition, FingerprintMismatch, Internal, LookalikeError, NotFound, Unavailable
 from lookalike.runtime.status import from_rpc_error, from_status
-from lookalike.spaces import SIAMESE, Space, Vector
+from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
 from lookalike.store.catalogue import Collection
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
 from lookalike.v1 import image_pb2
+from lookalike.wire import space_from
 
 Embedded = Mapping[str, Vector] | LookalikeError
 """What became of one picture: its vectors by space, or why it could not be used."""
@@ -67,6 +68,17 @@ class Embedder:
         if len(response.results) != len(images):
             raise Internal(f"the embedder gave {len(response.results)} results for {len(images)} pictures")
         return [_embedded(wanted, order, result) for result in response.results]
+
+    def describe(self, model: str, histogram: HistogramSettings) -> tuple[str, tuple[Space, ...]]:
+        """The name of `model`, and the spaces that its current version and `histogram` give. Raises `NotFound` ("model"),
+        `Unavailable`, `DeadlineExceeded`."""
+        settings = image_pb2.HistogramSettings(bins=histogram.bins, grid=histogram.grid, color=histogram.color)
+        request = embedder_pb2.DescribeSpacesRequest(model=model, histogram=settings)
+        try:
+            response = self._stub.DescribeSpaces(request, timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, "embedder") from error
+        return response.model, tuple(space_from(space) for space in response.spaces)
 
     def _call_patiently(self, request: embedder_pb2.EmbedRequest, interruption: Interruption) -> embedder_pb2.EmbedResponse:
         for tried in range(1, _TRIES + 1):

@@ -22,6 +22,8 @@ LOCK = "reconciler"
 _LOCK_TICKS = 5
 """Rounds that may be missed before another worker takes over."""
 _CLEAN_EVERY_S = 600.0
+_TIDY_EVERY_S = 5.0
+"""A re-embedding that was cancelled before it began to run leaves its generation for so long, and every write goes to it."""
 
 
 class Reconciler:
@@ -32,7 +34,7 @@ class Reconciler:
         self._token = secrets.token_hex(8)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
-        self._clean_at_s = time.monotonic()
+        self._clean_at_s = self._tidy_at_s = time.monotonic()
         self._alarm = StallAlarm()
         self._log = structlog.get_logger()
 
@@ -57,6 +59,9 @@ class Reconciler:
         for job in active:
             self._advance(job.id)
             self._lock()
+        if time.monotonic() >= self._tidy_at_s:
+            self._tidy_at_s = time.monotonic() + _TIDY_EVERY_S
+            self._worker.tidy()
         if time.monotonic() >= self._clean_at_s:
             self._clean_at_s = time.monotonic() + _CLEAN_EVERY_S
             self._clean()
@@ -82,8 +87,9 @@ class Reconciler:
             self._log.warning("job waits", job=job_id, problem=error.message)
 
     def _clean(self) -> None:
-        """Delete the files of jobs that the ledger no longer keeps."""
+        """Delete the files of jobs that the ledger no longer keeps, and what killed changes of collections have left."""
         expired = self._ledger.expired()
         for job_id in expired:
             self._artifacts.delete_tree(f"jobs/{job_id}")
         self._ledger.forget(expired)
+        self._worker.tidy(leftovers=True)

@@ -3,6 +3,7 @@
     lookalike.create_ingest_job(request)   for plain Celery producers; see `lookalike.jobs.creation.create_job_of_json`
     lookalike.plan(job_id)                 read the source into a manifest
     lookalike.ingest_chunk(job_id, chunk)  work one chunk off
+    lookalike.finish(job_id)               do what is left when all chunks are recorded
 
 A plain producer needs the broker's key prefix and the queue's name, and nothing of ours installed:
 
@@ -35,7 +36,7 @@ from celery.signals import setup_logging, worker_shutting_down
 from indexer.interruption import TRANSIENT
 from indexer.worker import Worker
 from lookalike.errors import LookalikeError
-from lookalike.jobs.queue import CHUNK_TASK, CREATE_TASK, FIRST_QUEUE, PLAN_TASK, QUEUE, transport_options
+from lookalike.jobs.queue import CHUNK_TASK, CREATE_TASK, FINISH_TASK, FIRST_QUEUE, PLAN_TASK, QUEUE, transport_options
 
 _CREATE_RETRY_CAP_S = 60.0
 _LOGGED_ID = 128
@@ -105,6 +106,11 @@ def _register(app: Celery, worker: Worker) -> None:
     def ingest_chunk(job_id: str, chunk: int) -> None:
         _not_while_draining(worker)
         _guarded(lambda: worker.ingest_chunk(str(job_id), int(chunk)), job=job_id, chunk=chunk)
+
+    @app.task(name=FINISH_TASK, shared=False)  # type: ignore[untyped-decorator]
+    def finish(job_id: str) -> None:
+        _not_while_draining(worker)
+        _guarded(lambda: worker.finish(str(job_id)), job=job_id)
 
     @app.task(name=CREATE_TASK, bind=True, max_retries=None, shared=False)  # type: ignore[untyped-decorator]
     def create(task: Task, request: dict[str, Any]) -> None:

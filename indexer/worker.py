@@ -20,14 +20,15 @@ from indexer.interruption import TRANSIENT, Draining, Interruption, LeaseLost, O
 from indexer.pipeline import Pipeline
 from indexer.plan import delete_other_plans, make_plan
 from indexer.recording import record
+from indexer.reembedding import Reembedding
 from indexer.source import Sources
 from indexer.stages import ITEMS, UNITS_LAID_DOWN
 from indexer.work import Failed, Outcome, Work
-from lookalike.errors import FailedPrecondition, Internal, InvalidArgument, LookalikeError, NotFound
+from lookalike.errors import FailedPrecondition, Internal, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.items import Item
 from lookalike.jobs.creation import create_ingest_job, create_job_of_json
 from lookalike.jobs.job import Job
-from lookalike.jobs.leases import PLAN, Lease, Leases
+from lookalike.jobs.leases import FINISH, PLAN, Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.manifest import read_chunk
 from lookalike.jobs.outcomes import Outcomes
@@ -45,7 +46,7 @@ MANIFEST_UNREADABLE = "MANIFEST_UNREADABLE"
 """Reason of a job whose manifest was gone or damaged at every attempt: nobody knows which items were in the chunk."""
 _JOB_ERRORS = (NotFound, FailedPrecondition, InvalidArgument)
 """What no retry will mend: the source, the model or the collection is not what the job needs."""
-_PLAN_LATER_S = 1.0
+_LATER_S = 1.0
 """Until a plan that found this worker planning is sent again: a glance at the ledger, so often enough for people."""
 _FLUSH_TTL_S = 60.0
 """How long one worker may take to flush before another tries; flushing twice does no harm."""
@@ -64,6 +65,7 @@ class Parts:
     uploads: Uploads
     outcomes: Outcomes
     pipeline: Pipeline
+    reembedding: Reembedding
 
 
 class Worker:
@@ -72,8 +74,8 @@ class Worker:
     def __init__(self, parts: Parts, *, max_attempts: int, chunk_deadline_s: float) -> None:
         self._parts = parts
         self._max_attempts, self._chunk_deadline_s = max_attempts, chunk_deadline_s
-        # One at a time, so that long lists do not take all threads from the chunks.
-        self._planning = threading.Lock()
+        # Plans and last units one at a time, so that long lists do not take all threads from the chunks.
+        self._long = threading.Lock()
         self.draining = threading.Event()
         self._log = structlog.get_logger()
 
@@ -86,18 +88,15 @@ class Worker:
 
     def plan(self, job_id: str) -> None:
         """Plan a job, unless that is done or in somebody else's hands."""
-        if not self._planning.acquire(blocking=False):
-            # Given back, for another worker or for later: it has not been begun, so this is no attempt.
-            self._parts.leases.defer(job_id, PLAN, _PLAN_LATER_S)
-            return
-        try:
-            self._do(job_id, PLAN, self._plan)
-        finally:
-            self._planning.release()
+        self._do_long(job_id, PLAN, self._plan)
 
     def ingest_chunk(self, job_id: str, chunk: int) -> None:
         """Work one chunk off, unless that is done or in somebody else's hands."""
         self._do(job_id, str(chunk), self._ingest_chunk)
+
+    def finish(self, job_id: str) -> None:
+        """Do what is left when all chunks are recorded, unless that is done or in somebody else's hands."""
+        self._do_long(job_id, FINISH, self._finish)
 
     def advance(self, job_id: str) -> None:
         """Send what the job needs done now, or end it. Anybody may call this at any time."""
@@ -105,10 +104,28 @@ class Worker:
         for unit in due.units:
             if unit == PLAN:
                 self._parts.queue.send_plan(job_id)
+            elif unit == FINISH:
+                self._parts.queue.send_finish(job_id)
             else:
                 self._parts.queue.send_chunk(job_id, int(unit))
         if due.complete:
             self._close(job_id)
+
+    def tidy(self, *, leftovers: bool = False) -> None:
+        """Drop generations that nobody needs any more; with `leftovers` also what changes that were killed have left."""
+        self._parts.reembedding.generations.tidy()
+        if leftovers:
+            self._parts.reembedding.generations.tidy_leftovers()
+
+    def _do_long(self, job_id: str, unit: str, work: Callable[[Lease, Interruption], None]) -> None:
+        if not self._long.acquire(blocking=False):
+            # Given back, for another worker or for later: it has not been begun, so this is no attempt.
+            self._parts.leases.defer(job_id, unit, _LATER_S)
+            return
+        try:
+            self._do(job_id, unit, work)
+        finally:
+            self._long.release()
 
     def _do(self, job_id: str, unit: str, work: Callable[[Lease, Interruption], None]) -> None:
         lease = None if self.draining.is_set() else self._parts.leases.take(job_id, unit)
@@ -120,9 +137,9 @@ class Worker:
 
     def _lay_down_on_error(self, lease: Lease, work: Callable[[Lease, Interruption], None]) -> None:
         log = self._log.bind(job=lease.job_id, unit=lease.unit)
-        until_s = math.inf if lease.unit == PLAN else time.monotonic() + self._chunk_deadline_s
+        until_s = math.inf if lease.unit in (PLAN, FINISH) else time.monotonic() + self._chunk_deadline_s
         try:
-            work(lease, Interruption(self.draining, lease, until_s))
+            self._on_what_is_there(lease, work, until_s)
         except LeaseLost as error:
             UNITS_LAID_DOWN.labels(error.reason).inc()
             log.info("lease lost")
@@ -147,6 +164,16 @@ class Worker:
         except _JOB_ERRORS as error:
             self._fail_job(lease, error)
 
+    def _on_what_is_there(self, lease: Lease, work: Callable[[Lease, Interruption], None], until_s: float) -> None:
+        """Do it. Where only a generation of the collection was dropped meanwhile it is to be done again, by what is there."""
+        try:
+            work(lease, Interruption(self.draining, lease, until_s))
+        except NotFound as error:
+            if error.metadata.get("kind") != "collection":
+                raise
+            collection = self._collection(self._parts.ledger.get(lease.job_id))
+            raise Unavailable(f"collection {collection.name!r}", "a generation of it has been dropped meanwhile") from error
+
     def _fail_job(self, lease: Lease, error: LookalikeError) -> None:
         last = lease.attempt > self._max_attempts
         if self._parts.leases.fail_job(lease, error.reason, error.message, last=last):
@@ -160,6 +187,8 @@ class Worker:
             raise FailedPrecondition(f"{self._max_attempts} workers died while planning", reason="PLAN_ABANDONED")
         if job.source.kind == "failures":
             items = failed_items(parts.ledger, parts.outcomes, parts.reader.artifacts, job.source.uri)
+        elif job.source.kind == "collection":
+            items = parts.reembedding.generations.items(job, lease)
         else:
             items = Sources(parts.reader, parts.uploads).items(job.source, interruption)
         plan = make_plan(parts.reader.artifacts, job, items, interruption, lambda listed: self._note_listed(lease, listed))
@@ -182,8 +211,18 @@ class Worker:
         collection = self._collection(job)
         items = self._items(job, lease)
         work = Work(job, collection, items, lease, interruption)
-        outcomes = self._abandon(lease, items) if lease.attempt > self._max_attempts else parts.pipeline.run(work)
+        way = parts.reembedding.chunks if job.source.kind == "collection" else parts.pipeline
+        outcomes = self._abandon(lease, items) if lease.attempt > self._max_attempts else way.run(work)
         record(parts.leases, parts.outcomes, lease, outcomes, work.stages)
+
+    def _finish(self, lease: Lease, interruption: Interruption) -> None:
+        job = self._parts.ledger.get(lease.job_id)
+        if job.state is not JobState.RUNNING:
+            self._parts.leases.drop(lease)
+            return
+        if lease.attempt > self._max_attempts:
+            raise FailedPrecondition(f"{self._max_attempts} workers died while finishing", reason="FINISH_ABANDONED")
+        self._parts.reembedding.finish.run(job, self._collection(job), lease, interruption)
 
     def _items(self, job: Job, lease: Lease) -> list[Item]:
         try:
@@ -225,6 +264,8 @@ class Worker:
             state = parts.leases.close(job_id)
         finally:
             unlock(parts.ledger.connection, lock, token)
+        if state is not None and job.source.kind == "collection":
+            self.tidy()
         if state is JobState.SUCCEEDED:
             counts = job.counts
             self._log.info("done", job=job_id, indexed=counts.indexed, skipped=counts.skipped, failed=counts.failed)

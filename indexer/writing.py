@@ -93,8 +93,8 @@ class Writer:
                 one.item.id, place(one.item), metadata, one.sha256, revision, now, one.vectors, one.other_vectors
             )
             (new if one.vectors else kept).append(image)
-        refused |= _each_that_can(lambda some: self._store.upsert(work.collection, some), new)
-        return refused | _each_that_can(lambda some: self._store.rewrite(work.collection, some), kept)
+        refused |= each_that_can(lambda some: self._store.upsert(work.collection, some), new)
+        return refused | each_that_can(lambda some: self._store.rewrite(work.collection, some), kept)
 
     def _stored(self, work: Work, ready: Sequence[Ready]) -> Stored:
         ids = [one.item.id for one in ready]
@@ -117,7 +117,7 @@ def check_as_embedded(now: Collection, then: Collection) -> None:
         raise Unavailable(f"collection {then.name!r}", "its generations have changed since its pictures were embedded")
 
 
-def _each_that_can(write: Callable[[Sequence[StoredImage]], None], images: Sequence[StoredImage]) -> dict[str, InvalidArgument]:
+def each_that_can(write: Callable[[Sequence[StoredImage]], None], images: Sequence[StoredImage]) -> dict[str, InvalidArgument]:
     """Write what can be stored; by id, why the rest cannot. The store refuses before it writes, not saying which one."""
     if not images:
         return {}
@@ -127,7 +127,7 @@ def _each_that_can(write: Callable[[Sequence[StoredImage]], None], images: Seque
         if len(images) == 1:
             return {images[0].id: error}
         half = len(images) // 2
-        return _each_that_can(write, images[:half]) | _each_that_can(write, images[half:])
+        return each_that_can(write, images[:half]) | each_that_can(write, images[half:])
     return {}
 
 

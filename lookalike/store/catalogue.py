@@ -123,6 +123,14 @@ class Catalogue:
             self._drop_unnamed(then, deadline)
             return then
 
+    def with_leftovers(self) -> Sequence[str]:
+        """Names of collections beside which there are physical ones that their rows do not name, and that `change` drops.
+
+        What a change that is just being made has not named yet counts too.
+        """
+        there = self._connection.list_collections(deadline=Deadline(_READ_TIMEOUT_S))
+        return [one.name for one in self.list() if any(p.startswith(f"{one.name}__") and p not in one.physicals for p in there)]
+
     def delete(self, name: str) -> None:
         """Remove the collection called `name` with all its images; under its write lock, as `create`.
 

@@ -12,9 +12,10 @@ import pytest
 
 from indexer.calls import Calls
 from indexer.pipeline import Pipeline
+from indexer.reembedding import make_reembedding
 from indexer.worker import Parts, Worker
 from lookalike.jobs.job import DEFAULTS, Job, JobOptions, SourceSpec
-from lookalike.jobs.leases import PLAN, Leases, LeaseSettings
+from lookalike.jobs.leases import FINISH, PLAN, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.outcomes import Failure, Outcomes
 from lookalike.jobs.uploads import Uploads
@@ -30,6 +31,9 @@ class SentTasks:
 
     def send_plan(self, job_id: str) -> None:
         self.sent.append((job_id, PLAN))
+
+    def send_finish(self, job_id: str) -> None:
+        self.sent.append((job_id, FINISH))
 
     def send_chunk(self, job_id: str, chunk: int) -> None:
         self.sent.append((job_id, str(chunk)))
@@ -71,6 +75,8 @@ class Bench:
         job_id, unit = self.queue.sent.pop(0)
         if unit == PLAN:
             self.worker.plan(job_id)
+        elif unit == FINISH:
+            self.worker.finish(job_id)
         else:
             self.worker.ingest_chunk(job_id, int(unit))
         return True
@@ -113,6 +119,9 @@ def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any) -> Itera
         uploads=Uploads(artifacts),
         outcomes=Outcomes(ledger, artifacts),
         pipeline=pipeline,
+        reembedding=make_reembedding(
+            ledger, leases, catalogue, store, reader, cast("Any", embedder), calls, store_timeout_s=20
+        ),
     )
     worker = Worker(parts, max_attempts=3, chunk_deadline_s=60)
     yield Bench(folder, ledger, leases, catalogue, store, embedder, queue, artifacts, worker)

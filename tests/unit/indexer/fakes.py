@@ -28,6 +28,7 @@ def a_collection(name: str = "products", uid: str = "uid 1") -> Collection:
 @dataclass
 class FakeCatalogue:
     collections: dict[str, Collection] = field(default_factory=lambda: {"products": a_collection()})
+    leftovers: set[str] = field(default_factory=set)
     changes: int = 0
 
     def get(self, name: str, *, fresh: bool = False) -> Collection:
@@ -35,8 +36,8 @@ class FakeCatalogue:
             raise NotFound("collection", name)
         return self.collections[name]
 
-    def list(self) -> list[Collection]:
-        return [self.collections[name] for name in sorted(self.collections)]
+    def with_leftovers(self) -> Sequence[str]:
+        return list(self.leftovers)
 
     def change(
         self, name: str, change: Callable[[Collection], Collection], *, still_alone: Callable[[], bool] = lambda: True
@@ -45,7 +46,11 @@ class FakeCatalogue:
         assert still_alone()
         self.changes += then != self.collections[name]
         self.collections[name] = then
+        self.leftovers.discard(name)
         return then
+
+    def list(self) -> list[Collection]:
+        return [self.collections[name] for name in sorted(self.collections)]
 
 
 @dataclass
@@ -153,6 +158,12 @@ class FakeEmbedder:
     calls: list[list[bytes]] = field(default_factory=list)
     errors: list[LookalikeError] = field(default_factory=list)
     during: Callable[[int], None] = lambda _: None
+    models: dict[str, tuple[Space, ...]] = field(default_factory=dict)
+
+    def describe(self, model: str, histogram: HistogramSettings) -> tuple[str, tuple[Space, ...]]:
+        if model not in self.models:
+            raise NotFound("model", model)
+        return model, self.models[model]
 
     def embed(
         self,

@@ -1,0 +1,51 @@
+"""Re-embeds a collection while it is searched and written. Every step is a unit of a job like any other's, so a kill is a lease
+that runs out, and nothing is known to the process alone.
+
+    generations.py  the catalogue's side: begin, switch, drop; each one write under the collection's write lock
+    chunks.py       one chunk: read the stored images again, embed them with the new model, write what nobody has written since
+    comparison.py   how the answers of the two generations compare
+    finish.py       the last unit: see that nothing is missing, compare, switch
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from indexer.calls import Calls
+from indexer.embedding import Embedder
+from indexer.reembedding.chunks import Chunks
+from indexer.reembedding.finish import Finish
+from indexer.reembedding.generations import Generations
+from lookalike.jobs.leases import Leases
+from lookalike.jobs.ledger import Ledger
+from lookalike.sources import Reader
+from lookalike.store.catalogue import Catalogue
+from lookalike.store.vectors import VectorStore
+
+
+@dataclass(frozen=True, slots=True)
+class Reembedding:
+    """The parts; thread-safe."""
+
+    generations: Generations
+    chunks: Chunks
+    finish: Finish
+
+
+def make_reembedding(
+    ledger: Ledger,
+    leases: Leases,
+    catalogue: Catalogue,
+    store: VectorStore,
+    reader: Reader,
+    embedder: Embedder,
+    calls: Calls,
+    *,
+    store_timeout_s: float,
+) -> Reembedding:
+    generations = Generations(ledger, leases, catalogue, store, embedder, store_timeout_s=store_timeout_s)
+    return Reembedding(
+        generations,
+        Chunks(ledger, leases, catalogue, store, reader, embedder, calls, store_timeout_s=store_timeout_s),
+        Finish(ledger, leases, catalogue, store, generations, store_timeout_s=store_timeout_s),
+    )

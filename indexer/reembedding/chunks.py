@@ -1,0 +1,173 @@
+"""Fills a chunk of stored images into the other generation. Called by `worker` with the chunk's lease.
+
+An image keeps its revision, metadata and times: nothing about it changes but its vectors. What has been written or deleted
+since the job was planned was written or deleted in both generations, so it is left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from indexer.calls import Calls
+from indexer.embedding import Embedded, Embedder
+from indexer.fetching import Fetcher
+from indexer.interruption import LeaseLost
+from indexer.stages import Stages
+from indexer.work import Failed, Fetched, Indexed, Outcome, Ready, Skipped, Work, failed
+from indexer.writing import check_as_embedded, each_that_can
+from lookalike.errors import FailedPrecondition, LookalikeError, NotFound
+from lookalike.items import Item
+from lookalike.jobs.job import SKIPPED_SUPERSEDED
+from lookalike.jobs.leases import Leases
+from lookalike.jobs.ledger import Ledger
+from lookalike.sources import Artifacts, Reader
+from lookalike.spaces import Space
+from lookalike.store.catalogue import Catalogue, Collection
+from lookalike.store.generations import is_filled_by
+from lookalike.store.vectors import StoredImage, VectorStore
+
+_LOCK_TIMEOUT_S = 30.0
+"""As for the write of any chunk."""
+Rows = Mapping[Space, StoredImage]
+"""Of one image, by the space that has it."""
+
+
+class Chunks:
+    """Thread-safe."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        leases: Leases,
+        catalogue: Catalogue,
+        store: VectorStore,
+        reader: Reader,
+        embedder: Embedder,
+        calls: Calls,
+        *,
+        store_timeout_s: float,
+    ) -> None:
+        self._ledger, self._leases, self._catalogue, self._store = ledger, leases, catalogue, store
+        self._fetcher, self._embedder, self._calls = Fetcher(reader), embedder, calls
+        self._store_timeout_s = store_timeout_s
+
+    def run(self, work: Work) -> list[Outcome]:
+        """What became of every item, each exactly once. Raises as `Pipeline.run`, and `FailedPrecondition` REEMBED_GONE."""
+        if not is_filled_by(work.collection, work.job.id):
+            problem = f"collection {work.collection.name!r} has no generation that job {work.job.id!r} fills"
+            raise FailedPrecondition(problem, reason="REEMBED_GONE")
+        stages = work.stages
+        outcomes: list[Outcome] = []
+        with stages.of("read"):
+            rows = self._rows(work, [item.id for item in work.items])
+        fetched = self._fetched(work, rows, outcomes, stages)
+        ready = self._embedded(work, fetched, outcomes, stages)
+        with stages.of("write"):
+            outcomes += self._write(work, ready)
+        return outcomes
+
+    def _rows(self, work: Work, ids: Sequence[str]) -> Mapping[str, Rows]:
+        return self._store.get_by_space(work.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
+
+    def _fetched(self, work: Work, rows: Mapping[str, Rows], outcomes: list[Outcome], stages: Stages) -> Iterator[Fetched]:
+        """The bytes that each image was indexed from; what became of the rest goes to `outcomes`."""
+        wanted: dict[str, tuple[Item, StoredImage]] = {}
+        for item in work.items:
+            settled = _settled(work, item, rows.get(item.id, {}))
+            if isinstance(settled, StoredImage):
+                wanted[item.id] = (item, settled)
+            else:
+                outcomes.append(settled)
+        for image_id, content in self._contents(work, [stored for _, stored in wanted.values()], stages):
+            item, stored = wanted[image_id]
+            if isinstance(content, LookalikeError):
+                outcomes.append(failed(item, content))
+            elif hashlib.sha256(content).hexdigest() != stored.sha256:
+                problem = "what its URI names has changed since it was indexed; ingest it again"
+                outcomes.append(Failed(item, "SOURCE_CHANGED", problem))
+            else:
+                yield Fetched(item, content, stored.sha256)
+
+    def _contents(
+        self, work: Work, images: Sequence[StoredImage], stages: Stages
+    ) -> Iterator[tuple[str, bytes | LookalikeError]]:
+        """By id: the uploaded original where there is one, else what the URI names."""
+        uris = {image.id: image.uri for image in images}
+        elsewhere: list[Item] = []
+        originals = [Item(0, image.id, Artifacts.original_uri(image.sha256)) for image in images]
+        for item, content in self._fetcher.fetch(originals, work.interruption, stages):
+            uri = uris[item.id]
+            if not isinstance(content, NotFound):
+                yield item.id, content
+            elif not uri or uri == item.uri:
+                hint = "its upload is no longer in the artifacts; ingest it again"
+                yield item.id, NotFound("source", uri or item.uri, hint=hint)
+            else:
+                elsewhere.append(replace(item, uri=uri))
+        for item, content in self._fetcher.fetch(elsewhere, work.interruption, stages):
+            yield item.id, content
+
+    def _embedded(self, work: Work, fetched: Iterator[Fetched], outcomes: list[Outcome], stages: Stages) -> list[Ready]:
+        spaces, other = work.collection.other_spaces, work.collection.as_other()
+
+        def embed(contents: Sequence[bytes]) -> list[Embedded]:
+            return self._embedder.embed(other, contents, work.interruption, spaces, stages=stages)
+
+        ready: list[Ready] = []
+        for one, vectors in self._calls.results(fetched, embed, stages):
+            if isinstance(vectors, LookalikeError):
+                outcomes.append(failed(one.item, vectors))
+            else:
+                ready.append(Ready(one.item, one.sha256, vectors))
+        return ready
+
+    def _write(self, work: Work, ready: Sequence[Ready]) -> list[Outcome]:
+        """Write what is as it was when it was read, under the collection's lock; raises as `Writer.write`."""
+        if not ready:
+            return []
+        name, outcomes, images = work.collection.name, list[Outcome](), dict[str, StoredImage]()
+        with work.stages.entering("wait", self._ledger.write_lock(name, timeout_s=_LOCK_TIMEOUT_S)) as still_held:
+            if not self._leases.renew(work.lease):
+                raise LeaseLost("the lease went to another worker before the write")
+            check_as_embedded(self._catalogue.get(name, fresh=True), work.collection)
+            rows = self._rows(work, [one.item.id for one in ready])
+            for one in ready:
+                settled = _settled(work, one.item, rows.get(one.item.id, {}))
+                if not isinstance(settled, StoredImage):
+                    outcomes.append(settled)
+                elif settled.sha256 != one.sha256:
+                    outcomes.append(Skipped(one.item, SKIPPED_SUPERSEDED))
+                else:
+                    images[one.item.id] = replace(settled, vectors=one.vectors)
+            refused = each_that_can(lambda some: self._store.fill(work.collection, some), list(images.values()))
+            if not still_held():
+                raise LeaseLost("the write lock ran out during the write")
+        for one in ready:
+            if one.item.id in images:
+                error = refused.get(one.item.id)
+                outcomes.append(Indexed(one.item) if error is None else failed(one.item, error))
+        return outcomes
+
+
+def current_row(collection: Collection, rows: Rows) -> StoredImage | None:
+    """The image as the current generation has it; None where it is in none, or in a part of its spaces only."""
+    return rows.get(collection.spaces[-1])
+
+
+def is_filled(collection: Collection, rows: Rows, current: StoredImage) -> bool:
+    """Whether the other generation has the image as the current one has it, or newer: half written by a killed writer, whose
+    chunk is done again."""
+    return all(space in rows and rows[space].revision >= current.revision for space in collection.other_spaces)
+
+
+def _settled(work: Work, item: Item, rows: Rows) -> StoredImage | Outcome:
+    """The image where it is to be filled in, else what has become of it."""
+    current = current_row(work.collection, rows)
+    if current is None:
+        return Skipped(item, SKIPPED_SUPERSEDED)
+    if not is_filled(work.collection, rows, current):
+        return current
+    # By a worker of this job that died before it could record the chunk, or by a later writer.
+    return Indexed(item) if current.revision < work.job.revision else Skipped(item, SKIPPED_SUPERSEDED)

@@ -1,0 +1,127 @@
+"""Begins, switches and drops generations: each one write to the catalogue, under the lock that every writer takes.
+
+Called by `worker` for its jobs, and by the reconciler for what jobs and processes that died have left.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from indexer.embedding import Embedder
+from indexer.interruption import LeaseLost
+from lookalike.errors import NotFound
+from lookalike.items import Item
+from lookalike.jobs.job import Job
+from lookalike.jobs.leases import Lease, Leases
+from lookalike.jobs.ledger import Ledger
+from lookalike.names import MAX_PAGE_SIZE
+from lookalike.store.catalogue import Catalogue
+from lookalike.store.collection import Collection, GenerationState
+from lookalike.store.generations import begun, is_filled_by, switched, without_filled_by, without_overdue
+from lookalike.store.vectors import Consistency, VectorStore
+
+_LOCK_TIMEOUT_S = 30.0
+"""As for the write of a chunk, behind which a change may have to stand in line."""
+
+
+class Generations:
+    """Thread-safe."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        leases: Leases,
+        catalogue: Catalogue,
+        store: VectorStore,
+        embedder: Embedder,
+        *,
+        store_timeout_s: float,
+    ) -> None:
+        self._ledger, self._leases, self._catalogue = ledger, leases, catalogue
+        self._store, self._embedder, self._store_timeout_s = store, embedder, store_timeout_s
+
+    def items(self, job: Job, lease: Lease) -> Iterator[Item]:
+        """Begin the generation that `job` fills, unless that was done, then list the images of the current one, in order of id.
+
+        From then on every write goes to both, so an image that is not listed is in both, or gone. Raises `NotFound`
+        (collection, model), `FailedPrecondition` where the collection cannot be re-embedded, `TRANSIENT` errors, `LeaseLost`.
+        """
+        collection = self._begin(job, lease)
+        positions, after_id = itertools.count(), ""
+        while True:
+            page = self._store.page(
+                collection,
+                after_id=after_id,
+                limit=MAX_PAGE_SIZE,
+                consistency=Consistency.STRONG,
+                timeout_s=self._store_timeout_s,
+            )
+            for image in page:
+                yield Item(next(positions), image.id, image.uri)
+            if len(page) < MAX_PAGE_SIZE:
+                return
+            after_id = page[-1].id
+
+    def switch(self, job: Job, lease: Lease) -> Collection:
+        """Let the collection be searched in the generation that `job` has filled, and keep the one before for its grace."""
+        drop_at = datetime.now(UTC) + timedelta(seconds=job.options.grace_s)
+        return self._change(job, lease, lambda now: switched(now, job.id, drop_at))
+
+    def tidy(self) -> None:
+        """Take away generations that nobody fills any more, and those before whose grace is over."""
+        for collection in self._catalogue.list():
+            self.tidy_one(collection)
+
+    def tidy_one(self, collection: Collection) -> None:
+        """The same for one collection."""
+        other, now = collection.other, datetime.now(UTC)
+        if other is None:
+            return
+        if other.state is GenerationState.FILLING:
+            job = self._ledger.find(other.job_id)
+            if job is not None and not job.state.ended:
+                return
+        elif without_overdue(collection, now) == collection:
+            return
+        log = structlog.get_logger().bind(collection=collection.name, generation=other.number, job=other.job_id)
+        with self._writing(collection.name) as still_held:
+            self._catalogue.change(
+                collection.name,
+                lambda there: without_overdue(without_filled_by(there, other.job_id), now),
+                still_alone=still_held,
+            )
+        log.info("generation dropped", was=other.state.value)
+
+    def tidy_leftovers(self) -> None:
+        """Drop physical collections of collections that are there which their rows do not name: what killed changes left."""
+        for name in self._catalogue.with_leftovers():
+            with self._writing(name) as still_held:
+                self._catalogue.change(name, lambda there: there, still_alone=still_held)
+
+    def _begin(self, job: Job, lease: Lease) -> Collection:
+        now = self._catalogue.get(job.collection, fresh=True)
+        if now.uid == job.collection_uid and is_filled_by(now, job.id):
+            return now
+        model, spaces = self._embedder.describe(job.options.model or now.model, now.histogram)
+        return self._change(job, lease, lambda there: begun(there, job.id, model, spaces))
+
+    def _change(self, job: Job, lease: Lease, change: Callable[[Collection], Collection]) -> Collection:
+        def changed(now: Collection) -> Collection:
+            if now.uid != job.collection_uid:
+                raise NotFound("collection", job.collection, hint="another has taken its name")
+            return change(now)
+
+        with self._writing(job.collection) as still_held:
+            if not self._leases.renew(lease):
+                raise LeaseLost("the lease went to another worker, or the job was stopped")
+            return self._catalogue.change(job.collection, changed, still_alone=still_held)
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Callable[[], bool]]:
+        with self._ledger.write_lock(name, timeout_s=_LOCK_TIMEOUT_S) as still_held:
+            yield still_held
