@@ -13,6 +13,7 @@ import structlog
 
 from indexer.calls import Calls
 from indexer.embedding import Embedder
+from indexer.fetching import Fetcher
 from indexer.pipeline import Pipeline
 from indexer.reconciler import Reconciler
 from indexer.reembedding import make_reembedding
@@ -74,13 +75,14 @@ def main() -> int:
 
 def _wire(settings: IndexerSettings, ledger: Ledger, milvus: Connection) -> tuple[Worker, Reconciler]:
     artifacts = Artifacts(settings.artifacts_url)
-    reader = Reader(artifacts, settings.source_roots)
+    reader = Reader(artifacts, settings.source_roots, timeout_s=settings.indexer_read_timeout_s)
+    fetcher = Fetcher(reader, threads=settings.indexer_read_threads, timeout_s=settings.indexer_read_timeout_s)
     leases, catalogue, store = Leases(ledger, settings.leases), Catalogue(milvus), VectorStore(milvus)
     embedder = Embedder(open_channel(settings.embedder_target), timeout_s=settings.indexer_embed_timeout_s)
     calls = Calls(concurrency=settings.indexer_concurrency, in_flight=settings.indexer_embeds_in_flight)
     store_timeout_s = settings.indexer_store_timeout_s
-    pipeline = Pipeline(ledger, leases, catalogue, store, reader, embedder, calls, store_timeout_s=store_timeout_s)
-    reembedding = make_reembedding(ledger, leases, catalogue, store, reader, embedder, calls, store_timeout_s=store_timeout_s)
+    pipeline = Pipeline(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)
+    reembedding = make_reembedding(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)
     queue, uploads = TaskQueue(settings.redis_url_with_password), Uploads(artifacts)
     outcomes = Outcomes(ledger, artifacts)
     parts = Parts(ledger, leases, queue, catalogue, store, reader, uploads, outcomes, pipeline, reembedding)

@@ -19,7 +19,6 @@ from lookalike.errors import LookalikeError
 from lookalike.items import Item
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.sources import Reader
 from lookalike.store.catalogue import Catalogue
 from lookalike.store.vectors import StoredImage, VectorStore
 
@@ -33,14 +32,14 @@ class Pipeline:
         leases: Leases,
         catalogue: Catalogue,
         store: VectorStore,
-        reader: Reader,
+        fetcher: Fetcher,
         embedder: Embedder,
         calls: Calls,
         *,
         store_timeout_s: float,
     ) -> None:
         self._ledger, self._store, self._embedder, self._calls = ledger, store, embedder, calls
-        self._fetcher = Fetcher(reader)
+        self._fetcher = fetcher
         self._writer = Writer(ledger, leases, catalogue, store, store_timeout_s=store_timeout_s)
         self._store_timeout_s = store_timeout_s
 

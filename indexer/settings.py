@@ -30,6 +30,8 @@ class IndexerSettings(LogSettings, MilvusSettings, RedisSettings, ArtifactSettin
     indexer_retry_base_s: float = Field(1.0, gt=0, description="Seconds before the first retry of a chunk; doubles each time.")
     indexer_retry_cap_s: float = Field(30.0, gt=0, description="Most seconds between two retries of a chunk.")
     indexer_max_attempts: int = Field(5, ge=1, description="Workers that may die of a chunk before its items count as failed.")
+    indexer_read_threads: int = Field(16, ge=1, le=128, description="Pictures read side by side per chunk, where far away.")
+    indexer_read_timeout_s: float = Field(30.0, gt=0, description="Seconds that reading one picture may take; then it fails.")
     indexer_embed_timeout_s: float = Field(60.0, gt=0, description="Seconds that one call to the embedder may take.")
     indexer_store_timeout_s: float = Field(30.0, gt=0, description="Seconds that one read from Milvus may take.")
     indexer_drain_s: float = Field(

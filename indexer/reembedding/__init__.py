@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from indexer.calls import Calls
 from indexer.embedding import Embedder
+from indexer.fetching import Fetcher
 from indexer.reembedding.chunks import Chunks
 from indexer.reembedding.finish import Finish
 from indexer.reembedding.generations import Generations
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.sources import Reader
 from lookalike.store.catalogue import Catalogue
 from lookalike.store.vectors import VectorStore
 
@@ -37,7 +37,7 @@ def make_reembedding(
     leases: Leases,
     catalogue: Catalogue,
     store: VectorStore,
-    reader: Reader,
+    fetcher: Fetcher,
     embedder: Embedder,
     calls: Calls,
     *,
@@ -46,6 +46,6 @@ def make_reembedding(
     generations = Generations(ledger, leases, catalogue, store, embedder, store_timeout_s=store_timeout_s)
     return Reembedding(
         generations,
-        Chunks(ledger, leases, catalogue, store, reader, embedder, calls, store_timeout_s=store_timeout_s),
+        Chunks(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s),
         Finish(ledger, leases, catalogue, store, generations, store_timeout_s=store_timeout_s),
     )

@@ -22,7 +22,7 @@ from lookalike.items import Item
 from lookalike.jobs.job import SKIPPED_SUPERSEDED
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.sources import Artifacts, Reader
+from lookalike.sources import Artifacts
 from lookalike.spaces import Space
 from lookalike.store.catalogue import Catalogue, Collection
 from lookalike.store.generations import is_filled_by
@@ -43,14 +43,14 @@ class Chunks:
         leases: Leases,
         catalogue: Catalogue,
         store: VectorStore,
-        reader: Reader,
+        fetcher: Fetcher,
         embedder: Embedder,
         calls: Calls,
         *,
         store_timeout_s: float,
     ) -> None:
         self._ledger, self._leases, self._catalogue, self._store = ledger, leases, catalogue, store
-        self._fetcher, self._embedder, self._calls = Fetcher(reader), embedder, calls
+        self._fetcher, self._embedder, self._calls = fetcher, embedder, calls
         self._store_timeout_s = store_timeout_s
 
     def run(self, work: Work) -> list[Outcome]:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from indexer.calls import Calls
+from indexer.fetching import Fetcher
 from indexer.pipeline import Pipeline
 from indexer.reembedding import make_reembedding
 from indexer.worker import Parts, Worker
@@ -108,7 +109,8 @@ def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any) -> Itera
     artifacts = Artifacts((folder / "artifacts").as_uri())
     reader = Reader(artifacts, [folder / "data"])
     calls = Calls(concurrency=2, in_flight=2)
-    pipeline = Pipeline(ledger, leases, catalogue, store, reader, cast("Any", embedder), calls, store_timeout_s=20)
+    fetcher = Fetcher(reader, threads=4, timeout_s=20)
+    pipeline = Pipeline(ledger, leases, catalogue, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20)
     parts = Parts(
         ledger,
         leases,
@@ -120,7 +122,7 @@ def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any) -> Itera
         outcomes=Outcomes(ledger, artifacts),
         pipeline=pipeline,
         reembedding=make_reembedding(
-            ledger, leases, catalogue, store, reader, cast("Any", embedder), calls, store_timeout_s=20
+            ledger, leases, catalogue, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20
         ),
     )
     worker = Worker(parts, max_attempts=3, chunk_deadline_s=60)
