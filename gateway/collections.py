@@ -12,12 +12,13 @@ from typing import TypeVar
 
 from gateway.backends import Backends, find_collection
 from gateway.deadlines import Deadline
-from gateway.embedding import Embedder
+from gateway.embedding import Description, Embedder
+from gateway.importing import check_spaces
 from gateway.threads import Threads
 from lookalike.errors import Internal, InvalidArgument, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_name
-from lookalike.spaces import HistogramSettings
+from lookalike.spaces import HistogramSettings, Space
 from lookalike.store.catalogue import Collection
 
 T = TypeVar("T")
@@ -30,12 +31,13 @@ _COUNTS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class NewCollection:
-    """What to make. `model` "" means the embedder's default one."""
+    """What to make. `model` "" means the embedder's default one; `spaces` are those of an export that is restored, or none."""
 
     name: str
     description: str
     model: str
     histogram: HistogramSettings
+    spaces: tuple[Space, ...] = ()
 
 
 class Collections:
@@ -45,14 +47,21 @@ class Collections:
         self._backends, self._ledger, self._embedder, self._threads = backends, ledger, embedder, threads
 
     async def create(self, new: NewCollection, deadline: Deadline) -> Collection:
-        """An empty collection whose spaces and fingerprints are what the embedder makes now. Raises `AlreadyExists`."""
+        """An empty collection whose spaces and fingerprints are what the embedder makes now, or those of an export.
+
+        Raises `AlreadyExists`.
+        """
         check_name("name", new.name)
         if new.model:
             check_name("model", new.model)
         if len(new.description) > MAX_DESCRIPTION:
             problem = f"is {len(new.description)} characters long; at most {MAX_DESCRIPTION} are allowed"
             raise InvalidArgument("description", problem)
-        described = await self._embedder.describe(new.model, new.histogram, deadline)
+        if new.spaces:
+            check_spaces(new.model, new.histogram, new.spaces)
+            described = Description(new.model, new.histogram, new.spaces)
+        else:
+            described = await self._embedder.describe(new.model, new.histogram, deadline)
         collection = Collection(
             name=new.name,
             uid=uuid.uuid4().hex,

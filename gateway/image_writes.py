@@ -1,7 +1,7 @@
-"""Writes to images, one request at a time: delete by id, by filter or by job, and new metadata. `Images` and `Ingest` call it.
+"""Writes to images, one request at a time: delete by id, filter or job; new metadata; images with vectors.
 
-Every write takes a revision and is done under the lock that the workers take as well, so that the later revision wins
-whatever comes in between.
+Called by `Images` and `Ingest`. Every write takes a revision and is done under the lock that the workers take as well, so that
+the later revision wins whatever comes in between.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from gateway.backends import Backends, find_collection
 from gateway.deadlines import Deadline
+from gateway.importing import GivenImage, checked
 from lookalike.errors import BadFilter, InvalidArgument, NotFound, Unavailable
 from lookalike.items import check_metadata
 from lookalike.jobs.ledger import Ledger
@@ -105,6 +106,20 @@ class ImageWriter:
             check_lock()
         there = {image.id for image in images}
         return Updated(len(images), tuple(id_ for id_ in ids if id_ not in there), revision)
+
+    def write_given(self, name: str, images: Sequence[GivenImage], deadline: Deadline, *, last: bool) -> int:
+        """Write images with the vectors they bring; the revision of the write. `last`: no more of them come, index them."""
+        with self._writing(name, deadline) as (collection, check_lock):
+            stored = checked(images, collection)
+            revision = self._ledger.take_revision(name)
+            check_lock()
+            self._backends.vectors.upsert(
+                collection, [replace(image, revision=revision) for image in stored], timeout_s=deadline.remaining_s()
+            )
+            check_lock()
+        if last:
+            self._backends.vectors.flush(collection, timeout_s=deadline.remaining_s())
+        return revision
 
     def _bury_and_delete(
         self, collection: Collection, ids: Sequence[str], revision: int, check_lock: Callable[[], None], deadline: Deadline

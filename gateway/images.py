@@ -1,4 +1,4 @@
-"""The images of a collection: get, list, delete, update, thumbnail. Entered by gRPC and HTTP alike."""
+"""The images of a collection: get, list, delete, update, write, thumbnail. Entered by gRPC and HTTP alike."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from gateway.backends import Backends, find_collection
 from gateway.deadlines import Deadline
 from gateway.embedding import Embedder
 from gateway.image_writes import ImageWriter, MetadataUpdate, Updated, check_deletable, check_updates
-from gateway.paging import make_token, page_size_from, read_token
+from gateway.importing import GivenImage, images_per_answer
+from gateway.paging import Page, make_token, page_size_from, read_token
 from gateway.threads import Threads
 from lookalike.errors import FailedPrecondition, NotFound
 from lookalike.jobs.ledger import Ledger
@@ -70,13 +71,56 @@ class Images:
         return collection, image
 
     async def page(
-        self, name: str, *, filter_text: str, page_size: int, page_token: str, consistency: Consistency, deadline: Deadline
-    ) -> tuple[list[StoredImage], str]:
-        """A page of images in order of id, and the token of the next one ("" on the last)."""
+        self,
+        name: str,
+        *,
+        filter_text: str,
+        page_size: int,
+        page_token: str,
+        consistency: Consistency,
+        deadline: Deadline,
+        include_vectors: bool = False,
+    ) -> Page:
+        """A page of images in order of id. With vectors it is shorter where they would not fit into one answer."""
         limit = page_size_from(page_size)
         after_id = read_token(page_token, name, filter_text)
         compile_filter(filter_text)
         collection = await self._collection(name, deadline)
+        if not include_vectors:
+            images, token = await self._page(collection, filter_text, after_id, limit, consistency, deadline)
+            return Page(collection, images, token)
+        limit = min(limit, images_per_answer(collection.spaces))
+        found, token = await self._page(collection, filter_text, after_id, limit, consistency, deadline)
+        images = await self._with_vectors(collection, [image.id for image in found], consistency, deadline)
+        return Page(collection, images, token)
+
+    async def _with_vectors(
+        self, collection: Collection, ids: Sequence[str], consistency: Consistency, deadline: Deadline
+    ) -> list[StoredImage]:
+        """Those of `ids` that are still there, in every space."""
+        names = [space.name for space in collection.spaces]
+        get = partial(
+            self._backends.vectors.get,
+            collection,
+            ids,
+            spaces=names,
+            consistency=consistency,
+            timeout_s=deadline.remaining_s(),
+        )
+        there = await self._run(get, deadline) if ids else {}
+        return [there[image_id] for image_id in ids if image_id in there and len(there[image_id].vectors) == len(names)]
+
+    async def _page(
+        self,
+        collection: Collection,
+        filter_text: str,
+        after_id: str,
+        limit: int,
+        consistency: Consistency,
+        deadline: Deadline,
+    ) -> tuple[list[StoredImage], str]:
+        """The images, and the token of the next page ("" on the last)."""
+        name = collection.name
         images = await self._read(collection, filter_text, after_id, min(limit + 1, MAX_PAGE_SIZE), consistency, deadline)
         if len(images) < limit:
             return images, ""
@@ -98,6 +142,11 @@ class Images:
         check_name("collection", name)
         check_updates(updates)
         return await self._run(lambda: self._writer.update(name, updates, deadline), deadline)
+
+    async def write_given(self, name: str, images: Sequence[GivenImage], deadline: Deadline, *, last: bool) -> int:
+        """Write images with vectors made before, as an export holds them; the revision of the write."""
+        check_name("collection", name)
+        return await self._run(lambda: self._writer.write_given(name, images, deadline, last=last), deadline)
 
     async def thumbnail(self, name: str, image_id: str, deadline: Deadline) -> Thumbnail:
         """A small JPEG of a stored image, made once and kept in the artifacts."""

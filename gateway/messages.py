@@ -6,12 +6,15 @@ Field names in errors are those of the requests. No calls to anything, no defaul
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC
 
 import numpy as np
 from google.protobuf import json_format, struct_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.image_writes import MetadataUpdate, Updated
+from gateway.importing import GivenImage
+from gateway.paging import Page
 from gateway.queries import Answer, ByImage, ByStoredImage, ByVectors, GivenVector, Neighbour, Query
 from lookalike.errors import InvalidArgument
 from lookalike.spaces import HistogramSettings, Space, Vector
@@ -20,7 +23,7 @@ from lookalike.store.vectors import Consistency, StoredImage
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as search_pb
-from lookalike.wire import plain, space_message
+from lookalike.wire import plain, space_from, space_message
 
 
 def query_from(request: search_pb.SearchRequest) -> Query:
@@ -143,3 +146,34 @@ def updates_from(request: search_pb.UpdateImagesRequest) -> list[MetadataUpdate]
 
 def update_response(done: Updated) -> search_pb.UpdateImagesResponse:
     return search_pb.UpdateImagesResponse(updated=done.updated, missing_ids=done.missing_ids, revision=done.revision)
+
+
+def page_message(page: Page) -> search_pb.ListImagesResponse:
+    """With the vectors that the images have."""
+    spaces = spaces_by_name(page.collection.spaces)
+    return search_pb.ListImagesResponse(
+        images=[image_message(image, spaces) for image in page.images], next_page_token=page.token
+    )
+
+
+def given_images_from(request: search_pb.ImportImagesRequest) -> list[GivenImage]:
+    return [
+        GivenImage(
+            id=image.id,
+            uri=image.uri,
+            metadata=metadata_from(image.metadata),
+            sha256=image.sha256,
+            indexed_at=image.indexed_at.ToDatetime(tzinfo=UTC) if image.HasField("indexed_at") else None,
+            vectors=[_vector_from(vector) for vector in image.vectors],
+        )
+        for image in request.images
+    ]
+
+
+def spaces_from(messages: Iterable[image_pb2.Space]) -> tuple[Space, ...]:
+    """Raises `InvalidArgument` for a metric that is none."""
+    messages = list(messages)
+    for index, message in enumerate(messages):
+        if message.metric not in (image_pb2.METRIC_L2, image_pb2.METRIC_COSINE):
+            raise InvalidArgument(f"spaces[{index}].metric", f"{message.metric} is not METRIC_L2 or METRIC_COSINE")
+    return tuple(space_from(message) for message in messages)

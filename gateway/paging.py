@@ -1,4 +1,4 @@
-"""Page sizes and page tokens of `ListImages`. A token is opaque to callers and only good for the list it came from."""
+"""Pages of `ListImages`: their sizes and tokens. A token is opaque to callers and only good for the list it came from."""
 
 from __future__ import annotations
 
@@ -6,11 +6,23 @@ import base64
 import binascii
 import hashlib
 import json
+from dataclasses import dataclass
 
 from lookalike.errors import InvalidArgument
 from lookalike.names import MAX_PAGE_SIZE
+from lookalike.store.catalogue import Collection
+from lookalike.store.vectors import StoredImage
 
 DEFAULT_PAGE_SIZE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Images in order of id, their collection, and the token of the next page ("" on the last)."""
+
+    collection: Collection
+    images: list[StoredImage]
+    token: str
 
 
 def page_size_from(page_size: int) -> int:

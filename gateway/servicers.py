@@ -12,11 +12,14 @@ from gateway.images import Images
 from gateway.messages import (
     collection_message,
     consistency_from,
+    given_images_from,
     histogram_from,
     image_message,
+    page_message,
     query_from,
     search_response,
     spaces_by_name,
+    spaces_from,
     update_response,
     updates_from,
 )
@@ -56,15 +59,16 @@ class SearchServicer(SearchServiceServicer):
     async def ListImages(  # noqa: N802
         self, request: search_pb.ListImagesRequest, context: Context
     ) -> search_pb.ListImagesResponse:
-        found, token = await self._images.page(
+        page = await self._images.page(
             request.collection,
             filter_text=request.filter,
             page_size=request.page_size,
             page_token=request.page_token,
             consistency=consistency_from(request.consistency),
             deadline=deadline_of(context),
+            include_vectors=request.include_vectors,
         )
-        return search_pb.ListImagesResponse(images=[image_message(image, {}) for image in found], next_page_token=token)
+        return page_message(page)
 
     async def DeleteImages(  # noqa: N802
         self, request: search_pb.DeleteImagesRequest, context: Context
@@ -77,6 +81,13 @@ class SearchServicer(SearchServiceServicer):
     ) -> search_pb.UpdateImagesResponse:
         updated = await self._images.update(request.collection, updates_from(request), deadline_of(context))
         return update_response(updated)
+
+    async def ImportImages(  # noqa: N802
+        self, request: search_pb.ImportImagesRequest, context: Context
+    ) -> search_pb.ImportImagesResponse:
+        given = given_images_from(request)
+        revision = await self._images.write_given(request.collection, given, deadline_of(context), last=request.last)
+        return search_pb.ImportImagesResponse(revision=revision)
 
     async def GetThumbnail(  # noqa: N802
         self, request: search_pb.GetThumbnailRequest, context: Context
@@ -92,7 +103,8 @@ class CollectionServicer(CollectionServiceServicer):
     async def CreateCollection(  # noqa: N802
         self, request: collection_pb.CreateCollectionRequest, context: Context
     ) -> collection_pb.CreateCollectionResponse:
-        new = NewCollection(request.name, request.description, request.model, histogram_from(request.histogram))
+        histogram, spaces = histogram_from(request.histogram), spaces_from(request.spaces)
+        new = NewCollection(request.name, request.description, request.model, histogram, spaces)
         made = await self._collections.create(new, deadline_of(context))
         return collection_pb.CreateCollectionResponse(collection=collection_message(made, 0))
 

@@ -13,7 +13,7 @@ from gateway.http.convert import RequestDeadline, errors, respond
 from gateway.http.search import ConsistencyName, Int32
 from gateway.image_writes import MetadataUpdate
 from gateway.images import Images
-from gateway.messages import consistency_from, image_message, spaces_by_name, update_response
+from gateway.messages import consistency_from, image_message, page_message, spaces_by_name, update_response
 from lookalike.errors import NotFound
 from lookalike.v1 import search_service_pb2 as pb
 
@@ -73,16 +73,18 @@ def _add_many(router: APIRouter, images: Images) -> None:
         page_size: Annotated[Int32, Query(description="1 to 1,000; 0 means 50.")] = 0,
         page_token: str = "",
         consistency: Freshness = "CONSISTENCY_UNSPECIFIED",
+        include_vectors: Annotated[bool, Query(description="A page may then be shorter than asked for.")] = False,
     ) -> JSONResponse:
-        found, token = await images.page(
+        page = await images.page(
             collection,
             filter_text=filter_text,
             page_size=page_size,
             page_token=page_token,
             consistency=consistency_from(pb.Consistency.Value(consistency)),
             deadline=deadline,
+            include_vectors=include_vectors,
         )
-        return respond(pb.ListImagesResponse(images=[image_message(image, {}) for image in found], next_page_token=token))
+        return respond(page_message(page))
 
 
 def _add_writing(router: APIRouter, images: Images) -> None:

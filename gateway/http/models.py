@@ -87,6 +87,10 @@ class UpdateImagesResponse(BaseModel):
     revision: Int64
 
 
+class ImportImagesResponse(BaseModel):
+    revision: Int64
+
+
 class Collection(BaseModel):
     name: str
     description: str

@@ -1,4 +1,4 @@
-"""`lookalike collections`: list, create, show, delete."""
+"""`lookalike collections`: list, create, show, delete; export and import are in `backup`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lookalike.cli import backup
 from lookalike.cli.connection import connect
-from lookalike.cli.terminal import confirm, console, count_text, emit_json, note, table, time_text
+from lookalike.cli.terminal import confirm, console, count_text, emit_json, help_of, note, table, time_text
 
 if TYPE_CHECKING:
     from lookalike.client import Collection, HistogramSettings
 
-app = typer.Typer(help="Make, show and remove collections.", no_args_is_help=True)
+app = typer.Typer(help="Make, show, export and remove collections.", no_args_is_help=True)
+app.command("export", help=help_of(backup.export))(backup.export)
+app.command("import", help=help_of(backup.import_))(backup.import_)
 
 Name = Annotated[str, typer.Argument(help="Name of the collection: lower-case letters, digits, single underscores.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

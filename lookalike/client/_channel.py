@@ -16,7 +16,7 @@ from lookalike.v1 import collection_service_pb2_grpc, ingest_service_pb2_grpc, s
 
 GATEWAY = "gateway"
 _IDEMPOTENT = {
-    "lookalike.v1.SearchService": ("Search", "GetImage", "ListImages", "GetThumbnail"),
+    "lookalike.v1.SearchService": ("Search", "GetImage", "ListImages", "ImportImages", "GetThumbnail"),
     "lookalike.v1.CollectionService": ("GetCollection", "ListCollections"),
     # CreateIngestJob and RetryIngestFailures always carry a request id, which makes them idempotent.
     "lookalike.v1.IngestService": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,6 +39,19 @@ def image(message: image_pb2.Image) -> records.Image:
         indexed_at=_time(message, "indexed_at"),
         vectors=vectors(message.vectors),
     )
+
+
+def image_message(image: records.Image, spaces: Sequence[Space]) -> image_pb2.Image:
+    """With its vectors in `spaces`. Raises `InvalidArgument` where it lacks one, and for metadata that JSON cannot hold."""
+    message = image_pb2.Image(id=image.id, uri=image.uri, sha256=image.sha256)
+    _set_metadata(message.metadata, image.metadata, image.id)
+    if image.indexed_at is not None:
+        message.indexed_at.FromDatetime(image.indexed_at)
+    for space in spaces:
+        if space.name not in image.vectors:
+            raise InvalidArgument("vectors", f"image {image.id!r} has none for space {space.name!r}")
+        message.vectors.add(space=space.name, values=image.vectors[space.name], fingerprint=space.fingerprint)
+    return message
 
 
 def vectors(messages: Iterable[image_pb2.SpaceVector]) -> dict[str, Vector]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lookalike.client import _wire
 from lookalike.client._channel import Calls
 from lookalike.client.records import Collection
-from lookalike.spaces import HistogramSettings
+from lookalike.spaces import HistogramSettings, Space
 from lookalike.v1 import collection_service_pb2
+from lookalike.wire import space_message
 
 
 class CollectionCalls(Calls):
@@ -19,13 +22,17 @@ class CollectionCalls(Calls):
         description: str = "",
         model: str = "",
         histogram: HistogramSettings | None = None,
+        spaces: Sequence[Space] = (),
         timeout_s: float | None = None,
     ) -> Collection:
         """Make an empty collection. `model` empty means the embedder's default; `histogram` None means 256 grey bins.
 
+        `spaces` are given only to restore an export: those it had, with their fingerprints; the embedder is not asked then.
+
         Raises `InvalidArgument`, `NotFound` (model), `AlreadyExists`, `DeadlineExceeded`, `Unavailable`.
         """
         request = collection_service_pb2.CreateCollectionRequest(name=name, description=description, model=model)
+        request.spaces.extend(space_message(space) for space in spaces)
         if histogram is not None:
             request.histogram.CopyFrom(_wire.histogram(histogram))
         return _wire.collection(self._call(self._collections.CreateCollection, request, timeout_s).collection)

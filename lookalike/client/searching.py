@@ -1,4 +1,4 @@
-"""The client's part for pictures: search, get, list, delete, update, thumbnails."""
+"""The client's part for pictures: search, get, list, delete, update, import, thumbnails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lookalike.client._channel import Calls
 from lookalike.client.records import Consistency, Deletion, Image, ImageUpdate, SearchResult, UpdateResult
 from lookalike.errors import BadImage, InvalidArgument
 from lookalike.names import MAX_IMAGE_BYTES
-from lookalike.spaces import Vector
+from lookalike.spaces import Space, Vector
 from lookalike.v1 import search_service_pb2
 
 
@@ -92,6 +92,7 @@ class SearchCalls(Calls):
         *,
         filter: str = "",  # noqa: A002 - the contract's own word
         page_size: int = 200,
+        include_vectors: bool = False,
         consistency: Consistency = Consistency.BOUNDED,
         timeout_s: float | None = None,
     ) -> Iterator[Image]:
@@ -107,6 +108,7 @@ class SearchCalls(Calls):
                 page_size=page_size,
                 page_token=token,
                 consistency=_wire.CONSISTENCY[consistency],
+                include_vectors=include_vectors,
             )
             page = self._call(self._search.ListImages, request, timeout_s)
             for message in page.images:
@@ -144,6 +146,26 @@ class SearchCalls(Calls):
         )
         answer = self._call(self._search.UpdateImages, request, timeout_s)
         return UpdateResult(answer.updated, tuple(answer.missing_ids), answer.revision)
+
+    def import_images(
+        self,
+        collection: str,
+        images: Sequence[Image],
+        spaces: Sequence[Space],
+        *,
+        last: bool = False,
+        timeout_s: float | None = None,
+    ) -> int:
+        """Write 1 to 1,000 images with vectors that were made before; the revision of the write. `spaces` say how.
+
+        They take the place of images with the same ids; their own `revision` is not kept. `last` says that no more come, so
+        that the server begins to index them. Raises `NotFound`, `InvalidArgument`, `FailedPrecondition` (fingerprints differ),
+        `DeadlineExceeded`, `Unavailable`.
+        """
+        request = search_service_pb2.ImportImagesRequest(
+            collection=collection, images=[_wire.image_message(image, spaces) for image in images], last=last
+        )
+        return self._call(self._search.ImportImages, request, timeout_s).revision
 
     def thumbnail(self, collection: str, image_id: str, *, timeout_s: float | None = None) -> bytes:
         """A JPEG of a stored image, longest side 160 pixels. Raises `NotFound`, `FailedPrecondition`, `Unavailable`."""

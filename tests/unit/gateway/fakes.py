@@ -172,6 +172,13 @@ class FakeVectors:
     ) -> dict[str, dict[Space, StoredImage]]:
         return {i: dict.fromkeys(collection.spaces, self.images[i]) for i in ids if i in self.images}
 
+    def upsert(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float) -> None:
+        self.calls.append("upsert")
+        self.images.update({one.id: one for one in images})
+
+    def flush(self, collection: Collection, *, timeout_s: float) -> None:
+        self.calls.append("flush")
+
     def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float) -> None:
         self.calls.append("rewrite")
         self.images.update({one.id: replace(one, vectors=self.images[one.id].vectors) for one in images})

@@ -27,7 +27,8 @@ class World:
 
     def page(self, **fields):
         request = {"filter_text": "", "page_size": 0, "page_token": "", "consistency": Consistency.BOUNDED} | fields
-        return asyncio.run(self.images.page("things", **request, deadline=soon()))
+        page = asyncio.run(self.images.page("things", **request, deadline=soon()))
+        return page.images, page.token
 
     def thumbnail(self, image_id: str):
         return asyncio.run(self.images.thumbnail("things", image_id, soon()))

@@ -1,0 +1,105 @@
+"""Images with vectors that were made before: checked against the collection they are written to. `image_writes` writes them.
+
+Also the spaces of a collection that is restored. No calls to anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from gateway.queries import GivenVector
+from lookalike.errors import FingerprintMismatch, InvalidArgument
+from lookalike.items import check_metadata
+from lookalike.names import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_URI_BYTES, check_id, check_uri
+from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
+from lookalike.store.catalogue import Collection
+from lookalike.store.schema import check_vectors
+from lookalike.store.vectors import StoredImage
+
+MAX_IMAGES = 1000
+_FACTS_BYTES = MAX_METADATA_BYTES + MAX_URI_BYTES + 2048
+"""Of one image, at most: what a `Struct` adds to its JSON stays below what ids, hashes and times leave of the last part."""
+_MAX_DIMENSION = 32_768
+_HEX = re.compile(r"[0-9a-f]*")
+
+
+@dataclass(frozen=True, slots=True)
+class GivenImage:
+    """An image as a caller gives it; `vectors` as they came, `indexed_at` None where it was not given."""
+
+    id: str
+    uri: str
+    metadata: Mapping[str, object]
+    sha256: str
+    indexed_at: datetime | None
+    vectors: Sequence[GivenVector]
+
+
+def images_per_answer(spaces: Sequence[Space]) -> int:
+    """How many images with their vectors in `spaces` fit into one message, whatever their metadata; at least 1."""
+    image_bytes = _FACTS_BYTES + sum(4 * space.dimension + 128 for space in spaces)
+    return max(1, MAX_MESSAGE_BYTES * 3 // 4 // image_bytes)
+
+
+def checked(images: Sequence[GivenImage], collection: Collection) -> list[StoredImage]:
+    """`images` as they can be stored, at revision 0.
+
+    Raises `InvalidArgument` for the field at fault, `FingerprintMismatch` for vectors made in another way.
+    """
+    if not 1 <= len(images) <= MAX_IMAGES:
+        raise InvalidArgument("images", f"{len(images)} are given; 1 to {MAX_IMAGES} are allowed")
+    now = datetime.now(UTC)
+    made: dict[str, StoredImage] = {}
+    for index, image in enumerate(images):
+        field = f"images[{index}]"
+        check_id(f"{field}.id", image.id)
+        if image.id in made:
+            raise InvalidArgument(f"{field}.id", f"{image.id!r} comes twice")
+        check_uri(f"{field}.uri", image.uri)
+        if len(image.sha256) != 64 or not _HEX.fullmatch(image.sha256):
+            raise InvalidArgument(f"{field}.sha256", "is not 64 hex digits")
+        try:
+            check_metadata(image.metadata)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{field}.metadata", error.problem) from error
+        vectors = _vectors(f"{field}.vectors", image.vectors, collection)
+        made[image.id] = StoredImage(image.id, image.uri, image.metadata, image.sha256, 0, image.indexed_at or now, vectors)
+    return list(made.values())
+
+
+def check_spaces(model: str, histogram: HistogramSettings, spaces: Sequence[Space]) -> None:
+    """Raise `InvalidArgument` unless a collection can have these spaces: `histogram` as its settings say, then `siamese`."""
+    if not model:
+        raise InvalidArgument("model", "is missing; spaces are of a model, and the embedder is not asked")
+    if [space.name for space in spaces] != [HISTOGRAM, SIAMESE]:
+        raise InvalidArgument("spaces", f"must be {HISTOGRAM} and {SIAMESE}, in this order")
+    metrics = {HISTOGRAM: Metric.L2, SIAMESE: Metric.COSINE}
+    for index, space in enumerate(spaces):
+        if space.metric is not metrics[space.name]:
+            raise InvalidArgument(f"spaces[{index}].metric", f"{space.name} is compared by {metrics[space.name].value}")
+        if len(space.fingerprint) != 16 or not _HEX.fullmatch(space.fingerprint):
+            raise InvalidArgument(f"spaces[{index}].fingerprint", "is not 16 hex digits")
+        if not 1 <= space.dimension <= _MAX_DIMENSION:
+            problem = f"{space.dimension} is out of range; 1 to {_MAX_DIMENSION} are allowed"
+            raise InvalidArgument(f"spaces[{index}].dimension", problem)
+    if spaces[0].dimension != histogram.dimension:
+        problem = f"is {spaces[0].dimension}; the histogram's settings give {histogram.dimension}"
+        raise InvalidArgument("spaces[0].dimension", problem)
+
+
+def _vectors(field: str, given: Sequence[GivenVector], collection: Collection) -> dict[str, Vector]:
+    by_space = {vector.space: vector for vector in given}
+    if sorted(vector.space for vector in given) != sorted(space.name for space in collection.spaces):
+        wanted = " and ".join(space.name for space in collection.spaces)
+        raise InvalidArgument(field, f"must be one for each of {wanted}")
+    for space in collection.spaces:
+        vector = by_space[space.name]
+        if not vector.fingerprint:
+            raise InvalidArgument(field, f"has no fingerprint for {space.name!r}; without it nobody knows how it was made")
+        if vector.fingerprint != space.fingerprint:
+            raise FingerprintMismatch(space.name, space.fingerprint, vector.fingerprint)
+        check_vectors(field, vector.values[None], space)
+    return {name: vector.values for name, vector in by_space.items()}

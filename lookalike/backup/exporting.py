@@ -1,0 +1,89 @@
+"""Writes a collection into an export, and goes on with one that was interrupted. Called by the command line."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from lookalike.artifacts import Artifacts
+from lookalike.backup.layout import Export, Shard, read_export, rows_at_once, shard_writer, write_export
+from lookalike.client import Client, Collection, Consistency, Image
+from lookalike.errors import FailedPrecondition
+
+SHARD_IMAGES = 10_000
+"""What is done again at most after an interruption; a file of about 20 MB with vectors of 256 and 256 values."""
+
+
+def export_collection(
+    client: Client, name: str, files: Artifacts, *, shard_images: int = SHARD_IMAGES, told: Callable[[int], None]
+) -> Export:
+    """Write every image of collection `name`, in order of id; `told` hears how many more are written.
+
+    Goes on where an earlier run ended; an export that is complete is left as it is. Images written or deleted meanwhile may be
+    in it or not. Raises `FailedPrecondition` EXPORT_DIFFERS where the files are of another collection, or it has been
+    re-embedded since they were begun.
+    """
+    export = _begin(files, client.get_collection(name))
+    told(export.images)
+    if export.complete:
+        return export
+    after = f"id > {quoted(export.shards[-1].last_id)}" if export.shards else ""
+    images = client.list_images(name, filter=after, page_size=1000, include_vectors=True, consistency=Consistency.STRONG)
+    for first in images:
+        shard = _write_shard(client, export, files, itertools.chain([first], itertools.islice(images, shard_images - 1)), told)
+        export = replace(export, shards=(*export.shards, shard))
+        write_export(files, export)
+    export = replace(export, complete=True)
+    write_export(files, export)
+    return export
+
+
+def quoted(text: str) -> str:
+    """`text` as a value of the filter language."""
+    for character in '\\"*':
+        text = text.replace(character, f"\\{character}")
+    return f'"{text}"'
+
+
+def _begin(files: Artifacts, collection: Collection) -> Export:
+    there = read_export(files)
+    if there is None:
+        export = _describe(collection)
+        write_export(files, export)
+        return export
+    _check_same(there, collection)
+    for name in files.names():
+        if name.startswith(".") and name.endswith(".part"):
+            files.delete(name)  # What a killed run had begun.
+    return there
+
+
+def _describe(collection: Collection) -> Export:
+    made_at = collection.created_at.isoformat() if collection.created_at else ""
+    return Export(collection.name, collection.description, collection.model, collection.histogram, collection.spaces, made_at)
+
+
+def _check_same(export: Export, collection: Collection) -> None:
+    now = _describe(collection)
+    if (export.name, export.made_at, export.spaces) != (now.name, now.made_at, now.spaces):
+        raise FailedPrecondition(
+            f"the files are an export of collection {export.name!r}, made {export.made_at}, with other spaces or from another "
+            f"time than collection {now.name!r} has now, made {now.made_at}; export to an empty place",
+            reason="EXPORT_DIFFERS",
+        )
+
+
+def _write_shard(
+    client: Client, export: Export, files: Artifacts, images: Iterator[Image], told: Callable[[int], None]
+) -> Shard:
+    name = f"images-{len(export.shards):05d}.parquet"
+    count, last_id, at_once = 0, "", rows_at_once(export.spaces)
+    with shard_writer(files, name, export.spaces) as writer:
+        while some := list(itertools.islice(images, at_once)):
+            writer.write(some)
+            count, last_id = count + len(some), some[-1].id
+            told(len(some))
+        # After the last was read: vectors of a generation that came in between must not be kept.
+        _check_same(export, client.get_collection(export.name))
+    return Shard(name, count, last_id)

@@ -1,0 +1,102 @@
+"""Writes an export into a collection, and goes on with what was interrupted. Called by the command line.
+
+Needs no notes of its own: what the collection holds already, as the export has it, is not sent again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from lookalike.artifacts import Artifacts
+from lookalike.backup.exporting import quoted
+from lookalike.backup.layout import DESCRIPTION, Export, check_shard, read_export, read_shard
+from lookalike.client import Client, Image
+from lookalike.errors import AlreadyExists, FailedPrecondition, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """Into which collection, and how many images were sent and were there already."""
+
+    collection: str
+    sent: int
+    unchanged: int
+
+
+def import_collection(client: Client, files: Artifacts, name: str = "", *, told: Callable[[int], None]) -> Imported:
+    """Write every image of the export into collection `name` ("": its own), made where there is none; `told` as of exports.
+
+    Every shard is looked at before anything is written. Raises `NotFound` ("export"), `FailedPrecondition` EXPORT_INCOMPLETE,
+    EXPORT_DAMAGED (naming the file) or FINGERPRINT_MISMATCH (the collection is there and has other spaces).
+    """
+    export = _checked(files)
+    name = name or export.name
+    _ensure(client, name, export)
+    sent = unchanged = 0
+    batches = (images for shard in export.shards for images in read_shard(files, shard, export.spaces))
+    for images, last in _with_last(batches):
+        # The last batch is sent in any case: it tells the server that no more come.
+        missing = images if last else _missing(client, name, images)
+        if missing:
+            client.import_images(name, missing, export.spaces, last=last)
+        sent, unchanged = sent + len(missing), unchanged + len(images) - len(missing)
+        told(len(images))
+    return Imported(name, sent, unchanged)
+
+
+def _checked(files: Artifacts) -> Export:
+    export = read_export(files)
+    if export is None:
+        raise NotFound("export", DESCRIPTION, hint="there is none at this place")
+    if not export.complete:
+        problem = f"the export of collection {export.name!r} is not complete; run `lookalike collections export` again"
+        raise FailedPrecondition(problem, reason="EXPORT_INCOMPLETE")
+    for shard in export.shards:
+        check_shard(files, shard, export.spaces)
+    return export
+
+
+def _ensure(client: Client, name: str, export: Export) -> None:
+    try:
+        client.create_collection(
+            name, description=export.description, model=export.model, histogram=export.histogram, spaces=export.spaces
+        )
+        return
+    except AlreadyExists:
+        found = client.get_collection(name)
+    if found.spaces != export.spaces:
+        ours, theirs = (
+            ", ".join(f"{space.name} {space.fingerprint}" for space in spaces) for spaces in (found.spaces, export.spaces)
+        )
+        raise FailedPrecondition(
+            f"collection {name!r} has the spaces {ours}, the export {theirs}; import it under another name",
+            reason="FINGERPRINT_MISMATCH",
+        )
+
+
+def _missing(client: Client, name: str, images: Sequence[Image]) -> Sequence[Image]:
+    """Those of `images` (in order of id) that the collection does not hold as they are."""
+    between = f"id >= {quoted(images[0].id)} AND id <= {quoted(images[-1].id)}"
+    # Where many others lie between them it is quicker to send them than to look for them.
+    found = itertools.islice(client.list_images(name, filter=between, page_size=1000), 2 * len(images))
+    there = {image.id: image for image in found}
+    return [image for image in images if not _same(image, there.get(image.id))]
+
+
+def _same(image: Image, there: Image | None) -> bool:
+    if there is None:
+        return False
+    return (image.sha256, image.uri, dict(image.metadata)) == (there.sha256, there.uri, dict(there.metadata))
+
+
+def _with_last(batches: Iterator[list[Image]]) -> Iterator[tuple[list[Image], bool]]:
+    """Each batch, and whether it is the last."""
+    before: list[Image] | None = None
+    for batch in batches:
+        if before is not None:
+            yield before, False
+        before = batch
+    if before is not None:
+        yield before, True

@@ -1,0 +1,77 @@
+"""`lookalike collections export` and `import`: a collection as Parquet files and back."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lookalike.cli.connection import connect
+from lookalike.cli.terminal import count_text, note
+from lookalike.errors import FailedPrecondition
+
+if TYPE_CHECKING:
+    from lookalike.artifacts import Artifacts
+
+Place = Annotated[str, typer.Argument(metavar="FOLDER|URL", help="A folder, or a URL such as s3://bucket/backups/shoes.")]
+
+
+def export(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the collection.")],
+    place: Place,
+    shard_images: Annotated[
+        int, typer.Option("--shard-images", min=1, help="Images per file; what is done again at most when it is stopped.")
+    ] = 10_000,
+) -> None:
+    """Write a collection, vectors included, to Parquet files: the backup, or a way to another system.
+
+    Stopped in the middle, the same command goes on. Pictures are not in it: uploaded originals are in the artifacts.
+    """
+    from lookalike.backup.exporting import export_collection
+    from lookalike.cli.progress import bar
+
+    _check_pyarrow()
+    with connect(context) as client, bar() as progress:
+        task = progress.add_task("exporting", total=client.get_collection(name).image_count)
+        done = export_collection(
+            client, name, _files(place), shard_images=shard_images, told=lambda more: progress.advance(task, more)
+        )
+    note(f"exported {count_text(done.images, 'image')} of collection {name} in {count_text(len(done.shards), 'file')}")
+
+
+def import_(
+    context: typer.Context,
+    place: Place,
+    name: Annotated[str, typer.Option("--name", help="Import into this collection instead of its own name.")] = "",
+) -> None:
+    """Write an export back into a collection, which is made if it does not exist. Nothing is embedded.
+
+    Images with the same ids are replaced. Stopped in the middle, the same command goes on.
+    """
+    from lookalike.backup.importing import import_collection
+    from lookalike.cli.progress import bar
+
+    _check_pyarrow()
+    with connect(context) as client, bar() as progress:
+        task = progress.add_task("importing", total=None)
+        done = import_collection(client, _files(place), name, told=lambda more: progress.advance(task, more))
+    note(
+        f"imported {count_text(done.sent, 'image')} into collection {done.collection}"
+        + (f"; {done.unchanged:,} were there already" if done.unchanged else "")
+    )
+
+
+def _files(place: str) -> Artifacts:
+    from lookalike.artifacts import Artifacts
+
+    return Artifacts(place if "://" in place else Path(place).expanduser().absolute().as_uri())
+
+
+def _check_pyarrow() -> None:
+    """Whoever exports needs pyarrow; the command as such does not."""
+    if importlib.util.find_spec("pyarrow") is None:
+        problem = "exports need pyarrow; install it with: pip install 'lookalike[export]'"
+        raise FailedPrecondition(problem, reason="PYARROW_MISSING")

@@ -1,0 +1,149 @@
+"""Images with vectors of their own, and the spaces of a restored collection: what is refused, and writes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gateway.collections import Collections, NewCollection
+from gateway.images import Images
+from gateway.importing import GivenImage, images_per_answer
+from gateway.queries import GivenVector
+from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError
+from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space
+from lookalike.store.vectors import Consistency
+from tests.unit.gateway.fakes import (
+    MOMENT,
+    NOTHING,
+    SPACES,
+    FakeBackends,
+    FakeLedger,
+    FakeVectors,
+    few_threads,
+    random_images,
+    soon,
+)
+
+
+def given(image_id: str = "a", **fields: object) -> GivenImage:
+    vectors = [GivenVector(space.name, np.ones(space.dimension, np.float32), space.fingerprint) for space in SPACES]
+    return replace(GivenImage(image_id, "s3://x", {"n": 1}, "e" * 64, MOMENT, vectors), **fields)
+
+
+def write(vectors: FakeVectors, *images: GivenImage, last: bool = False, ledger: FakeLedger | None = None) -> int:
+    core = Images(FakeBackends(vectors), ledger or FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
+    return asyncio.run(core.write_given("things", images, soon(), last=last))
+
+
+def test_images_are_written_with_their_vectors_under_the_lock_and_indexed_at_the_end():
+    vectors, ledger = FakeVectors(), FakeLedger()
+    assert write(vectors, given("a"), given("b"), ledger=ledger) == 9
+    assert ledger.log == ["lock things", "revision", "unlock"]
+    assert vectors.calls == ["upsert"]
+    stored = vectors.images["a"]
+    assert (stored.uri, stored.metadata, stored.sha256, stored.revision) == ("s3://x", {"n": 1}, "e" * 64, 9)
+    assert stored.indexed_at == MOMENT
+    assert {name: vector.tolist() for name, vector in stored.vectors.items()} == {HISTOGRAM: [1.0] * 8, SIAMESE: [1.0] * 4}
+    write(vectors, given("c"), last=True)
+    assert vectors.calls == ["upsert", "upsert", "flush"]
+
+
+HISTOGRAM_OK, SIAMESE_OK = given().vectors
+SHORT = replace(SIAMESE_OK, values=np.ones(3, np.float32))
+NAN = replace(SIAMESE_OK, values=np.array([1, 2, np.nan, 4], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "field"),
+    [
+        ([], InvalidArgument, "images"),
+        ([given(str(n)) for n in range(1001)], InvalidArgument, "images"),
+        ([given("a"), given("a")], InvalidArgument, "images[1].id"),
+        ([given("")], InvalidArgument, "images[0].id"),
+        ([given(uri="x" * 3000)], InvalidArgument, "images[0].uri"),
+        ([given(sha256="E" * 64)], InvalidArgument, "images[0].sha256"),
+        ([given(metadata={"x": "y" * 20_000})], InvalidArgument, "images[0].metadata"),
+        ([given(vectors=[HISTOGRAM_OK])], InvalidArgument, "images[0].vectors"),
+        ([given(vectors=[HISTOGRAM_OK, SIAMESE_OK, SIAMESE_OK])], InvalidArgument, "images[0].vectors"),
+        ([given(vectors=[HISTOGRAM_OK, SHORT])], InvalidArgument, "images[0].vectors"),
+        ([given(vectors=[HISTOGRAM_OK, NAN])], InvalidArgument, "images[0].vectors"),
+        ([given(vectors=[HISTOGRAM_OK, replace(SIAMESE_OK, fingerprint="")])], InvalidArgument, "images[0].vectors"),
+        ([given(), given("b", vectors=[HISTOGRAM_OK, replace(SIAMESE_OK, fingerprint="c" * 16)])], FingerprintMismatch, None),
+    ],
+)
+def test_images_that_do_not_fit_the_collection_change_nothing(images, error: type[LookalikeError], field):
+    vectors = FakeVectors()
+    with pytest.raises(error) as raised:
+        write(vectors, *images)
+    assert raised.value.field == field
+    assert vectors.images == {}
+
+
+def test_pages_with_vectors_hold_as_many_as_fit_and_lose_none():
+    large = (Space(HISTOGRAM, 32_768, Metric.L2, "a" * 16), Space(SIAMESE, 4, Metric.COSINE, "b" * 16))
+    assert images_per_answer(SPACES) == 1000 or images_per_answer(SPACES) > 1000
+    assert 100 < images_per_answer(large) < 200
+    images = random_images(9)
+    backends = FakeBackends(FakeVectors(images))
+    (wide,) = [replace(backends.catalogue.get("things"), spaces=(replace(SPACES[0], dimension=2_000_000), SPACES[1]))]
+    backends.catalogue.rows["things"] = wide
+    core = Images(backends, FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
+    seen, token = [], ""
+    while True:
+        page = asyncio.run(
+            core.page(
+                "things",
+                filter_text="",
+                page_size=1000,
+                page_token=token,
+                consistency=Consistency.STRONG,
+                deadline=soon(),
+                include_vectors=True,
+            )
+        )
+        assert 1 <= len(page.images) <= images_per_answer(wide.spaces) < 9
+        assert all(set(image.vectors) == {HISTOGRAM, SIAMESE} for image in page.images)
+        seen += [image.id for image in page.images]
+        token = page.token
+        if not token:
+            break
+    assert seen == [image.id for image in images]
+
+
+BINS = HistogramSettings(bins=8)
+GOOD = (BINS.space, Space(SIAMESE, 4, Metric.COSINE, "b" * 16))
+
+
+def create(new: NewCollection, backends: FakeBackends):
+    core = Collections(backends, FakeLedger(), NOTHING, few_threads())
+    return asyncio.run(core.create(new, soon()))
+
+
+def test_a_restored_collection_has_the_spaces_it_had_and_the_embedder_is_not_asked():
+    backends = FakeBackends()
+    made = create(NewCollection("restored", "", "gone", BINS, GOOD), backends)
+    assert (made.model, made.spaces, made.histogram) == ("gone", GOOD, BINS)
+    assert backends.catalogue.get("restored") == made
+
+
+@pytest.mark.parametrize(
+    ("model", "spaces", "field"),
+    [
+        ("", GOOD, "model"),
+        ("m", GOOD[:1], "spaces"),
+        ("m", GOOD[::-1], "spaces"),
+        ("m", (replace(GOOD[0], metric=Metric.COSINE), GOOD[1]), "spaces[0].metric"),
+        ("m", (GOOD[0], replace(GOOD[1], fingerprint="xyz")), "spaces[1].fingerprint"),
+        ("m", (GOOD[0], replace(GOOD[1], dimension=0)), "spaces[1].dimension"),
+        ("m", (replace(GOOD[0], dimension=16), GOOD[1]), "spaces[0].dimension"),
+    ],
+)
+def test_spaces_that_no_collection_can_have_are_refused(model, spaces, field):
+    backends = FakeBackends()
+    with pytest.raises(InvalidArgument) as raised:
+        create(NewCollection("restored", "", model, BINS, spaces), backends)
+    assert raised.value.field == field
+    assert "restored" not in backends.catalogue.rows
