@@ -12,6 +12,7 @@ from gateway.backends import Backends
 from gateway.collections import Collections
 from gateway.deadlines import Deadline
 from gateway.embedding import Embedder
+from gateway.generations import Generations
 from gateway.http.app import Core, build_app
 from gateway.images import Images
 from gateway.ingest import Ingest
@@ -54,13 +55,15 @@ def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> G
     embedder = Embedder(embedder_channel)
     threads = Threads(settings.gateway_threads, settings.gateway_max_waiting)
     check_threads = Threads(_CHECK_THREADS, _CHECK_THREADS)
+    collections = Collections(backends, ledger, embedder, threads)
     core = Core(
         search=Search(backends, embedder, threads),
         images=Images(backends, ledger, embedder, artifacts, reader, threads),
-        collections=Collections(backends, ledger, embedder, threads),
+        collections=collections,
         ingest=Ingest(
             backends, ledger, queue, Uploads(artifacts), Outcomes(ledger, artifacts), Roots(settings.source_roots), threads
         ),
+        generations=Generations(backends, ledger, queue, embedder, collections, threads),
     )
     readiness = Readiness(_checks(backends, ledger, artifacts, embedder, check_threads))
     app = build_app(

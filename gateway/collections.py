@@ -83,7 +83,8 @@ class Collections:
     async def get(self, name: str, deadline: Deadline) -> tuple[Collection, int]:
         """A collection and how many images it holds."""
         check_name("name", name)
-        collection = await self._run(lambda: find_collection(self._backends, name, field="name"), deadline)
+        # As it is now: what it was a moment ago may have been dropped since, after a switch.
+        collection = await self._run(lambda: find_collection(self._backends, name, field="name", fresh=True), deadline)
         return collection, await self._count(collection, deadline)
 
     async def list_all(self, deadline: Deadline) -> list[tuple[Collection, int]]:

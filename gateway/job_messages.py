@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.rpc import status_pb2
 
 from lookalike.errors import FailedPrecondition
-from lookalike.jobs.job import Job, JobError, JobOptions, SourceSpec
+from lookalike.jobs.job import Comparison, Job, JobError, JobOptions, SourceSpec
 from lookalike.jobs.outcomes import Failure
 from lookalike.jobs.report import Report
 from lookalike.runtime.status import to_status
@@ -36,11 +36,22 @@ def job_message(job: Job) -> pb.IngestJob:
         paused=job.paused,
         stalled=job.stalled,
         listed=job.listed,
+        comparison=None if job.comparison is None else _comparison_message(job.comparison),
     )
     message.create_time.FromDatetime(job.created_at)
     if job.ended_at is not None:
         message.end_time.FromDatetime(job.ended_at)
     return message
+
+
+def _comparison_message(comparison: Comparison) -> pb.ReembedComparison:
+    return pb.ReembedComparison(
+        queries=comparison.queries,
+        k=comparison.k,
+        overlap=comparison.overlap,
+        precision_before=comparison.precision_before,
+        precision_after=comparison.precision_after,
+    )
 
 
 def failure_message(failure: Failure) -> pb.ItemFailure:

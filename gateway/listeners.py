@@ -35,7 +35,7 @@ async def build_grpc(core: Core, address: str) -> AioServer:
             ),
             Servicer(
                 add_CollectionServiceServicer_to_server,
-                CollectionServicer(core.collections),
+                CollectionServicer(core.collections, core.generations),
                 "lookalike.v1.CollectionService",
             ),
             Servicer(add_IngestServiceServicer_to_server, IngestServicer(core.ingest), "lookalike.v1.IngestService"),

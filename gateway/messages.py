@@ -18,7 +18,7 @@ from gateway.paging import Page
 from gateway.queries import Answer, ByImage, ByStoredImage, ByVectors, GivenVector, Neighbour, Query
 from lookalike.errors import InvalidArgument
 from lookalike.spaces import HistogramSettings, Space, Vector
-from lookalike.store.catalogue import Collection
+from lookalike.store.collection import Collection, Generation
 from lookalike.store.vectors import Consistency, StoredImage
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import image_pb2
@@ -123,6 +123,7 @@ def histogram_message(settings: HistogramSettings) -> image_pb2.HistogramSetting
 def collection_message(collection: Collection, image_count: int) -> collection_pb.Collection:
     created = Timestamp()
     created.FromDatetime(collection.created_at)
+    other = collection.other
     return collection_pb.Collection(
         name=collection.name,
         description=collection.description,
@@ -132,7 +133,21 @@ def collection_message(collection: Collection, image_count: int) -> collection_p
         generation=collection.generation,
         image_count=image_count,
         create_time=created,
+        other=None if other is None else _other_message(other),
     )
+
+
+def _other_message(other: Generation) -> collection_pb.OtherGeneration:
+    message = collection_pb.OtherGeneration(
+        generation=other.number,
+        state=collection_pb.OtherGenerationState.Value(f"OTHER_GENERATION_STATE_{other.state.name}"),
+        model=other.model,
+        spaces=[space_message(space) for space in other.spaces],
+        job_id=other.job_id,
+    )
+    if other.drop_at is not None:
+        message.drop_time.FromDatetime(other.drop_at)
+    return message
 
 
 def metadata_from(struct: struct_pb2.Struct) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from prometheus_client import Histogram
 
 from gateway import fusion
-from gateway.backends import Backends, find_collection
+from gateway.backends import Backends, on_collection
 from gateway.deadlines import Deadline
 from gateway.embedding import Embedder
 from gateway.queries import Answer, ByImage, ByStoredImage, ByVectors, Neighbour, Plan, Query, check_vectors, plan
@@ -42,7 +42,13 @@ class Search:
     async def answer(self, query: Query, deadline: Deadline) -> Answer:
         """The images most like the query. Errors: see `SearchService.Search` in the contract."""
         check_name("collection", query.collection)
-        collection = await self._run(lambda: find_collection(self._backends, query.collection), deadline)
+
+        async def answer(collection: Collection) -> Answer:
+            return await self._answer_in(collection, query, deadline)
+
+        return await on_collection(self._backends, self._threads, query.collection, answer, deadline)
+
+    async def _answer_in(self, collection: Collection, query: Query, deadline: Deadline) -> Answer:
         planned = plan(query, collection)
         compile_filter(query.filter)  # A filter that does not parse must not cost an embedding first.
         with _timed("query"):

@@ -8,6 +8,7 @@ import grpc.aio
 
 from gateway.collections import Collections, NewCollection
 from gateway.deadlines import DEFAULT_S, MAX_S, Deadline
+from gateway.generations import Generations, Reembed
 from gateway.images import Images
 from gateway.messages import (
     collection_message,
@@ -97,8 +98,8 @@ class SearchServicer(SearchServiceServicer):
 
 
 class CollectionServicer(CollectionServiceServicer):
-    def __init__(self, collections: Collections) -> None:
-        self._collections = collections
+    def __init__(self, collections: Collections, generations: Generations) -> None:
+        self._collections, self._generations = collections, generations
 
     async def CreateCollection(  # noqa: N802
         self, request: collection_pb.CreateCollectionRequest, context: Context
@@ -125,3 +126,22 @@ class CollectionServicer(CollectionServiceServicer):
     ) -> collection_pb.DeleteCollectionResponse:
         await self._collections.delete(request.name, deadline_of(context))
         return collection_pb.DeleteCollectionResponse()
+
+    async def ReembedCollection(  # noqa: N802
+        self, request: collection_pb.ReembedCollectionRequest, context: Context
+    ) -> collection_pb.ReembedCollectionResponse:
+        wanted = Reembed(request.name, request.model, request.request_id, request.allow_missing, request.grace_s)
+        job = await self._generations.reembed(wanted, deadline_of(context))
+        return collection_pb.ReembedCollectionResponse(job_id=job.id)
+
+    async def RollbackCollection(  # noqa: N802
+        self, request: collection_pb.RollbackCollectionRequest, context: Context
+    ) -> collection_pb.RollbackCollectionResponse:
+        found = await self._generations.roll_back(request.name, deadline_of(context))
+        return collection_pb.RollbackCollectionResponse(collection=collection_message(*found))
+
+    async def DropPreviousGeneration(  # noqa: N802
+        self, request: collection_pb.DropPreviousGenerationRequest, context: Context
+    ) -> collection_pb.DropPreviousGenerationResponse:
+        found = await self._generations.drop_previous(request.name, deadline_of(context))
+        return collection_pb.DropPreviousGenerationResponse(collection=collection_message(*found))

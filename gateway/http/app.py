@@ -12,9 +12,11 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from gateway.collections import Collections
+from gateway.generations import Generations
 from gateway.http.collections import collections_router
 from gateway.http.edge import BODY_LIMIT_BYTES, Bodies, Edge
 from gateway.http.errors import add_error_handlers
+from gateway.http.generations import generations_router
 from gateway.http.images import images_router
 from gateway.http.ingest import ingest_router
 from gateway.http.jobs import jobs_router
@@ -43,6 +45,7 @@ class Core:
     images: Images
     collections: Collections
     ingest: Ingest
+    generations: Generations
 
 
 def build_app(
@@ -65,6 +68,7 @@ def build_app(
     app.include_router(jobs_router(core.ingest))
     app.include_router(images_router(core.images))
     app.include_router(collections_router(core.collections))
+    app.include_router(generations_router(core.generations))
     add_pages(app, readiness)
     add_error_handlers(app)
     return Edge(app, _limit_for(upload_limit_bytes), Bodies(max(bodies_limit_bytes, upload_limit_bytes, BODY_LIMIT_BYTES)))

@@ -91,6 +91,17 @@ class ImportImagesResponse(BaseModel):
     revision: Int64
 
 
+class OtherGeneration(BaseModel):
+    """A generation that is written beside the one that is searched."""
+
+    generation: Int64
+    state: Literal["OTHER_GENERATION_STATE_FILLING", "OTHER_GENERATION_STATE_PREVIOUS"]
+    model: str
+    spaces: list[Space]
+    job_id: str = Field(description="The job that fills it, or filled the one that is searched.")
+    drop_time: datetime | None = Field(None, description="Absent while it is being filled.")
+
+
 class Collection(BaseModel):
     name: str
     description: str
@@ -100,6 +111,7 @@ class Collection(BaseModel):
     generation: Int64
     image_count: Int64
     create_time: datetime
+    other: OtherGeneration | None = Field(None, description="Absent most of the time.")
 
 
 class CreateCollectionResponse(BaseModel):
@@ -112,6 +124,18 @@ class GetCollectionResponse(BaseModel):
 
 class ListCollectionsResponse(BaseModel):
     collections: list[Collection] = Field(description="In order of name.")
+
+
+class ReembedCollectionResponse(BaseModel):
+    job_id: str = Field(description="Of the job that re-embeds.")
+
+
+class RollbackCollectionResponse(BaseModel):
+    collection: Collection
+
+
+class DropPreviousGenerationResponse(BaseModel):
+    collection: Collection
 
 
 class DeleteCollectionResponse(BaseModel):
@@ -206,6 +230,16 @@ JobState = Literal[
 ]
 
 
+class ReembedComparison(BaseModel):
+    """How the answers of a collection's new generation compare with those of the one before."""
+
+    queries: int = Field(description="Images asked for.")
+    k: int = Field(description="Neighbours looked at per query.")
+    overlap: float = Field(description="Mean share of them that both generations have in common, in [0, 1].")
+    precision_before: float | None = Field(None, description="Mean share of them with the query's `label`, before.")
+    precision_after: float | None = Field(None, description="The same, after.")
+
+
 class IngestJob(BaseModel):
     id: str
     collection: str
@@ -226,6 +260,7 @@ class IngestJob(BaseModel):
     near_duplicates: NearDuplicates
     mirror: bool = Field(description="Images that the source does not have are deleted at the end.")
     dry_run: bool = Field(description="Nothing is written.")
+    comparison: ReembedComparison | None = Field(None, description="Of a re-embedding, from before its switch.")
 
 
 class CreateIngestJobResponse(BaseModel):

@@ -13,7 +13,7 @@ from lookalike.client import JobState
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
 
-    from lookalike.client import Client, Job
+    from lookalike.client import Client, Comparison, Job
 
 _LINE_EVERY_S = 5.0
 _SHOWN_FAILURES = 5
@@ -83,6 +83,8 @@ def tell(client: Client, job: Job, *, indent: str = "") -> None:
     out.print(f"{indent}job {job.id} {job.standing}; {line}", markup=False, soft_wrap=True)
     for reason, count in job.skip_reasons.items():
         out.print(f"{indent}  skipped, {reason.lower()}: {count:,}", markup=False, soft_wrap=True)
+    if job.comparison:
+        out.print(f"{indent}  {comparison_text(job.comparison)}", markup=False, soft_wrap=True)
     if job.error:
         out.print(f"{indent}  {job.error}", markup=False, soft_wrap=True)
     if counts.failed:
@@ -93,6 +95,16 @@ def tell(client: Client, job: Job, *, indent: str = "") -> None:
         if counts.failed > len(failures):
             rest = counts.failed - len(failures)
             out.print(f"{indent}  ... and {rest:,} more: `lookalike jobs failures {job.id}`", markup=False, soft_wrap=True)
+
+
+def comparison_text(compared: Comparison) -> str:
+    """`200 images asked for: 84.1% of their 10 nearest are the same; with the same label 91.2% before, 93.4% after`."""
+    text = (
+        f"{count_text(compared.queries, 'image')} asked for: {compared.overlap:.1%} of their {compared.k} nearest are the same"
+    )
+    if compared.precision_before is None or compared.precision_after is None:
+        return text
+    return f"{text}; with the same label {compared.precision_before:.1%} before, {compared.precision_after:.1%} after"
 
 
 def exit_code_of(job: Job) -> int:

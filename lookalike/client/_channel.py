@@ -17,8 +17,8 @@ from lookalike.v1 import collection_service_pb2_grpc, ingest_service_pb2_grpc, s
 GATEWAY = "gateway"
 _IDEMPOTENT = {
     "lookalike.v1.SearchService": ("Search", "GetImage", "ListImages", "ImportImages", "GetThumbnail"),
-    "lookalike.v1.CollectionService": ("GetCollection", "ListCollections"),
-    # CreateIngestJob and RetryIngestFailures always carry a request id, which makes them idempotent.
+    # ReembedCollection, CreateIngestJob and RetryIngestFailures always carry a request id, which makes them idempotent.
+    "lookalike.v1.CollectionService": ("GetCollection", "ListCollections", "ReembedCollection"),
     "lookalike.v1.IngestService": (
         "CreateIngestJob", "RetryIngestFailures", "PauseIngestJob", "ResumeIngestJob",
         "GetIngestJob", "GetIngestReport", "ListIngestJobs", "ListIngestFailures", "WatchIngestJob",

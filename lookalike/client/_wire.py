@@ -105,6 +105,19 @@ def collection(message: collection_service_pb2.Collection) -> records.Collection
         generation=message.generation,
         image_count=message.image_count,
         created_at=_time(message, "create_time"),
+        other=_other(message.other) if message.HasField("other") else None,
+    )
+
+
+def _other(message: collection_service_pb2.OtherGeneration) -> records.OtherGeneration:
+    filling = message.state == collection_service_pb2.OTHER_GENERATION_STATE_FILLING
+    return records.OtherGeneration(
+        generation=message.generation,
+        state=records.GenerationState.FILLING if filling else records.GenerationState.PREVIOUS,
+        model=message.model,
+        spaces=spaces(message.spaces),
+        job_id=message.job_id,
+        drop_at=_time(message, "drop_time"),
     )
 
 
@@ -132,6 +145,18 @@ def job(message: ingest_service_pb2.IngestJob) -> records.Job:
         paused=message.paused,
         stalled=message.stalled,
         listed=message.listed,
+        comparison=_comparison(message.comparison) if message.HasField("comparison") else None,
+    )
+
+
+def _comparison(message: ingest_service_pb2.ReembedComparison) -> records.Comparison:
+    labelled = message.HasField("precision_before")
+    return records.Comparison(
+        queries=message.queries,
+        k=message.k,
+        overlap=message.overlap,
+        precision_before=message.precision_before if labelled else None,
+        precision_after=message.precision_after if labelled else None,
     )
 
 
@@ -157,7 +182,7 @@ def source(given: records.Source) -> ingest_service_pb2.Source:
             return ingest_service_pb2.Source(upload=ingest_service_pb2.UploadSource(upload_id=given.upload_id))
 
 
-def _source(message: ingest_service_pb2.Source) -> records.Source | records.FailuresSource | None:
+def _source(message: ingest_service_pb2.Source) -> records.Source | records.FailuresSource | records.CollectionSource | None:
     match message.WhichOneof("kind"):
         case "folder":
             return records.FolderSource(message.folder.uri, message.folder.labels_from_folders)
@@ -167,6 +192,8 @@ def _source(message: ingest_service_pb2.Source) -> records.Source | records.Fail
             return records.UploadSource(message.upload.upload_id)
         case "failures":
             return records.FailuresSource(message.failures.job_id)
+        case "collection":
+            return records.CollectionSource(message.collection.generation)
     return None
 
 

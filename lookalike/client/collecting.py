@@ -1,7 +1,8 @@
-"""The client's part for collections: create, get, list, delete."""
+"""The client's part for collections: create, get, list, re-embed, delete."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
 from lookalike.client import _wire
@@ -47,6 +48,48 @@ class CollectionCalls(Calls):
         request = collection_service_pb2.ListCollectionsRequest()
         answer = self._call(self._collections.ListCollections, request, timeout_s)
         return [_wire.collection(message) for message in answer.collections]
+
+    def reembed_collection(
+        self,
+        name: str,
+        *,
+        model: str = "",
+        allow_missing: bool = False,
+        grace_s: float = 0.0,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> str:
+        """Fill a collection anew with the current version of `model` (empty: of its own) while it is searched and written, then
+        switch to it: the id of the job that does it. A `request_id` seen before gives the earlier job.
+
+        The generation before is kept for `grace_s` seconds after the switch (30 to 2,592,000; 0 means a day). With
+        `allow_missing` it is switched although some images could not be embedded again, which are no longer in it then. Raises
+        `InvalidArgument`, `NotFound` (collection, model), `FailedPrecondition`, `DeadlineExceeded`, `Unavailable`.
+        """
+        request = collection_service_pb2.ReembedCollectionRequest(
+            name=name,
+            model=model,
+            request_id=request_id or f"client-{secrets.token_hex(12)}",
+            allow_missing=allow_missing,
+            grace_s=grace_s,
+        )
+        return self._call(self._collections.ReembedCollection, request, timeout_s).job_id
+
+    def rollback_collection(self, name: str, *, timeout_s: float | None = None) -> Collection:
+        """Let the generation before the last re-embedding be searched again; the collection then.
+
+        Raises `NotFound`, `FailedPrecondition` (none is kept), `DeadlineExceeded`, `Unavailable`.
+        """
+        request = collection_service_pb2.RollbackCollectionRequest(name=name)
+        return _wire.collection(self._call(self._collections.RollbackCollection, request, timeout_s).collection)
+
+    def drop_previous_generation(self, name: str, *, timeout_s: float | None = None) -> Collection:
+        """Drop the generation before the last re-embedding now, not at the end of its grace; the collection then.
+
+        Raises as `rollback_collection`.
+        """
+        request = collection_service_pb2.DropPreviousGenerationRequest(name=name)
+        return _wire.collection(self._call(self._collections.DropPreviousGeneration, request, timeout_s).collection)
 
     def delete_collection(self, name: str, *, timeout_s: float | None = None) -> None:
         """Remove a collection and all its images; its running jobs are cancelled.

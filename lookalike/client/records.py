@@ -111,6 +111,26 @@ class UpdateResult:
     revision: int
 
 
+class GenerationState(enum.Enum):
+    """Why a collection has a second generation: a re-embedding fills it, or it was searched before the last switch."""
+
+    FILLING = "filling"
+    PREVIOUS = "previous"
+
+
+@dataclass(frozen=True, slots=True)
+class OtherGeneration:
+    """A generation that is written beside the one that is searched. `job_id` is the job that fills it, or that filled the
+    one that is searched; it is dropped at `drop_at`, which is None while it is being filled."""
+
+    generation: int
+    state: GenerationState
+    model: str
+    spaces: tuple[Space, ...]
+    job_id: str
+    drop_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class Collection:
     """A named set of images that is searched together, bound to one version of one model: the fingerprint of the space
@@ -124,6 +144,7 @@ class Collection:
     generation: int
     image_count: int
     created_at: datetime | None
+    other: OtherGeneration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,13 +237,33 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionSource:
+    """The images that the job's collection holds: the source of a job that re-embeds it into that generation."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How the answers of a collection's new generation compare with those of the one before: of `queries` images, each asked
+    for its `k` nearest, the mean share that both have in common, and the mean shares with the query's label (None where no
+    image has one). All in [0, 1]."""
+
+    queries: int
+    k: int
+    overlap: float
+    precision_before: float | None
+    precision_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A request to add many images, and how far it is. `error` says why the job as a whole failed, else it is empty. A `paused`
     job begins no further chunk; nothing has come of a `stalled` one for minutes; `listed` items were found in its source."""
 
     id: str
     collection: str
-    source: Source | FailuresSource | None
+    source: Source | FailuresSource | CollectionSource | None
     state: JobState
     counts: Counts
     skip_reasons: Mapping[str, int]
@@ -236,6 +277,7 @@ class Job:
     paused: bool = False
     stalled: bool = False
     listed: int = 0
+    comparison: Comparison | None = None
 
     @property
     def standing(self) -> str:

@@ -76,6 +76,13 @@ class FakeCatalogue:
             raise Unavailable("write lock", "lost")
         self.rows[collection.name] = collection
 
+    def change(self, name: str, change: Callable[[Collection], Collection], *, still_alone: Callable[[], bool]) -> Collection:
+        then = change(self.rows[name])
+        if not still_alone():
+            raise Unavailable("write lock", "lost")
+        self.rows[name] = then
+        return then
+
     def delete(self, name: str) -> None:
         del self.rows[name]
 

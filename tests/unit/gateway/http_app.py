@@ -46,6 +46,7 @@ def build(readiness: Readiness | None = None) -> Any:
         Images(backends, ledger, embedder, NOTHING, NOTHING, threads),
         Collections(backends, ledger, embedder, threads),
         Ingest(backends, ledger, NOTHING, Uploads(Artifacts("memory://uploads-of-tests")), NOTHING, NOTHING, threads),
+        NOTHING,
     )
     return build_app(core, readiness or Readiness({}), upload_limit_bytes=LIMIT)
 

@@ -216,7 +216,7 @@ def test_a_defect_is_an_incident_not_a_traceback():
             raise ZeroDivisionError("secret")
 
     backends = FakeBackends(Broken())
-    core = Core(NOTHING, NOTHING, Collections(backends, FakeLedger(), FakeEmbedder(), few_threads()), NOTHING)
+    core = Core(NOTHING, NOTHING, Collections(backends, FakeLedger(), FakeEmbedder(), few_threads()), NOTHING, NOTHING)
     app = build_app(core, Readiness({}), upload_limit_bytes=LIMIT)
     with capture_logs() as logs:
         error = error_of(ask("GET", "/v1/collections", app))
@@ -262,7 +262,7 @@ def test_the_time_that_an_upload_takes_is_not_taken_from_the_job_s():
     left_s: list[float] = []
     uploads = Uploads(Artifacts("memory://slow-upload"))
     ingest = Noting(FakeBackends(), FakeLedger(), NOTHING, uploads, NOTHING, NOTHING, few_threads())
-    app = build_app(Core(NOTHING, NOTHING, NOTHING, ingest), Readiness({}), upload_limit_bytes=LIMIT)
+    app = build_app(Core(NOTHING, NOTHING, NOTHING, ingest, NOTHING), Readiness({}), upload_limit_bytes=LIMIT)
     headers = {"content-type": "multipart/form-data; boundary=b", "x-timeout-s": "0.1"}
     response = ask("POST", "/v1/collections/things/images", app, content=slow(), headers=headers)
     assert response.status_code == 202, response.text

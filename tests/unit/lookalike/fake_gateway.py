@@ -76,6 +76,27 @@ class FakeGateway(
         self.note(request)
         return collection_service_pb2.ListCollectionsResponse(collections=self.collections.values())
 
+    def ReembedCollection(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        other = collection_service_pb2.OtherGeneration(
+            generation=2, state=collection_service_pb2.OTHER_GENERATION_STATE_FILLING, model=request.model, spaces=SPACES
+        )
+        other.job_id = next(iter(self.jobs), "job-1")
+        self.collections[request.name].other.CopyFrom(other)
+        return collection_service_pb2.ReembedCollectionResponse(job_id=other.job_id)
+
+    def RollbackCollection(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        found = self.collections[request.name]
+        found.other.state = collection_service_pb2.OTHER_GENERATION_STATE_PREVIOUS
+        found.other.drop_time.FromSeconds(1_700_100_000)
+        return collection_service_pb2.RollbackCollectionResponse(collection=found)
+
+    def DropPreviousGeneration(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        self.collections[request.name].ClearField("other")
+        return collection_service_pb2.DropPreviousGenerationResponse(collection=self.collections[request.name])
+
     def DeleteCollection(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
         if self.collections.pop(request.name, None) is None:

@@ -1,0 +1,134 @@
+"""The generations of a collection: re-embed it, roll back, drop the one before. Entered by gRPC and HTTP; the indexer fills.
+
+All that a re-embedding does is done by its job, so that a gateway that dies leaves a job or nothing. What can be seen to be in
+the way is refused here, at once; the job looks again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from gateway.backends import Backends, find_collection
+from gateway.collections import Collections
+from gateway.deadlines import Deadline
+from gateway.embedding import Description, Embedder
+from gateway.threads import Threads
+from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
+from lookalike.jobs.creation import CreateJob, start_job
+from lookalike.jobs.job import Job, JobOptions, SourceSpec
+from lookalike.jobs.ledger import Ledger
+from lookalike.jobs.queue import TaskQueue
+from lookalike.names import check_name, check_request_id
+from lookalike.store.catalogue import Collection
+from lookalike.store.generations import MIN_GRACE_S, check_can_begin, rolled_back, without_previous
+
+DEFAULT_GRACE_S = 86_400.0
+MAX_GRACE_S = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reembed:
+    """What to re-embed. `model` "" means the collection's, `grace_s` 0 a day, `request_id` "" a random one."""
+
+    name: str
+    model: str = ""
+    request_id: str = ""
+    allow_missing: bool = False
+    grace_s: float = 0.0
+
+
+class Generations:
+    """One per process, used from one event loop."""
+
+    def __init__(
+        self,
+        backends: Backends,
+        ledger: Ledger,
+        queue: TaskQueue,
+        embedder: Embedder,
+        collections: Collections,
+        threads: Threads,
+    ) -> None:
+        self._backends, self._ledger, self._queue, self._embedder = backends, ledger, queue, embedder
+        self._collections, self._threads = collections, threads
+
+    async def reembed(self, request: Reembed, deadline: Deadline) -> Job:
+        """Write the job down that re-embeds a collection; with a request id seen before, the job it made then.
+
+        Raises `InvalidArgument`, `NotFound` (collection, model), and `FailedPrecondition` where the collection cannot be
+        re-embedded now, or needs not be.
+        """
+        check_name("name", request.name)
+        if request.model:
+            check_name("model", request.model)
+        request_id = check_request_id("request_id", request.request_id or secrets.token_hex(16))
+        options = JobOptions(model=request.model, allow_missing=request.allow_missing, grace_s=_grace_s(request.grace_s))
+
+        def find() -> Job | Collection:
+            earlier = self._ledger.find_reembedding(request_id, request.name, options)
+            return earlier or find_collection(self._backends, request.name, field="name", fresh=True)
+
+        found = await self._threads.run(find, deadline)
+        if isinstance(found, Job):
+            return found
+        described = await self._embedder.describe(request.model or found.model, found.histogram, deadline)
+        return await self._threads.run(lambda: self._start(found, described, request_id, options, deadline), deadline)
+
+    async def roll_back(self, name: str, deadline: Deadline) -> tuple[Collection, int]:
+        """Let the generation before be searched again; the collection then, and how many images it holds."""
+        return await self._change(name, lambda now: rolled_back(now, datetime.now(UTC)), deadline)
+
+    async def drop_previous(self, name: str, deadline: Deadline) -> tuple[Collection, int]:
+        """Drop the generation before now; the collection then, and how many images it holds."""
+        return await self._change(name, without_previous, deadline)
+
+    def _start(self, seen: Collection, described: Description, request_id: str, options: JobOptions, deadline: Deadline) -> Job:
+        """Under the lock, so that of two requests at once the second sees the job of the first."""
+        with self._alone(seen.name, deadline):
+            now = find_collection(self._backends, seen.name, field="name", fresh=True)
+            if now.uid != seen.uid:
+                raise NotFound("collection", seen.name, hint="another has taken its name", field="name")
+            check_can_begin(now, described.model, described.spaces)
+            active = self._ledger.active_reembedding(now.uid)
+            if active is not None and active.request_id != request_id:
+                raise FailedPrecondition(
+                    f"collection {now.name!r} is being re-embedded by job {active.id!r}; wait for it or cancel it",
+                    reason="REEMBED_UNDER_WAY",
+                    field="name",
+                    metadata={"name": now.name, "job_id": active.id},
+                )
+            source = SourceSpec("collection", str(now.generation + 1))
+            return start_job(self._ledger, self._queue, CreateJob(now.name, source, request_id, options), now.uid)
+
+    async def _change(
+        self, name: str, change: Callable[[Collection], Collection], deadline: Deadline
+    ) -> tuple[Collection, int]:
+        check_name("name", name)
+
+        def changed() -> None:
+            with self._alone(name, deadline) as still_alone:
+                find_collection(self._backends, name, field="name", fresh=True)
+                self._backends.catalogue.change(name, change, still_alone=still_alone)
+
+        await self._threads.run(changed, deadline)
+        return await self._collections.get(name, deadline)
+
+    @contextmanager
+    def _alone(self, name: str, deadline: Deadline) -> Iterator[Callable[[], bool]]:
+        with self._ledger.write_lock(name, timeout_s=deadline.remaining_s()) as still_held:
+            deadline.remaining_s()  # Who has waited too long has been told so, and must not change anything any more.
+            yield still_held
+
+
+def _grace_s(given_s: float) -> float:
+    if given_s == 0:
+        return DEFAULT_GRACE_S
+    if not MIN_GRACE_S <= given_s <= MAX_GRACE_S:
+        raise InvalidArgument(
+            "grace_s", f"{given_s:g} is out of range; {MIN_GRACE_S:g} to {MAX_GRACE_S:,.0f} seconds are allowed, 0 means a day"
+        )
+    return given_s

@@ -1,0 +1,177 @@
+"""Re-embedding as the gateway sees it: what it refuses at once, one job per request id, and steps under the write lock."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from gateway.collections import Collections
+from gateway.embedding import Description
+from gateway.generations import DEFAULT_GRACE_S, Generations, Reembed
+from gateway.queries import ByImage, Query
+from gateway.search import Search
+from lookalike.errors import FailedPrecondition, LookalikeError, NotFound, Unavailable
+from lookalike.jobs.job import Job, JobOptions, SourceSpec
+from lookalike.jobs.ledger import Ledger, connect_ledger
+from lookalike.jobs.states import JobState
+from lookalike.spaces import SIAMESE, Metric, Space
+from lookalike.store.catalogue import Collection
+from lookalike.store.generations import begun, switched
+from tests.unit.gateway.fakes import (
+    COLLECTION,
+    SPACES,
+    FakeBackends,
+    FakeCatalogue,
+    FakeEmbedder,
+    FakeLedger,
+    FakeVectors,
+    few_threads,
+    random_images,
+    soon,
+)
+
+NEW = Space(SIAMESE, 6, Metric.COSINE, "cccccccccccccccc")
+FILLING = begun(COLLECTION, "job", "larger", (SPACES[0], NEW))
+SWITCHED = switched(FILLING, "job", datetime.now(UTC) + timedelta(hours=1))
+
+
+class LargerEmbedder(FakeEmbedder):
+    async def describe(self, model, histogram, deadline):
+        if model not in ("small", "larger"):
+            raise NotFound("model", model, field="model")
+        return Description(model, histogram, (SPACES[0], NEW) if model == "larger" else SPACES)
+
+
+@dataclass
+class SentPlans:
+    sent: list[str] = field(default_factory=list)
+
+    def send_plan(self, job_id: str) -> None:
+        self.sent.append(job_id)
+
+
+@pytest.fixture
+def ledger(redis_db: str):
+    ledger = connect_ledger(redis_db)
+    yield ledger
+    ledger.close()
+
+
+def core(ledger: Ledger | FakeLedger, now: Collection = COLLECTION, plans: SentPlans | None = None) -> Generations:
+    backends, embedder, threads = FakeBackends(catalogue=FakeCatalogue(now)), LargerEmbedder(), few_threads()
+    collections = Collections(backends, ledger, embedder, threads)
+    return Generations(backends, ledger, plans or SentPlans(), embedder, collections, threads)
+
+
+def reembed(generations: Generations, **fields: object) -> Job:
+    return asyncio.run(generations.reembed(replace(Reembed("things", "larger"), **fields), soon()))
+
+
+def test_a_job_is_written_down_that_fills_the_next_generation(ledger):
+    plans = SentPlans()
+    job = reembed(core(ledger, plans=plans), allow_missing=True)
+    assert (job.collection, job.source, job.state) == ("things", SourceSpec("collection", "2"), JobState.PENDING)
+    assert job.options == JobOptions(model="larger", allow_missing=True, grace_s=DEFAULT_GRACE_S)
+    assert plans.sent == [job.id]
+
+
+def test_a_request_repeated_gives_its_job_also_after_the_switch(ledger):
+    first = reembed(core(ledger), request_id="nightly")
+    for now in (COLLECTION, FILLING, SWITCHED):
+        assert reembed(core(ledger, now), request_id="nightly").id == first.id
+    with pytest.raises(FailedPrecondition) as refused:
+        reembed(core(ledger), request_id="nightly", grace_s=60.0)
+    assert refused.value.reason == "REQUEST_ID_REUSED"
+
+
+@pytest.mark.parametrize(
+    ("now", "fields", "reason"),
+    [
+        (COLLECTION, {"model": "small"}, "REEMBED_NOT_NEEDED"),
+        (COLLECTION, {"model": ""}, "REEMBED_NOT_NEEDED"),
+        (FILLING, {}, "REEMBED_UNDER_WAY"),
+        (SWITCHED, {}, "PREVIOUS_GENERATION_KEPT"),
+        (COLLECTION, {"model": "nobody"}, "MODEL_NOT_FOUND"),
+        (COLLECTION, {"name": "nothing"}, "COLLECTION_NOT_FOUND"),
+        (COLLECTION, {"name": "a__b"}, "INVALID_ARGUMENT"),
+        (COLLECTION, {"model": "A B"}, "INVALID_ARGUMENT"),
+        (COLLECTION, {"request_id": "a b"}, "INVALID_ARGUMENT"),
+        (COLLECTION, {"grace_s": 29.0}, "INVALID_ARGUMENT"),
+        (COLLECTION, {"grace_s": float("nan")}, "INVALID_ARGUMENT"),
+    ],
+)
+def test_what_cannot_be_re_embedded_is_refused_and_makes_no_job(ledger, now, fields, reason):
+    with pytest.raises(LookalikeError) as refused:
+        reembed(core(ledger, now), **fields)
+    assert refused.value.reason == reason
+    assert ledger.active() == []
+
+
+def test_a_second_request_is_refused_while_the_job_of_the_first_has_not_begun(ledger):
+    first = reembed(core(ledger))
+    with pytest.raises(FailedPrecondition, match=first.id) as refused:
+        reembed(core(ledger))
+    assert refused.value.reason == "REEMBED_UNDER_WAY"
+    ledger.request_cancel(first.id)
+    assert reembed(core(ledger)).id != first.id
+
+
+def test_a_way_back_and_the_end_of_it_are_taken_under_the_write_lock():
+    ledger = FakeLedger()
+    generations = core(ledger, SWITCHED)
+    back, count = asyncio.run(generations.roll_back("things", soon()))
+    assert (back.generation, back.spaces, count) == (1, SPACES, 0)
+    again, _ = asyncio.run(generations.drop_previous("things", soon()))
+    assert again == COLLECTION
+    assert ledger.log == ["lock things", "unlock"] * 2
+    for call in (generations.roll_back, generations.drop_previous):
+        with pytest.raises(FailedPrecondition, match="keeps no generation"):
+            asyncio.run(call("things", soon()))
+        with pytest.raises(NotFound):
+            asyncio.run(call("nothing", soon()))
+
+
+def test_nothing_is_changed_where_the_lock_was_lost():
+    ledger = FakeLedger()
+    ledger.still_held = False
+    generations = core(ledger, SWITCHED)
+    with pytest.raises(Unavailable, match="write lock"):
+        asyncio.run(generations.roll_back("things", soon()))
+
+
+class SwitchedMeanwhile(FakeCatalogue):
+    """Remembers how the collection was before; a fresh look tells how it is."""
+
+    def get(self, name, *, fresh=False):
+        return replace(SWITCHED, other=None) if fresh else COLLECTION
+
+
+class OldOneDropped(FakeVectors):
+    def search(self, collection, *arguments, **more):
+        if collection.generation == 1:
+            raise NotFound("collection", collection.name)
+        return super().search(collection, *arguments, **more)
+
+
+def test_a_search_that_meets_a_generation_just_dropped_is_answered_by_the_one_that_is():
+    backends = FakeBackends(OldOneDropped(random_images(3)), SwitchedMeanwhile())
+    stored = {SIAMESE: np.ones(6, np.float32)}
+    backends.vectors.images = {one.id: replace(one, vectors=stored) for one in random_images(3)}
+    query = Query("things", ByImage(b"picture"), spaces=(SIAMESE,))
+    answer = asyncio.run(Search(backends, FakeEmbedder(stored), few_threads()).answer(query, soon()))
+    assert [space.fingerprint for space in answer.spaces] == [NEW.fingerprint]
+    assert len(answer.neighbours) == 3
+
+
+def test_a_collection_that_is_gone_is_not_found_however_often_it_is_read():
+    class Gone(FakeVectors):
+        def search(self, collection, *arguments, **more):
+            raise NotFound("collection", collection.name)
+
+    search = Search(FakeBackends(Gone()), FakeEmbedder({SIAMESE: np.ones(4, np.float32)}), few_threads())
+    with pytest.raises(NotFound):
+        asyncio.run(search.answer(Query("things", ByImage(b"picture"), spaces=(SIAMESE,)), soon()))
