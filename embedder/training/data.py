@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from embedder.bundle import DataSummary, InputSpec
 from lookalike import fashion_mnist
-from lookalike.errors import NotFound
+from lookalike.errors import FailedPrecondition, NotFound
 
 SHIFT = 1 / 14
 """Part of the side that a picture is moved by at most: 2 pixels of 28."""
@@ -55,14 +55,16 @@ class LabelledImages:
 
 
 def fashion_mnist_images(split: Any, folder: Path | None = None) -> LabelledImages:
-    """A split from `folder`, from the places `lookalike.fashion_mnist` knows, or else from `keras.datasets` (a download)."""
+    """A split from `folder`, from the places `lookalike.fashion_mnist` knows, or else from `keras.datasets` (a download).
+
+    Raises `NotFound` where `folder` lacks it, `FailedPrecondition` DATASET_NOT_FOUND where none of these has it.
+    """
     try:
         loaded = fashion_mnist.load(split, folder)
-    except NotFound:
+    except NotFound as error:
         if folder is not None:
             raise
-        pairs = dict(zip(("train", "test"), keras.datasets.fashion_mnist.load_data(), strict=True))
-        loaded = fashion_mnist.Split(*pairs[split])
+        loaded = _downloaded(split, error)
     return LabelledImages(
         name=f"fashion-mnist {split}",
         pixels=loaded.images[..., None],
@@ -71,6 +73,17 @@ def fashion_mnist_images(split: Any, folder: Path | None = None) -> LabelledImag
         licence="MIT",
         source="Fashion-MNIST, Zalando SE (arXiv 1708.07747)",
     )
+
+
+def _downloaded(split: Any, missing: NotFound) -> fashion_mnist.Split:
+    try:
+        pairs = dict(zip(("train", "test"), keras.datasets.fashion_mnist.load_data(), strict=True))
+    except Exception as error:  # Keras raises no more than that for a download
+        problem = " ".join(str(error).split())[:200]
+        hint = "install Debian's dataset-fashion-mnist or name a folder that has its files"
+        message = f"{missing.message}, and it cannot be downloaded ({problem}); {hint}"
+        raise FailedPrecondition(message, reason=missing.reason) from error
+    return fashion_mnist.Split(*pairs[split])
 
 
 class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]

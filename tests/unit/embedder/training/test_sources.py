@@ -11,7 +11,7 @@ from PIL import Image
 
 from embedder.images import Decoder, Wanted
 from embedder.training.sources import Shape, decoded, list_labelled, list_pictures, load, load_labelled
-from lookalike.errors import BadImage, InvalidArgument, NotFound
+from lookalike.errors import BadImage, FailedPrecondition, InvalidArgument, NotFound
 from tests.unit.embedder.pictures import encoded, noise
 
 SHAPE = Shape(side=16, channels=3)
@@ -184,6 +184,19 @@ def test_fashion_mnist_is_listed_and_decoded_like_any_other() -> None:
         np.testing.assert_array_equal(outcome.canvas[..., 0], some.pixels[row])  # type: ignore[index]
     np.testing.assert_array_equal(load(some, Shape(28, 1)).images.pixels[..., 0], some.pixels)
     assert load(some, Shape(32, 3)).images.pixels.shape == (40, 32, 32, 3)
+
+
+def test_a_dataset_that_is_nowhere_and_cannot_be_downloaded_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network() -> None:
+        raise Exception("URL fetch failure on https://host/train.gz: None -- Name or service not known")  # noqa: TRY002 - as Keras
+
+    monkeypatch.setattr("lookalike.fashion_mnist.SEARCHED", (tmp_path,))
+    monkeypatch.setattr("keras.datasets.fashion_mnist.load_data", no_network)
+    with pytest.raises(FailedPrecondition, match=r"cannot be downloaded \(URL fetch failure.*install Debian's") as refused:
+        list_labelled("fashion-mnist")
+    assert refused.value.reason == "DATASET_NOT_FOUND"
 
 
 def test_a_file_that_vanishes_after_listing_is_an_error_in_its_place(folder: Path) -> None:

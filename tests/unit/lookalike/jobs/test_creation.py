@@ -13,7 +13,7 @@ from lookalike.jobs.creation import CreateJob, create_ingest_job, create_job_of_
 from lookalike.jobs.job import Job, SourceSpec
 from lookalike.jobs.leases import PLAN, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
-from lookalike.jobs.queue import KEY_PREFIX, QUEUE, TaskQueue
+from lookalike.jobs.queue import FIRST_QUEUE, KEY_PREFIX, QUEUE, TaskQueue
 from lookalike.jobs.states import MOVES, JobState, moves_as_lua
 from lookalike.jobs.uploads import Uploads
 from lookalike.sources import Artifacts, Roots
@@ -40,7 +40,7 @@ class Making:
 
     def queued(self) -> int:
         with self.ledger.connection.commands() as client:
-            return int(client.llen(f"{KEY_PREFIX}{QUEUE}"))
+            return sum(int(client.llen(f"{KEY_PREFIX}{name}")) for name in (FIRST_QUEUE, QUEUE))
 
 
 @pytest.fixture

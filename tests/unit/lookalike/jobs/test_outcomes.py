@@ -79,7 +79,7 @@ def test_failures_come_page_by_page_in_order_and_only_where_recorded(artifacts: 
 
 
 def test_the_failures_of_a_long_job_are_found_wherever_they_are(artifacts: Artifacts, ledger: Ledger) -> None:
-    outcomes, leases = Outcomes(ledger, artifacts), Leases(ledger, LeaseSettings(window_chunks=1024))
+    outcomes, leases = Outcomes(ledger, artifacts), Leases(ledger, LeaseSettings(window_chunks=450, window_total_chunks=450))
     job = planned(ledger, leases, 450)
     leases.due(job.id)
     expected = [one for chunk in (0, 99, 100, 449) for one in record(outcomes, leases, job, chunk, 2)]

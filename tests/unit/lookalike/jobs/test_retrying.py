@@ -8,7 +8,7 @@ import pytest
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.jobs.job import Job, JobOptions, SourceSpec
-from lookalike.jobs.leases import PLAN, ChunkCounts, Leases, LeaseSettings
+from lookalike.jobs.leases import FINISH, PLAN, ChunkCounts, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.retrying import retry_failures
 
@@ -40,6 +40,10 @@ def ended(ledger: Ledger, failed: int, source: SourceSpec = SOURCE, options: Job
     lease = leases.take(job.id, "0")
     assert lease is not None
     leases.record(lease, ChunkCounts(9 - failed, failed, {}))
+    if FINISH in leases.due(job.id).units:
+        last = leases.take(job.id, FINISH)
+        assert last is not None
+        leases.finished(last)
     leases.close(job.id)
     return ledger.get(job.id)
 
