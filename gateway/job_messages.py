@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.rpc import status_pb2
 
 from lookalike.errors import FailedPrecondition
-from lookalike.jobs.job import Comparison, Job, JobError, JobOptions, SourceSpec
+from lookalike.jobs.job import Comparison, Forecast, Job, JobError, JobOptions, SourceSpec
 from lookalike.jobs.outcomes import Failure
 from lookalike.jobs.report import Report
 from lookalike.runtime.status import to_status
@@ -36,12 +36,29 @@ def job_message(job: Job) -> pb.IngestJob:
         paused=job.paused,
         stalled=job.stalled,
         listed=job.listed,
+        deleted=job.deleted,
+        forecast=None if job.forecast is None else _forecast_message(job.forecast),
         comparison=None if job.comparison is None else _comparison_message(job.comparison),
     )
     message.create_time.FromDatetime(job.created_at)
     if job.ended_at is not None:
         message.end_time.FromDatetime(job.ended_at)
     return message
+
+
+def _forecast_message(forecast: Forecast) -> pb.IngestForecast:
+    return pb.IngestForecast(
+        sampled=forecast.sampled,
+        unchanged=forecast.unchanged,
+        sample_failed=forecast.sample_failed,
+        broken=forecast.broken,
+        reasons=forecast.reasons,
+        failed=forecast.failed,
+        duration_s=forecast.duration_s,
+        memory_bytes=forecast.memory_bytes,
+        disk_bytes=forecast.disk_bytes,
+        deleted=forecast.deleted,
+    )
 
 
 def _comparison_message(comparison: Comparison) -> pb.ReembedComparison:

@@ -14,6 +14,8 @@ import structlog
 from indexer.calls import Calls
 from indexer.embedding import Embedder
 from indexer.fetching import Fetcher
+from indexer.forecasting import Forecaster
+from indexer.mirroring import Mirror
 from indexer.pipeline import Pipeline
 from indexer.reconciler import Reconciler
 from indexer.reembedding import make_reembedding
@@ -83,9 +85,11 @@ def _wire(settings: IndexerSettings, ledger: Ledger, milvus: Connection) -> tupl
     store_timeout_s = settings.indexer_store_timeout_s
     pipeline = Pipeline(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)
     reembedding = make_reembedding(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)
+    mirror = Mirror(ledger, leases, catalogue, store, reader, store_timeout_s=store_timeout_s)
+    forecaster = Forecaster(ledger, leases, pipeline, mirror, artifacts)
     queue, uploads = TaskQueue(settings.redis_url_with_password), Uploads(artifacts)
     outcomes = Outcomes(ledger, artifacts)
-    parts = Parts(ledger, leases, queue, catalogue, store, reader, uploads, outcomes, pipeline, reembedding)
+    parts = Parts(ledger, leases, queue, catalogue, store, reader, uploads, outcomes, pipeline, reembedding, mirror, forecaster)
     worker = Worker(parts, max_attempts=settings.indexer_max_attempts, chunk_deadline_s=settings.indexer_chunk_deadline_s)
     return worker, Reconciler(ledger, artifacts, worker, tick_s=settings.indexer_tick_s)
 

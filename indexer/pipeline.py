@@ -49,6 +49,13 @@ class Pipeline:
         Raises `TRANSIENT` errors (nothing is lost; do the chunk again), `Draining`, `LeaseLost`, and other errors of ours where
         the job as a whole cannot go on.
         """
+        outcomes, ready = self.prepare(work)
+        with work.stages.of("write"):
+            outcomes += self._writer.write(work, ready)
+        return outcomes
+
+    def prepare(self, work: Work) -> tuple[list[Outcome], list[Ready]]:
+        """What became of the items that are not to be written, and those that are. Raises as `run`."""
         stages = work.stages
         outcomes: list[Outcome] = [Failed(i, i.problem_reason, i.problem) for i in work.items if i.problem]
         good = [item for item in work.items if not item.problem]
@@ -60,9 +67,7 @@ class Pipeline:
         ready: list[Ready] = []
         fetched = to_embed(work, contents, stored, outcomes, ready, may_skip=may_skip)
         ready += self._embedded(work, fetched, outcomes, stages)
-        with stages.of("write"):
-            outcomes += self._writer.write(work, ready)
-        return outcomes
+        return outcomes, ready
 
     def _stored(self, work: Work, items: Sequence[Item]) -> dict[str, tuple[StoredImage, ...]]:
         ids = [item.id for item in items]

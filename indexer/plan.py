@@ -6,18 +6,14 @@ nothing behind that anybody reads, and is done again from the start.
 
 from __future__ import annotations
 
-import hashlib
-import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
 
 from indexer.interruption import Interruption
+from indexer.seen_ids import SeenIds
 from lookalike.artifacts import Artifacts
 from lookalike.errors import FailedPrecondition, Unavailable
-from lookalike.items import Item
+from lookalike.items import INCOMPLETE_REASONS, Item
 from lookalike.jobs.job import Job
 from lookalike.jobs.manifest import ManifestWriter
 from lookalike.sources.web import SOURCE_UNAVAILABLE
@@ -27,12 +23,14 @@ SOURCE_EMPTY = "SOURCE_EMPTY"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a source holds: `manifest` is its path in the artifacts; `submitted` counts duplicates too."""
+    """What a source holds: `manifest` is its path in the artifacts; `submitted` counts duplicates too. `unidentified` items
+    have no id that is known, or stand for a part of the source that could not be listed: it may hold images nobody named."""
 
     manifest: str
     submitted: int
     duplicates: int
     chunks: int
+    unidentified: int
 
 
 _PROGRESS_EVERY = 4096
@@ -59,9 +57,9 @@ def make_plan(
     # Named for the lease: a planner that lost its lease cannot write over the manifest that the chunks are counted by.
     path = f"{_folder(job.id)}/manifest-{interruption.lease.owner}.parquet"
     writer = ManifestWriter(artifacts, path)
-    submitted = duplicates = 0
+    submitted = duplicates = unidentified = 0
     try:
-        with _SeenIds() as seen:
+        with SeenIds() as seen:
             for item in items:
                 interruption.check()
                 submitted += 1
@@ -69,8 +67,9 @@ def make_plan(
                     progress(submitted)
                 if not item.problem and not seen.add(item.id):
                     duplicates += 1
-                else:
-                    writer.add(item)
+                    continue
+                unidentified += bool(item.problem) and (not item.id or item.problem_reason in INCOMPLETE_REASONS)
+                writer.add(item)
         if not submitted and job.source.kind in _LISTED:
             raise FailedPrecondition(f"{job.source.uri[:200]!r} holds nothing to ingest", reason=SOURCE_EMPTY)
         artifacts.settle()  # What was copied out of archives is durable before the manifest names it.
@@ -84,7 +83,7 @@ def make_plan(
     except BaseException:
         writer.discard()
         raise
-    return Plan(path, submitted, duplicates, writer.chunks)
+    return Plan(path, submitted, duplicates, writer.chunks, unidentified)
 
 
 def delete_other_plans(artifacts: Artifacts, job_id: str, manifest: str) -> None:
@@ -97,52 +96,3 @@ def delete_other_plans(artifacts: Artifacts, job_id: str, manifest: str) -> None
 
 def _folder(job_id: str) -> str:
     return f"jobs/{job_id}"
-
-
-class _SeenIds:
-    """Which ids came already, in a file that goes away: 16 bytes of hash each, so that ten million need no memory."""
-
-    _CACHE_KIB = 16 * 1024
-    _COMMIT_EVERY = 100_000
-
-    def __enter__(self) -> _SeenIds:
-        try:
-            self._folder = tempfile.TemporaryDirectory(prefix="lookalike-plan-")
-        except OSError as error:
-            raise _no_room(error) from error
-        try:
-            self._open()
-        except sqlite3.Error as error:
-            self._folder.cleanup()
-            raise _no_room(error) from error
-        return self
-
-    def _open(self) -> None:
-        self._ids = sqlite3.connect(Path(self._folder.name) / "ids.sqlite", isolation_level=None)
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{self._CACHE_KIB}", "locking_mode=EXCLUSIVE"):
-            self._ids.execute(f"PRAGMA {pragma}")
-        self._ids.execute("CREATE TABLE ids (id BLOB PRIMARY KEY) WITHOUT ROWID")
-        self._ids.execute("BEGIN")
-        self._added = 0
-
-    def add(self, item_id: str) -> bool:
-        """Whether this id is new."""
-        key = hashlib.blake2b(item_id.encode(), digest_size=16).digest()
-        try:
-            new = self._ids.execute("INSERT OR IGNORE INTO ids VALUES (?)", (key,)).rowcount == 1
-            self._added += new
-            if new and self._added % self._COMMIT_EVERY == 0:
-                self._ids.execute("COMMIT")
-                self._ids.execute("BEGIN")
-        except sqlite3.Error as error:
-            raise _no_room(error) from error
-        return new
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
-        self._ids.close()
-        self._folder.cleanup()
-
-
-def _no_room(error: Exception) -> Unavailable:
-    """A temporary folder that is full, or not there: another worker's may do."""
-    return Unavailable("temporary folder", " ".join(str(error).split())[:200])

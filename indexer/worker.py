@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from indexer.failed_items import failed_items
+from indexer.forecasting import Forecaster
 from indexer.interruption import TRANSIENT, Draining, Interruption, LeaseLost, Overdue
+from indexer.mirroring import Mirror
 from indexer.pipeline import Pipeline
 from indexer.plan import delete_other_plans, make_plan
 from indexer.recording import record
@@ -52,6 +55,13 @@ _FLUSH_TTL_S = 60.0
 """How long one worker may take to flush before another tries; flushing twice does no harm."""
 
 
+class LastUnit(Protocol):
+    """What is left of a job when all its chunks are recorded."""
+
+    def run(self, job: Job, collection: Collection, lease: Lease, interruption: Interruption) -> None:
+        """Do it and record that it is done; safe to be done again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a worker works with; made in `__main__`."""
@@ -66,6 +76,8 @@ class Parts:
     outcomes: Outcomes
     pipeline: Pipeline
     reembedding: Reembedding
+    mirror: Mirror
+    forecaster: Forecaster
 
 
 class Worker:
@@ -193,7 +205,12 @@ class Worker:
             items = Sources(parts.reader, parts.uploads).items(job.source, interruption)
         plan = make_plan(parts.reader.artifacts, job, items, interruption, lambda listed: self._note_listed(lease, listed))
         if not parts.leases.planned(
-            lease, plan.manifest, submitted=plan.submitted, duplicates=plan.duplicates, chunks=plan.chunks
+            lease,
+            plan.manifest,
+            submitted=plan.submitted,
+            duplicates=plan.duplicates,
+            chunks=0 if job.options.dry_run else plan.chunks,
+            unidentified=plan.unidentified,
         ):
             parts.reader.artifacts.delete(plan.manifest)
             raise LeaseLost("the plan is no longer wanted")
@@ -222,7 +239,12 @@ class Worker:
             return
         if lease.attempt > self._max_attempts:
             raise FailedPrecondition(f"{self._max_attempts} workers died while finishing", reason="FINISH_ABANDONED")
-        self._parts.reembedding.finish.run(job, self._collection(job), lease, interruption)
+        self._last_unit(job).run(job, self._collection(job), lease, interruption)
+
+    def _last_unit(self, job: Job) -> LastUnit:
+        if job.options.dry_run:
+            return self._parts.forecaster
+        return self._parts.mirror if job.options.mirror else self._parts.reembedding.finish
 
     def _items(self, job: Job, lease: Lease) -> list[Item]:
         try:

@@ -73,8 +73,17 @@ def checked_item(position: int, item_id: str, uri: str, metadata: Mapping[str, o
             check_id("id", item_id)
         check_metadata(metadata)
     except InvalidArgument as error:
-        return broken_item(position, f"{where}{error.message}", uri=uri, item_id=item_id)
+        return broken_item(position, f"{where}{error.message}", uri=uri, item_id=item_id or _id_of(uri))
     return Item(position, item_id or id_from_uri(uri), uri, metadata)
+
+
+def _id_of(uri: str) -> str:
+    """The id that an item without one would have; "" where its URI cannot be stored, so that no image has it."""
+    try:
+        check_uri("uri", uri)
+    except InvalidArgument:
+        return ""
+    return id_from_uri(uri)
 
 
 def check_metadata(metadata: Mapping[str, object]) -> None:

@@ -53,6 +53,12 @@ class CreateIngestJobBody(BaseModel, extra="forbid"):
     source: models.Source
     request_id: str = Field("", description="Makes the request idempotent: letters, digits or any of `. _ : -`.")
     near_duplicates: models.NearDuplicates | None = None
+    mirror: bool = Field(
+        False,
+        description="At the end, delete the images that the source does not have: of a folder those whose URI lies in it, "
+        "else all others of the collection.",
+    )
+    dry_run: bool = Field(False, description="Write nothing: list the source, try up to 100 items, say what it would take.")
 
 
 def ingest_router(ingest: Ingest) -> APIRouter:

@@ -240,6 +240,21 @@ class ReembedComparison(BaseModel):
     precision_after: float | None = Field(None, description="The same, after.")
 
 
+class IngestForecast(BaseModel):
+    """What a dry run found, and what the job would take."""
+
+    sampled: Int64 = Field(description="Items that were read and embedded, spread evenly over the source.")
+    unchanged: Int64 = Field(description="Of these, stored already as they are.")
+    sample_failed: Int64 = Field(description="Of these, those that could not be used.")
+    broken: Int64 = Field(description="Items of the whole source whose problem the listing shows.")
+    reasons: dict[str, Int64] = Field(description="Problems of both kinds by reason.")
+    failed: Int64 = Field(description="Items that would fail.")
+    duration_s: float = Field(description="Seconds that the job would take, planning included.")
+    memory_bytes: Int64 = Field(description="That the new images would take in Milvus' memory.")
+    disk_bytes: Int64 = Field(description="And on its disk.")
+    deleted: Int64 = Field(description="Images that would be deleted, with `mirror`.")
+
+
 class IngestJob(BaseModel):
     id: str
     collection: str
@@ -258,8 +273,10 @@ class IngestJob(BaseModel):
     stalled: bool = Field(description="It should be going on, and nothing has come of it for minutes.")
     listed: Int64 = Field(description="Items found so far while the source is being read.")
     near_duplicates: NearDuplicates
+    deleted: Int64 = Field(description="Images that a mirror has deleted at the end.")
     mirror: bool = Field(description="Images that the source does not have are deleted at the end.")
     dry_run: bool = Field(description="Nothing is written.")
+    forecast: IngestForecast | None = Field(None, description="Of a dry run, at its end.")
     comparison: ReembedComparison | None = Field(None, description="Of a re-embedding, from before its switch.")
 
 

@@ -42,6 +42,17 @@ NearDuplicates = Annotated[
 NearThreshold = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="Similarity from which on two pictures are near-duplicates.")
 ]
+Mirror = Annotated[
+    bool,
+    typer.Option(
+        "--mirror",
+        help="At the end, delete the images that SOURCE does not have: of a folder in place those whose URI lies in it, "
+        "else all others of the collection.",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Write nothing: list SOURCE, try up to 100 items, say what the job would take.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the job as JSON instead of text.")]
 
 
@@ -60,6 +71,8 @@ def ingest(
     color: Color = False,
     near_duplicates: NearDuplicates = "keep",
     near_threshold: NearThreshold = 0.98,
+    mirror: Mirror = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Add pictures to a collection, as a job that goes on even if this command is stopped.
@@ -74,7 +87,8 @@ def ingest(
     wishes = [model or None, settings if settings != HistogramSettings() else None]
     if not create and any(wishes):
         raise InvalidArgument("--create", "is needed with --model, --bins, --grid and --color: they are fixed at creation")
-    options = IngestOptions(policy_of(near_duplicates), near_threshold)
+    options = IngestOptions(policy_of(near_duplicates), near_threshold, mirror, dry_run)
+    watch = watch or dry_run  # What it would take is all there is to a dry run.
     with connect(context) as client:
         if create:
             ensure_collection(client, collection, model, settings, strict=any(wishes))

@@ -7,13 +7,13 @@ import time
 from typing import TYPE_CHECKING
 
 from lookalike.cli import exits
-from lookalike.cli.terminal import console, count_text, note
+from lookalike.cli.terminal import bytes_text, console, count_text, duration_text, note
 from lookalike.client import JobState
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
 
-    from lookalike.client import Client, Comparison, Job
+    from lookalike.client import Client, Comparison, Forecast, Job
 
 _LINE_EVERY_S = 5.0
 _SHOWN_FAILURES = 5
@@ -83,6 +83,11 @@ def tell(client: Client, job: Job, *, indent: str = "") -> None:
     out.print(f"{indent}job {job.id} {job.standing}; {line}", markup=False, soft_wrap=True)
     for reason, count in job.skip_reasons.items():
         out.print(f"{indent}  skipped, {reason.lower()}: {count:,}", markup=False, soft_wrap=True)
+    if job.deleted:
+        out.print(f"{indent}  deleted, not in the source: {job.deleted:,}", markup=False, soft_wrap=True)
+    if job.forecast:
+        for forecast_line in forecast_lines(job.forecast):
+            out.print(f"{indent}  {forecast_line}", markup=False, soft_wrap=True)
     if job.comparison:
         out.print(f"{indent}  {comparison_text(job.comparison)}", markup=False, soft_wrap=True)
     if job.error:
@@ -95,6 +100,20 @@ def tell(client: Client, job: Job, *, indent: str = "") -> None:
         if counts.failed > len(failures):
             rest = counts.failed - len(failures)
             out.print(f"{indent}  ... and {rest:,} more: `lookalike jobs failures {job.id}`", markup=False, soft_wrap=True)
+
+
+def forecast_lines(forecast: Forecast) -> list[str]:
+    """What a dry run found, and what the job would take, a line each."""
+    tried = f"tried {count_text(forecast.sampled, 'item')}: {forecast.unchanged:,} unchanged, {forecast.sample_failed:,} failed"
+    lines = [tried + (f"; {count_text(forecast.broken, 'item')} broken in the source" if forecast.broken else "")]
+    lines += [f"  {reason}: {count:,}" for reason, count in sorted(forecast.reasons.items())]
+    lines.append(
+        f"the job would take about {duration_text(forecast.duration_s)}, {bytes_text(forecast.memory_bytes)} of Milvus' memory "
+        f"and {bytes_text(forecast.disk_bytes)} of its disk; about {count_text(forecast.failed, 'item')} would fail"
+    )
+    if forecast.deleted:
+        lines.append(f"{count_text(forecast.deleted, 'image')} that the source does not have would be deleted")
+    return lines
 
 
 def comparison_text(compared: Comparison) -> str:

@@ -109,6 +109,20 @@ def time_text(moment: datetime | None) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment is not None else "-"
 
 
+def duration_text(seconds: float) -> str:
+    """`8 s`, `25 min`, `3.5 h`, for what is not known more exactly."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
+
+def bytes_text(size_bytes: int) -> str:
+    """`512 bytes`, `1.2 GB`."""
+    from rich.filesize import decimal
+
+    return decimal(size_bytes)
+
+
 def count_text(count: int, one: str, many: str | None = None) -> str:
     """`1 image`, `9,000 images`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

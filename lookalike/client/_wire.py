@@ -146,6 +146,23 @@ def job(message: ingest_service_pb2.IngestJob) -> records.Job:
         stalled=message.stalled,
         listed=message.listed,
         comparison=_comparison(message.comparison) if message.HasField("comparison") else None,
+        deleted=message.deleted,
+        forecast=_forecast(message.forecast) if message.HasField("forecast") else None,
+    )
+
+
+def _forecast(message: ingest_service_pb2.IngestForecast) -> records.Forecast:
+    return records.Forecast(
+        sampled=message.sampled,
+        unchanged=message.unchanged,
+        sample_failed=message.sample_failed,
+        broken=message.broken,
+        reasons=dict(message.reasons),
+        failed=message.failed,
+        duration_s=message.duration_s,
+        memory_bytes=message.memory_bytes,
+        disk_bytes=message.disk_bytes,
+        deleted=message.deleted,
     )
 
 
@@ -201,6 +218,7 @@ def set_options(request: ingest_service_pb2.CreateIngestJobRequest, options: rec
     if options.near_duplicates is not records.NearDuplicatePolicy.KEEP:
         request.near_duplicates.policy = _POLICIES[options.near_duplicates]
         request.near_duplicates.threshold = options.near_threshold
+    request.mirror, request.dry_run = options.mirror, options.dry_run
 
 
 def upload_item(item: records.UploadItem) -> ingest_service_pb2.UploadItemsRequest:

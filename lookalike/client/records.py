@@ -215,10 +215,13 @@ class NearDuplicatePolicy(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
     """How a job treats its items. Two images are near-duplicates from a similarity of `near_threshold` in the space `siamese`
-    on, in [0, 1]; 0 leaves it to the server (0.98)."""
+    on, in [0, 1]; 0 leaves it to the server (0.98). `mirror` deletes at the end what the source does not have: of a folder the
+    images whose URI lies in it, else all others of the collection. A `dry_run` writes nothing and gives a `Job.forecast`."""
 
     near_duplicates: NearDuplicatePolicy = NearDuplicatePolicy.KEEP
     near_threshold: float = 0.0
+    mirror: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,9 +260,28 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a dry run found. `broken` items of the whole source have a problem that the listing shows; `sampled` good ones were
+    read and embedded, of which `unchanged` are stored already and `sample_failed` could not be used; `reasons` counts the
+    problems of both. Predicted for the job: items `failed`, seconds with planning, bytes in Milvus, images `deleted`."""
+
+    sampled: int
+    unchanged: int
+    sample_failed: int
+    broken: int
+    reasons: Mapping[str, int]
+    failed: int
+    duration_s: float
+    memory_bytes: int
+    disk_bytes: int
+    deleted: int
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A request to add many images, and how far it is. `error` says why the job as a whole failed, else it is empty. A `paused`
-    job begins no further chunk; nothing has come of a `stalled` one for minutes; `listed` items were found in its source."""
+    job begins no further chunk; nothing has come of a `stalled` one for minutes; `listed` items were found in its source, and a
+    mirror has `deleted` images that are not in it."""
 
     id: str
     collection: str
@@ -278,6 +300,8 @@ class Job:
     stalled: bool = False
     listed: int = 0
     comparison: Comparison | None = None
+    deleted: int = 0
+    forecast: Forecast | None = None
 
     @property
     def standing(self) -> str:

@@ -100,15 +100,22 @@ def request_fingerprint(collection: str, source: SourceSpec, options: JobOptions
     return hashlib.sha256(f"{collection}\n{source.to_json()}\n{options.to_json()}".encode()).hexdigest()[:16]
 
 
-def has_finish(source: SourceSpec) -> bool:
-    """Whether a job over `source` has something left to do, in a last unit of its own, when all its chunks are recorded."""
-    return source.kind == "collection"
+def has_finish(source: SourceSpec, options: JobOptions = DEFAULTS) -> bool:
+    """Whether a job has something left to do, in a last unit of its own, when all its chunks are recorded: to switch what it
+    re-embedded, to delete what its source does not have, or to say what it would do."""
+    return source.kind == "collection" or options.mirror or options.dry_run
 
 
-def writes_own_revision(source: SourceSpec) -> bool:
-    """Whether a job over `source` could write over what is written after it was made. A re-embedding keeps every image's own
-    revision, and looks under the lock what is there: no other job has to mind it, and no delete leaves a tombstone for it."""
-    return source.kind != "collection"
+def writes_own_revision(source: SourceSpec, options: JobOptions = DEFAULTS) -> bool:
+    """Whether a job could write over what is written after it was made. A re-embedding keeps every image's own revision, and
+    looks under the lock what is there: no other job has to mind it, and no delete leaves a tombstone for it. Nor for a dry
+    run, which writes nothing."""
+    return source.kind != "collection" and not options.dry_run
+
+
+def rest_counts_as(options: JobOptions) -> str:
+    """Why the items that a job has not come to when it succeeds count as skipped; "" where it comes to all."""
+    return SKIPPED_DRY_RUN if options.dry_run else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,28 @@ class Comparison:
     overlap: float
     precision_before: float | None = None
     precision_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a dry run found, and what the job would take.
+
+    Of all items, `broken` have a problem that the listing shows; `sampled` good ones, spread evenly, were read and embedded, of
+    which `unchanged` are stored already and `sample_failed` could not be used. `reasons` counts the problems of both by reason.
+    The rest is predicted for the whole job: items that `failed`, `duration_s` with planning, what the images that are new take
+    in Milvus' memory and on its disk (see `store.sizing`), and, with `mirror`, how many images would be `deleted`.
+    """
+
+    sampled: int
+    unchanged: int
+    sample_failed: int
+    broken: int
+    reasons: Mapping[str, int]
+    failed: int
+    duration_s: float
+    memory_bytes: int
+    disk_bytes: int
+    deleted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +200,12 @@ class Job:
     """Items found so far in the source."""
     comparison: Comparison | None = None
     """Of a re-embedding, from before its switch."""
+    unidentified: int = 0
+    """Items of which the listing could not tell the id, or that stand for parts of the source that could not be listed."""
+    deleted: int = 0
+    """Images that a mirror has deleted."""
+    forecast: Forecast | None = None
+    """Of a dry run, at its end."""
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[str, str], *, stalled_before_ms: int = 0) -> Job:
@@ -197,6 +232,9 @@ class Job:
             stalled=not (state.ended or paused) and int(fields.get("progress_ms", fields["created_ms"])) < stalled_before_ms,
             listed=int(fields.get("listed", 0)),
             comparison=Comparison(**json.loads(fields["comparison"])) if "comparison" in fields else None,
+            unidentified=int(fields.get("unidentified", 0)),
+            deleted=int(fields.get("deleted", 0)),
+            forecast=Forecast(**json.loads(fields["forecast"])) if "forecast" in fields else None,
         )
 
 

@@ -128,9 +128,12 @@ class Leases:
         """Give a unit back for others to take at once: this worker is going."""
         self._redis.run("release", lease.job_id, lease.unit, lease.owner, 0, 0, 0, 0)
 
-    def planned(self, lease: Lease, manifest: str, *, submitted: int, duplicates: int, chunks: int) -> bool:
+    def planned(
+        self, lease: Lease, manifest: str, *, submitted: int, duplicates: int, chunks: int, unidentified: int = 0
+    ) -> bool:
         """Record the plan of a job; False where the lease was lost or the job was cancelled meanwhile."""
-        return bool(self._redis.run("planned", lease.job_id, lease.owner, manifest, submitted, duplicates, chunks))
+        plan = (manifest, submitted, duplicates, chunks, unidentified)
+        return bool(self._redis.run("planned", lease.job_id, lease.owner, *plan))
 
     def listed(self, lease: Lease, items: int) -> bool:
         """Note how many items the plan has found so far; False where the lease was lost."""

@@ -28,6 +28,7 @@ from lookalike.jobs.job import (
     SourceSpec,
     has_finish,
     request_fingerprint,
+    rest_counts_as,
     writes_own_revision,
 )
 from lookalike.jobs.write_order import write_lock
@@ -79,8 +80,9 @@ class Ledger:
             fingerprint,
             int(send_grace_s * 1000),
             options.to_json(),
-            int(has_finish(source)),
-            int(writes_own_revision(source)),
+            int(has_finish(source, options)),
+            int(writes_own_revision(source, options)),
+            rest_counts_as(options),
         )
         _check_same(request_id, job_id, known, fingerprint)
         return self.get(job_id), bool(new)

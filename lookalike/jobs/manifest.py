@@ -7,9 +7,10 @@ problem are in it too, so that a chunk records them; duplicates are not.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
@@ -63,6 +64,28 @@ class ManifestWriter:
             self._parquet.write_table(pa.table(columns, schema=_SCHEMA), row_group_size=CHUNK_ITEMS)
         self._rows.clear()
         self.chunks += 1
+
+
+def read_columns(artifacts: Artifacts, path: str, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Those columns of every item, in order, a chunk's worth in memory at a time. Raises as `read_chunk`."""
+    try:
+        with artifacts.open_read(path) as stream:
+            file = pq.ParquetFile(stream, metadata=_footer(artifacts, path))
+            for chunk in range(file.num_row_groups):
+                table = file.read_row_group(chunk, columns=list(names))
+                yield from zip(*(table.column(name).to_pylist() for name in names), strict=True)
+    except (pa.ArrowException, OSError, IndexError) as error:
+        raise Internal(f"manifest {path} cannot be read: {error}") from error
+
+
+def read_spread(artifacts: Artifacts, path: str, count: int) -> list[Item]:
+    """Up to `count` items, evenly spread over the whole manifest. Raises as `read_chunk`."""
+    total = int(_footer(artifacts, path).num_rows)
+    chosen = sorted({number * total // count for number in range(count)}) if total > count else range(total)
+    by_chunk = groupby(chosen, lambda row: row // CHUNK_ITEMS)
+    return [
+        items[row % CHUNK_ITEMS] for chunk, rows in by_chunk for items in [read_chunk(artifacts, path, chunk)] for row in rows
+    ]
 
 
 def read_chunk(artifacts: Artifacts, path: str, chunk: int) -> list[Item]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,15 @@ def folder_items(roots: Roots, buckets: Buckets, uri: str, *, labels_from_folder
     if isinstance(place, Path):
         return list_folder(place, labels_from_folders=labels_from_folders)
     return list_keys(f"s3://{place.host}", place.key, buckets.keys(place), labels_from_folders=labels_from_folders)
+
+
+def uri_prefix(roots: Roots, uri: str) -> str:
+    """What the URIs of all items begin with that `folder_items` gives for a folder or prefix, and no others do."""
+    place = check_listable(roots, uri)
+    if isinstance(place, Path):
+        return file_uri(os.path.normpath(place.absolute())).rstrip("/") + "/"
+    folder = place.key.rstrip("/")
+    return f"s3://{place.host}/{folder}/" if folder else f"s3://{place.host}/"
 
 
 def uris_under(roots: Roots, buckets: Buckets, uri: str, wanted: Callable[[str], bool]) -> Iterator[str | Item]:

@@ -12,10 +12,10 @@ from typing import Any
 from lookalike.spaces import Space
 from lookalike.store.catalogue import Collection
 from lookalike.store.connection import Deadline
-from lookalike.store.expressions import both, id_above
+from lookalike.store.expressions import both, id_above, prefixed
 from lookalike.store.filters import compile_filter
 from lookalike.store.rows import WRITE_TIMEOUT_S, Consistency, Rows, slices
-from lookalike.store.schema import ID, REVISION, VECTOR, StoredImage, check_facts, row_vector, rows_per_write, to_row
+from lookalike.store.schema import ID, REVISION, URI, VECTOR, StoredImage, check_facts, row_vector, rows_per_write, to_row
 
 
 class Changes(Rows):
@@ -26,6 +26,7 @@ class Changes(Rows):
         collection: Collection,
         *,
         filter: str = "",  # noqa: A002 - the word of the contract
+        uri_prefix: str = "",
         older_than: int | None = None,
         revision: int | None = None,
         after_id: str = "",
@@ -34,11 +35,13 @@ class Changes(Rows):
     ) -> list[str]:
         """The first `limit` (1 to 1,000) ids after `after_id`, in order, of images for which `filter` holds; Strong.
 
-        Only those written before revision `older_than`, and at `revision`, where these are given. In any space: what a killed
-        delete or write has left in one of them is found too. Raises `BadFilter`.
+        Only those whose URI begins with `uri_prefix`, written before revision `older_than`, and at `revision`, where these are
+        given. In any space: what a killed delete or write has left in one of them is found too. Raises `BadFilter`.
         """
         deadline = Deadline(timeout_s)
         expression = both(compile_filter(filter), id_above(after_id))
+        if uri_prefix:
+            expression = both(expression, prefixed(URI, "=", uri_prefix).text)
         if older_than is not None:
             expression = both(expression, f"{REVISION} < {older_than}")
         if revision is not None:

@@ -8,7 +8,7 @@ import grpc
 import httpx
 import pytest
 
-from lookalike.client import Client, JobState, UploadItem, UploadSource
+from lookalike.client import Client, Consistency, IngestOptions, JobState, UploadItem, UploadSource
 from lookalike.runtime.channels import open_channel
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import ingest_service_pb2 as pb
@@ -115,3 +115,24 @@ def test_a_report_says_where_the_time_went(client, http, failed):
     assert over_http["stage_seconds"] == report.stage_seconds
     assert over_http["job"]["listed"] == "3"
     assert http.get("/v1/ingest-jobs/nope/report").status_code == 404
+
+
+def test_a_dry_run_and_a_mirror_reach_the_workers(client, http, stack):
+    items = [UploadItem(f"mirrored/{n}", content=picture(n)) for n in range(6)]
+    http.post("/v1/collections", json={"name": "mirrored"})
+    source = {"upload": {"upload_id": client.upload("mirrored", items).id}}
+    body = {"collection": "mirrored", "source": source, "dry_run": True}
+    made = http.post("/v1/ingest-jobs", json=body).json()["job"]
+    assert made["dry_run"] is True
+    *_, tried = client.watch_job(made["id"])
+    assert (tried.counts.skipped, tried.forecast.sampled, tried.forecast.failed) == (6, 6, 0)
+    assert tried.forecast.disk_bytes > tried.forecast.memory_bytes > 6 * 4 * 256
+    *_, first = client.watch_job(client.create_ingest_job("mirrored", UploadSource(source["upload"]["upload_id"])).id)
+    assert first.counts.indexed == 6
+    fewer = UploadSource(client.upload("mirrored", items[:2]).id)
+    *_, second = client.watch_job(client.create_ingest_job("mirrored", fewer, options=IngestOptions(mirror=True)).id)
+    assert (second.state, second.counts.skipped, second.deleted) == (JobState.SUCCEEDED, 2, 4)
+    assert {image.id for image in client.list_images("mirrored", consistency=Consistency.STRONG)} == {
+        "mirrored/0",
+        "mirrored/1",
+    }

@@ -55,6 +55,18 @@ def test_ids_are_found_by_filter_and_revision_a_page_at_a_time(store: VectorStor
         found(filter="set =")
 
 
+def test_ids_are_found_by_what_their_uri_begins_with(store: VectorStore, shared: Collection) -> None:
+    uris = ["file:///p/a.png", "file:///p/b/c.png", "file:///px/d.png", 's3://b/say "x*" %_\\/e.png', "s3://b/say/f.png"]
+    store.upsert(shared, [replace(image(f"u{n}", metadata={"set": "u"}), uri=uri) for n, uri in enumerate(uris)])
+
+    def found(prefix: str) -> list[str]:
+        return store.matching_ids(shared, filter='set = "u"', uri_prefix=prefix, limit=1000, timeout_s=TIMEOUT_S)
+
+    assert found("file:///p/") == ["u0", "u1"]
+    assert found('s3://b/say "x*" %_\\/') == ["u3"]
+    assert found("file:///q/") == []
+
+
 def test_what_only_one_space_holds_is_found_as_well(connection: Connection, store: VectorStore, shared: Collection) -> None:
     store.upsert(shared, [image(i, metadata={"set": "half"}) for i in ("h1", "h2", "h3")])
     for space, image_id in zip(SPACES, ("h1", "h2"), strict=True):

@@ -176,3 +176,21 @@ def test_near_duplicates_are_found_in_the_collection_and_in_the_chunk(world: Wor
     # Replacing an image with what looks like its old self, and like nothing else that stays.
     replaced = world.run(world.source("before", a=b"coat+333"), JobOptions(near_duplicates="skip", threshold=0.99))
     assert replaced.counts == Counts(1, 1)
+
+
+def test_a_mirror_deletes_in_every_space_what_its_folder_no_longer_has_and_nobody_has_written_since(world: World) -> None:
+    world.run(world.source("shop", a=b"a1", b=b"b1", c=b"c1"))
+    world.run(world.source("other", z=b"z1"))
+    for name in "bc":
+        (world.bench.folder / "data" / "shop" / f"{name}.png").unlink()
+    folder = SourceSpec("folder", str(world.bench.folder / "data" / "shop"))
+    forecast = world.run(folder, JobOptions(mirror=True, dry_run=True)).forecast
+    assert forecast is not None
+    assert (forecast.deleted, set(world.images())) == (3, {"a", "b", "c", "z"}), "the folder has a.png under another id"
+    world.during(lambda: world.update("c", of="somebody's own"))
+    job = world.run(folder, JobOptions(mirror=True))
+    assert (job.counts.indexed, job.deleted) == (1, 2)
+    left = world.images()
+    assert {"c", "z"} < set(left)
+    assert len(left) == 3
+    assert left["c"].metadata == {"of": "somebody's own"}

@@ -97,6 +97,8 @@ local function finish(id, to, retention_ms)
   if not move(id, to) then return false end
   if to == 'CANCELLED' then count_rest(id, '@SKIPPED_CANCELLED@') end
   if to == 'FAILED' then count_rest(id, '@SKIPPED_NOT_ATTEMPTED@') end
+  local rest = redis.call('HGET', job_key(id), 'rest')
+  if to == 'SUCCEEDED' and rest then count_rest(id, rest) end
   local fields = redis.call('HMGET', job_key(id), 'collection', 'request_id')
   local collection = fields[1]
   redis.call('HSET', job_key(id), 'ended_ms', whole(now_ms()))

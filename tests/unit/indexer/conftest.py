@@ -12,6 +12,8 @@ import pytest
 
 from indexer.calls import Calls
 from indexer.fetching import Fetcher
+from indexer.forecasting import Forecaster
+from indexer.mirroring import Mirror
 from indexer.pipeline import Pipeline
 from indexer.reembedding import make_reembedding
 from indexer.worker import Parts, Worker
@@ -111,6 +113,7 @@ def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any) -> Itera
     calls = Calls(concurrency=2, in_flight=2)
     fetcher = Fetcher(reader, threads=4, timeout_s=20)
     pipeline = Pipeline(ledger, leases, catalogue, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20)
+    mirror = Mirror(ledger, leases, catalogue, store, reader, store_timeout_s=20)
     parts = Parts(
         ledger,
         leases,
@@ -124,6 +127,8 @@ def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any) -> Itera
         reembedding=make_reembedding(
             ledger, leases, catalogue, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20
         ),
+        mirror=mirror,
+        forecaster=Forecaster(ledger, leases, pipeline, mirror, artifacts),
     )
     worker = Worker(parts, max_attempts=3, chunk_deadline_s=60)
     yield Bench(folder, ledger, leases, catalogue, store, embedder, queue, artifacts, worker)

@@ -99,6 +99,13 @@ class FakeStore:
                 del self.of(space)[id_]
         return len(there)
 
+    def matching_ids(
+        self, collection: Collection, *, uri_prefix: str, older_than: int, after_id: str, limit: int, timeout_s: float
+    ) -> list[str]:
+        rows = {id_: row for space in collection.written for id_, row in self.of(space).items()}
+        found = (id_ for id_, row in rows.items() if row.uri.startswith(uri_prefix) and row.revision < older_than)
+        return sorted(id_ for id_ in found if id_ > after_id)[:limit]
+
     def page(self, collection: Collection, *, after_id: str = "", limit: int, **_: object) -> list[StoredImage]:
         rows = self.of(collection.spaces[-1])
         return [rows[id_] for id_ in sorted(rows) if id_ > after_id][:limit]

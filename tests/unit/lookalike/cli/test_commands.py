@@ -364,3 +364,26 @@ def test_near_duplicates_of_an_ingest_reach_the_gateway(gateway: FakeGateway, lo
     assert gateway.seen[-1].near_duplicates.threshold == pytest.approx(0.9)
     said = lookalike("ingest", str(picture), "-C", "shoes", "--near-duplicates", "drop")
     assert (said.code, "keep, skip and link" in said.err) == (exits.INVALID, True)
+
+
+def test_a_dry_run_is_followed_and_told(gateway: FakeGateway, lookalike: Lookalike, picture: Path) -> None:
+    job = a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED, submitted=5000, skipped=5000)
+    job.skip_reasons["dry_run"] = 5000
+    job.forecast.CopyFrom(
+        ingest_service_pb2.IngestForecast(
+            sampled=100, unchanged=3, sample_failed=2, broken=1, reasons={"IMAGE_EMPTY": 2, "ITEM_INVALID": 1}, failed=101,
+            duration_s=75.2, memory_bytes=12_500_000, disk_bytes=25_100_000, deleted=7,
+        )
+    )  # fmt: skip
+    gateway.jobs["job-1"] = [job]
+    said = lookalike("ingest", str(picture), "-C", "shoes", "--mirror", "--dry-run")
+    assert (said.code, gateway.seen[-2].mirror, gateway.seen[-2].dry_run) == (exits.OK, True, True)
+    for line in (
+        "skipped, dry_run: 5,000",
+        "tried 100 items: 3 unchanged, 2 failed; 1 item broken in the source",
+        "IMAGE_EMPTY: 2",
+        "the job would take about 75 s, 12.5 MB of Milvus' memory and 25.1 MB of its disk; about 101 items would fail",
+        "7 images that the source does not have would be deleted",
+    ):
+        assert line in said.out, said.out
+    assert json.loads(lookalike("jobs", "show", "job-1", "--json").out)["forecast"]["deleted"] == 7

@@ -1,0 +1,115 @@
+"""The last unit of a job that mirrors its source: delete what the source does not have. Called by `worker` and `forecasting`.
+
+Done again after a kill from the start: what was deleted is not found again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import structlog
+
+from indexer.interruption import Interruption, LeaseLost
+from indexer.seen_ids import SeenIds
+from lookalike.errors import FailedPrecondition, NotFound, Unavailable
+from lookalike.jobs.job import Job
+from lookalike.jobs.leases import Lease, Leases
+from lookalike.jobs.ledger import Ledger
+from lookalike.jobs.manifest import read_columns
+from lookalike.sources import Reader
+from lookalike.sources.opening import uri_prefix
+from lookalike.store.catalogue import Catalogue, Collection
+from lookalike.store.vectors import VectorStore
+
+MIRROR_INCOMPLETE = "MIRROR_INCOMPLETE"
+_LOCK_TIMEOUT_S = 30.0
+"""As for the write of any chunk."""
+_AT_ONCE = 1000
+"""Images looked at between two looks at the lease, and deleted at most in one turn under the lock: about a second."""
+
+
+class Mirror:
+    """Thread-safe."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        leases: Leases,
+        catalogue: Catalogue,
+        store: VectorStore,
+        reader: Reader,
+        *,
+        store_timeout_s: float,
+    ) -> None:
+        self._ledger, self._leases, self._catalogue, self._store = ledger, leases, catalogue, store
+        self._reader, self._store_timeout_s = reader, store_timeout_s
+
+    def run(self, job: Job, collection: Collection, lease: Lease, interruption: Interruption) -> None:
+        """Delete the images of `collection` that are older than `job` and that its source does not have, and record that.
+
+        Raises `FailedPrecondition` MIRROR_INCOMPLETE where it is not known all that the source has, `Unavailable` while an
+        older job could still write what is to go, `NotFound` ("collection"), `TRANSIENT` errors, `Draining`, `LeaseLost`.
+        """
+        check_complete(job)
+        if self._ledger.older_job_active(collection.name, job.revision):
+            self._leases.note(lease)  # It waits for somebody else: that is no stall.
+            problem = "an older job still writes to it; what the source does not have is deleted when that has ended"
+            raise Unavailable(f"collection {collection.name!r}", problem)
+        deleted = job.deleted
+        for ids in self.absent(job, collection, interruption):
+            deleted += self._delete(job, collection, ids)
+            # A kill between the two leaves these uncounted; counted before, they might not have been deleted.
+            self._leases.note(lease, deleted=str(deleted))
+        structlog.get_logger().info("mirrored", job=job.id, collection=collection.name, deleted=deleted)
+        if not self._leases.finished(lease, deleted=str(deleted)):
+            raise LeaseLost("the last unit has been recorded by another worker, or the job was stopped")
+
+    def absent(self, job: Job, collection: Collection, interruption: Interruption) -> Iterator[Sequence[str]]:
+        """Ids of the images that `run` would delete, some at a time."""
+        prefix = uri_prefix(self._reader.roots, job.source.uri) if job.source.kind == "folder" else ""
+        with SeenIds() as source:
+            for (image_id,) in read_columns(self._reader.artifacts, job.manifest, "id"):
+                interruption.check()
+                source.add(image_id)
+            after_id = ""
+            while True:
+                interruption.check()
+                ids = self._store.matching_ids(
+                    collection,
+                    uri_prefix=prefix,
+                    older_than=job.revision,
+                    after_id=after_id,
+                    limit=_AT_ONCE,
+                    timeout_s=self._store_timeout_s,
+                )
+                if absent := [image_id for image_id in ids if image_id not in source]:
+                    yield absent
+                if len(ids) < _AT_ONCE:
+                    return
+                after_id = ids[-1]
+
+    def _delete(self, job: Job, collection: Collection, ids: Sequence[str]) -> int:
+        """Those of `ids` that nobody has written meanwhile; how many were there."""
+        name = collection.name
+        with self._ledger.write_lock(name, timeout_s=_LOCK_TIMEOUT_S) as still_held:
+            now = self._catalogue.get(name, fresh=True)
+            if now.uid != collection.uid:
+                raise NotFound("collection", name, hint="another has taken its name")
+            stored = self._store.get_everywhere(now, ids, timeout_s=self._store_timeout_s)
+            older = [image_id for image_id, rows in stored.items() if all(row.revision < job.revision for row in rows)]
+            if not older:
+                return 0
+            self._ledger.bury(name, older, job.revision)
+            if not still_held():
+                raise Unavailable("write lock", f"the lock on collection {name!r} was lost")
+            return self._store.delete(now, older, timeout_s=self._store_timeout_s)
+
+
+def check_complete(job: Job) -> None:
+    """Raise `FailedPrecondition` MIRROR_INCOMPLETE where the source may have images that `job` does not know of."""
+    if job.unidentified:
+        raise FailedPrecondition(
+            f"{job.unidentified} of {job.counts.submitted} items of the source could not be listed or have no usable id, so "
+            f"nobody knows which images it has; nothing was deleted (the failures of job {job.id!r} name these items)",
+            reason=MIRROR_INCOMPLETE,
+        )
