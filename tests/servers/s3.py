@@ -18,6 +18,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from botocore.exceptions import BotoCoreError
 
 from tests.servers import processes
 
@@ -81,7 +82,7 @@ class S3Server:
                 files.mkdir("pictures")
             files.pipe_file("pictures/ready", b"yes")
             return True
-        except OSError:
+        except (OSError, BotoCoreError):  # The latter where nothing listens yet.
             return False
 
 
