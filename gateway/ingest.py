@@ -20,6 +20,7 @@ from lookalike.jobs.job import Job
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.outcomes import Failure, Outcomes
 from lookalike.jobs.queue import TaskQueue
+from lookalike.jobs.pages import ANY_JOB, JobFilter
 from lookalike.jobs.report import Report, read_report
 from lookalike.jobs.retrying import retry_failures
 from lookalike.jobs.uploads import Upload, Uploads
@@ -126,12 +127,14 @@ class Ingest:
     async def get(self, job_id: str, deadline: Deadline) -> Job:
         return await self._run(lambda: self._ledger.get(job_id), deadline)
 
-    async def page(self, collection: str, page_size: int, page_token: str, deadline: Deadline) -> tuple[list[Job], str]:
-        """Jobs, newest first, and the token of the next page ("" on the last). `collection` "" means all."""
+    async def page(
+        self, collection: str, page_size: int, page_token: str, deadline: Deadline, only: JobFilter = ANY_JOB
+    ) -> tuple[list[Job], str]:
+        """Jobs that fit `only`, newest first, and the token of the next page ("" on the last). `collection` "" means all."""
         if collection:
             check_name("collection", collection)
         size = page_size_from(page_size)
-        return await self._run(lambda: self._ledger.list(collection or None, size, page_token), deadline)
+        return await self._run(lambda: self._ledger.list(collection or None, size, page_token, only), deadline)
 
     async def watch(self, job_id: str) -> AsyncIterator[Job]:
         """The job now, after every change, and every few seconds without one (so that no proxy takes the stream for dead),
