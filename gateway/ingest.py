@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from gateway.backends import Backends, find_collection
@@ -19,11 +20,12 @@ from lookalike.jobs.creation import CreateJob, create_ingest_job
 from lookalike.jobs.job import Job
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.outcomes import Failure, Outcomes
+from lookalike.jobs.pages import ANY_JOB, JobFilter
 from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.report import Report, read_report
 from lookalike.jobs.retrying import retry_failures
 from lookalike.jobs.uploads import Upload, Uploads
-from lookalike.names import check_name
+from lookalike.names import MAX_PAGE_SIZE, check_name
 from lookalike.sources import Roots
 
 T = TypeVar("T")
@@ -126,12 +128,14 @@ class Ingest:
     async def get(self, job_id: str, deadline: Deadline) -> Job:
         return await self._run(lambda: self._ledger.get(job_id), deadline)
 
-    async def page(self, collection: str, page_size: int, page_token: str, deadline: Deadline) -> tuple[list[Job], str]:
-        """Jobs, newest first, and the token of the next page ("" on the last). `collection` "" means all."""
+    async def page(
+        self, collection: str, page_size: int, page_token: str, deadline: Deadline, only: JobFilter = ANY_JOB
+    ) -> tuple[list[Job], str]:
+        """Jobs that fit `only`, newest first, and the token of the next page ("" on the last). `collection` "" means all."""
         if collection:
             check_name("collection", collection)
         size = page_size_from(page_size)
-        return await self._run(lambda: self._ledger.list(collection or None, size, page_token), deadline)
+        return await self._run(lambda: self._ledger.list(collection or None, size, page_token, only), deadline)
 
     async def watch(self, job_id: str) -> AsyncIterator[Job]:
         """The job now, after every change, and every few seconds without one (so that no proxy takes the stream for dead),
@@ -199,6 +203,16 @@ class Ingest:
         """The items that failed, in order, and the token of the next page ("" on the last)."""
         size = page_size_from(page_size)
         return await self._run(lambda: self._outcomes.page_failures(job_id, size, page_token), deadline)
+
+    async def all_failures(self, job_id: str, deadline: Deadline) -> AsyncIterator[list[Failure]]:
+        """All items that failed so far, in order, a page at a time: the first one, perhaps empty, by `deadline`. After that a
+        busy gateway is waited for."""
+        failures, token = await self.failures(job_id, MAX_PAGE_SIZE, "", deadline)
+        yield failures
+        while token:
+            following = partial(self._outcomes.page_failures, job_id, MAX_PAGE_SIZE, token)
+            failures, token = await self._patiently(following, Deadline.after(DEFAULT_S))
+            yield failures
 
     def drain(self) -> None:
         """End every watch: the process is about to end, and another one can take them up."""

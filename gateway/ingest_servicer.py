@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from gateway.ingest import IDLE_S, Ingest, UploadedItem, unless_idle
-from gateway.job_messages import failure_message, job_message, report_message
+from gateway.job_messages import failure_message, job_filter_from, job_message, report_message
 from gateway.messages import metadata_from
 from gateway.servicers import Context, deadline_of
 from lookalike.errors import InvalidArgument
@@ -42,7 +42,10 @@ class IngestServicer(IngestServiceServicer):
     async def ListIngestJobs(  # noqa: N802
         self, request: pb.ListIngestJobsRequest, context: Context
     ) -> pb.ListIngestJobsResponse:
-        jobs, token = await self._ingest.page(request.collection, request.page_size, request.page_token, deadline_of(context))
+        only = job_filter_from(request)
+        jobs, token = await self._ingest.page(
+            request.collection, request.page_size, request.page_token, deadline_of(context), only
+        )
         return pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token)
 
     async def WatchIngestJob(  # noqa: N802

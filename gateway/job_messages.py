@@ -1,15 +1,43 @@
-"""Ingest jobs: what the ledger holds -> protobuf. The other messages are in `messages`."""
+"""Ingest jobs: what the ledger holds -> protobuf, and what is asked of it. The other messages are in `messages`."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 
-from lookalike.errors import FailedPrecondition
+from lookalike.errors import FailedPrecondition, InvalidArgument
 from lookalike.jobs.job import Comparison, Forecast, Job, JobError, JobOptions, SourceSpec
 from lookalike.jobs.outcomes import Failure
+from lookalike.jobs.pages import JobFilter
 from lookalike.jobs.report import Report
+from lookalike.jobs.states import JobState
+from lookalike.names import check_uri
 from lookalike.runtime.status import to_status
 from lookalike.v1 import ingest_service_pb2 as pb
+
+_STATES = {pb.IngestJobState.Value(f"INGEST_JOB_STATE_{state.value}"): state for state in JobState}
+
+
+def job_filter_from(request: pb.ListIngestJobsRequest) -> JobFilter:
+    """Which jobs a list is to show. Raises `InvalidArgument` for a state, a time or a text that cannot be."""
+    for place, number in enumerate(request.states):
+        if number not in _STATES:
+            raise InvalidArgument(f"states[{place}]", f"{number} is not the state of a job")
+    return JobFilter(
+        states=frozenset(_STATES[number] for number in request.states),
+        created_after=_moment(request.created_after, "created_after") if request.HasField("created_after") else None,
+        created_before=_moment(request.created_before, "created_before") if request.HasField("created_before") else None,
+        text=check_uri("text", request.text),
+    )
+
+
+def _moment(stamp: Timestamp, field: str) -> datetime:
+    try:
+        return stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidArgument(field, "is not a time between the years 1 and 9999") from error
 
 
 def job_message(job: Job) -> pb.IngestJob:

@@ -19,6 +19,7 @@ from gateway.http.errors import add_error_handlers
 from gateway.http.generations import generations_router
 from gateway.http.images import images_router
 from gateway.http.ingest import ingest_router
+from gateway.http.job_streams import job_streams_router
 from gateway.http.jobs import jobs_router
 from gateway.http.page import add_pages
 from gateway.http.search import search_router
@@ -65,6 +66,7 @@ def build_app(
     )
     app.include_router(search_router(core.search))
     app.include_router(ingest_router(core.ingest))
+    app.include_router(job_streams_router(core.ingest))
     app.include_router(jobs_router(core.ingest))
     app.include_router(images_router(core.images))
     app.include_router(collections_router(core.collections))

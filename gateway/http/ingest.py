@@ -71,7 +71,7 @@ def ingest_router(ingest: Ingest) -> APIRouter:
 def _add_making(router: APIRouter, ingest: Ingest) -> None:
     @router.post(
         "/v1/ingest-jobs",
-        summary="Start a job over a folder, a manifest or an upload",
+        summary="Start a job over a folder, a manifest, tar files or an upload",
         status_code=201,
         response_model=models.CreateIngestJobResponse,
         tags=_TAGS,
@@ -79,7 +79,7 @@ def _add_making(router: APIRouter, ingest: Ingest) -> None:
     )
     async def create(body: CreateIngestJobBody, deadline: RequestDeadline) -> JSONResponse:
         if len(body.source.model_dump(exclude_none=True)) > 1:
-            raise InvalidArgument("source", "names more than one source; give a folder, a manifest or an upload")
+            raise InvalidArgument("source", "names more than one source; give a folder, a manifest, an archive or an upload")
         job = await ingest.create(create_job_of(to_message(body, pb.CreateIngestJobRequest())), deadline)
         return respond(pb.CreateIngestJobResponse(job=job_message(job)), 201)
 

@@ -1,24 +1,20 @@
-"""What is done with jobs over HTTP: look at, watch, pause, resume, cancel, retry. They are started in `ingest`."""
+"""What is done with jobs over HTTP: look at, list, pause, resume, cancel, retry. They are started in `ingest`, and watched in
+`job_streams`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
 from enum import Enum
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, Field
+from fastapi.responses import JSONResponse
+from pydantic import AwareDatetime, BaseModel, Field
 
 from gateway.http import models
-from gateway.http.convert import RequestDeadline, errors, respond, to_json
-from gateway.http.errors import error_response
+from gateway.http.convert import RequestDeadline, errors, respond, to_message
 from gateway.http.search import Int32
 from gateway.ingest import Ingest
-from gateway.job_messages import failure_message, job_message, report_message
-from lookalike.errors import LookalikeError
-from lookalike.jobs.job import Job
+from gateway.job_messages import failure_message, job_filter_from, job_message, report_message
 from lookalike.v1 import ingest_service_pb2 as pb
 
 PageSize = Annotated[Int32, Query(description="1 to 1,000; 0 means 50.")]
@@ -31,10 +27,21 @@ class RetryBody(BaseModel, extra="forbid"):
     request_id: str = Field("", description="Makes the request idempotent: letters, digits or any of `. _ : -`.")
 
 
+class JobsQuery(BaseModel):
+    """Which jobs to list: those that fit all that is given."""
+
+    collection: str = Field("", description="Only jobs of this collection.")
+    page_size: Int32 = Field(0, description="1 to 1,000; 0 means 50.")
+    page_token: str = Field("", description="`next_page_token` of the page before; what else is asked for must stay the same.")
+    states: list[models.JobState] = Field([], description="Only jobs in one of these states; give it once for each.")
+    created_after: AwareDatetime | None = Field(None, description="Only jobs created then or later, as `2026-11-23T12:00:00Z`.")
+    created_before: AwareDatetime | None = Field(None, description="Only jobs created before then.")
+    text: str = Field("", description="Only jobs with this text, whatever its case, in id, request id or the source's URI.")
+
+
 def jobs_router(ingest: Ingest) -> APIRouter:
     router = APIRouter()
     _add_steering(router, ingest)
-    _add_watching(router, ingest)
     _add_looking(router, ingest)
     return router
 
@@ -95,37 +102,19 @@ def _add_steering(router: APIRouter, ingest: Ingest) -> None:
         return respond(pb.UndoIngestJobResponse(deleted=deleted, revision=revision))
 
 
-def _add_watching(router: APIRouter, ingest: Ingest) -> None:
-    @router.get(
-        "/v1/ingest-jobs/{job_id}:watch",
-        summary="The job now and after every change until it has ended, one JSON document a line",
-        description="Also every few seconds without a change. A line with `error` instead of `job` ends a stream that broke.",
-        tags=_TAGS,
-        response_class=StreamingResponse,
-        responses={
-            **errors(404),
-            200: {
-                "content": {"application/x-ndjson": {"schema": {"$ref": "#/components/schemas/GetIngestJobResponse"}}}
-            },  # the same fields
-        },
-    )
-    async def watch(job_id: str, deadline: RequestDeadline) -> StreamingResponse:
-        await ingest.get(job_id, deadline)  # Its errors can still be answered; within the stream they could only break it.
-        return StreamingResponse(_lines(ingest.watch(job_id)), media_type="application/x-ndjson")
-
-
 def _add_looking(router: APIRouter, ingest: Ingest) -> None:
     @router.get(
         "/v1/ingest-jobs",
         summary="Jobs, newest first, a page at a time",
+        description="Where few of very many fit, a page may be short, or empty, before the last one: go on while there is a "
+        "`next_page_token`.",
         response_model=models.ListIngestJobsResponse,
         tags=_TAGS,
         responses=errors(400),
     )
-    async def list_page(
-        deadline: RequestDeadline, collection: str = "", page_size: PageSize = 0, page_token: str = ""
-    ) -> JSONResponse:
-        jobs, token = await ingest.page(collection, page_size, page_token, deadline)
+    async def list_page(deadline: RequestDeadline, query: Annotated[JobsQuery, Query()]) -> JSONResponse:
+        only = job_filter_from(to_message(query, pb.ListIngestJobsRequest()))
+        jobs, token = await ingest.page(query.collection, query.page_size, query.page_token, deadline, only)
         return respond(pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token))
 
     @router.get(
@@ -158,12 +147,3 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
     )
     async def get(job_id: str, deadline: RequestDeadline) -> JSONResponse:
         return respond(pb.GetIngestJobResponse(job=job_message(await ingest.get(job_id, deadline))))
-
-
-async def _lines(jobs: AsyncIterator[Job]) -> AsyncIterator[bytes]:
-    """Each moment of a job as a line. An error after the first line can no longer be the answer, so it is the last line."""
-    try:
-        async for job in jobs:
-            yield json.dumps(to_json(pb.WatchIngestJobResponse(job=job_message(job)))).encode() + b"\n"
-    except LookalikeError as error:
-        yield bytes(error_response(error).body) + b"\n"

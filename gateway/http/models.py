@@ -162,14 +162,14 @@ class Status(BaseModel):
 class FolderSource(BaseModel):
     """A folder of pictures that the workers can reach."""
 
-    uri: str = Field(description="A path inside the workers' configured roots, or a `file://` URI.")
+    uri: str = Field(description="A path inside the workers' configured roots, a `file://` URI or an `s3://` prefix.")
     labels_from_folders: bool = Field(False, description="Make each sub-folder's name the metadata `label`.")
 
 
 class ManifestSource(BaseModel):
     """A list of pictures that the workers can reach."""
 
-    uri: str = Field(description="Path or URI of a CSV or JSONL file.")
+    uri: str = Field(description="Path or URI of a CSV, JSONL or Parquet file, or of a text file with one URI a line.")
 
 
 class UploadSource(BaseModel):

@@ -18,15 +18,23 @@ if TYPE_CHECKING:
 
 
 SourceName = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A folder (read with its sub-folders), a CSV or JSONL manifest, or a picture.")
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A folder (read with its sub-folders), a manifest (.csv, .jsonl, .parquet or .txt), a tar file (.tar, .tar.gz) "
+        "or a picture; with --in-place also one under s3://, or the URL of a picture.",
+    ),
 ]
 Collection = Annotated[str, typer.Option("--collection", "-C", help="Collection to add to.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Follow the job to its end, with rate and time left.")]
 LabelsFromFolders = Annotated[
     bool, typer.Option("--labels-from-folders", help="Make the name of each picture's sub-folder its label.")
 ]
+Archives = Annotated[
+    bool, typer.Option("--archives", help="Read the tar files in the folder, such as WebDataset's shards, not its pictures.")
+]
 InPlace = Annotated[
-    bool, typer.Option("--in-place", help="Upload nothing: SOURCE is a path that the workers see, inside their roots.")
+    bool, typer.Option("--in-place", help="Upload nothing: SOURCE is a path or URL that the workers see, inside their roots.")
 ]
 RequestId = Annotated[
     str, typer.Option(help="Your id for this request: the same one again gives the same job.", show_default=False)
@@ -62,6 +70,7 @@ def ingest(
     collection: Collection,
     watch: Watch = False,
     labels_from_folders: LabelsFromFolders = False,
+    archives: Archives = False,
     in_place: InPlace = False,
     request_id: RequestId = "",
     create: Create = False,
@@ -77,11 +86,13 @@ def ingest(
 ) -> None:
     """Add pictures to a collection, as a job that goes on even if this command is stopped.
 
-    A manifest has a column (or key) uri, optionally id; every other one becomes metadata. Exits with 0 if the job was
-    started; with --watch, if every item is in the collection (6 where some are not).
+    A manifest has a column (or key) uri, optionally id; every other one becomes metadata; a .txt has one URI a line. In a tar
+    file the metadata of a picture stands beside it, in a .json or .txt of its name.
+
+    Exits with 0 if the job was started; with --watch, if every item is in the collection (6 where some are not).
     """
     from lookalike.cli.progress import follow
-    from lookalike.client import HistogramSettings, IngestOptions, UploadSource
+    from lookalike.client import HistogramSettings, IngestOptions
 
     settings = HistogramSettings(bins=bins, grid=grid, color=color)
     wishes = [model or None, settings if settings != HistogramSettings() else None]
@@ -92,17 +103,26 @@ def ingest(
     with connect(context) as client:
         if create:
             ensure_collection(client, collection, model, settings, strict=any(wishes))
-        job_source: Source
-        if in_place:
-            job_source = name_in_place(client, collection, source, labels_from_folders)
-        else:
-            upload = send(client, collection, Path(source), labels_from_folders=labels_from_folders)
-            note(upload_text(upload))
-            job_source = UploadSource(upload.id)
+        job_source = source_of(client, collection, source, labels_from_folders, archives, in_place)
         job = client.create_ingest_job(collection, job_source, request_id=request_id, options=options)
         if watch:
             job = follow(client, job.id)
         _show(client, job, watched=watch, as_json=as_json)
+
+
+def source_of(
+    client: Client, collection: str, source: str, labels_from_folders: bool, archives: bool, in_place: bool
+) -> Source:
+    """What the job is to ingest: uploaded here, or named for the workers to read."""
+    from lookalike.cli.in_place import name_in_place
+    from lookalike.cli.sending import source_here
+    from lookalike.client import UploadSource
+
+    if in_place:
+        return name_in_place(client, collection, source, labels_from_folders=labels_from_folders, archives=archives)
+    upload = send(client, collection, source_here(source), labels_from_folders=labels_from_folders, archives=archives)
+    note(upload_text(upload))
+    return UploadSource(upload.id)
 
 
 def policy_of(name: str) -> NearDuplicatePolicy:
@@ -150,20 +170,21 @@ def ensure_collection(client: Client, name: str, model: str, settings: Histogram
         )
 
 
-def send(client: Client, collection: str, source: Path, *, labels_from_folders: bool) -> Upload:
+def send(client: Client, collection: str, source: Path, *, labels_from_folders: bool, archives: bool = False) -> Upload:
     """Upload everything that `source` holds, one stream, with a progress bar."""
     from lookalike.cli.progress import bar
-    from lookalike.cli.sending import list_source, upload_item
+    from lookalike.cli.sending import list_source, upload_items
 
     with bar() as progress:
-        total = sum(1 for _ in list_source(source, labels_from_folders=labels_from_folders))
+        total = sum(1 for _ in list_source(source, labels_from_folders=labels_from_folders, archives=archives))
         if total == 0:
-            raise InvalidArgument("SOURCE", f"{source} holds no pictures")
+            hint = "" if archives else "; --archives reads the tar files in a folder"
+            raise InvalidArgument("SOURCE", f"{source} holds no pictures{hint}")
         task = progress.add_task("uploading", total=total)
 
         def items() -> Iterator[UploadItem]:
-            for item in list_source(source, labels_from_folders=labels_from_folders):
-                yield upload_item(item)
+            for item in upload_items(source, labels_from_folders=labels_from_folders, archives=archives):
+                yield item
                 progress.advance(task)
 
         return client.upload(collection, items())
@@ -172,18 +193,3 @@ def send(client: Client, collection: str, source: Path, *, labels_from_folders: 
 def upload_text(upload: Upload) -> str:
     """`uploaded 9,000 items, 4.6 MB`."""
     return f"uploaded {count_text(upload.items, 'item')}, {upload.size_bytes / 1e6:,.1f} MB"
-
-
-def name_in_place(client: Client, collection: str, source: str, labels_from_folders: bool) -> Source:
-    """What the workers are to read themselves: nothing is opened here, but a path that exists here is made absolute."""
-    from lookalike.cli.sending import is_manifest, single
-    from lookalike.client import FolderSource, ManifestSource, UploadItem, UploadSource
-
-    path = Path(source).expanduser()
-    uri = str(path.absolute()) if "://" not in source else source
-    if is_manifest(path):
-        return ManifestSource(uri)
-    if path.is_file():
-        one = single(path.absolute())
-        return UploadSource(client.upload(collection, [UploadItem(one.id, one.uri)]).id)
-    return FolderSource(uri, labels_from_folders)

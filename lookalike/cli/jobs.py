@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, fields
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lookalike.cli.connection import connect
-from lookalike.cli.terminal import confirm, console, count_text, emit_json, emit_json_line, note, table, time_text
+from lookalike.cli.terminal import (
+    confirm,
+    console,
+    count_text,
+    emit_csv_line,
+    emit_json,
+    emit_json_line,
+    note,
+    table,
+    time_text,
+)
+from lookalike.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from lookalike.client import Client, Job
+    from lookalike.client import Client, Failure, Job, JobState
 
 app = typer.Typer(help="List, watch, pause, cancel and retry ingest jobs.", no_args_is_help=True)
 
 UNDO_TIMEOUT_S = 65.0
 """Above the 60 s that the gateway gives any call; a job of more images is undone in several calls."""
+
+_SHOWN = 50
+"""Failures in a table: what a person reads. A program gets all."""
+
+_NONE_FAILED = "no item of this job has failed"
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -26,24 +45,70 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 def list_jobs(
     context: typer.Context,
     collection: Annotated[str, typer.Option("--collection", "-C", help="Only jobs of this collection.")] = "",
+    states: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--state", metavar="STATE", help="Only jobs that are so: running, failed, ... (repeatable).", show_default=False
+        ),
+    ] = None,
+    since: Annotated[str, typer.Option(help="Only jobs created on this day or at this time (local), or later.")] = "",
+    until: Annotated[str, typer.Option(help="Only jobs created before this day or time.")] = "",
+    search: Annotated[str, typer.Option(metavar="TEXT", help="Only jobs with TEXT in their id, request id or source.")] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="List at most so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first, the old ones too: they are kept for 30 days after their end."""
     with connect(context) as client:
-        found = list(itertools.islice(client.list_jobs(collection, page_size=min(limit, 1000)), limit))
+        jobs = client.list_jobs(
+            collection,
+            states=states_of(states or ()),
+            created_after=moment_of("--since", since),
+            created_before=moment_of("--until", until),
+            text=search,
+            page_size=min(limit, 1000),
+        )
+        found = list(itertools.islice(jobs, limit))
     if as_json:
         emit_json(found)
-        return
-    numbers = ("items", "indexed", "skipped", "failed")
-    rows = table("job", "collection", "state", *numbers, "created", numbers=numbers)
-    for job in found:
-        counts = (job.counts.submitted, job.counts.indexed, job.counts.skipped, job.counts.failed)
-        rows.add_row(job.id, job.collection, job.standing, *(f"{count:,}" for count in counts), time_text(job.created_at))
-    if found:
-        console().print(rows)
+    elif found:
+        _print_jobs(found)
+    elif collection or states or since or until or search:
+        note("no such jobs")
     else:
         note("no jobs; `lookalike ingest SOURCE --collection NAME` starts one")
+
+
+def _print_jobs(jobs: Sequence[Job]) -> None:
+    numbers = ("items", "indexed", "skipped", "failed")
+    rows = table("job", "collection", "state", *numbers, "created", numbers=numbers)
+    for job in jobs:
+        counts = (job.counts.submitted, job.counts.indexed, job.counts.skipped, job.counts.failed)
+        rows.add_row(job.id, job.collection, job.standing, *(f"{count:,}" for count in counts), time_text(job.created_at))
+    console().print(rows)
+
+
+def states_of(names: Sequence[str]) -> list[JobState]:
+    """The states that the command line names. Raises `InvalidArgument`."""
+    from lookalike.client import JobState
+
+    known = {state.value: state for state in JobState}
+    for name in names:
+        if name.lower() not in known:
+            raise InvalidArgument("--state", f"{name!r} is not one of {', '.join(known)}")
+    return [known[name.lower()] for name in names]
+
+
+def moment_of(option: str, text: str) -> datetime | None:
+    """`2026-11-23`, `2026-11-23T12:00` or `2026-11-23T12:00Z`; local where it names no zone. None for no text.
+
+    Raises `InvalidArgument`.
+    """
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise InvalidArgument(option, f"{text!r} is not a day or a time such as 2026-11-23 or 2026-11-23T12:00") from None
 
 
 @app.command("show")
@@ -145,23 +210,49 @@ def report(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> No
 def failures(
     context: typer.Context,
     job_id: JobId,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="List at most so many; 0 lists all.")] = 50,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", "-n", min=0, help="List at most so many; 0 lists all.", show_default="50 in a table, else all"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
 ) -> None:
     """List the items of a job that failed, each with its reason."""
-    rows = table("position", "reason", "message", "id", "uri", numbers=("position",))
-    shown = 0
+    if as_json and as_csv:
+        raise InvalidArgument("--csv", "cannot be given with --json")
     with connect(context) as client:
-        for failure in itertools.islice(client.list_failures(job_id), limit or None):
-            shown += 1
-            if as_json:
-                emit_json_line(failure)
-            else:
-                rows.add_row(str(failure.position), failure.reason, failure.message, failure.id, failure.uri)
-    if not as_json and shown:
-        console().print(rows, markup=False)
-    if not shown:
-        note("no item of this job has failed")
+        if as_json or as_csv:
+            _emit_failures(itertools.islice(client.list_failures(job_id), limit or None), as_csv=as_csv)
+        else:
+            _print_failures(client.list_failures(job_id), _SHOWN if limit is None else limit)
+
+
+def _emit_failures(found: Iterator[Failure], *, as_csv: bool) -> None:
+    from lookalike.client import Failure
+
+    first = next(found, None)
+    if as_csv:
+        emit_csv_line(field.name for field in fields(Failure))
+    if first is None:
+        note(_NONE_FAILED)
+        return
+    for failure in itertools.chain((first,), found):
+        if as_csv:
+            emit_csv_line(astuple(failure))
+        else:
+            emit_json_line(failure)
+
+
+def _print_failures(found: Iterator[Failure], limit: int) -> None:
+    rows = table("position", "reason", "message", "id", "uri", numbers=("position",))
+    for failure in itertools.islice(found, limit or None):
+        rows.add_row(str(failure.position), failure.reason, failure.message, failure.id, failure.uri)
+    if not rows.rows:
+        note(_NONE_FAILED)
+        return
+    console().print(rows, markup=False)
+    if next(found, None) is not None:
+        note("there are more; --limit 0 lists all")
 
 
 def _say(job: Job, *, as_json: bool) -> None:

@@ -1,43 +1,56 @@
-"""From what a person has on this machine (a folder, a manifest, a picture) to the items of an upload, read one by one.
+"""From what a person has on this machine (folder, manifest, tar files, picture) to the items of an upload, read one by one.
 
 `lookalike ingest` and `lookalike demo` use it. What cannot be read here is sent as a problem, so that the job counts it.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from lookalike.client import UploadItem
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
-from lookalike.items import SOURCE_UNREADABLE, open_file, path_of
-from lookalike.listing import Item, list_folder, list_manifest
+from lookalike.items import INCOMPLETE_REASONS, SOURCE_INCOMPLETE, SOURCE_UNREADABLE, Item, broken_item, open_file, path_of
+from lookalike.listing import MANIFEST_SUFFIXES, list_archive, list_folder, list_manifest
+from lookalike.listing.folders import files_under
+from lookalike.listing.tars import is_archive, plain_stream
 from lookalike.names import MAX_IMAGE_BYTES, id_from_uri
 
-MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson")
+_Listed = Iterator[tuple[Item, IO[bytes] | None]]
+"""Items, those of tar files with the stream that holds their bytes: to be read before the next one is asked for."""
 
 
-def is_manifest(source: Path) -> bool:
-    """Whether `source` lists pictures rather than being or holding them, told by its suffix."""
-    return source.suffix.lower() in MANIFEST_SUFFIXES
+def is_manifest(name: str) -> bool:
+    """Whether a file lists pictures rather than being or holding them, told by its suffix."""
+    return name.lower().endswith(MANIFEST_SUFFIXES)
 
 
-def list_source(source: Path, *, labels_from_folders: bool) -> Iterator[Item]:
-    """The items of a folder, a CSV or JSONL manifest, or of a single picture, in a fixed order.
+def source_here(source: str) -> Path:
+    """The absolute path of what a person names, on this machine. Raises `InvalidArgument` for a URL of anywhere else."""
+    if "://" not in source:
+        return Path(source).expanduser().absolute()
+    path = local_path(source)
+    if path is None:
+        raise InvalidArgument("SOURCE", f"{source} is not on this machine; with --in-place the workers read it")
+    return path
 
-    Raises `NotFound` where there is nothing, `InvalidArgument` for a manifest that cannot be used as a whole or for
-    `labels_from_folders` with anything but a folder.
+
+def list_source(source: Path, *, labels_from_folders: bool, archives: bool = False) -> Iterator[Item]:
+    """The items of a folder, a manifest (CSV, JSONL, Parquet, text), a tar file or a single picture, in a fixed order; with
+    `archives`, of the tar files in a folder.
+
+    Raises `NotFound` where there is nothing, `InvalidArgument` for a manifest or tar file that cannot be used as a whole, for
+    `labels_from_folders` with anything but a folder, and for `archives` with anything but tar files.
     """
-    path = source.expanduser().absolute()
-    if not path.exists():
-        raise NotFound("source", str(source))
-    if path.is_dir():
-        return list_folder(path, labels_from_folders=labels_from_folders)
-    if labels_from_folders:
-        raise InvalidArgument("--labels-from-folders", f"{source} is not a folder")
-    if is_manifest(path):
-        return list_manifest(path, path.name, path.parent.as_uri())
-    return iter((single(path),))
+    return (item for item, _ in _listed(source, labels_from_folders, archives))
+
+
+def upload_items(source: Path, *, labels_from_folders: bool, archives: bool = False) -> Iterator[UploadItem]:
+    """What `list_source` gives, with the bytes of everything that lies on this machine. Raises as it does."""
+    for item, stream in _listed(source, labels_from_folders, archives):
+        yield upload_item(item) if stream is None else _member(item, stream)
 
 
 def single(path: Path) -> Item:
@@ -48,12 +61,8 @@ def single(path: Path) -> Item:
 
 def upload_item(item: Item) -> UploadItem:
     """`item` with its bytes, where its URI names a file of this machine; a URI of any other kind is for the workers."""
-
-    def failed(problem: str, reason: str) -> UploadItem:
-        return UploadItem(item.id, item.uri, metadata=item.metadata, problem=problem, problem_reason=reason)
-
     if item.problem:
-        return failed(item.problem, item.problem_reason)
+        return _failed(item, item.problem, item.problem_reason)
     path = local_path(item.uri)
     if path is None:
         return UploadItem(item.id, item.uri, metadata=item.metadata)
@@ -61,16 +70,12 @@ def upload_item(item: Item) -> UploadItem:
         with open_file(path) as stream:
             content = stream.read(MAX_IMAGE_BYTES + 1)
     except NotFound:
-        return failed("cannot be read: No such file or directory", "SOURCE_NOT_FOUND")
+        return _failed(item, "cannot be read: No such file or directory", "SOURCE_NOT_FOUND")
     except FailedPrecondition as error:
-        return failed(error.message, error.reason)
+        return _failed(item, error.message, error.reason)
     except OSError as error:
-        return failed(f"cannot be read: {error.strerror}", SOURCE_UNREADABLE)
-    if len(content) > MAX_IMAGE_BYTES:
-        return failed(f"is over {MAX_IMAGE_BYTES:,} bytes", "IMAGE_TOO_LARGE")
-    if not content:
-        return failed("is empty", "IMAGE_EMPTY")
-    return UploadItem(item.id, item.uri, content, item.metadata)
+        return _failed(item, f"cannot be read: {error.strerror}", SOURCE_UNREADABLE)
+    return _sent(item, content)
 
 
 def local_path(uri: str) -> Path | None:
@@ -79,3 +84,68 @@ def local_path(uri: str) -> Path | None:
         return path_of(uri)
     except InvalidArgument:
         return None
+
+
+def _listed(source: Path, labels_from_folders: bool, archives: bool) -> _Listed:
+    path = source.expanduser().absolute()
+    if not path.exists():
+        raise NotFound("source", str(source))
+    if labels_from_folders and (archives or not path.is_dir()):
+        raise InvalidArgument("--labels-from-folders", f"{source} is not read as a folder of pictures")
+    if path.is_dir():
+        if archives:
+            return _shards(path)
+        return _alone(list_folder(path, labels_from_folders=labels_from_folders))
+    if is_archive(path.name):
+        return _members(path)
+    if archives:
+        raise InvalidArgument("--archives", f"{source} is neither a folder of tar files nor one of them")
+    if is_manifest(path.name):
+        return _alone(list_manifest(path, path.name, path.parent.as_uri()))
+    return _alone(iter((single(path),)))
+
+
+def _alone(items: Iterator[Item]) -> _Listed:
+    return ((item, None) for item in items)
+
+
+def _shards(folder: Path) -> _Listed:
+    """The pictures of all tar files under `folder`; one that cannot be used is an item that says so."""
+    for path, problem in files_under(folder, is_archive):
+        if problem:
+            yield broken_item(0, problem, uri=path.as_uri(), reason=SOURCE_UNREADABLE), None
+            continue
+        try:
+            yield from _members(path)
+        except (NotFound, InvalidArgument, FailedPrecondition) as error:
+            reason = error.reason if error.reason in INCOMPLETE_REASONS else SOURCE_INCOMPLETE
+            yield broken_item(0, error.message, uri=path.as_uri(), reason=reason), None
+
+
+def _members(path: Path) -> _Listed:
+    with open_file(path) as packed:
+        stream = plain_stream(packed, path.name)
+        for item in list_archive(stream, path.name, path.as_uri()):
+            yield item, None if item.problem else stream
+
+
+def _member(item: Item, stream: IO[bytes]) -> UploadItem:
+    if item.size_bytes > MAX_IMAGE_BYTES:
+        return _failed(item, f"is over {MAX_IMAGE_BYTES:,} bytes", "IMAGE_TOO_LARGE")
+    try:
+        stream.seek(item.offset)
+        return _sent(item, stream.read(item.size_bytes))
+    except (OSError, EOFError, zlib.error) as error:  # It was whole when it was listed a moment ago.
+        return _failed(item, f"cannot be read: {getattr(error, 'strerror', None) or error}", SOURCE_UNREADABLE)
+
+
+def _sent(item: Item, content: bytes) -> UploadItem:
+    if len(content) > MAX_IMAGE_BYTES:
+        return _failed(item, f"is over {MAX_IMAGE_BYTES:,} bytes", "IMAGE_TOO_LARGE")
+    if not content:
+        return _failed(item, "is empty", "IMAGE_EMPTY")
+    return UploadItem(item.id, item.uri, content, item.metadata)
+
+
+def _failed(item: Item, problem: str, reason: str) -> UploadItem:
+    return UploadItem(item.id, item.uri, metadata=item.metadata, problem=problem, problem_reason=reason)

@@ -5,12 +5,14 @@ Rich is imported when something is printed, not before.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import enum
 import inspect
+import io
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +69,13 @@ def emit_json(value: object) -> None:
 def emit_json_line(value: object) -> None:
     """Print `value` as one line of JSON: for streams of unknown length."""
     typer.echo(json.dumps(to_json(value), ensure_ascii=False))
+
+
+def emit_csv_line(cells: Iterable[object]) -> None:
+    """Print one line of CSV."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    typer.echo(line.getvalue(), nl=False)
 
 
 def to_json(value: object) -> Any:

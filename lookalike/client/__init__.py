@@ -19,14 +19,11 @@ from lookalike.client.collecting import CollectionCalls
 from lookalike.client.ingesting import IngestCalls
 from lookalike.client.records import (
     Collection,
-    CollectionSource,
     Comparison,
     Consistency,
     Counts,
     Deletion,
     Failure,
-    FailuresSource,
-    FolderSource,
     Forecast,
     GenerationState,
     Image,
@@ -34,27 +31,34 @@ from lookalike.client.records import (
     IngestOptions,
     Job,
     JobState,
-    ManifestSource,
     NearDuplicatePolicy,
     Neighbour,
     OtherGeneration,
     Rate,
     Report,
     SearchResult,
-    Source,
     SpaceShare,
     UpdateResult,
+)
+from lookalike.client.searching import SearchCalls
+from lookalike.client.sources import (
+    ArchiveSource,
+    CollectionSource,
+    FailuresSource,
+    FolderSource,
+    ManifestSource,
+    Source,
     Upload,
     UploadItem,
     UploadSource,
 )
-from lookalike.client.searching import SearchCalls
 from lookalike.spaces import HistogramSettings, Metric, Space
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 
 __all__ = [
     "DEFAULT_TARGET",
+    "ArchiveSource",
     "Client",
     "Collection",
     "CollectionSource",

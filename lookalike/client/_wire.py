@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from google.protobuf import json_format, struct_pb2, timestamp_pb2
 
-from lookalike.client import records
+from lookalike.client import records, sources
 from lookalike.errors import InvalidArgument
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.spaces import HistogramSettings, Space, Vector
@@ -188,29 +188,33 @@ def report(message: ingest_service_pb2.GetIngestReportResponse) -> records.Repor
     )
 
 
-def source(given: records.Source) -> ingest_service_pb2.Source:
+def source(given: sources.Source) -> ingest_service_pb2.Source:
     match given:
-        case records.FolderSource():
+        case sources.FolderSource():
             folder = ingest_service_pb2.FolderSource(uri=given.uri, labels_from_folders=given.labels_from_folders)
             return ingest_service_pb2.Source(folder=folder)
-        case records.ManifestSource():
+        case sources.ManifestSource():
             return ingest_service_pb2.Source(manifest=ingest_service_pb2.ManifestSource(uri=given.uri))
-        case records.UploadSource():
+        case sources.ArchiveSource():
+            return ingest_service_pb2.Source(archive=ingest_service_pb2.ArchiveSource(uri=given.uri))
+        case sources.UploadSource():
             return ingest_service_pb2.Source(upload=ingest_service_pb2.UploadSource(upload_id=given.upload_id))
 
 
-def _source(message: ingest_service_pb2.Source) -> records.Source | records.FailuresSource | records.CollectionSource | None:
+def _source(message: ingest_service_pb2.Source) -> sources.Source | sources.FailuresSource | sources.CollectionSource | None:
     match message.WhichOneof("kind"):
         case "folder":
-            return records.FolderSource(message.folder.uri, message.folder.labels_from_folders)
+            return sources.FolderSource(message.folder.uri, message.folder.labels_from_folders)
         case "manifest":
-            return records.ManifestSource(message.manifest.uri)
+            return sources.ManifestSource(message.manifest.uri)
+        case "archive":
+            return sources.ArchiveSource(message.archive.uri)
         case "upload":
-            return records.UploadSource(message.upload.upload_id)
+            return sources.UploadSource(message.upload.upload_id)
         case "failures":
-            return records.FailuresSource(message.failures.job_id)
+            return sources.FailuresSource(message.failures.job_id)
         case "collection":
-            return records.CollectionSource(message.collection.generation)
+            return sources.CollectionSource(message.collection.generation)
     return None
 
 
@@ -221,7 +225,20 @@ def set_options(request: ingest_service_pb2.CreateIngestJobRequest, options: rec
     request.mirror, request.dry_run = options.mirror, options.dry_run
 
 
-def upload_item(item: records.UploadItem) -> ingest_service_pb2.UploadItemsRequest:
+def set_moment(stamp: timestamp_pb2.Timestamp, moment: datetime | None, field: str) -> None:
+    """Raises `InvalidArgument` for a time without a zone. None leaves `stamp` absent."""
+    if moment is None:
+        return
+    if moment.tzinfo is None:
+        raise InvalidArgument(field, "has no time zone; give it one, such as `datetime.UTC`")
+    stamp.FromDatetime(moment)
+
+
+def job_states(states: Iterable[records.JobState]) -> list[ingest_service_pb2.IngestJobState.ValueType]:
+    return [ingest_service_pb2.IngestJobState.Value(f"{_STATE_PREFIX}{state.name}") for state in states]
+
+
+def upload_item(item: sources.UploadItem) -> ingest_service_pb2.UploadItemsRequest:
     """A picture too large to be taken is sent as its problem, so that it fails alone and not the upload.
 
     Raises `InvalidArgument` for metadata that JSON cannot hold.

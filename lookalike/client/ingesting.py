@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from lookalike.client import _wire
 from lookalike.client._channel import Calls
-from lookalike.client.records import Deletion, Failure, IngestOptions, Job, Report, Source, Upload, UploadItem
+from lookalike.client.records import Deletion, Failure, IngestOptions, Job, JobState, Report
+from lookalike.client.sources import Source, Upload, UploadItem
 from lookalike.errors import DeadlineExceeded, Unavailable
 from lookalike.v1 import ingest_service_pb2
 
@@ -75,19 +77,34 @@ class IngestCalls(Calls):
         request = ingest_service_pb2.GetIngestJobRequest(id=job_id)
         return _wire.job(self._call(self._ingest.GetIngestJob, request, timeout_s).job)
 
-    def list_jobs(self, collection: str = "", *, page_size: int = 50, timeout_s: float | None = None) -> Iterator[Job]:
+    def list_jobs(
+        self,
+        collection: str = "",
+        *,
+        states: Iterable[JobState] = (),
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        text: str = "",
+        page_size: int = 50,
+        timeout_s: float | None = None,
+    ) -> Iterator[Job]:
         """Jobs, newest first, of one collection or of all, fetched `page_size` (1 to 1,000) at a time.
 
-        `timeout_s` is for each page. Raises `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
+        With `states` only jobs in one of these; created at `created_after` or later and before `created_before`, each with a
+        time zone; with `text`, whatever its case, in their id, request id or the URI of their source. `timeout_s` is for each
+        page. Raises `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
         """
-        token = ""
+        request = ingest_service_pb2.ListIngestJobsRequest(
+            collection=collection, page_size=page_size, states=_wire.job_states(states), text=text
+        )
+        _wire.set_moment(request.created_after, created_after, "created_after")
+        _wire.set_moment(request.created_before, created_before, "created_before")
         while True:
-            request = ingest_service_pb2.ListIngestJobsRequest(collection=collection, page_size=page_size, page_token=token)
             page = self._call(self._ingest.ListIngestJobs, request, timeout_s)
             for message in page.jobs:
                 yield _wire.job(message)
-            token = page.next_page_token
-            if not token:
+            request.page_token = page.next_page_token
+            if not request.page_token:
                 return
 
     def watch_job(self, job_id: str, *, patience_s: float = 30.0) -> Iterator[Job]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from lookalike.client.sources import CollectionSource, FailuresSource, Source
 from lookalike.spaces import HistogramSettings, Space, Vector
 
 
@@ -147,62 +148,6 @@ class Collection:
     other: OtherGeneration | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UploadItem:
-    """One image to upload: its encoded bytes (at most 20 MB, else it fails alone), or a `uri` that the workers can read, or the
-    `problem` that kept the caller from reading it (it then counts as failed, with this text and `problem_reason`, UPPER_SNAKE,
-    by default `CLIENT_PROBLEM`). Without an `id` the server derives one."""
-
-    id: str = ""
-    uri: str = ""
-    content: bytes = field(default=b"", repr=False)
-    metadata: Mapping[str, object] = field(default_factory=dict)
-    problem: str = ""
-    problem_reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A complete upload, to be named in a job's source: `items` received, `size_bytes` of content."""
-
-    id: str
-    items: int
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class FolderSource:
-    """A folder of pictures inside the workers' configured roots. With `labels_from_folders`, sub-folders name the `label`."""
-
-    uri: str
-    labels_from_folders: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ManifestSource:
-    """A CSV or JSONL manifest inside the workers' configured roots."""
-
-    uri: str
-
-
-@dataclass(frozen=True, slots=True)
-class UploadSource:
-    """Items sent by `Client.upload` before."""
-
-    upload_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class FailuresSource:
-    """The items of job `job_id` that failed. Only of jobs that `Client.retry_failures` made."""
-
-    job_id: str
-
-
-Source = FolderSource | ManifestSource | UploadSource
-"""What a job can be asked to ingest."""
-
-
 class NearDuplicatePolicy(enum.Enum):
     """What happens to an image that looks almost like another one of the collection: `KEEP` indexes it like any other, `SKIP`
     leaves it out, `LINK` notes the id of the nearest in its metadata, `near_duplicate_of`."""
@@ -237,13 +182,6 @@ class Counts:
     def done(self) -> int:
         """Items that have ended in any way."""
         return self.indexed + self.skipped + self.failed
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionSource:
-    """The images that the job's collection holds: the source of a job that re-embeds it into that generation."""
-
-    generation: int
 
 
 @dataclass(frozen=True, slots=True)

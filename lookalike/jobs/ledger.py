@@ -31,8 +31,8 @@ from lookalike.jobs.job import (
     rest_counts_as,
     writes_own_revision,
 )
+from lookalike.jobs.pages import ANY_JOB, JobFilter, page_of_jobs
 from lookalike.jobs.write_order import write_lock
-from lookalike.names import MAX_PAGE_SIZE
 
 RETENTION_S = 30 * 86_400
 """How long an ended job can be looked at, and its request id repeated: a month, so that a monthly load finds its last one."""
@@ -120,29 +120,10 @@ class Ledger:
             raise NotFound("ingest job", job_id[:64], field="id")
         return job
 
-    def list(self, collection: str | None, page_size: int, page_token: str) -> tuple[Jobs, str]:
-        """Jobs of one collection or of all, newest first: at most `page_size` (1 to 1,000), and the token of the next page.
-
-        Raises `InvalidArgument` for `page_size` or `page_token`.
-        """
-        if not 1 <= page_size <= MAX_PAGE_SIZE:
-            raise InvalidArgument("page_size", f"{page_size} is out of range; 1 to {MAX_PAGE_SIZE} are allowed")
-        if page_token and not (page_token.isascii() and page_token.isdigit() and len(page_token) <= 15):
-            raise InvalidArgument("page_token", "is not one that a page before gave")
-        jobs: Jobs = []
-        before = f"({page_token}" if page_token else "+inf"
-        while True:
-            wanted = page_size + 1 - len(jobs)
-            with self.connection.commands() as client:
-                found = client.zrevrangebyscore(_index(collection), before, "-inf", 0, wanted, withscores=True)
-            read = self._read_all([job_id for job_id, _ in found])
-            jobs += [job for job in read if job is not None]
-            if len(found) < wanted or len(jobs) > page_size:
-                break
-            before = f"({int(found[-1][1])}"
-        page = jobs[:page_size]
-        more = len(jobs) > page_size
-        return page, str(round(page[-1].created_at.timestamp() * 1000)) if more else ""
+    def list(self, collection: str | None, page_size: int, page_token: str, only: JobFilter = ANY_JOB) -> tuple[Jobs, str]:
+        """Jobs of one collection or of all that fit `only`, newest first; see `pages.page_of_jobs`."""
+        index = "lookalike:jobs" if collection is None else f"lookalike:jobs:of:{collection}"
+        return page_of_jobs(self.connection, self._read_all, index, page_size, page_token, only)
 
     def active(self) -> Ids:
         """Ids of the jobs that have not ended."""
@@ -296,7 +277,3 @@ def _check_same(request_id: str, job_id: str, known: str, fingerprint: str) -> N
             field="request_id",
             metadata={"request_id": request_id, "id": job_id},
         )
-
-
-def _index(collection: str | None) -> str:
-    return "lookalike:jobs" if collection is None else f"lookalike:jobs:of:{collection}"

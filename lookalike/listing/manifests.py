@@ -39,8 +39,10 @@ def list_manifest(source: Path | IO[bytes], name: str, base: str) -> Iterator[It
 
 def _read(suffix: str, stream: IO[bytes], name: str, base: str) -> Iterator[Item]:
     if suffix == ".parquet":
-        from lookalike.listing.tables import parquet_items
-
+        try:
+            from lookalike.listing.tables import parquet_items
+        except ImportError:
+            refuse(name, "needs pyarrow to be read; install it with: pip install 'lookalike[export]'")
         return parquet_items(stream, name, base)
     if suffix == ".csv":
         return csv_items(stream, name, base)

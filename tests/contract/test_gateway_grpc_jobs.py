@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-from google.protobuf import struct_pb2
+from google.protobuf import struct_pb2, timestamp_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -205,6 +205,24 @@ UPLOAD = ingest_pb.Source(upload=ingest_pb.UploadSource(upload_id="0" * 16))
             "ListIngestJobs",
             ingest_pb.ListIngestJobsRequest(page_token="rubbish"),
             ("INVALID_ARGUMENT", "page_token", "INVALID_ARGUMENT"),
+        ),
+        (
+            "ingest",
+            "ListIngestJobs",
+            ingest_pb.ListIngestJobsRequest(states=[ingest_pb.INGEST_JOB_STATE_FAILED, 0]),
+            ("INVALID_ARGUMENT", "states[1]", "INVALID_ARGUMENT"),
+        ),
+        (
+            "ingest",
+            "ListIngestJobs",
+            ingest_pb.ListIngestJobsRequest(created_after=timestamp_pb2.Timestamp(seconds=10**12)),
+            ("INVALID_ARGUMENT", "created_after", "INVALID_ARGUMENT"),
+        ),
+        (
+            "ingest",
+            "ListIngestJobs",
+            ingest_pb.ListIngestJobsRequest(text="a\n"),
+            ("INVALID_ARGUMENT", "text", "INVALID_ARGUMENT"),
         ),
     ],
 )

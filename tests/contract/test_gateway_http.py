@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from lookalike.runtime.channels import open_channel
 from lookalike.v1 import search_service_pb2 as search_pb
 from tests.contract.gateway_collections import TIMEOUT_S, fill, image_id, label, picture, stubs
 from tests.unit.embedder.pictures import bomb
+from tests.unit.gateway.events import events
 
 COLLECTION = "gateway_http"
 COUNT = 40
@@ -130,6 +130,7 @@ def test_a_bad_search_is_refused_with_code_status_field_and_reason(http, request
         ("GET", f"{PATH}/thumbnail?id=nobody", {}, (404, "NOT_FOUND", "id", "IMAGE_NOT_FOUND")),
         ("GET", "/v1/ingest-jobs/nobody", {}, (404, "NOT_FOUND", "id", "INGEST_JOB_NOT_FOUND")),
         ("GET", "/v1/ingest-jobs/nobody:watch", {}, (404, "NOT_FOUND", "id", "INGEST_JOB_NOT_FOUND")),
+        ("GET", "/v1/ingest-jobs/nobody/failures:download", {}, (404, "NOT_FOUND", "id", "INGEST_JOB_NOT_FOUND")),
         ("POST", "/v1/ingest-jobs/nobody:cancel", {}, (404, "NOT_FOUND", "id", "INGEST_JOB_NOT_FOUND")),
         (
             "POST",
@@ -177,9 +178,12 @@ def test_images_added_over_http_are_indexed_and_a_bad_one_fails_alone(http):
     assert made.status_code == 202, made.text
     job_id = made.json()["job"]["id"]
     with http.stream("GET", f"/v1/ingest-jobs/{job_id}:watch") as stream:
-        moments = [json.loads(line)["job"] for line in stream.iter_lines()]
-    assert moments[-1]["state"] == "INGEST_JOB_STATE_SUCCEEDED"
-    assert moments[-1]["counts"] == {"submitted": "4", "indexed": "2", "skipped": "0", "failed": "2"}
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        *moments, end = events(stream.iter_lines())
+    assert (end.name, {moment.name for moment in moments}) == ("end", {"job"})
+    last = moments[-1].data["job"]
+    assert last["state"] == "INGEST_JOB_STATE_SUCCEEDED"
+    assert last["counts"] == {"submitted": "4", "indexed": "2", "skipped": "0", "failed": "2"}
     failures = http.get(f"/v1/ingest-jobs/{job_id}/failures").json()["failures"]
     assert [(failure["id"], failure["position"]) for failure in failures] == [("bad", "1"), ("empty", "2")]
     assert http.get(f"/v1/collections/{name}").json()["collection"]["image_count"] == "2"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Iterator
+from datetime import timedelta
 
 import grpc
 import httpx
@@ -136,3 +140,33 @@ def test_a_dry_run_and_a_mirror_reach_the_workers(client, http, stack):
         "mirrored/0",
         "mirrored/1",
     }
+
+
+def test_failures_are_downloaded_as_csv_and_as_lines_of_json(http, failed):
+    path = f"/v1/ingest-jobs/{failed}/failures:download"
+    as_csv = http.get(path)
+    assert as_csv.headers["content-disposition"] == f'attachment; filename="{failed}-failures.csv"'
+    (row,) = csv.DictReader(io.StringIO(as_csv.text, newline=""))
+    assert (row["id"], row["reason"], row["position"]) == ("b", "IMAGE_UNREADABLE", "1")
+    as_json = http.get(path, params={"format": "jsonl"})
+    assert [json.loads(line) for line in as_json.text.splitlines()] == http.get(f"/v1/ingest-jobs/{failed}/failures").json()[
+        "failures"
+    ]
+
+
+def test_an_old_job_is_found_by_what_is_known_of_it(client, http, failed):
+    job = client.get_job(failed)
+    others = client.create_ingest_job(
+        COLLECTION,
+        UploadSource(client.upload(COLLECTION, [UploadItem("y", content=picture(8))]).id),
+        request_id="Job-Operations-Other",
+    )
+    list(client.watch_job(others.id))
+    when = {"created_after": job.created_at, "created_before": job.created_at + timedelta(milliseconds=1)}
+    assert [one.id for one in client.list_jobs(COLLECTION, states=(JobState.SUCCEEDED,), **when)] == [failed]
+    assert list(client.list_jobs(COLLECTION, states=(JobState.FAILED,), **when)) == []
+    assert [one.id for one in client.list_jobs(text="operations-other")] == [others.id]
+    params = {"text": failed.upper(), **{name: moment.isoformat() for name, moment in when.items()}}
+    assert [one["id"] for one in http.get("/v1/ingest-jobs", params=params).json()["jobs"]] == [failed]
+    again = client.retry_failures(failed)
+    assert again.id in [one.id for one in client.list_jobs(text=failed)], "its source is that job"

@@ -173,7 +173,10 @@ class FakeGateway(
         return ingest_service_pb2.GetIngestJobResponse(job=self.jobs[request.id][-1])
 
     def ListIngestJobs(self, request, context):  # type: ignore[no-untyped-def]
+        """An empty page comes first, as of a search among very many."""
         self.note(request)
+        if not request.page_token:
+            return ingest_service_pb2.ListIngestJobsResponse(next_page_token="1")
         return ingest_service_pb2.ListIngestJobsResponse(jobs=[history[-1] for history in self.jobs.values()])
 
     def WatchIngestJob(self, request, context) -> Iterator[Any]:  # type: ignore[no-untyped-def]

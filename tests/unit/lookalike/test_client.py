@@ -10,11 +10,14 @@ import pytest
 
 from lookalike import errors
 from lookalike.client import (
+    ArchiveSource,
     Client,
     FolderSource,
     HistogramSettings,
     JobState,
+    ManifestSource,
     Metric,
+    Source,
     UploadItem,
     UploadSource,
 )
@@ -246,6 +249,37 @@ def test_a_job_always_carries_a_request_id(gateway: FakeGateway, client: Client)
     assert second.request_id == "mine"
     assert first.source == UploadSource("upload-1")
     assert second.source == FolderSource("/pictures", labels_from_folders=True)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        FolderSource("s3://bucket/photos/", labels_from_folders=True),
+        ManifestSource("/data/list.parquet"),
+        ArchiveSource("/data/shards"),
+        UploadSource("upload-1"),
+    ],
+)
+def test_a_job_tells_the_source_that_it_was_made_with(client: Client, source: Source) -> None:
+    assert client.create_ingest_job("shoes", source).source == source
+
+
+def test_jobs_are_searched_by_state_time_and_text_over_short_pages(gateway: FakeGateway, client: Client) -> None:
+    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_FAILED)]
+    noon = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+    found = client.list_jobs(
+        "shoes", states=(JobState.FAILED, JobState.RUNNING), created_after=noon, text="nightly", page_size=7
+    )
+    assert [job.id for job in found] == ["job-1"]
+    first, second = gateway.seen
+    assert (first.collection, first.text, first.page_size) == ("shoes", "nightly", 7)
+    assert list(first.states) == [ingest_service_pb2.INGEST_JOB_STATE_FAILED, ingest_service_pb2.INGEST_JOB_STATE_RUNNING]
+    assert (first.created_after.ToDatetime(UTC), first.HasField("created_before")) == (noon, False)
+    assert (second.page_token, second.text) == ("1", "nightly")
+    list(client.list_jobs(created_before=noon))
+    assert (gateway.seen[-1].HasField("created_after"), gateway.seen[-1].HasField("created_before")) == (False, True)
+    with pytest.raises(errors.InvalidArgument, match="created_before: has no time zone"):
+        list(client.list_jobs(created_before=datetime(2026, 11, 23)))
 
 
 def test_watching_ends_with_the_job(gateway: FakeGateway, client: Client) -> None:

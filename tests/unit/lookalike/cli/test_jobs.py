@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from datetime import UTC, datetime
+
+import pytest
 
 from lookalike.cli import exits
 from lookalike.v1 import ingest_service_pb2
@@ -59,3 +64,66 @@ def test_a_report_tells_totals_shares_and_the_rate_over_time(gateway: FakeGatewa
     assert lengths == sorted(lengths)
     assert (lengths[0], lengths[-1]) == (0, 40)
     assert json.loads(lookalike("jobs", "report", "job-1", "--json").out)["rates"][59]["items"] == 5900
+
+
+def test_old_jobs_are_found_by_state_time_and_text(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_FAILED)]
+    times = ("--since", "2026-11-01", "--until", "2026-11-23T12:00Z")
+    said = lookalike("jobs", "list", "--state", "failed", "--state", "RUNNING", *times, "--search", "nightly")
+    assert (said.code, "job-1" in said.out) == (exits.OK, True)
+    asked = gateway.seen[-1]
+    assert list(asked.states) == [ingest_service_pb2.INGEST_JOB_STATE_FAILED, ingest_service_pb2.INGEST_JOB_STATE_RUNNING]
+    assert asked.text == "nightly"
+    assert asked.created_after.ToDatetime(UTC) == datetime(2026, 11, 1).astimezone(), "a day begins here, not in London"
+    assert asked.created_before.ToDatetime(UTC) == datetime(2026, 11, 23, 12, tzinfo=UTC)
+    gateway.jobs.clear()
+    assert lookalike("jobs", "list", "--state", "failed").err == "no such jobs\n"
+    assert "starts one" in lookalike("jobs", "list").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--state", "done"), "--state: 'done' is not one of pending, planning, running"),
+        (("--since", "yesterday"), "--since: 'yesterday' is not a day or a time such as 2026-11-23"),
+        (("--until", "2026-13-01"), "--until: '2026-13-01'"),
+    ],
+)
+def test_what_cannot_be_listed_by_is_one_line(
+    gateway: FakeGateway, lookalike: Lookalike, arguments: tuple[str, ...], words: str
+) -> None:
+    said = lookalike("jobs", "list", *arguments)
+    assert (said.code, said.err.count("\n"), words in said.err) == (exits.INVALID, 1, True)
+    assert gateway.seen == []
+
+
+def some_failures(count: int) -> list[ingest_service_pb2.ItemFailure]:
+    return [
+        ingest_service_pb2.ItemFailure(id=f"a,{n}", uri="file:///a", reason="IMAGE_UNREADABLE", message='"x",\ny', position=n)
+        for n in range(count)
+    ]
+
+
+def test_all_failures_are_printed_as_csv_or_lines_of_json(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    gateway.failures = some_failures(120)
+    header, *rows = csv.reader(io.StringIO(lookalike("jobs", "failures", "job-1", "--csv").out, newline=""))
+    assert header == ["id", "uri", "reason", "message", "position"]
+    assert rows == [[f"a,{n}", "file:///a", "IMAGE_UNREADABLE", '"x",\ny', str(n)] for n in range(120)]
+    lines = lookalike("jobs", "failures", "job-1", "--json").out.splitlines()
+    assert [json.loads(line)["position"] for line in lines] == list(range(120))
+    assert len(lookalike("jobs", "failures", "job-1", "--json", "-n", "3").out.splitlines()) == 3
+    assert lookalike("jobs", "failures", "job-1", "--json", "--csv").code == exits.INVALID
+
+
+def test_a_table_of_failures_says_when_it_is_not_all_of_them(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    gateway.failures = some_failures(51)
+    said = lookalike("jobs", "failures", "job-1")
+    assert (said.out.count("IMAGE_UNREADABLE"), said.err) == (50, "there are more; --limit 0 lists all\n")
+    every = lookalike("jobs", "failures", "job-1", "--limit", "0")
+    assert (every.out.count("IMAGE_UNREADABLE"), every.err) == (51, "")
+
+
+def test_a_job_without_failures_says_so_and_prints_no_row(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    for options, out in (((), ""), (("--json",), ""), (("--csv",), "id,uri,reason,message,position\n")):
+        said = lookalike("jobs", "failures", "job-1", *options)
+        assert (said.code, said.out, said.err) == (exits.OK, out, "no item of this job has failed\n")

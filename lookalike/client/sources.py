@@ -1,0 +1,78 @@
+"""What the client sends, or names, to be ingested: frozen records, free of protobuf. Owned by `lookalike.client`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class UploadItem:
+    """One image to upload: its encoded bytes (at most 20 MB, else it fails alone), or a `uri` that the workers can read, or the
+    `problem` that kept the caller from reading it (it then counts as failed, with this text and `problem_reason`, UPPER_SNAKE,
+    by default `CLIENT_PROBLEM`). Without an `id` the server derives one."""
+
+    id: str = ""
+    uri: str = ""
+    content: bytes = field(default=b"", repr=False)
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    problem: str = ""
+    problem_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A complete upload, to be named in a job's source: `items` received, `size_bytes` of content."""
+
+    id: str
+    items: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """A folder of pictures inside the workers' configured roots, or a prefix such as `s3://bucket/photos/`. With
+    `labels_from_folders`, sub-folders name the `label`."""
+
+    uri: str
+    labels_from_folders: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestSource:
+    """A list of pictures inside the workers' configured roots: CSV, JSONL, Parquet, or a text file with one URI a line."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSource:
+    """Pictures in tar files inside the workers' configured roots, such as WebDataset's shards: a `.tar`, `.tar.gz` or `.tgz`
+    file, or a folder or prefix of them."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSource:
+    """Items sent by `Client.upload` before."""
+
+    upload_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailuresSource:
+    """The items of job `job_id` that failed. Only of jobs that `Client.retry_failures` made."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSource:
+    """The images that the job's collection holds: the source of a job that re-embeds it into that generation."""
+
+    generation: int
+
+
+Source = FolderSource | ManifestSource | ArchiveSource | UploadSource
+"""What a job can be asked to ingest."""

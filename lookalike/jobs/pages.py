@@ -1,0 +1,106 @@
+"""The jobs that are kept, newest first, a page at a time. Called by `Ledger.list`.
+
+Redis knows jobs by their creation only. What else is asked for is looked up in job after job, a bounded number in one call, so
+that a search among very many takes several calls and not one long one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from lookalike.errors import InvalidArgument
+from lookalike.jobs.connection import RedisConnection
+from lookalike.jobs.job import Job
+from lookalike.jobs.states import JobState
+from lookalike.names import MAX_PAGE_SIZE
+
+MOST_LOOKED_AT = 5000
+"""Jobs that one call looks at: a fraction of a second."""
+_AT_ONCE = 500
+"""Jobs read from Redis at a time while searching, some 500 KB."""
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs are meant: those that fit all that is given.
+
+    States, none meaning any; created at `created_after` or later, and before `created_before`; with `text`, whatever its case,
+    in the id, the request id or the URI of the source.
+    """
+
+    states: frozenset[JobState] = frozenset()
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    text: str = ""
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether more than a job's creation decides."""
+        return bool(self.states or self.text)
+
+    def fits(self, job: Job) -> bool:
+        """Whether state and text fit."""
+        if self.states and job.state not in self.states:
+            return False
+        text = self.text.casefold()
+        return any(text in place.casefold() for place in (job.id, job.request_id, job.source.uri))
+
+
+ANY_JOB = JobFilter()
+
+
+def page_of_jobs(
+    connection: RedisConnection,
+    read: Callable[[Sequence[str]], Sequence[Job | None]],
+    index: str,
+    page_size: int,
+    page_token: str,
+    only: JobFilter,
+) -> tuple[list[Job], str]:
+    """Of the jobs in the sorted set `index` those that fit `only`: at most `page_size` (1 to 1,000), and the token of the next
+    page. `read` gives the jobs of ids, None for what is no longer kept.
+
+    A page may be short, even empty, and yet have a token: `MOST_LOOKED_AT` jobs were looked at then. Raises `InvalidArgument`
+    for `page_size` or `page_token`.
+    """
+    before, after = _bounds(only, _checked(page_size, page_token))
+    jobs: list[Job] = []
+    looked_at = 0
+    while len(jobs) <= page_size:
+        wanted = min(_AT_ONCE if only.looks_inside else page_size + 1 - len(jobs), MOST_LOOKED_AT - looked_at)
+        if not wanted:
+            return jobs, before.removeprefix("(")
+        with connection.commands() as client:
+            found = client.zrevrangebyscore(index, before, after, 0, wanted, withscores=True)
+        jobs += [job for job in read([job_id for job_id, _ in found]) if job is not None and only.fits(job)]
+        if len(found) < wanted:
+            break
+        looked_at += len(found)
+        before = f"({int(found[-1][1])}"
+    more = len(jobs) > page_size
+    return jobs[:page_size], str(_milliseconds(jobs[page_size - 1].created_at)) if more else ""
+
+
+def _checked(page_size: int, page_token: str) -> str:
+    if not 1 <= page_size <= MAX_PAGE_SIZE:
+        raise InvalidArgument("page_size", f"{page_size} is out of range; 1 to {MAX_PAGE_SIZE} are allowed")
+    if page_token and not (page_token.isascii() and page_token.isdigit() and len(page_token) <= 15):
+        raise InvalidArgument("page_token", "is not one that a page before gave")
+    return page_token
+
+
+def _bounds(only: JobFilter, page_token: str) -> tuple[str, str]:
+    """Scores between which jobs are looked for: the upper one is left out, the lower one is not."""
+    ends = [int(page_token)] if page_token else []
+    if only.created_before is not None:
+        ends.append(_milliseconds(only.created_before))
+    return f"({min(ends)}" if ends else "+inf", "-inf" if only.created_after is None else str(_milliseconds(only.created_after))
+
+
+def _milliseconds(moment: datetime) -> int:
+    """Since 1970, rounded up: jobs are created at whole ones."""
+    return -((_EPOCH - moment) // _MILLISECOND)

@@ -1,0 +1,77 @@
+"""`lookalike ingest` with every kind of source: what the gateway is asked to read, or is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lookalike.cli import exits
+from tests.unit.lookalike.cli.command import Lookalike, lookalike
+from tests.unit.lookalike.fake_gateway import FakeGateway, gateway
+from tests.unit.lookalike.tar_files import tar
+
+__all__ = ["gateway", "lookalike"]
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "options"),
+    [
+        ("/data/shard-0001.tar", "archive", ()),
+        ("s3://bucket/shard-0001.tar.gz", "archive", ()),
+        ("/data/shards", "archive", ("--archives",)),
+        ("s3://bucket/shards/", "archive", ("--archives",)),
+        ("s3://bucket/photos/", "folder", ()),
+        ("s3://bucket/2026.txt/", "folder", ()),
+        ("file:///data/photos", "folder", ()),
+        ("/data/list.parquet", "manifest", ()),
+        ("/data/list.TXT", "manifest", ()),
+        ("s3://bucket/list.ndjson", "manifest", ()),
+        ("https://example.org/list.csv?version=7", "manifest", ()),
+    ],
+)
+def test_in_place_every_kind_of_source_is_told_by_its_name(
+    gateway: FakeGateway, lookalike: Lookalike, source: str, kind: str, options: tuple[str, ...]
+) -> None:
+    assert lookalike("ingest", source, "-C", "shoes", "--in-place", *options).code == exits.OK
+    (request,) = gateway.seen
+    assert (request.source.WhichOneof("kind"), getattr(request.source, kind).uri) == (kind, source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["s3://bucket/a.JPG", "https://example.org/image?id=7", "https://example.org/a.png", "tar://a.jpg::file:///data/s.tar"],
+)
+def test_in_place_a_single_picture_is_an_upload_of_its_uri_alone(
+    gateway: FakeGateway, lookalike: Lookalike, source: str
+) -> None:
+    assert lookalike("ingest", source, "-C", "shoes", "--in-place").code == exits.OK
+    items, request = gateway.seen
+    assert [(one.item.uri, one.item.content) for one in items] == [(source, b"")]
+    assert request.source.upload.upload_id == "upload-1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("/data/list.csv", "--in-place", "--archives"), "--archives: /data/list.csv is neither a folder nor a prefix"),
+        (("/data/a.tar", "--in-place", "--labels-from-folders"), "--labels-from-folders: /data/a.tar is not read as a folder"),
+        (("/data", "--in-place", "--archives", "--labels-from-folders"), "--labels-from-folders"),
+        (("s3://bucket/photos/",), "SOURCE: s3://bucket/photos/ is not on this machine; with --in-place"),
+    ],
+)
+def test_a_source_that_does_not_fit_its_options_is_one_line(
+    gateway: FakeGateway, lookalike: Lookalike, arguments: tuple[str, ...], words: str
+) -> None:
+    said = lookalike("ingest", *arguments, "-C", "shoes")
+    assert (said.code, said.err.count("\n"), words in said.err) == (exits.INVALID, 1, True)
+    assert gateway.seen == []
+
+
+def test_ingest_uploads_the_tars_of_a_folder(gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(tar({"1.jpg": b"one", "1.json": b'{"label": "bag"}'}))
+    said = lookalike("ingest", str(tmp_path), "-C", "shoes")
+    assert (said.code, "--archives reads the tar files in a folder" in said.err) == (exits.INVALID, True)
+    assert lookalike("ingest", str(tmp_path), "-C", "shoes", "--archives").code == exits.OK
+    (items,) = [seen for seen in gateway.seen if isinstance(seen, list)]
+    assert [(request.item.content, request.item.metadata["label"]) for request in items] == [(b"one", "bag")]
