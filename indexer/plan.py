@@ -23,7 +23,7 @@ SOURCE_EMPTY = "SOURCE_EMPTY"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a source holds: `manifest` is its path in the artifacts; `submitted` counts duplicates too. `unidentified` items
+    """What a source holds: `manifest` is its folder in the artifacts; `submitted` counts duplicates too. `unidentified` items
     have no id that is known, or stand for a part of the source that could not be listed: it may hold images nobody named."""
 
     manifest: str
@@ -55,7 +55,7 @@ def make_plan(
     `LeaseLost`. Nothing is left behind then.
     """
     # Named for the lease: a planner that lost its lease cannot write over the manifest that the chunks are counted by.
-    path = f"{_folder(job.id)}/manifest-{interruption.lease.owner}.parquet"
+    path = f"{_folder(job.id)}/manifest-{interruption.lease.owner}"
     writer = ManifestWriter(artifacts, path)
     submitted = duplicates = unidentified = 0
     try:
@@ -91,7 +91,7 @@ def delete_other_plans(artifacts: Artifacts, job_id: str, manifest: str) -> None
     for name in artifacts.names(_folder(job_id)):
         path = f"{_folder(job_id)}/{name}"
         if name.startswith("manifest-") and path != manifest:
-            artifacts.delete(path)
+            artifacts.delete_tree(path)
 
 
 def _folder(job_id: str) -> str:

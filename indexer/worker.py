@@ -212,7 +212,7 @@ class Worker:
             chunks=0 if job.options.dry_run else plan.chunks,
             unidentified=plan.unidentified,
         ):
-            parts.reader.artifacts.delete(plan.manifest)
+            parts.reader.artifacts.delete_tree(plan.manifest)
             raise LeaseLost("the plan is no longer wanted")
         ITEMS.labels("skipped").inc(plan.duplicates)
         delete_other_plans(parts.reader.artifacts, job.id, plan.manifest)

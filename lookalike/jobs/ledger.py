@@ -14,6 +14,7 @@ Then no older job can write the ids back: workers look at `buried` under the sam
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -39,6 +40,7 @@ RETENTION_S = 30 * 86_400
 SEND_GRACE_S = 15.0
 """How long a sent task may stay unseen before it is sent again; the next wait is twice that, up to 32 times."""
 _DELETES_AT_ONCE = 1000
+_JOB_ID = re.compile(r"[0-9a-f]{16}")
 _PRUNED_AT_ONCE = 100
 
 FoundJobs = list[Job | None]  # `Ledger.list` hides the builtin in annotations within the class
@@ -231,7 +233,8 @@ class Ledger:
         return job
 
     def _read(self, job_id: str) -> Job | None:
-        return self._read_all([job_id])[0]
+        # No other key of ours is called like a job's with such an id.
+        return self._read_all([job_id])[0] if _JOB_ID.fullmatch(job_id) else None
 
     def _read_all(self, job_ids: Sequence[str]) -> FoundJobs:
         if not job_ids:

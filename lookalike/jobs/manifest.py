@@ -1,4 +1,7 @@
-"""The items of a job as one Parquet file in the artifacts: row group n is chunk n. Written by the plan, read by the chunks.
+"""The items of a job as Parquet in the artifacts: every row group is a chunk. Written by the plan, read by the chunks.
+
+A manifest is a folder of files of 512 chunks each, the last one may have fewer: chunk n is row group n % 512 of file n // 512.
+One file would have a footer that everybody who reads a chunk of it must read and hold: 300 MB for ten million items.
 
 Columns: position, offset, size_bytes int64; id, uri, origin, metadata (JSON), problem, problem_reason: text. Items with a
 problem are in it too, so that a chunk records them; duplicates are not.
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
@@ -17,11 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookalike.artifacts import Artifacts, ArtifactWriter, translated
-from lookalike.errors import Internal
+from lookalike.errors import Internal, NotFound, Unavailable
 from lookalike.items import Item
 
 CHUNK_ITEMS = 256
 """Eight full calls to the embedder: enough to keep it busy, little enough to do again after a kill."""
+_PART_CHUNKS = 512
+"""131,072 items a file."""
 
 _TEXT = ("id", "uri", "origin", "metadata", "problem", "problem_reason")
 _NUMBERS = ("position", "offset", "size_bytes")
@@ -29,15 +34,13 @@ _SCHEMA = pa.schema([*((name, pa.int64()) for name in _NUMBERS), *((name, pa.str
 
 
 class ManifestWriter:
-    """Writes items in order, a chunk at a time. Nothing of it is there before `commit`. Methods raise `Unavailable`."""
+    """Writes items in order, a chunk at a time, below the folder `path`. Methods raise `Unavailable`."""
 
     def __init__(self, artifacts: Artifacts, path: str) -> None:
-        self._path = path
-        self._file: ArtifactWriter = artifacts.open_write(path)
-        # Statistics would make the footer, which every reader reads, several times as long; nobody asks for them.
-        self._parquet = pq.ParquetWriter(self._file.stream, _SCHEMA, compression="zstd", write_statistics=False)
+        self._artifacts, self._path = artifacts, path
         self._rows: list[Item] = []
         self.chunks = 0
+        self._begin()
 
     def add(self, item: Item) -> None:
         self._rows.append(item)
@@ -45,18 +48,27 @@ class ManifestWriter:
             self._write()
 
     def commit(self) -> None:
+        """Write what is left. Nobody should be told the manifest's path before this has returned."""
         if self._rows:
             self._write()
-        with translated(self._path):
-            self._parquet.close()
-        self._file.commit()
+        self._end()
 
     def discard(self) -> None:
         with suppress(OSError, ValueError, pa.ArrowException):
             self._parquet.close()  # Before its file goes: it would write its footer when collected.
         self._file.discard()
+        with suppress(Unavailable):
+            self._artifacts.delete_tree(self._path)
+
+    def _begin(self) -> None:
+        self._file: ArtifactWriter = self._artifacts.open_write(_part(self._path, self.chunks))
+        # Statistics would make the footer, which every reader reads, several times as long; nobody asks for them.
+        self._parquet = pq.ParquetWriter(self._file.stream, _SCHEMA, compression="zstd", write_statistics=False)
 
     def _write(self) -> None:
+        if self.chunks and self.chunks % _PART_CHUNKS == 0:
+            self._end()
+            self._begin()
         columns: dict[str, list[object]] = {name: [getattr(item, name) for item in self._rows] for name in _NUMBERS}
         for name in _TEXT:
             columns[name] = [_text(getattr(item, name)) for item in self._rows]
@@ -65,44 +77,64 @@ class ManifestWriter:
         self._rows.clear()
         self.chunks += 1
 
-
-def read_columns(artifacts: Artifacts, path: str, *names: str) -> Iterator[tuple[Any, ...]]:
-    """Those columns of every item, in order, a chunk's worth in memory at a time. Raises as `read_chunk`."""
-    try:
-        with artifacts.open_read(path) as stream:
-            file = pq.ParquetFile(stream, metadata=_footer(artifacts, path))
-            for chunk in range(file.num_row_groups):
-                table = file.read_row_group(chunk, columns=list(names))
-                yield from zip(*(table.column(name).to_pylist() for name in names), strict=True)
-    except (pa.ArrowException, OSError, IndexError) as error:
-        raise Internal(f"manifest {path} cannot be read: {error}") from error
-
-
-def read_spread(artifacts: Artifacts, path: str, count: int) -> list[Item]:
-    """Up to `count` items, evenly spread over the whole manifest. Raises as `read_chunk`."""
-    total = int(_footer(artifacts, path).num_rows)
-    chosen = sorted({number * total // count for number in range(count)}) if total > count else range(total)
-    by_chunk = groupby(chosen, lambda row: row // CHUNK_ITEMS)
-    return [
-        items[row % CHUNK_ITEMS] for chunk, rows in by_chunk for items in [read_chunk(artifacts, path, chunk)] for row in rows
-    ]
+    def _end(self) -> None:
+        with translated(self._path):
+            self._parquet.close()
+        self._file.commit()
 
 
 def read_chunk(artifacts: Artifacts, path: str, chunk: int) -> list[Item]:
     """The items of chunk `chunk`. Raises `NotFound` ("artifact") where the manifest is gone, `Internal` where it is damaged,
     `Unavailable` where the artifacts do not answer."""
+    with _opened(artifacts, _part(path, chunk)) as file:
+        return list(_items(file.read_row_group(chunk % _PART_CHUNKS).to_pylist()))
+
+
+def read_columns(artifacts: Artifacts, path: str, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Those columns of every item, in order, a chunk's worth in memory at a time. Raises as `read_chunk`."""
+    for part in _parts(artifacts, path):
+        with _opened(artifacts, part) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=list(names))
+                yield from zip(*(table.column(name).to_pylist() for name in names), strict=True)
+
+
+def read_spread(artifacts: Artifacts, path: str, count: int) -> list[Item]:
+    """Up to `count` items, evenly spread over the whole manifest. Raises as `read_chunk`."""
+    *full, last = _parts(artifacts, path)
+    total = len(full) * _PART_CHUNKS * CHUNK_ITEMS + int(_footer(artifacts, last).num_rows)
+    chosen = sorted({number * total // count for number in range(count)}) if total > count else range(total)
+    found: list[Item] = []
+    for chunk, rows in groupby(chosen, lambda row: row // CHUNK_ITEMS):
+        items = read_chunk(artifacts, path, chunk)
+        found += [items[row % CHUNK_ITEMS] for row in rows]
+    return found
+
+
+def _part(path: str, chunk: int) -> str:
+    return f"{path}/{chunk // _PART_CHUNKS:05d}.parquet"
+
+
+def _parts(artifacts: Artifacts, path: str) -> list[str]:
+    found = [f"{path}/{name}" for name in artifacts.names(path) if name.endswith(".parquet")]
+    if not found:
+        raise NotFound("artifact", path)
+    return found
+
+
+@contextmanager
+def _opened(artifacts: Artifacts, part: str) -> Iterator[pq.ParquetFile]:
     try:
-        with artifacts.open_read(path) as stream:
-            table = pq.ParquetFile(stream, metadata=_footer(artifacts, path)).read_row_group(chunk)
+        with artifacts.open_read(part) as stream:
+            yield pq.ParquetFile(stream, metadata=_footer(artifacts, part))
     except (pa.ArrowException, OSError, IndexError) as error:
-        raise Internal(f"manifest {path} cannot be read: {error}") from error
-    return list(_items(table.to_pylist()))
+        raise Internal(f"manifest {part} cannot be read: {error}") from error
 
 
-@lru_cache(maxsize=4)
-def _footer(artifacts: Artifacts, path: str) -> Any:
-    """A manifest never changes, and the footer of one of ten million rows is long: it is read once per worker."""
-    with artifacts.open_read(path) as stream:
+@lru_cache(maxsize=8)
+def _footer(artifacts: Artifacts, part: str) -> Any:
+    """A manifest never changes, and its footers are long: each is read once, not for every chunk. Some 4 MB each."""
+    with artifacts.open_read(part) as stream:
         return pq.read_metadata(stream)
 
 

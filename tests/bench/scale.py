@@ -114,7 +114,7 @@ def plan(folder: Path) -> None:
     job = Job("scale", "c", "u", source, JobState.PLANNING, Counts(), {}, 0, 0, 1, "r", None, now, None)
     made = make_plan(artifacts, job, items, interruption)
     broken = sum(bool(reason) for (reason,) in read_columns(artifacts, made.manifest, "problem_reason"))
-    size = (folder / "artifacts" / made.manifest).stat().st_size / 2**20
+    size = sum(path.stat().st_size for path in (folder / "artifacts" / made.manifest).iterdir()) / 2**20
     print(json.dumps({"submitted": made.submitted, "broken": broken, "manifest_mib": size, "start_mib": start_mib}))
 
 
@@ -146,7 +146,7 @@ def record_all(ledger: Ledger, leases: Leases, chunks: int, name: str, *, close:
     job, _ = ledger.create("c", "u", SourceSpec("folder", "/x"), name)
     lease = leases.take(job.id, PLAN)
     assert lease is not None
-    leases.planned(lease, f"jobs/{job.id}/manifest-{lease.owner}.parquet", submitted=chunks * 256, duplicates=0, chunks=chunks)
+    leases.planned(lease, f"jobs/{job.id}/manifest-{lease.owner}", submitted=chunks * 256, duplicates=0, chunks=chunks)
     done = 0
     while done < chunks:
         for unit in leases.due(job.id).units:

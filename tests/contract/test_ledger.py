@@ -101,6 +101,13 @@ class TestListing:
         with pytest.raises(InvalidArgument):
             ledger.list(None, size, token)
 
+    def test_no_other_key_of_a_job_is_taken_for_a_job(self, ledger: Ledger) -> None:
+        job, _ = ledger.create("c", "u", SOURCE, "r")
+        for name in (f"{job.id}:units", f"{job.id}:open", f"{job.id}:recorded:0", f"{job.id}\n", ""):
+            assert ledger.find(name) is None
+            with pytest.raises(NotFound):
+                ledger.get(name)
+
     def test_jobs_past_their_retention_vanish_from_lists_and_can_be_forgotten(self, redis_db: str) -> None:
         ledger = connect_ledger(redis_db, retention_s=0.05)
         old, _ = ledger.create("c", "u", SOURCE, "old")

@@ -9,7 +9,8 @@ import pytest
 
 from lookalike.errors import Internal, InvalidArgument, NotFound, Unavailable
 from lookalike.items import Item, broken_item
-from lookalike.jobs.manifest import CHUNK_ITEMS, ManifestWriter, read_chunk
+from lookalike.jobs import manifest
+from lookalike.jobs.manifest import CHUNK_ITEMS, ManifestWriter, read_chunk, read_columns, read_spread
 from lookalike.jobs.uploads import CLIENT_PROBLEM, Uploads
 from lookalike.names import MAX_IMAGE_BYTES, id_from_content, id_from_uri
 from lookalike.sources import Artifacts, Reader
@@ -31,40 +32,61 @@ class TestManifest:
         items = [Item(n, f"id {n}", f"file:///{n}", {"n": n, "nested": {"ü": [1.5, None]}}) for n in range(600)]
         items[3] = broken_item(3, "line 4: broken", uri="file:///3", item_id="x")
         items[4] = Item(4, "id 4", "artifact://originals/ab/cd", {}, origin="C:\\pictures\\4.png")
-        writer = ManifestWriter(artifacts, "jobs/j/manifest-a.parquet")
+        writer = ManifestWriter(artifacts, "jobs/j/manifest-a")
         for item in items:
             writer.add(item)
-        assert not artifacts.exists("jobs/j/manifest-a.parquet")
         writer.commit()
         assert writer.chunks == 3
-        read = [item for chunk in range(3) for item in read_chunk(artifacts, "jobs/j/manifest-a.parquet", chunk)]
+        read = [item for chunk in range(3) for item in read_chunk(artifacts, "jobs/j/manifest-a", chunk)]
         assert read == items
-        assert len(read_chunk(artifacts, "jobs/j/manifest-a.parquet", 0)) == CHUNK_ITEMS
+        assert len(read_chunk(artifacts, "jobs/j/manifest-a", 0)) == CHUNK_ITEMS
+
+    def test_a_long_manifest_is_in_several_files_and_read_as_one(
+        self, artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(manifest, "_PART_CHUNKS", 2)
+        items = [Item(n, f"id {n}", f"file:///{n}") for n in range(5 * CHUNK_ITEMS + 7)]
+        writer = ManifestWriter(artifacts, "jobs/j/manifest-a")
+        for item in items:
+            writer.add(item)
+        writer.commit()
+        assert (writer.chunks, artifacts.names("jobs/j/manifest-a")) == (6, [f"0000{n}.parquet" for n in range(3)])
+        assert [item for chunk in range(6) for item in read_chunk(artifacts, "jobs/j/manifest-a", chunk)] == items
+        assert list(read_columns(artifacts, "jobs/j/manifest-a", "position", "id")) == [(i.position, i.id) for i in items]
+        spread = read_spread(artifacts, "jobs/j/manifest-a", 10)
+        assert [item.position for item in spread] == [n * len(items) // 10 for n in range(10)]
+        assert read_spread(artifacts, "jobs/j/manifest-a", 10_000) == items
+        with pytest.raises(NotFound):
+            read_chunk(artifacts, "jobs/j/manifest-a", 6)
 
     def test_an_empty_manifest_has_no_chunks(self, artifacts: Artifacts) -> None:
-        writer = ManifestWriter(artifacts, "jobs/j/manifest-b.parquet")
+        writer = ManifestWriter(artifacts, "jobs/j/manifest-b")
         writer.commit()
         assert writer.chunks == 0
-        assert artifacts.exists("jobs/j/manifest-b.parquet")
+        assert list(read_columns(artifacts, "jobs/j/manifest-b", "id")) == []
+        assert read_spread(artifacts, "jobs/j/manifest-b", 10) == []
 
     def test_missing_damaged_and_unreachable_manifests_are_told_apart(self, artifacts: Artifacts, tmp_path: Path) -> None:
         with pytest.raises(NotFound):
-            read_chunk(artifacts, "jobs/j/none.parquet", 0)
-        artifacts.write("jobs/j/damaged.parquet", b"PAR1 and then nothing")
+            read_chunk(artifacts, "jobs/j/none", 0)
+        with pytest.raises(NotFound):
+            list(read_columns(artifacts, "jobs/j/none", "id"))
+        artifacts.write("jobs/j/damaged/00000.parquet", b"PAR1 and then nothing")
         with pytest.raises(Internal, match="damaged"):
-            read_chunk(artifacts, "jobs/j/damaged.parquet", 0)
-        (tmp_path / "jobs" / "j" / "broken.parquet").symlink_to("/proc/self/mem")
+            read_chunk(artifacts, "jobs/j/damaged", 0)
+        (tmp_path / "jobs" / "j" / "broken").mkdir()
+        (tmp_path / "jobs" / "j" / "broken" / "00000.parquet").symlink_to("/proc/self/mem")
         with pytest.raises(Unavailable):
-            read_chunk(artifacts, "jobs/j/broken.parquet", 0)
+            read_chunk(artifacts, "jobs/j/broken", 0)
 
     def test_a_full_disk_is_unavailable(self, full: FullArtifacts) -> None:
-        writer = ManifestWriter(full, "jobs/j/manifest-a.parquet")
+        writer = ManifestWriter(full, "jobs/j/manifest-a")
         writer.add(Item(0, "a", "file:///a"))
         with pytest.raises(Unavailable, match="No space left"):
             writer.commit()
         writer.discard()
         assert full.names("jobs/j") == []
-        writer = ManifestWriter(full, "jobs/j/manifest-b.parquet")
+        writer = ManifestWriter(full, "jobs/j/manifest-b")
         with pytest.raises(Unavailable, match="No space left"):
             list(map(writer.add, (Item(n, secrets.token_hex(100), "file:///a") for n in range(100 * CHUNK_ITEMS))))
         writer.discard()
