@@ -151,8 +151,25 @@ def _other_message(other: Generation) -> collection_pb.OtherGeneration:
 
 
 def metadata_from(struct: struct_pb2.Struct) -> dict[str, object]:
-    """A `Struct` as plain Python values."""
-    return {name: plain(value) for name, value in json_format.MessageToDict(struct).items()}
+    """A `Struct` as plain Python values. Not by `json_format`, which raises where a number is none (NaN, infinity): whether it
+    can be stored is for `items.check_metadata` to say, of the one item that holds it."""
+    return {name: plain(_value_from(value)) for name, value in struct.fields.items()}
+
+
+def _value_from(value: struct_pb2.Value) -> object:
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return {name: _value_from(inner) for name, inner in value.struct_value.fields.items()}
+        case "list_value":
+            return [_value_from(inner) for inner in value.list_value.values]
+        case "number_value":
+            return value.number_value
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case _:
+            return None
 
 
 def updates_from(request: search_pb.UpdateImagesRequest) -> list[MetadataUpdate]:

@@ -104,7 +104,10 @@ def path_of(uri: str) -> Path:
     if not _SCHEME.match(uri):
         path = Path(uri)
     else:
-        parts = urlsplit(uri)
+        try:
+            parts = urlsplit(uri)
+        except ValueError as error:
+            raise InvalidArgument("uri", f"{_cut(uri, 80)!r} is not a URL: {error}") from error
         if parts.scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
             raise InvalidArgument("uri", f"{_cut(uri, 80)!r} does not name a local file")
         # Not `parts.path` alone: in a file's name `?` and `#` may stand unquoted.

@@ -10,7 +10,7 @@ import typer
 
 from lookalike.cli.connection import connect
 from lookalike.cli.terminal import count_text, note
-from lookalike.errors import FailedPrecondition
+from lookalike.errors import FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
     from lookalike.artifacts import Artifacts
@@ -28,17 +28,17 @@ def export(
 ) -> None:
     """Write a collection, vectors included, to Parquet files: the backup, or a way to another system.
 
-    Stopped in the middle, the same command goes on. Pictures are not in it: uploaded originals are in the artifacts.
+    Stopped in the middle, the same command goes on; a complete export is never written over. Pictures are not in it: uploaded
+    originals are in the artifacts.
     """
     from lookalike.backup.exporting import export_collection
     from lookalike.cli.progress import bar
 
     _check_pyarrow()
+    files = _files(place)
     with connect(context) as client, bar() as progress:
         task = progress.add_task("exporting", total=client.get_collection(name).image_count)
-        done = export_collection(
-            client, name, _files(place), shard_images=shard_images, told=lambda more: progress.advance(task, more)
-        )
+        done = export_collection(client, name, files, shard_images=shard_images, told=lambda more: progress.advance(task, more))
     note(f"exported {count_text(done.images, 'image')} of collection {name} in {count_text(len(done.shards), 'file')}")
 
 
@@ -55,9 +55,10 @@ def import_(
     from lookalike.cli.progress import bar
 
     _check_pyarrow()
+    files = _files(place)
     with connect(context) as client, bar() as progress:
         task = progress.add_task("importing", total=None)
-        done = import_collection(client, _files(place), name, told=lambda more: progress.advance(task, more))
+        done = import_collection(client, files, name, told=lambda more: progress.advance(task, more))
     note(
         f"imported {count_text(done.sent, 'image')} into collection {done.collection}"
         + (f"; {done.unchanged:,} were there already" if done.unchanged else "")
@@ -67,7 +68,12 @@ def import_(
 def _files(place: str) -> Artifacts:
     from lookalike.artifacts import Artifacts
 
-    return Artifacts(place if "://" in place else Path(place).expanduser().absolute().as_uri())
+    if not place:  # A shell makes that of a variable that is not set. As a path it is the folder one happens to be in.
+        raise InvalidArgument("FOLDER|URL", "is empty; name a folder or a URL")
+    try:
+        return Artifacts(place if "://" in place else Path(place).expanduser().absolute().as_uri())
+    except InvalidArgument as error:
+        raise InvalidArgument("FOLDER|URL", f"{place} {error.problem}") from error
 
 
 def _check_pyarrow() -> None:

@@ -12,7 +12,7 @@ from typer.exceptions import Abort, TyperException
 
 from lookalike.cli import collections, demo, exits, images, ingest, jobs, search, up
 from lookalike.cli.connection import DEFAULT_ADDRESS, Options
-from lookalike.cli.terminal import help_of
+from lookalike.cli.terminal import help_of, visible
 from lookalike.errors import LookalikeError
 
 _GROUP = "lookalike.commands"
@@ -77,6 +77,10 @@ def run_command(arguments: list[str]) -> int:
     except Exception as error:
         if _DEBUG in arguments:
             raise
+        given = next((argument for argument in arguments if not _is_utf8(argument)), None)
+        if isinstance(error, UnicodeEncodeError) and given is not None:
+            _say(f"the argument {given!r} is not UTF-8; only the name of a file may be anything else")
+            return exits.INVALID
         _say(f"a defect, please report it: {type(error).__name__}: {error} (`lookalike {_DEBUG} ...` shows where)")
         return exits.OTHER
 
@@ -119,6 +123,11 @@ def _add_service_commands(app: typer.Typer) -> None:
             _say(f"the commands of {entry.name!r} cannot be loaded: {type(error).__name__}: {error}")
 
 
+def _is_utf8(argument: str) -> bool:
+    """Whether what a shell gave was UTF-8: Python makes lone surrogates of bytes that are not."""
+    return argument.isascii() or not any("\ud800" <= character <= "\udfff" for character in argument)
+
+
 def _nobody_reads() -> int:
     # Python would try to flush once more at exit, and complain.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -137,7 +146,7 @@ def _show_usage_error(error: TyperException) -> int:
 
 
 def _say(line: str) -> None:
-    typer.echo(f"lookalike: {line}", err=True)
+    typer.echo(f"lookalike: {visible(line)}", err=True)
 
 
 if __name__ == "__main__":

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
-from lookalike.errors import Cancelled, Internal, LookalikeError
+from lookalike.errors import Cancelled, Internal, InvalidArgument, LookalikeError
 from lookalike.runtime.status import to_status
 from lookalike.runtime.telemetry import observed
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # a string: generic only in the type stubs
 _OURS = "/lookalike."
+
+
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """Takes the place of a request whose bytes are no such message, on the way from gRPC to us."""
+
+    problem: str
 
 
 def as_ours(error: BaseException, method: str) -> LookalikeError:
@@ -57,18 +66,19 @@ class ErrorInterceptor(grpc.ServerInterceptor):
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             try:
                 with observed(method):
-                    return behaviour(request, context)
+                    return behaviour(readable(request), context)
             except Exception as error:  # noqa: BLE001 - the edge
                 abort(error, context)
 
         def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             try:
                 with observed(method):
-                    yield from behaviour(request, context)
+                    yield from behaviour(readable(request), context)
             except Exception as error:  # noqa: BLE001 - the edge
                 abort(error, context)
 
         behaviour = _behaviour(handler)
+        readable = _each_readable if handler.request_streaming else _readable
         return _rebuilt(handler, stream if handler.response_streaming else answer)
 
 
@@ -92,19 +102,20 @@ class AioErrorInterceptor(grpc.aio.ServerInterceptor):
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
                 with observed(method):
-                    return await behaviour(request, context)
+                    return await behaviour(readable(request), context)
             except Exception as error:  # noqa: BLE001 - the edge
                 await abort(error, context)
 
         async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             try:
                 with observed(method):
-                    async for message in behaviour(request, context):
+                    async for message in behaviour(readable(request), context):
                         yield message
             except Exception as error:  # noqa: BLE001 - the edge
                 await abort(error, context)
 
         behaviour = _behaviour(handler)
+        readable = _each_readable_in_turn if handler.request_streaming else _readable
         return _rebuilt(handler, stream if handler.response_streaming else answer)
 
 
@@ -114,8 +125,39 @@ def _behaviour(handler: Handler) -> Callable[..., Any]:
     return chosen
 
 
+def _readable(request: Any) -> Any:
+    """`request`, unless it could not be read. Raises `InvalidArgument` ("request") then."""
+    if isinstance(request, _Unreadable):
+        raise InvalidArgument("request", request.problem, reason="REQUEST_UNREADABLE")
+    return request
+
+
+def _each_readable(requests: Iterable[Any]) -> Iterator[Any]:
+    for request in requests:
+        yield _readable(request)
+
+
+async def _each_readable_in_turn(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _readable(request)
+
+
+def _reading(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """`deserialize` that returns what it would raise: gRPC would answer UNKNOWN, with the name of a class of Python's."""
+    if deserialize is None:
+        return None
+
+    def read(content: bytes) -> Any:
+        try:
+            return deserialize(content)
+        except DecodeError as error:
+            return _Unreadable(f"cannot be read: {error}")
+
+    return read
+
+
 def _rebuilt(handler: Handler, behaviour: Callable[..., Any]) -> Handler:
-    """`handler` with another behaviour of the same kind."""
+    """`handler` with another behaviour of the same kind, which gets an `_Unreadable` for bytes that are no such message."""
     kinds = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
@@ -123,4 +165,4 @@ def _rebuilt(handler: Handler, behaviour: Callable[..., Any]) -> Handler:
         (True, True): grpc.stream_stream_rpc_method_handler,
     }
     make = kinds[(handler.request_streaming, handler.response_streaming)]
-    return make(behaviour, handler.request_deserializer, handler.response_serializer)
+    return make(behaviour, _reading(handler.request_deserializer), handler.response_serializer)

@@ -3,8 +3,8 @@
 `build_server` is for servicers with threads (embedder), `build_aio_server` for asyncio (gateway). Neither is READY until told.
 
 What gRPC refuses by itself never reaches our interceptor and comes without our details: RESOURCE_EXHAUSTED for a message over
-the limit or a call beyond `max_concurrent`, UNIMPLEMENTED for a method that is not there, INTERNAL for bytes that are no such
-message. `status.from_rpc_error` tells them apart for our own clients; others see the bare code.
+the limit or a call beyond `max_concurrent`, UNIMPLEMENTED for a method that is not there. `status.from_rpc_error` tells them
+apart for our own clients; others see the bare code.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from google.protobuf import struct_pb2
@@ -20,6 +22,7 @@ from gateway.messages import (
 )
 from gateway.queries import ByImage, ByStoredImage, ByVectors
 from lookalike.errors import Internal, InvalidArgument
+from lookalike.items import check_metadata
 from lookalike.jobs.job import JobError, SourceSpec
 from lookalike.jobs.states import JobState
 from lookalike.spaces import HistogramSettings
@@ -96,6 +99,19 @@ def test_metadata_survives_a_struct(metadata):
     struct = struct_pb2.Struct()
     struct.update(metadata)
     assert metadata_from(struct) == metadata
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_none_is_left_to_the_check_of_metadata(number):
+    struct = struct_pb2.Struct()
+    struct.update({"list": [{"deep": 1}]})
+    struct["list"][0]["deep"] = number
+    with pytest.raises(InvalidArgument, match=r"metadata: is not JSON: holds -?(nan|inf)"):
+        check_metadata(metadata_from(struct))
+
+
+def test_a_value_that_is_not_set_is_null():
+    assert metadata_from(struct_pb2.Struct(fields={"nothing": struct_pb2.Value()})) == {"nothing": None}
 
 
 def test_whole_numbers_of_metadata_come_back_as_int():

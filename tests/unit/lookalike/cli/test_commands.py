@@ -14,9 +14,9 @@ import pytest
 from lookalike import errors
 from lookalike.cli import exits
 from lookalike.cli.main import run_command
-from lookalike.v1 import ingest_service_pb2
+from lookalike.v1 import collection_service_pb2, ingest_service_pb2
 from tests.unit.lookalike.cli.command import Lookalike, lookalike
-from tests.unit.lookalike.fake_gateway import FakeGateway, a_job, an_image, gateway
+from tests.unit.lookalike.fake_gateway import SPACES, FakeGateway, a_job, an_image, gateway
 
 __all__ = ["gateway", "lookalike"]
 
@@ -80,6 +80,10 @@ def test_nobody_there_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> Non
         ("images", "update", "shoes", "a", "--json", "[1]"),
         ("collections", "create", "shoes", "--bins", "7"),
         ("ingest", "folder", "-C", "shoes", "--grid", "4"),
+        ("ingest", "", "-C", "shoes"),
+        ("ingest", "", "-C", "shoes", "--in-place"),
+        ("collections", "export", "shoes", ""),
+        ("collections", "import", ""),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(lookalike: Lookalike, arguments: tuple[str, ...]) -> None:
@@ -387,3 +391,67 @@ def test_a_dry_run_is_followed_and_told(gateway: FakeGateway, lookalike: Lookali
     ):
         assert line in said.out, said.out
     assert json.loads(lookalike("jobs", "show", "job-1", "--json").out)["forecast"]["deleted"] == 7
+
+
+def test_a_complete_export_is_not_taken_for_a_new_one(gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path) -> None:
+    gateway.collections["shoes"] = collection_service_pb2.Collection(name="shoes", spaces=SPACES)
+    assert lookalike("collections", "export", "shoes", str(tmp_path / "backup")).code == exits.OK
+    before = (tmp_path / "backup" / "collection.json").read_bytes()
+    said = lookalike("collections", "export", "shoes", str(tmp_path / "backup"))
+    assert said.code == exits.WRONG_STATE
+    assert "nothing was written" in said.err
+    assert (tmp_path / "backup" / "collection.json").read_bytes() == before
+
+
+# What others wrote
+
+STEERING = "\x1b[2J\x1b]0;owned\x07"
+MARKUP = "[/] [bold]x"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("collections", "list"),
+        ("collections", "show", "shoes"),
+        ("images", "list", "shoes"),
+        ("images", "show", "shoes", "a"),
+        ("search", "--id", "a", "-C", "shoes"),
+        ("jobs", "failures", "job-1"),
+        ("jobs", "show", "job-1"),
+    ],
+)
+def test_what_others_wrote_is_shown_and_steers_nothing(
+    gateway: FakeGateway, lookalike: Lookalike, arguments: tuple[str, ...]
+) -> None:
+    told = STEERING + MARKUP
+    gateway.collections["shoes"] = collection_service_pb2.Collection(name="shoes", description=f"{told}\nmore")
+    gateway.images = [an_image("a", told=told)]
+    gateway.failures = [ingest_service_pb2.ItemFailure(uri="file:///a.png", reason="CLIENT_PROBLEM", message=told)]
+    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED, submitted=1, failed=1)]
+    said = lookalike(*arguments)
+    assert said.code == exits.OK, said.err
+    assert "\\x1b[2J" in said.out
+    assert MARKUP in said.out
+    assert not any(character < " " and character != "\n" for character in said.out)
+
+
+def test_an_error_that_quotes_what_others_wrote_steers_nothing(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    gateway.fail = [errors.FailedPrecondition(STEERING)]
+    assert "\x1b" not in lookalike("collections", "list").err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("collections", "show", "\udcff"),
+        ("images", "show", "shoes", "\udcff"),
+        ("search", "--id", "\udcff", "-C", "shoes"),
+        ("jobs", "show", "\udcff"),
+        ("jobs", "list", "--search", "\udcff"),
+    ],
+)
+def test_an_argument_that_is_not_utf8_is_named(lookalike: Lookalike, arguments: tuple[str, ...]) -> None:
+    said = lookalike(*arguments)
+    assert (said.code, said.out) == (exits.INVALID, "")
+    assert said.err == "lookalike: the argument '\\udcff' is not UTF-8; only the name of a file may be anything else\n"

@@ -149,3 +149,11 @@ def test_a_place_that_is_not_on_this_machine_is_said_to_be_for_the_workers(tmp_p
     for url in ("s3://bucket/photos/", "https://example.org/a.png"):
         with pytest.raises(InvalidArgument, match="is not on this machine; with --in-place the workers read it"):
             source_here(url)
+
+
+def test_a_uri_that_cannot_be_parsed_is_left_to_the_workers_and_takes_nothing_with_it(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"a picture")
+    (tmp_path / "m.csv").write_text("uri\nhttp://[bad\na.png\n")
+    bad, good = upload_items(tmp_path / "m.csv", labels_from_folders=False)
+    assert (bad.uri, bad.content) == ("http://[bad", b"")
+    assert good.content == b"a picture"

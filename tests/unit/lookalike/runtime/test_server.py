@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, NoReturn
 
 import grpc
@@ -18,9 +19,15 @@ from lookalike.runtime.status import from_rpc_error
 from lookalike.runtime.telemetry import serve_metrics
 from lookalike.v1 import collection_service_pb2 as messages
 from lookalike.v1 import collection_service_pb2_grpc as rpc
+from lookalike.v1 import ingest_service_pb2 as ingest_messages
+from lookalike.v1 import ingest_service_pb2_grpc as ingest_rpc
 
 NAME = messages.DESCRIPTOR.services_by_name["CollectionService"].full_name
 SECRET = "the database password"
+GET = f"/{NAME}/GetCollection"
+UPLOAD = "/lookalike.v1.IngestService/UploadItems"
+NOT_UTF8 = b"\x0a\x02\xff\xfe"
+"""A first field that is a string and not UTF-8, or a message and none."""
 
 
 class Failing(rpc.CollectionServiceServicer):
@@ -87,6 +94,64 @@ def test_an_asyncio_server_translates_errors_and_hides_defects() -> None:
                     await call(request, timeout=10)
                 caught.append(from_rpc_error(error.value, "gateway"))
             check(caught)
+        await server.stop(0)
+
+    asyncio.run(scenario())
+
+
+class Taking(ingest_rpc.IngestServiceServicer):
+    def UploadItems(self, requests: Iterator[Any], context: Any) -> ingest_messages.UploadItemsResponse:
+        return ingest_messages.UploadItemsResponse(items=sum(1 for _ in requests))
+
+
+class TakingAio(ingest_rpc.IngestServiceServicer):
+    async def UploadItems(self, requests: AsyncIterator[Any], context: Any) -> ingest_messages.UploadItemsResponse:
+        return ingest_messages.UploadItemsResponse(items=len([request async for request in requests]))
+
+
+def check_unreadable(error: LookalikeError, name: str) -> None:
+    assert isinstance(error, InvalidArgument)
+    assert (error.field, error.reason) == ("request", "REQUEST_UNREADABLE")
+    assert name in error.message
+    assert "<class" not in error.message
+
+
+def test_a_threaded_server_refuses_bytes_that_are_no_message() -> None:
+    servicers = [
+        Servicer(rpc.add_CollectionServiceServicer_to_server, Failing(), NAME),
+        Servicer(ingest_rpc.add_IngestServiceServicer_to_server, Taking(), "lookalike.v1.IngestService"),
+    ]
+    server = build_server(servicers, address="127.0.0.1:0", threads=2, max_concurrent=8)
+    server.start()
+    with open_channel(f"127.0.0.1:{server.port}") as channel:
+        with pytest.raises(grpc.RpcError) as error:
+            channel.unary_unary(GET)(NOT_UTF8, timeout=10)
+        check_unreadable(from_rpc_error(error.value, "gateway"), "GetCollectionRequest")
+        with pytest.raises(grpc.RpcError) as error:
+            channel.stream_unary(UPLOAD)(iter([b"", NOT_UTF8]), timeout=10)
+        check_unreadable(from_rpc_error(error.value, "gateway"), "UploadItemsRequest")
+        answer = channel.stream_unary(UPLOAD)(iter([b"", b""]), timeout=10)
+        assert ingest_messages.UploadItemsResponse.FromString(answer).items == 2
+    server.stop(0)
+
+
+def test_an_asyncio_server_refuses_bytes_that_are_no_message() -> None:
+    async def scenario() -> None:
+        servicers = [
+            Servicer(rpc.add_CollectionServiceServicer_to_server, FailingAio(), NAME),
+            Servicer(ingest_rpc.add_IngestServiceServicer_to_server, TakingAio(), "lookalike.v1.IngestService"),
+        ]
+        server = await build_aio_server(servicers, address="127.0.0.1:0")
+        await server.start()
+        async with open_aio_channel(f"127.0.0.1:{server.port}") as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await channel.unary_unary(GET)(NOT_UTF8, timeout=10)
+            check_unreadable(from_rpc_error(error.value, "gateway"), "GetCollectionRequest")
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await channel.stream_unary(UPLOAD)(iter([b"", NOT_UTF8]), timeout=10)
+            check_unreadable(from_rpc_error(error.value, "gateway"), "UploadItemsRequest")
+            answer = await channel.stream_unary(UPLOAD)(iter([b"", b""]), timeout=10)
+            assert ingest_messages.UploadItemsResponse.FromString(answer).items == 2
         await server.stop(0)
 
     asyncio.run(scenario())
