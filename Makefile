@@ -6,7 +6,7 @@ UV_VERSION := 0.9
 SOURCES := lookalike embedder indexer gateway tests protos
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check test test-torch format stubs train unseen photographs photo chaos recall clean
+.PHONY: help install up demo check test test-torch format stubs train unseen photographs photo chaos recall scale clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test: install ## Unit, contract and end-to-end tests against real servers, in tw
 
 chaos: install ## Kill every part of the system in turn while 5,000 images are ingested, on the real Milvus (minutes)
 	$(BIN)/pytest -m long -s tests/e2e/test_chaos.py
+
+scale: install ## Plan ten million items and record their chunks: memory, time, room in Redis (minutes)
+	$(BIN)/python -m tests.bench.scale
 
 recall: install ## Measure recall and precision over 9,000 images through the gateway, on both servers (minutes)
 	$(BIN)/pytest -m long -s tests/e2e/test_recall.py
