@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 from google.protobuf import json_format
 
-from lookalike.errors import InvalidArgument, Unavailable
+from lookalike.errors import FailedPrecondition, InvalidArgument, Unavailable
 from lookalike.jobs.job import DEFAULT_NEAR_DUPLICATE, DEFAULTS, Job, JobOptions, NearDuplicatePolicy, SourceSpec
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.queue import TaskQueue
@@ -132,7 +132,12 @@ def _check_source(uploads: Uploads, roots: Roots, request: CreateJob) -> None:
         if meant_for != request.collection:
             raise InvalidArgument(_field(source), f"the upload is meant for collection {meant_for!r}")
         return
-    check_listable(roots, source.uri)
+    try:
+        check_listable(roots, source.uri)
+    except InvalidArgument as error:
+        raise InvalidArgument(_field(source), error.problem, reason=error.reason) from error
+    except FailedPrecondition as error:
+        raise FailedPrecondition(error.message, reason=error.reason, field=_field(source), metadata=error.metadata) from error
     if source.kind == "manifest" and not source.uri.lower().endswith(MANIFEST_SUFFIXES):
         raise InvalidArgument(_field(source), f"must name a CSV, JSONL, Parquet or text file ({', '.join(MANIFEST_SUFFIXES)})")
 
