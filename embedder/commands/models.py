@@ -127,7 +127,8 @@ def promote(
         note(f"{bundle.name} means {bundle.name}@{bundle.fingerprint} already: nothing to do")
     else:
         was = f", and no longer {made.change.previous}" if made.change.previous else ""
-        console().print(f"[bold]{bundle.name}[/bold] now means {bundle.fingerprint}{was}; collections that exist keep theirs")
+        means = f"[bold]{bundle.name}[/bold] now means {bundle.fingerprint}{was}; collections that exist keep theirs"
+        console().print(means, markup=True)
         note(f"embedders that watch {url} take it up at their next look, once it is loaded")
 
 

@@ -50,13 +50,15 @@ def print_list(rows: Sequence[Listed]) -> None:
 
 def print_comparison(comparison: Comparison) -> None:
     """Every figure that both have, the one that decides first."""
+    from rich.text import Text
+
     numbers = ("current", "new", "change")
     shown = table("figure", *numbers, title=f"measured on {comparison.measured_on}", numbers=numbers)
     for name in comparison.common:
         current, new = comparison.current[name], comparison.new[name]
         style = "bold" if name == comparison.headline else ""
         mark = "" if abs(new - current) < 5e-5 else "green" if new > current else "red"
-        change = f"[{mark}]{new - current:+.4f}[/{mark}]" if mark else "0.0000"
+        change = Text(f"{new - current:+.4f}" if mark else "0.0000", style=mark)
         shown.add_row(name, f"{current:.4f}", f"{new:.4f}", change, style=style)
     console().print(shown)
 
@@ -64,7 +66,7 @@ def print_comparison(comparison: Comparison) -> None:
 def print_bundle(bundle: Bundle, state: str, source: str) -> None:
     """A version in full."""
     out = console()
-    out.print(f"[bold]{bundle.name}@{bundle.fingerprint}[/bold]  {state}, from {source}")
+    out.print(f"[bold]{bundle.name}@{bundle.fingerprint}[/bold]  {state}, from {source}", markup=True)
     tower, spec = bundle.tower, bundle.input
     shape = f"{tower.input_size} x {tower.input_size} {'RGB' if tower.channels == 3 else 'grey'}"
     kept = f", of which {tower.kept_dim} kept from the standardised scales" if tower.kept_dim else ""

@@ -9,7 +9,7 @@ from typing import Any
 from embedder.evaluation import metrics
 from embedder.evaluation.attacks import AttackEvaluation
 from embedder.evaluation.result import Evaluation, Subject, Way, title
-from lookalike.cli.terminal import console, count_text, table
+from lookalike.cli.terminal import console, count_text, table, visible
 
 COLUMNS = {
     "p_at_1": "P@1", "p_at_5": "P@5", "p_at_10": "P@10", "recall_at_5": "R@5", "recall_at_10": "R@10",
@@ -46,7 +46,7 @@ def print_evaluation(found: Evaluation) -> None:
     """Figures, classes, what was skipped."""
     out = console()
     out.print()
-    out.print(f"[bold]{found.subject.name}[/bold] [dim]{found.subject.fingerprint}[/dim]", soft_wrap=True)
+    out.print(f"[bold]{found.subject.name}[/bold] [dim]{found.subject.fingerprint}[/dim]", markup=True, soft_wrap=True)
     out.print(f"{found.protocol}", markup=False, soft_wrap=True)
     out.print(f"search is {found.search}\n", markup=False, soft_wrap=True, style="dim")
     names = [name for name in COLUMNS if any(name in way.figures for way in found.ways)]
@@ -62,7 +62,7 @@ def print_evaluation(found: Evaluation) -> None:
         if line:
             out.print(line, markup=False, soft_wrap=True)
     for one in found.skipped[:_SKIPPED]:
-        out.print(f"  skipped: {one.uri}: {one.reason}", markup=False, soft_wrap=True)
+        out.print(visible(f"  skipped: {one.uri}: {one.reason}" if one.uri else f"  skipped: {one.reason}"), soft_wrap=True)
     if len(found.skipped) > _SKIPPED:
         out.print(f"  ... and {len(found.skipped) - _SKIPPED:,} more: --json and --report list them all", markup=False)
 
@@ -85,11 +85,9 @@ def _print_classes(found: Evaluation) -> None:
     shown = sorted(classes, key=lambda row: row.p_at_1)[:_CLASSES] if len(classes) > _CLASSES else classes
     heads = ("queries", "in gallery", "P@1", "P@5", "mAP@1000", "mAP@R", "5-NN")
     rows = table("class" if len(shown) == len(classes) else f"class (the {_CLASSES} weakest)", *heads, numbers=heads)
-    from rich.markup import escape
-
     for row in shown:
         told = (row.p_at_1, row.p_at_5, row.map_at_1000, row.map_at_r, row.knn5_accuracy)
-        rows.add_row(escape(row.name), f"{row.queries:,}", f"{row.gallery:,}", *map(figure, told))
+        rows.add_row(visible(row.name), f"{row.queries:,}", f"{row.gallery:,}", *map(figure, told))
     out.print(rows)
 
 
@@ -113,7 +111,7 @@ def print_attacks(subject: Subject, found: AttackEvaluation) -> None:
     """R@1 by attack, beside the baselines."""
     out = console()
     out.print()
-    out.print(f"[bold]{subject.name}[/bold] [dim]{subject.fingerprint}[/dim]", soft_wrap=True)
+    out.print(f"[bold]{subject.name}[/bold] [dim]{subject.fingerprint}[/dim]", markup=True, soft_wrap=True)
     among = f"{found.queries:,} photographs, each changed in {len(found.attacks)} ways, are looked for among "
     out.print(
         f"{among}{found.queries + found.distractors:,}; R@1: how often the nearest picture is the original\n", markup=False

@@ -9,7 +9,7 @@ import typer
 
 from lookalike.cli import backup
 from lookalike.cli.connection import connect
-from lookalike.cli.terminal import confirm, console, count_text, emit_json, help_of, note, table, time_text
+from lookalike.cli.terminal import confirm, console, count_text, emit_json, help_of, note, table, time_text, visible
 from lookalike.errors import NotFound
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def list_collections(context: typer.Context, as_json: AsJson = False) -> None:
     for one in found:
         rows.add_row(
             one.name, f"{one.image_count:,}", one.model, histogram_text(one.histogram), time_text(one.created_at),
-            one.description,
+            visible(one.description),
         )  # fmt: skip
     if found:
         console().print(rows)
@@ -183,7 +183,7 @@ def _show(found: Collection, *, as_json: bool, job: Job | None = None) -> None:
     out = console()
     out.print(f"[bold]{found.name}[/bold]  {count_text(found.image_count, 'image')}", markup=True)
     if found.description:
-        out.print(found.description, markup=False)
+        out.print("\n".join(map(visible, found.description.splitlines())))
     out.print(f"model {found.model}, histogram of {histogram_text(found.histogram)}, made {time_text(found.created_at)}")
     out.print(_spaces_table(found.spaces))
     if found.other is not None:

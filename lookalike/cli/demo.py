@@ -113,7 +113,7 @@ def _system(
 
     folder = data or Path(tempfile.mkdtemp(prefix="demo-data-", dir=out))
     config = LocalConfig(data=folder, http_port=ports.prefer(8080), grpc_port=ports.prefer(50051), models=models)
-    console.print("[bold]1. Starting the system[/bold]")
+    console.print("[bold]1. Starting the system[/bold]", markup=True)
     try:
         with running(LocalSystem(config, lambda event: print_event(console, event)), console) as system:
             yield system.grpc_target, system
@@ -130,19 +130,19 @@ def _run(console: Console, target: str, collection: str, out: Path) -> int:
 
     gallery, queries = dataset.split()
     with Client(target) as client:
-        console.print("\n[bold]2. Ingesting[/bold]")
+        console.print("\n[bold]2. Ingesting[/bold]", markup=True)
         started_s = time.monotonic()
         manifest = dataset.write_files(gallery, out / "demo-images")
         console.print(f"  wrote {len(gallery):,} PNG files in {time.monotonic() - started_s:.1f} s to {manifest.parent}")
         upload_s, job = _ingest(console, client, collection, manifest)
-        console.print(f"\n[bold]3. Searching[/bold] for {len(queries):,} other pictures, {_THREADS} at once")
+        console.print(f"\n[bold]3. Searching[/bold] for {len(queries):,} other pictures, {_THREADS} at once", markup=True)
         measured = _measure(client, collection, queries)
         took_s = (job.ended_at - job.created_at).total_seconds() if job.ended_at and job.created_at else 0.0
         figures = Figures(collection, len(gallery), len(queries), _THREADS, upload_s, took_s, job, measured)
         console.print(figures_table(figures))
         unexpected = surprises(measured)
         for line in unexpected:
-            console.print(f"  [yellow]unexpected:[/yellow] {line}")
+            console.print(f"  [yellow]unexpected:[/yellow] {line}", markup=True)
         write_json(figures, out / "demo.json")
         _draw(client, collection, gallery, queries, measured, out / "demo.png")
     console.print(f"  contact sheet {out / 'demo.png'}\n  figures       {out / 'demo.json'}", soft_wrap=True)

@@ -21,6 +21,7 @@ from lookalike.cli.terminal import (
     note,
     table,
     time_text,
+    visible,
 )
 from lookalike.errors import InvalidArgument
 
@@ -246,7 +247,8 @@ def _emit_failures(found: Iterator[Failure], *, as_csv: bool) -> None:
 def _print_failures(found: Iterator[Failure], limit: int) -> None:
     rows = table("position", "reason", "message", "id", "uri", numbers=("position",))
     for failure in itertools.islice(found, limit or None):
-        rows.add_row(str(failure.position), failure.reason, failure.message, failure.id, failure.uri)
+        told = (failure.reason, failure.message, failure.id, failure.uri)
+        rows.add_row(str(failure.position), *map(visible, told))
     if not rows.rows:
         note(_NONE_FAILED)
         return

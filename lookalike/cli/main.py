@@ -12,7 +12,7 @@ from typer.exceptions import Abort, TyperException
 
 from lookalike.cli import collections, demo, exits, images, ingest, jobs, search, up
 from lookalike.cli.connection import DEFAULT_ADDRESS, Options
-from lookalike.cli.terminal import help_of
+from lookalike.cli.terminal import help_of, visible
 from lookalike.errors import LookalikeError
 
 _GROUP = "lookalike.commands"
@@ -137,7 +137,7 @@ def _show_usage_error(error: TyperException) -> int:
 
 
 def _say(line: str) -> None:
-    typer.echo(f"lookalike: {line}", err=True)
+    typer.echo(f"lookalike: {visible(line)}", err=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lookalike.cli import exits
-from lookalike.cli.terminal import bytes_text, console, count_text, duration_text, note
+from lookalike.cli.terminal import bytes_text, console, count_text, duration_text, note, visible
 from lookalike.client import JobState
 
 if TYPE_CHECKING:
@@ -91,12 +91,12 @@ def tell(client: Client, job: Job, *, indent: str = "") -> None:
     if job.comparison:
         out.print(f"{indent}  {comparison_text(job.comparison)}", markup=False, soft_wrap=True)
     if job.error:
-        out.print(f"{indent}  {job.error}", markup=False, soft_wrap=True)
+        out.print(visible(f"{indent}  {job.error}"), soft_wrap=True)
     if counts.failed:
         failures = list(itertools.islice(client.list_failures(job.id, page_size=_SHOWN_FAILURES), _SHOWN_FAILURES))
         for failure in failures:
             name = failure.uri or failure.id or f"item {failure.position}"
-            out.print(f"{indent}  failed: {name}: {failure.message} ({failure.reason})", markup=False, soft_wrap=True)
+            out.print(visible(f"{indent}  failed: {name}: {failure.message} ({failure.reason})"), soft_wrap=True)
         if counts.failed > len(failures):
             rest = counts.failed - len(failures)
             out.print(f"{indent}  ... and {rest:,} more: `lookalike jobs failures {job.id}`", markup=False, soft_wrap=True)

@@ -37,6 +37,8 @@ def print_event(out: Console, event: Event) -> None:
 
 def print_addresses(out: Console, system: LocalSystem) -> None:
     """Where everything is: the last block that a person reads."""
+    from rich.markup import escape
+
     url = system.http_url
     rows = (
         ("page", url + "/"),
@@ -47,7 +49,7 @@ def print_addresses(out: Console, system: LocalSystem) -> None:
     )
     out.print()
     for name, value in rows:
-        out.print(f"  [bold]{name:<9}[/bold] {value}", soft_wrap=True)
+        out.print(f"  [bold]{name:<9}[/bold] {escape(value)}", markup=True, soft_wrap=True)
     out.print()
 
 

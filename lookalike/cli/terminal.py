@@ -12,6 +12,7 @@ import inspect
 import io
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -26,16 +27,38 @@ if TYPE_CHECKING:
 
 _PIPED_WIDTH = 240
 """Columns where nobody looks: wide enough that no id or URI is cut."""
+_STEERING = ("Cc", "Cs")
+"""Categories of Unicode: control characters, and lone surrogates, which cannot be written at all."""
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""They turn the direction of all that follows."""
 
 
 def console(*, err: bool = False) -> Console:
-    """Rich's console on standard output or error; plain and wide where that is no terminal."""
+    """Rich's console on standard output or error; plain and wide where that is no terminal.
+
+    What stands in brackets is text, in cells of tables too: most of what is shown is what somebody wrote somewhere. Lines with
+    markup of ours are printed with `markup=True`.
+    """
     from rich.console import Console
 
-    made = Console(stderr=err, highlight=False)
+    made = Console(stderr=err, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
-        made = Console(stderr=err, highlight=False, width=_PIPED_WIDTH)
+        made = Console(stderr=err, highlight=False, markup=False, emoji=False, width=_PIPED_WIDTH)
     return made
+
+
+def visible(text: str) -> str:
+    """`text` with every character written out, as `\\x1b`, that would steer the terminal instead of being shown on it.
+
+    Metadata, names of files and descriptions are written by others, and a terminal obeys escape sequences wherever they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in _STEERING or character in _BIDI
+        else character
+        for character in text
+    )  # fmt: skip
 
 
 def help_of(command: Callable[..., None]) -> str:
@@ -46,7 +69,7 @@ def help_of(command: Callable[..., None]) -> str:
 
 def note(line: str) -> None:
     """One line for people, on standard error, so that it never mixes with results."""
-    typer.echo(line, err=True)
+    typer.echo(visible(line), err=True)
 
 
 def table(*columns: str, title: str | None = None, numbers: Sequence[str] = ()) -> Table:
@@ -110,7 +133,7 @@ def confirm(question: str, *, yes: bool) -> None:
 
 def metadata_text(metadata: Mapping[str, object]) -> str:
     """`label=Coat year=2019`, for a table."""
-    return " ".join(f"{key}={value}" for key, value in metadata.items())
+    return visible(" ".join(f"{key}={value}" for key, value in metadata.items()))
 
 
 def time_text(moment: datetime | None) -> str:

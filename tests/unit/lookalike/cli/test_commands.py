@@ -14,7 +14,7 @@ import pytest
 from lookalike import errors
 from lookalike.cli import exits
 from lookalike.cli.main import run_command
-from lookalike.v1 import ingest_service_pb2
+from lookalike.v1 import collection_service_pb2, ingest_service_pb2
 from tests.unit.lookalike.cli.command import Lookalike, lookalike
 from tests.unit.lookalike.fake_gateway import FakeGateway, a_job, an_image, gateway
 
@@ -387,3 +387,41 @@ def test_a_dry_run_is_followed_and_told(gateway: FakeGateway, lookalike: Lookali
     ):
         assert line in said.out, said.out
     assert json.loads(lookalike("jobs", "show", "job-1", "--json").out)["forecast"]["deleted"] == 7
+
+
+# What others wrote
+
+STEERING = "\x1b[2J\x1b]0;owned\x07"
+MARKUP = "[/] [bold]x"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("collections", "list"),
+        ("collections", "show", "shoes"),
+        ("images", "list", "shoes"),
+        ("images", "show", "shoes", "a"),
+        ("search", "--id", "a", "-C", "shoes"),
+        ("jobs", "failures", "job-1"),
+        ("jobs", "show", "job-1"),
+    ],
+)
+def test_what_others_wrote_is_shown_and_steers_nothing(
+    gateway: FakeGateway, lookalike: Lookalike, arguments: tuple[str, ...]
+) -> None:
+    told = STEERING + MARKUP
+    gateway.collections["shoes"] = collection_service_pb2.Collection(name="shoes", description=f"{told}\nmore")
+    gateway.images = [an_image("a", told=told)]
+    gateway.failures = [ingest_service_pb2.ItemFailure(uri="file:///a.png", reason="CLIENT_PROBLEM", message=told)]
+    gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED, submitted=1, failed=1)]
+    said = lookalike(*arguments)
+    assert said.code == exits.OK, said.err
+    assert "\\x1b[2J" in said.out
+    assert MARKUP in said.out
+    assert not any(character < " " and character != "\n" for character in said.out)
+
+
+def test_an_error_that_quotes_what_others_wrote_steers_nothing(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    gateway.fail = [errors.FailedPrecondition(STEERING)]
+    assert "\x1b" not in lookalike("collections", "list").err
