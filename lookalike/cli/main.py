@@ -77,6 +77,10 @@ def run_command(arguments: list[str]) -> int:
     except Exception as error:
         if _DEBUG in arguments:
             raise
+        given = next((argument for argument in arguments if not _is_utf8(argument)), None)
+        if isinstance(error, UnicodeEncodeError) and given is not None:
+            _say(f"the argument {given!r} is not UTF-8; only the name of a file may be anything else")
+            return exits.INVALID
         _say(f"a defect, please report it: {type(error).__name__}: {error} (`lookalike {_DEBUG} ...` shows where)")
         return exits.OTHER
 
@@ -117,6 +121,11 @@ def _add_service_commands(app: typer.Typer) -> None:
             entry.load()(app)
         except Exception as error:  # noqa: BLE001 - one service's defect must not take the other commands away
             _say(f"the commands of {entry.name!r} cannot be loaded: {type(error).__name__}: {error}")
+
+
+def _is_utf8(argument: str) -> bool:
+    """Whether what a shell gave was UTF-8: Python makes lone surrogates of bytes that are not."""
+    return argument.isascii() or not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 def _nobody_reads() -> int:

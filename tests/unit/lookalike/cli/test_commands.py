@@ -425,3 +425,19 @@ def test_what_others_wrote_is_shown_and_steers_nothing(
 def test_an_error_that_quotes_what_others_wrote_steers_nothing(gateway: FakeGateway, lookalike: Lookalike) -> None:
     gateway.fail = [errors.FailedPrecondition(STEERING)]
     assert "\x1b" not in lookalike("collections", "list").err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("collections", "show", "\udcff"),
+        ("images", "show", "shoes", "\udcff"),
+        ("search", "--id", "\udcff", "-C", "shoes"),
+        ("jobs", "show", "\udcff"),
+        ("jobs", "list", "--search", "\udcff"),
+    ],
+)
+def test_an_argument_that_is_not_utf8_is_named(lookalike: Lookalike, arguments: tuple[str, ...]) -> None:
+    said = lookalike(*arguments)
+    assert (said.code, said.out) == (exits.INVALID, "")
+    assert said.err == "lookalike: the argument '\\udcff' is not UTF-8; only the name of a file may be anything else\n"
