@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -75,7 +76,7 @@ def _check_columns(schema: Any, name: str) -> None:
     columns = schema.names
     if "uri" not in columns:
         refuse(name, f"has no column 'uri'; columns: {', '.join(columns)[:200] or 'none'}")
-    doubled = sorted({column for column in columns if columns.count(column) > 1})
+    doubled = sorted(column for column, count in Counter(columns).items() if count > 1)
     if doubled:
         refuse(name, f"has two columns called {doubled[0]!r}")
     for field in schema:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import IO, Any, NoReturn
 
@@ -30,20 +31,19 @@ def number_or_text(cell: str) -> str | int | float:
 
 
 def csv_items(stream: IO[bytes], name: str, base: str) -> Iterator[Item]:
-    # Bytes that are not UTF-8 come through as surrogates, and fail their own line only.
-    lines = (line.decode("utf-8", "surrogateescape") for line in _lines(stream, name))
+    lines = _CsvLines(stream, name)
     reader = csv.reader(lines, strict=True)
     columns = _columns(reader, name)
     position = 0
     while True:
-        line = reader.line_num + 1
+        line = lines.number + 1
         try:
             row = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            last = f" to {reader.line_num}" if reader.line_num > line else ""
-            yield broken_item(position, f"line {line}{last}: {error}")
+            last = f" to {lines.number}" if lines.number > line else ""
+            yield broken_item(position, f"line {line}{last}: {_csv_problem(error)}")
             position += 1
             continue
         if row:
@@ -51,17 +51,55 @@ def csv_items(stream: IO[bytes], name: str, base: str) -> Iterator[Item]:
             position += 1
 
 
+class _CsvLines:
+    """The lines of a CSV for `csv.reader`, the last one given being `number` (from 1).
+
+    Bytes that are not UTF-8 come through as surrogates, and fail their own row only. A line that is too long is none: cut, it
+    could leave a quote open, which would take the rows behind it along. `csv.Error` is raised in its place, after which the
+    next one comes.
+    """
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self._lines = _lines(stream, name)
+        self.number = 0
+
+    def __iter__(self) -> _CsvLines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.number += 1
+        if len(line) >= MAX_LINE_BYTES:
+            raise csv.Error(f"is longer than {MAX_LINE_BYTES} bytes")
+        return line.decode("utf-8", "surrogateescape")
+
+
+_CSV_PROBLEMS = {
+    "unexpected end of data": "has a quote that is not closed",
+    "new-line character seen in unquoted field": "ends in a carriage return alone; save it with line feeds",
+    "field larger than field limit": "has a cell that is too long, or a quote that is not closed",
+}
+"""What the `csv` module says of what a person can mend, by its first words."""
+
+
+def _csv_problem(error: csv.Error) -> str:
+    said = str(error)
+    return next((problem for words, problem in _CSV_PROBLEMS.items() if said.startswith(words)), said)
+
+
 def _columns(reader: Iterator[list[str]], name: str) -> list[str]:
     try:
         columns = [column.strip() for column in next(reader, [])]
     except csv.Error as error:
-        refuse(name, f"has no header that can be read: {error}")
+        refuse(name, f"has no header that can be read: the line {_csv_problem(error)}")
     if not _is_utf8("".join(columns)):
         refuse(name, "is not UTF-8; save it as UTF-8")
+    if any("\0" in column for column in columns):
+        refuse(name, "holds zero bytes in its first line, as UTF-16 does; save it as UTF-8")
     if "uri" not in columns:
         found = ", ".join(columns)[:200] or "none"
         refuse(name, f"has no column 'uri' in its first line; columns, separated by commas: {found}")
-    doubled = sorted({column for column in columns if column and columns.count(column) > 1})
+    doubled = sorted(column for column, count in Counter(columns).items() if column and count > 1)
     if doubled:
         refuse(name, f"has two columns called {doubled[0]!r}")
     return columns

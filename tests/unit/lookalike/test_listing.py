@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,9 @@ class TestCsv:
             (b"uri,a,a\nx,y,z\n", "two columns called 'a'"),
             ("uri,é".encode("latin-1"), "not UTF-8"),
             ("uri,a".encode("utf-16"), "UTF-16"),
+            ("uri,a".encode("utf-16-le"), "zero bytes in its first line, as UTF-16 does"),
+            (b"uri,a\rx.png,1\r", "carriage return alone; save it with line feeds"),
+            (b"uri," + b"a" * MAX_LINE_BYTES + b"\nx.png,1\n", f"the line is longer than {MAX_LINE_BYTES} bytes"),
         ],
     )
     def test_a_file_that_cannot_be_read_is_refused_as_a_whole(self, content: bytes, problem: str) -> None:
@@ -169,7 +173,23 @@ class TestCsv:
     def test_a_quote_never_closed_fails_with_its_lines_and_not_the_file(self) -> None:
         items = manifest('uri,id\na.png,1\nb.png,"2\nc.png,3\n')
         assert [bool(item.problem) for item in items] == [False, True]
-        assert items[1].problem.startswith("line 3 to 4")
+        assert items[1].problem == "line 3 to 4: has a quote that is not closed"
+
+    def test_a_line_that_is_too_long_takes_none_of_those_behind_it_along(self) -> None:
+        quoted = b",".join(b'"' + b"x" * (MAX_LINE_BYTES // 3) + b'"' for _ in range(4))
+        items = manifest(b"uri,a,b,c,d\na.png," + quoted + b'\nb.png,"1","2","3","4"\n\nshort\n')
+        assert [item.problem for item in items] == [
+            f"line 2: is longer than {MAX_LINE_BYTES} bytes",
+            "",
+            "line 5: has 1 cells, the header has 5",
+        ]
+
+    def test_a_header_of_very_many_columns_is_checked_at_once(self) -> None:
+        columns = b",".join(b"%d" % number for number in range(40_000))
+        started_s = time.monotonic()
+        (item,) = manifest(b"uri," + columns + b"\na.png," + columns + b"\n")
+        assert "metadata" in item.problem
+        assert time.monotonic() - started_s < 5
 
     def test_a_line_without_end_does_not_fill_the_memory(self) -> None:
         items = manifest(b"uri,id\na.png,1\n" + b"x" * (3 * MAX_LINE_BYTES) + b"\nb.png,2\n")
