@@ -48,7 +48,7 @@ def list_archive(
 
 
 _JOINED = """
-SELECT name, offset, size, sparse,
+SELECT name, offset, size, problem,
     (SELECT content FROM sides WHERE sides.key = pictures.key AND kind = '.json'),
     (SELECT content FROM sides WHERE sides.key = pictures.key AND kind = '.txt')
 FROM pictures ORDER BY number
@@ -60,7 +60,7 @@ def _gather(members: sqlite3.Connection, stream: IO[bytes], name: str, check: Ca
     for statement in (
         "PRAGMA journal_mode=OFF",
         "PRAGMA cache_size=-16384",
-        "CREATE TABLE pictures (number INTEGER PRIMARY KEY, key BLOB, name BLOB, offset INTEGER, size INTEGER, sparse INTEGER)",
+        "CREATE TABLE pictures (number INTEGER PRIMARY KEY, key BLOB, name BLOB, offset INTEGER, size INTEGER, problem TEXT)",
         "CREATE TABLE sides (key BLOB, kind TEXT, content BLOB, PRIMARY KEY (key, kind)) WITHOUT ROWID",
         "BEGIN",
     ):
@@ -80,11 +80,18 @@ def _gather(members: sqlite3.Connection, stream: IO[bytes], name: str, check: Ca
 def _note(members: sqlite3.Connection, member: tarfile.TarInfo, content: bytes) -> None:
     name = member.name.encode("utf-8", "surrogateescape")
     key, kind = _key_and_kind(member.name)
-    if kind in (".json", ".txt"):
+    if kind in (".json", ".txt") and member.isreg():
         members.execute("INSERT OR IGNORE INTO sides VALUES (?, ?, ?)", (key, kind, content))
     elif is_picture(member.name) and not is_hidden(member.name):
-        place = (member.offset_data, member.size, member.sparse is not None)
-        members.execute("INSERT INTO pictures (key, name, offset, size, sparse) VALUES (?, ?, ?, ?, ?)", (key, name, *place))
+        place = (member.offset_data, member.size, _unusable(member))
+        members.execute("INSERT INTO pictures (key, name, offset, size, problem) VALUES (?, ?, ?, ?, ?)", (key, name, *place))
+
+
+def _unusable(member: tarfile.TarInfo) -> str:
+    """Why the bytes of a picture cannot be read where they should lie; "" where they can."""
+    if not member.isreg():
+        return "is a link to another file; pack the archive with what links name (tar --dereference --hard-dereference)"
+    return "is stored as a sparse file; pack the archive without (tar without --sparse)" if member.sparse is not None else ""
 
 
 def _key_and_kind(name: str) -> tuple[bytes, str]:
@@ -106,16 +113,16 @@ def _item(
     name: bytes,
     offset: int,
     size: int,
-    sparse: int,
+    problem: str,
     side: bytes | None,
     text: bytes | None,
 ) -> Item:
     member = name.decode("utf-8", "surrogateescape")
     place = member_uri(member, uri)
     shown = name.decode("utf-8", "replace")[:200]
+    if problem:
+        return broken_item(position, f"{archive}: {shown}: {problem}", uri=place)
     try:
-        if sparse:
-            raise InvalidArgument(shown, "is stored as a sparse file; pack the archive without (tar without --sparse)")
         metadata: dict[str, Any] = _object(side) if side is not None else {}
         if text is not None:
             metadata.setdefault("caption", _caption(text))

@@ -35,7 +35,7 @@ def plain_stream(stream: IO[bytes], name: str) -> IO[bytes]:
 
 
 def walk(stream: IO[bytes], name: str, wanted: Callable[[tarfile.TarInfo], int]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-    """Every regular member, each with the first `wanted` bytes of its content.
+    """Every regular member, each with the first `wanted` bytes of its content, and every link, without any.
 
     A member comes only when all of its bytes are known to be there. Raises `InvalidArgument` ("archive") ARCHIVE_INVALID for
     what is no tar, and where one breaks off, after what is whole, `FailedPrecondition` SOURCE_INCOMPLETE.
@@ -51,6 +51,8 @@ def walk(stream: IO[bytes], name: str, wanted: Callable[[tarfile.TarInfo], int])
                 tar.members = []  # type: ignore[attr-defined]  # It would keep every one.
                 if member.isreg():
                     last = (member, _content(stream, member, wanted(member)))
+                elif member.islnk() or member.issym():
+                    last = (member, b"")
             if last is not None:  # What comes behind it was looked at, so it is whole.
                 yield last
                 last = None

@@ -86,7 +86,7 @@ class Members:
         index: dict[str, tuple[int, int]] = {}
         with open_source(self._roots, self._buckets, archive_uri) as stream:
             for found, _ in walk(stream, archive_uri[:200], lambda _: 0):
-                if only in ("", found.name):
+                if found.isreg() and only in ("", found.name):
                     index.setdefault(found.name, (found.offset_data, found.size))
                 if len(index) >= (1 if only else _MOST_INDEXED):
                     break
@@ -97,7 +97,7 @@ class Members:
         with open_source(self._roots, self._buckets, archive_uri) as packed:
             stream = plain_stream(packed, archive_uri)
             for found, content in walk(stream, archive_uri[:200], lambda one: max_bytes + 1 if one.name == member else 0):
-                if found.name == member:
+                if found.isreg() and found.name == member:
                     return content
         raise NotFound("source", member[:100], hint=f"{archive_uri[:200]!r} has no such member")
 

@@ -40,7 +40,6 @@ class TestListing:
                     "set/2.json": b"{}",
                     "notes.md": b"no picture",
                     "set/._1.jpg": b"a Mac's shadow",
-                    "link.png@set/1.jpg": b"",
                 }
             )
         )
@@ -52,6 +51,13 @@ class TestListing:
         ]
         assert [item.position for item in items] == [0, 1, 2, 3]
         assert all(item.id == id_from_uri(item.uri) and item.size_bytes and not item.problem for item in items)
+
+    def test_links_are_not_followed_and_not_left_out_in_silence(self) -> None:
+        first, link, last = listed(tar({"a.png": b"1", "link.png@a.png": b"", "link.txt@a.png": b"", "b.png": b"2"}))
+        assert [split_member(item.uri)[0] for item in (first, link, last)] == ["a.png", "link.png", "b.png"]
+        assert link.problem.startswith("shard.tar: link.png: is a link to another file")
+        assert link.problem_reason == ITEM_INVALID
+        assert not first.problem + last.problem
 
     @pytest.mark.parametrize(
         ("side", "content", "problem"),
