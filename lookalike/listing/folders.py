@@ -12,7 +12,10 @@ from pathlib import Path
 from lookalike.errors import InvalidArgument, NotFound, Unavailable
 from lookalike.items import SOURCE_UNREADABLE, Item, broken_item, checked_item, file_uri
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_DECODED = frozenset({".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_NOT_DECODED = frozenset({".avif", ".heic", ".heif", ".jp2", ".jxl"})
+"""What cameras and phones write besides. Listed, so that each fails with its reason, and no folder seems smaller than it is."""
+IMAGE_SUFFIXES = _DECODED | _NOT_DECODED
 _SORTED_IN_MEMORY = 100_000
 """Names of one folder; some 20 MB. More are sorted in a temporary file."""
 

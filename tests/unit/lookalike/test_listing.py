@@ -45,6 +45,12 @@ class TestFolders:
         assert [item.position for item in items] == [0, 1, 2, 3, 4]
         assert all(item.id == id_from_uri(item.uri) and item.metadata == {} and not item.problem for item in items)
 
+    def test_photographs_that_cannot_be_decoded_are_not_left_out_in_silence(self, tmp_path: Path) -> None:
+        for name in ("IMG_0001.HEIC", "a.avif", "b.jxl", "c.txt"):
+            put(tmp_path / name)
+        items = list(list_folder(tmp_path, labels_from_folders=False))
+        assert [Path(item.uri).name for item in items] == ["IMG_0001.HEIC", "a.avif", "b.jxl"]
+
     def test_labels_are_the_sub_folders_of_the_root(self, tmp_path: Path) -> None:
         for name in ("top.png", "bags/1.png", "bags/red/2.png"):
             put(tmp_path / name)
