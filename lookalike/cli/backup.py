@@ -10,7 +10,7 @@ import typer
 
 from lookalike.cli.connection import connect
 from lookalike.cli.terminal import count_text, note
-from lookalike.errors import FailedPrecondition
+from lookalike.errors import FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
     from lookalike.artifacts import Artifacts
@@ -34,11 +34,10 @@ def export(
     from lookalike.cli.progress import bar
 
     _check_pyarrow()
+    files = _files(place)
     with connect(context) as client, bar() as progress:
         task = progress.add_task("exporting", total=client.get_collection(name).image_count)
-        done = export_collection(
-            client, name, _files(place), shard_images=shard_images, told=lambda more: progress.advance(task, more)
-        )
+        done = export_collection(client, name, files, shard_images=shard_images, told=lambda more: progress.advance(task, more))
     note(f"exported {count_text(done.images, 'image')} of collection {name} in {count_text(len(done.shards), 'file')}")
 
 
@@ -55,9 +54,10 @@ def import_(
     from lookalike.cli.progress import bar
 
     _check_pyarrow()
+    files = _files(place)
     with connect(context) as client, bar() as progress:
         task = progress.add_task("importing", total=None)
-        done = import_collection(client, _files(place), name, told=lambda more: progress.advance(task, more))
+        done = import_collection(client, files, name, told=lambda more: progress.advance(task, more))
     note(
         f"imported {count_text(done.sent, 'image')} into collection {done.collection}"
         + (f"; {done.unchanged:,} were there already" if done.unchanged else "")
@@ -67,6 +67,8 @@ def import_(
 def _files(place: str) -> Artifacts:
     from lookalike.artifacts import Artifacts
 
+    if not place:  # A shell makes that of a variable that is not set. As a path it is the folder one happens to be in.
+        raise InvalidArgument("FOLDER|URL", "is empty; name a folder or a URL")
     return Artifacts(place if "://" in place else Path(place).expanduser().absolute().as_uri())
 
 

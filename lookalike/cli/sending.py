@@ -28,7 +28,10 @@ def is_manifest(name: str) -> bool:
 
 
 def source_here(source: str) -> Path:
-    """The absolute path of what a person names, on this machine. Raises `InvalidArgument` for a URL of anywhere else."""
+    """The absolute path of what a person names, on this machine. Raises `InvalidArgument` for a URL of anywhere else, and for
+    nothing, which a shell makes of a variable that is not set: as a path it would be the folder one happens to be in."""
+    if not source:
+        raise InvalidArgument("SOURCE", "is empty; name a folder, a manifest, a tar file or a picture")
     if "://" not in source:
         return Path(source).expanduser().absolute()
     path = local_path(source)

@@ -80,6 +80,10 @@ def test_nobody_there_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> Non
         ("images", "update", "shoes", "a", "--json", "[1]"),
         ("collections", "create", "shoes", "--bins", "7"),
         ("ingest", "folder", "-C", "shoes", "--grid", "4"),
+        ("ingest", "", "-C", "shoes"),
+        ("ingest", "", "-C", "shoes", "--in-place"),
+        ("collections", "export", "shoes", ""),
+        ("collections", "import", ""),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(lookalike: Lookalike, arguments: tuple[str, ...]) -> None:
