@@ -20,14 +20,18 @@ def export_collection(
 ) -> Export:
     """Write every image of collection `name`, in order of id; `told` hears how many more are written.
 
-    Goes on where an earlier run ended; an export that is complete is left as it is. Images written or deleted meanwhile may be
-    in it or not. Raises `FailedPrecondition` EXPORT_DIFFERS where the files are of another collection, or it has been
-    re-embedded since they were begun.
+    Goes on where an earlier run ended. Images written or deleted meanwhile may be in it or not. Raises `FailedPrecondition`
+    EXPORT_COMPLETE where the export is whole already: it is left as it is, and may be older than what the collection holds now;
+    EXPORT_DIFFERS where the files are of another collection, or it has been re-embedded since they were begun.
     """
     export = _begin(files, client.get_collection(name))
-    told(export.images)
     if export.complete:
-        return export
+        raise FailedPrecondition(
+            f"there is a complete export of collection {name!r} here already, of {export.images:,} images, and nothing was "
+            "written; export what the collection holds now to an empty place",
+            reason="EXPORT_COMPLETE",
+        )
+    told(export.images)
     after = f"id > {quoted(export.shards[-1].last_id)}" if export.shards else ""
     images = client.list_images(name, filter=after, page_size=1000, include_vectors=True, consistency=Consistency.STRONG)
     for first in images:

@@ -28,7 +28,8 @@ def export(
 ) -> None:
     """Write a collection, vectors included, to Parquet files: the backup, or a way to another system.
 
-    Stopped in the middle, the same command goes on. Pictures are not in it: uploaded originals are in the artifacts.
+    Stopped in the middle, the same command goes on; a complete export is never written over. Pictures are not in it: uploaded
+    originals are in the artifacts.
     """
     from lookalike.backup.exporting import export_collection
     from lookalike.cli.progress import bar

@@ -16,7 +16,7 @@ from lookalike.cli import exits
 from lookalike.cli.main import run_command
 from lookalike.v1 import collection_service_pb2, ingest_service_pb2
 from tests.unit.lookalike.cli.command import Lookalike, lookalike
-from tests.unit.lookalike.fake_gateway import FakeGateway, a_job, an_image, gateway
+from tests.unit.lookalike.fake_gateway import SPACES, FakeGateway, a_job, an_image, gateway
 
 __all__ = ["gateway", "lookalike"]
 
@@ -391,6 +391,16 @@ def test_a_dry_run_is_followed_and_told(gateway: FakeGateway, lookalike: Lookali
     ):
         assert line in said.out, said.out
     assert json.loads(lookalike("jobs", "show", "job-1", "--json").out)["forecast"]["deleted"] == 7
+
+
+def test_a_complete_export_is_not_taken_for_a_new_one(gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path) -> None:
+    gateway.collections["shoes"] = collection_service_pb2.Collection(name="shoes", spaces=SPACES)
+    assert lookalike("collections", "export", "shoes", str(tmp_path / "backup")).code == exits.OK
+    before = (tmp_path / "backup" / "collection.json").read_bytes()
+    said = lookalike("collections", "export", "shoes", str(tmp_path / "backup"))
+    assert said.code == exits.WRONG_STATE
+    assert "nothing was written" in said.err
+    assert (tmp_path / "backup" / "collection.json").read_bytes() == before
 
 
 # What others wrote
