@@ -15,6 +15,7 @@ import errno
 import hashlib
 import os
 import secrets
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,7 +25,7 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from lookalike.errors import AlreadyExists, InvalidArgument, LookalikeError, NotFound, Unavailable
+from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument, LookalikeError, NotFound, Unavailable
 
 SCHEME = "artifact://"
 
@@ -195,7 +196,10 @@ class ArtifactWriter:
 
 class _LocalWriter(ArtifactWriter):
     def __init__(self, path: Path, *, durable: bool) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+            raise Unavailable("artifacts", f"the folder of {path.name!r} cannot be made: {error.strerror}") from error
         self._path, self._durable = path, durable
         self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         super().__init__(self._part.open("xb"))
@@ -250,7 +254,8 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def translated(path: str) -> Iterator[None]:
-    """Every error of the file system that leaves this block is one of ours: `NotFound` or `Unavailable`."""
+    """Every error of the file system that leaves this block is one of ours: `NotFound`, `Unavailable`, or `FailedPrecondition`
+    ARTIFACTS_READ_ONLY where it is of a kind that cannot be written to."""
     try:
         yield
     except FileNotFoundError as error:
@@ -261,3 +266,15 @@ def translated(path: str) -> Iterator[None]:
         if error.errno in (errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR):
             raise NotFound("artifact", path) from error
         raise Unavailable("artifacts", error.strerror or type(error).__name__) from error
+    except NotImplementedError as error:
+        problem = f"{path!r} cannot be written there: file systems of that kind can only be read"
+        raise FailedPrecondition(problem, reason="ARTIFACTS_READ_ONLY") from error
+    except _let_through() as error:
+        raise Unavailable("artifacts", " ".join(str(error).split())[:200] or type(error).__name__) from error
+
+
+def _let_through() -> tuple[type[Exception], ...]:
+    """What s3fs lets through of the libraries below it, where anything has loaded them: a server that is away, credentials that
+    are not there (yet: those of a role come from a server too)."""
+    modules = ((sys.modules.get("botocore.exceptions"), "BotoCoreError"), (sys.modules.get("aiohttp"), "ClientError"))
+    return tuple(getattr(module, name) for module, name in modules if module is not None)

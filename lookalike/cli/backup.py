@@ -70,7 +70,10 @@ def _files(place: str) -> Artifacts:
 
     if not place:  # A shell makes that of a variable that is not set. As a path it is the folder one happens to be in.
         raise InvalidArgument("FOLDER|URL", "is empty; name a folder or a URL")
-    return Artifacts(place if "://" in place else Path(place).expanduser().absolute().as_uri())
+    try:
+        return Artifacts(place if "://" in place else Path(place).expanduser().absolute().as_uri())
+    except InvalidArgument as error:
+        raise InvalidArgument("FOLDER|URL", f"{place} {error.problem}") from error
 
 
 def _check_pyarrow() -> None:

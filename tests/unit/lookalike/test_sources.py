@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lookalike.errors import BadImage, FailedPrecondition, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.sources import Artifacts, Reader, Roots
+from tests.servers.processes import free_port
+from tests.servers.s3 import forget_connections
 from tests.unit.lookalike.full_disk import FullArtifacts
 
 
@@ -196,3 +199,48 @@ def test_where_originals_and_thumbnails_lie() -> None:
 def test_a_url_that_names_no_file_system_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="artifacts_url"):
         Artifacts("nonsense://x")
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Artifacts]:
+    """Artifacts in a bucket of a server that is away, asked once and without credentials."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "FSSPEC_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    forget_connections()
+    yield Artifacts("s3://bucket/artifacts")
+    forget_connections()
+
+
+def test_a_bucket_that_cannot_be_entered_is_unavailable(bucket: Artifacts) -> None:
+    for call in (bucket.read, bucket.exists, bucket.stamp, bucket.names, bucket.delete):
+        with pytest.raises(Unavailable, match="credentials"):
+            call("a")
+    with pytest.raises(Unavailable, match="credentials"):
+        bucket.write("a", b"x")
+
+
+def test_a_bucket_whose_server_is_away_is_unavailable(bucket: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    forget_connections()
+    away = Artifacts("s3://bucket/artifacts")
+    with pytest.raises(Unavailable, match="connect"):
+        away.read("a")
+    with pytest.raises(Unavailable, match="connect"):
+        away.write("a", b"x")
+
+
+def test_a_file_system_that_can_only_be_read_says_so() -> None:
+    with pytest.raises(FailedPrecondition, match="can only be read") as refused:
+        Artifacts("https://127.0.0.1:1/artifacts").write("a", b"x")
+    assert refused.value.reason == "ARTIFACTS_READ_ONLY"
+
+
+def test_a_file_in_the_place_of_the_folder_is_no_missing_artifact(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for url in ((tmp_path / "file").as_uri(), (tmp_path / "file" / "below").as_uri()):
+        with pytest.raises(Unavailable, match="the folder of 'a' cannot be made"):
+            Artifacts(url).write("a", b"x")
