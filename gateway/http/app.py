@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from gateway.collections import Collections
@@ -22,6 +22,7 @@ from gateway.http.ingest import ingest_router
 from gateway.http.job_streams import job_streams_router
 from gateway.http.jobs import jobs_router
 from gateway.http.page import add_pages
+from gateway.http.parameters import only_known_parameters
 from gateway.http.search import search_router
 from gateway.images import Images
 from gateway.ingest import Ingest
@@ -64,13 +65,17 @@ def build_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.include_router(search_router(core.search))
-    app.include_router(ingest_router(core.ingest))
-    app.include_router(job_streams_router(core.ingest))
-    app.include_router(jobs_router(core.ingest))
-    app.include_router(images_router(core.images))
-    app.include_router(collections_router(core.collections))
-    app.include_router(generations_router(core.generations))
+    routers = (
+        search_router(core.search),
+        ingest_router(core.ingest),
+        job_streams_router(core.ingest),
+        jobs_router(core.ingest),
+        images_router(core.images),
+        collections_router(core.collections),
+        generations_router(core.generations),
+    )
+    for router in routers:
+        app.include_router(router, dependencies=[Depends(only_known_parameters)])
     add_pages(app, readiness)
     add_error_handlers(app)
     return Edge(app, _limit_for(upload_limit_bytes), Bodies(max(bodies_limit_bytes, upload_limit_bytes, BODY_LIMIT_BYTES)))

@@ -180,6 +180,7 @@ def _add_thumbnail(router: APIRouter, images: Images) -> None:
         collection: str,
         image_id: Annotated[str, Query(alias="id", description="Id of the image.")],
         deadline: RequestDeadline,
+        _version: Annotated[str, Query(alias="v", description="Anything; another value is asked for anew, past caches.")] = "",
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
         made = await images.thumbnail(collection, image_id, deadline)
