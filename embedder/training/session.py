@@ -40,6 +40,7 @@ from lookalike.errors import InvalidArgument, LookalikeError
 CHECKPOINT = "checkpoint.npz"
 _PASSING = ("pixels.npy", "held.npy", "features.npy", "features.json")
 """What a run keeps on disk while it goes on, and nobody needs after it."""
+_IN_VAIN = "held back to measure on, but of those fewer than two classes can be read"
 
 
 class Watcher(Protocol):
@@ -83,11 +84,11 @@ class Session:
             bundle, skipped = self._near_duplicates()
             held = None
         else:
-            loaded, held = self._load()
+            loaded, held, in_vain = self._load()
             if self.plan.measure_input:
                 recipe = replace(recipe, input=measured_input(loaded.images, recipe.input))
             tower, tower_config, spent_s = self._train(recipe.tower, recipe.input, loaded, held)
-            skipped = (*self.gathered.skipped, *loaded.skipped, *(held.skipped if held else ()))
+            skipped = (*self.gathered.skipped, *loaded.skipped, *(held.skipped if held else in_vain))
             bundle = self._bundle(tower, tower_config, recipe.input, (loaded.images.summary,), spent_s)
             tower.set_weights(list(bundle.weights))  # as they are kept
         # Written before it is measured, so that nothing is lost where measuring fails.
@@ -100,23 +101,32 @@ class Session:
             (self.out / name).unlink(missing_ok=True)
         return Outcome(bundle, skipped, "validation.csv" if (self.out / "validation.csv").exists() else "")
 
-    def _load(self) -> tuple[Loaded, Loaded | None]:
-        tower, spec = self.plan.recipe.tower, self.plan.recipe.input
+    def _load(self) -> tuple[Loaded, Loaded | None, tuple[Skipped, ...]]:
+        """What is learnt from, what is measured on, and what was held back for that in vain: where damaged pictures leave fewer
+        than two classes of it every answer would be right."""
+        tower, spec, listing = self.plan.recipe.tower, self.plan.recipe.input, self.gathered.held
         shape = Shape(tower.input_size, tower.channels, spec.fit)
 
-        def report(done: int, of: int) -> None:
-            self.watcher.stage("decoding", done, of)
+        def loaded(part: Listing, name: str) -> Loaded:
+            def report(done: int, of: int) -> None:
+                self.watcher.stage("decoding", done, of)
 
-        parts = (self.gathered.training, "pixels.npy"), (self.gathered.held, "held.npy")
-        loaded = [
-            load(replace(part, skipped=()), shape, memory_map=self.out / name, report=report) if part else None
-            for part, name in parts
-        ]
-        if loaded[0] is None:
+            return load(replace(part, skipped=()), shape, memory_map=self.out / name, report=report)
+
+        if not self.gathered.training:
             raise InvalidArgument("dataset", "holds nothing to train on")
-        if self.gathered.request.kind == "labels" and len(loaded[0].images.classes) < 2:
+        training = loaded(self.gathered.training, "pixels.npy")
+        if self.gathered.request.kind == "labels" and len(training.images.classes) < 2:
             raise InvalidArgument("dataset", "fewer than two classes are left of which two pictures can be read")
-        return loaded[0], loaded[1]
+        if not listing:
+            return training, None, ()
+        try:
+            held = loaded(listing, "held.npy")
+        except InvalidArgument:  # None of them can be read.
+            return training, None, tuple(Skipped(uri, _IN_VAIN) for uri in listing.uris)
+        if len(held.images.classes) > 1:
+            return training, held, ()
+        return training, None, (*held.skipped, *(Skipped(uri, _IN_VAIN) for uri in held.uris))
 
     def _train(
         self, tower_config: TowerConfig, spec: InputSpec, loaded: Loaded, held: Loaded | None

@@ -18,8 +18,10 @@ from PIL import Image
 
 from embedder import bundle as bundles
 from embedder.model import Model, embed_all
+from embedder.training.gather import Request, gather
 from lookalike.cli.main import run_command
 from lookalike.fashion_mnist import CLASS_NAMES, load
+from lookalike.items import path_of
 
 SMALL = [
     "--epochs", "3", "--batch-size", "32", "--embedding-dim", "16", "--input-size", "16", "--widths", "8,16",
@@ -117,6 +119,26 @@ def test_a_bundle_says_what_it_was_trained_and_measured_on(trained: Path, folder
     assert sorted(path.name for path in trained.iterdir()) == [
         "bundle.json", "checkpoint.npz", "logs", "skipped.csv", "validation.csv", "weights.npz",
     ]  # fmt: skip
+
+
+def test_damaged_pictures_among_those_held_back_do_not_end_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    split = load("test")
+    for row in range(200):
+        if (name := CLASS_NAMES[split.labels[row]]) in ("Bag", "Coat"):
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(split.images[row]).save(tmp_path / "data" / name / f"{row:03d}.png")
+    held = gather(Request(str(tmp_path / "data"))).held
+    assert held is not None
+    *damaged, last = (path_of(uri) for uri in held.uris if "/Bag/" in uri)
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:60])
+    out = tmp_path / "out"
+    assert run_command(["train", str(tmp_path / "data"), "--out", str(out), *SMALL]) == 0
+    assert "not measured" in capsys.readouterr().out
+    with (out / "skipped.csv").open() as stream:
+        skipped = {path_of(row["uri"]) for row in csv.DictReader(stream)}
+    assert {*damaged, last} <= skipped == set(map(path_of, held.uris))
+    assert not (out / "validation.csv").exists()
 
 
 def test_its_figures_are_those_of_evaluate(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
