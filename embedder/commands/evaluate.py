@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from embedder.commands.quiet import import_keras
 from embedder.commands.registry import RegistryUrl, registry_url
 from lookalike.cli.connection import options
 from lookalike.cli.terminal import emit_json, note
@@ -109,8 +109,8 @@ def evaluate_command(
     Prints a table, or with --json one object; --report writes a page with curves, confusions, a map and the best and worst
     queries. Progress goes to standard error.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what TensorFlow has found of the CPU is no news
     _check(subject, dataset, attacks, distractors, histogram, report_file)
+    import_keras()
     if attacks:
         _attacks(subject, Path(dataset), distractors, seed, registry, as_json, report_file)
         return

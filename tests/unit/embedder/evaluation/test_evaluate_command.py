@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,3 +143,11 @@ def _collection():  # type: ignore[no-untyped-def]
     from lookalike.v1 import collection_service_pb2
 
     return collection_service_pb2.Collection(name="shoes", model="fashion", generation=1, spaces=SPACES)
+
+
+def test_an_error_is_the_only_line_that_is_said(bundle: Path, tmp_path: Path) -> None:
+    """In a process of its own: TensorFlow speaks once, when it is imported, past Python's standard error."""
+    command = [sys.executable, "-m", "lookalike.cli.main", "evaluate", str(bundle), str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == exits.INVALID
+    assert ended.stderr == f"lookalike: dataset: {tmp_path} holds no class with two pictures\n"
