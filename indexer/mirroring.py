@@ -108,8 +108,11 @@ class Mirror:
 def check_complete(job: Job) -> None:
     """Raise `FailedPrecondition` MIRROR_INCOMPLETE where the source may have images that `job` does not know of."""
     if job.unidentified:
+        then = f"nothing was deleted (the failures of job {job.id!r} name these items)"
+        if job.options.dry_run:  # It has no failures to look at.
+            then = "the job would end as failed and delete nothing (a dry run without mirroring counts these items by reason)"
         raise FailedPrecondition(
             f"{job.unidentified} of {job.counts.submitted} items of the source could not be listed or have no usable id, so "
-            f"nobody knows which images it has; nothing was deleted (the failures of job {job.id!r} name these items)",
+            f"nobody knows which images it has; {then}",
             reason=MIRROR_INCOMPLETE,
         )

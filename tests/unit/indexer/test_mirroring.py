@@ -69,7 +69,13 @@ def test_a_source_that_could_not_be_listed_whole_deletes_nothing(bench: Bench) -
     assert job.error is not None
     assert job.error.reason == "MIRROR_INCOMPLETE"
     assert "1 of 2 items" in job.error.message
+    assert job.id in job.error.message
     assert bench.store.ids() == {"a", "b", "c"}
+    tried = bench.run(bench.create(SourceSpec("manifest", str(broken)), options=JobOptions(mirror=True, dry_run=True)))
+    assert tried.error is not None
+    assert tried.error.reason == "MIRROR_INCOMPLETE"
+    assert "would end as failed" in tried.error.message
+    assert tried.id not in tried.error.message, "it has no failures to look at"
 
 
 def test_a_source_that_is_empty_or_cancelled_deletes_nothing(bench: Bench) -> None:
