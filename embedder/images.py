@@ -135,18 +135,18 @@ class Decoder:
                 with self._large:
                     return _loaded(image)
         except _DAMAGED as error:
-            raise BadImage(f"is truncated or damaged ({type(error).__name__})", reason="IMAGE_UNREADABLE") from error
+            raise BadImage("is truncated or damaged", reason="IMAGE_UNREADABLE") from error
 
     def _check_size(self, data: bytes) -> None:
         if not data:
             raise BadImage("holds no bytes", reason="IMAGE_EMPTY")
         if len(data) > self.max_bytes:
-            raise BadImage(f"is {len(data)} bytes long; at most {self.max_bytes} are allowed", reason="IMAGE_TOO_LARGE")
+            raise BadImage(f"is {len(data):,} bytes long; at most {self.max_bytes:,} are allowed", reason="IMAGE_TOO_LARGE")
 
     def _check_pixels(self, image: Image.Image) -> None:
         if image.width * image.height > self.max_pixels:
             raise BadImage(
-                f"is {image.width} x {image.height} pixels; at most {self.max_pixels} in all are allowed",
+                f"is {image.width} x {image.height} pixels; at most {self.max_pixels:,} in all are allowed",
                 reason="IMAGE_TOO_MANY_PIXELS",
             )
 

@@ -67,6 +67,14 @@ def test_large_pictures_take_turns_and_all_come_out() -> None:
     assert all(one is not None and (one == 77).all() for one in made)
 
 
+def test_what_is_wrong_is_said_for_people() -> None:
+    with pytest.raises(BadImage, match=r"^image: is 20000 x 12000 pixels; at most 50,000,000 in all are allowed$"):
+        Decoder().decode(bomb(), COLOR)
+    data = sample("PNG")
+    with pytest.raises(BadImage, match=r"^image: is truncated or damaged$"):
+        Decoder().decode(data[: len(data) // 2], COLOR)
+
+
 def sample(kind: str) -> bytes:
     return encoded(noise(48, 64, 3), kind)
 
