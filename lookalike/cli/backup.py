@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +12,7 @@ import typer
 
 from lookalike.cli.connection import connect
 from lookalike.cli.terminal import count_text, note
-from lookalike.errors import FailedPrecondition, InvalidArgument
+from lookalike.errors import FailedPrecondition, InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
     from lookalike.artifacts import Artifacts
@@ -36,7 +38,7 @@ def export(
 
     _check_pyarrow()
     files = _files(place)
-    with connect(context) as client, bar() as progress:
+    with connect(context) as client, bar() as progress, _naming(place):
         task = progress.add_task("exporting", total=client.get_collection(name).image_count)
         done = export_collection(client, name, files, shard_images=shard_images, told=lambda more: progress.advance(task, more))
     note(f"exported {count_text(done.images, 'image')} of collection {name} in {count_text(len(done.shards), 'file')}")
@@ -56,13 +58,24 @@ def import_(
 
     _check_pyarrow()
     files = _files(place)
-    with connect(context) as client, bar() as progress:
+    with connect(context) as client, bar() as progress, _naming(place):
         task = progress.add_task("importing", total=None)
         done = import_collection(client, files, name, told=lambda more: progress.advance(task, more))
     note(
         f"imported {count_text(done.sent, 'image')} into collection {done.collection}"
         + (f"; {done.unchanged:,} were there already" if done.unchanged else "")
     )
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """To whoever exports, the files are those of a place, not the system's artifacts."""
+    try:
+        yield
+    except Unavailable as error:
+        if error.metadata.get("dependency") != "artifacts":
+            raise
+        raise Unavailable(place, error.message.partition(": ")[2], reason=error.reason) from error
 
 
 def _files(place: str) -> Artifacts:

@@ -403,6 +403,14 @@ def test_a_complete_export_is_not_taken_for_a_new_one(gateway: FakeGateway, look
     assert (tmp_path / "backup" / "collection.json").read_bytes() == before
 
 
+def test_a_place_that_cannot_be_written_is_named(gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path) -> None:
+    gateway.collections["shoes"] = collection_service_pb2.Collection(name="shoes", spaces=SPACES)
+    (tmp_path / "file").write_bytes(b"")
+    said = lookalike("collections", "export", "shoes", str(tmp_path / "file"))
+    assert said.code == exits.UNAVAILABLE
+    assert said.err.startswith(f"lookalike: {tmp_path / 'file'} is unavailable: the folder of 'collection.json' cannot be made")
+
+
 # What others wrote
 
 STEERING = "\x1b[2J\x1b]0;owned\x07"
