@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lookalike.cli.connection import connect
+from lookalike.cli.job_tables import print_failures, print_jobs
 from lookalike.cli.terminal import (
     confirm,
     console,
@@ -19,9 +20,6 @@ from lookalike.cli.terminal import (
     emit_json,
     emit_json_line,
     note,
-    table,
-    time_text,
-    visible,
 )
 from lookalike.errors import InvalidArgument
 
@@ -72,20 +70,11 @@ def list_jobs(
     if as_json:
         emit_json(found)
     elif found:
-        _print_jobs(found)
+        print_jobs(console(), found)
     elif collection or states or since or until or search:
         note("no such jobs")
     else:
         note("no jobs; `lookalike ingest SOURCE --collection NAME` starts one")
-
-
-def _print_jobs(jobs: Sequence[Job]) -> None:
-    numbers = ("items", "indexed", "skipped", "failed")
-    rows = table("job", "collection", "state", *numbers, "created", numbers=numbers)
-    for job in jobs:
-        counts = (job.counts.submitted, job.counts.indexed, job.counts.skipped, job.counts.failed)
-        rows.add_row(job.id, job.collection, job.standing, *(f"{count:,}" for count in counts), time_text(job.created_at))
-    console().print(rows)
 
 
 def states_of(names: Sequence[str]) -> list[JobState]:
@@ -245,14 +234,9 @@ def _emit_failures(found: Iterator[Failure], *, as_csv: bool) -> None:
 
 
 def _print_failures(found: Iterator[Failure], limit: int) -> None:
-    rows = table("position", "reason", "message", "id", "uri", numbers=("position",))
-    for failure in itertools.islice(found, limit or None):
-        told = (failure.reason, failure.message, failure.id, failure.uri)
-        rows.add_row(str(failure.position), *map(visible, told))
-    if not rows.rows:
+    if not print_failures(console(), itertools.islice(found, limit or None)):
         note(_NONE_FAILED)
         return
-    console().print(rows, markup=False)
     if next(found, None) is not None:
         note("there are more; --limit 0 lists all")
 
