@@ -41,7 +41,7 @@ def test_a_job_made_is_logged_with_its_request(bench: Bench) -> None:
     [
         ({"collection": "nope"}, "COLLECTION_NOT_FOUND", None),
         ({"collection": "Not A Name"}, "INVALID_ARGUMENT", "collection"),
-        ({"source": {"manifest": {"uri": "/elsewhere/m.csv"}}}, "SOURCE_FORBIDDEN", None),
+        ({"source": {"manifest": {"uri": "/elsewhere/m.csv"}}}, "SOURCE_FORBIDDEN", "source.manifest.uri"),
         ({"surprise": 1}, "INVALID_ARGUMENT", "request"),
     ],
 )
