@@ -30,6 +30,7 @@ SOURCE_INCOMPLETE = "SOURCE_INCOMPLETE"
 INCOMPLETE_REASONS = frozenset({SOURCE_UNREADABLE, SOURCE_INCOMPLETE})
 """Where a listing holds an item with one of these, the source may hold more than was listed."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_USER = re.compile(r"((?:tar://.*::)?https?://)[^/?#]*@", re.IGNORECASE)
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 """Not blocking: opening a pipe without a writer would wait for one. The rest by `getattr`, since clients run on Windows too."""
 MEMBER_SCHEME = "tar://"
@@ -67,6 +68,10 @@ def broken_item(position: int, problem: str, *, uri: str = "", item_id: str = ""
 
 def checked_item(position: int, item_id: str, uri: str, metadata: Mapping[str, object], *, where: str = "") -> Item:
     """An item whose id, URI and metadata can be stored, its id derived from the URI where it has none; else a broken one."""
+    if user := _USER.match(uri):
+        # What stands before the @ may be a password: it goes no further than here.
+        shown, problem = f"{user[1]}{uri[user.end() :]}", f"{where}the URI holds a user's name; leave it out"
+        return broken_item(position, problem, uri=shown, item_id=item_id, reason="SOURCE_FORBIDDEN")
     try:
         check_uri("uri", uri)
         if item_id:

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import json_format
 
 from lookalike.errors import InvalidArgument
-from lookalike.items import MAX_METADATA_LEVELS, check_metadata
+from lookalike.items import MAX_METADATA_LEVELS, check_metadata, checked_item
 from lookalike.v1 import search_service_pb2
 
 
@@ -55,3 +55,25 @@ def test_the_deepest_metadata_that_passes_fits_into_the_deepest_message() -> Non
 
     check_metadata(nested(MAX_METADATA_LEVELS))
     assert carried(nested(MAX_METADATA_LEVELS)) == nested(MAX_METADATA_LEVELS)
+
+
+@pytest.mark.parametrize(
+    "uri", ["https://me:secret@host/x.png", "HTTP://secret@host:80", "tar://a.png::https://me:secret@host/x.tar"]
+)
+def test_a_user_s_name_in_a_url_goes_no_further(uri: str) -> None:
+    item = checked_item(0, "a", uri, {})
+    assert (item.id, item.problem_reason) == ("a", "SOURCE_FORBIDDEN")
+    assert "user's name" in item.problem
+    assert "secret" not in repr(item)
+    assert "host" in item.uri
+
+
+@pytest.mark.parametrize("uri", ["https://host/@me.png", "https://host/a?to=me@host", "file:///a@b.png", "s3://bucket/a@b"])
+def test_an_at_elsewhere_in_a_uri_is_no_user(uri: str) -> None:
+    assert checked_item(0, "a", uri, {}).problem == ""
+
+
+def test_an_item_that_cannot_be_stored_keeps_the_id_that_its_uri_gives() -> None:
+    good = checked_item(0, "", "file:///a.png", {})
+    assert checked_item(0, "", "file:///a.png", {"n": "x" * 20_000}).id == good.id
+    assert checked_item(0, "", "x" * 3000, {}).id == ""
