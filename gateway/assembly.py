@@ -16,6 +16,8 @@ from gateway.generations import Generations
 from gateway.http.app import Core, build_app
 from gateway.images import Images
 from gateway.ingest import Ingest
+from gateway.query_cache import QueryCache
+from gateway.query_embeddings import QueryEmbeddings
 from gateway.readiness import CHECK_TIMEOUT_S, Check, Readiness
 from gateway.search import Search
 from gateway.settings import GatewaySettings
@@ -54,10 +56,11 @@ def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> G
     reader = Reader(artifacts, settings.source_roots)
     embedder = Embedder(embedder_channel)
     threads = Threads(settings.gateway_threads, settings.gateway_max_waiting)
+    cache = QueryCache(settings.gateway_query_cache_max_entries, settings.gateway_query_cache_max_bytes)
     check_threads = Threads(_CHECK_THREADS, _CHECK_THREADS)
     collections = Collections(backends, ledger, embedder, threads)
     core = Core(
-        search=Search(backends, embedder, threads),
+        search=Search(backends, QueryEmbeddings(embedder, cache, threads), threads),
         images=Images(backends, ledger, embedder, artifacts, reader, threads),
         collections=collections,
         ingest=Ingest(

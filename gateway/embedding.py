@@ -1,10 +1,10 @@
-"""The embedder, as the gateway calls it: one picture at a time, at once. Checks every fingerprint it gets back."""
+"""The embedder, as the gateway calls it: pictures of queries, at once. Checks every fingerprint it gets back."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -28,6 +28,9 @@ _SERVICE = pb.DESCRIPTOR.services_by_name["EmbedderService"].full_name
 Q = TypeVar("Q")
 R = TypeVar("R")
 
+Embedding: TypeAlias = Mapping[str, Vector] | LookalikeError
+"""What became of one picture: its vectors (float32 `[dimension]`) by name of the space, or why it has none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Description:
@@ -46,26 +49,34 @@ class Embedder:
         self._health = health_pb2_grpc.HealthStub(channel)
 
     async def embed(
-        self, image: bytes, collection: Collection, spaces: Sequence[Space], deadline: Deadline
-    ) -> Mapping[str, Vector]:
-        """The vectors (float32 `[dimension]`) of one encoded picture in `spaces` of `collection`, by name of the space.
+        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
+    ) -> list[Embedding]:
+        """What becomes of each of up to 32 encoded pictures (16 MiB; one alone may be 20 MB) in `spaces` of `collection`.
 
-        The request names the version of the model that the collection was made with. Raises `BadImage` (field `image`), and
-        `FingerprintMismatch` where the embedder does not serve it, or makes other vectors than the collection holds.
+        The request names the version of the model that the collection was made with. A picture that cannot be used is a
+        `BadImage` (field `image`) among the outcomes; one of an impossible size is not even sent. Raises `FingerprintMismatch`
+        where the embedder does not serve that version, or makes other vectors than the collection holds.
         """
-        check_image_size(image)
+        problems = [image_problem(image) for image in images]
+        good = [image for image, problem in zip(images, problems, strict=True) if problem is None]
+        made = iter(await self._embed(good, collection, spaces, deadline) if good else ())
+        return [next(made) if problem is None else problem for problem in problems]
+
+    async def _embed(
+        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
+    ) -> list[Embedding]:
         request = pb.EmbedRequest(
             model=collection.model,
             fingerprint=collection.space(SIAMESE).fingerprint,
             spaces=[space.name for space in spaces],
             histogram=histogram_message(collection.histogram),
-            images=[image],
+            images=images,
             lane=pb.LANE_INTERACTIVE,
         )
         response: pb.EmbedResponse = await _call(self._stub.Embed, request, deadline)
-        if len(response.results) != 1:
-            raise Internal(f"the embedder gave {len(response.results)} results for one picture")
-        return _vectors(response, spaces)
+        if len(response.results) != len(images):
+            raise Internal(f"the embedder gave {len(response.results)} results for {len(images)} pictures")
+        return [_outcome(response, result, spaces) for result in response.results]
 
     async def describe(self, model: str, histogram: HistogramSettings, deadline: Deadline) -> Description:
         """The spaces that `model` ("" for the default one) and `histogram` give. Raises `NotFound` for the model."""
@@ -89,13 +100,14 @@ class Embedder:
             raise Unavailable("embedder", "it is warming up or shutting down")
 
 
-def check_image_size(image: bytes, field: str = "image") -> None:
-    """Raises `BadImage` for no bytes or more than 20 MB, before they are sent anywhere."""
+def image_problem(image: bytes) -> BadImage | None:
+    """What is wrong with the size of a picture: no bytes, or more than 20 MB. Seen before they are sent anywhere."""
     if not image:
-        raise BadImage("is empty", reason="IMAGE_EMPTY", field=field)
+        return BadImage("is empty", reason="IMAGE_EMPTY")
     if len(image) > MAX_IMAGE_BYTES:
         problem = f"is {len(image)} bytes; at most {MAX_IMAGE_BYTES} are allowed"
-        raise BadImage(problem, reason="IMAGE_TOO_LARGE", field=field)
+        return BadImage(problem, reason="IMAGE_TOO_LARGE")
+    return None
 
 
 async def _call(method: Callable[..., Awaitable[R]], request: Q, deadline: Deadline) -> R:
@@ -105,10 +117,9 @@ async def _call(method: Callable[..., Awaitable[R]], request: Q, deadline: Deadl
         raise from_rpc_error(error, "embedder") from error
 
 
-def _vectors(response: pb.EmbedResponse, spaces: Sequence[Space]) -> dict[str, Vector]:
-    result = response.results[0]
+def _outcome(response: pb.EmbedResponse, result: pb.EmbedResult, spaces: Sequence[Space]) -> Embedding:
     if result.HasField("error"):
-        raise _as_query_error(result.error)
+        return _as_query_error(result.error)
     made = {space.name: (space, packed) for space, packed in zip(response.spaces, result.vectors, strict=True)}
     vectors = {}
     for space in spaces:

@@ -6,12 +6,13 @@ Made by `messages` from either transport; checked here; answered by `search`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
-from lookalike.errors import FailedPrecondition, InvalidArgument
+from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError
 from lookalike.names import MAX_MESSAGE_BYTES, MAX_TOP_K
 from lookalike.spaces import SIAMESE, Metric, Space, Vector
 from lookalike.store.catalogue import Collection
@@ -19,7 +20,7 @@ from lookalike.store.vectors import MAX_EF, Consistency, StoredImage
 
 DEFAULT_TOP_K = 5
 _MIN_EF = 64
-_MAX_VECTOR_BYTES = MAX_MESSAGE_BYTES * 3 // 4
+MAX_VECTOR_BYTES = MAX_MESSAGE_BYTES * 3 // 4
 """The rest of a message is for ids, URIs and metadata."""
 _MIN_CANDIDATES = 50
 _MAX_CANDIDATES = MAX_TOP_K
@@ -56,12 +57,16 @@ class ByStoredImage:
     image_id: str
 
 
+Target: TypeAlias = ByImage | ByVectors | ByStoredImage
+"""What a query looks for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """One search. `spaces` may be empty, `top_k` None and `ef` 0: `plan` fills in what they stand for."""
 
     collection: str
-    target: ByImage | ByVectors | ByStoredImage
+    target: Target
     spaces: tuple[str, ...] = ()
     top_k: int | None = None
     filter: str = ""
@@ -70,6 +75,14 @@ class Query:
     consistency: Consistency = Consistency.BOUNDED
     weights: Mapping[str, float] = field(default_factory=dict)
     ef: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Many queries of one collection that differ only in what they look for. One that could not be read is its error."""
+
+    collection: str
+    queries: Sequence[Query | LookalikeError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +129,10 @@ class Answer:
     ef: int
 
 
+Outcome: TypeAlias = Answer | LookalikeError
+"""What became of one query of a batch."""
+
+
 def plan(query: Query, collection: Collection) -> Plan:
     """Fill in defaults and check `query` against `collection`. Raises `InvalidArgument` naming the field, or `NotFound`."""
     top_k = DEFAULT_TOP_K if query.top_k is None else query.top_k
@@ -154,8 +171,8 @@ def check_vectors(given: tuple[GivenVector, ...], spaces: tuple[Space, ...]) -> 
 def _check_answer_size(spaces: tuple[Space, ...], top_k: int) -> None:
     """A message over the limit would be refused by gRPC itself, without a word about why."""
     size_bytes = top_k * 4 * sum(space.dimension for space in spaces)
-    if size_bytes > _MAX_VECTOR_BYTES:
-        problem = f"the vectors of {top_k} neighbours take {size_bytes} bytes; at most {_MAX_VECTOR_BYTES} fit into an answer"
+    if size_bytes > MAX_VECTOR_BYTES:
+        problem = f"the vectors of {top_k} neighbours take {size_bytes} bytes; at most {MAX_VECTOR_BYTES} fit into an answer"
         raise InvalidArgument("include_vectors", problem)
 
 

@@ -29,5 +29,13 @@ class GatewaySettings(LogSettings, MilvusSettings, RedisSettings, ArtifactSettin
         ge=1,
         description="Bytes of HTTP bodies held at once, all requests together; more are refused. Never less than one upload.",
     )
+    gateway_query_cache_max_entries: int = Field(
+        4096, ge=0, description="Embeddings of searched pictures kept for when they are searched again; 0 keeps none."
+    )
+    gateway_query_cache_max_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=0,
+        description="Memory for them, in bytes, by default what 4,096 of `photo` and a histogram take; 0 keeps none.",
+    )
     gateway_drain_s: float = Field(5.0, ge=0, description="Seconds that calls under way get to end after SIGTERM.")
     gateway_ready_interval_s: float = Field(2.0, gt=0, description="Seconds between two looks at what the gateway needs.")

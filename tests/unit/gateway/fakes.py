@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from gateway.deadlines import Deadline
-from gateway.embedding import Description
+from gateway.embedding import Description, Embedding
 from gateway.threads import Threads
-from lookalike.errors import NotFound, Unavailable
+from lookalike.errors import BadImage, NotFound, Unavailable
 from lookalike.jobs.job import Counts, Job, SourceSpec
 from lookalike.jobs.states import JobState
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
@@ -114,14 +114,18 @@ class FakeVectors:
         self.calls.append("search")
         self.asked.append((space, top_k, ef))
         self.consistencies.append(consistency)
+        assert 1 <= top_k <= 1000
         metric = collection.space(space).metric
-        hits = []
-        for one in self.images.values():
-            if one.id not in exclude_ids and space in one.vectors:
-                distance = max(0.0, float(metric.distance(queries[0], one.vectors[space])))
-                vectors = {space: one.vectors[space]} if include_vectors else {}
-                hits.append(Hit(replace(one, vectors=vectors), distance))
-        return [sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[:top_k]]
+        answers = []
+        for query in queries:
+            hits = []
+            for one in self.images.values():
+                if one.id not in exclude_ids and space in one.vectors:
+                    distance = max(0.0, float(metric.distance(query, one.vectors[space])))
+                    vectors = {space: one.vectors[space]} if include_vectors else {}
+                    hits.append(Hit(replace(one, vectors=vectors), distance))
+            answers.append(sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[:top_k])
+        return answers
 
     def get(
         self,
@@ -205,18 +209,22 @@ class FakeBackends:
 
 
 class FakeEmbedder:
-    """Gives the vectors it was made with, whatever the picture."""
+    """Gives the vectors it was made with, whatever the picture; but `bad...` is no picture. `batches` has the pictures of each
+    call."""
 
     def __init__(self, vectors: Mapping[str, Vector] | None = None) -> None:
         self.vectors = dict(vectors or {})
         self.embedded: list[tuple[str, ...]] = []
+        self.batches: list[list[bytes]] = []
         self.thumbnails = 0
 
     async def embed(
-        self, image: bytes, collection: Collection, spaces: Sequence[Space], deadline: Deadline
-    ) -> dict[str, Vector]:
+        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
+    ) -> list[Embedding]:
         self.embedded.append(tuple(space.name for space in spaces))
-        return {space.name: self.vectors[space.name] for space in spaces}
+        self.batches.append(list(images))
+        vectors = {space.name: self.vectors[space.name] for space in spaces}
+        return [BadImage("ends too early") if image.startswith(b"bad") else vectors for image in images]
 
     async def describe(self, model: str, histogram: HistogramSettings, deadline: Deadline) -> Description:
         return Description(model or "small", histogram, (histogram.space, SPACES[1]))

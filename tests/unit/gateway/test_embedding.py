@@ -41,7 +41,9 @@ class Told(EmbedderServiceServicer):
         return self.tell()
 
 
-def embed(tell: Callable[[], pb.EmbedResponse], image: bytes = b"picture"):
+def embed(tell: Callable[[], pb.EmbedResponse], *images: bytes):
+    """The outcomes, and what the embedder was asked."""
+
     async def run():
         told = Told(tell)
         servicer = Servicer(add_EmbedderServiceServicer_to_server, told, "lookalike.v1.EmbedderService")
@@ -49,7 +51,7 @@ def embed(tell: Callable[[], pb.EmbedResponse], image: bytes = b"picture"):
         await server.start()
         async with open_aio_channel(f"127.0.0.1:{server.port}") as channel:
             try:
-                return await Embedder(channel).embed(image, COLLECTION, SPACES, soon()), told.asked
+                return await Embedder(channel).embed(images or [b"picture"], COLLECTION, SPACES, soon()), told.asked
             finally:
                 await server.stop(0)
 
@@ -63,7 +65,7 @@ def failure(tell: Callable[[], pb.EmbedResponse]) -> LookalikeError:
 
 
 def test_vectors_come_back_by_space_and_the_request_names_the_version_that_the_collection_was_made_with():
-    vectors, asked = embed(answer)
+    (vectors,), asked = embed(answer)
     np.testing.assert_array_equal(vectors[SPACES[0].name], VECTORS[0])
     np.testing.assert_array_equal(vectors[SIAMESE], VECTORS[1])
     assert (asked[0].model, list(asked[0].spaces)) == ("small", ["histogram", "siamese"])
@@ -82,7 +84,7 @@ def test_another_fingerprint_than_the_collection_s_is_refused_and_both_are_named
 
 def test_a_picture_that_cannot_be_used_is_the_query_s_field_image():
     status = to_status(BadImage("ends too early", field="images[0]"))
-    error = failure(lambda: answer(results=[pb.EmbedResult(error=status)]))
+    (error,), _ = embed(lambda: answer(results=[pb.EmbedResult(error=status)]))
     assert isinstance(error, BadImage)
     assert (error.field, error.reason, error.message) == ("image", "IMAGE_UNREADABLE", "image: ends too early")
 
@@ -100,13 +102,16 @@ def test_an_answer_that_breaks_the_contract_is_a_defect_not_a_result(wrong):
 
 
 @pytest.mark.parametrize(("content", "reason"), [(b"", "IMAGE_EMPTY"), (bytes(20_000_001), "IMAGE_TOO_LARGE")])
-def test_a_picture_of_an_impossible_size_is_not_sent(content, reason):
-    def never() -> pb.EmbedResponse:
-        raise AssertionError
-
-    with pytest.raises(BadImage) as raised:
-        embed(never, content)
-    assert (raised.value.reason, raised.value.field) == (reason, "image")
+def test_a_picture_of_an_impossible_size_is_not_sent_and_fails_none_beside_it(content, reason):
+    (error,), asked = embed(answer, content)
+    assert (error.reason, error.field) == (reason, "image")
+    assert asked == []
+    whole = answer()
+    two = answer(results=[whole.results[0], pb.EmbedResult(error=to_status(BadImage("ends too early")))])
+    (first, second, third), (request,) = embed(lambda: two, b"one", content, b"bad")
+    assert list(request.images) == [b"one", b"bad"]
+    np.testing.assert_array_equal(first[SIAMESE], VECTORS[1])
+    assert [second.reason, third.reason] == [reason, "IMAGE_UNREADABLE"]
 
 
 def test_an_embedder_that_is_not_there_is_unavailable_by_name():

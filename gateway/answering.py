@@ -1,0 +1,203 @@
+"""Answers queries that are alike together: their vectors -> nearest in each space -> one list each. Called by `search` only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from prometheus_client import Histogram
+
+from gateway import fusion
+from gateway.backends import Backends
+from gateway.deadlines import Deadline
+from gateway.embedding import Embedding
+from gateway.queries import Answer, ByImage, ByStoredImage, ByVectors, Neighbour, Outcome, Plan, Query, check_vectors
+from gateway.query_embeddings import QueryEmbeddings
+from gateway.threads import Threads
+from lookalike.errors import LookalikeError, NotFound
+from lookalike.names import check_id
+from lookalike.spaces import Space, Vector
+from lookalike.store.catalogue import Collection
+from lookalike.store.vectors import Hit, StoredImage
+
+T = TypeVar("T")
+Vectors: TypeAlias = Mapping[str, Vector]
+
+STAGE_SECONDS = Histogram(
+    "lookalike_gateway_search_stage_seconds",
+    "Time of each stage of a search, or of searches answered together: query (vectors of the query), nearest (Milvus), "
+    "fuse (missing vectors and ranking).",
+    ("stage",),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+
+
+class Answering:
+    """One per process, used from one event loop."""
+
+    def __init__(self, backends: Backends, embeddings: QueryEmbeddings, threads: Threads) -> None:
+        self._backends, self._embeddings, self._threads = backends, embeddings, threads
+
+    async def answer(
+        self, collection: Collection, queries: Sequence[Query], planned: Plan, deadline: Deadline
+    ) -> list[Outcome]:
+        """What becomes of each of `queries`, which are of one plan and one kind, and differ only in what they look for.
+
+        What is wrong with one of them is its outcome; raises what ends them all.
+        """
+        with _timed("query"):
+            outcomes: list[Embedding] = await self._query_vectors(collection, queries, planned, deadline)
+        good = [
+            (query, outcome)
+            for query, outcome in zip(queries, outcomes, strict=True)
+            if not isinstance(outcome, LookalikeError)
+        ]
+        answers = iter(await self._answers(collection, good, planned, deadline) if good else ())
+        return [outcome if isinstance(outcome, LookalikeError) else next(answers) for outcome in outcomes]
+
+    async def _answers(
+        self, collection: Collection, good: Sequence[tuple[Query, Vectors]], planned: Plan, deadline: Deadline
+    ) -> list[Answer]:
+        queries, vectors = [query for query, _ in good], [vectors for _, vectors in good]
+        with _timed("nearest"):
+            found = await self._nearest(collection, queries, planned, vectors, deadline)
+        if len(planned.spaces) == 1:
+            space = planned.spaces[0]
+            neighbours = [fusion.single(hits[space.name], space) for hits in found]
+        else:
+            with _timed("fuse"):
+                neighbours = await self._fused(collection, queries[0], planned, vectors, found, deadline)
+        shown = vectors if queries[0].include_query_vectors else [{}] * len(good)
+        return [Answer(hits, planned.spaces, own, planned.ef) for hits, own in zip(neighbours, shown, strict=True)]
+
+    async def _query_vectors(
+        self, collection: Collection, queries: Sequence[Query], planned: Plan, deadline: Deadline
+    ) -> list[Embedding]:
+        targets = [query.target for query in queries]
+        if images := [target.content for target in targets if isinstance(target, ByImage)]:
+            return await self._embeddings.embed(images, collection, planned.spaces, deadline)
+        if ids := [target.image_id for target in targets if isinstance(target, ByStoredImage)]:
+            return await self._stored_vectors(collection, ids, queries[0], planned, deadline)
+        return [_given_vectors(target, planned.spaces) for target in targets if isinstance(target, ByVectors)]
+
+    async def _stored_vectors(
+        self, collection: Collection, ids: Sequence[str], query: Query, planned: Plan, deadline: Deadline
+    ) -> list[Embedding]:
+        names = [space.name for space in planned.spaces]
+        problems = {image_id: problem for image_id in ids if (problem := _id_problem(image_id))}
+        get = partial(
+            self._backends.vectors.get,
+            collection,
+            [image_id for image_id in ids if image_id not in problems],
+            spaces=names,
+            consistency=query.consistency,
+            timeout_s=deadline.remaining_s(),
+        )
+        there = await self._run(get, deadline) if len(problems) < len(ids) else {}
+
+        def outcome(image_id: str) -> Embedding:
+            image = there.get(image_id)
+            if image is None or any(name not in image.vectors for name in names):
+                hint = f"collection {collection.name!r} does not hold it"
+                return NotFound("image", image_id, hint=hint, field="image_id")
+            return {name: image.vectors[name] for name in names}
+
+        return [problems.get(image_id) or outcome(image_id) for image_id in ids]
+
+    async def _nearest(
+        self, collection: Collection, queries: Sequence[Query], planned: Plan, vectors: Sequence[Vectors], deadline: Deadline
+    ) -> list[dict[str, list[Hit]]]:
+        """The candidates of each query in every space; the spaces are searched side by side, each in one call for all."""
+        first = queries[0]
+        own = [query.target.image_id if isinstance(query.target, ByStoredImage) else "" for query in queries]
+        # One filter is for all queries of a call. Where several leave themselves out, each asks for one more instead.
+        exclude = own if own[0] and len(own) == 1 else []
+        limit = planned.candidates + (1 if own[0] and not exclude else 0)
+
+        async def nearest(space: Space) -> list[list[Hit]]:
+            search = partial(
+                self._backends.vectors.search,
+                collection,
+                space.name,
+                np.stack([by_space[space.name] for by_space in vectors]),
+                limit,
+                filter=first.filter,
+                ef=planned.ef,
+                consistency=first.consistency,
+                include_vectors=first.include_vectors,
+                exclude_ids=exclude,
+                timeout_s=deadline.remaining_s(),
+            )
+            answers = await self._run(search, deadline)
+            return [
+                [hit for hit in hits if hit.image.id != left_out][: planned.candidates]
+                for hits, left_out in zip(answers, own, strict=True)
+            ]
+
+        found = await asyncio.gather(*(nearest(space) for space in planned.spaces))
+        return [
+            {space.name: hits for space, hits in zip(planned.spaces, by_space, strict=True)}
+            for by_space in zip(*found, strict=True)
+        ]
+
+    async def _fused(
+        self,
+        collection: Collection,
+        query: Query,
+        planned: Plan,
+        vectors: Sequence[Vectors],
+        found: Sequence[Mapping[str, list[Hit]]],
+        deadline: Deadline,
+    ) -> list[tuple[Neighbour, ...]]:
+        """Rank the union of the candidates by similarities that are exact in every space, fetching vectors where missing."""
+        candidates = [fusion.union(hits) for hits in found]
+
+        async def missing(space: Space) -> dict[str, StoredImage]:
+            ids = [image_id for each in candidates for image_id, known in each.items() if space.name not in known.distances]
+            if not ids:
+                return {}
+            get = partial(
+                self._backends.vectors.get,
+                collection,
+                list(dict.fromkeys(ids)),
+                spaces=[space.name],
+                consistency=query.consistency,
+                timeout_s=deadline.remaining_s(),
+            )
+            return await self._run(get, deadline)
+
+        fetched = await asyncio.gather(*(missing(space) for space in planned.spaces))
+        for space, images in zip(planned.spaces, fetched, strict=True):
+            candidates = [
+                fusion.complete(each, space, own[space.name], images, keep_vectors=query.include_vectors)
+                for each, own in zip(candidates, vectors, strict=True)
+            ]
+        return [fusion.fuse(each, planned) for each in candidates]
+
+    async def _run(self, call: Callable[[], T], deadline: Deadline) -> T:
+        return await self._threads.run(call, deadline)
+
+
+def _given_vectors(target: ByVectors, spaces: tuple[Space, ...]) -> Embedding:
+    try:
+        return check_vectors(target.vectors, spaces)
+    except LookalikeError as error:
+        return error
+
+
+def _id_problem(image_id: str) -> LookalikeError | None:
+    try:
+        check_id("image_id", image_id)
+    except LookalikeError as error:
+        return error
+    return None
+
+
+@contextmanager
+def _timed(stage: str) -> Iterator[None]:
+    with STAGE_SECONDS.labels(stage).time():
+        yield
