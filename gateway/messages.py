@@ -6,6 +6,7 @@ Field names in errors are those of the requests. No calls to anything, no defaul
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC
 
 import numpy as np
@@ -15,8 +16,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.image_writes import MetadataUpdate, Updated
 from gateway.importing import GivenImage
 from gateway.paging import Page
-from gateway.queries import Answer, ByImage, ByStoredImage, ByVectors, GivenVector, Neighbour, Query
-from lookalike.errors import InvalidArgument
+from gateway.queries import Answer, Batch, ByImage, ByStoredImage, ByVectors, GivenVector, Neighbour, Outcome, Query, Target
+from lookalike.errors import InvalidArgument, LookalikeError
+from lookalike.runtime.status import to_status
 from lookalike.spaces import HistogramSettings, Space, Vector
 from lookalike.store.collection import Collection, Generation
 from lookalike.store.vectors import Consistency, StoredImage
@@ -28,9 +30,27 @@ from lookalike.wire import plain, space_from, space_message
 
 def query_from(request: search_pb.SearchRequest) -> Query:
     """What a search asks. Raises `InvalidArgument` where it has no query."""
+    return _query_from(request, _target_from(request))
+
+
+def batch_from(request: search_pb.SearchBatchRequest) -> Batch:
+    """What a batch asks; a query that says nothing to look for is its error. Raises `InvalidArgument` for the options."""
+
+    def query(message: search_pb.BatchQuery) -> Query | LookalikeError:
+        try:
+            target = _target_from(message)
+        except LookalikeError as error:
+            return error
+        return replace(options, target=target)
+
+    options = _query_from(request, ByStoredImage(""))
+    return Batch(request.collection, [query(message) for message in request.queries])
+
+
+def _query_from(request: search_pb.SearchRequest | search_pb.SearchBatchRequest, target: Target) -> Query:
     return Query(
         collection=request.collection,
-        target=_target_from(request),
+        target=target,
         spaces=tuple(request.spaces),
         top_k=request.top_k if request.HasField("top_k") else None,
         filter=request.filter,
@@ -42,7 +62,7 @@ def query_from(request: search_pb.SearchRequest) -> Query:
     )
 
 
-def _target_from(request: search_pb.SearchRequest) -> ByImage | ByVectors | ByStoredImage:
+def _target_from(request: search_pb.SearchRequest | search_pb.BatchQuery) -> Target:
     match request.WhichOneof("query"):
         case "image":
             return ByImage(request.image)
@@ -75,6 +95,12 @@ def search_response(answer: Answer, *, include_vectors: bool) -> search_pb.Searc
         query_vectors=_vector_messages(answer.query_vectors, spaces),
         ef=answer.ef,
     )
+
+
+def batch_response(index: int, outcome: Outcome, *, include_vectors: bool) -> search_pb.SearchBatchResponse:
+    if isinstance(outcome, LookalikeError):
+        return search_pb.SearchBatchResponse(index=index, error=to_status(outcome))
+    return search_pb.SearchBatchResponse(index=index, answer=search_response(outcome, include_vectors=include_vectors))
 
 
 def _neighbour_message(neighbour: Neighbour, spaces: Mapping[str, Space], include_vectors: bool) -> search_pb.Neighbour:

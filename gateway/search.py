@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from functools import partial
+
 from gateway.answering import Answering
-from gateway.backends import Backends, on_collection
+from gateway.backends import Backends, find_collection, on_collection
+from gateway.batches import Groups, Placed, check_batch, groups_of
 from gateway.deadlines import Deadline
-from gateway.queries import Answer, Query, plan
+from gateway.queries import Answer, Batch, Outcome, Query, plan
 from gateway.query_embeddings import QueryEmbeddings
 from gateway.threads import Threads
 from lookalike.errors import LookalikeError
 from lookalike.names import check_name
 from lookalike.store.catalogue import Collection
 from lookalike.store.filters import compile_filter
+
+_GROUPS_AT_ONCE = 2
+"""Of one batch: while one is embedded the other is searched; more would only take the threads of other callers."""
 
 
 class Search:
@@ -34,3 +42,46 @@ class Search:
             return outcome
 
         return await on_collection(self._backends, self._threads, query.collection, answer, deadline)
+
+    async def answer_batch(self, batch: Batch, deadline: Deadline) -> AsyncGenerator[tuple[int, Outcome], None]:
+        """Begin to answer a batch: what becomes of each query, by its place, as it is ready.
+
+        Errors of the whole are raised before the first one: see `SearchService.SearchBatch` in the contract.
+        """
+        check_name("collection", batch.collection)
+        check_batch(batch)
+        collection = await self._threads.run(partial(find_collection, self._backends, batch.collection), deadline)
+        return self._as_ready(batch.collection, groups_of(batch, collection), deadline)
+
+    async def _as_ready(self, name: str, cut: Groups, deadline: Deadline) -> AsyncGenerator[tuple[int, Outcome], None]:
+        for refused in cut.refused:
+            yield refused
+        waiting = iter(cut.groups)
+        under_way: set[asyncio.Task[list[tuple[int, Outcome]]]] = set()
+        try:
+            while True:
+                while len(under_way) < _GROUPS_AT_ONCE and (group := next(waiting, None)):
+                    under_way.add(asyncio.create_task(self._answer_group(name, group, deadline)))
+                if not under_way:
+                    return
+                done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    for outcome in task.result():
+                        yield outcome
+        finally:
+            for task in under_way:
+                task.cancel()
+
+    async def _answer_group(self, name: str, group: Sequence[Placed], deadline: Deadline) -> list[tuple[int, Outcome]]:
+        """What ends the whole group is what became of each of its queries."""
+        queries = [query for _, query in group]
+
+        async def answer(collection: Collection) -> list[Outcome]:
+            # Planned for the collection as it is read now: its generation may have been switched since the batch began.
+            return await self._answering.answer(collection, queries, plan(queries[0], collection), deadline)
+
+        try:
+            outcomes = await on_collection(self._backends, self._threads, name, answer, deadline)
+        except LookalikeError as error:
+            outcomes = [error] * len(group)
+        return [(index, outcome) for (index, _), outcome in zip(group, outcomes, strict=True)]

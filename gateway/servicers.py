@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc.aio
@@ -11,6 +13,8 @@ from gateway.deadlines import DEFAULT_S, MAX_S, Deadline
 from gateway.generations import Generations, Reembed
 from gateway.images import Images
 from gateway.messages import (
+    batch_from,
+    batch_response,
     collection_message,
     consistency_from,
     given_images_from,
@@ -46,6 +50,14 @@ class SearchServicer(SearchServiceServicer):
     async def Search(self, request: search_pb.SearchRequest, context: Context) -> search_pb.SearchResponse:  # noqa: N802
         answer = await self._search.answer(query_from(request), deadline_of(context))
         return search_response(answer, include_vectors=request.include_vectors)
+
+    async def SearchBatch(  # noqa: N802
+        self, request: search_pb.SearchBatchRequest, context: Context
+    ) -> AsyncIterator[search_pb.SearchBatchResponse]:
+        outcomes = await self._search.answer_batch(batch_from(request), deadline_of(context))
+        async with aclosing(outcomes):
+            async for index, outcome in outcomes:
+                yield batch_response(index, outcome, include_vectors=request.include_vectors)
 
     async def GetImage(self, request: search_pb.GetImageRequest, context: Context) -> search_pb.GetImageResponse:  # noqa: N802
         collection, image = await self._images.get(

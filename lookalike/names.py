@@ -18,6 +18,8 @@ MAX_URI_BYTES = 2048
 MAX_METADATA_BYTES = 16 * 1024
 MAX_IMAGE_BYTES = 20 * 1000 * 1000
 MAX_IMAGES_PER_CALL = 32
+MAX_QUERIES_PER_BATCH = 256
+"""Eight calls of `MAX_IMAGES_PER_CALL` to the embedder: enough to fill it, few enough to be answered within one deadline."""
 MAX_CALL_BYTES = 16 * 1024 * 1024
 """What a client may put into one call; servers accept `MAX_MESSAGE_BYTES`, so that one image of the largest size fits."""
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024

@@ -45,20 +45,21 @@ class BodyTooLarge(InvalidArgument):
 
 def error_response(error: LookalikeError) -> JSONResponse:
     """`error` in the one shape, with `Retry-After` where trying again makes sense."""
-    code = 413 if isinstance(error, BodyTooLarge) else http_code(error)
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-    return _response(
-        ErrorBody(
-            code=code,
-            status=grpc_code(error).name,
-            reason=error.reason,
-            message=error.message,
-            field=error.field,
-            metadata=error.metadata,
-        ),
-        headers,
+    return _response(error_body(error), headers)
+
+
+def error_body(error: LookalikeError) -> ErrorBody:
+    """`error` as it is told, alone or as one line of a stream."""
+    return ErrorBody(
+        code=413 if isinstance(error, BodyTooLarge) else http_code(error),
+        status=grpc_code(error).name,
+        reason=error.reason,
+        message=error.message,
+        field=error.field,
+        metadata=error.metadata,
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, errors, respond
-from gateway.http.search import ConsistencyName, Int32
+from gateway.http.search_bodies import ConsistencyName, Int32
 from gateway.image_writes import MetadataUpdate
 from gateway.images import Images
 from gateway.messages import consistency_from, image_message, page_message, spaces_by_name, update_response

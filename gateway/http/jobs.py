@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, errors, respond, to_message
-from gateway.http.search import Int32
+from gateway.http.search_bodies import Int32
 from gateway.ingest import Ingest
 from gateway.job_messages import failure_message, job_filter_from, job_message, report_message
 from lookalike.v1 import ingest_service_pb2 as pb

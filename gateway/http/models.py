@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from gateway.http.errors import ErrorBody
+
 Int64 = str
 """The protobuf JSON mapping writes 64-bit integers as strings."""
 
@@ -65,6 +67,14 @@ class SearchResponse(BaseModel):
     spaces: list[Space]
     query_vectors: list[SpaceVector]
     ef: int
+
+
+class SearchBatchResponse(BaseModel):
+    """What became of one query: `answer` or `error`."""
+
+    index: int = Field(description="Its place in the request, from 0.")
+    answer: SearchResponse | None = None
+    error: ErrorBody | None = Field(None, description="What it would have been answered alone.")
 
 
 class GetImageResponse(BaseModel):

@@ -1,0 +1,215 @@
+"""Bodies of a search and of a batch of them: a form with files, or JSON. They become messages of the contract here."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import UploadFile
+
+from gateway.http.errors import as_invalid
+from lookalike.errors import InvalidArgument
+from lookalike.names import MAX_QUERIES_PER_BATCH
+from lookalike.v1 import image_pb2
+from lookalike.v1 import search_service_pb2 as pb
+
+Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+ConsistencyName = Literal["CONSISTENCY_UNSPECIFIED", "CONSISTENCY_BOUNDED", "CONSISTENCY_STRONG"]
+
+FORM_TYPE, JSON_TYPE = "multipart/form-data", "application/json"
+_LISTS = ("spaces",)
+
+
+class Vector(BaseModel):
+    """A vector made earlier."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    space: str
+    values: list[float]
+    fingerprint: str = Field("", description="Checked where given.")
+
+
+class Options(BaseModel):
+    """How to search; every field may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    spaces: list[str] = Field([], description="`histogram`, `siamese` or both (fused). Empty means `siamese`.")
+    top_k: Int32 | None = Field(None, description="How many neighbours, 1 to 1,000. Absent means 5.")
+    filter: str = Field("", description='Such as `label = "Coat" AND year >= 2019`.')
+    include_vectors: bool = False
+    include_query_vectors: bool = False
+    consistency: ConsistencyName = "CONSISTENCY_UNSPECIFIED"
+    weights: dict[str, float] = Field({}, description="Weight of each space when two are fused, above 0; 1 if absent.")
+    ef: Int32 = Field(0, description="Breadth of the HNSW search, `top_k` to 32,768; 0 chooses.")
+
+
+class Target(BaseModel):
+    """Exactly one of `image`, `vectors` and `image_id`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: str | None = Field(None, description="An encoded picture, in base64.")
+    vectors: list[Vector] | None = Field(None, description="One per space to search in.")
+    image_id: str | None = Field(None, description="An image of the collection. It is left out of the answer.")
+
+
+class SearchBody(Options, Target):
+    """Exactly one of `image`, `vectors` and `image_id`, and how to search."""
+
+
+class BatchBody(Options):
+    """What to look for, 1 to 256 times, and how to search."""
+
+    queries: list[Target]
+
+
+M = TypeVar("M", pb.SearchRequest, pb.SearchBatchRequest)
+T = TypeVar("T", pb.SearchRequest, pb.BatchQuery)
+B = TypeVar("B", bound=BaseModel)
+
+
+async def read_search(request: Request) -> pb.SearchRequest:
+    """A search. In a form, `image` is a file. Raises `InvalidArgument`."""
+    if _kind(request) == JSON_TYPE:
+        body = _valid(SearchBody, await request.body())
+        return _with_target(_with_options(pb.SearchRequest(), body), body)
+    images, options = await _read_form(request, "image", 1)
+    message = _with_options(pb.SearchRequest(), options)
+    if images:
+        message.image = images[0]
+    return message
+
+
+async def read_batch(request: Request) -> pb.SearchBatchRequest:
+    """Many searches. In a form, the `images` are files. Raises `InvalidArgument`."""
+    if _kind(request) == JSON_TYPE:
+        body = _valid(BatchBody, await request.body())
+        message = _with_options(pb.SearchBatchRequest(), body)
+        for index, query in enumerate(body.queries):
+            _with_target(message.queries.add(), query, f"queries[{index}].")
+        return message
+    images, options = await _read_form(request, "images", MAX_QUERIES_PER_BATCH)
+    message = _with_options(pb.SearchBatchRequest(), options)
+    message.queries.extend(pb.BatchQuery(image=image) for image in images)
+    return message
+
+
+def _kind(request: Request) -> str:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in (FORM_TYPE, JSON_TYPE):
+        raise InvalidArgument("body", f"has content type {kind or 'none'!r}; send {FORM_TYPE} or {JSON_TYPE}")
+    return kind
+
+
+def _valid(model: type[B], body: bytes) -> B:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise as_invalid(error.errors()) from error
+
+
+async def _read_form(request: Request, name: str, most: int) -> tuple[list[bytes], Options]:
+    """Up to `most` files called `name`; every other field is text: lists repeat, or are separated by commas; `weights` is a
+    JSON object."""
+    async with request.form(max_files=most, max_fields=64) as form:
+        files = form.getlist(name)
+        contents = [await file.read() for file in files if isinstance(file, UploadFile)]
+        if len(contents) < len(files):
+            raise InvalidArgument(name, "must be a file in the form, not text")
+        texts = {field: form.getlist(field) for field in form if field != name}
+        if wrong := [field for field, values in texts.items() if not all(isinstance(value, str) for value in values)]:
+            raise InvalidArgument(wrong[0], f"must be text in the form; files are called {name!r}")
+    try:
+        options = Options.model_validate({field: _form_value(field, values) for field, values in texts.items()})
+    except ValidationError as error:
+        raise as_invalid(error.errors()) from error
+    return contents, options
+
+
+def _form_value(name: str, values: list[Any]) -> object:
+    if name in _LISTS:
+        return [part.strip() for value in values for part in value.split(",") if part.strip()]
+    if len(values) > 1:
+        raise InvalidArgument(name, "is given more than once")
+    if name == "weights":
+        try:
+            return json.loads(values[0])
+        except ValueError as error:
+            raise InvalidArgument("weights", 'is not a JSON object such as {"siamese": 2}') from error
+    return values[0]
+
+
+def _with_target(message: T, target: Target, prefix: str = "") -> T:
+    given = [name for name in ("image", "vectors", "image_id") if getattr(target, name) is not None]
+    if len(given) > 1:
+        raise InvalidArgument(f"{prefix}query", f"{' and '.join(given)} are given; give one of them")
+    if target.image is not None:
+        message.image = _decoded(target.image, f"{prefix}image")
+    if target.vectors is not None:
+        vectors = [image_pb2.SpaceVector(**vector.model_dump()) for vector in target.vectors]
+        message.vectors.CopyFrom(pb.QueryVectors(vectors=vectors))
+    if target.image_id is not None:
+        message.image_id = target.image_id
+    return message
+
+
+def _decoded(text: str, field: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise InvalidArgument(field, "is not base64") from error
+
+
+def _with_options(message: M, options: Options) -> M:
+    message.spaces.extend(options.spaces)
+    if options.top_k is not None:
+        message.top_k = options.top_k
+    message.filter = options.filter
+    message.include_vectors = options.include_vectors
+    message.include_query_vectors = options.include_query_vectors
+    message.consistency = pb.Consistency.Value(options.consistency)
+    message.weights.update(options.weights)
+    message.ef = options.ef
+    return message
+
+
+def search_body() -> Mapping[str, Any]:
+    """OpenAPI of the two kinds of body; FastAPI cannot say that there is a choice."""
+    picture = {"type": "string", "format": "binary", "description": "An encoded picture, at most 20 MB."}
+    return _body({"image": picture}, SearchBody)
+
+
+def batch_body() -> Mapping[str, Any]:
+    """The same of a batch."""
+    picture = {"type": "string", "format": "binary"}
+    pictures = {"type": "array", "items": picture, "description": f"Encoded pictures, 1 to {MAX_QUERIES_PER_BATCH}."}
+    return _body({"images": pictures}, BatchBody)
+
+
+def _body(files: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, Any]:
+    form = Options.model_json_schema()
+    form["properties"] = {**files, **form["properties"], "weights": {"type": "string", "description": "A JSON object."}}
+    return {
+        "required": True,
+        "content": {FORM_TYPE: {"schema": form}, JSON_TYPE: {"schema": _inlined(model.model_json_schema())}},
+    }
+
+
+def _inlined(schema: dict[str, Any]) -> Any:
+    """`schema` with every `$ref` replaced by what it names: `$defs` have no place inside the document."""
+    named = schema.pop("$defs", {})
+
+    def whole(part: Any) -> Any:
+        if isinstance(part, dict):
+            if "$ref" in part:
+                return whole(named[part["$ref"].rpartition("/")[2]])
+            return {key: whole(value) for key, value in part.items()}
+        return [whole(value) for value in part] if isinstance(part, list) else part
+
+    return whole(schema)

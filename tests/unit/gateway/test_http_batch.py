@@ -1,0 +1,94 @@
+"""Batches over HTTP: a line for each query, errors of the whole before any line."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from lookalike.spaces import HISTOGRAM, SIAMESE
+from tests.unit.gateway.http_app import SEARCH, ask
+
+BATCH = f"{SEARCH}:batch"
+PICTURE = base64.b64encode(b"picture").decode()
+
+
+def lines(response: httpx.Response) -> list[dict[str, Any]]:
+    """In order of the queries."""
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/x-ndjson"
+    return sorted((json.loads(line) for line in response.text.splitlines()), key=lambda line: line["index"])
+
+
+def test_every_query_of_a_batch_gets_the_answer_that_it_gets_alone():
+    queries: list[dict[str, Any]] = [
+        {"image": PICTURE},
+        {"image_id": "003"},
+        {"vectors": [{"space": SIAMESE, "values": [1, 0, 0, 0]}]},
+    ]
+    options = {"top_k": 3, "include_query_vectors": True, "ef": 70}
+    told = lines(ask("POST", BATCH, json={"queries": queries, **options}))
+    assert [line["index"] for line in told] == [0, 1, 2]
+    for line, query in zip(told, queries, strict=True):
+        assert set(line) == {"index", "answer"}
+        assert line["answer"] == ask("POST", SEARCH, json={**query, **options}).json()
+
+
+def test_a_form_may_hold_many_pictures():
+    files = [("images", (f"{number}.png", content)) for number, content in enumerate([b"one", b"bad", b"three"])]
+    data = {"spaces": "histogram, siamese", "top_k": "2", "weights": '{"siamese": 3}'}
+    one, bad, three = lines(ask("POST", BATCH, files=files, data=data))
+    assert [space["name"] for space in one["answer"]["spaces"]] == [HISTOGRAM, SIAMESE]
+    assert len(three["answer"]["neighbours"]) == 2
+    assert (bad["error"]["code"], bad["error"]["field"], bad["error"]["reason"]) == (400, "image", "IMAGE_UNREADABLE")
+
+
+def test_what_is_wrong_with_one_query_is_its_line():
+    bad = base64.b64encode(b"bad picture").decode()
+    queries = [{}, {"image": bad}, {"image_id": "nobody"}, {"image_id": "001"}]
+    told = lines(ask("POST", BATCH, json={"queries": queries}))
+    assert [line.get("error", {}).get("field") for line in told] == ["query", "image", "image_id", None]
+    assert [line.get("error", {}).get("code") for line in told] == [400, 400, 404, None]
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        ({"json": {}}, "queries"),
+        ({"json": {"queries": []}}, "queries"),
+        ({"json": {"queries": [{"image_id": "001"}] * 257}}, "queries"),
+        ({"json": {"queries": [{"image_id": "001"}], "top_k": 0}}, "top_k"),
+        ({"json": {"queries": [{"image_id": "001"}], "filter": "label ="}}, "filter"),
+        ({"json": {"queries": [{"image_id": "001"}, {"image": "%%%"}]}}, "queries[1].image"),
+        ({"json": {"queries": [{"image_id": "001", "image": PICTURE}]}}, "queries[0].query"),
+        ({"json": {"queries": [{"image_id": "001", "top_k": 3}]}}, "queries[0].top_k"),
+        ({"files": {"images": b"x"}, "data": {"top_k": "many"}}, "top_k"),
+        ({"files": {"image": b"x"}}, "image"),
+        ({"data": {"images": "text"}, "files": {"other": b"x"}}, "images"),
+        ({"data": {"top_k": "3"}, "files": {}}, "body"),
+    ],
+)
+def test_what_is_wrong_with_all_of_it_is_an_error_and_no_stream(request_, field):
+    error = ask("POST", BATCH, **request_).json()["error"]
+    assert (error["code"], error["field"]) == (400, field), error
+
+
+def test_a_batch_in_a_collection_that_is_not_there_is_404():
+    response = ask("POST", "/v1/collections/others/search:batch", json={"queries": [{"image_id": "001"}]})
+    assert (response.status_code, response.json()["error"]["reason"]) == (404, "COLLECTION_NOT_FOUND")
+
+
+def test_the_lines_and_both_bodies_are_documented():
+    document = ask("GET", "/openapi.json").json()
+    operation = document["paths"]["/v1/collections/{collection}/search:batch"]["post"]
+    (kind, answer), *others = operation["responses"]["200"]["content"].items()
+    assert (kind, others) == ("application/x-ndjson", [])
+    assert answer["schema"] == {"$ref": "#/components/schemas/SearchBatchResponse"}
+    content = operation["requestBody"]["content"]
+    assert content["multipart/form-data"]["schema"]["properties"]["images"]["type"] == "array"
+    query = content["application/json"]["schema"]["properties"]["queries"]["items"]
+    assert set(query["properties"]) == {"image", "vectors", "image_id"}
+    assert "$ref" not in json.dumps(content)

@@ -1,0 +1,272 @@
+"""Many queries at once: each is answered as it would be alone, together where that saves calls, and fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gateway.deadlines import Deadline
+from gateway.queries import Answer, Batch, ByImage, ByStoredImage, ByVectors, GivenVector, Outcome, Query
+from gateway.search import Search
+from lookalike.errors import BadFilter, DeadlineExceeded, InvalidArgument, LookalikeError, NotFound, Unavailable
+from lookalike.spaces import HISTOGRAM, SIAMESE
+from lookalike.store.vectors import Consistency
+from tests.unit.gateway.fakes import FakeBackends, FakeEmbedder, FakeVectors, few_threads, random_images, soon
+
+IMAGES = random_images(300)
+QUERIES = random_images(100, seed=99)
+BOTH = (HISTOGRAM, SIAMESE)
+
+
+class Embedder(FakeEmbedder):
+    """Picture `n` has the vectors of `QUERIES[n]`; `away...` ends the whole call. Notes how many calls there are at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def embed(self, images, collection, spaces, deadline):
+        self.batches.append(list(images))
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await asyncio.sleep(0)
+            await self.open.wait()
+        finally:
+            self.now -= 1
+        if any(image.startswith(b"away") for image in images):
+            raise Unavailable("embedder", "away")
+        return [self._outcome(image, spaces) for image in images]
+
+    def _outcome(self, image, spaces):
+        if image.startswith(b"bad"):
+            return InvalidArgument("image", "ends too early")
+        vectors = QUERIES[int(image.rstrip(b"."))].vectors
+        return {space.name: vectors[space.name] for space in spaces}
+
+
+def pictures(count: int, **options: object) -> list[Query]:
+    return [replace(Query("things", ByImage(str(number).encode())), **options) for number in range(count)]
+
+
+def core(images=IMAGES, embedder: Embedder | None = None) -> tuple[Search, FakeBackends, Embedder]:
+    backends, embedder = FakeBackends(FakeVectors(images)), embedder or Embedder()
+    return Search(backends, embedder, few_threads()), backends, embedder
+
+
+async def outcomes(search: Search, queries: Sequence[Query | LookalikeError]) -> list[Outcome]:
+    """In order of the queries; each has exactly one."""
+    answered = await search.answer_batch(Batch("things", queries), soon())
+    by_index = [pair async for pair in answered]
+    assert sorted(index for index, _ in by_index) == list(range(len(queries)))
+    return [outcome for _, outcome in sorted(by_index, key=lambda pair: pair[0])]
+
+
+def batch(queries: Sequence[Query | LookalikeError]) -> tuple[list[Outcome], FakeBackends, Embedder]:
+    search, backends, embedder = core()
+    return asyncio.run(outcomes(search, queries)), backends, embedder
+
+
+def told(answer: Outcome) -> list[tuple[str, float, int]]:
+    assert isinstance(answer, Answer), answer
+    return [(hit.image.id, round(hit.similarity, 6), hit.rank) for hit in answer.neighbours]
+
+
+def given(number: int, *spaces: str) -> ByVectors:
+    return ByVectors(tuple(GivenVector(space, QUERIES[number].vectors[space]) for space in spaces))
+
+
+MIXED = [
+    ByImage(b"3"), given(4, SIAMESE), ByStoredImage("007"),
+    ByImage(b"5"), ByStoredImage("008"), given(6, SIAMESE), ByImage(b"3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"spaces": (HISTOGRAM,), "top_k": 9, "include_query_vectors": True}, {"top_k": 150, "ef": 400}]
+)
+def test_each_query_of_a_batch_is_answered_as_it_is_alone(options):
+    if options.get("spaces"):
+        targets = [target if not isinstance(target, ByVectors) else given(4, HISTOGRAM) for target in MIXED]
+    else:
+        targets = MIXED
+    queries = [replace(Query("things", target), **options) for target in targets]
+    together, *_ = batch(queries)
+    for query, outcome in zip(queries, together, strict=True):
+        alone = asyncio.run(core()[0].answer(query, soon()))
+        assert told(outcome) == told(alone)
+        assert isinstance(outcome, Answer)
+        assert (outcome.ef, outcome.spaces) == (alone.ef, alone.spaces)
+        assert {name: vector.tolist() for name, vector in outcome.query_vectors.items()} == {
+            name: vector.tolist() for name, vector in alone.query_vectors.items()
+        }
+
+
+@pytest.mark.parametrize("top_k", [3, 40])
+def test_two_spaces_are_fused_for_each_query_as_they_are_alone(top_k):
+    targets = [ByImage(b"3"), ByStoredImage("007"), ByImage(b"5"), ByStoredImage("008"), given(9, *BOTH)]
+    queries = [Query("things", target, spaces=BOTH, weights={SIAMESE: 2.0}, top_k=top_k) for target in targets]
+    together, backends, _ = batch(queries)
+    for query, outcome in zip(queries, together, strict=True):
+        assert told(outcome) == told(asyncio.run(core()[0].answer(query, soon())))
+    assert backends.vectors.calls.count("search") == 3 * 2, "one call for each kind of query and space"
+
+
+def test_pictures_are_embedded_and_searched_in_calls_of_32():
+    _, backends, embedder = batch(pictures(70, top_k=10))
+    assert [len(images) for images in embedder.batches] == [32, 32, 6]
+    assert backends.vectors.asked == [(SIAMESE, 10, 64)] * 3
+
+
+def test_a_call_to_the_embedder_holds_no_more_bytes_than_one_may():
+    queries = [Query("things", ByImage(str(n).encode().ljust(6_000_000, b"."))) for n in range(5)]
+    _, _, embedder = batch(queries)
+    assert [len(images) for images in embedder.batches] == [2, 2, 1]
+
+
+def test_many_neighbours_mean_fewer_queries_a_call():
+    _, backends, _ = batch(pictures(7, top_k=1000))
+    assert backends.vectors.asked == [(SIAMESE, 1000, 2000)] * 3
+    queries = [Query("things", ByStoredImage(f"{n:03d}"), top_k=1000) for n in range(2)]
+    answers, backends, _ = batch(queries)
+    assert [len(told(answer)) for answer in answers] == [299, 299]
+    assert backends.vectors.asked == [(SIAMESE, 1000, 2000)] * 2
+
+
+def test_stored_images_of_a_batch_leave_themselves_out_but_find_each_other():
+    close = [replace(one, vectors=IMAGES[0].vectors) for one in IMAGES[:3]]
+    search, backends, _ = core([*close, *IMAGES[3:]])
+    queries = [Query("things", ByStoredImage(one.id), top_k=2) for one in close]
+    answers = asyncio.run(outcomes(search, queries))
+    assert [[image_id for image_id, *_ in told(answer)] for answer in answers] == [
+        ["001", "002"],
+        ["000", "002"],
+        ["000", "001"],
+    ]
+    assert backends.vectors.calls == ["get", "search"]
+
+
+def test_what_is_wrong_with_one_query_is_its_outcome_and_fails_no_other():
+    wrong = InvalidArgument("query", "is missing")
+    queries = pictures(2)
+    others = [
+        wrong,
+        Query("things", ByImage(b"bad picture")),
+        Query("things", ByStoredImage("nobody")),
+        Query("things", ByStoredImage("")),
+        Query("things", ByStoredImage("007")),
+        Query("things", ByVectors(())),
+        Query("things", ByVectors((GivenVector(SIAMESE, np.ones(3, np.float32)),))),
+        Query("things", ByVectors((GivenVector(SIAMESE, np.ones(4, np.float32), "0" * 16),))),
+        Query("things", given(1, SIAMESE)),
+    ]
+    answers, *_ = batch([*queries, *others])
+    fields = [getattr(outcome, "field", None) for outcome in answers]
+    assert fields == [
+        None, None, "query", "image", "image_id", "image_id", None,
+        "vectors", "vectors[0].values", "vectors[0].fingerprint", None,
+    ]  # fmt: skip
+    assert [isinstance(outcome, Answer) for outcome in answers] == [field is None for field in fields]
+
+
+@pytest.mark.parametrize(
+    ("queries", "error", "field"),
+    [
+        ([], InvalidArgument, "queries"),
+        (pictures(1) * 257, InvalidArgument, "queries"),
+        (pictures(3, top_k=0), InvalidArgument, "top_k"),
+        (pictures(3, spaces=("colour",)), NotFound, "spaces"),
+        (pictures(3, filter="label = "), BadFilter, "filter"),
+        ([InvalidArgument("query", "is missing")] * 2, InvalidArgument, "query"),
+    ],
+)
+def test_what_is_wrong_with_all_of_them_is_an_error_and_costs_nothing(queries, error, field):
+    search, backends, embedder = core()
+    with pytest.raises(error) as raised:
+        asyncio.run(outcomes(search, queries))
+    assert raised.value.field == field
+    assert (embedder.batches, backends.vectors.calls) == ([], [])
+
+
+@pytest.mark.parametrize(("name", "error"), [("others", NotFound), ("No", InvalidArgument), ("", InvalidArgument)])
+def test_a_batch_needs_a_collection(name, error):
+    search, *_ = core()
+    with pytest.raises(error) as raised:
+        asyncio.run(search.answer_batch(Batch(name, pictures(1)), soon()))
+    assert raised.value.field == "collection"
+
+
+def test_what_ends_one_call_fails_only_the_queries_in_it():
+    queries = pictures(40)
+    queries[35] = Query("things", ByImage(b"away"))
+    answers, *_ = batch(queries)
+    assert [isinstance(outcome, Unavailable) for outcome in answers] == [False] * 32 + [True] * 8
+
+
+def test_options_reach_the_store_for_every_query():
+    _, backends, _ = batch(pictures(40, consistency=Consistency.STRONG, ef=500, top_k=3))
+    assert backends.vectors.consistencies == [Consistency.STRONG] * 2
+    assert backends.vectors.asked == [(SIAMESE, 3, 500)] * 2
+
+
+def test_a_batch_takes_two_calls_at_once_and_no_more():
+    _, _, embedder = batch([query for _ in range(5) for query in pictures(50)])
+    assert (len(embedder.batches), embedder.most) == (8, 2)
+
+
+def test_answers_come_before_the_last_is_ready():
+    async def run() -> None:
+        search, _, embedder = core()
+        answered = await search.answer_batch(Batch("things", pictures(96)), soon())
+        first = await anext(answered)
+        assert first[0] < 64
+        assert len(embedder.batches) == 2
+        assert len([pair async for pair in answered]) == 95
+
+    asyncio.run(run())
+
+
+def test_when_the_caller_goes_what_is_under_way_ends():
+    async def run() -> None:
+        search, _, embedder = core()
+        embedder.open.clear()
+        answered = await search.answer_batch(Batch("things", pictures(96)), soon())
+        waiting = asyncio.create_task(anext(answered))
+        while embedder.now < 2:
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        while embedder.now:
+            await asyncio.sleep(0)
+        assert len(embedder.batches) == 2
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+
+
+def test_what_is_not_answered_in_time_is_told_so():
+    class Ending(Deadline):
+        over = False
+
+        def remaining_s(self) -> float:
+            return Deadline.after(-1 if self.over else 10).remaining_s()
+
+    async def run() -> list[Outcome]:
+        search, *_ = core()
+        answered = await search.answer_batch(Batch("things", pictures(3)), Ending(0.0))
+        Ending.over = True
+        return [outcome async for _, outcome in answered]
+
+    assert [type(outcome) for outcome in asyncio.run(run())] == [DeadlineExceeded] * 3
+
+
+def test_spaces_are_those_of_the_given_vectors_where_none_are_named():
+    answers, *_ = batch(
+        [Query("things", given(1, HISTOGRAM)), Query("things", given(2, SIAMESE)), Query("things", given(1, *BOTH))]
+    )
+    assert [tuple(space.name for space in answer.spaces) for answer in answers] == [(HISTOGRAM,), (SIAMESE,), BOTH]
