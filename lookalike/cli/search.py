@@ -1,22 +1,24 @@
-"""`lookalike search`: the images that look most like a picture."""
+"""`lookalike search`: the images that look most like a picture, or like each of several."""
 
 from __future__ import annotations
 
 import enum
 import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lookalike.cli import exits
 from lookalike.cli.connection import connect
 from lookalike.cli.listing import ImageTable
-from lookalike.cli.terminal import console, emit_json, note
-from lookalike.errors import BadImage, InvalidArgument, NotFound
+from lookalike.cli.terminal import console, emit_json, emit_json_line, note
+from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
 from lookalike.names import MAX_IMAGE_BYTES, MAX_TOP_K, SPACES
 
 if TYPE_CHECKING:
-    from lookalike.client import SearchResult
+    from lookalike.client import Client, SearchResult
 
 
 class SpaceChoice(enum.StrEnum):
@@ -32,7 +34,10 @@ class SpaceChoice(enum.StrEnum):
         return SPACES if self is SpaceChoice.BOTH else (self.value,)
 
 
-Image = Annotated[Path | None, typer.Argument(help="Picture to look for; - reads it from standard input.")]
+Images = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[IMAGE...]", help="Picture to look for, or several; - reads one from standard input."),
+]
 ImageId = Annotated[str | None, typer.Option("--id", help="Look for a stored image instead of a file.")]
 Collection = Annotated[str, typer.Option("--collection", "-C", help="Collection to search in.")]
 Spaces = Annotated[SpaceChoice, typer.Option("--space", "-s", help="Way of looking; both fuses them.")]
@@ -50,7 +55,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 def search(
     context: typer.Context,
     collection: Collection,
-    image: Image = None,
+    images: Images = None,
     image_id: ImageId = None,
     space: Spaces = SpaceChoice.SIAMESE,
     top_k: TopK = 5,
@@ -61,31 +66,90 @@ def search(
     vectors: Vectors = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find the images of a collection that look most like a picture, nearest first."""
-    if (image is None) == (image_id is None):
-        raise InvalidArgument("IMAGE", "give a file, or --id with the id of a stored image (one of the two)")
-    content = _read(image) if image is not None else None
-    weights = _weights(weight or [])
+    """Find the images of a collection that look most like a picture, nearest first.
+
+    Several pictures are searched together, which is faster than one by one. With --json each is one line then, under "image"
+    its file and under "result" or "error" what became of it. One that cannot be used fails alone.
+    """
+    if bool(images) == (image_id is not None):
+        raise InvalidArgument("IMAGE", "give files, or --id with the id of a stored image (one of the two)")
     from lookalike.client import Consistency
 
+    options: dict[str, Any] = {
+        "spaces": space.names,
+        "top_k": top_k,
+        "filter": filter_,
+        "weights": _weights(weight or []),
+        "include_vectors": vectors,
+        "include_query_vectors": vectors,
+        "consistency": Consistency.STRONG if strong else Consistency.BOUNDED,
+        "ef": ef,
+    }
+    if images and len(images) > 1:
+        with connect(context) as client:
+            _tell_each(_each(client, collection, images, options), space, as_json=as_json)
+        return
+    content = _read(images[0]) if images else None
     with connect(context) as client:
-        result = client.search(
-            collection,
-            image=content,
-            image_id=image_id,
-            spaces=space.names,
-            top_k=top_k,
-            filter=filter_,
-            weights=weights,
-            include_vectors=vectors,
-            include_query_vectors=vectors,
-            consistency=Consistency.STRONG if strong else Consistency.BOUNDED,
-            ef=ef,
-        )
+        result = client.search(collection, image=content, image_id=image_id, **options)
     if as_json:
         emit_json(result)
     else:
         _print(result, space)
+
+
+def _each(
+    client: Client, collection: str, paths: Sequence[Path], options: Mapping[str, Any]
+) -> Iterator[tuple[Path, SearchResult | LookalikeError]]:
+    """What became of each of `paths`, in their order: what is known before its turn waits for it."""
+    from lookalike.client import BatchQuery
+
+    known: dict[int, SearchResult | LookalikeError] = {}
+    sent: list[int] = []
+    told = 0
+
+    def queries() -> Iterator[BatchQuery]:
+        for place, path in enumerate(paths):
+            try:
+                query = BatchQuery(image=_read(path))
+            except LookalikeError as error:
+                known[place] = error
+                continue
+            sent.append(place)
+            yield query
+
+    for answer in client.search_many(collection, queries(), **options):
+        outcome = answer.result if answer.error is None else answer.error
+        assert outcome is not None, "an answer has a result or an error"  # noqa: S101 - the client's own invariant
+        known[sent[answer.index]] = outcome
+        while told in known:
+            yield paths[told], known.pop(told)
+            told += 1
+    for place in sorted(known):  # What could not be read after the last that could.
+        yield paths[place], known[place]
+
+
+def _tell_each(found: Iterable[tuple[Path, SearchResult | LookalikeError]], space: SpaceChoice, *, as_json: bool) -> None:
+    """Print every one; where some failed, end with the exit code of the first that did."""
+    code = exits.OK
+    for path, outcome in found:
+        if isinstance(outcome, LookalikeError):
+            code = code or exits.exit_code(outcome)
+        if as_json:
+            emit_json_line({"image": str(path), **_told(outcome)})
+        elif isinstance(outcome, LookalikeError):
+            note(f"lookalike: {path}: {exits.one_line(outcome)}")
+        else:
+            console().print(str(path), style="bold", markup=False, soft_wrap=True)
+            _print(outcome, space)
+    if code:
+        raise typer.Exit(code)
+
+
+def _told(outcome: SearchResult | LookalikeError) -> Mapping[str, object]:
+    if isinstance(outcome, LookalikeError):
+        return {"error": {"reason": outcome.reason, "message": outcome.message}}
+    return {"result": outcome}
 
 
 def _read(path: Path) -> bytes:

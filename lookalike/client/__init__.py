@@ -15,6 +15,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from lookalike.client.batches import BatchAnswer, BatchQuery
 from lookalike.client.collecting import CollectionCalls
 from lookalike.client.ingesting import IngestCalls
 from lookalike.client.records import (
@@ -59,6 +60,8 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 __all__ = [
     "DEFAULT_TARGET",
     "ArchiveSource",
+    "BatchAnswer",
+    "BatchQuery",
     "Client",
     "Collection",
     "CollectionSource",

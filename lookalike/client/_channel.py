@@ -16,7 +16,7 @@ from lookalike.v1 import collection_service_pb2_grpc, ingest_service_pb2_grpc, s
 
 GATEWAY = "gateway"
 _IDEMPOTENT = {
-    "lookalike.v1.SearchService": ("Search", "GetImage", "ListImages", "ImportImages", "GetThumbnail"),
+    "lookalike.v1.SearchService": ("Search", "SearchBatch", "GetImage", "ListImages", "ImportImages", "GetThumbnail"),
     # ReembedCollection, CreateIngestJob and RetryIngestFailures always carry a request id, which makes them idempotent.
     "lookalike.v1.CollectionService": ("GetCollection", "ListCollections", "ReembedCollection"),
     "lookalike.v1.IngestService": (
@@ -89,7 +89,7 @@ class Calls:
 
     def _stream(self, start: Callable[[], Iterator[R]]) -> Iterator[R]:
         try:
-            yield from start()
+            yield from self._translated(start)
         except grpc.RpcError as error:
             raise self._error(error) from error
 

@@ -11,6 +11,7 @@ import pytest
 
 from lookalike import errors
 from lookalike.runtime.server import Servicer, build_server
+from lookalike.runtime.status import to_status
 from lookalike.v1 import (
     collection_service_pb2,
     collection_service_pb2_grpc,
@@ -42,6 +43,7 @@ class FakeGateway(
     images: list[image_pb2.Image] = field(default_factory=list)
     jobs: dict[str, list[ingest_service_pb2.IngestJob]] = field(default_factory=dict)
     failures: list[ingest_service_pb2.ItemFailure] = field(default_factory=list)
+    short: int = 0
     hold: threading.Event = field(default_factory=threading.Event)
 
     def __hash__(self) -> int:
@@ -116,6 +118,20 @@ class FakeGateway(
             for name in request.spaces or ("siamese",):
                 hit.shares.add(space=name, distance=rank / 5, similarity=1.0 - rank / 10, share=0.5)
         return answer
+
+    def SearchBatch(self, request, context):  # type: ignore[no-untyped-def]
+        """The last query first; an image that begins with `bad` is no picture. `short` answers leave out as many queries."""
+        self.note(request)
+        for index in reversed(range(self.short, len(request.queries))):
+            query = request.queries[index]
+            if query.image.startswith(b"bad"):
+                yield search_service_pb2.SearchBatchResponse(index=index, error=to_status(errors.BadImage("is truncated")))
+                continue
+            answer = search_service_pb2.SearchResponse(ef=64, spaces=SPACES)
+            for rank, image in enumerate(self.images[: request.top_k or 5], start=1):
+                hit = answer.neighbours.add(rank=rank, similarity=1.0 - rank / 10, image=image, distance=rank / 5)
+                hit.shares.add(space="siamese", distance=rank / 5, similarity=1.0 - rank / 10, share=0.5)
+            yield search_service_pb2.SearchBatchResponse(index=index, answer=answer)
 
     def GetImage(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)

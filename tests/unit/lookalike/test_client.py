@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from lookalike import errors
 from lookalike.client import (
     ArchiveSource,
+    BatchQuery,
     Client,
     FolderSource,
     HistogramSettings,
@@ -66,6 +68,79 @@ def test_top_k_of_zero_reaches_the_server_which_refuses_it(gateway: FakeGateway,
     assert gateway.seen[-1].HasField("top_k")
     client.search("shoes", image=b"png")
     assert not gateway.seen[-1].HasField("top_k")
+
+
+def test_any_number_of_queries_is_asked_in_requests_of_what_one_may_hold(gateway: FakeGateway, client: Client) -> None:
+    gateway.images = [an_image("a")]
+    read: list[int] = []
+
+    def queries() -> Iterator[BatchQuery]:
+        for number in range(600):
+            read.append(number)
+            yield BatchQuery(image=b"x")
+
+    answers = client.search_many("shoes", queries(), top_k=1, filter="year >= 2019")
+    first = next(answers)
+    assert first.index == 255, "as it is ready: here the last of a request comes first"
+    assert len(read) == 257, "no more is read than one request takes"
+    every = [first, *answers]
+    assert sorted(answer.index for answer in every) == list(range(600))
+    assert all(answer.error is None and answer.result.neighbours[0].image.id == "a" for answer in every if answer.result)
+    assert [len(request.queries) for request in gateway.seen] == [256, 256, 88]
+    assert {(request.top_k, request.filter) for request in gateway.seen} == {(1, "year >= 2019")}
+
+
+def test_a_request_of_many_queries_is_bounded_in_bytes(gateway: FakeGateway, client: Client) -> None:
+    list(
+        client.search_many(
+            "shoes", [BatchQuery(image=bytes(6_000_000)) for _ in range(5)] + [BatchQuery(image=bytes(19_000_000))]
+        )
+    )
+    assert [len(request.queries) for request in gateway.seen] == [2, 2, 1, 1]
+
+
+def test_what_is_wrong_with_one_of_many_queries_is_its_answer(gateway: FakeGateway, client: Client) -> None:
+    queries = [
+        BatchQuery(image=b"good"),
+        BatchQuery(image=bytes(MAX_IMAGE_BYTES + 1)),
+        BatchQuery(image=b"bad"),
+        BatchQuery(vectors={"siamese": np.zeros((2, 3), np.float32)}),
+        BatchQuery(image_id="x"),
+        BatchQuery(vectors={"siamese": np.zeros(3, np.float32)}),
+    ]
+    answers = sorted(client.search_many("shoes", queries), key=lambda answer: answer.index)
+    assert [answer.index for answer in answers] == list(range(6))
+    assert [type(answer.error) for answer in answers] == [
+        type(None), errors.BadImage, errors.BadImage, errors.InvalidArgument, type(None), type(None),
+    ]  # fmt: skip
+    assert [answer.error.reason for answer in answers[1:3] if answer.error] == ["IMAGE_TOO_LARGE", "IMAGE_UNREADABLE"]
+    (request,) = gateway.seen
+    assert [query.WhichOneof("query") for query in request.queries] == ["image", "image", "image_id", "vectors"]
+
+
+@pytest.mark.parametrize("query", [{}, {"image": b"x", "image_id": "y"}])
+def test_a_query_of_many_that_is_not_one_query_cannot_be_made(query: dict[str, Any]) -> None:
+    with pytest.raises(errors.InvalidArgument):
+        BatchQuery(**query)
+
+
+def test_what_ends_a_whole_request_of_many_queries_is_raised(gateway: FakeGateway, client: Client) -> None:
+    gateway.fail = [errors.NotFound("collection", "shoes")]
+    with pytest.raises(errors.NotFound):
+        list(client.search_many("shoes", [BatchQuery(image=b"x")]))
+    gateway.fail = [errors.Unavailable("milvus", "restarting")] * 2
+    assert len(list(client.search_many("shoes", [BatchQuery(image=b"x")]))) == 1, "tried again, as a search is"
+
+
+def test_queries_that_a_server_leaves_unanswered_are_not_taken_for_done(gateway: FakeGateway, client: Client) -> None:
+    gateway.short = 2
+    with pytest.raises(errors.Unavailable, match="2 of 5 queries not answered"):
+        list(client.search_many("shoes", [BatchQuery(image=b"x")] * 5))
+
+
+def test_no_queries_are_no_call(gateway: FakeGateway, client: Client) -> None:
+    assert list(client.search_many("shoes", [])) == []
+    assert gateway.seen == []
 
 
 def test_vectors_travel_as_they_are(gateway: FakeGateway, client: Client) -> None:
@@ -150,6 +225,8 @@ def test_a_closed_client_says_so() -> None:
     client.close()
     with pytest.raises(errors.LookalikeError, match="closed"):
         client.list_collections()
+    with pytest.raises(errors.LookalikeError, match="closed"):
+        list(client.search_many("shoes", [BatchQuery(image_id="x")]))
 
 
 @pytest.mark.parametrize("target", ["nonsense", "", ":50051", "host:port"])

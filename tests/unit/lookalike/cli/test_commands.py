@@ -150,6 +150,47 @@ def test_search_for_a_stored_image(gateway: FakeGateway, lookalike: Lookalike) -
     assert (gateway.seen[-1].image_id, gateway.seen[-1].filter) == ("coat-1", 'label = "Coat"')
 
 
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[str]:
+    """Two good ones around a bad one and one that is not there."""
+    for name, content in (("a.png", b"a"), ("b.png", b"bad"), ("d.png", b"d")):
+        (tmp_path / name).write_bytes(content)
+    return [str(tmp_path / name) for name in ("a.png", "b.png", "c.png", "d.png")]
+
+
+def test_several_pictures_are_searched_in_one_call_and_told_in_their_order(
+    gateway: FakeGateway, lookalike: Lookalike, pictures: list[str]
+) -> None:
+    gateway.images = [an_image("coat-1", label="Coat")]
+    said = lookalike("search", *pictures, "-C", "shoes", "-k", "2", "--ef", "90")
+    assert [line for line in said.out.splitlines() if line in pictures] == [pictures[0], pictures[3]]
+    assert said.out.count("label=Coat") == 2
+    assert said.err.splitlines() == [
+        f"lookalike: {pictures[1]}: image: is truncated",
+        f"lookalike: {pictures[2]}: file {pictures[2]!r} does not exist",
+    ]
+    assert said.code == exits.INVALID, "the code of the first that failed"
+    (request,) = gateway.seen
+    assert [query.image for query in request.queries] == [b"a", b"bad", b"d"]
+    assert (request.top_k, request.ef) == (2, 90)
+
+
+def test_several_pictures_as_json_are_a_line_each(gateway: FakeGateway, lookalike: Lookalike, pictures: list[str]) -> None:
+    gateway.images = [an_image("coat-1")]
+    said = lookalike("search", *pictures, "-C", "shoes", "--json")
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    assert [line["image"] for line in lines] == pictures
+    assert [line["result"]["neighbours"][0]["image"]["id"] for line in (lines[0], lines[3])] == ["coat-1"] * 2
+    assert [line["error"]["reason"] for line in lines[1:3]] == ["IMAGE_UNREADABLE", "FILE_NOT_FOUND"]
+    assert said.err == ""
+
+
+def test_what_ends_a_search_for_several_is_one_line(gateway: FakeGateway, lookalike: Lookalike, pictures: list[str]) -> None:
+    gateway.fail = [errors.NotFound("collection", "shoes")]
+    said = lookalike("search", pictures[0], pictures[3], "-C", "shoes")
+    assert (said.code, said.out, said.err) == (exits.NOT_FOUND, "", "lookalike: collection 'shoes' does not exist\n")
+
+
 # Ingest
 
 

@@ -1,0 +1,122 @@
+"""Many queries in one call: what is asked and answered, and how any number of them is cut into requests.
+
+Used by `lookalike.client.searching` only; the records are part of `lookalike.client`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from lookalike.client import _wire
+from lookalike.client.records import SearchResult
+from lookalike.errors import BadImage, InvalidArgument, LookalikeError, Unavailable
+from lookalike.names import MAX_CALL_BYTES, MAX_IMAGE_BYTES, MAX_QUERIES_PER_BATCH
+from lookalike.runtime.status import from_status
+from lookalike.spaces import Vector
+from lookalike.v1 import search_service_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class BatchQuery:
+    """What one query of many looks for: exactly one of `image` (encoded, at most 20 MB), `vectors` (by space, float32
+    `[dimension]`) and `image_id` (of a stored image, itself left out of the answer). Raises `InvalidArgument`."""
+
+    image: bytes | None = field(default=None, repr=False)
+    vectors: Mapping[str, Vector] | None = field(default=None, repr=False)
+    image_id: str | None = None
+
+    def __post_init__(self) -> None:
+        check_one(self.image, self.vectors, self.image_id)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAnswer:
+    """What became of query `index` (from 0): its `result`, or the `error` that a search for it alone would have raised."""
+
+    index: int
+    result: SearchResult | None = None
+    error: LookalikeError | None = None
+
+
+def check_one(*given: object) -> None:
+    """Raises `InvalidArgument` unless exactly one of `given` (image, vectors, id of an image) is there."""
+    if sum(one is not None for one in given) != 1:
+        raise InvalidArgument("query", "give exactly one of image, vectors and image_id")
+
+
+def set_query(
+    message: search_service_pb2.SearchRequest | search_service_pb2.BatchQuery,
+    image: bytes | None,
+    vectors: Mapping[str, Vector] | None,
+    image_id: str | None,
+) -> None:
+    """Write the one that is given. Raises `InvalidArgument` (vectors of a wrong shape) and `BadImage` (its size)."""
+    if image is not None:
+        if len(image) > MAX_IMAGE_BYTES:
+            problem = f"is {len(image)} bytes; at most {MAX_IMAGE_BYTES} are allowed"
+            raise BadImage(problem, reason="IMAGE_TOO_LARGE")
+        message.image = image
+    elif vectors is not None:
+        message.vectors.CopyFrom(_wire.space_vectors(vectors))
+    elif image_id is not None:
+        message.image_id = image_id
+
+
+@dataclass(slots=True)
+class _Part:
+    """Queries that go in one request, with their places among all."""
+
+    places: list[int] = field(default_factory=list)
+    messages: list[search_service_pb2.BatchQuery] = field(default_factory=list)
+    size_bytes: int = 0
+
+    def takes(self, message: search_service_pb2.BatchQuery) -> bool:
+        """Whether `message` still fits; one alone always does."""
+        if not self.places:
+            return True
+        return len(self.places) < MAX_QUERIES_PER_BATCH and self.size_bytes + message.ByteSize() <= MAX_CALL_BYTES
+
+    def add(self, place: int, message: search_service_pb2.BatchQuery) -> None:
+        self.places.append(place)
+        self.messages.append(message)
+        self.size_bytes += message.ByteSize()
+
+
+def answered(
+    queries: Iterable[BatchQuery],
+    ask: Callable[[list[search_service_pb2.BatchQuery]], Iterator[search_service_pb2.SearchBatchResponse]],
+) -> Iterator[BatchAnswer]:
+    """What becomes of each of `queries`, which are read as they are needed; `ask` sends one request's worth.
+
+    A query that cannot be sent is its own answer.
+    """
+    part = _Part()
+    for place, query in enumerate(queries):
+        message = search_service_pb2.BatchQuery()
+        try:
+            set_query(message, query.image, query.vectors, query.image_id)
+        except LookalikeError as error:
+            yield BatchAnswer(place, error=error)
+            continue
+        if not part.takes(message):
+            yield from _asked(part, ask)
+            part = _Part()
+        part.add(place, message)
+    if part.places:
+        yield from _asked(part, ask)
+
+
+def _asked(
+    part: _Part, ask: Callable[[list[search_service_pb2.BatchQuery]], Iterator[search_service_pb2.SearchBatchResponse]]
+) -> Iterator[BatchAnswer]:
+    left = len(part.places)
+    for response in ask(part.messages):
+        left -= 1
+        place = part.places[response.index]
+        if response.WhichOneof("outcome") == "answer":
+            yield BatchAnswer(place, result=_wire.search_result(response.answer))
+        else:
+            yield BatchAnswer(place, error=from_status(response.error))
+    if left:
+        raise Unavailable("gateway", f"it ended the call with {left} of {len(part.places)} queries not answered")
