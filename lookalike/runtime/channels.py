@@ -17,14 +17,24 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # A dead peer is noticed within 40 s even where no reset arrives; servers allow pings this often (see `server.OPTIONS`).
+    # The first timeout is TCP's, for a host that is gone; without the second, a peer that is frozen is waited for a minute more
+    # (measured with gRPC 1.85).
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     # A peer that restarts is found again within a second or so; the default grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.service_config", _SERVICE_CONFIG),
     # Services call each other inside one network; a proxy of the environment is for what lies outside it.
     ("grpc.enable_http_proxy", 0),
+)
+_KEPT_ALIVE: tuple[tuple[str, int | str], ...] = (
+    # Pings also while no call is under way, for as long as it takes: a balancer or a NAT on the way does not forget a quiet
+    # connection, and it is not the next query that finds a dead one. Between our own services only: foreign proxies may refuse
+    # such pings, and `lookalike.client` may reach the gateway through one.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 
 
@@ -36,13 +46,13 @@ class Timed(Protocol):
 
 
 def open_channel(target: str) -> grpc.Channel:
-    """A channel for threads. Open it after any fork; close it when done."""
-    return grpc.insecure_channel(target, options=OPTIONS)
+    """A channel for threads, one for all calls to `target`. Open it after any fork; close it when done."""
+    return grpc.insecure_channel(target, options=OPTIONS + _KEPT_ALIVE)
 
 
 def open_aio_channel(target: str) -> grpc.aio.Channel:
-    """A channel for asyncio. Open it inside the loop that uses it."""
-    return grpc.aio.insecure_channel(target, options=OPTIONS)
+    """A channel for asyncio, one for all calls to `target`. Open it inside the loop that uses it."""
+    return grpc.aio.insecure_channel(target, options=OPTIONS + _KEPT_ALIVE)
 
 
 def remaining_s(context: Timed, *, default_s: float, cap_s: float) -> float:
