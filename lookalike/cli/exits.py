@@ -24,7 +24,7 @@ TABLE = (
     (WRONG_STATE, "it exists already, or the system is not in the state this needs"),
     (UNAVAILABLE, "the system does not answer, is overloaded or too slow: try again"),
     (ITEMS_FAILED, "the job has ended, but not every item is in the collection"),
-    (UNEXPECTED, "the demo has ended, but found more or less than the shipped model should"),
+    (UNEXPECTED, "the demo found more or less than the shipped model should, or tune no ef that finds enough"),
     (INTERRUPTED, "stopped by Ctrl-C"),
     (BROKEN_PIPE, "nobody reads the output any more"),
 )

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import Abort, TyperException
 
-from lookalike.cli import collections, demo, exits, images, ingest, jobs, search, up
+from lookalike.cli import collections, demo, exits, images, ingest, jobs, search, tune, up
 from lookalike.cli.connection import DEFAULT_ADDRESS, Options
 from lookalike.cli.terminal import help_of, visible
 from lookalike.errors import LookalikeError
@@ -34,6 +34,7 @@ def build_app() -> typer.Typer:
     app.command("demo", help=help_of(demo.demo))(demo.demo)
     app.command("ingest", help=help_of(ingest.ingest))(ingest.ingest)
     app.command("search", help=help_of(search.search))(search.search)
+    app.command("tune", help=help_of(tune.tune))(tune.tune)
     app.add_typer(jobs.app, name="jobs")
     app.add_typer(collections.app, name="collections")
     app.add_typer(images.app, name="images")

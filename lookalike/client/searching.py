@@ -72,7 +72,7 @@ class SearchCalls(Calls):
         ef: int = 0,
         timeout_s: float | None = None,
     ) -> Iterator[BatchAnswer]:
-        """What becomes of each of any number of queries, as it is ready: many times the rate of `search` called in a loop.
+        """What becomes of each of any number of queries, as it is ready: in far fewer calls than `search` in a loop.
 
         The options are those of `search`. Queries are read as they are needed, up to 256 or 16 MiB for each request; within a
         request answers come in any order, and the next request is sent when all of them were taken. `timeout_s` is for each

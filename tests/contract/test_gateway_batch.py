@@ -11,6 +11,7 @@ import httpx
 import pytest
 from google.rpc import code_pb2
 
+from lookalike.client import BatchQuery, Consistency
 from lookalike.runtime.channels import open_channel
 from lookalike.runtime.status import from_status
 from lookalike.v1 import search_service_pb2 as search_pb
@@ -112,6 +113,14 @@ def test_http_streams_what_grpc_streams(stack, services):
                 lines = sorted(map(json.loads, stream.iter_lines()), key=lambda line: line["index"])
             found = [[hit["image"]["id"] for hit in line["answer"]["neighbours"]] for line in lines]
             assert found == [ids(answer.answer) for answer in over_grpc]
+
+
+def test_the_client_takes_more_queries_than_one_request_holds(stack, target):
+    with stack.client() as client:
+        queries = [BatchQuery(image=picture(n % COUNT)) for n in range(300)]
+        answers = list(client.search_many(COLLECTION, queries, top_k=1, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S))
+    nearest = {answer.index: answer.result.neighbours[0].image.id for answer in answers if answer.result}
+    assert nearest == {n: image_id(n % COUNT) for n in range(300)}
 
 
 def test_a_picture_searched_again_is_not_embedded_again(stack, services):

@@ -102,22 +102,24 @@ def test_a_collection_made_before_a_promotion_answers_with_its_version_and_one_m
     # Retired in spite of its collection: that one says what is missing, the other one answers on.
     registry = Registry(str(stack.data / "models"))
     registry.retire(registry.get(MODEL), Change("retire", first.fingerprint, datetime.now(UTC), "me", forced=True))
-    until(lambda: _refusal(client, BEFORE), "the retired version has left", timeout_s=60)
-    refusal = _refusal(client, BEFORE)
+    new_pictures = itertools.count(100)
+    until(lambda: _refusal(client, BEFORE, next(new_pictures)), "the retired version has left", timeout_s=60)
+    refusal = _refusal(client, BEFORE, next(new_pictures))
     assert refusal is not None
     assert (refusal.metadata["expected"], refusal.metadata["actual"]) == (first.fingerprint, second.fingerprint)
     assert nearest(client, AFTER, 3)[0] == "3"
+    # What was asked for lately needs no embedder; and it is still what that version saw.
+    found, distance, vector = nearest(client, BEFORE, 3)
+    assert (found, distance) == ("3", pytest.approx(0, abs=1e-4))
+    np.testing.assert_array_equal(vector, vectors[BEFORE])
 
 
-def _refusal(client: Client, name: str) -> FingerprintMismatch | None:
+def _refusal(client: Client, name: str, number: int) -> FingerprintMismatch | None:
     try:
-        nearest(client, name, next(_unseen))  # One that the gateway remembers needs no model.
+        nearest(client, name, number)
     except FingerprintMismatch as error:
         return error
     return None
-
-
-_unseen = itertools.count(100)
 
 
 def test_a_model_that_nobody_has_is_not_found_and_one_being_loaded_unavailable(stack: Stack, client: Client) -> None:

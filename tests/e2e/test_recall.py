@@ -1,5 +1,5 @@
-"""Real pictures through the whole path: search through the gateway agrees with exact search over the stored vectors and,
-of all 9,000 (`make recall`), finds the classes as well as the demo promises.
+"""Real pictures through the whole path: search through the gateway agrees with exact search over the stored vectors, the tuner
+finds the same without looking into the store, and all 9,000 (`make recall`) give the classes as well as the demo promises.
 
 On milvus-lite and on the real Milvus (HNSW), after the job's flush, with every row indexed and none pending.
 """
@@ -25,8 +25,11 @@ from lookalike.spaces import Vector
 from lookalike.store.catalogue import Catalogue, Collection
 from lookalike.store.connection import connect
 from lookalike.store.vectors import VectorStore
+from lookalike.tuning import tune
 
 QUERIES, TOP_K, THREADS = 200, 5, 4
+TUNED_WITH = 100
+DEFAULT_EF = 64
 SOME = 2000
 """Pictures of the short version, in which recall is measured and what the demo promises of all 9,000 is not."""
 TIED = 1e-5
@@ -70,6 +73,13 @@ def test_the_gateway_agrees_with_exact_search_and_finds_what_the_demo_promises(
                 with capsys.disabled():
                     print(f"\n  recall@{TOP_K} on {server.removesuffix('_uri')}, {space}, ef {ef}: {recall:.4f}", end="")
                 assert recall >= 0.99
+        tuned = tune(client, COLLECTION, recall=0.99, k=TOP_K, queries=TUNED_WITH)
+        for one in tuned.spaces:
+            told = ", ".join(f"{step.ef}: {step.recall:.4f} in {step.median_s * 1e3:.1f} ms" for step in one.steps)
+            with capsys.disabled():
+                print(f"\n  tuned on {server.removesuffix('_uri')}, {one.space}, ef {told}", end="")
+            assert one.ef is not None
+            assert one.ef <= DEFAULT_EF, "what a search is given without asking is enough"
         if whole:
             measured = _precision(client, queries)
             with capsys.disabled():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -277,6 +278,13 @@ def _ended(job: ingest_service_pb2.IngestJob) -> bool:
 def gateway() -> Iterator[FakeGateway]:
     """A running fake; `target` is its address."""
     fake = FakeGateway()
+    with served(fake):
+        yield fake
+
+
+@contextmanager
+def served(fake: FakeGateway) -> Iterator[None]:
+    """Run `fake` and give it its `target`."""
     server = build_server(
         [
             Servicer(search_service_pb2_grpc.add_SearchServiceServicer_to_server, fake, "lookalike.v1.SearchService"),
@@ -291,6 +299,6 @@ def gateway() -> Iterator[FakeGateway]:
     )
     server.start()
     fake.target = f"127.0.0.1:{server.port}"
-    yield fake
+    yield
     fake.hold.set()
     server.stop(0)

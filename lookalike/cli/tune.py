@@ -1,0 +1,96 @@
+"""`lookalike tune`: how broad a search must be to find the true neighbours, measured on a collection's own images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lookalike.cli import exits
+from lookalike.cli.connection import connect
+from lookalike.cli.search import SpaceChoice
+from lookalike.cli.terminal import console, count_text, emit_json, note, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from lookalike.tuning import Report, SpaceTuning, Tuning
+
+Collection = Annotated[str, typer.Argument(help="Name of the collection.")]
+Recall = Annotated[float, typer.Option(help="Share of the true neighbours to find, above 0 to 1.")]
+K = Annotated[int, typer.Option("--k", "-k", help="How many neighbours people will ask for.")]
+Queries = Annotated[int, typer.Option("--queries", "-n", help="Stored images to look for, chosen at random.")]
+Spaces = Annotated[SpaceChoice, typer.Option("--space", "-s", help="Way of looking to tune, or both.")]
+Seed = Annotated[int, typer.Option(help="Chooses other images to look for.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def tune(
+    context: typer.Context,
+    collection: Collection,
+    recall: Recall = 0.99,
+    k: K = 10,
+    queries: Queries = 200,
+    space: Spaces = SpaceChoice.BOTH,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Find the smallest ef (breadth of a search) that finds enough of the true neighbours in a collection.
+
+    Stored images are looked for with rising ef, and the answers compared with exact ones over all vectors, which are read once:
+    some minutes for a million images. Run it when nothing is being written and what was written last has its index, which
+    Milvus takes some seconds for. Give what it says as --ef, or as the field ef of a request.
+    """
+    from lookalike import tuning
+
+    with connect(context) as client, _progress() as report:
+        found = tuning.tune(
+            client, collection, recall=recall, k=k, queries=queries, spaces=space.names, seed=seed, report=report
+        )
+    if as_json:
+        emit_json(found)
+    else:
+        _print(found)
+    if any(one.ef is None for one in found.spaces):
+        raise typer.Exit(exits.UNEXPECTED)
+
+
+def _progress() -> AbstractContextManager[Report]:
+    """A bar on a terminal for what is being done; nothing elsewhere."""
+    from contextlib import contextmanager
+
+    from lookalike.cli.progress import bar
+
+    @contextmanager
+    def shown() -> Iterator[Report]:
+        with bar() as progress:
+            task = progress.add_task("tuning", total=None)
+            yield lambda what, done, of: progress.update(task, description=what, completed=done, total=of)
+
+    return shown()
+
+
+def _print(found: Tuning) -> None:
+    numbers = ("ef", "recall", "median ms")
+    rows = table("space", *numbers, "", numbers=numbers)
+    for one in found.spaces:
+        for step in one.steps:
+            enough = "enough" if step.ef == one.ef else ""
+            rows.add_row(one.space, f"{step.ef:,}", f"{step.recall:.4f}", f"{step.median_s * 1e3:.1f}", enough)
+    out = console()
+    what = f"recall@{found.k}, {count_text(found.queries, 'stored image')} looked for among the others of {found.images:,}"
+    out.print(what, markup=False, soft_wrap=True)
+    out.print(rows, markup=False)
+    for one in found.spaces:
+        out.print(_verdict(one, found.recall), markup=False, soft_wrap=True)
+    chosen = [one.ef for one in found.spaces if one.ef is not None]
+    if len(chosen) == len(found.spaces) > 1:
+        note(f"for both spaces fused, take the larger: --ef {max(chosen)}")
+
+
+def _verdict(one: SpaceTuning, recall: float) -> str:
+    last = one.steps[-1]
+    if one.ef is None:
+        return f"{one.space}: even ef {last.ef:,} finds only {last.recall:.4f} of the true neighbours, not {recall:g}"
+    return f"{one.space}: ef {last.ef:,} is enough for {recall:g}"
