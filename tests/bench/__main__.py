@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.bench import report
+from tests.bench.company import Company
 from tests.bench.rows import GROUPS, Findings
 from tests.bench.scales import FULL, QUICK, Scale
 
@@ -30,12 +31,13 @@ MODULES = {
 def main() -> int:
     arguments = _arguments()
     scale = _scale(arguments)
-    findings, begun_s = Findings(), time.monotonic()
+    findings, company, begun_s = Findings(), Company(), time.monotonic()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for group in arguments.only or GROUPS:
         print(f"{group} ...", file=sys.stderr, flush=True)
         measure(group, scale, findings)
         report.write(findings, arguments.out)
+    findings.note(company.line())
     report.show(findings, scale, time.monotonic() - begun_s)
     return findings.exit_code
 
