@@ -6,7 +6,7 @@ UV_VERSION := 0.9
 SOURCES := lookalike embedder indexer gateway tests protos
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check test test-torch format stubs train unseen photographs photo chaos recall scale clean
+.PHONY: help install up demo check test test-torch format stubs train unseen photographs photo chaos recall scale bench bench-quick clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,12 @@ scale: install ## Plan ten million items and record their chunks: memory, time, 
 
 recall: install ## Measure recall and precision over 9,000 images through the gateway, on both servers (minutes)
 	$(BIN)/pytest -m long -s tests/e2e/test_recall.py
+
+bench: install ## Measure everything beside its limit, with 100,000 vectors (tests/bench/README.md)
+	$(BIN)/python -m tests.bench --out build
+
+bench-quick: install ## The same with 20,000 vectors, within 8 minutes on two cores
+	$(BIN)/python -m tests.bench --quick --out build
 
 format: install ## Let ruff mend what it can
 	$(BIN)/ruff check --fix .

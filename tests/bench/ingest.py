@@ -1,216 +1,149 @@
-"""How fast a bulk job is beside the embedder alone, what each process costs, and whether anything grows with the job.
+"""The row of bulk ingest: jobs as in production, beside the embedder alone with the same pictures, and what each process costs.
 
-    python -m tests.bench.ingest --items 100000
-
-Everything runs as in production, as separate processes on this machine: redis-server (append-only file), Milvus 2.3.5 (or
-milvus-lite), the embedder, one worker, the gateway. Synthetic 28 x 28 PNG files are ingested in place with the model `fashion`.
-Rounds of the embedder alone (the same files, 32 a call, bulk lane) come before and after the job, on the same cores: what is
-compared is their median. What Celery costs is measured by sending the worker messages about chunks that are done already, and
-multiplying what one of them costs by the number of messages of the job.
+Jobs fill the collection that is searched later, from PNG files in place; before each comes a time of the embedder alone: 32
+pictures a call, both spaces, bulk lane. What Celery costs is measured by sending the worker messages about chunks that are
+done already.
 """
 
 from __future__ import annotations
 
-import argparse
-import io
-import json
-import statistics
+import itertools
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import psutil
 import redis
-from PIL import Image
 
-from lookalike.client import Client, FolderSource, Job, JobState
+from embedder.batcher import Lane
+from lookalike.client import JobState, ManifestSource
 from lookalike.jobs.queue import TaskQueue
 from lookalike.names import MAX_IMAGES_PER_CALL
-from lookalike.runtime.channels import open_channel
-from lookalike.v1 import embedder_service_pb2 as embedder_pb2
-from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
-from tests.servers.fleet import Fleet, fleet
-from tests.servers.milvus import LiteServer, RealServer
-from tests.servers.processes import free_port, until
+from tests.bench.embedding import FULL_CALLERS, Load, calls_of
+from tests.bench.inputs import fashion_gallery, write_fashion
+from tests.bench.rows import Findings, interleaved
+from tests.bench.scales import Scale
+from tests.bench.system import FASHION, TIMEOUT_S, System
+from tests.servers.processes import until
 
-COLLECTION = "bench"
 _ALONE_IMAGES = 4096
-_CALLS_IN_FLIGHT = 4
-"""As many as a worker with its default settings keeps under way: two chunks, two calls each."""
-_MESSAGES = 2000
+_ALONE_WINDOWS = 3
+"""A job takes far longer than a window: the embedder alone is given more than one too."""
+_MESSAGES = 500
 _FIRST = 1000
 """Memory is compared from here on: by then every part has touched all it needs for any job."""
 
 
 @dataclass
 class Usage:
-    """One process: seconds of CPU during the job, and resident MiB when 1,000 items were done and at the end."""
+    """One process: seconds of CPU during jobs, and resident MiB when 1,000 items were done and at the end."""
 
+    process: psutil.Process
     cpu_s: float = 0.0
-    rss_early_mib: float = 0.0
-    rss_late_mib: float = 0.0
+    early_mib: float = 0.0
+    late_mib: float = 0.0
 
 
-@dataclass
-class Result:
-    """Figures of one run; rates in images per second."""
-
-    items: int
-    server: str
-    alone: list[float] = field(default_factory=list)
-    ingest: float = 0.0
-    ratio: float = 0.0
-    celery_redis_share: float = 0.0
-    celery_ms_per_message: float = 0.0
-    usage: dict[str, Usage] = field(default_factory=dict)
-
-
-def main() -> int:
-    arguments = _arguments()
-    result = Result(arguments.items, arguments.server)
-    with tempfile.TemporaryDirectory(prefix="lookalike-bench-") as name, _milvus(arguments.server, Path(name)) as (uri, server):
-        folder = Path(name) / "fleet"
-        with fleet(folder, uri) as system, system.client() as client:
-            _say(f"writing {arguments.items:,} pictures")
-            write_pictures(folder / "pictures", arguments.items)
-            sample = [path.read_bytes() for path in sorted((folder / "pictures").rglob("*.png"))[:_ALONE_IMAGES]]
-            embed_alone(system.embedder.target, sample[:512])
-            result.alone = [embed_alone(system.embedder.target, sample) for _ in range(arguments.rounds)]
-            result.celery_ms_per_message = message_cost_ms(system)
-            job = ingest(system, client, folder / "pictures", server, result)
-            result.alone += [embed_alone(system.embedder.target, sample) for _ in range(arguments.rounds)]
-            summarise(result, job)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(asdict(result), indent=1), encoding="utf-8")
-    print(text(result))
-    return 0
+def measure(system: System, scale: Scale, findings: Findings) -> list[str]:
+    """Fill the collection; the ids in it."""
+    _say(f"  writing {scale.vectors:,} pictures")
+    manifests, said = write_jobs(system.fleet.folder, scale)
+    findings.note(f"{scale.vectors:,} pictures are ingested in {len(manifests)} jobs: {said}")
+    sample = sorted((system.fleet.folder / "pictures").rglob("*.png"))[:_ALONE_IMAGES]
+    alone = Load(calls_of([path.read_bytes() for path in sample], MAX_IMAGES_PER_CALL), FULL_CALLERS, Lane.BULK, histogram=True)
+    longer = replace(scale, window_s=_ALONE_WINDOWS * scale.window_s)
+    alone.over_grpc(system.fleet.embedder.target, scale)
+    system.client.create_collection(FASHION, model=FASHION, timeout_s=TIMEOUT_S)
+    usage, jobs = watched(system), iter(manifests)
+    limit, ours = interleaved(
+        lambda: alone.over_grpc(system.fleet.embedder.target, longer),
+        lambda: ingest(system, next(jobs), usage),
+        len(manifests),
+        warm_up=False,
+    )
+    findings.add("bulk_ingest", ours, limit)
+    note_costs(system, usage, scale.vectors, findings)
+    return [picture_id(number) for number in range(scale.vectors)]
 
 
-def write_pictures(folder: Path, count: int) -> None:
-    """`count` different PNG files of 28 x 28 grey noise over a gradient, 1,000 a folder."""
-    rng = np.random.default_rng(1)
-    gradient = np.linspace(0, 200, 28, dtype=np.uint8)
-    for number in range(count):
-        place = folder / f"{number // 1000:03d}"
-        if number % 1000 == 0:
-            place.mkdir(parents=True)
-        stream = io.BytesIO()
-        Image.fromarray(gradient + rng.integers(0, 55, (28, 28), dtype=np.uint8)).save(stream, "PNG", compress_level=1)
-        (place / f"{number:07d}.png").write_bytes(stream.getvalue())
+def write_jobs(folder: Path, scale: Scale) -> tuple[list[Path], str]:
+    """PNG files and a manifest for each job; and what the pictures are."""
+    pictures, said = fashion_gallery(scale.vectors)
+    ends = [scale.vectors * (job + 1) // scale.jobs for job in range(scale.jobs)]
+    manifests = []
+    for start, end in itertools.pairwise([0, *ends]):
+        write_fashion(folder / "pictures", pictures, end - start, start)
+        lines = (f"pictures/{number // 1000:04d}/{number:07d}.png,{picture_id(number)}\n" for number in range(start, end))
+        manifests.append(folder / f"job-{start:07d}.csv")
+        manifests[-1].write_text("uri,id\n" + "".join(lines), encoding="utf-8")
+    return manifests, said
 
 
-def embed_alone(target: str, images: Sequence[bytes]) -> float:
-    """Images per second through the embedder, 32 a call, `_CALLS_IN_FLIGHT` calls at a time."""
-    calls = [images[at : at + MAX_IMAGES_PER_CALL] for at in range(0, len(images), MAX_IMAGES_PER_CALL)]
-    with open_channel(target) as channel, ThreadPoolExecutor(_CALLS_IN_FLIGHT) as threads:
-        stub = embedder_grpc.EmbedderServiceStub(channel)
-
-        def call(batch: Sequence[bytes]) -> int:
-            request = embedder_pb2.EmbedRequest(model="fashion", images=batch, lane=embedder_pb2.LANE_BULK)
-            return len(stub.Embed(request, timeout=60).results)
-
-        started_s = time.perf_counter()
-        done = sum(threads.map(call, calls))
-        return done / (time.perf_counter() - started_s)
+def picture_id(number: int) -> str:
+    return f"fashion-{number:07d}"
 
 
-def message_cost_ms(system: Fleet) -> float:
+def ingest(system: System, manifest: Path, usage: dict[str, Usage]) -> float:
+    """Run a job to its end; images a second from its creation to its end."""
+    before = {name: cpu_s([one.process]) for name, one in usage.items()}
+    made = system.client.create_ingest_job(FASHION, ManifestSource(str(manifest)))
+    for job in system.client.watch_job(made.id, patience_s=120):
+        for one in usage.values():
+            one.late_mib = one.process.memory_info().rss / 2**20
+            if job.counts.done >= _FIRST and not one.early_mib:
+                one.early_mib = one.late_mib
+    for name, one in usage.items():
+        one.cpu_s += cpu_s([one.process]) - before[name]
+    assert job.state is JobState.SUCCEEDED, job
+    assert job.counts.indexed == job.counts.submitted, job
+    assert job.ended_at is not None
+    assert job.created_at is not None
+    rate = job.counts.indexed / (job.ended_at - job.created_at).total_seconds()
+    _say(f"  {job.counts.indexed:,} pictures, {rate:.0f} images/s")
+    return rate
+
+
+def watched(system: System) -> dict[str, Usage]:
+    (worker,) = system.fleet.workers
+    processes = {"embedder": system.fleet.embedder.process, "indexer": worker.process, "gateway": system.fleet.gateway.process}
+    usage = {name: Usage(psutil.Process(process.pid)) for name, process in processes.items() if process is not None}
+    return usage | {"redis": Usage(psutil.Process(system.fleet.redis.pid)), "milvus": Usage(system.milvus_process)}
+
+
+def note_costs(system: System, usage: dict[str, Usage], images: int, findings: Findings) -> None:
+    message_ms, messages = message_cost_ms(system), system.client.list_jobs()
+    sent = sum(job.chunks_total + 1 for job in messages)
+    celery_s = sent * message_ms / 1000
+    share = (usage["redis"].cpu_s + celery_s) / sum(one.cpu_s for one in usage.values())
+    costs = ", ".join(f"{name} {1000 * one.cpu_s / images:.2f}" for name, one in usage.items())
+    memory = ", ".join(f"{name} {one.early_mib:.0f}/{one.late_mib:.0f}" for name, one in usage.items())
+    findings.note(f"ingest: CPU milliseconds an image: {costs}")
+    findings.note(f"ingest: Celery and Redis take {share:.1%} of the CPU ({message_ms:.2f} ms a message)")
+    findings.note(f"ingest: resident MiB after {_FIRST:,} pictures / at the end: {memory}")
+
+
+def message_cost_ms(system: System) -> float:
     """CPU that worker and Redis spend on one message about a chunk that needs nothing, in milliseconds."""
-    queue = TaskQueue(f"{system.redis.url}/0")
-    (worker,) = system.workers
+    queue = TaskQueue(f"{system.fleet.redis.url}/0")
+    (worker,) = system.fleet.workers
     assert worker.process is not None
-    watched = [psutil.Process(worker.process.pid), psutil.Process(system.redis.pid)]
-    idle = _cpu_s(watched)
+    processes = [psutil.Process(worker.process.pid), psutil.Process(system.fleet.redis.pid)]
+    idle = cpu_s(processes)
     time.sleep(2.0)
-    idle_per_s = (_cpu_s(watched) - idle) / 2.0
-    before, started_s = _cpu_s(watched), time.perf_counter()
+    idle_per_s = (cpu_s(processes) - idle) / 2.0
+    before, started_s = cpu_s(processes), time.perf_counter()
     for _ in range(_MESSAGES):
         queue.send_chunk("0" * 16, 0)
-    with redis.Redis.from_url(f"{system.redis.url}/0") as client:
+    with redis.Redis.from_url(f"{system.fleet.redis.url}/0") as client:
         until(lambda: not _queued(client), "every message has been taken", timeout_s=120, poll_s=0.1)
-    spent_s = _cpu_s(watched) - before - idle_per_s * (time.perf_counter() - started_s)
+    spent_s = cpu_s(processes) - before - idle_per_s * (time.perf_counter() - started_s)
     queue.close()
     return max(0.0, spent_s) * 1000 / _MESSAGES
 
 
-def ingest(system: Fleet, client: Client, pictures: Path, server: psutil.Process, result: Result) -> Job:
-    """Run the job to its end; fills `result.usage`."""
-    (worker,) = system.workers
-    processes = {
-        "embedder": system.embedder.process,
-        "indexer": worker.process,
-        "gateway": system.gateway.process,
-    }
-    watched = {name: psutil.Process(process.pid) for name, process in processes.items() if process is not None}
-    watched |= {"redis": psutil.Process(system.redis.pid), "milvus": server}
-    client.create_collection(COLLECTION, model="fashion")
-    before = {name: _cpu_s([process]) for name, process in watched.items()}
-    usage = {name: Usage() for name in watched}
-    made = client.create_ingest_job(COLLECTION, FolderSource(str(pictures)))
-    shown_s = time.monotonic()
-    for job in client.watch_job(made.id, patience_s=120):
-        early = job.counts.done < _FIRST or usage["redis"].rss_early_mib == 0
-        for name, process in watched.items():
-            mib = process.memory_info().rss / 2**20
-            usage[name].rss_late_mib = mib
-            if early:
-                usage[name].rss_early_mib = mib
-        if time.monotonic() - shown_s > 15:
-            shown_s = time.monotonic()
-            _say(f"{job.counts.done:,} of {job.counts.submitted:,}")
-    for name, process in watched.items():
-        usage[name].cpu_s = _cpu_s([process]) - before[name]
-    result.usage = usage
-    assert job.state is JobState.SUCCEEDED, job
-    assert job.counts.indexed == job.counts.submitted, job
-    return job
-
-
-def summarise(result: Result, job: Job) -> None:
-    assert job.ended_at is not None
-    assert job.created_at is not None
-    result.ingest = job.counts.indexed / (job.ended_at - job.created_at).total_seconds()
-    result.ratio = result.ingest / statistics.median(result.alone)
-    messages = job.chunks_total + 1
-    costs_s = result.usage["redis"].cpu_s + messages * result.celery_ms_per_message / 1000
-    result.celery_redis_share = costs_s / sum(one.cpu_s for one in result.usage.values())
-
-
-def text(result: Result) -> str:
-    alone = statistics.median(result.alone)
-    lines = [
-        f"{result.items:,} pictures, {result.server}",
-        f"  embedder alone  {alone:8.1f} images/s  (rounds: {', '.join(f'{rate:.0f}' for rate in result.alone)})",
-        f"  ingest          {result.ingest:8.1f} images/s  {result.ratio:.2f} of it",
-        f"  Celery and Redis {result.celery_redis_share:6.1%} of the CPU ({result.celery_ms_per_message:.2f} ms a message)",
-        f"  {'':10}{'CPU s':>10}{'MiB at 1,000':>14}{'MiB at end':>12}",
-    ]
-    for name, one in result.usage.items():
-        lines.append(f"  {name:10}{one.cpu_s:10.1f}{one.rss_early_mib:14.0f}{one.rss_late_mib:12.0f}")
-    return "\n".join(lines)
-
-
-@contextmanager
-def _milvus(kind: str, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
-    place = folder / "milvus"
-    place.mkdir()
-    server = RealServer(place) if kind == "milvus" else LiteServer(place, free_port())
-    server.start()
-    assert server.process is not None
-    try:
-        yield server.uri, psutil.Process(server.process.pid)
-    finally:
-        server.process.kill()
-        server.process.wait(10)
-
-
-def _cpu_s(processes: Sequence[psutil.Process]) -> float:
+def cpu_s(processes: Sequence[psutil.Process]) -> float:
     times = [process.cpu_times() for process in processes]
     return float(sum(one.user + one.system for one in times))
 
@@ -222,16 +155,3 @@ def _queued(client: redis.Redis) -> int:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=10_000, help="pictures to ingest")
-    parser.add_argument("--server", choices=("milvus", "milvus-lite"), default="milvus")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of the embedder alone, before the job and after it")
-    parser.add_argument("--out", type=Path, default=Path("build/ingest.json"), help="where the figures go as JSON")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

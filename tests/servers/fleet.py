@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Protocol
 
 import httpx
 
+from embedder.bundle import SHIPPED
 from lookalike.client import Client
 from tests.servers import processes
 from tests.servers.redis import RedisServer
@@ -104,14 +105,25 @@ class Fleet:
 
 
 @contextmanager
-def fleet(folder: Path, milvus_uri: str, *, workers: int = 1) -> Iterator[Fleet]:
-    """A fleet in `folder` on a Milvus that runs already, and a Redis that forces every write to the disk."""
+def fleet(
+    folder: Path,
+    milvus_uri: str,
+    *,
+    workers: int = 1,
+    models: tuple[Path, ...] = (SHIPPED / "fashion",),
+    worker_settings: Mapping[str, str] | None = None,
+) -> Iterator[Fleet]:
+    """A fleet in `folder` on a Milvus that runs already, and a Redis that forces every write to the disk.
+
+    `worker_settings` go before what `Worker` sets for tests, in which everything is to happen soon.
+    """
     (folder / "redis").mkdir(parents=True)
     redis = RedisServer(folder / "redis", fsync="always")
-    embedder = EmbedderProcess(folder)
+    embedder = EmbedderProcess(folder, models=models)
     url = f"{redis.url}/0"
     gateway = GatewayProcess(url, milvus_uri, embedder.target, folder)
-    hands = tuple(Worker(url, milvus_uri, embedder.target, folder, name=f"worker{n}") for n in range(1, workers + 1))
+    more = dict(worker_settings or {})
+    hands = tuple(Worker(url, milvus_uri, embedder.target, folder, f"worker{n}", more) for n in range(1, workers + 1))
     with ExitStack() as started:
         parts: tuple[Part, ...] = (redis, embedder, gateway, *hands)
         for part in parts:

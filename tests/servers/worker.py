@@ -69,17 +69,29 @@ class Worker:
 
 @dataclass(slots=True)
 class EmbedderProcess:
-    """The real embedder with the model `fashion`, on a port of its own: `start` it, `kill` it, `start` it again."""
+    """The real embedder with `models`, on a port of its own: `start` it, `kill` it, `start` it again."""
 
     folder: Path
     target: str = field(default_factory=lambda: f"127.0.0.1:{processes.free_port()}")
     process: subprocess.Popen[bytes] | None = None
+    models: tuple[Path, ...] = (SHIPPED / "fashion",)
+    more: dict[str, str] = field(default_factory=dict)
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Return at once."""
+        settings = {
+            "LOG_FORMAT": "text",
+            "EMBEDDER_ADDRESS": self.target,
+            "EMBEDDER_MODELS": os.pathsep.join(map(str, self.models)),
+            **self.more,
+        }
+        env = {**os.environ, **{f"LOOKALIKE_{name}": value for name, value in settings.items()}}
+        self.process = processes.start([sys.executable, "-m", "embedder"], self.folder / "embedder.log", env=env)
+        return self.process
 
     def start(self) -> None:
         """Return once it is warm."""
-        env = {**os.environ, "LOOKALIKE_EMBEDDER_ADDRESS": self.target, "LOOKALIKE_LOG_FORMAT": "text"}
-        env["LOOKALIKE_EMBEDDER_MODELS"] = str(SHIPPED / "fashion")
-        self.process = processes.start([sys.executable, "-m", "embedder"], self.folder / "embedder.log", env=env)
+        self.launch()
         with open_channel(self.target) as channel:
             processes.until(lambda: _embeds(channel), "the embedder is warm", timeout_s=120, poll_s=0.2)
 
