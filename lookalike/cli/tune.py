@@ -38,9 +38,9 @@ def tune(
 ) -> None:
     """Find the smallest ef (breadth of a search) that finds enough of the true neighbours in a collection.
 
-    Stored images are looked for with rising ef, and the answers compared with exact ones over all vectors, which are read once:
-    some minutes for a million images. Run it when nothing is being written and what was written last has its index, which
-    Milvus takes some seconds for. Give what it says as --ef, or as the field ef of a request.
+    Stored images are looked for with rising ef, and the answers compared with exact ones over all vectors, which are read once,
+    a page at a time. Run it when nothing is being written and what was written last has its index, for which Milvus takes some
+    ten seconds. Give what it says as --ef, or as the field ef of a request.
     """
     from lookalike import tuning
 
