@@ -21,9 +21,10 @@ DATABASES = 4096
 
 
 class RedisServer:
-    """One server process. `start` it again after `kill`: what was acknowledged is there still."""
+    """One server process. `start` it again after `kill`: what was acknowledged is there still, unless `fsync` is "everysec" and
+    the disk so slow that Redis puts off a write (for two seconds at most)."""
 
-    def __init__(self, folder: Path, *, fsync: str = "everysec") -> None:
+    def __init__(self, folder: Path, *, fsync: str = "always") -> None:
         self._folder, self._fsync = folder, fsync
         self.port = processes.free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -81,7 +82,7 @@ def _program() -> str:
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`redis://127.0.0.1:PORT` of a server that ends with the test run; put a database number behind it."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server = RedisServer(tmp_path_factory.mktemp("redis"), fsync="everysec")  # Nobody kills it.
     server.start()
     yield server.url
     server.stop()

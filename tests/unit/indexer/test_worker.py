@@ -325,11 +325,11 @@ class TestTrouble:
         fill(bench, 300)
         job = bench.create()
         bench.deliver()
-        manifest = bench.ledger.get(job.id).manifest
+        (part,) = (bench.folder / "artifacts" / bench.ledger.get(job.id).manifest).iterdir()
         if damage == "gone":
-            bench.artifacts.delete(manifest)
+            part.unlink()
         else:
-            bench.artifacts.write(manifest, bench.artifacts.read(manifest)[:-50])
+            part.write_bytes(part.read_bytes()[:-50])
         for _ in range(3):
             with pytest.raises(Internal):
                 bench.worker.ingest_chunk(job.id, 0)
