@@ -164,8 +164,8 @@ def _registry(config: LocalConfig, folder: DataFolder) -> str:
 
 
 def _redis_argv(data: Path, port: int) -> tuple[str, ...]:
-    """Every write is on the disk before it is answered, so that a killed server loses nothing. ("everysec" puts a write off where
-    the disk is slow; the ledger writes some twenty times a second, which costs nothing to speak of.)"""
+    """Every write is on the disk before it is answered, so that a killed server loses nothing. ("everysec" puts a write off
+    where the disk is slow; the ledger writes some twenty times a second, which costs nothing to speak of.)"""
     return (
         _redis_program(), "--bind", HOST, "--port", str(port), "--protected-mode", "yes", "--daemonize", "no",
         "--dir", str(data), "--appendonly", "yes", "--appendfsync", "always", "--save", "",
