@@ -28,7 +28,7 @@ def test_models_are_a_list_of_folders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cores_are_those_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {3, 5, 7}, raising=False)
+    monkeypatch.setattr(settings, "usable_cores", lambda: 3)
     assert EmbedderSettings().cores == 3
     monkeypatch.setenv("LOOKALIKE_EMBEDDER_CORES", "2")
     assert EmbedderSettings().cores == 2
