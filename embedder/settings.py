@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from embedder.bundle import CARD, SHIPPED
@@ -44,6 +44,13 @@ class EmbedderSettings(LogSettings):
     )
     embedder_device: Literal["auto", "gpu", "cpu"] = Field(
         "auto", description="auto: the GPU where TensorFlow sees one, else the CPU. gpu: a GPU or no start. cpu: never a GPU."
+    )
+    embedder_engine: Literal["tensorflow", "openvino"] = Field(
+        "tensorflow",
+        description=(
+            "What computes the models' vectors. openvino: faster on the CPU, and runs only there; needs the extra [openvino]. "
+            "Collections made with either are searched with both."
+        ),
     )
     embedder_cores: int = Field(
         0,
@@ -94,6 +101,13 @@ class EmbedderSettings(LogSettings):
     @classmethod
     def _split_models(cls, value: object) -> object:
         return split_paths(value)
+
+    @field_validator("embedder_engine")
+    @classmethod
+    def _engine_fits_device(cls, engine: str, info: ValidationInfo) -> str:
+        if engine == "openvino" and info.data.get("embedder_device") == "gpu":
+            raise ValueError("openvino computes on the CPU, and LOOKALIKE_EMBEDDER_DEVICE asks for a GPU")
+        return engine
 
     @property
     def cores(self) -> int:
