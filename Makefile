@@ -6,7 +6,7 @@ UV_VERSION := 0.9
 SOURCES := lookalike embedder indexer gateway tests protos
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check test test-torch format stubs train unseen photographs photo chaos recall scale bench bench-quick clean
+.PHONY: help install up demo check test test-torch test-openvino format stubs train unseen photographs photo chaos recall scale bench bench-quick clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ test-torch: install ## Train a tiny tower by PyTorch, in an environment of its o
 	$(BIN)/uv pip install --quiet --python build/torch/bin/python --constraints constraints.txt \
 	    --requirements pyproject.toml "torch==2.13.0" "keras~=3.15" "pillow~=13.0"
 	LOOKALIKE_TORCH_PYTHON=build/torch/bin/python $(BIN)/pytest tests/unit/embedder/training/test_command.py -k torch
+
+test-openvino: install ## Compare OpenVINO's vectors with TensorFlow's; installs the extra [openvino] into .venv (180 MB)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --editable ".[dev,openvino]"
+	$(BIN)/pytest tests/unit/embedder/test_openvino_engine.py tests/contract/test_embedder_process.py
 
 test: install ## Unit, contract and end-to-end tests against real servers, in two processes
 	$(BIN)/pytest -n 2 --dist loadgroup

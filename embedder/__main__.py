@@ -1,6 +1,6 @@
 """`python -m embedder`: reads the settings, wires the parts, warms up, serves until SIGTERM or SIGINT. Nothing else.
 
-Ends with code 2 and one line where a setting, a bundle, the device or the address is wrong.
+Ends with code 2 and one line where a setting, a bundle, the engine, the device or the address is wrong.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from prometheus_client import Gauge, Info
 from embedder import bundle as bundles
 from embedder.batcher import Batcher, Limits
 from embedder.images import Decoder
+from embedder.openvino_engine import OpenVino
 from embedder.registry import Registry
 from embedder.settings import EmbedderSettings
 from lookalike.errors import FailedPrecondition, LookalikeError
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
     from embedder.spaces import Embedded, TracedModel, Work
     from embedder.watching import RegistryWatcher
 
-DEVICE = Info("lookalike_embedder_device", "The device that TensorFlow runs on.")
+DEVICE = Info("lookalike_embedder_device", "The device that the models run on.")
+ENGINE = Info("lookalike_embedder_engine", "What computes the models' vectors: tensorflow or openvino.")
 WARM = Gauge("lookalike_embedder_warm", "1 once every batch size is traced.")
 _SPARE_CALLS = 16
 """Calls beyond those that the batcher admits: to be refused, for health checks and for descriptions."""
@@ -68,8 +71,9 @@ def main() -> None:
 
 def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
     """Serve until `stop`. Raises a `LookalikeError` where it cannot start."""
-    # Bundles are read before TensorFlow is imported, so that a wrong path is told at once and not seconds later.
+    # Before TensorFlow is imported, so that a wrong path or a missing engine is told at once and not seconds later.
     fixed = read_bundles(settings.embedder_models)
+    compile_tower = OpenVino(settings.cores).compile_tower if settings.embedder_engine == "openvino" else None
     registry = Registry(settings.embedder_registry) if settings.embedder_registry else None
 
     from embedder.decoding import DecodePool
@@ -77,21 +81,23 @@ def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
     from embedder.serving import Serving, build_served
     from embedder.spaces import Spaces
 
-    device = set_up_tensorflow(settings.embedder_device, settings.cores)
+    device = set_up_tensorflow("cpu" if compile_tower else settings.embedder_device, settings.cores)
     spaces = Spaces()
-    serving = Serving([build_served(bundle, settings.embedder_batch_images) for bundle in fixed], complete=registry is None)
+    build = partial(build_served, largest_batch=settings.embedder_batch_images, compile_tower=compile_tower)
+    serving = Serving([build(bundle) for bundle in fixed], complete=registry is None)
     batcher = Batcher(spaces.compute, lambda work: work.size_bytes, _limits(settings))
     pool = DecodePool(settings.cores)
     service, server = _listening(settings, serving, device, pool, batcher)
     spaces.warm_up()
     for served, _ in serving:
         _warm_up(served.traced)
-    watcher = _watching(settings, registry, serving, stop) if registry else None
+    watcher = _watching(registry, serving, build, settings.embedder_registry_poll_s, stop) if registry else None
     service.set_warm()
     WARM.set(1)
     server.set_ready(True)
     models = [one.bundle.name for one, current in serving if current]
-    structlog.get_logger().info("ready", port=server.port, device=str(device), models=models)
+    running = {"device": str(device), "engine": settings.embedder_engine}
+    structlog.get_logger().info("ready", port=server.port, **running, models=models)
     # Not one wait without end: a signal that the system hands to one of TensorFlow's threads does not wake this one up, and
     # Python runs its handler in this one only.
     while not stop.wait(_SIGNAL_S):
@@ -105,17 +111,18 @@ def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
     structlog.get_logger().info("stopped")
 
 
-def _watching(settings: EmbedderSettings, registry: Registry, serving: Serving, stop: threading.Event) -> RegistryWatcher:
+def _watching(
+    registry: Registry, serving: Serving, build: Callable[[bundles.Bundle], Served], poll_s: float, stop: threading.Event
+) -> RegistryWatcher:
     """A watcher that has loaded what the registry holds, or has tried to, for a minute at most."""
-    from embedder.serving import build_served
     from embedder.watching import RegistryWatcher
 
-    def build(bundle: bundles.Bundle) -> Served:
-        served = build_served(bundle, settings.embedder_batch_images)
+    def build_warm(bundle: bundles.Bundle) -> Served:
+        served = build(bundle)
         _warm_up(served.traced)
         return served
 
-    watcher = RegistryWatcher(registry, serving, build, poll_s=settings.embedder_registry_poll_s)
+    watcher = RegistryWatcher(registry, serving, build_warm, poll_s=poll_s)
     watcher.start()
     until_s = time.monotonic() + _FIRST_LOOK_S
     while not stop.is_set() and time.monotonic() < until_s and not watcher.wait_for_first_look(_SIGNAL_S):
@@ -136,6 +143,7 @@ def _listening(
     service = EmbedderService(
         serving,
         str(device),
+        settings.embedder_engine,
         decoder=Decoder(max_bytes=settings.embedder_max_image_bytes, max_pixels=settings.embedder_max_image_pixels),
         pool=pool,
         batcher=batcher,
@@ -152,8 +160,10 @@ def _listening(
     serve_metrics(settings.embedder_metrics_port, host=settings.embedder_metrics_host)
     server.start()
     DEVICE.info({"kind": device.kind, "name": device.name})
+    ENGINE.info({"name": settings.embedder_engine})
     fingerprints = dict(served.key for served, _ in serving)
-    structlog.get_logger().info("warming up", port=server.port, device=str(device), cores=settings.cores, models=fingerprints)
+    running = {"device": str(device), "engine": settings.embedder_engine, "cores": settings.cores}
+    structlog.get_logger().info("warming up", port=server.port, **running, models=fingerprints)
     return service, server
 
 

@@ -6,6 +6,7 @@ the trainer measures a bundle through it, so that the figures shipped are those 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,6 +86,13 @@ class Model:
             return self._tower(inputs, training=False)
         both = self._tower(tf.concat([inputs, tf.reverse(inputs, [2])], 0), training=False)
         return tf.math.l2_normalize(both[: tf.shape(pixels)[0]] + both[tf.shape(pixels)[0] :], axis=-1)
+
+    def traced(self, size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+        """`embed` as a concrete function of exactly `size` pictures."""
+        tower = self.bundle.tower
+        shown = tf.TensorSpec((size, tower.input_size, tower.input_size, tower.channels), tf.uint8)
+        function: Callable[[tf.Tensor], tf.Tensor] = tf.function(self.embed, input_signature=[shown]).get_concrete_function()
+        return function
 
 
 def embed_all(model: Model, pixels: npt.NDArray[np.uint8], batch_size: int = 256) -> npt.NDArray[np.float32]:

@@ -62,19 +62,20 @@ class _Question:
 
 
 class EmbedderService(rpc.EmbedderServiceServicer):
-    """`device`: as `ListModels` shows it. Refuses to embed until `set_warm`."""
+    """`device` and `engine`: as `ListModels` shows them. Refuses to embed until `set_warm`."""
 
     def __init__(
         self,
         serving: Serving,
         device: str,
+        engine: str,
         *,
         decoder: Decoder,
         pool: DecodePool,
         batcher: Batcher[Work, Embedded],
         call_timeout_s: float,
     ) -> None:
-        self._serving, self._device = serving, device
+        self._serving, self._device, self._engine = serving, device, engine
         self._decoder, self._pool, self._batcher = decoder, pool, batcher
         self._call_timeout_s = call_timeout_s
         self._warm = threading.Event()
@@ -117,7 +118,8 @@ class EmbedderService(rpc.EmbedderServiceServicer):
     def ListModels(  # noqa: N802
         self, request: messages.ListModelsRequest, context: grpc.ServicerContext
     ) -> messages.ListModelsResponse:
-        return messages.ListModelsResponse(models=[_model_message(*one) for one in self._serving], device=self._device)
+        models = [_model_message(*one) for one in self._serving]
+        return messages.ListModelsResponse(models=models, device=self._device, engine=self._engine)
 
     def MakeThumbnail(  # noqa: N802
         self, request: messages.MakeThumbnailRequest, context: grpc.ServicerContext

@@ -16,7 +16,7 @@ from prometheus_client import Gauge
 from embedder.bundle import Bundle
 from embedder.images import MAX_SIDE
 from embedder.model import Model
-from embedder.spaces import TracedModel
+from embedder.spaces import CompileTower, TracedModel
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.spaces import SIAMESE, Metric, Space
 
@@ -43,15 +43,17 @@ class Served:
         return self.bundle.name, self.space.fingerprint
 
 
-def build_served(bundle: Bundle, largest_batch: int) -> Served:
-    """Build the tower of `bundle` and trace it for batches up to `largest_batch`; it is still to be warmed up. Takes seconds.
+def build_served(bundle: Bundle, largest_batch: int, compile_tower: CompileTower | None = None) -> Served:
+    """Build the tower of `bundle` and trace it for batches up to `largest_batch`, or have it compiled by another engine than
+    TensorFlow; it is still to be warmed up. Takes seconds.
 
-    Raises `InvalidArgument` for a tower that sees more than is ever decoded, or that the weights do not fit.
+    Raises `InvalidArgument` for a tower that sees more than is ever decoded, or that the weights do not fit, and what
+    `compile_tower` does.
     """
     if bundle.tower.input_size > MAX_SIDE:
         raise InvalidArgument("bundle", f"{bundle.name!r} wants {bundle.tower.input_size} pixels; at most {MAX_SIDE} are given")
     space = Space(SIAMESE, bundle.tower.embedding_dim, Metric.COSINE, bundle.fingerprint)
-    return Served(bundle, space, TracedModel(Model(bundle), largest_batch))
+    return Served(bundle, space, TracedModel(Model(bundle), largest_batch, compile_tower))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from embedder.bundle import CARD, SHIPPED
+from embedder.cores import usable_cores
 from lookalike.names import MAX_IMAGE_BYTES, MAX_IMAGES_PER_CALL, MAX_MESSAGE_BYTES
 from lookalike.runtime.settings import Address, LogSettings, split_paths
 
@@ -44,8 +45,20 @@ class EmbedderSettings(LogSettings):
     embedder_device: Literal["auto", "gpu", "cpu"] = Field(
         "auto", description="auto: the GPU where TensorFlow sees one, else the CPU. gpu: a GPU or no start. cpu: never a GPU."
     )
+    embedder_engine: Literal["tensorflow", "openvino"] = Field(
+        "tensorflow",
+        description=(
+            "What computes the models' vectors. openvino: faster on the CPU, and runs only there; needs the extra [openvino]. "
+            "Collections made with either are searched with both."
+        ),
+    )
     embedder_cores: int = Field(
-        0, ge=0, description="Processor cores to use, for decoding and for TensorFlow. 0: those this process may run on."
+        0,
+        ge=0,
+        description=(
+            "Processor cores to use, for decoding and for the models. 0: those this process may run on, "
+            "or its container's quota of processor time, rounded up, where that is less."
+        ),
     )
     embedder_batch_images: int = Field(32, ge=1, le=512, description="Most pictures computed together.")
     embedder_batch_bytes: int = Field(
@@ -89,9 +102,14 @@ class EmbedderSettings(LogSettings):
     def _split_models(cls, value: object) -> object:
         return split_paths(value)
 
+    @field_validator("embedder_engine")
+    @classmethod
+    def _engine_fits_device(cls, engine: str, info: ValidationInfo) -> str:
+        if engine == "openvino" and info.data.get("embedder_device") == "gpu":
+            raise ValueError("openvino computes on the CPU, and LOOKALIKE_EMBEDDER_DEVICE asks for a GPU")
+        return engine
+
     @property
     def cores(self) -> int:
-        """Cores to use: as set, else those this process may run on (a container's or `taskset`'s share, where it is told)."""
-        if self.embedder_cores:
-            return self.embedder_cores
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        """Cores to use: as set, else those this process may use."""
+        return self.embedder_cores or usable_cores()

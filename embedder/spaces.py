@@ -28,8 +28,12 @@ from lookalike.spaces import HistogramSettings, Vector
 
 K = TypeVar("K")
 
+CompileTower: TypeAlias = Callable[[Model, int], Callable[[Pixels], Vector]]
+"""How another engine makes the tower of a model for one batch size, as `openvino_engine.OpenVino.compile_tower` does."""
 _Tensors: TypeAlias = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 """What is counted, as the graphs take it: pixels, owners, totals, bins (see `_Layout`)."""
+_Embed: TypeAlias = Callable[[_Tensors, Pixels], tuple[tf.Tensor, Vector]]
+"""Both spaces for one batch size: what is counted and uint8 `[size, side, side, channels]` -> counts, float32 `[size, dim]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +87,21 @@ def owners(height: int, width: int, settings: HistogramSettings) -> npt.NDArray[
 
 class TracedModel:
     """A model with a traced function for each batch size: both spaces in one call. Made in whatever thread; then used from one,
-    while others may be made."""
+    while others may be made.
 
-    def __init__(self, model: Model, largest_batch: int) -> None:
+    `compile_tower`: the engine that computes the vectors, where it is not TensorFlow. Raises what that does.
+    """
+
+    def __init__(self, model: Model, largest_batch: int, compile_tower: CompileTower | None = None) -> None:
         tower = model.bundle.tower
         self.bundle = model.bundle
         self._shape = (tower.input_size, tower.input_size, tower.channels)
-        self._embed = {size: _embedding_function(model, size) for size in batch_sizes(largest_batch)}
+        sizes = batch_sizes(largest_batch)
+        if compile_tower is None:
+            self._embed = {size: _embedding_function(model, size) for size in sizes}
+        else:
+            count = _counting_function()
+            self._embed = {size: _counting_beside(compile_tower(model, size), count) for size in sizes}
 
     def warm_up(self, report: Callable[[int, float], None]) -> None:
         """Run every function once, with and without a histogram; `report` hears the batch size and seconds.
@@ -111,8 +123,8 @@ class TracedModel:
         for row, work in zip(batch, works, strict=False):
             if work.tower is not None:
                 row[...] = work.tower
-        counts, vectors = self._embed[size](*laid, tf.constant(batch))
-        return counts, vectors.numpy()[: len(works)]  # the rest is filling
+        counts, vectors = self._embed[size](laid, batch)
+        return counts, vectors[: len(works)]  # the rest is filling
 
 
 class Spaces:
@@ -210,8 +222,13 @@ def _counting_function() -> Callable[..., tf.Tensor]:
     return function
 
 
-def _embedding_function(model: Model, size: int) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
-    """Both spaces, for a tower batch of exactly `size`: (float32 `[owners * bins]`, float32 `[size, dim]`)."""
+def _counting_beside(tower: Callable[[Pixels], Vector], count: Callable[..., tf.Tensor]) -> _Embed:
+    """Both spaces, with the vectors from another engine."""
+    return lambda laid, batch: (count(*laid), tower(batch))
+
+
+def _embedding_function(model: Model, size: int) -> _Embed:
+    """Both spaces in one TensorFlow graph, for a tower batch of exactly `size`."""
     tower = model.bundle.tower
     shown = tf.TensorSpec((size, tower.input_size, tower.input_size, tower.channels), tf.uint8)
 
@@ -220,7 +237,10 @@ def _embedding_function(model: Model, size: int) -> Callable[..., tuple[tf.Tenso
     ) -> tuple[tf.Tensor, tf.Tensor]:
         return _histograms(pixels, owner, totals, bins), model.embed(shown)
 
-    function: Callable[..., tuple[tf.Tensor, tf.Tensor]] = tf.function(
-        both, input_signature=(*_LAYOUT_SPEC, shown)
-    ).get_concrete_function()
-    return function
+    traced = tf.function(both, input_signature=(*_LAYOUT_SPEC, shown)).get_concrete_function()
+
+    def embed(laid: _Tensors, batch: Pixels) -> tuple[tf.Tensor, Vector]:
+        counts, vectors = traced(*laid, tf.constant(batch))
+        return counts, vectors.numpy()
+
+    return embed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import keras
 
 from embedder.bundle import DataSummary
+from embedder.cores import usable_cores
 
 IMAGENET = "imagenet"
 _LIBRARIES = ("keras", "numpy", "pillow", "tensorflow", "tensorflow-cpu", "jax", "torch")
@@ -18,7 +18,7 @@ _OF_BACKEND = {"tensorflow": ("tensorflow", "tensorflow-cpu"), "jax": ("jax",), 
 
 def machine() -> str:
     """The processor and how many of its cores this process may use, and the GPU where the backend trains on one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     gpu = _gpu()
     return f"{_processor()}, {cores} {'core' if cores == 1 else 'cores'}" + (f", {gpu}" if gpu else "")
 

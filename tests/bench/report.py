@@ -7,12 +7,12 @@ counts, and a notch marks the aim.
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 from rich.table import Table
 
+from embedder.cores import usable_cores
 from lookalike.cli.terminal import console, duration_text, table
 from lookalike.demo.sheet import BAND, BAR, FAINT, INK, PAPER, RIGHT, RULE, WRONG
 from tests.bench.rows import Findings, Row, Spec, Verdict
@@ -42,7 +42,7 @@ def show(findings: Findings, scale: Scale, spent_s: float) -> None:
         out.print(f"  {line}", markup=False)
     for name, reason in findings.missing.items():
         out.print(f"  {name} could not be measured: {reason}", style="bold red", markup=False)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     out.print(f"  {cores} cores, {scale.vectors:,} vectors a collection, {scale.rounds} rounds, {duration_text(spent_s)}")
 
 

@@ -169,9 +169,9 @@ def test_describing_spaces_fills_in_defaults(stub: rpc.EmbedderServiceStub) -> N
     assert refused(lambda: stub.DescribeSpaces(messages.DescribeSpacesRequest(model="x"))).reason == "MODEL_NOT_FOUND"
 
 
-def test_models_are_listed_default_first_with_the_device(stub: rpc.EmbedderServiceStub) -> None:
+def test_models_are_listed_default_first_with_device_and_engine(stub: rpc.EmbedderServiceStub) -> None:
     response = stub.ListModels(messages.ListModelsRequest(), timeout=TIMEOUT_S)
-    assert response.device == "CPU"
+    assert (response.device, response.engine) == ("CPU", "tensorflow")
     assert [(model.name, model.current) for model in response.models] == [("small", True), ("colour", True)]
     small = response.models[0]
     assert (small.dimension, small.input_size, small.channels) == (8, 16, 1)

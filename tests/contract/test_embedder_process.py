@@ -60,6 +60,45 @@ def test_a_start_that_cannot_succeed_ends_with_one_clear_line(tmp_path: Path, da
     assert "Traceback" not in said
 
 
+def test_an_engine_that_is_not_installed_ends_the_start_with_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundles.save(random_bundle("small"), tmp_path / "bundle")
+    (tmp_path / "openvino.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    server = process(str(tmp_path / "bundle"), address="127.0.0.1:0", engine="openvino")
+    _, said = server.communicate(timeout=60)
+    assert server.returncode == 2
+    (line,) = [line for line in said.splitlines() if line.startswith("lookalike:")]
+    assert "lookalike[embedder,openvino]" in line
+    assert "Traceback" not in said
+
+
+def test_openvino_serves_and_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed: `make test-openvino`")
+    bundles.save(random_bundle("small"), tmp_path / "bundle")
+    port, metrics_port = free_port(), free_port()
+    address = f"127.0.0.1:{port}"
+    server = process(str(tmp_path / "bundle"), address=address, metrics_port=str(metrics_port), engine="openvino")
+    try:
+        with open_channel(address) as channel:
+            until_serving(channel)
+            stub = rpc.EmbedderServiceStub(channel)
+            listed = stub.ListModels(messages.ListModelsRequest(), timeout=TIMEOUT_S)
+            request = messages.EmbedRequest(model="small", images=[encoded(noise(16, 16))])
+            (result,) = stub.Embed(request, timeout=TIMEOUT_S).results
+        assert (listed.device, listed.engine) == ("CPU", "openvino")
+        assert [len(vector) for vector in result.vectors] == [4 * 256, 4 * 8]
+        assert 'lookalike_embedder_engine_info{name="openvino"} 1.0' in metrics(metrics_port)
+        server.send_signal(signal.SIGTERM)
+        _, said = server.communicate(timeout=30)
+    finally:
+        server.kill()
+        server.wait()
+    assert server.returncode == 0
+    assert said.count('"engine": "openvino"') == 2  # warming up, and ready
+
+
 def test_told_to_stop_it_answers_what_it_has_admitted_and_ends_well(tmp_path: Path) -> None:
     bundles.save(random_bundle("small"), tmp_path / "bundle")
     port, metrics_port = free_port(), free_port()
@@ -104,11 +143,17 @@ def until_serving(channel: grpc.Channel) -> None:
 
 
 def admitted(metrics_port: int) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=5) as answer:
-        text = answer.read().decode()
+    text = metrics(metrics_port)
     assert 'lookalike_embedder_device_info{kind="CPU",name="CPU"} 1.0' in text
+    assert 'lookalike_embedder_engine_info{name="tensorflow"} 1.0' in text
     found = re.search(r'lookalike_embedder_admitted_images\{lane="bulk"\} (\S+)', text)
     return float(found[1]) if found else 0.0
+
+
+def metrics(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        text: str = answer.read().decode()
+    return text
 
 
 def poll(holds: Callable[[], bool]) -> None:

@@ -88,7 +88,9 @@ def serving(limits: Limits | None = None, *, warm: bool = True) -> Iterator[str]
 
     batcher = Batcher(warm_spaces().compute, lambda work: work.size_bytes, limits or Limits(batch_items=LARGEST_BATCH))
     pool = DecodePool(2)
-    service = EmbedderService(small_serving(), "CPU", decoder=Decoder(), pool=pool, batcher=batcher, call_timeout_s=60.0)
+    service = EmbedderService(
+        small_serving(), "CPU", "tensorflow", decoder=Decoder(), pool=pool, batcher=batcher, call_timeout_s=60.0
+    )
     servicer = Servicer(add_EmbedderServiceServicer_to_server, service, FULL_NAME)
     server = build_server([servicer], address="127.0.0.1:0", threads=80, max_concurrent=200)
     server.start()

@@ -28,7 +28,7 @@ def test_models_are_a_list_of_folders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cores_are_those_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {3, 5, 7}, raising=False)
+    monkeypatch.setattr(settings, "usable_cores", lambda: 3)
     assert EmbedderSettings().cores == 3
     monkeypatch.setenv("LOOKALIKE_EMBEDDER_CORES", "2")
     assert EmbedderSettings().cores == 2
@@ -39,7 +39,7 @@ def test_cores_are_those_the_process_may_use(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("EMBEDDER_DEVICE", "tpu"), ("EMBEDDER_ADDRESS", "nowhere"), ("EMBEDDER_BATCH_IMAGES", "0"),
         ("EMBEDDER_QUEUE_IMAGES", "31"), ("EMBEDDER_MAX_IMAGE_BYTES", "30000000"), ("EMBEDDER_MODELS", os.pathsep),
-        ("EMBEDDER_REGISTRY_POLL_S", "0"),
+        ("EMBEDDER_REGISTRY_POLL_S", "0"), ("EMBEDDER_ENGINE", "onnx"),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_named(
@@ -68,3 +68,14 @@ def test_bundles_of_one_name_are_refused_and_so_are_none(tmp_path: Path) -> None
         read_bundles([tmp_path / "a", tmp_path / "b"])
     with pytest.raises(FailedPrecondition, match="LOOKALIKE_EMBEDDER_MODELS"):
         read_bundles([])
+
+
+def test_openvino_and_a_gpu_are_not_asked_for_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_EMBEDDER_ENGINE", "openvino")
+    assert load_settings(EmbedderSettings).embedder_device == "auto"
+    monkeypatch.setenv("LOOKALIKE_EMBEDDER_DEVICE", "gpu")
+    with pytest.raises(SystemExit):
+        load_settings(EmbedderSettings)
+    assert "LOOKALIKE_EMBEDDER_ENGINE" in capsys.readouterr().err
