@@ -5,6 +5,7 @@ Ends with code 2 and one line where a setting, a bundle, the engine, the device 
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -92,6 +93,9 @@ def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
     for served, _ in serving:
         _warm_up(served.traced)
     watcher = _watching(registry, serving, build, settings.embedder_registry_poll_s, stop) if registry else None
+    # What is there now stays: without it a full collection looks at a few hundred thousand objects, and no call is answered.
+    gc.collect()
+    gc.freeze()
     service.set_warm()
     WARM.set(1)
     server.set_ready(True)
