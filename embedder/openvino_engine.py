@@ -47,6 +47,7 @@ class OpenVino:
 
         Raises `FailedPrecondition` (`ENGINE_CANNOT`) for a tower that OpenVINO cannot convert or compile.
         """
+        # One for each size: compiled for any size, a picture alone takes 8 to 10 % longer, and 32 of `photo` some 8 % less.
         frontend = self._openvino.frontend
         try:
             converted = self._openvino.convert_model(model.traced(size))
