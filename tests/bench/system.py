@@ -33,7 +33,13 @@ FASHION, PHOTO = "fashion", "photo"
 TOP_K, EF = 10, 64
 """Neighbours of every query, and the breadth that the gateway chooses for so many."""
 TIMEOUT_S = 60.0
-_WORKER = {"INDEXER_LEASE_S": "15", "INDEXER_HEARTBEAT_S": "4", "INDEXER_TICK_S": "1", "INDEXER_DRAIN_S": "10"}
+_WORKER = {
+    "INDEXER_CONCURRENCY": "4",
+    "INDEXER_LEASE_S": "15",
+    "INDEXER_HEARTBEAT_S": "4",
+    "INDEXER_TICK_S": "1",
+    "INDEXER_DRAIN_S": "10",
+}
 """A worker's defaults, in place of what tests set."""
 _INDEXED_WITHIN_S = 900.0
 _ROWS_AT_ONCE = 500

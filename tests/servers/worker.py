@@ -54,6 +54,8 @@ class Worker:
             "INDEXER_HEARTBEAT_S": "1",
             "INDEXER_TICK_S": "0.3",
             "INDEXER_DRAIN_S": "0.2",
+            # Half of what it is in production, so that a job of a few chunks is not done before a test has done all to it.
+            "INDEXER_CONCURRENCY": "2",
             **self.more,
         }
         env = {**os.environ, **{f"LOOKALIKE_{name}": value for name, value in settings.items()}}
