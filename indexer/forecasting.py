@@ -29,7 +29,8 @@ from lookalike.store.sizing import growth
 SAMPLE = 100
 """Of 100 items without a failure, fewer than 3 % of all would fail (the rule of three)."""
 OF_SAMPLE_RATE = 0.75
-"""A job's rate beside that at which its sample was read and embedded: writing costs the rest (`tests/bench/ingest.py`)."""
+"""A job's rate beside that of reading and embedding alone, since writing costs the rest. A round figure between the .63 and .83
+that jobs were measured at beside the embedder alone (row `bulk_ingest` of `tests/bench`)."""
 
 
 class Forecaster:
