@@ -13,8 +13,10 @@ from prometheus_client import Histogram
 
 from gateway import fusion
 from gateway.backends import Backends
+from gateway.batches import most_together
 from gateway.deadlines import Deadline
 from gateway.embedding import Embedding
+from gateway.merging import Ask, MergedSearches
 from gateway.queries import Answer, ByImage, ByStoredImage, ByVectors, Neighbour, Outcome, Plan, Query, check_vectors
 from gateway.query_embeddings import QueryEmbeddings
 from gateway.threads import Threads
@@ -39,8 +41,8 @@ STAGE_SECONDS = Histogram(
 class Answering:
     """One per process, used from one event loop."""
 
-    def __init__(self, backends: Backends, embeddings: QueryEmbeddings, threads: Threads) -> None:
-        self._backends, self._embeddings, self._threads = backends, embeddings, threads
+    def __init__(self, backends: Backends, embeddings: QueryEmbeddings, searches: MergedSearches, threads: Threads) -> None:
+        self._backends, self._embeddings, self._searches, self._threads = backends, embeddings, searches, threads
 
     async def answer(
         self, collection: Collection, queries: Sequence[Query], planned: Plan, deadline: Deadline
@@ -111,28 +113,26 @@ class Answering:
     async def _nearest(
         self, collection: Collection, queries: Sequence[Query], planned: Plan, vectors: Sequence[Vectors], deadline: Deadline
     ) -> list[dict[str, list[Hit]]]:
-        """The candidates of each query in every space; the spaces are searched side by side, each in one call for all."""
+        """The candidates of each query in every space; the spaces are searched side by side."""
         first = queries[0]
         own = [query.target.image_id if isinstance(query.target, ByStoredImage) else "" for query in queries]
         # One filter is for all queries of a call. Where several leave themselves out, each asks for one more instead.
-        exclude = own if own[0] and len(own) == 1 else []
+        exclude = tuple(own) if own[0] and len(own) == 1 else ()
         limit = planned.candidates + (1 if own[0] and not exclude else 0)
 
         async def nearest(space: Space) -> list[list[Hit]]:
-            search = partial(
-                self._backends.vectors.search,
+            ask = Ask(
                 collection,
-                space.name,
-                np.stack([by_space[space.name] for by_space in vectors]),
+                space,
                 limit,
-                filter=first.filter,
-                ef=planned.ef,
-                consistency=first.consistency,
+                planned.ef,
+                first.filter,
+                first.consistency,
                 include_vectors=first.include_vectors,
                 exclude_ids=exclude,
-                timeout_s=deadline.remaining_s(),
+                most=most_together(first, planned),
             )
-            answers = await self._run(search, deadline)
+            answers = await self._searches.nearest(ask, np.stack([by_space[space.name] for by_space in vectors]), deadline)
             return [
                 [hit for hit in hits if hit.image.id != left_out][: planned.candidates]
                 for hits, left_out in zip(answers, own, strict=True)

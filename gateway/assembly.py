@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import grpc.aio
 from starlette.types import ASGIApp
 
+from gateway.answering import Answering
 from gateway.backends import Backends
 from gateway.collections import Collections
 from gateway.deadlines import Deadline
@@ -16,6 +17,8 @@ from gateway.generations import Generations
 from gateway.http.app import Core, build_app
 from gateway.images import Images
 from gateway.ingest import Ingest
+from gateway.lookups import Lookups
+from gateway.merging import MergedSearches
 from gateway.query_cache import QueryCache
 from gateway.query_embeddings import QueryEmbeddings
 from gateway.readiness import CHECK_TIMEOUT_S, Check, Readiness
@@ -58,9 +61,13 @@ def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> G
     threads = Threads(settings.gateway_threads, settings.gateway_max_waiting)
     cache = QueryCache(settings.gateway_query_cache_max_entries, settings.gateway_query_cache_max_bytes)
     check_threads = Threads(_CHECK_THREADS, _CHECK_THREADS)
+    searches = MergedSearches(
+        backends, threads, at_once=settings.gateway_searches_at_once, max_waiting=settings.gateway_max_waiting
+    )
+    answering = Answering(backends, QueryEmbeddings(embedder, cache, threads), searches, threads)
     collections = Collections(backends, ledger, embedder, threads)
     core = Core(
-        search=Search(backends, QueryEmbeddings(embedder, cache, threads), threads),
+        search=Search(Lookups(backends, threads), answering),
         images=Images(backends, ledger, embedder, artifacts, reader, threads),
         collections=collections,
         ingest=Ingest(

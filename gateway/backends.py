@@ -6,17 +6,12 @@ The gateway starts before Milvus answers, so that `/readyz` and the health servi
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
 
-from gateway.deadlines import Deadline
-from gateway.threads import Threads
 from lookalike.errors import NotFound, Unavailable
 from lookalike.store.catalogue import Catalogue, Collection
 from lookalike.store.connection import Connection
 from lookalike.store.vectors import VectorStore
-
-T = TypeVar("T")
 
 
 class Backends:
@@ -62,23 +57,3 @@ def find_collection(backends: Backends, name: str, *, field: str = "collection",
         return backends.catalogue.get(name, fresh=fresh)
     except NotFound as error:
         raise NotFound("collection", name, field=field) from error
-
-
-async def on_collection(
-    backends: Backends, threads: Threads, name: str, read: Callable[[Collection], Awaitable[T]], deadline: Deadline
-) -> T:
-    """What `read` gives of a collection, all of it in one generation. Raises `NotFound` (collection), and what `read` raises.
-
-    The collection is as it was some seconds ago at most. Where its generation was switched since, and what it was searched in
-    dropped, it is read once more, as it is now.
-    """
-    seen = await threads.run(lambda: find_collection(backends, name), deadline)
-    try:
-        return await read(seen)
-    except NotFound as error:
-        if error.metadata.get("kind") != "collection":
-            raise
-        now = await threads.run(lambda: find_collection(backends, name, fresh=True), deadline)
-        if (now.uid, now.generation) == (seen.uid, seen.generation):
-            raise
-    return await read(now)

@@ -68,7 +68,11 @@ def groups_of(batch: Batch, collection: Collection) -> Groups:
         kind = (type(query.target), planned.spaces)
         size_bytes = len(query.target.content) if isinstance(query.target, ByImage) else 0
         group = latest.get(kind)
-        if group is None or len(group.placed) >= _most(query, planned) or group.size_bytes + size_bytes > MAX_CALL_BYTES:
+        if (
+            group is None
+            or len(group.placed) >= most_together(query, planned)
+            or group.size_bytes + size_bytes > MAX_CALL_BYTES
+        ):
             group = latest[kind] = _Open()
             groups.append(group)
         group.placed.append((index, query))
@@ -78,8 +82,8 @@ def groups_of(batch: Batch, collection: Collection) -> Groups:
     return Groups([group.placed for group in groups], refused)
 
 
-def _most(query: Query, planned: Plan) -> int:
-    """How many queries like this one go together."""
+def most_together(query: Query, planned: Plan) -> int:
+    """How many queries like this one go into one call."""
     if isinstance(query.target, ByStoredImage) and planned.candidates >= MAX_TOP_K:
         return 1  # The store gives no more than it was asked for already, and one of them may be the image itself.
     most = min(MAX_IMAGES_PER_CALL, _MAX_HITS // planned.candidates)

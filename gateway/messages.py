@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC
 
 import numpy as np
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import struct_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.image_writes import MetadataUpdate, Updated
@@ -119,7 +119,8 @@ def _neighbour_message(neighbour: Neighbour, spaces: Mapping[str, Space], includ
 def image_message(image: StoredImage, spaces: Mapping[str, Space]) -> image_pb2.Image:
     """`image` with its vectors in those of `spaces` in which it has one."""
     message = image_pb2.Image(id=image.id, uri=image.uri, sha256=image.sha256, revision=image.revision)
-    json_format.ParseDict(dict(image.metadata), message.metadata)
+    message.metadata.SetInParent()  # there even where it is empty
+    message.metadata.update(dict(image.metadata))  # type: ignore[arg-type]  # JSON, as the store checked
     message.indexed_at.FromDatetime(image.indexed_at)
     message.vectors.extend(_vector_messages(image.vectors, spaces))
     return message

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from functools import partial
 
 from gateway.answering import Answering
-from gateway.backends import Backends, find_collection, on_collection
 from gateway.batches import Groups, Placed, check_batch, groups_of
 from gateway.deadlines import Deadline
+from gateway.lookups import Lookups
 from gateway.queries import Answer, Batch, Outcome, Query, plan
-from gateway.query_embeddings import QueryEmbeddings
-from gateway.threads import Threads
 from lookalike.errors import LookalikeError
 from lookalike.names import check_name
 from lookalike.store.catalogue import Collection
@@ -25,9 +22,8 @@ _GROUPS_AT_ONCE = 2
 class Search:
     """Answers queries. One per process, used from one event loop."""
 
-    def __init__(self, backends: Backends, embeddings: QueryEmbeddings, threads: Threads) -> None:
-        self._backends, self._threads = backends, threads
-        self._answering = Answering(backends, embeddings, threads)
+    def __init__(self, lookups: Lookups, answering: Answering) -> None:
+        self._lookups, self._answering = lookups, answering
 
     async def answer(self, query: Query, deadline: Deadline) -> Answer:
         """The images most like the query. Errors: see `SearchService.Search` in the contract."""
@@ -41,7 +37,7 @@ class Search:
                 raise outcome
             return outcome
 
-        return await on_collection(self._backends, self._threads, query.collection, answer, deadline)
+        return await self._lookups.on_collection(query.collection, answer, deadline)
 
     async def answer_batch(self, batch: Batch, deadline: Deadline) -> AsyncGenerator[tuple[int, Outcome], None]:
         """Begin to answer a batch: what becomes of each query, by its place, as it is ready.
@@ -50,7 +46,7 @@ class Search:
         """
         check_name("collection", batch.collection)
         check_batch(batch)
-        collection = await self._threads.run(partial(find_collection, self._backends, batch.collection), deadline)
+        collection = await self._lookups.find(batch.collection, deadline)
         return self._as_ready(batch.collection, groups_of(batch, collection), deadline)
 
     async def _as_ready(self, name: str, cut: Groups, deadline: Deadline) -> AsyncGenerator[tuple[int, Outcome], None]:
@@ -81,7 +77,7 @@ class Search:
             return await self._answering.answer(collection, queries, plan(queries[0], collection), deadline)
 
         try:
-            outcomes = await on_collection(self._backends, self._threads, name, answer, deadline)
+            outcomes = await self._lookups.on_collection(name, answer, deadline)
         except LookalikeError as error:
             outcomes = [error] * len(group)
         return [(index, outcome) for (index, _), outcome in zip(group, outcomes, strict=True)]

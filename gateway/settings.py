@@ -21,6 +21,15 @@ class GatewaySettings(LogSettings, MilvusSettings, RedisSettings, ArtifactSettin
     gateway_http_address: Address = Field("127.0.0.1:8080", description="HOST:PORT for HTTP, the page and /metrics.")
     gateway_threads: int = Field(16, ge=1, le=256, description="Calls to Milvus, Redis and artifacts under way at once.")
     gateway_max_waiting: int = Field(128, ge=0, le=10_000, description="Calls that may wait for a thread; more are refused.")
+    gateway_searches_at_once: int = Field(
+        2,
+        ge=1,
+        le=256,
+        description=(
+            "Calls to Milvus under way at once for searches that ask alike (same collection, space, filter, top_k and ef). "
+            "What comes meanwhile goes together into the next call: the fewer, the more queries a second."
+        ),
+    )
     gateway_upload_max_bytes: int = Field(
         256 * 1024 * 1024, ge=1, description="Largest HTTP body of an upload of images, in bytes."
     )

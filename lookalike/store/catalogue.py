@@ -77,12 +77,11 @@ class Catalogue:
         Raises `NotFound` (after a fresh look), `InvalidArgument` (name), `Unavailable`, `DeadlineExceeded`.
         """
         check_name("collection", name)
+        if not fresh and (found := self.recall(name)) is not None:
+            return found
         now = time.monotonic()
         with self._cache_lock:
-            found_at, found = self._cache.get(name, (-self._ttl_s, None))
             strong = fresh or now - self._changed_at.get(name, -_SETTLE_S) < _SETTLE_S
-        if found is not None and not fresh and now - found_at < self._ttl_s:
-            return found
         deadline = Deadline(_READ_TIMEOUT_S)
         collection = self._read(name, deadline, strong=strong)
         if collection is None and not strong:
@@ -91,6 +90,12 @@ class Catalogue:
         if collection is None:
             raise NotFound("collection", name)
         return collection
+
+    def recall(self, name: str) -> Collection | None:
+        """What `get` would remember; None where it would ask Milvus. Does not block."""
+        with self._cache_lock:
+            found_at, found = self._cache.get(name, (-self._ttl_s, None))
+        return found if time.monotonic() - found_at < self._ttl_s else None
 
     def list(self) -> list[Collection]:
         """Every collection there is now, by name."""

@@ -10,8 +10,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from gateway.answering import Answering
 from gateway.deadlines import Deadline
 from gateway.embedding import Description, Embedding
+from gateway.lookups import Lookups
+from gateway.merging import MergedSearches
+from gateway.search import Search
 from gateway.threads import Threads
 from lookalike.errors import BadImage, NotFound, Unavailable
 from lookalike.jobs.job import Counts, Job, SourceSpec
@@ -67,6 +71,10 @@ class FakeCatalogue:
         if name not in self.rows:
             raise NotFound("collection", name)
         return self.rows[name]
+
+    def recall(self, name: str) -> Collection | None:
+        """It remembers nothing, so that every read is counted."""
+        return None
 
     def list(self) -> list[Collection]:
         return [self.rows[name] for name in sorted(self.rows)]
@@ -290,6 +298,12 @@ def job(state: JobState, indexed: int = 0, **fields: object) -> Job:
 
 def few_threads() -> Threads:
     return Threads(workers=4, max_waiting=16)
+
+
+def search_core(backends: FakeBackends, embedder: FakeEmbedder, threads: Threads | None = None) -> Search:
+    threads = threads or few_threads()
+    answering = Answering(backends, embedder, MergedSearches(backends, threads, at_once=2, max_waiting=16), threads)
+    return Search(Lookups(backends, threads), answering)
 
 
 NOTHING = SimpleNamespace()

@@ -13,7 +13,6 @@ from gateway.http.app import Core, build_app
 from gateway.images import Images
 from gateway.ingest import Ingest
 from gateway.readiness import Readiness
-from gateway.search import Search
 from lookalike.jobs.uploads import Uploads
 from lookalike.sources import Artifacts
 from tests.unit.gateway.fakes import (
@@ -25,6 +24,7 @@ from tests.unit.gateway.fakes import (
     few_threads,
     image,
     random_images,
+    search_core,
 )
 
 LIMIT = 4 * 1024 * 1024
@@ -42,7 +42,7 @@ def build(readiness: Readiness | None = None) -> Any:
     backends, ledger = FakeBackends(FakeVectors(stored)), FakeLedger()
     embedder, threads = FakeEmbedder(random_images(1)[0].vectors), few_threads()
     core = Core(
-        Search(backends, embedder, threads),
+        search_core(backends, embedder, threads),
         Images(backends, ledger, embedder, NOTHING, NOTHING, threads),
         Collections(backends, ledger, embedder, threads),
         Ingest(backends, ledger, NOTHING, Uploads(Artifacts("memory://uploads-of-tests")), NOTHING, NOTHING, threads),

@@ -13,7 +13,6 @@ from gateway.collections import Collections
 from gateway.embedding import Description
 from gateway.generations import DEFAULT_GRACE_S, Generations, Reembed
 from gateway.queries import ByImage, Query
-from gateway.search import Search
 from lookalike.errors import FailedPrecondition, LookalikeError, NotFound, Unavailable
 from lookalike.jobs.job import Job, JobOptions, SourceSpec
 from lookalike.jobs.ledger import Ledger, connect_ledger
@@ -31,6 +30,7 @@ from tests.unit.gateway.fakes import (
     FakeVectors,
     few_threads,
     random_images,
+    search_core,
     soon,
 )
 
@@ -162,7 +162,7 @@ def test_a_search_that_meets_a_generation_just_dropped_is_answered_by_the_one_th
     stored = {SIAMESE: np.ones(6, np.float32)}
     backends.vectors.images = {one.id: replace(one, vectors=stored) for one in random_images(3)}
     query = Query("things", ByImage(b"picture"), spaces=(SIAMESE,))
-    answer = asyncio.run(Search(backends, FakeEmbedder(stored), few_threads()).answer(query, soon()))
+    answer = asyncio.run(search_core(backends, FakeEmbedder(stored)).answer(query, soon()))
     assert [space.fingerprint for space in answer.spaces] == [NEW.fingerprint]
     assert len(answer.neighbours) == 3
 
@@ -172,6 +172,6 @@ def test_a_collection_that_is_gone_is_not_found_however_often_it_is_read():
         def search(self, collection, *arguments, **more):
             raise NotFound("collection", collection.name)
 
-    search = Search(FakeBackends(Gone()), FakeEmbedder({SIAMESE: np.ones(4, np.float32)}), few_threads())
+    search = search_core(FakeBackends(Gone()), FakeEmbedder({SIAMESE: np.ones(4, np.float32)}))
     with pytest.raises(NotFound):
         asyncio.run(search.answer(Query("things", ByImage(b"picture"), spaces=(SIAMESE,)), soon()))

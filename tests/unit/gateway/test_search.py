@@ -9,11 +9,19 @@ import numpy as np
 import pytest
 
 from gateway.queries import Answer, ByImage, ByStoredImage, ByVectors, GivenVector, Query
-from gateway.search import Search
 from lookalike.errors import BadFilter, FailedPrecondition, InvalidArgument, NotFound
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from lookalike.store.vectors import Consistency
-from tests.unit.gateway.fakes import SPACES, FakeBackends, FakeEmbedder, FakeVectors, few_threads, image, random_images, soon
+from tests.unit.gateway.fakes import (
+    SPACES,
+    FakeBackends,
+    FakeEmbedder,
+    FakeVectors,
+    image,
+    random_images,
+    search_core,
+    soon,
+)
 
 IMAGES = random_images(300)
 QUERY = random_images(1, seed=99)[0].vectors
@@ -22,7 +30,7 @@ BOTH = (HISTOGRAM, SIAMESE)
 
 def search(query: Query, images=IMAGES, embedder: FakeEmbedder | None = None) -> tuple[Answer, FakeBackends]:
     backends = FakeBackends(FakeVectors(images))
-    core = Search(backends, embedder or FakeEmbedder(QUERY), few_threads())
+    core = search_core(backends, embedder or FakeEmbedder(QUERY))
     return asyncio.run(core.answer(query, soon())), backends
 
 

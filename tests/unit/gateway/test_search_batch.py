@@ -15,7 +15,7 @@ from gateway.search import Search
 from lookalike.errors import BadFilter, DeadlineExceeded, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from lookalike.store.vectors import Consistency
-from tests.unit.gateway.fakes import FakeBackends, FakeEmbedder, FakeVectors, few_threads, random_images, soon
+from tests.unit.gateway.fakes import FakeBackends, FakeEmbedder, FakeVectors, random_images, search_core, soon
 
 IMAGES = random_images(300)
 QUERIES = random_images(100, seed=99)
@@ -57,7 +57,7 @@ def pictures(count: int, **options: object) -> list[Query]:
 
 def core(images=IMAGES, embedder: Embedder | None = None) -> tuple[Search, FakeBackends, Embedder]:
     backends, embedder = FakeBackends(FakeVectors(images)), embedder or Embedder()
-    return Search(backends, embedder, few_threads()), backends, embedder
+    return search_core(backends, embedder), backends, embedder
 
 
 async def outcomes(search: Search, queries: Sequence[Query | LookalikeError]) -> list[Outcome]:

@@ -1,0 +1,77 @@
+"""Finds the collection of a search: without any call while what was read is fresh, and one read for all who ask meanwhile.
+
+Called by `search` only; what changes a collection or its images looks for itself, as it is now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+from gateway.backends import Backends, find_collection
+from gateway.deadlines import MAX_S, Deadline
+from gateway.threads import Threads
+from lookalike.errors import DeadlineExceeded, NotFound
+from lookalike.store.catalogue import Collection
+
+T = TypeVar("T")
+
+
+class Lookups:
+    """One per process, used from one event loop."""
+
+    def __init__(self, backends: Backends, threads: Threads) -> None:
+        self._backends, self._threads = backends, threads
+        self._reads: dict[str, asyncio.Task[Collection]] = {}
+
+    async def find(self, name: str, deadline: Deadline) -> Collection:
+        """The collection as it was some seconds ago at most. Raises `NotFound` (collection), where it is not there now."""
+        if (seen := self._backends.catalogue.recall(name)) is not None:
+            return seen
+        joined = name in self._reads
+        try:
+            return await self._read(name, deadline)
+        except NotFound:
+            if not joined:
+                raise
+            # That read may have begun before the caller, who has just created it, asked.
+            return await self._now(name, deadline)
+
+    async def on_collection(self, name: str, read: Callable[[Collection], Awaitable[T]], deadline: Deadline) -> T:
+        """What `read` gives of a collection, all of it in one generation. Raises `NotFound` (collection), and what `read` does.
+
+        The collection is as `find` finds it. Where its generation was switched since, and what it was searched in dropped, it
+        is read once more, as it is now.
+        """
+        seen = await self.find(name, deadline)
+        try:
+            return await read(seen)
+        except NotFound as error:
+            if error.metadata.get("kind") != "collection":
+                raise
+            now = await self._now(name, deadline)
+            if (now.uid, now.generation) == (seen.uid, seen.generation):
+                raise
+        return await read(now)
+
+    async def _now(self, name: str, deadline: Deadline) -> Collection:
+        return await self._threads.run(partial(find_collection, self._backends, name, fresh=True), deadline)
+
+    async def _read(self, name: str, deadline: Deadline) -> Collection:
+        left_s = deadline.remaining_s()
+        if name not in self._reads:
+            # Who will join is not known yet: the read has the longest deadline of any, and its own bound within the store.
+            run = self._threads.run(partial(find_collection, self._backends, name), Deadline.after(MAX_S))
+            self._reads[name] = asyncio.create_task(run)
+            self._reads[name].add_done_callback(partial(self._forget, name))
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._reads[name]), left_s)
+        except TimeoutError:
+            raise DeadlineExceeded("the request's deadline has passed") from None
+
+    def _forget(self, name: str, read: asyncio.Task[Collection]) -> None:
+        del self._reads[name]
+        if not read.cancelled():
+            read.exception()  # Whoever waited has it; where all have gone, asyncio need not complain.

@@ -1,0 +1,159 @@
+"""Asks Milvus for the nearest of many callers' vectors in one call, where they ask alike. Called by `answering` only.
+
+Greedy, as the embedder's batcher: while few calls are under way a caller's own begins at once, and nobody waits for company;
+what comes while they are goes together into the next. A call to Milvus costs it and us some milliseconds of processor time
+whatever it asks, so under load this answers more than one call for each caller could.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from prometheus_client import Histogram
+
+from gateway.backends import Backends
+from gateway.deadlines import Deadline
+from gateway.threads import Threads
+from lookalike.errors import DeadlineExceeded, Overloaded
+from lookalike.spaces import Space, Vector
+from lookalike.store.catalogue import Collection
+from lookalike.store.vectors import Consistency, Hit
+
+QUERIES_PER_CALL = Histogram(
+    "lookalike_gateway_search_queries_per_call",
+    "Vectors that one call to Milvus looked for, of all callers together.",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is asked of Milvus beside the vectors; see `VectorStore.search`. `most` is how many vectors may go into one call."""
+
+    collection: Collection
+    space: Space
+    limit: int
+    ef: int
+    filter: str
+    consistency: Consistency
+    include_vectors: bool
+    exclude_ids: tuple[str, ...]
+    most: int
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """Equal where one call may answer both."""
+        return (
+            self.collection.physical(self.space.name), self.limit, self.ef, self.filter, self.consistency,
+            self.include_vectors, self.exclude_ids,
+        )  # fmt: skip
+
+
+@dataclass(eq=False, slots=True)
+class _Caller:
+    vectors: Vector
+    deadline: Deadline
+    answer: asyncio.Future[list[list[Hit]]]
+
+
+@dataclass(slots=True)
+class _Line:
+    """Those who ask alike: who waits, and how many calls for them are under way."""
+
+    waiting: deque[_Caller] = field(default_factory=deque)
+    under_way: int = 0
+
+
+class MergedSearches:
+    """One per process, used from one event loop. For those who ask alike at most `at_once` calls are under way; in all at most
+    `max_waiting` callers wait for one, and more are refused."""
+
+    def __init__(self, backends: Backends, threads: Threads, *, at_once: int, max_waiting: int) -> None:
+        self._backends, self._threads = backends, threads
+        self._at_once, self._max_waiting = at_once, max_waiting
+        self._lines: dict[tuple[object, ...], _Line] = {}
+        self._waiting = 0
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def nearest(self, ask: Ask, vectors: Vector, deadline: Deadline) -> list[list[Hit]]:
+        """For each of `vectors` (float32 `[n, dimension]`) its hits, as `VectorStore.search`.
+
+        Raises what that does, `Overloaded` where too many wait, `DeadlineExceeded` when `deadline` passes first. A caller who
+        gives up leaves the call to the others in it.
+        """
+        left_s = deadline.remaining_s()
+        line = self._lines.setdefault(ask.kind, _Line())
+        if line.under_way >= self._at_once and self._waiting >= self._max_waiting:
+            raise Overloaded(f"{self._waiting} searches are waiting for milvus already; try again")
+        caller = _Caller(vectors, deadline, asyncio.get_running_loop().create_future())
+        line.waiting.append(caller)
+        self._waiting += 1
+        self._begin(ask, line)
+        try:
+            return await asyncio.wait_for(caller.answer, left_s)
+        except TimeoutError:
+            raise DeadlineExceeded("the request's deadline has passed") from None
+
+    def _begin(self, ask: Ask, line: _Line) -> None:
+        """As many calls as may be under way."""
+        while line.under_way < self._at_once and (callers := self._taken(ask, line)):
+            line.under_way += 1
+            call = asyncio.create_task(self._call(ask, line, callers))
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+        if not line.under_way:
+            self._lines.pop(ask.kind, None)
+
+    def _taken(self, ask: Ask, line: _Line) -> list[_Caller]:
+        """The next who still wait, with as many vectors as go into one call, or one caller with more."""
+        callers: list[_Caller] = []
+        count = 0
+        while line.waiting and (not callers or count + len(line.waiting[0].vectors) <= ask.most):
+            caller = line.waiting.popleft()
+            self._waiting -= 1
+            if not caller.answer.done():
+                callers.append(caller)
+                count += len(caller.vectors)
+        return callers
+
+    async def _call(self, ask: Ask, line: _Line, callers: Sequence[_Caller]) -> None:
+        try:
+            answers = iter(await self._search(ask, callers))
+            for caller in callers:
+                own = [next(answers) for _ in caller.vectors]
+                _settle(caller, partial(caller.answer.set_result, own))
+        except Exception as error:  # noqa: BLE001 - handed to those who wait, who raise it
+            for caller in callers:
+                _settle(caller, partial(caller.answer.set_exception, error))
+        finally:
+            line.under_way -= 1
+            self._begin(ask, line)
+
+    async def _search(self, ask: Ask, callers: Sequence[_Caller]) -> list[list[Hit]]:
+        vectors = np.concatenate([caller.vectors for caller in callers])
+        QUERIES_PER_CALL.observe(len(vectors))
+        deadline = max((caller.deadline for caller in callers), key=lambda deadline: deadline.at_s)
+        search = partial(
+            self._backends.vectors.search,
+            ask.collection,
+            ask.space.name,
+            vectors,
+            ask.limit,
+            filter=ask.filter,
+            ef=ask.ef,
+            consistency=ask.consistency,
+            include_vectors=ask.include_vectors,
+            exclude_ids=ask.exclude_ids,
+            timeout_s=deadline.remaining_s(),
+        )
+        return await self._threads.run(search, deadline)
+
+
+def _settle(caller: _Caller, settle: Callable[[], None]) -> None:
+    if not caller.answer.done():  # else it has given up
+        settle()

@@ -1,0 +1,151 @@
+"""Many callers, few calls: who goes together, who does not, and that nobody gets another's answer or trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from gateway.deadlines import Deadline
+from gateway.merging import Ask, MergedSearches
+from lookalike.errors import DeadlineExceeded, Overloaded, Unavailable
+from lookalike.spaces import SIAMESE
+from lookalike.store.vectors import Consistency
+from tests.unit.gateway.fakes import COLLECTION, FakeBackends, FakeVectors, few_threads, random_images, soon
+
+AT_ONCE = 2
+IMAGES = random_images(300)
+QUERIES = np.stack([one.vectors[SIAMESE] for one in random_images(40, seed=5)])
+ASK = Ask(COLLECTION, COLLECTION.space(SIAMESE), 3, 64, "", Consistency.BOUNDED, False, (), most=8)
+
+
+class Gated(FakeVectors):
+    """Searches once `gate` is open; `sizes` has how many vectors each call looked for."""
+
+    def __init__(self) -> None:
+        super().__init__(IMAGES)
+        self.gate, self.sizes, self.fails = threading.Event(), list[int](), False
+
+    def search(self, collection, space, queries, top_k, **more):
+        self.gate.wait(10)
+        self.sizes.append(len(queries))
+        if self.fails:
+            raise Unavailable("milvus", "away")
+        return super().search(collection, space, queries, top_k, **more)
+
+
+def alone(query) -> list[str]:
+    distances = COLLECTION.space(SIAMESE).metric.distance
+    return [one.id for one in sorted(IMAGES, key=lambda one: distances(query, one.vectors[SIAMESE]))[:3]]
+
+
+def asked(vectors: FakeVectors, callers, *, max_waiting: int = 100):
+    """What becomes of `callers` (functions of a `MergedSearches`), begun in order; the gate opens when all have begun."""
+
+    async def run():
+        merged = MergedSearches(FakeBackends(vectors), few_threads(), at_once=AT_ONCE, max_waiting=max_waiting)
+        tasks = [asyncio.ensure_future(caller(merged)) for caller in callers]
+        await asyncio.sleep(0.05)
+        vectors.gate.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+def nearest(number: int, ask: Ask = ASK, deadline: Deadline | None = None):
+    async def call(merged: MergedSearches):
+        (hits,) = await merged.nearest(ask, QUERIES[number : number + 1], deadline or soon())
+        return [hit.image.id for hit in hits]
+
+    return call
+
+
+def test_a_lone_caller_waits_for_nobody():
+    vectors = Gated()
+    vectors.gate.set()
+    assert asked(vectors, [nearest(0)]) == [alone(QUERIES[0])]
+    assert vectors.sizes == [1]
+
+
+def test_what_comes_while_calls_are_under_way_goes_together_and_each_gets_its_own():
+    vectors = Gated()
+    answers = asked(vectors, [nearest(number) for number in range(20)])
+    assert answers == [alone(query) for query in QUERIES[:20]]
+    assert sorted(vectors.sizes) == sorted([1] * AT_ONCE + [8, 8, 2])
+
+
+def test_no_call_has_more_than_may_go_together_but_a_caller_with_more_goes_alone():
+    vectors = Gated()
+
+    async def many(merged: MergedSearches):
+        return len(await merged.nearest(ASK, QUERIES[:11], soon()))
+
+    answers = asked(vectors, [*(nearest(number) for number in range(5)), many])
+    assert answers[-1] == 11
+    assert sorted(vectors.sizes) == sorted([1] * AT_ONCE + [5 - AT_ONCE, 11])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"limit": 4}, {"ef": 128}, {"filter": "year > 1"}, {"consistency": Consistency.STRONG}, {"include_vectors": True},
+        {"exclude_ids": ("007",)}, {"collection": replace(COLLECTION, name="others")}, {"space": COLLECTION.spaces[0]},
+    ],
+)  # fmt: skip
+def test_only_those_who_ask_alike_go_together(other):
+    assert replace(ASK, **other).kind != ASK.kind
+    assert replace(ASK, most=1).kind == ASK.kind
+
+
+def test_what_ends_a_call_ends_it_for_all_in_it_and_for_nobody_after_it():
+    vectors = Gated()
+    vectors.fails = True
+    assert all(isinstance(answer, Unavailable) for answer in asked(vectors, [nearest(number) for number in range(6)]))
+
+    async def after(merged: MergedSearches):
+        with pytest.raises(Unavailable):
+            await nearest(0)(merged)
+        vectors.fails = False
+        return await nearest(1)(merged)
+
+    assert asked(vectors, [after]) == [alone(QUERIES[1])]
+
+
+def test_a_caller_whose_time_is_up_leaves_the_others_their_answer():
+    vectors = Gated()
+    callers = [*(nearest(number) for number in range(AT_ONCE)), nearest(5, deadline=Deadline.after(0.01)), nearest(6)]
+    answers = asked(vectors, callers)
+    assert isinstance(answers[-2], DeadlineExceeded)
+    assert answers[-1] == alone(QUERIES[6])
+    assert sum(vectors.sizes) == AT_ONCE + 1, "who has given up is not searched for"
+
+
+def test_a_caller_who_has_gone_leaves_the_others_their_answer():
+    vectors = Gated()
+
+    async def gone(merged: MergedSearches):
+        task = asyncio.ensure_future(nearest(5)(merged))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        return (await asyncio.gather(task, return_exceptions=True))[0]
+
+    answers = asked(vectors, [*(nearest(number) for number in range(AT_ONCE)), gone, nearest(6)])
+    assert isinstance(answers[-2], asyncio.CancelledError)
+    assert answers[-1] == alone(QUERIES[6])
+
+
+def test_beyond_the_bound_a_caller_is_refused_at_once_and_says_when_to_come_back():
+    answers = asked(Gated(), [nearest(number) for number in range(AT_ONCE + 3)], max_waiting=2)
+    assert [type(answer) for answer in answers] == [list] * (AT_ONCE + 2) + [Overloaded]
+    assert answers[-1].retry_after_s is not None
+
+
+def test_a_deadline_that_has_passed_searches_nothing():
+    vectors = Gated()
+    (answer,) = asked(vectors, [partial(nearest, 0, ASK, Deadline.after(-1))()])
+    assert isinstance(answer, DeadlineExceeded)
+    assert vectors.sizes == []
