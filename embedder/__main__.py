@@ -5,6 +5,8 @@ Ends with code 2 and one line where a setting, a bundle, the engine, the device 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import os
 import signal
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
 DEVICE = Info("lookalike_embedder_device", "The device that the models run on.")
 ENGINE = Info("lookalike_embedder_engine", "What computes the models' vectors: tensorflow or openvino.")
-WARM = Gauge("lookalike_embedder_warm", "1 once every batch size is traced.")
+WARM = Gauge("lookalike_embedder_warm", "1 once every model is traced and has run.")
 _SPARE_CALLS = 16
 """Calls beyond those that the batcher admits: to be refused, for health checks and for descriptions."""
 _SIGNAL_S = 0.5
@@ -78,13 +80,18 @@ def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
     registry = Registry(settings.embedder_registry) if settings.embedder_registry else None
 
     from embedder.decoding import DecodePool
-    from embedder.model import set_up_tensorflow
+    from embedder.model import execution_on, set_up_tensorflow
     from embedder.serving import Serving, build_served
     from embedder.spaces import Spaces
 
     device = set_up_tensorflow("cpu" if compile_tower else settings.embedder_device, settings.cores)
     spaces = Spaces()
-    build = partial(build_served, largest_batch=settings.embedder_batch_images, compile_tower=compile_tower)
+    build = partial(
+        build_served,
+        largest_batch=settings.embedder_batch_images,
+        compile_tower=compile_tower,
+        execution=execution_on(device),
+    )
     serving = Serving([build(bundle) for bundle in fixed], complete=registry is None)
     batcher = Batcher(spaces.compute, lambda work: work.size_bytes, _limits(settings))
     pool = DecodePool(settings.cores)
@@ -96,6 +103,7 @@ def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
     # What is there now stays: without it a full collection looks at a few hundred thousand objects, and no call is answered.
     gc.collect()
     gc.freeze()
+    _give_memory_back()
     service.set_warm()
     WARM.set(1)
     server.set_ready(True)
@@ -113,6 +121,12 @@ def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
     batcher.close(1.0)
     pool.close()
     structlog.get_logger().info("stopped")
+
+
+def _give_memory_back() -> None:
+    """What tracing and warming up have freed, some 100 MB, which malloc would keep (malloc_trim(3); only glibc has it)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _watching(

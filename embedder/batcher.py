@@ -68,11 +68,19 @@ class Limits:
     queue_calls: int = 128
 
 
+LEAST_RETRY_S, LONGEST_RETRY_S = 0.1, 10.0
+"""Bounds of what a refusal advises to wait: nobody should come at once, nor stay away long after an overload has ended."""
+
+
 @dataclass(slots=True)
 class _Use:
+    """What a lane has admitted and not yet answered. `promised_s` is when (`time.monotonic`) room should be for the last caller
+    who was refused."""
+
     items: int = 0
     size_bytes: int = 0
     calls: int = 0
+    promised_s: float = 0.0
 
 
 @dataclass(eq=False, slots=True)
@@ -144,7 +152,7 @@ class Batcher(Generic[Item, Result]):
             ):
                 raise Overloaded(
                     f"the embedder's {lane.value} queue is full ({use.items} pictures of {use.calls} calls)",
-                    retry_after_s=min(5.0, max(0.1, use.items * self._item_s)),
+                    retry_after_s=self._retry_after_s(use, items),
                 )
             self._count(lane, items, size_bytes, 1)
         try:
@@ -177,6 +185,17 @@ class Batcher(Generic[Item, Result]):
         for call in left:
             call.drop(Unavailable("embedder", "it is stopping"), "stopping")
         return not left and not self._thread.is_alive()
+
+    def _retry_after_s(self, use: _Use, items: int) -> float:
+        """When there should be room for a caller with `items`: after those who are queued, and those who were refused before.
+
+        Were all told the same, all would come back together, and most for nothing: each refusal costs as much as a good part of
+        an answer.
+        """
+        now_s = time.monotonic()
+        turn_s = max(use.promised_s, now_s + use.items * self._item_s) + items * self._item_s
+        use.promised_s = min(turn_s, now_s + LONGEST_RETRY_S)
+        return max(LEAST_RETRY_S, use.promised_s - now_s)
 
     def _count(self, lane: Lane, items: int, size_bytes: int, calls: int) -> None:
         use = self._uses[lane]

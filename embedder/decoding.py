@@ -1,4 +1,4 @@
-"""Decoding side by side: a caller's pictures through `images.Decoder` on as many threads as there are cores.
+"""Decoding side by side: a caller's pictures through `images.Decoder`, on as many threads as there are cores.
 
 Owns the decode threads. Interactive and bulk work have threads of their own, so that one picture never waits behind a job's
 thousands; the system shares the cores between them. Called by `embedder.service`, which holds a place in the batcher's queue
@@ -7,6 +7,7 @@ meanwhile: that bounds what can wait here.
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 TASK_BYTES = 128 * 1024
 """Encoded bytes that make a task worth handing to another thread: some 2 ms of decoding."""
+
+_TOO_LATE = "the caller's time was up before its pictures were decoded"
 
 IMAGES = Counter("lookalike_embedder_images_total", "Pictures, by outcome: decoded, or the reason why not.", ("outcome",))
 DECODE_SECONDS = Histogram(
@@ -47,7 +50,7 @@ class Waiting:
     def check(self) -> None:
         """Raise `DeadlineExceeded` or `Cancelled` where nobody waits any more."""
         if time.monotonic() >= self.deadline_s:
-            raise DeadlineExceeded("the caller's time was up before its pictures were decoded")
+            raise DeadlineExceeded(_TOO_LATE)
         if self.gone():
             raise Cancelled("the caller has gone")
 
@@ -57,6 +60,7 @@ class DecodePool:
 
     def __init__(self, threads: int) -> None:
         self._pools = {lane: ThreadPoolExecutor(threads, f"decode-{lane.value}") for lane in Lane}
+        self._turns = {lane: threading.BoundedSemaphore(threads) for lane in Lane}
 
     def map(
         self, make: Callable[[bytes], T], images: Sequence[bytes], lane: Lane, waiting: Waiting
@@ -65,14 +69,29 @@ class DecodePool:
 
         Raises `DeadlineExceeded` or `Cancelled` where nobody waits any more.
         """
-        tasks = [self._pools[lane].submit(_made, make, group, waiting) for group in _groups(images)]
+        groups = list(_groups(images))
+        if sum(map(len, images)) < TASK_BYTES:
+            return self._here(make, images, lane, waiting)
+        tasks = [self._pools[lane].submit(_made, make, group, waiting) for group in groups]
         try:
             return [outcome for task in tasks for outcome in task.result(waiting.left_s)]
         except TimeoutError:
-            raise DeadlineExceeded("the caller's time was up before its pictures were decoded") from None
+            raise DeadlineExceeded(_TOO_LATE) from None
         finally:
             for task in tasks:
                 task.cancel()
+
+    def _here(
+        self, make: Callable[[bytes], T], images: Sequence[bytes], lane: Lane, waiting: Waiting
+    ) -> list[T | LookalikeError]:
+        """In the caller's own thread: to wake another would take longer than to decode so little. As many callers at once as a
+        lane has threads, because few bytes may still be many pixels."""
+        if not self._turns[lane].acquire(timeout=waiting.left_s):
+            raise DeadlineExceeded(_TOO_LATE)
+        try:
+            return _made(make, images, waiting)
+        finally:
+            self._turns[lane].release()
 
     def close(self) -> None:
         """End the threads when what they do is done; what has not begun is dropped."""

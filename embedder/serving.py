@@ -15,7 +15,7 @@ from prometheus_client import Gauge
 
 from embedder.bundle import Bundle
 from embedder.images import MAX_SIDE
-from embedder.model import Model
+from embedder.model import ON_CPU, Execution, Model
 from embedder.spaces import CompileTower, TracedModel
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.spaces import SIAMESE, Metric, Space
@@ -43,8 +43,10 @@ class Served:
         return self.bundle.name, self.space.fingerprint
 
 
-def build_served(bundle: Bundle, largest_batch: int, compile_tower: CompileTower | None = None) -> Served:
-    """Build the tower of `bundle` and trace it for batches up to `largest_batch`, or have it compiled by another engine than
+def build_served(
+    bundle: Bundle, largest_batch: int, compile_tower: CompileTower | None = None, execution: Execution = ON_CPU
+) -> Served:
+    """Build the tower of `bundle` and trace it, for batches up to `largest_batch`, or have it compiled by another engine than
     TensorFlow; it is still to be warmed up. Takes seconds.
 
     Raises `InvalidArgument` for a tower that sees more than is ever decoded, or that the weights do not fit, and what
@@ -53,7 +55,7 @@ def build_served(bundle: Bundle, largest_batch: int, compile_tower: CompileTower
     if bundle.tower.input_size > MAX_SIDE:
         raise InvalidArgument("bundle", f"{bundle.name!r} wants {bundle.tower.input_size} pixels; at most {MAX_SIDE} are given")
     space = Space(SIAMESE, bundle.tower.embedding_dim, Metric.COSINE, bundle.fingerprint)
-    return Served(bundle, space, TracedModel(Model(bundle), largest_batch, compile_tower))
+    return Served(bundle, space, TracedModel(Model(bundle, execution.precision), largest_batch, compile_tower, execution))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,11 @@ Owns the histogram's maths and the traced TensorFlow functions. `embedder.__main
 
 Counting every setting with one trace: the pixels of all canvases are laid end to end, and beside each stands the number of its
 *owner*, one per image, cell and channel. A count's place is then `owner * bins + pixel * bins / 256`, so that bins, cells,
-channels and sizes are data to the graph and never change its shape. Towers are traced once for each of a few batch sizes, and a
-batch is filled up to the next one.
+channels and sizes are data to the graph and never change its shape.
+
+A tower is traced once, for any number of pictures: a trace for each size took five times as long to make and kept more memory.
+Batches still come in few sizes, filled up to the next one, because what is below the graph (oneDNN, XLA, another engine)
+prepares itself for each shape that it meets.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -23,7 +26,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from embedder.images import Pixels
-from embedder.model import Model
+from embedder.model import ON_CPU, Execution, Model
 from lookalike.spaces import HistogramSettings, Vector
 
 K = TypeVar("K")
@@ -33,7 +36,7 @@ CompileTower: TypeAlias = Callable[[Model, int], Callable[[Pixels], Vector]]
 _Tensors: TypeAlias = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 """What is counted, as the graphs take it: pixels, owners, totals, bins (see `_Layout`)."""
 _Embed: TypeAlias = Callable[[_Tensors, Pixels], tuple[tf.Tensor, Vector]]
-"""Both spaces for one batch size: what is counted and uint8 `[size, side, side, channels]` -> counts, float32 `[size, dim]`."""
+"""Both spaces: what is counted and uint8 `[n, side, side, channels]`, `n` a batch size -> counts, float32 `[n, dim]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class Embedded:
 
 
 def batch_sizes(largest: int) -> tuple[int, ...]:
-    """The sizes a tower is traced for: powers of two up to `largest`, and `largest` itself."""
+    """The sizes that a tower is run with: powers of two up to `largest`, and `largest` itself."""
     powers = [1 << power for power in range(largest.bit_length()) if 1 << power < largest]
     return (*powers, largest)
 
@@ -86,30 +89,36 @@ def owners(height: int, width: int, settings: HistogramSettings) -> npt.NDArray[
 
 
 class TracedModel:
-    """A model with a traced function for each batch size: both spaces in one call. Made in whatever thread; then used from one,
-    while others may be made.
+    """A model traced: both spaces in one call. Made in whatever thread; then used from one, while others may be made.
 
-    `compile_tower`: the engine that computes the vectors, where it is not TensorFlow. Raises what that does.
+    `largest_batch` pictures may be given at once; `execution` says how many of them go through the tower together.
+    `compile_tower`: the engine that computes the vectors, where it is not TensorFlow; it is given whole batches. Raises what
+    that does.
     """
 
-    def __init__(self, model: Model, largest_batch: int, compile_tower: CompileTower | None = None) -> None:
+    def __init__(
+        self, model: Model, largest_batch: int, compile_tower: CompileTower | None = None, execution: Execution = ON_CPU
+    ) -> None:
         tower = model.bundle.tower
         self.bundle = model.bundle
         self._shape = (tower.input_size, tower.input_size, tower.channels)
-        sizes = batch_sizes(largest_batch)
+        self._nothing = _NO_CANVAS.tensors(1)
         if compile_tower is None:
-            self._embed = {size: _embedding_function(model, size) for size in sizes}
+            self._sizes = batch_sizes(execution.pictures_at_once(tower.input_size, largest_batch))
+            # The others in between cost milliseconds when they come first, not a trace or a compilation.
+            self._warmed = self._sizes if execution.compiled else tuple(dict.fromkeys((1, self._sizes[-1])))
+            self._embed = _embedding_function(model, execution)
         else:
-            count = _counting_function()
-            self._embed = {size: _counting_beside(compile_tower(model, size), count) for size in sizes}
+            self._sizes = self._warmed = batch_sizes(largest_batch)
+            self._embed = _counting_beside({size: compile_tower(model, size) for size in self._sizes})
 
     def warm_up(self, report: Callable[[int, float], None]) -> None:
-        """Run every function once, with and without a histogram; `report` hears the batch size and seconds.
+        """Run what takes long when it comes first, with and without a histogram; `report` hears the batch size and seconds.
 
         On a busy machine this takes seconds, in the caller's thread.
         """
         settings, canvas = HistogramSettings(), np.zeros((8, 8, 1), np.uint8)
-        for size in self._embed:
+        for size in self._warmed:
             started_s = time.perf_counter()
             for shown in (canvas, None):
                 works = [Work(settings, shown, self, np.zeros(self._shape, np.uint8))] * size
@@ -118,12 +127,19 @@ class TracedModel:
 
     def embed(self, laid: _Tensors, works: Sequence[Work]) -> tuple[tf.Tensor, Vector]:
         """The counts of what is laid out, and float32 `[len(works), dim]` of their towers' pixels."""
-        size = next(size for size in self._embed if size >= len(works))
+        at_once = self._sizes[-1]
+        counts, vectors = self._some(laid, works[:at_once])
+        rest = [self._some(self._nothing, works[start : start + at_once])[1] for start in range(at_once, len(works), at_once)]
+        return counts, np.concatenate([vectors, *rest]) if rest else vectors
+
+    def _some(self, laid: _Tensors, works: Sequence[Work]) -> tuple[tf.Tensor, Vector]:
+        """As `embed`, of no more than go through the tower together."""
+        size = next(size for size in self._sizes if size >= len(works))
         batch = np.zeros((size, *self._shape), np.uint8)
         for row, work in zip(batch, works, strict=False):
             if work.tower is not None:
                 row[...] = work.tower
-        counts, vectors = self._embed[size](laid, batch)
+        counts, vectors = self._embed(laid, batch)
         return counts, vectors[: len(works)]  # the rest is filling
 
 
@@ -138,8 +154,8 @@ class Spaces:
         self.compute([Work(HistogramSettings(), np.zeros((8, 8, 1), np.uint8), None, None)])
 
     def compute(self, works: Sequence[Work]) -> list[Embedded]:
-        """Embed a batch, in order: of any mixture of settings, models and spaces, at most so many pictures as the models are
-        traced for."""
+        """Embed a batch, in order: of any mixture of settings, models and spaces, at most so many pictures as the models were
+        made for."""
         histograms: dict[int, Vector] = {}
         siamese: dict[int, Vector] = {}
         by_bins = _grouped(works, lambda work: work.histogram.bins if work.canvas is not None else None)
@@ -222,20 +238,23 @@ def _counting_function() -> Callable[..., tf.Tensor]:
     return function
 
 
-def _counting_beside(tower: Callable[[Pixels], Vector], count: Callable[..., tf.Tensor]) -> _Embed:
-    """Both spaces, with the vectors from another engine."""
-    return lambda laid, batch: (count(*laid), tower(batch))
+def _counting_beside(towers: Mapping[int, Callable[[Pixels], Vector]]) -> _Embed:
+    """Both spaces, with the vectors from another engine, which has a tower for each batch size."""
+    count = _counting_function()
+    return lambda laid, batch: (count(*laid), towers[len(batch)](batch))
 
 
-def _embedding_function(model: Model, size: int) -> _Embed:
-    """Both spaces in one TensorFlow graph, for a tower batch of exactly `size`."""
+def _embedding_function(model: Model, execution: Execution) -> _Embed:
+    """Both spaces in one TensorFlow graph, for any batch size."""
     tower = model.bundle.tower
-    shown = tf.TensorSpec((size, tower.input_size, tower.input_size, tower.channels), tf.uint8)
+    shown = tf.TensorSpec((None, tower.input_size, tower.input_size, tower.channels), tf.uint8)
+    # The tower alone: to XLA every number of counted pixels would be a graph of its own.
+    vectors_of = tf.function(model.frozen(), jit_compile=True) if execution.compiled else model.frozen()
 
     def both(
         pixels: tf.Tensor, owner: tf.Tensor, totals: tf.Tensor, bins: tf.Tensor, shown: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        return _histograms(pixels, owner, totals, bins), model.embed(shown)
+        return _histograms(pixels, owner, totals, bins), vectors_of(shown)
 
     traced = tf.function(both, input_signature=(*_LAYOUT_SPEC, shown)).get_concrete_function()
 

@@ -110,16 +110,16 @@ def _set_up() -> EmbedderSettings:
 
 
 def _bare(model, wanted: Wanted, size: int) -> Callable[[Pixels], Vector]:  # type: ignore[no-untyped-def]
+    """Weights are frozen here as they are in the embedder: the limit is to have all that TensorFlow gives."""
     import tensorflow as tf
 
-    shape = (size, wanted.side, wanted.side, wanted.tower_channels)
-    traced = tf.function(model.embed, input_signature=[tf.TensorSpec(shape, tf.uint8)]).get_concrete_function()
+    traced = model.traced(size)
 
     def run(pixels: Pixels) -> Vector:
         vectors: Vector = traced(tf.constant(pixels)).numpy()
         return vectors
 
-    run(np.zeros(shape, np.uint8))
+    run(np.zeros((size, wanted.side, wanted.side, wanted.tower_channels), np.uint8))
     return run
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from embedder.batcher import Batcher, Lane, Limits
+from embedder.batcher import LEAST_RETRY_S, LONGEST_RETRY_S, Batcher, Lane, Limits
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Internal, LookalikeError, Overloaded, Unavailable
 
 SOON_S = 10.0
@@ -145,13 +145,30 @@ def test_a_full_lane_refuses_at_once_and_the_other_does_not(make: Callable[..., 
     held = bench.call(1, 2, 3, 4, lane=Lane.BULK)
     with pytest.raises(Overloaded) as refused:
         bench.call(5, lane=Lane.BULK).result(SOON_S)
-    assert refused.value.retry_after_s is not None
-    assert 0 < refused.value.retry_after_s <= 5
+    assert refused.value.retry_after_s == LEAST_RETRY_S  # four pictures are done in less
     interactive = bench.call(6)
     bench.release()
     assert held.result(SOON_S) == [10, 20, 30, 40]
     assert interactive.result(SOON_S) == [60]
     assert bench.call(7, lane=Lane.BULK).result(SOON_S) == [70]  # the room is free again
+
+
+def test_refused_callers_are_told_to_come_back_one_after_the_other(make: Callable[..., Bench]) -> None:
+    bench = make(queue_items=4)
+    bench.occupy()
+    bench.call(1, 2, 3, 4, lane=Lane.BULK)
+
+    def refused() -> float:
+        with pytest.raises(Overloaded) as raised, bench.batcher.place(Lane.BULK, items=1, size_bytes=1):
+            pass
+        assert raised.value.retry_after_s is not None
+        return raised.value.retry_after_s
+
+    advice = [refused() for _ in range(2000)]
+    assert advice[0] == LEAST_RETRY_S
+    assert advice[0] < advice[100] < advice[400] < LONGEST_RETRY_S
+    assert max(advice) == LONGEST_RETRY_S
+    bench.release()
 
 
 @pytest.mark.parametrize("limits", [{"queue_bytes": 100}, {"queue_calls": 1}])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from embedder.model import Model
+from embedder.model import ON_CPU, ON_GPU, Model
 from embedder.spaces import Embedded, TracedModel, Work, batch_sizes
 from lookalike.spaces import HistogramSettings, Vector
 from tests.servers.embedder import LARGEST_BATCH, models, random_bundle, traced, warm_spaces
@@ -106,36 +107,73 @@ def test_filling_a_batch_up_changes_no_vector(count: int) -> None:
 
 
 class CountingModel(Model):
-    """Counts how often its tower runs, when the graph runs (not when it is traced)."""
+    """Notes how many pictures its tower runs with, when the graph runs (not when it is traced)."""
 
-    runs = 0
+    def __init__(self) -> None:
+        super().__init__(random_bundle("small"))
+        self.runs: list[int] = []
 
-    def embed(self, pixels: tf.Tensor) -> tf.Tensor:
+    def frozen(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        embed = super().frozen()
+
         def count(unchanged: Any) -> Any:
-            self.runs += 1
+            self.runs.append(len(unchanged))
             return unchanged
 
-        counted_pixels = tf.numpy_function(count, [pixels], tf.uint8)
-        counted_pixels.set_shape(pixels.shape)
-        return super().embed(counted_pixels)
+        def counted_embed(pixels: tf.Tensor) -> tf.Tensor:
+            counted_pixels = tf.numpy_function(count, [pixels], tf.uint8)
+            counted_pixels.set_shape(pixels.shape)
+            return embed(counted_pixels)
+
+        return counted_embed
 
 
 def test_a_histogram_alone_never_runs_the_tower() -> None:
-    model = CountingModel(random_bundle("small"))
+    model = CountingModel()
     small = TracedModel(model, 2)
     settings = HistogramSettings()
     warm_spaces().compute([Work(settings, canvas(4, 4, settings), None, None)] * 2)
-    assert model.runs == 0
+    assert model.runs == []
     warm_spaces().compute([Work(settings, canvas(4, 4, settings), small, noise(16, 16)[..., None])] * 2)
-    assert model.runs == 1
+    assert model.runs == [2]
 
 
-def test_warming_up_runs_every_size() -> None:
-    model = CountingModel(random_bundle("small"))
-    reported: list[int] = []
+def test_warming_up_runs_the_smallest_and_the_largest_batch_with_and_without_a_histogram() -> None:
+    model, reported = CountingModel(), list[int]()
     TracedModel(model, 6).warm_up(lambda size, seconds: reported.append(size))
-    assert reported == [1, 2, 4, 6]
-    assert model.runs == 8, "each size with and without a histogram"
+    assert reported == [1, 6]
+    assert model.runs == [1, 1, 6, 6]
+
+
+def test_compiled_towers_are_warmed_up_in_every_size_and_give_the_same_vectors() -> None:
+    model, reported = Model(random_bundle("small")), list[int]()
+    small = TracedModel(model, 3, execution=replace(ON_CPU, compiled=True))
+    small.warm_up(lambda size, seconds: reported.append(size))
+    assert reported == [1, 2, 3]
+    inputs = [noise(16, 16, seed=n)[..., None] for n in range(3)]
+    made = warm_spaces().compute([Work(HistogramSettings(), None, small, pixels) for pixels in inputs])
+    np.testing.assert_allclose([one.siamese for one in made], model.embed(np.stack(inputs)), atol=1e-5)
+
+
+def test_what_a_gpu_computes_in_turns_no_vector() -> None:
+    bundle = random_bundle("small")
+    inputs = np.stack([noise(16, 16, seed=n)[..., None] for n in range(8)])
+    mixed, plain = Model(bundle, ON_GPU.precision).embed(inputs), Model(bundle).embed(inputs)
+    assert mixed.dtype == tf.float32
+    np.testing.assert_allclose(np.sum(mixed * plain, axis=1), 1, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(mixed, axis=1), 1, atol=1e-5)
+
+
+def test_no_more_go_through_the_tower_at_once_than_the_device_is_good_for() -> None:
+    model, settings = CountingModel(), HistogramSettings()
+    inputs = [noise(16, 16, seed=n)[..., None] for n in range(11)]
+    small = TracedModel(model, 32, execution=replace(ON_CPU, pixels_at_once=4 * 16 * 16 + 255))
+    works = [Work(settings, canvas(4, 4, settings, n), small, pixels) for n, pixels in enumerate(inputs)]
+    made = warm_spaces().compute(works)
+    assert model.runs == [4, 4, 4]  # the last one filled up
+    np.testing.assert_allclose([one.siamese for one in made], model.embed(np.stack(inputs)), atol=1e-5)
+    for work, one in zip(works, made, strict=True):
+        np.testing.assert_array_equal(one.histogram, counted(work.canvas, settings))
 
 
 @pytest.mark.parametrize(
