@@ -1,4 +1,4 @@
-"""`python -m tests.bench.engines`: the shipped towers by TensorFlow, with and without frozen weights, and by OpenVINO.
+"""`python -m tests.bench.engines`: the shipped towers by TensorFlow, with frozen weights (as served) and not, and by OpenVINO.
 
 Not a part of `make bench`, which measures the default engine only. One thread and processor time, not the time on the wall: so
 the figures hold on a busy machine too. Interleaved; medians, and the ratio to TensorFlow as the median of that of each round.
@@ -26,7 +26,6 @@ def main() -> None:
     openvino = OpenVino(1)  # before TensorFlow is imported: where it is missing, that is told at once
 
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     from embedder.model import Model, set_up_tensorflow
 
@@ -37,11 +36,11 @@ def main() -> None:
         for size in SIZES:
             shape = (size, tower.input_size, tower.input_size, tower.channels)
             pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-            traced, compiled = model.traced(size), openvino.compile_tower(model, size)
-            frozen = convert_variables_to_constants_v2(traced)
+            served, compiled = model.traced(None), openvino.compile_tower(model, size)
+            variables = tf.function(model.embed, input_signature=[tf.TensorSpec(shape, tf.uint8)]).get_concrete_function()
             runs: dict[str, Callable[[], object]] = {
-                "tensorflow": lambda traced=traced, pixels=pixels: traced(tf.constant(pixels)).numpy(),
-                "frozen": lambda frozen=frozen, pixels=pixels: frozen(tf.constant(pixels))[0].numpy(),
+                "tensorflow": lambda served=served, pixels=pixels: served(tf.constant(pixels)).numpy(),
+                "variables": lambda variables=variables, pixels=pixels: variables(tf.constant(pixels)).numpy(),
                 "openvino": lambda compiled=compiled, pixels=pixels: compiled(pixels),
             }
             _show(f"{name}, {size}", _measured(runs))
