@@ -1,0 +1,114 @@
+"""Milvus or the embedder hangs or dies while the gateway is asked: every caller gets an error in its time, and then answers."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lookalike.client import Client
+from lookalike.errors import DeadlineExceeded, LookalikeError, Unavailable
+from lookalike.spaces import SIAMESE
+from tests.servers.fleet import Fleet, fleet
+from tests.servers.milvus import LiteServer, lite_server
+from tests.servers.processes import until
+from tests.unit.embedder.pictures import encoded, noise
+
+COLLECTION = "things"
+CALLERS = 40
+"""More than the gateway has threads, or calls of a kind to Milvus at once."""
+TIMEOUT_S, LATEST_S = 1.0, 4.0
+"""What a caller allows, and when it has its answer on a busy machine at the latest."""
+
+
+@pytest.fixture(scope="module")
+def milvus() -> Iterator[LiteServer]:
+    with lite_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def running(milvus: LiteServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with fleet(Path(tmp_path_factory.mktemp("outages")) / "fleet", milvus.uri, workers=0) as parts:
+        with parts.client() as client:
+            until(lambda: _made(client), "the collection is made")
+        yield parts
+
+
+def _made(client: Client) -> bool:
+    try:
+        client.create_collection(COLLECTION, timeout_s=20)
+    except Unavailable:
+        return False
+    return True
+
+
+def picture(number: int) -> bytes:
+    """No two alike, so that no vectors are at hand."""
+    return encoded(noise(28, 28, seed=number))
+
+
+def ended(ask: Callable[[int], object]) -> list[LookalikeError | None]:
+    """What `CALLERS` at once end in; None: an answer. None of them may take longer than it should."""
+
+    def one(number: int) -> LookalikeError | None:
+        begun_s = time.monotonic()
+        try:
+            ask(number)
+        except LookalikeError as error:
+            return error
+        finally:
+            assert time.monotonic() - begun_s < LATEST_S
+        return None
+
+    with ThreadPoolExecutor(CALLERS) as callers:
+        return list(callers.map(one, range(CALLERS)))
+
+
+def by_vector(client: Client, timeout_s: float = TIMEOUT_S) -> Callable[[int], object]:
+    vector = np.ones(256, np.float32)
+    return lambda number: client.search(COLLECTION, vectors={SIAMESE: vector}, timeout_s=timeout_s)
+
+
+def by_picture(client: Client, first: int = 0) -> Callable[[int], object]:
+    return lambda number: client.search(COLLECTION, image=picture(first + number), timeout_s=TIMEOUT_S)
+
+
+def test_a_milvus_that_hangs_holds_nobody_longer_than_he_allows(running: Fleet, milvus: LiteServer) -> None:
+    with running.client() as client:
+        assert ended(by_vector(client)) == [None] * CALLERS
+        milvus.signal(signal.SIGSTOP)
+        try:
+            outcomes = ended(by_vector(client))
+        finally:
+            milvus.signal(signal.SIGCONT)
+        assert all(isinstance(outcome, DeadlineExceeded | Unavailable) for outcome in outcomes), outcomes
+        until(lambda: ended(by_vector(client)) == [None] * CALLERS, "searches are answered again", timeout_s=20)
+
+
+def test_an_embedder_that_hangs_holds_nobody_longer_than_he_allows(running: Fleet) -> None:
+    assert running.embedder.process is not None
+    with running.client() as client:
+        running.embedder.process.send_signal(signal.SIGSTOP)
+        try:
+            outcomes = ended(by_picture(client))
+            assert ended(by_vector(client)) == [None] * CALLERS, "who needs no embedder does not wait for it"
+        finally:
+            running.embedder.process.send_signal(signal.SIGCONT)
+        assert all(isinstance(outcome, DeadlineExceeded | Unavailable) for outcome in outcomes), outcomes
+        until(lambda: ended(by_picture(client, 100)) == [None] * CALLERS, "searches are answered again", timeout_s=20)
+
+
+def test_a_dead_milvus_is_unavailable_by_name_long_before_a_patient_caller_gives_up(running: Fleet, milvus: LiteServer) -> None:
+    with running.client() as client:
+        milvus.signal(signal.SIGKILL)
+        outcomes = ended(by_vector(client, timeout_s=30))  # the client tries again for a second or two
+        assert all(isinstance(outcome, Unavailable) for outcome in outcomes), outcomes
+        assert {outcome.metadata["dependency"] for outcome in outcomes if outcome} == {"milvus"}
+        milvus.start()
+        until(lambda: ended(by_vector(client)) == [None] * CALLERS, "searches are answered again", timeout_s=20)
