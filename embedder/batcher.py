@@ -33,6 +33,12 @@ Result = TypeVar("Result")
 BATCH_ITEMS = Histogram(
     "lookalike_embedder_batch_images", "Pictures per batch.", ("lane",), buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
+QUEUE_SECONDS = Histogram(
+    "lookalike_embedder_queue_seconds",
+    "Time that a call's decoded pictures waited until the first of them was computed.",
+    ("lane",),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
 BATCH_SECONDS = Histogram(
     "lookalike_embedder_batch_seconds",
     "Time to compute a batch.",
@@ -93,6 +99,7 @@ class _Call(Generic[Item, Result]):
     outcomes: list[Result | LookalikeError | None]
     missing: int
     future: Future[list[Result | LookalikeError]] = field(default_factory=Future)
+    queued_s: float = field(default_factory=time.perf_counter)
 
     def set(self, index: int, outcome: Result | LookalikeError) -> None:
         self.outcomes[index] = outcome
@@ -210,8 +217,11 @@ class Batcher(Generic[Item, Result]):
             del taken  # While this thread waits for more it holds no item, and nothing that an item holds.
 
     def _run(self, lane: Lane, batch: list[tuple[_Call[Item, Result], int]]) -> None:
-        BATCH_ITEMS.labels(lane.value).observe(len(batch))
         started_s = time.perf_counter()
+        BATCH_ITEMS.labels(lane.value).observe(len(batch))
+        for call, index in batch:
+            if index == 0:
+                QUEUE_SECONDS.labels(lane.value).observe(started_s - call.queued_s)
         outcomes = self._outcomes([call.items[index] for call, index in batch])
         spent_s = time.perf_counter() - started_s
         BATCH_SECONDS.observe(spent_s)

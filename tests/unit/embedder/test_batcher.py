@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from prometheus_client import REGISTRY
 
 from embedder.batcher import LEAST_RETRY_S, LONGEST_RETRY_S, Batcher, Lane, Limits
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Internal, LookalikeError, Overloaded, Unavailable
@@ -268,3 +269,19 @@ def test_many_callers_get_their_own_results(make: Callable[..., Bench]) -> None:
     results = list(bench.callers.map(run, range(200)))
     assert results == [[10 * n, 10 * n + 10, 10 * n + 20] for n in range(200)]
     assert max(map(len, bench.batches)) <= 5
+
+
+def test_how_long_calls_wait_and_how_many_go_together_is_counted(make: Callable[..., Bench]) -> None:
+    def counted(name: str) -> float:
+        return REGISTRY.get_sample_value(f"lookalike_embedder_{name}", {"lane": "bulk"}) or 0.0
+
+    bench = make()
+    waits, waited_s, images = counted("queue_seconds_count"), counted("queue_seconds_sum"), counted("batch_images_sum")
+    bench.occupy()
+    call = bench.call(1, 2, 3, lane=Lane.BULK)
+    time.sleep(0.05)
+    bench.release()
+    call.result(SOON_S)
+    assert counted("queue_seconds_count") == waits + 1, "one call, however many pictures it has"
+    assert counted("queue_seconds_sum") >= waited_s + 0.05
+    assert counted("batch_images_sum") == images + 3
