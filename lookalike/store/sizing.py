@@ -37,7 +37,9 @@ USABLE_SHARE = 0.75
 """Of a query node's memory, what may be filled. Milvus itself stops at .9 (`queryCoord.overloadedMemoryThresholdPercentage`);
 the rest is our judgement: segments that are still growing, both versions of one that is exchanged, and the work of searches."""
 LOG_KEPT_S = 3 * 24 * 3600
-"""Milvus keeps its log for three days (`rocksmq.retentionTimeInMinutes` 4320 in the milvus.yaml of 2.3)."""
+LOG_KEPT_BYTES = 8192 * 2**20
+"""Milvus keeps its log for three days, and a standalone server at most so much of each topic (`rocksmq.retentionTimeInMinutes`
+4320 and `rocksmq.retentionSizeInMB` 8192 in the milvus.yaml of 2.3); a space is written to one topic."""
 GARBAGE_KEPT_S = 4 * 3600
 """What compaction has replaced is deleted three hours later, by a collector that comes every hour (`dataCoord.gc.dropTolerance`
 10800 and `dataCoord.gc.interval` 3600 in the milvus.yaml of 2.3)."""
@@ -90,17 +92,23 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Bytes that images add, once they are indexed."""
+    """Bytes that images add, once they are indexed; `passing_disk_bytes` come on top for a while."""
 
     memory_bytes: int
     disk_bytes: int
+    passing_disk_bytes: int
 
 
 def growth(spaces: Sequence[Space], images: int, facts_bytes: float) -> Growth:
-    """What `images` in `spaces` take on a Milvus server with HNSW; `facts_bytes` is the mean length of id, URI and metadata."""
+    """What `images` in `spaces` take on a Milvus server with HNSW; `facts_bytes` is the mean length of id, URI and metadata.
+
+    For a while the disk holds all of it twice, since Milvus compacts what was written into new segments, and every row once
+    more in the log, of which it keeps a limited length for each space. (An empty server has some 200 MB reserved ahead.)
+    """
     rows = [row_bytes(IndexType.HNSW, space.dimension, facts_bytes) for space in spaces]
     memory, disk = sum(row.memory for row in rows), sum(row.inserted + row.index for row in rows)
-    return Growth(round(images * memory), round(images * disk))
+    log = sum(min(images * row.inserted, LOG_KEPT_BYTES) for row in rows)
+    return Growth(round(images * memory), round(images * disk), round(images * disk + log))
 
 
 def size(

@@ -22,6 +22,14 @@ def test_it_is_proportional_to_images_and_counts_vectors_links_and_facts_of_ever
     assert growth(SPACES, 0, facts_bytes=100).disk_bytes == 0
 
 
+def test_for_a_while_the_disk_holds_everything_again_and_a_log_of_limited_length() -> None:
+    one = growth(SPACES, 1, facts_bytes=100)
+    inserted = (256 + 384) * 4 + 2 * (100 + 80)
+    assert one.passing_disk_bytes == one.disk_bytes + inserted
+    many = growth(SPACES, 10**8, facts_bytes=100)
+    assert many.passing_disk_bytes == many.disk_bytes + 2 * 8 * 2**30
+
+
 # A vector of 384 values is 1,536 bytes, 120 + 80 bytes of facts make a row of 1,736.
 @pytest.mark.parametrize(
     ("index", "memory", "gpu", "node_disk", "built"),
