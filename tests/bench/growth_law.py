@@ -50,8 +50,8 @@ class Size:
     `write_s` is from the first write to the end of the flush, without making up the vectors; `indexed_s` from there until every
     row is searched by its index. Memory is Milvus' resident memory, all of it: before the collection was made, at most
     meanwhile, and when it was indexed and had been searched. `disk` is what was added. `ef` is what the tuner chose (the
-    largest it knows where none was enough) and `tuner_recall` what it found then, looking for stored images; `recall` is what queries
-    that are not stored find with this `ef`, and `fresh_ef` the breadth with which they find as much as the tuner was asked for.
+    largest it knows where none was enough) and `tuner_recall` what it found then, looking for stored images. `recall` is what
+    queries that are not stored find with this `ef`, and `fresh_ef` the breadth with which they find as much as was asked for.
     """
 
     vectors: int
