@@ -11,7 +11,8 @@ from tests.bench.growth_law import Disk, Latency, Size, law
 from tests.bench.growth_sizes import disk_of
 
 SIZE = Size(
-    vectors=10_000, dimension=384, write_s=15.0, indexed_s=12.0, memory_before_mib=700, memory_peak_mib=900, memory_after_mib=320,
+    vectors=10_000, dimension=384, write_s=15.0, indexed_s=12.0,
+    memory_before_mib=700, memory_peak_mib=900, memory_after_mib=320,
     disk=Disk(15, 16, 17, 3), ef=24, tuner_recall=0.99, tuner_s=9.0, recall=0.98, fresh_ef=32, gateway=Latency(4, 9),
     alone=Latency(3, 7), queries_per_s=(100.0, 110.0),
 )  # fmt: skip
@@ -37,7 +38,8 @@ def test_one_size_has_no_law() -> None:
 def test_files_count_by_the_folder_that_milvus_keeps_them_in(tmp_path: Path) -> None:
     for name, mib in {
         "data/insert_log/1/2": 1, "data/delta_log/1/2": 2, "data/stats_log/1/2": 4, "data/index_files/7/1": 8,
-        "data/rocksmq/000001.log": 16, "data/rocksmq_meta_kv/MANIFEST": 32, "data/etcd.data/member/wal/0": 64, "logs/server.log": 128,
+        "data/rocksmq/000001.log": 16, "data/rocksmq_meta_kv/MANIFEST": 32, "data/etcd.data/member/wal/0": 64,
+        "logs/server.log": 128,
     }.items():  # fmt: skip
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
