@@ -22,7 +22,10 @@ _NUMBER = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([a-zA-Z]*)")
 
 Images = Annotated[str, typer.Option(metavar="N", help="How many images: 100M, 1B or 1000000.")]
 Dimension = Annotated[list[str], typer.Option(metavar="D", help="Values of a vector; once for each space (repeatable).")]
-Index = Annotated[list[str] | None, typer.Option(help="Index type (repeatable).", show_default="all of them")]
+Index = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TYPE", help="HNSW, HNSW_SQ, DISKANN or GPU_CAGRA (repeatable).", show_default="all of them"),
+]
 Replicas = Annotated[int, typer.Option(help="How often every vector is held, to answer more queries or to outlive a node.")]
 MetadataBytes = Annotated[float, typer.Option(help="Mean bytes of an image's id, URI and metadata together.")]
 NodeMemory = Annotated[str, typer.Option(metavar="SIZE", help="Memory of one query node, such as 64GiB.")]
