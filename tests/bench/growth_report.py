@@ -18,6 +18,7 @@ from tests.bench.searching import CALLERS
 from tests.bench.system import TOP_K
 
 _ENOUGH = 100_000
+"""Below, what the server takes for anything at all outweighs what the vectors take."""
 
 
 def write(found: Found, path: Path) -> None:
@@ -93,11 +94,11 @@ def law_lines(sizes: list[Size], fitted: Law | None) -> list[str]:
     """The law in words."""
     if fitted is None:
         return []
+    if sizes[-1].vectors < _ENOUGH:
+        return [f"collections of fewer than {_ENOUGH:,} vectors try the command out: a law fitted to them says nothing"]
     times = f"{figure(fitted.write_s)} s to write and {figure(fitted.indexed_s)} s until indexed"
     disk = f"{figure(fitted.rows_mib)} MiB of rows, {figure(fitted.index_mib)} of index and {figure(fitted.log_mib)} of log"
-    small = ["sizes below 100,000 try the command out: their law says nothing"] if sizes[-1].vectors < _ENOUGH else []
     return [
-        *small,
         f"a million vectors of {sizes[0].dimension} values more take {times},",
         f"{figure(fitted.memory_mib)} MiB of memory, and on disk {disk};",
         f"with ten times as many, the p50 of a lone search is {fitted.p50_factor:.2f} times as long",
