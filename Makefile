@@ -6,7 +6,7 @@ UV_VERSION := 0.9
 SOURCES := lookalike embedder indexer gateway tests protos
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check test test-torch test-openvino format stubs train unseen photographs photo chaos recall scale bench bench-quick clean
+.PHONY: help install up demo check test test-torch test-openvino format stubs train unseen photographs photo chaos recall scale bench bench-quick bench-growth clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench: install ## Measure everything beside its limit, with 100,000 vectors (tes
 
 bench-quick: install ## The same with 20,000 vectors, within 8 minutes on two cores
 	$(BIN)/python -m tests.bench --quick --out build
+
+bench-growth: install ## Measure time, memory, disk, latency and recall up to a million vectors (hours; deploy/SIZING.md)
+	$(BIN)/python -m tests.bench.growth --out build
 
 format: install ## Let ruff mend what it can
 	$(BIN)/ruff check --fix .

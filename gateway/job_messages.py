@@ -85,6 +85,7 @@ def _forecast_message(forecast: Forecast) -> pb.IngestForecast:
         duration_s=forecast.duration_s,
         memory_bytes=forecast.memory_bytes,
         disk_bytes=forecast.disk_bytes,
+        passing_disk_bytes=forecast.passing_disk_bytes,
         deleted=forecast.deleted,
     )
 

@@ -73,6 +73,7 @@ class Forecaster:
             duration_s=planning_s + sample_s * of_all / OF_SAMPLE_RATE,
             memory_bytes=room.memory_bytes,
             disk_bytes=room.disk_bytes,
+            passing_disk_bytes=room.passing_disk_bytes,
             deleted=sum(map(len, deleted)),
         )
 

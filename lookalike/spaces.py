@@ -20,7 +20,7 @@ Vector = npt.NDArray[np.float32]
 
 _BINS = (8, 16, 32, 64, 128, 256)
 _MAX_GRID = 8
-_MAX_DIMENSION = 32_768
+MAX_DIMENSION = 32_768
 """Milvus stores no longer vector (its documentation, "Limits")."""
 _HISTOGRAM_MATHS = "histogram-1"
 """Raise it when the code between encoded bytes and counts changes what comes out."""
@@ -71,8 +71,8 @@ class HistogramSettings:
             raise InvalidArgument("histogram.bins", f"{self.bins} is not one of {', '.join(map(str, _BINS))}")
         if not 1 <= self.grid <= _MAX_GRID:
             raise InvalidArgument("histogram.grid", f"{self.grid} is out of range; 1 to {_MAX_GRID} are allowed")
-        if self.dimension > _MAX_DIMENSION:
-            raise InvalidArgument("histogram", f"{self.dimension} counts are too many; at most {_MAX_DIMENSION} can be stored")
+        if self.dimension > MAX_DIMENSION:
+            raise InvalidArgument("histogram", f"{self.dimension} counts are too many; at most {MAX_DIMENSION} can be stored")
 
     @property
     def channels(self) -> int:

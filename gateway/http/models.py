@@ -261,7 +261,10 @@ class IngestForecast(BaseModel):
     failed: Int64 = Field(description="Items that would fail.")
     duration_s: float = Field(description="Seconds that the job would take, planning included.")
     memory_bytes: Int64 = Field(description="That the new images would take in Milvus' memory.")
-    disk_bytes: Int64 = Field(description="And on its disk.")
+    disk_bytes: Int64 = Field(description="And on its disk, for good.")
+    passing_disk_bytes: Int64 = Field(
+        description="And besides for a while: for the write-ahead log, and for what compaction replaces."
+    )
     deleted: Int64 = Field(description="Images that would be deleted, with `mirror`.")
 
 

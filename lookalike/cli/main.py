@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import Abort, TyperException
 
-from lookalike.cli import collections, demo, exits, images, ingest, jobs, search, tune, up
+from lookalike.cli import collections, demo, exits, images, ingest, jobs, search, sizing, tune, up
 from lookalike.cli.connection import DEFAULT_ADDRESS, Options
 from lookalike.cli.terminal import help_of, visible
 from lookalike.errors import LookalikeError
@@ -35,6 +35,7 @@ def build_app() -> typer.Typer:
     app.command("ingest", help=help_of(ingest.ingest))(ingest.ingest)
     app.command("search", help=help_of(search.search))(search.search)
     app.command("tune", help=help_of(tune.tune))(tune.tune)
+    app.command("sizing", help=help_of(sizing.sizing))(sizing.sizing)
     app.add_typer(jobs.app, name="jobs")
     app.add_typer(collections.app, name="collections")
     app.add_typer(images.app, name="images")

@@ -107,9 +107,10 @@ def forecast_lines(forecast: Forecast) -> list[str]:
     tried = f"tried {count_text(forecast.sampled, 'item')}: {forecast.unchanged:,} unchanged, {forecast.sample_failed:,} failed"
     lines = [tried + (f"; {count_text(forecast.broken, 'item')} broken in the source" if forecast.broken else "")]
     lines += [f"  {reason}: {count:,}" for reason, count in sorted(forecast.reasons.items())]
+    for_good, passing = bytes_text(forecast.disk_bytes), bytes_text(forecast.passing_disk_bytes)
     lines.append(
         f"the job would take about {duration_text(forecast.duration_s)}, {bytes_text(forecast.memory_bytes)} of Milvus' memory "
-        f"and {bytes_text(forecast.disk_bytes)} of its disk; about {count_text(forecast.failed, 'item')} would fail"
+        f"and {for_good} of its disk, and for some days {passing} more; about {count_text(forecast.failed, 'item')} would fail"
     )
     if forecast.deleted:
         lines.append(f"{count_text(forecast.deleted, 'image')} that the source does not have would be deleted")

@@ -162,6 +162,7 @@ def _forecast(message: ingest_service_pb2.IngestForecast) -> records.Forecast:
         duration_s=message.duration_s,
         memory_bytes=message.memory_bytes,
         disk_bytes=message.disk_bytes,
+        passing_disk_bytes=message.passing_disk_bytes,
         deleted=message.deleted,
     )
 

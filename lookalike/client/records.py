@@ -201,7 +201,8 @@ class Comparison:
 class Forecast:
     """What a dry run found. `broken` items of the whole source have a problem that the listing shows; `sampled` good ones were
     read and embedded, of which `unchanged` are stored already and `sample_failed` could not be used; `reasons` counts the
-    problems of both. Predicted for the job: items `failed`, seconds with planning, bytes in Milvus, images `deleted`."""
+    problems of both. Predicted for the job: items `failed`, seconds with planning, bytes in Milvus' memory, on its disk for
+    good, and on its disk for some days besides (write-ahead log, and what compaction replaces), images `deleted`."""
 
     sampled: int
     unchanged: int
@@ -212,6 +213,7 @@ class Forecast:
     duration_s: float
     memory_bytes: int
     disk_bytes: int
+    passing_disk_bytes: int
     deleted: int
 
 

@@ -138,7 +138,8 @@ class Forecast:
     Of all items, `broken` have a problem that the listing shows; `sampled` good ones, spread evenly, were read and embedded, of
     which `unchanged` are stored already and `sample_failed` could not be used. `reasons` counts the problems of both by reason.
     The rest is predicted for the whole job: items that `failed`, `duration_s` with planning, what the images that are new take
-    in Milvus' memory and on its disk (see `store.sizing`), and, with `mirror`, how many images would be `deleted`.
+    in Milvus' memory, on its disk, and for a while besides on its disk (see `store.sizing`; 0 in a forecast made before that
+    was reckoned), and, with `mirror`, how many images would be `deleted`.
     """
 
     sampled: int
@@ -151,6 +152,7 @@ class Forecast:
     memory_bytes: int
     disk_bytes: int
     deleted: int = 0
+    passing_disk_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

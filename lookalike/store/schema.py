@@ -19,16 +19,12 @@ from lookalike.errors import InvalidArgument
 from lookalike.items import check_metadata
 from lookalike.names import MAX_ID_BYTES, MAX_URI_BYTES, check_id, check_uri
 from lookalike.spaces import Space, Vector
+from lookalike.store.index_settings import HNSW_EF_CONSTRUCTION, HNSW_M
 
 ID, VECTOR, URI, METADATA = "id", "vector", "uri", "metadata"
 SHA256, REVISION, INDEXED_AT = "sha256", "revision", "indexed_at"
 FACTS = (ID, URI, METADATA, SHA256, REVISION, INDEXED_AT)
 """Every field but the vector."""
-
-HNSW_M = 16
-HNSW_EF_CONSTRUCTION = 200
-"""Links per node and breadth while building. With them and `ef` 64, recall@5 over 9,000 Fashion-MNIST images is at least
-.99 in both spaces on Milvus 2.3.5 (tests/contract/test_store_recall.py)."""
 
 _BATCH_BYTES = 8 * 1024 * 1024
 """A request to Milvus stays well below the 64 MiB that a 2.3 server accepts (`proxy.grpc.serverMaxRecvSize`)."""

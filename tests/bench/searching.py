@@ -70,7 +70,7 @@ def vector_search(system: System, scale: Scale, findings: Findings) -> None:
     """Vectors of the collection itself, moved a little."""
     stored = system.vectors[PHOTO]
     vectors = stored[:: max(1, len(stored) // 1000)] + np.float32(0.01)
-    requests = [_by_vector(vector) for vector in vectors]
+    requests = [by_vector(vector) for vector in vectors]
 
     def timed(call: Callable[[int], object]) -> float:
         return callers.rate(call, callers=CALLERS, window_s=scale.window_s)
@@ -101,7 +101,8 @@ def _in_turn(
     return ours[_WARM_UP:], limit[_WARM_UP:]
 
 
-def _by_vector(vector: Vector) -> bytes:
+def by_vector(vector: Vector, ef: int = 0) -> bytes:
+    """A serialised search of the photographs; with `ef` 0 the gateway chooses it."""
     given = image_pb2.SpaceVector(space=SIAMESE, values=vector.tolist())
     query = search_service_pb2.QueryVectors(vectors=[given])
-    return search_service_pb2.SearchRequest(collection=PHOTO, vectors=query, top_k=TOP_K).SerializeToString()
+    return search_service_pb2.SearchRequest(collection=PHOTO, vectors=query, top_k=TOP_K, ef=ef).SerializeToString()

@@ -43,19 +43,21 @@ _WORKER = {
 """A worker's defaults, in place of what tests set."""
 _INDEXED_WITHIN_S = 900.0
 _ROWS_AT_ONCE = 500
+_WRITTEN_AT_ONCE = 1000
 _FEW_BINS = 8
 """The photographs' histograms are never searched: they take as little room as they can."""
 
 
 @dataclass(frozen=True)
 class System:
-    """Everything running. `milvus` speaks to Milvus past all of our code.
+    """Everything running. `milvus` speaks to Milvus past all of our code; `milvus_folder` holds its data.
 
     `vectors` are those of the space `siamese` in each collection, float32 `[n, dimension]`, `ids` in the same order.
     """
 
     fleet: Fleet
     milvus_process: psutil.Process
+    milvus_folder: Path
     client: Client
     milvus: MilvusClient
     store: VectorStore
@@ -66,7 +68,7 @@ class System:
     def collection(self, name: str) -> Collection:
         return self.catalogue.get(name)
 
-    def search_alone(self, name: str, vector: Vector) -> list[str]:
+    def search_alone(self, name: str, vector: Vector, ef: int = EF) -> list[str]:
         """Ids of the nearest by pymilvus alone, asked for the same as the gateway asks for."""
         collection = self.collection(name)
         (hits,) = self.milvus.search(
@@ -75,31 +77,41 @@ class System:
             anns_field=VECTOR,
             limit=TOP_K,
             output_fields=list(FACTS),
-            search_params={"metric_type": collection.space(SIAMESE).metric.value, "params": {"ef": EF}},
+            search_params={"metric_type": collection.space(SIAMESE).metric.value, "params": {"ef": ef}},
             consistency_level="Bounded",
             timeout=TIMEOUT_S,
         )
         return [hit["id"] for hit in hits]
 
-    def until_indexed(self, name: str) -> None:
+    def until_indexed(self, name: str, within_s: float = _INDEXED_WITHIN_S) -> None:
         """Return when every row of the collection is searched by its index."""
-        deadline_s = time.monotonic() + _INDEXED_WITHIN_S
+        deadline_s = time.monotonic() + within_s
         while rows := self.store.pending(self.collection(name)):
             assert time.monotonic() < deadline_s, f"{rows} rows of {name} are not indexed"
             time.sleep(0.5)
 
     def write_photo(self, vectors: Vector) -> None:
         """Make the collection of photographs, of which there are only vectors."""
-        self.client.create_collection(PHOTO, model=PHOTO, histogram=HistogramSettings(bins=_FEW_BINS), timeout_s=TIMEOUT_S)
-        self.vectors[PHOTO], self.ids[PHOTO] = vectors, [f"photo-{number:07d}" for number in range(len(vectors))]
-        flat, now = np.full(_FEW_BINS, 1 / _FEW_BINS, np.float32), datetime.now(UTC)
-        images = (
-            StoredImage(image_id, f"made-up/{image_id}", {}, "", 1, now, {HISTOGRAM: flat, SIAMESE: vector})
-            for image_id, vector in zip(self.ids[PHOTO], vectors, strict=True)
-        )
-        while some := [image for image, _ in zip(images, range(1000), strict=False)]:
-            self.store.upsert(self.collection(PHOTO), some, timeout_s=TIMEOUT_S)
+        self.create_photo()
+        self.vectors[PHOTO], self.ids[PHOTO] = vectors, [photo_id(number) for number in range(len(vectors))]
+        self.upsert_photo(0, vectors)
         self.store.flush(self.collection(PHOTO))
+
+    def create_photo(self) -> None:
+        """Make it, empty."""
+        self.client.create_collection(PHOTO, model=PHOTO, histogram=HistogramSettings(bins=_FEW_BINS), timeout_s=TIMEOUT_S)
+
+    def upsert_photo(self, first: int, vectors: Vector) -> None:
+        """Write `vectors` to it, numbered from `first`; nothing of them is kept here."""
+        collection = self.collection(PHOTO)
+        flat, now = np.full(_FEW_BINS, 1 / _FEW_BINS, np.float32), datetime.now(UTC)
+        for start in range(0, len(vectors), _WRITTEN_AT_ONCE):
+            numbered = enumerate(vectors[start : start + _WRITTEN_AT_ONCE], first + start)
+            some = [
+                StoredImage(photo_id(n), f"made-up/{photo_id(n)}", {}, "", 1, now, {HISTOGRAM: flat, SIAMESE: vector})
+                for n, vector in numbered
+            ]
+            self.store.upsert(collection, some, timeout_s=TIMEOUT_S)
 
     def read_fashion(self, ids: list[str]) -> None:
         """Read back what a job has written under `ids`."""
@@ -111,8 +123,12 @@ class System:
         self.vectors[FASHION], self.ids[FASHION] = np.stack(found), ids
 
 
+def photo_id(number: int) -> str:
+    return f"photo-{number:07d}"
+
+
 @contextmanager
-def running(folder: Path) -> Iterator[System]:
+def running(folder: Path, *, workers: int = 1) -> Iterator[System]:
     """The whole system in `folder`, with both shipped models."""
     (folder / "milvus").mkdir()
     server = RealServer(folder / "milvus")
@@ -121,11 +137,13 @@ def running(folder: Path) -> Iterator[System]:
         server.start()
         assert server.process is not None
         models = (SHIPPED / FASHION, SHIPPED / PHOTO)
-        processes = ends.enter_context(fleet(folder / "fleet", server.uri, models=models, worker_settings=_WORKER))
+        processes = ends.enter_context(
+            fleet(folder / "fleet", server.uri, workers=workers, models=models, worker_settings=_WORKER)
+        )
         client = ends.enter_context(processes.client())
         connection = connect(server.uri)
         ends.callback(connection.close)
         milvus = MilvusClient(server.uri)
         ends.callback(milvus.close)
         process = psutil.Process(server.process.pid)
-        yield System(processes, process, client, milvus, VectorStore(connection), Catalogue(connection))
+        yield System(processes, process, server.folder, client, milvus, VectorStore(connection), Catalogue(connection))

@@ -418,6 +418,7 @@ def test_a_dry_run_is_followed_and_told(gateway: FakeGateway, lookalike: Lookali
         ingest_service_pb2.IngestForecast(
             sampled=100, unchanged=3, sample_failed=2, broken=1, reasons={"IMAGE_EMPTY": 2, "ITEM_INVALID": 1}, failed=101,
             duration_s=75.2, memory_bytes=12_500_000, disk_bytes=25_100_000, deleted=7,
+            passing_disk_bytes=37_600_000,
         )
     )  # fmt: skip
     gateway.jobs["job-1"] = [job]
@@ -427,7 +428,8 @@ def test_a_dry_run_is_followed_and_told(gateway: FakeGateway, lookalike: Lookali
         "skipped, dry_run: 5,000",
         "tried 100 items: 3 unchanged, 2 failed; 1 item broken in the source",
         "IMAGE_EMPTY: 2",
-        "the job would take about 75 s, 12.5 MB of Milvus' memory and 25.1 MB of its disk; about 101 items would fail",
+        "the job would take about 75 s, 12.5 MB of Milvus' memory and 25.1 MB of its disk, "
+        "and for some days 37.6 MB more; about 101 items would fail",
         "7 images that the source does not have would be deleted",
     ):
         assert line in said.out, said.out
