@@ -2,7 +2,8 @@
 
 Owns which formats are read, the limits that are checked on the header before anything is decoded, and how every kind of
 picture (turned, CMYK, palette, transparent, 16-bit, animated) becomes upright grey or RGB on white. From one decode come the
-histogram's canvas, the tower's input (two decodes where the tower is larger than 224 pixels), or a thumbnail. Pillow releases the GIL while it decodes, so threads run side by side.
+histogram's canvas and the tower's input (a tower of more than 224 pixels has a decode of its own), or a thumbnail: at no larger
+a size than `working_size` says. Pillow releases the GIL while it decodes, so threads run side by side.
 
 The pixels decide the vectors: whoever changes them here raises the versions of the maths in `lookalike.spaces` and
 `embedder.bundle`, which are part of the fingerprints. Colour profiles are not applied. Of an animation, a burst or several
@@ -12,7 +13,6 @@ pages the first picture counts.
 from __future__ import annotations
 
 import io
-import math
 import struct
 import threading
 import zlib
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile
 
+from embedder.working_size import SHARED_SIDE, SHOWN, SHOWN_SIDE, Least, least_for
 from lookalike.errors import BadImage
 from lookalike.names import MAX_IMAGE_BYTES
 
@@ -32,23 +33,10 @@ Pixels = npt.NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 CANVAS_SIDE = 256
 """Longest side of the histogram's canvas in pixels: part of what the `histogram` space is, whatever model stands beside it."""
-WORKING_SIDE = 512
-"""Pictures to be shown are first averaged down by a whole factor that keeps the longest side at least this long."""
+WORKING_SIDE = SHOWN_SIDE
+"""No picture or thumbnail needs a longer side, and it is decoded no smaller."""
 MAX_SIDE = WORKING_SIDE
 """Largest tower input and thumbnail."""
-SHARED_SIDE = 224
-"""Towers up to this side (that of the shipped `photo`, and less) see the very decode that the canvas is made from."""
-_DRAFT_LONGER, _DRAFT_SHORTER = 10 / 7, 15 / 14
-"""A JPEG is decoded at the smallest scale (1/2, 1/4 or 1/8) that leaves its sides so many times the tower's: 320 x 240 for 224.
-
-Less saves time and costs truth. Of some 30 photographs each, as `photo` sees them, the one that kept least of its full
-decode kept a cosine of .9938 from 320 x 240, .9898 from 300 x 225, .9810 from 250 x 188 and .9388 from 224 x 224 itself,
-whatever the filter of the last resize. Twice the side gives .998, and takes until 900 pixels to save anything."""
-_AVERAGED = (512, 384)
-"""What no JPEG is, the whole factor leaves at least this long and wide: the time goes into decoding, so it may be more."""
-_FLAT_LONGER = 512
-"""At 1/8 a JPEG gives the mean of each block alone, which its quantisation leaves few levels: a histogram of them is a comb,
-.3 of L1 away, unless the canvas averages several."""
 LARGE_PIXELS = 8_000_000
 """Above so many pixels to decode, pictures take turns: at up to 14 bytes a pixel while decoding, a default limit of 50
 megapixels, and a thread per core, memory would otherwise be bounded by luck alone."""
@@ -89,15 +77,6 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class _Least:
-    """The least longer and shorter side in pixels: of a JPEG's reduced decode (`drafted`), and of any picture that is averaged
-    down by a whole factor after decoding (`averaged`)."""
-
-    drafted: tuple[int, int]
-    averaged: tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
 class Decoded:
     """`canvas`: longest side at most 256, never enlarged. `tower`: `[side, side, channels]`. None: not wanted."""
 
@@ -107,10 +86,6 @@ class Decoded:
     @property
     def size_bytes(self) -> int:
         return sum(pixels.nbytes for pixels in (self.canvas, self.tower) if pixels is not None)
-
-
-_SHOWN = _Least((WORKING_SIDE, 1), (WORKING_SIDE, 1))
-"""What `picture` and thumbnails need, which keep the picture's shape."""
 
 
 class Decoder:
@@ -129,25 +104,26 @@ class Decoder:
         get the same vectors.
         """
         canvas = tower = None
-        picture, orientation = self._working_picture(data, _least(SHARED_SIDE if wanted.canvas_channels else wanted.side))
+        picture, orientation = self._working_picture(data, least_for(0 if wanted.canvas_channels else wanted.side))
         if wanted.canvas_channels:
-            canvas = _array(_shrunk(picture, CANVAS_SIDE), orientation, wanted.canvas_channels)
+            small = _shrunk(_without_colour(picture, wanted.canvas_channels), CANVAS_SIDE)
+            canvas = _array(small, orientation, wanted.canvas_channels)
             if wanted.side > SHARED_SIDE:
-                picture, orientation = self._working_picture(data, _least(wanted.side))
-        if wanted.side and wanted.fit == "squash":
-            tower = _array(_squashed(picture, wanted.side), orientation, wanted.tower_channels)
-        elif wanted.side:
-            tower = _centred(_array(_fitted(picture, wanted.side), orientation, wanted.tower_channels), wanted.side)
+                picture, orientation = self._working_picture(data, least_for(wanted.side))
+        if wanted.side:
+            picture = _without_colour(picture, wanted.tower_channels)
+            made = _squashed(picture, wanted.side) if wanted.fit == "squash" else _fitted(picture, wanted.side)
+            tower = _centred(_array(made, orientation, wanted.tower_channels), wanted.side)
         return Decoded(canvas, tower)
 
     def picture(self, data: bytes) -> Image.Image:
         """`data` as an upright RGB picture at working size: longest side under twice 512 pixels. Raises `BadImage`."""
-        picture, orientation = self._working_picture(data, _SHOWN)
+        picture, orientation = self._working_picture(data, SHOWN)
         return _upright(picture.convert("RGB"), orientation)
 
     def thumbnail(self, data: bytes, max_side: int) -> bytes:
         """A JPEG (RGB, upright, on white) whose longest side is at most `max_side` pixels, 1 to 512. Raises `BadImage`."""
-        picture, orientation = self._working_picture(data, _SHOWN)
+        picture, orientation = self._working_picture(data, SHOWN)
         width, height = _size_within(picture.size, max_side)
         if max(picture.size) > max_side:
             picture = picture.resize((width, height), Image.Resampling.LANCZOS)
@@ -155,13 +131,13 @@ class Decoder:
         _upright(picture.convert("RGB"), orientation).save(stream, "JPEG", quality=_THUMBNAIL_QUALITY, optimize=True)
         return stream.getvalue()
 
-    def _working_picture(self, data: bytes, least: _Least) -> tuple[Image.Image, int]:
+    def _working_picture(self, data: bytes, least: Least) -> tuple[Image.Image, int]:
         """`data` as mode L or RGB, at working size, not yet turned; and its EXIF orientation, 1 to 8."""
         self._check_size(data)
         try:
             with _opened(data) as image:
                 self._check_pixels(image)
-                image.draft(None, _draft_size(image.size, *least.drafted))
+                image.draft(None, least.draft_size(image.size))
                 image.decodermaxblock = len(data)  # all at once: it lies in memory, and blocks would be copied out of it
                 if image.width * image.height <= LARGE_PIXELS:
                     return _loaded(image, least)
@@ -194,29 +170,13 @@ def _opened(data: bytes) -> ImageFile.ImageFile:
         raise BadImage("is not a JPEG, PNG, WebP, GIF, BMP or TIFF picture", reason="IMAGE_FORMAT_UNKNOWN") from error
 
 
-def _least(side: int) -> _Least:
-    """What a tower of `side` pixels needs; of one up to `SHARED_SIDE`, and of none (0), what the canvas needs too."""
-    side = max(side, SHARED_SIDE)
-    drafted = math.ceil(side * _DRAFT_LONGER), math.ceil(side * _DRAFT_SHORTER)
-    return _Least(drafted, (max(drafted[0], _AVERAGED[0]), max(drafted[1], _AVERAGED[1])))
-
-
-def _draft_size(size: tuple[int, int], longer: int, shorter: int) -> tuple[int, int]:
-    """The least size a JPEG may be decoded at (Pillow picks a scale of 1, 1/2, 1/4 or 1/8); other formats ignore it."""
-    for scale in (8, 4, 2):
-        longest, shortest = max(size) / scale, min(size) / scale
-        if longest >= longer and shortest >= shorter and (scale < 8 or longest >= _FLAT_LONGER):
-            return size[0] // scale, size[1] // scale
-    return size
-
-
-def _loaded(image: Image.Image, least: _Least) -> tuple[Image.Image, int]:
+def _loaded(image: Image.Image, least: Least) -> tuple[Image.Image, int]:
     raw_mode = _raw_mode(image)
     image.load()
     # After the load: Pillow turns TIFF by itself while loading, and then forgets the tag.
     orientation = _orientation(image)
     picture = _flattened(image, raw_mode)
-    factor = min(max(picture.size) // least.averaged[0], min(picture.size) // least.averaged[1])
+    factor = least.factor(picture.size)
     return (picture.reduce(factor) if factor > 1 else picture), orientation
 
 
@@ -271,6 +231,14 @@ def _from_16_bit_grey(image: Image.Image, raw_mode: str) -> Image.Image:
     return Image.fromarray(grey)
 
 
+def _without_colour(picture: Image.Image, channels: int) -> Image.Image:
+    """Grey where `channels` is 1, by ITU-R 601 luma (Pillow's `L`): 0.299 R + 0.587 G + 0.114 B.
+
+    Before the resize, which takes three times as long in colour; grey becomes RGB after it, in `_array`.
+    """
+    return picture.convert("L") if channels == 1 and picture.mode != "L" else picture
+
+
 def _size_within(size: tuple[int, int], side: int) -> tuple[int, int]:
     """`size` scaled so that the longest side is `side`, no side under 1."""
     longest = max(size)
@@ -300,7 +268,7 @@ def _upright(picture: Image.Image, orientation: int) -> Image.Image:
 
 
 def _array(picture: Image.Image, orientation: int, channels: int) -> Pixels:
-    """Grey is ITU-R 601 luma (Pillow's `L`): 0.299 R + 0.587 G + 0.114 B."""
+    """uint8 `[height, width, channels]`, upright."""
     mode = "L" if channels == 1 else "RGB"
     converted = picture if picture.mode == mode else picture.convert(mode)
     pixels = np.asarray(_upright(converted, orientation), np.uint8)
