@@ -2,8 +2,8 @@
 
 What is compared with is the very same pixels as a PNG, which is always decoded in full. Pictures here are made up. Of
 84 photographs of 576 to 6,028 pixels (those of `make photographs` that are decoded at a reduced scale) the worst had a cosine
-of .990 (one of 640 x 480; half of them have over .999), .104 and .085 of L1, and 4.3 and 10.2 levels of mean difference in tower
-and canvas.
+of .990 (one of 640 x 480; half of them have over .999), .104 and .085 of L1, and 4.3 and 10.2 levels of mean difference in
+tower and canvas.
 """
 
 from __future__ import annotations
