@@ -2,7 +2,8 @@
 
 Owns which formats are read, the limits that are checked on the header before anything is decoded, and how every kind of
 picture (turned, CMYK, palette, transparent, 16-bit, animated) becomes upright grey or RGB on white. From one decode come the
-histogram's canvas, the tower's input, or a thumbnail. Pillow releases the GIL while it decodes, so threads run side by side.
+histogram's canvas and the tower's input (a tower of more than 224 pixels has a decode of its own), or a thumbnail: at no larger
+a size than `working_size` says. Pillow releases the GIL while it decodes, so threads run side by side.
 
 The pixels decide the vectors: whoever changes them here raises the versions of the maths in `lookalike.spaces` and
 `embedder.bundle`, which are part of the fingerprints. Colour profiles are not applied. Of an animation, a burst or several
@@ -20,8 +21,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
+from embedder.working_size import SHARED_SIDE, SHOWN, SHOWN_SIDE, Least, least_for
 from lookalike.errors import BadImage
 from lookalike.names import MAX_IMAGE_BYTES
 
@@ -31,9 +33,8 @@ Pixels = npt.NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 CANVAS_SIDE = 256
 """Longest side of the histogram's canvas in pixels: part of what the `histogram` space is, whatever model stands beside it."""
-WORKING_SIDE = 512
-"""Larger pictures are first averaged down by a whole factor that keeps the longest side at least this long: no canvas, tower
-or thumbnail needs more, and a JPEG decodes 2 to 3.5 times as fast at a reduced scale."""
+WORKING_SIDE = SHOWN_SIDE
+"""No picture or thumbnail needs a longer side, and it is decoded no smaller."""
 MAX_SIDE = WORKING_SIDE
 """Largest tower input and thumbnail."""
 LARGE_PIXELS = 8_000_000
@@ -97,25 +98,32 @@ class Decoder:
         Image.MAX_IMAGE_PIXELS = None
 
     def decode(self, data: bytes, wanted: Wanted) -> Decoded:
-        """Decode `data` once into what is wanted. Raises `BadImage`."""
-        picture, orientation = self._working_picture(data)
+        """Decode `data` into what is wanted. Raises `BadImage`.
+
+        Neither result depends on whether the other is wanted: a query asks for one space and ingest for both, and they must
+        get the same vectors.
+        """
         canvas = tower = None
+        picture, orientation = self._working_picture(data, least_for(0 if wanted.canvas_channels else wanted.side))
         if wanted.canvas_channels:
-            canvas = _array(_shrunk(picture, CANVAS_SIDE), orientation, wanted.canvas_channels)
-        if wanted.side and wanted.fit == "squash":
-            tower = _array(_squashed(picture, wanted.side), orientation, wanted.tower_channels)
-        elif wanted.side:
-            tower = _centred(_array(_fitted(picture, wanted.side), orientation, wanted.tower_channels), wanted.side)
+            small = _shrunk(_without_colour(picture, wanted.canvas_channels), CANVAS_SIDE)
+            canvas = _array(small, orientation, wanted.canvas_channels)
+            if wanted.side > SHARED_SIDE:
+                picture, orientation = self._working_picture(data, least_for(wanted.side))
+        if wanted.side:
+            picture = _without_colour(picture, wanted.tower_channels)
+            made = _squashed(picture, wanted.side) if wanted.fit == "squash" else _fitted(picture, wanted.side)
+            tower = _centred(_array(made, orientation, wanted.tower_channels), wanted.side)
         return Decoded(canvas, tower)
 
     def picture(self, data: bytes) -> Image.Image:
         """`data` as an upright RGB picture at working size: longest side under twice 512 pixels. Raises `BadImage`."""
-        picture, orientation = self._working_picture(data)
+        picture, orientation = self._working_picture(data, SHOWN)
         return _upright(picture.convert("RGB"), orientation)
 
     def thumbnail(self, data: bytes, max_side: int) -> bytes:
         """A JPEG (RGB, upright, on white) whose longest side is at most `max_side` pixels, 1 to 512. Raises `BadImage`."""
-        picture, orientation = self._working_picture(data)
+        picture, orientation = self._working_picture(data, SHOWN)
         width, height = _size_within(picture.size, max_side)
         if max(picture.size) > max_side:
             picture = picture.resize((width, height), Image.Resampling.LANCZOS)
@@ -123,17 +131,18 @@ class Decoder:
         _upright(picture.convert("RGB"), orientation).save(stream, "JPEG", quality=_THUMBNAIL_QUALITY, optimize=True)
         return stream.getvalue()
 
-    def _working_picture(self, data: bytes) -> tuple[Image.Image, int]:
+    def _working_picture(self, data: bytes, least: Least) -> tuple[Image.Image, int]:
         """`data` as mode L or RGB, at working size, not yet turned; and its EXIF orientation, 1 to 8."""
         self._check_size(data)
         try:
             with _opened(data) as image:
                 self._check_pixels(image)
-                image.draft(None, _draft_size(image.size))
+                image.draft(None, least.draft_size(image.size))
+                image.decodermaxblock = len(data)  # all at once: it lies in memory, and blocks would be copied out of it
                 if image.width * image.height <= LARGE_PIXELS:
-                    return _loaded(image)
+                    return _loaded(image, least)
                 with self._large:
-                    return _loaded(image)
+                    return _loaded(image, least)
         except _DAMAGED as error:
             raise BadImage("is truncated or damaged", reason="IMAGE_UNREADABLE") from error
 
@@ -151,7 +160,7 @@ class Decoder:
             )
 
 
-def _opened(data: bytes) -> Image.Image:
+def _opened(data: bytes) -> ImageFile.ImageFile:
     """Read the header only."""
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
@@ -161,19 +170,13 @@ def _opened(data: bytes) -> Image.Image:
         raise BadImage("is not a JPEG, PNG, WebP, GIF, BMP or TIFF picture", reason="IMAGE_FORMAT_UNKNOWN") from error
 
 
-def _draft_size(size: tuple[int, int]) -> tuple[int, int]:
-    """The least size a JPEG may be decoded at (Pillow picks a scale of 1, 1/2, 1/4 or 1/8); other formats ignore it."""
-    scale = min(1.0, WORKING_SIDE / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _loaded(image: Image.Image) -> tuple[Image.Image, int]:
+def _loaded(image: Image.Image, least: Least) -> tuple[Image.Image, int]:
     raw_mode = _raw_mode(image)
     image.load()
     # After the load: Pillow turns TIFF by itself while loading, and then forgets the tag.
     orientation = _orientation(image)
     picture = _flattened(image, raw_mode)
-    factor = max(picture.size) // WORKING_SIDE
+    factor = least.factor(picture.size)
     return (picture.reduce(factor) if factor > 1 else picture), orientation
 
 
@@ -228,6 +231,14 @@ def _from_16_bit_grey(image: Image.Image, raw_mode: str) -> Image.Image:
     return Image.fromarray(grey)
 
 
+def _without_colour(picture: Image.Image, channels: int) -> Image.Image:
+    """Grey where `channels` is 1, by ITU-R 601 luma (Pillow's `L`): 0.299 R + 0.587 G + 0.114 B.
+
+    Before the resize, which takes three times as long in colour; grey becomes RGB after it, in `_array`.
+    """
+    return picture.convert("L") if channels == 1 and picture.mode != "L" else picture
+
+
 def _size_within(size: tuple[int, int], side: int) -> tuple[int, int]:
     """`size` scaled so that the longest side is `side`, no side under 1."""
     longest = max(size)
@@ -257,7 +268,7 @@ def _upright(picture: Image.Image, orientation: int) -> Image.Image:
 
 
 def _array(picture: Image.Image, orientation: int, channels: int) -> Pixels:
-    """Grey is ITU-R 601 luma (Pillow's `L`): 0.299 R + 0.587 G + 0.114 B."""
+    """uint8 `[height, width, channels]`, upright."""
     mode = "L" if channels == 1 else "RGB"
     converted = picture if picture.mode == mode else picture.convert(mode)
     pixels = np.asarray(_upright(converted, orientation), np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -217,11 +218,25 @@ def test_a_large_jpeg_averages_to_what_the_same_png_does() -> None:
     assert np.abs(made - exact).mean() < 2
 
 
-def test_the_histogram_canvas_does_not_depend_on_what_else_is_wanted() -> None:
-    data = encoded(Image.fromarray(noise(700, 900, 3)), "JPEG")
-    alone = canvas(data, GREY)
-    for wanted in (Wanted(1, 28, 1), Wanted(1, 224, 3), Wanted(1, 512, 3)):
-        np.testing.assert_array_equal(Decoder().decode(data, wanted).canvas, alone)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(700, 900), (1500, 2000), (300, 2600)])
+def test_canvas_and_tower_do_not_depend_on_what_else_is_wanted(size: tuple[int, int], channels: int) -> None:
+    data = encoded(Image.fromarray(noise(*size, 3)), "JPEG")
+    alone = canvas(data, Wanted(channels))
+    for side, tower_channels, fit in ((28, 1, "pad"), (224, 3, "squash"), (225, 3, "pad"), (512, 3, "squash")):
+        wanted = Wanted(channels, side, tower_channels, fit)
+        both = Decoder().decode(data, wanted)
+        np.testing.assert_array_equal(both.canvas, alone)
+        np.testing.assert_array_equal(both.tower, Decoder().decode(data, replace(wanted, canvas_channels=0)).tower)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_tower_that_wants_its_square_filled_sees_a_narrow_picture_sharp(kind: str) -> None:
+    stripes = np.repeat(np.tile(np.array([0, 255], np.uint8), 32)[:, None], 4, 0).repeat(3000, 1)  # 64 lines of 4 pixels
+    made = Decoder().decode(encoded(stripes, kind), Wanted(side=224, tower_channels=1, fit="squash")).tower
+    assert made is not None
+    assert made.min() < 30
+    assert made.max() > 225
 
 
 def test_the_tower_sees_the_whole_picture_centred_on_black() -> None:

@@ -1,7 +1,9 @@
 """A JPEG decoded at a reduced scale is nearly what a full decode gives: in pixels, in its histogram and in its embedding.
 
-What is compared with is the very same pixels as a PNG, which is always decoded in full. Pictures here are made up; of 25
-photographs of 1,024 to 4,000 pixels the worst had 2.7 and 3.1 levels of mean difference, .088 of L1 and a cosine of .9967.
+What is compared with is the very same pixels as a PNG, which is always decoded in full. Pictures here are made up. Of
+84 photographs of 576 to 6,028 pixels (those of `make photographs` that are decoded at a reduced scale) the worst had a cosine
+of .990 (one of 640 x 480; half of them have over .999), .104 and .085 of L1, and 4.3 and 10.2 levels of mean difference in
+tower and canvas.
 """
 
 from __future__ import annotations
@@ -23,11 +25,16 @@ from tests.servers.embedder import warm_spaces
 from tests.unit.embedder.pictures import encoded
 
 LARGEST_DIFFERENCE = 2.5
-"""Mean over all values, of 256 levels; made up, they reach 1.6."""
+"""Of the tower's pixels: mean over all values, of 256 levels."""
+LARGEST_CANVAS_DIFFERENCE = 5.0
+"""Of the canvas's: area averaging from 320 to 256 pixels moves edges by up to half a pixel, which a histogram does
+not see."""
 LARGEST_L1 = 0.1
 """Of a histogram that sums to 1, where 2 is the most there is."""
 LEAST_COSINE = 0.99
-SIZES = ((2000, 1500), (1500, 1100), (1200, 1600), (4000, 3000))
+SIZES = ((640, 480), (800, 600), (2000, 1500), (1500, 1100), (1200, 1600), (4000, 3000))
+BARELY = ((642, 482), (1280, 960), (1285, 966), (962, 1284), (700, 480), (2001, 961))
+"""Decoded to hardly more than 320 x 240, the least there is."""
 
 
 @functools.cache
@@ -58,22 +65,28 @@ def embedded(size: tuple[int, int], settings: HistogramSettings) -> tuple[list[V
     ]
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", SIZES + BARELY)
 def test_pixels_differ_little_on_average_but_not_by_nothing(size: tuple[int, int]) -> None:
     reduced, full = pair(size)
     # Not by nothing: else this picture was decoded in full as well, and nothing here is tested.
-    assert 0 < difference(reduced.canvas, full.canvas) <= LARGEST_DIFFERENCE
+    assert 0 < difference(reduced.canvas, full.canvas) <= LARGEST_CANVAS_DIFFERENCE
     assert 0 < difference(reduced.tower, full.tower) <= LARGEST_DIFFERENCE
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", SIZES + BARELY)
 def test_the_embedding_is_nearly_the_same(size: tuple[int, int]) -> None:
     _, (reduced, full) = embedded(size, HistogramSettings())
     assert LEAST_COSINE <= float(reduced @ full) < 1.0001
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", SIZES + BARELY)
 @pytest.mark.parametrize("settings", [HistogramSettings(), HistogramSettings(16, 4)])
 def test_the_histograms_differ_little(size: tuple[int, int], settings: HistogramSettings) -> None:
     (reduced, full), _ = embedded(size, settings)
     assert 0 < np.abs(reduced - full).sum() <= LARGEST_L1
+
+
+def test_just_under_twice_320_x_240_nothing_is_lost() -> None:
+    for size in ((638, 480), (640, 478)):
+        reduced, full = pair(size)
+        assert difference(reduced.tower, full.tower) == difference(reduced.canvas, full.canvas) == 0
