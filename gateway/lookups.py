@@ -67,7 +67,8 @@ class Lookups:
             self._reads[name] = asyncio.create_task(run)
             self._reads[name].add_done_callback(partial(self._forget, name))
         try:
-            return await asyncio.wait_for(asyncio.shield(self._reads[name]), left_s)
+            async with asyncio.timeout(left_s):
+                return await asyncio.shield(self._reads[name])
         except TimeoutError:
             raise DeadlineExceeded("the request's deadline has passed") from None
 

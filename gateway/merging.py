@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -19,7 +20,7 @@ from prometheus_client import Histogram
 from gateway.backends import Backends
 from gateway.deadlines import Deadline
 from gateway.threads import Threads
-from lookalike.errors import DeadlineExceeded, Overloaded
+from lookalike.errors import DeadlineExceeded, LookalikeError, Overloaded, Unavailable
 from lookalike.spaces import Space, Vector
 from lookalike.store.catalogue import Collection
 from lookalike.store.vectors import Consistency, Hit
@@ -78,7 +79,6 @@ class MergedSearches:
         self._at_once, self._max_waiting = at_once, max_waiting
         self._lines: dict[tuple[object, ...], _Line] = {}
         self._waiting = 0
-        self._calls: set[asyncio.Task[None]] = set()
 
     async def nearest(self, ask: Ask, vectors: Vector, deadline: Deadline) -> list[list[Hit]]:
         """For each of `vectors` (float32 `[n, dimension]`) its hits, as `VectorStore.search`.
@@ -95,7 +95,8 @@ class MergedSearches:
         self._waiting += 1
         self._begin(ask, line)
         try:
-            return await asyncio.wait_for(caller.answer, left_s)
+            async with asyncio.timeout(left_s):
+                return await caller.answer
         except TimeoutError:
             raise DeadlineExceeded("the request's deadline has passed") from None
 
@@ -103,9 +104,11 @@ class MergedSearches:
         """As many calls as may be under way."""
         while line.under_way < self._at_once and (callers := self._taken(ask, line)):
             line.under_way += 1
-            call = asyncio.create_task(self._call(ask, line, callers))
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+            try:
+                self._threads.start(self._search(ask, callers), partial(self._end, ask, line, callers))
+            except LookalikeError as error:
+                line.under_way -= 1
+                _fail(callers, error)
         if not line.under_way:
             self._lines.pop(ask.kind, None)
 
@@ -121,24 +124,11 @@ class MergedSearches:
                 count += len(caller.vectors)
         return callers
 
-    async def _call(self, ask: Ask, line: _Line, callers: Sequence[_Caller]) -> None:
-        try:
-            answers = iter(await self._search(ask, callers))
-            for caller in callers:
-                own = [next(answers) for _ in caller.vectors]
-                _settle(caller, partial(caller.answer.set_result, own))
-        except Exception as error:  # noqa: BLE001 - handed to those who wait, who raise it
-            for caller in callers:
-                _settle(caller, partial(caller.answer.set_exception, error))
-        finally:
-            line.under_way -= 1
-            self._begin(ask, line)
-
-    async def _search(self, ask: Ask, callers: Sequence[_Caller]) -> list[list[Hit]]:
+    def _search(self, ask: Ask, callers: Sequence[_Caller]) -> Callable[[], list[list[Hit]]]:
         vectors = np.concatenate([caller.vectors for caller in callers])
         QUERIES_PER_CALL.observe(len(vectors))
         deadline = max((caller.deadline for caller in callers), key=lambda deadline: deadline.at_s)
-        search = partial(
+        return partial(
             self._backends.vectors.search,
             ask.collection,
             ask.space.name,
@@ -151,9 +141,24 @@ class MergedSearches:
             exclude_ids=ask.exclude_ids,
             timeout_s=deadline.remaining_s(),
         )
-        return await self._threads.run(search, deadline)
+
+    def _end(self, ask: Ask, line: _Line, callers: Sequence[_Caller], call: Future[list[list[Hit]]]) -> None:
+        line.under_way -= 1
+        if call.cancelled():  # the gateway is closing
+            _fail(callers, Unavailable("gateway", "it is stopping"))
+        elif (error := call.exception()) is not None:
+            _fail(callers, error)
+        else:
+            answers = iter(call.result())
+            for caller in callers:
+                own = [next(answers) for _ in caller.vectors]
+                if not caller.answer.done():  # else it has given up
+                    caller.answer.set_result(own)
+        self._begin(ask, line)
 
 
-def _settle(caller: _Caller, settle: Callable[[], None]) -> None:
-    if not caller.answer.done():  # else it has given up
-        settle()
+def _fail(callers: Sequence[_Caller], error: BaseException) -> None:
+    """Let all who still wait raise `error`."""
+    for caller in callers:
+        if not caller.answer.done():
+            caller.answer.set_exception(error)

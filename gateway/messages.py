@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
 
 import numpy as np
 from google.protobuf import struct_pb2
@@ -26,6 +26,8 @@ from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as search_pb
 from lookalike.wire import plain, space_from, space_message
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def query_from(request: search_pb.SearchRequest) -> Query:
@@ -118,11 +120,18 @@ def _neighbour_message(neighbour: Neighbour, spaces: Mapping[str, Space], includ
 
 def image_message(image: StoredImage, spaces: Mapping[str, Space]) -> image_pb2.Image:
     """`image` with its vectors in those of `spaces` in which it has one."""
-    message = image_pb2.Image(id=image.id, uri=image.uri, sha256=image.sha256, revision=image.revision)
-    message.metadata.SetInParent()  # there even where it is empty
-    message.metadata.update(dict(image.metadata))  # type: ignore[arg-type]  # JSON, as the store checked
-    message.indexed_at.FromDatetime(image.indexed_at)
-    message.vectors.extend(_vector_messages(image.vectors, spaces))
+    since = image.indexed_at - _EPOCH  # several times as fast as `FromDatetime`, and made for every hit
+    message = image_pb2.Image(
+        id=image.id,
+        uri=image.uri,
+        sha256=image.sha256,
+        revision=image.revision,
+        indexed_at=Timestamp(seconds=86400 * since.days + since.seconds, nanos=1000 * since.microseconds),
+        metadata=struct_pb2.Struct(),  # there even where it is empty
+        vectors=_vector_messages(image.vectors, spaces) if spaces else (),
+    )
+    if image.metadata:
+        message.metadata.update(dict(image.metadata))  # type: ignore[arg-type]  # JSON, as the store checked
     return message
 
 

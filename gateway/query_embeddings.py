@@ -144,7 +144,8 @@ class QueryEmbeddings:
 
 async def _end_of(call: _Call, deadline: Deadline) -> dict[_Key, Embedding] | LookalikeError:
     try:
-        return await asyncio.wait_for(asyncio.shield(call.task), deadline.remaining_s())
+        async with asyncio.timeout(deadline.remaining_s()):
+            return await asyncio.shield(call.task)
     except TimeoutError:
         return DeadlineExceeded("embedder did not answer in time")
     except LookalikeError as error:

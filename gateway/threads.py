@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from gateway.deadlines import Deadline
@@ -28,25 +29,49 @@ class Threads:
     async def run(self, call: Callable[[], T], deadline: Deadline) -> T:
         """What `call()` returns or raises. Raises `Overloaded`, or `DeadlineExceeded` when `deadline` passes first."""
         left_s = deadline.remaining_s()
+        waiting: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        future = self.start(call, partial(_hand_over, waiting))
+        try:
+            async with asyncio.timeout(left_s):
+                return await waiting
+        except TimeoutError as error:
+            raise DeadlineExceeded("the request's deadline has passed") from error
+        finally:
+            future.cancel()  # nothing happens to one that has begun
+
+    def start(self, call: Callable[[], T], ended: Callable[[Future[T]], None]) -> Future[T]:
+        """Begin `call`. When it has ended, or was cancelled while it waited, `ended` gets its future in the loop's thread.
+
+        Raises `Overloaded`.
+        """
         if self._taken >= self._limit:
             raise Overloaded(f"{self._limit} calls are under way or waiting already; try again")
         loop = asyncio.get_running_loop()
         future = self._pool.submit(call)
         self._taken += 1
         # Freed when the thread is, not when the caller gives up: else abandoned calls could pile up unseen.
-        future.add_done_callback(lambda done: self._schedule_free(loop, done))
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), left_s)
-        except TimeoutError as error:
-            raise DeadlineExceeded("the request's deadline has passed") from error
+        future.add_done_callback(partial(self._schedule_end, loop, ended))
+        return future
 
     def close(self) -> None:
         """Drop what waits; what has begun ends by its own timeout."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _schedule_free(self, loop: asyncio.AbstractEventLoop, _done: Future[T]) -> None:
+    def _schedule_end(self, loop: asyncio.AbstractEventLoop, ended: Callable[[Future[T]], None], future: Future[T]) -> None:
         if not loop.is_closed():
-            loop.call_soon_threadsafe(self._free)
+            loop.call_soon_threadsafe(self._end, ended, future)
 
-    def _free(self) -> None:
+    def _end(self, ended: Callable[[Future[T]], None], future: Future[T]) -> None:
         self._taken -= 1
+        ended(future)
+
+
+def _hand_over(waiting: asyncio.Future[T], future: Future[T]) -> None:
+    if waiting.done():  # by whoever gave up
+        return
+    if future.cancelled():
+        waiting.cancel()
+    elif (error := future.exception()) is not None:
+        waiting.set_exception(error)
+    else:
+        waiting.set_result(future.result())

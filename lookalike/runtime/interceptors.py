@@ -85,6 +85,10 @@ class ErrorInterceptor(grpc.ServerInterceptor):
 class AioErrorInterceptor(grpc.aio.ServerInterceptor):
     """For servers on asyncio."""
 
+    def __init__(self) -> None:
+        self._made: dict[Handler, Handler] = {}
+        """By the handler that they stand for: making one for every call would take as long as a small call's own work."""
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
@@ -93,8 +97,11 @@ class AioErrorInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(_OURS):
             return handler
-        method = handler_call_details.method.lstrip("/")
+        if handler not in self._made:
+            self._made[handler] = self._around(handler, handler_call_details.method.lstrip("/"))
+        return self._made[handler]
 
+    def _around(self, handler: Handler, method: str) -> Handler:
         async def abort(error: BaseException, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             status = wire_status(as_ours(error, method))
             await context.abort(status.code, status.details, status.trailing_metadata)
