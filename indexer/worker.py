@@ -296,6 +296,6 @@ class Worker:
 
     def _flush(self, job: Job) -> None:
         try:
-            self._parts.store.flush(self._collection(job))
+            self._parts.store.flush(self._collection(job), wait=False)
         except NotFound:
             self._log.info("nothing to flush: the collection is gone", job=job.id)

@@ -236,10 +236,15 @@ class VectorStore(Changes):
         )
         return int(rows[0]["count(*)"])
 
-    def flush(self, collection: Collection, *, timeout_s: float = _FLUSH_TIMEOUT_S) -> None:
-        """Close the segments that are being written, so that they get their index. Once per job: it costs a second or more."""
+    def flush(self, collection: Collection, *, wait: bool = True, timeout_s: float = _FLUSH_TIMEOUT_S) -> None:
+        """Close the segments that are being written, so that they get their index. Once per job: it costs a second or more.
+
+        What was written is kept and found without it, so that nobody need `wait` until the segments are on the disk (2 s on a
+        quiet server); without, this returns when Milvus has closed them.
+        """
         deadline = Deadline(timeout_s)
-        self._at_once(lambda space: self._call("flush", collection, space, deadline), collection.written)
+        more = {} if wait else {"_async": True}
+        self._at_once(lambda space: self._call("flush", collection, space, deadline, **more), collection.written)
 
     def pending(self, collection: Collection, *, timeout_s: float = WRITE_TIMEOUT_S) -> int:
         """How many rows, over all spaces, the server still searches without their index; 0 on milvus-lite, which uses none.

@@ -15,6 +15,7 @@ from lookalike.store.catalogue import Collection
 from lookalike.store.connection import Connection, Deadline, connect
 from lookalike.store.vectors import Consistency, VectorStore
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
+from tests.servers.processes import until
 
 ODD_IDS = ["it's", 'say "hi"', "back\\slash", "a/b c", "naïve 😀", '" or id != "', "x*", "%_", "z" * 256, "日本"]
 
@@ -121,6 +122,16 @@ def test_every_id_stays_one_row_in_each_space_through_updates_deletes_and_flushe
         alive["twice"] = 2
         store.flush(collection)
         check()
+
+
+def test_what_nobody_waited_for_is_there_and_gets_its_index(store: VectorStore, connection: Connection) -> None:
+    with made(connection, new_collection()) as collection:
+        store.upsert(collection, [image(f"i{n}") for n in range(1500)])
+        store.flush(collection, wait=False)
+        assert store.count(collection, timeout_s=TIMEOUT_S) == 1500
+        (hits,) = store.search(collection, "siamese", np.ones((1, 4), np.float32), 1000, ef=1000, timeout_s=TIMEOUT_S)
+        assert len(hits) == 1000
+        until(lambda: store.pending(collection) == 0, "every row is indexed", timeout_s=60)
 
 
 def test_a_bad_image_stops_the_call_before_anything_is_written(store: VectorStore, shared: Collection) -> None:

@@ -138,7 +138,7 @@ class FakeStore:
             answers.append(sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[:top_k])
         return answers
 
-    def flush(self, collection: Collection) -> None:
+    def flush(self, collection: Collection, *, wait: bool = True) -> None:
         self.flushes += 1
 
     def put(self, image: StoredImage, spaces: Iterable[str] = ("histogram", "siamese")) -> None:

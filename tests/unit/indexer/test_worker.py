@@ -418,7 +418,7 @@ class TestReconciler:
     def test_a_job_whose_close_was_lost_is_closed_and_one_that_cannot_go_on_holds_up_no_other(self, bench: Bench) -> None:
         fill(bench, 3)
         job = bench.create()
-        flush, bench.store.flush = bench.store.flush, lambda _: (_ for _ in ()).throw(Unavailable("milvus", "away"))  # type: ignore[method-assign]
+        flush, bench.store.flush = bench.store.flush, lambda *_, **__: (_ for _ in ()).throw(Unavailable("milvus", "away"))  # type: ignore[method-assign]
         with pytest.raises(Unavailable):
             bench.run(job)
         other = bench.create(SourceSpec("manifest", str(bench.put("m.csv", b'uri\n"x\n'))))
