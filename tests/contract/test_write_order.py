@@ -82,7 +82,7 @@ class World:
 class Unflushed(VectorStore):
     """Nothing here depends on segments being closed, which takes the real server seconds at the end of each job."""
 
-    def flush(self, collection: Collection, *, timeout_s: float = 0.0) -> None:
+    def flush(self, collection: Collection, *, wait: bool = True, timeout_s: float = 0.0) -> None:
         return
 
 
