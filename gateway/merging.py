@@ -99,6 +99,10 @@ class MergedSearches:
                 return await caller.answer
         except TimeoutError:
             raise DeadlineExceeded("the request's deadline has passed") from None
+        finally:
+            if caller.answer.cancelled() and caller in line.waiting:  # it has given up, and makes room for another
+                line.waiting.remove(caller)
+                self._waiting -= 1
 
     def _begin(self, ask: Ask, line: _Line) -> None:
         """As many calls as may be under way."""

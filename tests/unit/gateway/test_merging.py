@@ -49,7 +49,7 @@ def asked(vectors: FakeVectors, callers, *, max_waiting: int = 100):
     async def run():
         merged = MergedSearches(FakeBackends(vectors), few_threads(), at_once=AT_ONCE, max_waiting=max_waiting)
         tasks = [asyncio.ensure_future(caller(merged)) for caller in callers]
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
         vectors.gate.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -142,6 +142,17 @@ def test_beyond_the_bound_a_caller_is_refused_at_once_and_says_when_to_come_back
     answers = asked(Gated(), [nearest(number) for number in range(AT_ONCE + 3)], max_waiting=2)
     assert [type(answer) for answer in answers] == [list] * (AT_ONCE + 2) + [Overloaded]
     assert answers[-1].retry_after_s is not None
+
+
+def test_who_has_given_up_takes_nobodys_place():
+    async def patient(merged: MergedSearches):
+        await asyncio.sleep(0.03)  # until the other's time is up
+        return await nearest(6)(merged)
+
+    callers = [*(nearest(number) for number in range(AT_ONCE)), nearest(5, deadline=Deadline.after(0.01)), patient]
+    answers = asked(Gated(), callers, max_waiting=1)
+    assert isinstance(answers[-2], DeadlineExceeded)
+    assert answers[-1] == alone(QUERIES[6])
 
 
 def test_a_deadline_that_has_passed_searches_nothing():
