@@ -69,10 +69,9 @@ class DecodePool:
 
         Raises `DeadlineExceeded` or `Cancelled` where nobody waits any more.
         """
-        groups = list(_groups(images))
         if sum(map(len, images)) < TASK_BYTES:
             return self._here(make, images, lane, waiting)
-        tasks = [self._pools[lane].submit(_made, make, group, waiting) for group in groups]
+        tasks = [self._pools[lane].submit(_made, make, group, waiting) for group in _groups(images)]
         try:
             return [outcome for task in tasks for outcome in task.result(waiting.left_s)]
         except TimeoutError:
