@@ -81,8 +81,8 @@ ON_CPU = Execution(pixels_at_once=8 * 224 * 224, compiled=False, precision="floa
 """Beyond eight pictures of 224 pixels two cores gained no rate with `photo` (measured), while each doubling adds 100 MB of
 activations, which oneDNN keeps."""
 ON_GPU = Execution(pixels_at_once=0, compiled=True, precision="mixed_float16")
-"""In mixed precision vectors of `photo` are within 2e-5 (1 - cos) of those in float32, and of `fashion` within 3e-6 (measured on a
-CPU): far nearer than neighbours are to each other, so that the fingerprint does not name it."""
+"""In mixed precision vectors of `photo` are within 2e-5 (1 - cos) of those in float32, and of `fashion` within 3e-6 (measured
+on a CPU): far nearer than neighbours are to each other, so that the fingerprint does not name it."""
 
 
 def execution_on(device: Device) -> Execution:
