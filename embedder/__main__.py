@@ -32,6 +32,7 @@ from lookalike.errors import FailedPrecondition, LookalikeError
 from lookalike.runtime.server import Server, Servicer, build_server
 from lookalike.runtime.settings import load_settings
 from lookalike.runtime.telemetry import configure_logging, serve_metrics
+from lookalike.runtime.tracing import configure_tracing
 from lookalike.v1.embedder_service_pb2_grpc import add_EmbedderServiceServicer_to_server
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ rest, which is UNAVAILABLE until it is loaded."""
 def main() -> None:
     settings = load_settings(EmbedderSettings)
     configure_logging(settings, "embedder")
+    send_last_spans = configure_tracing(settings, "embedder")
     warnings.filterwarnings("ignore", module="PIL")  # about damaged pictures; the caller is told, the log need not be
     # TensorFlow's C++ side logs to standard error in a format of its own; its errors still come.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -70,6 +72,8 @@ def main() -> None:
     except LookalikeError as error:
         sys.stderr.write(f"lookalike: the embedder does not start: {error.message}\n")
         raise SystemExit(2) from None
+    finally:
+        send_last_spans()
 
 
 def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
@@ -156,6 +160,7 @@ def _listening(
     batcher: Batcher[Work, Embedded],
 ) -> tuple[EmbedderService, Server]:
     """The service, already answering health checks (NOT_SERVING) and what needs no warm model."""
+    from embedder.gpu_memory import tell_gpu_memory
     from embedder.service import FULL_NAME, EmbedderService
 
     service = EmbedderService(
@@ -178,6 +183,7 @@ def _listening(
     serve_metrics(settings.embedder_metrics_port, host=settings.embedder_metrics_host)
     server.start()
     DEVICE.info({"kind": device.kind, "name": device.name})
+    tell_gpu_memory(device)
     ENGINE.info({"name": settings.embedder_engine})
     fingerprints = dict(served.key for served, _ in serving)
     running = {"device": str(device), "engine": settings.embedder_engine, "cores": settings.cores}

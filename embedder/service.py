@@ -19,6 +19,7 @@ from embedder.serving import Served, Serving
 from embedder.spaces import Embedded, Work
 from lookalike.errors import InvalidArgument, LookalikeError, Unavailable
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL
+from lookalike.runtime import tracing
 from lookalike.runtime.channels import remaining_s
 from lookalike.runtime.status import to_status
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Space
@@ -93,10 +94,14 @@ class EmbedderService(rpc.EmbedderServiceServicer):
         size_bytes = sum(map(len, question.images))
         wanted = question.wanted
         with self._batcher.place(question.lane, items=len(question.images), size_bytes=size_bytes) as place:
-            decoded = self._pool.map(lambda image: self._decoder.decode(image, wanted), question.images, question.lane, waiting)
+            with tracing.span("decode", attributes={"lookalike.images": len(question.images)}):
+                decoded = self._pool.map(
+                    lambda image: self._decoder.decode(image, wanted), question.images, question.lane, waiting
+                )
             decoded_s = time.perf_counter()
             works = [_work(question, picture) for picture in decoded if isinstance(picture, Decoded)]
-            outcomes = iter(place.run(works, deadline_s=waiting.deadline_s, gone=waiting.gone))
+            with tracing.span("compute", attributes={"lookalike.lane": question.lane.value}):
+                outcomes = iter(place.run(works, deadline_s=waiting.deadline_s, gone=waiting.gone))
         results = [
             _failed(picture) if isinstance(picture, LookalikeError) else _result(question.names, next(outcomes))
             for picture in decoded

@@ -12,7 +12,7 @@ from pydantic_settings import NoDecode
 from embedder.bundle import CARD, SHIPPED
 from embedder.cores import usable_cores
 from lookalike.names import MAX_IMAGE_BYTES, MAX_IMAGES_PER_CALL, MAX_MESSAGE_BYTES
-from lookalike.runtime.settings import Address, LogSettings, split_paths
+from lookalike.runtime.settings import Address, LogSettings, TraceSettings, split_paths
 
 _SHIPPED = ("photo", "fashion")
 """Those that come with the package, the default model first."""
@@ -22,7 +22,7 @@ def _shipped() -> tuple[Path, ...]:
     return tuple(SHIPPED / name for name in _SHIPPED if (SHIPPED / name / CARD).exists())
 
 
-class EmbedderSettings(LogSettings):
+class EmbedderSettings(LogSettings, TraceSettings):
     embedder_address: Address = Field("127.0.0.1:50052", description="Where to listen.")
     embedder_models: Annotated[tuple[Path, ...], NoDecode] = Field(
         default_factory=_shipped,

@@ -13,19 +13,21 @@ import time
 from collections.abc import Callable, Iterable
 
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from embedder.bundle import Bundle
 from embedder.registry import Registry
 from embedder.registry_record import Record
 from embedder.serving import Key, Served, Serving
 from lookalike.errors import LookalikeError, Unavailable
+from lookalike.runtime.telemetry import DEPENDENCY_UP
 
-REGISTRY_UP = Gauge("lookalike_embedder_registry_up", "1 while the registry can be read and holds what it held before.")
 LOAD_FAILURES = Counter(
     "lookalike_embedder_model_load_failures_total", "Versions in the registry that could not be loaded.", ("model", "reason")
 )
 
+REGISTRY = "registry"
+"""As a dependency it is up while it can be read and holds what it held before."""
 _LEAST_S = 0.5
 """Between two looks, however many ask for one."""
 _REFRESH_S = 1.0
@@ -101,7 +103,7 @@ class RegistryWatcher:
                 self.look()
             except Exception as error:  # noqa: BLE001 - the thread's edge: it must live on, and nobody is there to be told
                 structlog.get_logger().error("look at the registry failed", exc_info=error)
-                REGISTRY_UP.set(0)
+                DEPENDENCY_UP.labels(REGISTRY).set(0)
             self._first.set()
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, _LEAST_S)
@@ -126,7 +128,7 @@ class RegistryWatcher:
                     records.extend([record] if record else [])
         except LookalikeError as error:
             self._tell_once("", "registry cannot be read; serving goes on", error.message)
-            REGISTRY_UP.set(0)
+            DEPENDENCY_UP.labels(REGISTRY).set(0)
             return None
         # A name never leaves a registry that is well: what is retired stays on record.
         self._known.update(names)
@@ -137,7 +139,7 @@ class RegistryWatcher:
             self._tell_once("", "registry is not there; serving goes on", "there is no such folder; is it mounted?")
         elif self._told.pop("", None):
             structlog.get_logger().info("registry can be read again")
-        REGISTRY_UP.set(0 if self._lost or not self._there else 1)
+        DEPENDENCY_UP.labels(REGISTRY).set(0 if self._lost or not self._there else 1)
         return records
 
     def _expect(self, records: Iterable[Record]) -> None:

@@ -16,6 +16,7 @@ from lookalike.errors import LookalikeError
 from lookalike.runtime.channels import open_aio_channel
 from lookalike.runtime.settings import load_settings
 from lookalike.runtime.telemetry import configure_logging
+from lookalike.runtime.tracing import configure_tracing
 
 
 async def serve(settings: GatewaySettings) -> None:
@@ -30,7 +31,7 @@ async def serve(settings: GatewaySettings) -> None:
         await http_server.start()
         await grpc_server.start()
         structlog.get_logger().info("listening", grpc_port=grpc_server.port, http_port=http_server.port)
-        watch = asyncio.create_task(gateway.readiness.watch(settings.gateway_ready_interval_s))
+        watch = asyncio.create_task(gateway.watch(settings.gateway_ready_interval_s))
         await stop.wait()
         structlog.get_logger().info("draining", at_most_s=settings.gateway_drain_s)
         watch.cancel()
@@ -53,11 +54,14 @@ async def _assembled(settings: GatewaySettings) -> AsyncIterator[Gateway]:
 def main() -> None:
     settings = load_settings(GatewaySettings)
     configure_logging(settings, "gateway")
+    send_last_spans = configure_tracing(settings, "gateway")
     try:
         asyncio.run(serve(settings))
     except LookalikeError as error:
         structlog.get_logger().error("cannot start", problem=error.message)
         raise SystemExit(1) from error
+    finally:
+        send_last_spans()
 
 
 if __name__ == "__main__":

@@ -19,9 +19,11 @@ from gateway.embedding import Embedding
 from gateway.merging import Ask, MergedSearches
 from gateway.queries import Answer, ByImage, ByStoredImage, ByVectors, Neighbour, Outcome, Plan, Query, check_vectors
 from gateway.query_embeddings import QueryEmbeddings
+from gateway.sampled_recall import SampledRecall
 from gateway.threads import Threads
 from lookalike.errors import LookalikeError, NotFound
 from lookalike.names import check_id
+from lookalike.runtime import tracing
 from lookalike.spaces import Space, Vector
 from lookalike.store.catalogue import Collection
 from lookalike.store.vectors import Hit, StoredImage
@@ -37,12 +39,26 @@ STAGE_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
+HITS = Histogram(
+    "lookalike_gateway_search_hits",
+    "Neighbours in an answer; the bucket of 0 counts searches that found nothing.",
+    buckets=(0, 1, 5, 10, 20, 50, 100, 200, 500, 1000),
+)
+
 
 class Answering:
     """One per process, used from one event loop."""
 
-    def __init__(self, backends: Backends, embeddings: QueryEmbeddings, searches: MergedSearches, threads: Threads) -> None:
+    def __init__(
+        self,
+        backends: Backends,
+        embeddings: QueryEmbeddings,
+        searches: MergedSearches,
+        sampled_recall: SampledRecall,
+        threads: Threads,
+    ) -> None:
         self._backends, self._embeddings, self._searches, self._threads = backends, embeddings, searches, threads
+        self._sampled_recall = sampled_recall
 
     async def answer(
         self, collection: Collection, queries: Sequence[Query], planned: Plan, deadline: Deadline
@@ -73,6 +89,8 @@ class Answering:
         else:
             with _timed("fuse"):
                 neighbours = await self._fused(collection, queries[0], planned, vectors, found, deadline)
+        for one in neighbours:
+            HITS.observe(len(one))
         shown = vectors if queries[0].include_query_vectors else [{}] * len(good)
         return [Answer(hits, planned.spaces, own, planned.ef) for hits, own in zip(neighbours, shown, strict=True)]
 
@@ -132,7 +150,9 @@ class Answering:
                 exclude_ids=exclude,
                 most=most_together(first, planned),
             )
-            answers = await self._searches.nearest(ask, np.stack([by_space[space.name] for by_space in vectors]), deadline)
+            looked_for = np.stack([by_space[space.name] for by_space in vectors])
+            answers = await self._searches.nearest(ask, looked_for, deadline)
+            self._sampled_recall.consider(ask, looked_for, answers)
             return [
                 [hit for hit in hits if hit.image.id != left_out][: planned.candidates]
                 for hits, left_out in zip(answers, own, strict=True)
@@ -202,5 +222,5 @@ def _id_problem(image_id: str) -> LookalikeError | None:
 
 @contextmanager
 def _timed(stage: str) -> Iterator[None]:
-    with STAGE_SECONDS.labels(stage).time():
+    with STAGE_SECONDS.labels(stage).time(), tracing.span(stage):
         yield

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 import grpc.aio
 from starlette.types import ASGIApp
 
+from gateway import job_gauges
 from gateway.answering import Answering
 from gateway.backends import Backends
 from gateway.collections import Collections
@@ -22,9 +24,11 @@ from gateway.merging import MergedSearches
 from gateway.query_cache import QueryCache
 from gateway.query_embeddings import QueryEmbeddings
 from gateway.readiness import CHECK_TIMEOUT_S, Check, Readiness
+from gateway.sampled_recall import SampledRecall
 from gateway.search import Search
 from gateway.settings import GatewaySettings
 from gateway.threads import Threads
+from lookalike.artifact_check import ArtifactCheck
 from lookalike.jobs.ledger import Ledger, open_redis
 from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.queue import TaskQueue
@@ -34,6 +38,8 @@ from lookalike.store.connection import connect
 
 _CHECK_THREADS = 4
 """One for each thing that is looked at in a thread, apart from the requests' own: a busy gateway is still ready."""
+JOBS_EVERY_S = 5.0
+"""Prometheus rarely asks more often, and workers are not started within seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,8 @@ class Gateway:
     core: Core
     readiness: Readiness
     app: ASGIApp
+    watch: Callable[[float], Coroutine[None, None, None]]
+    """Looks at what the gateway needs and at the ledger's jobs, again after so many seconds; until cancelled."""
     closers: tuple[Callable[[], None], ...]
 
     def close(self) -> None:
@@ -64,7 +72,8 @@ def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> G
     searches = MergedSearches(
         backends, threads, at_once=settings.gateway_searches_at_once, max_waiting=settings.gateway_max_waiting
     )
-    answering = Answering(backends, QueryEmbeddings(embedder, cache, threads), searches, threads)
+    sampled_recall = SampledRecall(backends, threads, settings.gateway_recall_sample_ratio)
+    answering = Answering(backends, QueryEmbeddings(embedder, cache, threads), searches, sampled_recall, threads)
     collections = Collections(backends, ledger, embedder, threads)
     core = Core(
         search=Search(Lookups(backends, threads), answering),
@@ -82,7 +91,11 @@ def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> G
         upload_limit_bytes=settings.gateway_upload_max_bytes,
         bodies_limit_bytes=settings.gateway_bodies_max_bytes,
     )
-    return Gateway(core, readiness, app, (threads.close, check_threads.close, queue.close, ledger.close, backends.close))
+
+    async def watch(interval_s: float) -> None:
+        await asyncio.gather(readiness.watch(interval_s), job_gauges.watch(ledger, check_threads, JOBS_EVERY_S))
+
+    return Gateway(core, readiness, app, watch, (threads.close, check_threads.close, queue.close, ledger.close, backends.close))
 
 
 def _checks(backends: Backends, ledger: Ledger, artifacts: Artifacts, embedder: Embedder, threads: Threads) -> dict[str, Check]:
@@ -92,8 +105,9 @@ def _checks(backends: Backends, ledger: Ledger, artifacts: Artifacts, embedder: 
     async def redis(deadline: Deadline) -> None:
         await threads.run(ledger.ping, deadline)
 
+    check_artifacts = ArtifactCheck(artifacts)
+
     async def reach_artifacts(deadline: Deadline) -> None:
-        # Whether it is there does not matter; that the question is answered does.
-        await threads.run(lambda: artifacts.exists("thumbnails"), deadline)
+        await threads.run(check_artifacts, deadline)
 
     return {"milvus": milvus, "redis": redis, "embedder": embedder.check, "artifacts": reach_artifacts}

@@ -16,6 +16,7 @@ from gateway.deadlines import Deadline
 from gateway.messages import histogram_from, histogram_message
 from lookalike.errors import BadImage, FingerprintMismatch, Internal, LookalikeError, Unavailable
 from lookalike.names import MAX_IMAGE_BYTES
+from lookalike.runtime import tracing
 from lookalike.runtime.status import from_rpc_error, from_status
 from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
 from lookalike.store.catalogue import Collection
@@ -73,7 +74,8 @@ class Embedder:
             images=images,
             lane=pb.LANE_INTERACTIVE,
         )
-        response: pb.EmbedResponse = await _call(self._stub.Embed, request, deadline)
+        with tracing.span("embedder Embed", "client", attributes={"lookalike.images": len(images)}):
+            response: pb.EmbedResponse = await _call(self._stub.Embed, request, deadline)
         if len(response.results) != len(images):
             raise Internal(f"the embedder gave {len(response.results)} results for {len(images)} pictures")
         return [_outcome(response, result, spaces) for result in response.results]
@@ -112,7 +114,7 @@ def image_problem(image: bytes) -> BadImage | None:
 
 async def _call(method: Callable[..., Awaitable[R]], request: Q, deadline: Deadline) -> R:
     try:
-        return await method(request, timeout=deadline.remaining_s())
+        return await method(request, timeout=deadline.remaining_s(), metadata=tracing.outgoing())
     except grpc.RpcError as error:
         raise from_rpc_error(error, "embedder") from error
 

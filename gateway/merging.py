@@ -8,6 +8,7 @@ whatever it asks, so under load this answers more than one call for each caller 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -60,6 +61,8 @@ class _Caller:
     vectors: Vector
     deadline: Deadline
     answer: asyncio.Future[list[list[Hit]]]
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    """That of its call, which its search is a part of. Of several in one call to Milvus, the first one's trace has the call."""
 
 
 @dataclass(slots=True)
@@ -109,7 +112,8 @@ class MergedSearches:
         while line.under_way < self._at_once and (callers := self._taken(ask, line)):
             line.under_way += 1
             try:
-                self._threads.start(self._search(ask, callers), partial(self._end, ask, line, callers))
+                search, end = self._search(ask, callers), partial(self._end, ask, line, callers)
+                callers[0].context.run(self._threads.start, search, end)
             except LookalikeError as error:
                 line.under_way -= 1
                 _fail(callers, error)

@@ -9,12 +9,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
-from prometheus_client import Gauge
 
 from gateway.deadlines import Deadline
 from lookalike.errors import LookalikeError
+from lookalike.runtime.telemetry import DEPENDENCY_UP
 
-READY = Gauge("lookalike_gateway_dependency_up", "Whether a dependency answered when last asked.", ("dependency",))
 CHECK_TIMEOUT_S = 5.0
 
 Check = Callable[[Deadline], Awaitable[None]]
@@ -59,7 +58,7 @@ class Readiness:
         except Exception as error:  # noqa: BLE001 - a defect in one check must not end the watch
             structlog.get_logger().error("readiness check failed", dependency=name, exc_info=error)
             problem = f"the check itself failed: {type(error).__name__}"
-        READY.labels(name).set(not problem)
+        DEPENDENCY_UP.labels(name).set(not problem)
         return problem
 
 

@@ -11,10 +11,11 @@ from lookalike.runtime.settings import (
     LogSettings,
     MilvusSettings,
     RedisSettings,
+    TraceSettings,
 )
 
 
-class GatewaySettings(LogSettings, MilvusSettings, RedisSettings, ArtifactSettings, EmbedderAddress):
+class GatewaySettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings, ArtifactSettings, EmbedderAddress):
     """What the gateway listens on, what it calls, and its bounds."""
 
     gateway_grpc_address: Address = Field("127.0.0.1:50051", description="HOST:PORT for gRPC.")
@@ -48,3 +49,12 @@ class GatewaySettings(LogSettings, MilvusSettings, RedisSettings, ArtifactSettin
     )
     gateway_drain_s: float = Field(5.0, ge=0, description="Seconds that calls under way get to end after SIGTERM.")
     gateway_ready_interval_s: float = Field(2.0, gt=0, description="Seconds between two looks at what the gateway needs.")
+    gateway_recall_sample_ratio: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description=(
+            "Share of the searches that are asked again eight times as broadly, one at a time, to tell what the index misses "
+            "(`lookalike_gateway_sampled_recall`). 0, the default: none."
+        ),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -40,14 +41,15 @@ class Threads:
             future.cancel()  # nothing happens to one that has begun
 
     def start(self, call: Callable[[], T], ended: Callable[[Future[T]], None]) -> Future[T]:
-        """Begin `call`. When it has ended, or was cancelled while it waited, `ended` gets its future in the loop's thread.
+        """Begin `call`, within the caller's trace. When it has ended, or was cancelled while it waited, `ended` gets its future
+        in the loop's thread.
 
         Raises `Overloaded`.
         """
         if self._taken >= self._limit:
             raise Overloaded(f"{self._limit} calls are under way or waiting already; try again")
         loop = asyncio.get_running_loop()
-        future = self._pool.submit(call)
+        future = self._pool.submit(contextvars.copy_context().run, call)
         self._taken += 1
         # Freed when the thread is, not when the caller gives up: else abandoned calls could pile up unseen.
         future.add_done_callback(partial(self._schedule_end, loop, ended))

@@ -1,22 +1,15 @@
-"""Says that jobs stand still: a warning once per stall, and gauges. Called by the reconciler, so by one worker at a time."""
+"""Says that jobs stand still: a warning once per stall. Called by the reconciler, so by one worker at a time.
+
+How many stand still is a metric of the gateway's (`gateway.job_gauges`): it is there when no worker is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import structlog
-from prometheus_client import Gauge
 
 from lookalike.jobs.job import Job
-
-STALLED_JOBS = Gauge(
-    "lookalike_indexer_stalled_jobs",
-    "Unfinished jobs that stand still (LOOKALIKE_INDEXER_STALL_S), not paused; told by one worker, 0 elsewhere: take the sum.",
-)
-OLDEST_JOB_SECONDS = Gauge(
-    "lookalike_indexer_oldest_job_seconds", "Age of the oldest unfinished job; told by one worker, 0 elsewhere: take the sum."
-)
 
 
 class StallAlarm:
@@ -40,10 +33,7 @@ class StallAlarm:
                 listed=job.listed,
             )
         self._told = set(stalled)
-        STALLED_JOBS.set(len(stalled))
-        created = min((job.created_at for job in active), default=None)
-        OLDEST_JOB_SECONDS.set(max(0.0, (datetime.now(UTC) - created).total_seconds()) if created else 0.0)
 
     def stand_by(self) -> None:
         """Another worker looks now."""
-        self.look(())
+        self._told = set()

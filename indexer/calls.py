@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,7 +34,9 @@ class Calls:
             for batch in _batches(fetched):
                 if len(under_way) >= self._in_flight:
                     yield from _collected(*under_way.popleft(), stages)
-                under_way.append((batch, self._threads.submit(call, [one.content for one in batch])))
+                contents = [one.content for one in batch]
+                # Within the chunk's trace.
+                under_way.append((batch, self._threads.submit(contextvars.copy_context().run, call, contents)))
             while under_way:
                 yield from _collected(*under_way.popleft(), stages)
         finally:

@@ -11,6 +11,7 @@ import numpy as np
 from indexer.interruption import TRANSIENT, Interruption
 from indexer.stages import Stages
 from lookalike.errors import FailedPrecondition, FingerprintMismatch, Internal, LookalikeError, NotFound, Unavailable
+from lookalike.runtime import tracing
 from lookalike.runtime.status import from_rpc_error, from_status
 from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
 from lookalike.store.catalogue import Collection
@@ -83,7 +84,8 @@ class Embedder:
     def _call_patiently(self, request: embedder_pb2.EmbedRequest, interruption: Interruption) -> embedder_pb2.EmbedResponse:
         for tried in range(1, _TRIES + 1):
             try:
-                return self._call(request, interruption)
+                with tracing.span("embedder Embed", "client", attributes={"lookalike.images": len(request.images)}):
+                    return self._call(request, interruption)
             except TRANSIENT as error:
                 if tried == _TRIES:
                     raise
@@ -93,7 +95,7 @@ class Embedder:
 
     def _call(self, request: embedder_pb2.EmbedRequest, interruption: Interruption) -> embedder_pb2.EmbedResponse:
         interruption.check()
-        call = self._stub.Embed.future(request, timeout=self._timeout_s)
+        call = self._stub.Embed.future(request, timeout=self._timeout_s, metadata=tracing.outgoing())
         try:
             while True:
                 try:

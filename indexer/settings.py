@@ -6,10 +6,18 @@ from pydantic import Field, model_validator
 
 from lookalike.jobs.leases import LeaseSettings
 from lookalike.jobs.queue import VISIBILITY_TIMEOUT_S
-from lookalike.runtime.settings import ArtifactSettings, EmbedderAddress, LogSettings, MilvusSettings, RedisSettings
+from lookalike.runtime.settings import (
+    Address,
+    ArtifactSettings,
+    EmbedderAddress,
+    LogSettings,
+    MilvusSettings,
+    RedisSettings,
+    TraceSettings,
+)
 
 
-class IndexerSettings(LogSettings, MilvusSettings, RedisSettings, ArtifactSettings, EmbedderAddress):
+class IndexerSettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings, ArtifactSettings, EmbedderAddress):
     """Everything a worker reads from its environment."""
 
     indexer_concurrency: int = Field(
@@ -43,6 +51,10 @@ class IndexerSettings(LogSettings, MilvusSettings, RedisSettings, ArtifactSettin
         10.0, ge=0, description="Seconds that chunks under way may still take after SIGTERM; then they are given back."
     )
     indexer_job_retention_s: float = Field(30 * 86_400.0, gt=0, description="Seconds that ended jobs and their files are kept.")
+    indexer_health_address: Address | None = Field(
+        None, description="HOST:PORT that answers the gRPC health protocol; none by default."
+    )
+    indexer_ready_interval_s: float = Field(5.0, gt=0, description="Seconds between two looks at what the worker needs.")
     indexer_metrics_port: int | None = Field(None, ge=1, le=65535, description="Port for Prometheus; none by default.")
     indexer_metrics_host: str = Field("127.0.0.1", description="Address that the metrics port is opened on.")
 

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 from prometheus_client import Counter, Histogram
 
+from lookalike.runtime import tracing
+
 T = TypeVar("T")
 
 ITEMS = Counter("lookalike_indexer_items_total", "Items recorded, by outcome.", ("outcome",))
@@ -54,7 +56,8 @@ class Stages:
         """Count the block's time to `stage`, without what the block counts to others."""
         started_s, outside_s, self._within_s = time.perf_counter(), self._within_s, 0.0
         try:
-            yield
+            with tracing.span(stage):
+                yield
         finally:
             elapsed_s = time.perf_counter() - started_s
             self._seconds[stage] += elapsed_s - self._within_s

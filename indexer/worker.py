@@ -26,6 +26,7 @@ from indexer.recording import record
 from indexer.reembedding import Reembedding
 from indexer.source import Sources
 from indexer.stages import ITEMS, UNITS_LAID_DOWN
+from indexer.unit_spans import unit_span
 from indexer.work import Failed, Outcome, Work
 from lookalike.errors import FailedPrecondition, Internal, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.items import Item
@@ -39,6 +40,7 @@ from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.states import JobState
 from lookalike.jobs.uploads import Uploads
 from lookalike.jobs.write_order import try_lock, unlock
+from lookalike.runtime import tracing
 from lookalike.sources import Reader
 from lookalike.store.catalogue import Catalogue, Collection
 from lookalike.store.vectors import VectorStore
@@ -94,9 +96,10 @@ class Worker:
     def create(self, request: dict[str, object]) -> Job:
         """Make a job of a JSON request; see `creation.create_job_of_json`."""
         parts = self._parts
-        return create_ingest_job(
-            parts.ledger, self._name_and_uid, parts.queue, parts.uploads, parts.reader.roots, create_job_of_json(request)
-        )
+        with tracing.span("create job", "server", parent=""):
+            return create_ingest_job(
+                parts.ledger, self._name_and_uid, parts.queue, parts.uploads, parts.reader.roots, create_job_of_json(request)
+            )
 
     def plan(self, job_id: str) -> None:
         """Plan a job, unless that is done or in somebody else's hands."""
@@ -203,7 +206,8 @@ class Worker:
             items = parts.reembedding.generations.items(job, lease)
         else:
             items = Sources(parts.reader, parts.uploads).items(job.source, interruption)
-        plan = make_plan(parts.reader.artifacts, job, items, interruption, lambda listed: self._note_listed(lease, listed))
+        with unit_span(job, lease):
+            plan = make_plan(parts.reader.artifacts, job, items, interruption, lambda listed: self._note_listed(lease, listed))
         if not parts.leases.planned(
             lease,
             plan.manifest,
@@ -225,12 +229,13 @@ class Worker:
     def _ingest_chunk(self, lease: Lease, interruption: Interruption) -> None:
         parts = self._parts
         job = parts.ledger.get(lease.job_id)
-        collection = self._collection(job)
-        items = self._items(job, lease)
-        work = Work(job, collection, items, lease, interruption)
-        way = parts.reembedding.chunks if job.source.kind == "collection" else parts.pipeline
-        outcomes = self._abandon(lease, items) if lease.attempt > self._max_attempts else way.run(work)
-        record(parts.leases, parts.outcomes, lease, outcomes, work.stages)
+        with unit_span(job, lease):
+            collection = self._collection(job)
+            items = self._items(job, lease)
+            work = Work(job, collection, items, lease, interruption)
+            way = parts.reembedding.chunks if job.source.kind == "collection" else parts.pipeline
+            outcomes = self._abandon(lease, items) if lease.attempt > self._max_attempts else way.run(work)
+            record(parts.leases, parts.outcomes, lease, outcomes, work.stages)
 
     def _finish(self, lease: Lease, interruption: Interruption) -> None:
         job = self._parts.ledger.get(lease.job_id)
@@ -239,7 +244,8 @@ class Worker:
             return
         if lease.attempt > self._max_attempts:
             raise FailedPrecondition(f"{self._max_attempts} workers died while finishing", reason="FINISH_ABANDONED")
-        self._last_unit(job).run(job, self._collection(job), lease, interruption)
+        with unit_span(job, lease):
+            self._last_unit(job).run(job, self._collection(job), lease, interruption)
 
     def _last_unit(self, job: Job) -> LastUnit:
         if job.options.dry_run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 
 from prometheus_client import Histogram
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.http.errors import BodyTooLarge, error_response
 from lookalike.errors import DeadlineExceeded, FailedPrecondition, Overloaded
 from lookalike.names import MAX_IMAGE_BYTES
+from lookalike.runtime import tracing
 from lookalike.runtime.interceptors import as_ours
 
 HTTP_SECONDS = Histogram(
@@ -74,7 +76,9 @@ class Edge:
         try:
             _refuse_cross_site(scope)
             body.expect(Headers(scope=scope).get("content-length", ""))
-            await self._app(scope, body.receive, noting_send)
+            with _traced(scope):
+                await self._app(scope, body.receive, noting_send)
+                tracing.note(http__route=_route(scope), http__response__status_code=code)
         except Exception as error:  # noqa: BLE001 - the edge
             # Starlette raises a defect once more after it was answered and logged by our handler.
             if not begun:
@@ -134,6 +138,13 @@ class _Body:
         if size_bytes > self._held_bytes:
             self._bodies.take(size_bytes - self._held_bytes)
             self._held_bytes = size_bytes
+
+
+def _traced(scope: Scope) -> AbstractContextManager[None]:
+    """A span for a call of the API; probes, scrapes and files of the page are none."""
+    if not scope["path"].startswith("/v1/"):
+        return nullcontext()
+    return tracing.span(f"HTTP {_method(scope)}", "server", parent=Headers(scope=scope).get(tracing.HEADER, ""))
 
 
 def _method(scope: Scope) -> str:

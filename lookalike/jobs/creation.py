@@ -20,6 +20,7 @@ from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.uploads import Uploads
 from lookalike.listing import MANIFEST_SUFFIXES
 from lookalike.names import check_name, check_request_id, check_uri
+from lookalike.runtime.tracing import current_traceparent
 from lookalike.sources import Roots
 from lookalike.sources.opening import check_listable
 from lookalike.v1 import ingest_service_pb2 as ingest_pb2
@@ -71,7 +72,9 @@ def create_ingest_job(
 
 def start_job(ledger: Ledger, queue: TaskQueue, request: CreateJob, collection_uid: str) -> Job:
     """Write a job down that has been checked, and send its task. With a request id seen before, the job it made then."""
-    job, new = ledger.create(request.collection, collection_uid, request.source, request.request_id, request.options)
+    job, new = ledger.create(
+        request.collection, collection_uid, request.source, request.request_id, request.options, trace=current_traceparent()
+    )
     if new:
         try:
             queue.send_plan(job.id)

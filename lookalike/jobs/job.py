@@ -208,6 +208,8 @@ class Job:
     """Images that a mirror has deleted."""
     forecast: Forecast | None = None
     """Of a dry run, at its end."""
+    trace: str = ""
+    """The `traceparent` of the call that asked for it; "" where that was not traced."""
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[str, str], *, stalled_before_ms: int = 0) -> Job:
@@ -237,6 +239,7 @@ class Job:
             unidentified=int(fields.get("unidentified", 0)),
             deleted=int(fields.get("deleted", 0)),
             forecast=Forecast(**json.loads(fields["forecast"])) if "forecast" in fields else None,
+            trace=fields.get("trace", ""),
         )
 
 

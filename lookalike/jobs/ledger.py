@@ -64,12 +64,13 @@ class Ledger:
         options: JobOptions = DEFAULTS,
         *,
         send_grace_s: float = SEND_GRACE_S,
+        trace: str = "",
     ) -> tuple[Job, bool]:
         """Write a job down and take its revision; return it and whether it is new.
 
         `request_id` makes it idempotent: the same request gives the earlier job and False. Another request under a used id
         raises `FailedPrecondition` REQUEST_ID_REUSED. A reconciler sends the task of a job that is not seen within
-        `send_grace_s`.
+        `send_grace_s`. `trace` is the `traceparent` of who asked, which the job's work is a part of.
         """
         fingerprint = request_fingerprint(collection, source, options)
         job_id, known, new = self.connection.run(
@@ -85,6 +86,7 @@ class Ledger:
             int(has_finish(source, options)),
             int(writes_own_revision(source, options)),
             rest_counts_as(options),
+            trace,
         )
         _check_same(request_id, job_id, known, fingerprint)
         return self.get(job_id), bool(new)

@@ -67,7 +67,9 @@ class Ports:
     redis: int
     milvus: int
     embedder: int
+    embedder_metrics: int
     indexer: int
+    indexer_metrics: int
     grpc: int
     http: int
 
@@ -79,7 +81,9 @@ def choose_ports(config: LocalConfig) -> Ports:
         redis=usual(_REDIS_PORT),
         milvus=usual(_MILVUS_PORT),
         embedder=usual(_EMBEDDER_PORT),
+        embedder_metrics=ports.free_port(),
         indexer=ports.free_port(),
+        indexer_metrics=ports.free_port(),
         grpc=ports.require(config.grpc_port, "--grpc-port"),
         http=ports.require(config.http_port, "--http-port"),
     )
@@ -113,9 +117,10 @@ def local_parts(config: LocalConfig, folder: DataFolder, chosen: Ports) -> tuple
             ready_within_s=300.0,
         ),
         Part(
-            # Its metrics are there once it has reached Redis and Milvus; there is nothing else to ask a worker.
-            "indexer", (*PYTHON, "-m", "indexer"), f"http://{HOST}:{chosen.indexer}/metrics",
-            partial(probes.http_ready, chosen.indexer, "/metrics"), settings, needs=stores, grace_s=12.0,
+            "indexer", (*PYTHON, "-m", "indexer"), f"http://{HOST}:{chosen.indexer_metrics}/metrics",
+            partial(probes.grpc_ready, chosen.indexer), settings, needs=stores, grace_s=12.0,
+            # Ready when the embedder is, which starts beside it.
+            ready_within_s=300.0,
         ),
         Part(
             "gateway", (*PYTHON, "-m", "gateway"), f"http://{HOST}:{chosen.http} and gRPC {HOST}:{chosen.grpc}",
@@ -134,8 +139,10 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
         "LOOKALIKE_SOURCE_ROOTS": os.pathsep.join(map(_root, config.source_roots)),
         "LOOKALIKE_EMBEDDER_ADDRESS": f"{HOST}:{chosen.embedder}",
         "LOOKALIKE_EMBEDDER_TARGET": f"{HOST}:{chosen.embedder}",
+        "LOOKALIKE_EMBEDDER_METRICS_PORT": str(chosen.embedder_metrics),
         "LOOKALIKE_EMBEDDER_REGISTRY": _registry(config, folder),
-        "LOOKALIKE_INDEXER_METRICS_PORT": str(chosen.indexer),
+        "LOOKALIKE_INDEXER_HEALTH_ADDRESS": f"{HOST}:{chosen.indexer}",
+        "LOOKALIKE_INDEXER_METRICS_PORT": str(chosen.indexer_metrics),
         "LOOKALIKE_GATEWAY_GRPC_ADDRESS": f"{HOST}:{chosen.grpc}",
         "LOOKALIKE_GATEWAY_HTTP_ADDRESS": f"{HOST}:{chosen.http}",
         # A person waits for the end: a few seconds for calls under way will do here.

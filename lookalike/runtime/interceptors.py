@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from lookalike.errors import Cancelled, Internal, InvalidArgument, LookalikeError
+from lookalike.runtime import tracing
 from lookalike.runtime.status import to_status
 from lookalike.runtime.telemetry import observed
 
@@ -65,14 +66,14 @@ class ErrorInterceptor(grpc.ServerInterceptor):
 
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             try:
-                with observed(method):
+                with observed(method, tracing.incoming(context.invocation_metadata())):
                     return behaviour(readable(request), context)
             except Exception as error:  # noqa: BLE001 - the edge
                 abort(error, context)
 
         def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             try:
-                with observed(method):
+                with observed(method, tracing.incoming(context.invocation_metadata())):
                     yield from behaviour(readable(request), context)
             except Exception as error:  # noqa: BLE001 - the edge
                 abort(error, context)
@@ -108,14 +109,14 @@ class AioErrorInterceptor(grpc.aio.ServerInterceptor):
 
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
-                with observed(method):
+                with observed(method, tracing.incoming(context.invocation_metadata())):
                     return await behaviour(readable(request), context)
             except Exception as error:  # noqa: BLE001 - the edge
                 await abort(error, context)
 
         async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             try:
-                with observed(method):
+                with observed(method, tracing.incoming(context.invocation_metadata())):
                     async for message in behaviour(readable(request), context):
                         yield message
             except Exception as error:  # noqa: BLE001 - the edge

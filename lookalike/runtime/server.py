@@ -1,6 +1,8 @@
 """The one way a gRPC server is built here: health, reflection, our interceptor, and the same message limits.
 
-`build_server` is for servicers with threads (embedder), `build_aio_server` for asyncio (gateway). Neither is READY until told.
+`build_server` is for servicers with threads (embedder; the indexer's health), `build_aio_server` for asyncio (gateway). Neither
+is READY until told. Both say SERVING for the service `liveness` from the start: whoever restarts what hangs asks for that, and
+does not restart a service for what it waits for.
 
 What gRPC refuses by itself never reaches our interceptor and comes without our details: RESOURCE_EXHAUSTED for a message over
 the limit or a call beyond `max_concurrent`, UNIMPLEMENTED for a method that is not there. `status.from_rpc_error` tells them
@@ -28,6 +30,9 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # Two servers must not share a port by accident: the second start fails instead.
     ("grpc.so_reuseport", 0),
+    # A client asks DNS again when a connection ends: so it comes to know of replicas that were added. Calls and streams that
+    # are under way then go on to their end.
+    ("grpc.max_connection_age_ms", 300_000),
     # Clients ping every 30 s (see `channels.OPTIONS`); the default would close their connection for it.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -37,6 +42,8 @@ MAX_CONCURRENT = 256
 """Calls at once on an asyncio server. Each may hold a message (at most 32 MiB, a picture commonly 0.1), or be a watch or an
 upload, which wait most of the time. It is above the gateway's threads and places to wait (144) together, so that a burst is
 refused there, with details, and leaves a hundred watches."""
+LIVENESS = "liveness"
+"""A name that only the health service knows: the process answers, whatever it needs does or not."""
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -110,6 +117,7 @@ def build_server(servicers: Sequence[Servicer], *, address: str, threads: int, m
     health_servicer = health.HealthServicer()
     names = _add_all(server, servicers, health_servicer)
     built = Server(server, health_servicer, names, _bind(server, address))
+    health_servicer.set(LIVENESS, _SERVING)
     built.set_ready(False)
     return built
 
@@ -123,6 +131,7 @@ async def build_aio_server(servicers: Sequence[Servicer], *, address: str, max_c
     health_servicer = health.aio.HealthServicer()
     names = _add_all(server, servicers, health_servicer)
     built = AioServer(server, health_servicer, names, _bind(server, address))
+    await health_servicer.set(LIVENESS, _SERVING)
     await built.set_ready(False)
     return built
 

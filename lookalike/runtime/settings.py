@@ -58,6 +58,27 @@ class LogSettings(ServiceSettings):
     log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for people.")
 
 
+def _endpoint(value: str) -> str:
+    url = urlsplit(value)
+    if value and (url.scheme not in ("http", "https") or not url.hostname):
+        raise ValueError(
+            "must be http://HOST:PORT of a collector's OTLP gRPC port, such as http://127.0.0.1:4317; empty is off"
+        )
+    return value
+
+
+class TraceSettings(ServiceSettings):
+    otlp_endpoint: Annotated[str, AfterValidator(_endpoint)] = Field(
+        "", description="Where traces go, by OTLP over gRPC, such as http://otel-collector:4317. Off where empty, the default."
+    )
+    trace_sample_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the traces that begin here which are kept, in [0, 1]; a caller's choice counts.",
+    )
+
+
 class MilvusSettings(ServiceSettings):
     milvus_uri: str = Field("http://127.0.0.1:19530", description="Where Milvus listens.")
     milvus_token_file: Path | None = Field(None, description="File with Milvus' token or user:password.")
@@ -140,23 +161,32 @@ def _is_port(before: str, part: str) -> bool:
 
 
 def load_settings(cls: type[S]) -> S:
-    """Read `cls` from the environment, or end the process with code 2 and one line for each setting that is wrong."""
+    """Read `cls` from the environment, or end the process with code 2 and one line for each setting that is wrong: its name,
+    where its value comes from, what is allowed, and what it is. Files that hold secrets are looked at too."""
     try:
-        return cls()
+        settings = cls()
     except ValidationError as error:
-        _refuse([f"{_name_of(cls, item['loc'])}: {item['msg']} (is {_shown(item['input'])})" for item in error.errors()])
+        _refuse([_problem(cls, item["loc"], item["msg"], item["input"]) for item in error.errors()])
     except SettingsError as error:
         _refuse([str(error)])
+    for name in type(settings).model_fields:
+        if name.endswith("_file") and (path := getattr(settings, name)) is not None:
+            _secret(path, name.upper())
+    return settings
+
+
+def _problem(cls: type[BaseModel], location: tuple[int | str, ...], message: str, value: object) -> str:
+    names = [part for part in location if isinstance(part, str) and part in cls.model_fields]
+    if not names:
+        return f"settings of {cls.__name__}: {message}"
+    name = f"{PREFIX}{names[0].upper()}"
+    source = "from the environment" if os.environ.get(name) else "its default"
+    return f"setting {name} ({source}): {message} (is {_shown(value)})"
 
 
 def _shown(value: object) -> str:
     """What was given, without what may be a password in a URL."""
     return re.sub(r"//.*@", "//...@", repr(value))
-
-
-def _name_of(cls: type[BaseModel], location: tuple[int | str, ...]) -> str:
-    names = [part for part in location if isinstance(part, str) and part in cls.model_fields]
-    return f"setting {PREFIX}{names[0].upper()}" if names else f"settings of {cls.__name__}"
 
 
 def _refuse(lines: list[str]) -> NoReturn:
@@ -167,7 +197,12 @@ def _refuse(lines: list[str]) -> NoReturn:
 def _secret(path: Path | None, setting: str) -> str | None:
     if path is None:
         return None
+    name = f"{PREFIX}{setting}"
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        _refuse([f"setting {PREFIX}{setting}: {path} cannot be read: {error.strerror}"])
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        _refuse([f"setting {name} (from the environment): the file {path} cannot be read: {why}"])
+    if not secret:
+        _refuse([f"setting {name} (from the environment): the file {path} is empty; it must hold the secret"])
+    return secret

@@ -1,4 +1,9 @@
-"""Logs and metrics: one event a line, and the counters that every server has. Nothing here holds image bytes or secrets."""
+"""Logs and metrics: one event a line, and the counters that every service has. Nothing here holds image bytes or secrets.
+
+Names of metrics: `lookalike_<what every service has>` here, `lookalike_<service>_...` where a service keeps its own beside the
+code that counts. Units are Prometheus' base units, at the end. Labels have few values, all known beforehand: never an id, a URI
+or anything that a caller sent.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 
 import grpc
 import structlog
-from prometheus_client import Counter, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from lookalike.errors import LookalikeError, Unavailable
+from lookalike.runtime import tracing
 from lookalike.runtime.settings import LogSettings
 from lookalike.runtime.status import grpc_code
 
@@ -22,16 +29,29 @@ RPC_SECONDS = Histogram(
     ("method", "code"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+DEPENDENCY_UP = Gauge(
+    "lookalike_dependency_up", "Whether what this service needs did its part when last looked at.", ("dependency",)
+)
+BUILD = Gauge("lookalike_build_info", "1, with the service's name and version.", ("service", "version"))
 RPC_REFUSED = Counter("lookalike_rpc_errors_total", "Calls that ended in an error, by reason.", ("method", "reason"))
 
+_RPC = {"rpc.system": "grpc"}
 _INTERNAL_CODES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 
 
 def configure_logging(settings: LogSettings, service: str) -> None:
-    """Send structlog's and the standard library's logs to standard error in one format, each line with `service`."""
+    """Send structlog's and the standard library's logs to standard error in one format, each line with `service`, and with the
+    trace that it belongs to where there is one. Also tells Prometheus who this is."""
+    BUILD.labels(service, version("lookalike")).set(1)
     level = getattr(logging, settings.log_level.upper())
+
+    def with_service(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {"service": service, **event}
+
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        with_service,
+        _with_trace,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -41,7 +61,6 @@ def configure_logging(settings: LogSettings, service: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
-    structlog.contextvars.bind_contextvars(service=service)
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
@@ -50,7 +69,7 @@ def configure_logging(settings: LogSettings, service: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, lambda _logger, _name, event: {"service": service, **event}],
+            foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
@@ -58,6 +77,10 @@ def configure_logging(settings: LogSettings, service: str) -> None:
     # Their debug and info lines are about themselves, not about what we do.
     for noisy in ("pymilvus", "httpx", "httpcore", "kombu", "amqp", "asyncio", "uvicorn.access", "tensorflow", "h5py", "grpc"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+
+
+def _with_trace(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {**tracing.ids(), **event}
 
 
 def serve_metrics(port: int | None, *, host: str = "127.0.0.1") -> None:
@@ -74,12 +97,16 @@ def serve_metrics(port: int | None, *, host: str = "127.0.0.1") -> None:
 
 
 @contextmanager
-def observed(method: str) -> Iterator[None]:
-    """Count and time one call of `method`. Errors pass through: whoever answers the caller translates them."""
+def observed(method: str, parent: str = "") -> Iterator[None]:
+    """Count, time and trace one call of `method`; `parent` is the caller's `traceparent`.
+
+    Errors pass through: whoever answers the caller translates them.
+    """
     started_s = time.perf_counter()
     code = grpc.StatusCode.OK
     try:
-        yield
+        with tracing.span(method, "server", parent=parent, attributes=_RPC):
+            yield
     except LookalikeError as error:
         code = grpc_code(error)
         RPC_REFUSED.labels(method, error.reason).inc()

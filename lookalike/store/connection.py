@@ -25,6 +25,7 @@ from lookalike.errors import (
     Overloaded,
     Unavailable,
 )
+from lookalike.runtime import tracing
 
 _DEPENDENCY = "milvus"
 _LITE_VERSIONS = ("milvus-lite", "milvus_lite")
@@ -117,10 +118,12 @@ class Connection:
             self._client.close()
 
     def _invoke(self, method: str, collection_name: str, deadline: Deadline, arguments: dict[str, Any]) -> Any:
-        # Being refused for its rate is for the caller to wait out: pymilvus would sleep past the deadline.
-        return getattr(self._client, method)(
-            collection_name, timeout=deadline.remaining_s(), retry_on_rate_limit=False, **arguments
-        )
+        attributes = {"db.system.name": "milvus", "db.operation.name": method, "db.collection.name": collection_name}
+        with tracing.span(f"milvus {method}", "client", attributes=attributes):
+            # Being refused for its rate is for the caller to wait out: pymilvus would sleep past the deadline.
+            return getattr(self._client, method)(
+                collection_name, timeout=deadline.remaining_s(), retry_on_rate_limit=False, **arguments
+            )
 
 
 class _NotLoaded(Unavailable):

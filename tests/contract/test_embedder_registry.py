@@ -165,7 +165,10 @@ def test_versions_come_and_go_and_the_registry_itself_while_calls_stream(tmp_pat
         # A registry that vanishes: serving goes on, and it is told once.
         with embedder.streaming(second.fingerprint, "") as streams:
             shutil.rmtree(folder)
-            until(lambda: "lookalike_embedder_registry_up 0.0" in embedder.metrics(), "the registry's loss is noticed")
+            until(
+                lambda: 'lookalike_dependency_up{dependency="registry"} 0.0' in embedder.metrics(),
+                "the registry's loss is noticed",
+            )
             for stream in streams:
                 stream.goes_on()
         assert all(stream.failed == [] and set(stream.made) == {second.fingerprint} for stream in streams)
@@ -176,7 +179,7 @@ def test_versions_come_and_go_and_the_registry_itself_while_calls_stream(tmp_pat
         third = a_version(3)
         promote(registry, third)
         until(lambda: ("shoes", third.fingerprint, True) in embedder.listed(), "the new version is current", timeout_s=60)
-        assert "lookalike_embedder_registry_up 1.0" in embedder.metrics()
+        assert 'lookalike_dependency_up{dependency="registry"} 1.0' in embedder.metrics()
 
 
 @pytest.mark.parametrize("damage", ["missing", "altered"])

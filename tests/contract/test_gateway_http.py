@@ -199,7 +199,7 @@ def test_the_gateway_is_ready_and_counts_what_it_serves(http):
     assert http.get("/readyz").json() == {"status": "ready", "missing": {}}
     text = http.get("/metrics").text
     assert "lookalike_gateway_search_stage_seconds_count" in text
-    assert 'lookalike_gateway_dependency_up{dependency="milvus"} 1.0' in text
+    assert 'lookalike_dependency_up{dependency="milvus"} 1.0' in text
 
 
 def _error(response: httpx.Response) -> tuple[int, str, str | None, str]:

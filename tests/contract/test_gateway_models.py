@@ -45,10 +45,10 @@ def client(stack: Stack) -> Iterator[Client]:
 
 def promote(stack: Stack, bundle: Bundle) -> None:
     """Promote, and wait until the embedder has taken it up."""
-    registry = Registry(str(stack.data / "models"))
+    registry = Registry(str(stack.inside.data / "models"))
     change = Change("promote", bundle.fingerprint, datetime.now(UTC), "me")
     registry.promote(bundle, change, over=registry.find(MODEL))
-    with open_channel(f"127.0.0.1:{stack.system.ports.embedder}") as channel:
+    with open_channel(f"127.0.0.1:{stack.inside.system.ports.embedder}") as channel:
         stub = EmbedderServiceStub(channel)
 
         def current() -> bool:
@@ -100,7 +100,7 @@ def test_a_collection_made_before_a_promotion_answers_with_its_version_and_one_m
     assert np.abs(vectors[BEFORE] - vectors[AFTER]).max() > 1e-3, "the two versions do not see the same"
 
     # Retired in spite of its collection: that one says what is missing, the other one answers on.
-    registry = Registry(str(stack.data / "models"))
+    registry = Registry(str(stack.inside.data / "models"))
     registry.retire(registry.get(MODEL), Change("retire", first.fingerprint, datetime.now(UTC), "me", forced=True))
     new_pictures = itertools.count(100)
     until(lambda: _refusal(client, BEFORE, next(new_pictures)), "the retired version has left", timeout_s=60)
@@ -125,7 +125,7 @@ def _refusal(client: Client, name: str, number: int) -> FingerprintMismatch | No
 def test_a_model_that_nobody_has_is_not_found_and_one_being_loaded_unavailable(stack: Stack, client: Client) -> None:
     with pytest.raises(NotFound, match="no_such_model"):
         client.create_collection(BEFORE, model="no_such_model")
-    registry, bundle = Registry(str(stack.data / "models")), replace(random_bundle("damaged"), weights=())
+    registry, bundle = Registry(str(stack.inside.data / "models")), replace(random_bundle("damaged"), weights=())
     registry.promote(bundle, Change("promote", bundle.fingerprint, datetime.now(UTC), "me"), over=registry.find("damaged"))
     with pytest.raises(Unavailable, match="damaged"):
         client.create_collection(BEFORE, model="damaged")

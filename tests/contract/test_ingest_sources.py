@@ -40,7 +40,7 @@ def fill(folder: Path, first: int) -> Path:
 def test_every_kind_of_source_is_indexed_whole(
     stack: Stack, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], first: int
 ) -> None:
-    folder = fill(stack.sources / f"kinds-{first}", first)
+    folder = fill(stack.inside.sources / f"kinds-{first}", first)
     seen = []
     for source in (("shards", "--archives"), ("shards/0.tar",), ("list.txt",), ("list.parquet",), ("d.png",)):
         name, *more = source

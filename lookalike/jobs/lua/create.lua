@@ -1,5 +1,6 @@
 -- id, collection, collection_uid, source, request_id, fingerprint, send_grace_ms, options, '1' if a last unit follows its chunks,
--- '1' if it writes with its own revision, as what the items count that it has not come to when it succeeds
+-- '1' if it writes with its own revision, as what the items count that it has not come to when it succeeds,
+-- the trace that asked for it or ''
 -- -> {job id, fingerprint, 1 if it is new}
 local id, collection, request_id = ARGV[1], ARGV[2], ARGV[5]
 local request = 'lookalike:request:' .. request_id
@@ -15,6 +16,7 @@ redis.call('ZADD', open_key(id), whole(now_ms() + tonumber(ARGV[7])), 'plan')
 redis.call('ZADD', 'lookalike:jobs', created, id)
 redis.call('ZADD', 'lookalike:jobs:of:' .. collection, created, id)
 if ARGV[9] == '1' then redis.call('HSET', job_key(id), 'finish', 'wanted') end
+if ARGV[12] ~= '' then redis.call('HSET', job_key(id), 'trace', ARGV[12]) end
 if ARGV[11] ~= '' then redis.call('HSET', job_key(id), 'rest', ARGV[11]) end
 if ARGV[10] == '1' then redis.call('ZADD', 'lookalike:active:' .. collection, revision, id) end
 redis.call('SADD', 'lookalike:active', id)

@@ -19,7 +19,7 @@ from tests.servers.embedder import random_bundle
 def test_every_setting_is_described_and_named_for_its_service() -> None:
     for name, field in EmbedderSettings.model_fields.items():
         assert field.description, name
-        assert name.startswith(("embedder_", "log_")), name
+        assert name.startswith(("embedder_", "log_", "otlp_", "trace_")), name
 
 
 def test_models_are_a_list_of_folders(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def up() -> float | None:
-    return REGISTRY.get_sample_value("lookalike_embedder_registry_up")
+    return REGISTRY.get_sample_value("lookalike_dependency_up", {"dependency": "registry"})
 
 
 def failures(reason: str) -> float:

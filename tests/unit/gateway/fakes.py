@@ -15,6 +15,7 @@ from gateway.deadlines import Deadline
 from gateway.embedding import Description, Embedding
 from gateway.lookups import Lookups
 from gateway.merging import MergedSearches
+from gateway.sampled_recall import SampledRecall
 from gateway.search import Search
 from gateway.threads import Threads
 from lookalike.errors import BadImage, NotFound, Unavailable
@@ -302,7 +303,8 @@ def few_threads() -> Threads:
 
 def search_core(backends: FakeBackends, embedder: FakeEmbedder, threads: Threads | None = None) -> Search:
     threads = threads or few_threads()
-    answering = Answering(backends, embedder, MergedSearches(backends, threads, at_once=2, max_waiting=16), threads)
+    searches = MergedSearches(backends, threads, at_once=2, max_waiting=16)
+    answering = Answering(backends, embedder, searches, SampledRecall(backends, threads, 0.0), threads)
     return Search(Lookups(backends, threads), answering)
 
 

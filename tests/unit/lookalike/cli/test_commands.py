@@ -42,7 +42,6 @@ def picture(tmp_path: Path) -> Path:
         (errors.AlreadyExists("collection", "shoes"), exits.WRONG_STATE),
         (errors.Overloaded("the queue is full"), exits.UNAVAILABLE),
         (errors.DeadlineExceeded("too slow"), exits.UNAVAILABLE),
-        (errors.Cancelled("the system is going down"), exits.OTHER),
     ],
 )
 def test_an_error_is_one_line_and_its_code(
@@ -53,6 +52,16 @@ def test_an_error_is_one_line_and_its_code(
     assert said.code == code
     assert said.out == ""
     assert said.err == f"lookalike: {raised.message}\n"
+
+
+def test_a_call_that_a_stopping_gateway_has_not_begun_is_made_again_where_that_is_safe(
+    gateway: FakeGateway, lookalike: Lookalike, picture: Path
+) -> None:
+    gateway.fail = [errors.Cancelled("the system is going down")]
+    assert lookalike("search", str(picture), "-C", "shoes").code == exits.OK
+    gateway.fail = [errors.Cancelled("the system is going down")]
+    said = lookalike("collections", "create", "shoes")
+    assert (said.code, said.err) == (exits.OTHER, "lookalike: the system is going down\n")
 
 
 def test_nobody_there_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,75 @@
+"""What the index misses, told while it is used: some searches are asked again, more broadly, and both answers compared.
+
+An exact search would read the whole collection; one with eight times the breadth (`ef`) misses so much less that what the first
+one missed shows. So this is an estimate from above. Called by `answering`; nobody waits for it, one is under way at a time, and
+with `LOOKALIKE_GATEWAY_RECALL_SAMPLE_RATIO` 0 there is none.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+
+from prometheus_client import Histogram
+
+from gateway.backends import Backends
+from gateway.merging import Ask
+from gateway.threads import Threads
+from lookalike.errors import Overloaded, Unavailable
+from lookalike.spaces import Vector
+from lookalike.store.vectors import MAX_EF, Hit
+
+RECALL = Histogram(
+    "lookalike_gateway_sampled_recall",
+    "Of sampled searches, the share of the hits of a search eight times as broad that they had too, by space.",
+    ("space",),
+    buckets=(0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.999, 1.0),
+)
+BROADER = 8
+_TIMEOUT_S = 5.0
+_TIED = 1e-5
+"""Distances of float32 vectors that are closer to each other than this are the same."""
+
+
+class SampledRecall:
+    """One per process, used from one event loop. `ratio` in [0, 1]; `draw` gives numbers in [0, 1)."""
+
+    def __init__(self, backends: Backends, threads: Threads, ratio: float, draw: Callable[[], float] = random.random) -> None:
+        self._backends, self._threads, self._ratio, self._draw = backends, threads, ratio, draw
+        self._under_way = False
+
+    def consider(self, ask: Ask, vectors: Vector, answers: Sequence[Sequence[Hit]]) -> None:
+        """Perhaps ask for the first of `vectors` again. Returns at once, and raises nothing."""
+        if not self._ratio or self._under_way or self._draw() >= self._ratio:
+            return
+        try:
+            again = partial(
+                self._backends.vectors.search,
+                ask.collection,
+                ask.space.name,
+                vectors[:1],
+                ask.limit,
+                filter=ask.filter,
+                ef=min(MAX_EF, BROADER * ask.ef),
+                consistency=ask.consistency,
+                include_vectors=False,
+                exclude_ids=ask.exclude_ids,
+                timeout_s=_TIMEOUT_S,
+            )
+            self._threads.start(again, partial(self._end, ask.space.name, answers[0]))
+        except (Overloaded, Unavailable):
+            return  # Then there are better things to do.
+        self._under_way = True
+
+    def _end(self, space: str, hits: Sequence[Hit], broader: Future[list[list[Hit]]]) -> None:
+        self._under_way = False
+        if not broader.cancelled() and broader.exception() is None and (reference := broader.result()[0]):
+            RECALL.labels(space).observe(recall(hits, reference))
+
+
+def recall(hits: Sequence[Hit], reference: Sequence[Hit]) -> float:
+    """The share of `reference` (not empty) that `hits` reach: those at most as far as its farthest count, so that ties do."""
+    bound = max(hit.distance for hit in reference) + _TIED
+    return min(1.0, sum(hit.distance <= bound for hit in hits) / len(reference))

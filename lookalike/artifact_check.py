@@ -1,0 +1,34 @@
+"""Whether the artifacts can be written: a full disk, a read-only volume or a key that lost its rights shows before a job does.
+
+Called by the readiness of gateway and indexer, every few seconds.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from lookalike.artifacts import Artifacts
+
+FOLDER = "checks"
+WRITE_EVERY_S = 15.0
+"""Between two writes where the last one went well: on an object store each is a paid request."""
+
+
+class ArtifactCheck:
+    """Called from one thread at a time."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+        self._write_at_s = 0.0
+
+    def __call__(self) -> None:
+        """Raises `Unavailable`, or `FailedPrecondition` for a place that cannot be written to."""
+        if time.monotonic() < self._write_at_s:
+            self._artifacts.exists(FOLDER)
+            return
+        self._write_at_s = 0.0
+        path = f"{FOLDER}/{secrets.token_hex(8)}"
+        self._artifacts.write(path, b"1", durable=False)
+        self._artifacts.delete(path)
+        self._write_at_s = time.monotonic() + WRITE_EVERY_S
