@@ -6,7 +6,7 @@ UV_VERSION := 0.9
 SOURCES := lookalike embedder indexer gateway tests protos
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check test test-torch test-openvino format stubs train unseen photographs photo chaos recall scale bench bench-quick bench-growth clean
+.PHONY: help install up demo check test test-torch test-openvino format stubs train unseen photographs photo chaos rolling containers manifests recall scale bench bench-quick bench-growth clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,15 @@ test: install ## Unit, contract and end-to-end tests against real servers, in tw
 chaos: install ## Kill every part of the system in turn while 5,000 images are ingested, on the real Milvus (minutes)
 	$(BIN)/pytest -m long -s tests/e2e/test_chaos.py
 
+rolling: install ## Restart two of each service in turn, twice, under searches and a job of 5,000 pictures, on the real Milvus (minutes)
+	$(BIN)/pytest -m long -s tests/e2e/test_rolling_restart.py
+
+containers: install ## Build the images, run compose.yaml, kill each container during a job (docker, or CONTAINERS=podman COMPOSE=podman-compose)
+	deploy/checks/compose.sh
+
+manifests: install ## Check every Kubernetes overlay and the Dockerfile (kubectl, kubernetes-validate, trivy, hadolint)
+	deploy/checks/kubernetes.sh
+
 scale: install ## Plan ten million items and record their chunks: memory, time, room in Redis (minutes)
 	$(BIN)/python -m tests.bench.scale
 
@@ -60,7 +69,7 @@ bench: install ## Measure everything beside its limit, with 100,000 vectors (tes
 bench-quick: install ## The same with 20,000 vectors, within 8 minutes on two cores
 	$(BIN)/python -m tests.bench --quick --out build
 
-bench-growth: install ## Measure time, memory, disk, latency and recall up to a million vectors (hours; deploy/SIZING.md)
+bench-growth: install ## Measure time, memory, disk, latency and recall up to a million vectors (40 minutes and more; deploy/SIZING.md)
 	$(BIN)/python -m tests.bench.growth --out build
 
 format: install ## Let ruff mend what it can

@@ -112,7 +112,7 @@ def test_in_place_reads_inside_the_roots_only(
     lookalike: Lookalike, stack: Stack, filled: Path, pictures: tuple[dataset.Pictures, dataset.Pictures]
 ) -> None:
     _, queries = pictures
-    folder = stack.sources / "in-place" / "coat"
+    folder = stack.inside.sources / "in-place" / "coat"
     folder.mkdir(parents=True)
     (folder / "one.png").write_bytes(queries.png(3))
     done = lookalike("ingest", str(folder.parent), "-C", COLLECTION, "--in-place", "--labels-from-folders", "--watch")

@@ -31,7 +31,7 @@ def pictures(stack: Stack) -> Iterator[tuple[dataset.Pictures, Path]]:
     """The collection, and the folder of its pictures by class."""
     gallery, _ = dataset.split()
     stored = dataset.Pictures(gallery.images[:STORED], gallery.labels[:STORED], gallery.numbers[:STORED])
-    folder = stack.sources / "evaluated"
+    folder = stack.inside.sources / "evaluated"
     manifest = dataset.write_files(stored, folder)
     with stack.client() as client:
         client.create_collection(COLLECTION, model="fashion")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,11 @@ class GatewayProcess:
     target: str = field(default_factory=lambda: f"127.0.0.1:{processes.free_port()}")
     http_address: str = field(default_factory=lambda: f"127.0.0.1:{processes.free_port()}")
     process: subprocess.Popen[bytes] | None = None
+    name: str = "gateway"
+
+    @property
+    def metrics_address(self) -> str:
+        return self.http_address
 
     @property
     def http_url(self) -> str:
@@ -66,7 +71,7 @@ class GatewayProcess:
             "LOG_FORMAT": "text",
         }
         env = {**os.environ, **{f"LOOKALIKE_{name}": value for name, value in settings.items()}}
-        self.process = processes.start([sys.executable, "-m", "gateway"], self.folder / "gateway.log", env=env)
+        self.process = processes.start([sys.executable, "-m", "gateway"], self.folder / f"{self.name}.log", env=env)
         processes.until(self._lives, "the gateway answers /healthz")
 
     def kill(self) -> None:
@@ -90,13 +95,21 @@ class Fleet:
     folder: Path
     milvus_uri: str
     redis: RedisServer
-    embedder: EmbedderProcess
-    gateway: GatewayProcess
+    embedders: tuple[EmbedderProcess, ...]
+    gateways: tuple[GatewayProcess, ...]
     workers: tuple[Worker, ...]
 
+    @property
+    def embedder(self) -> EmbedderProcess:
+        return self.embedders[0]
+
+    @property
+    def gateway(self) -> GatewayProcess:
+        return self.gateways[0]
+
     def client(self) -> Client:
-        """A client; close it."""
-        return Client(self.gateway.target)
+        """A client of all gateways; close it."""
+        return Client(together(gateway.target for gateway in self.gateways))
 
     def log(self) -> str:
         """The end of every part's log."""
@@ -110,6 +123,8 @@ def fleet(
     milvus_uri: str,
     *,
     workers: int = 1,
+    embedders: int = 1,
+    gateways: int = 1,
     models: tuple[Path, ...] = (SHIPPED / "fashion",),
     worker_settings: Mapping[str, str] | None = None,
 ) -> Iterator[Fleet]:
@@ -119,14 +134,27 @@ def fleet(
     """
     (folder / "redis").mkdir(parents=True)
     redis = RedisServer(folder / "redis", fsync="always")
-    embedder = EmbedderProcess(folder, models=models)
-    url = f"{redis.url}/0"
-    gateway = GatewayProcess(url, milvus_uri, embedder.target, folder)
+    eyes = tuple(EmbedderProcess(folder, models=models, name=name) for name in _names("embedder", embedders))
+    url, target = f"{redis.url}/0", together(eye.target for eye in eyes)
+    doors = tuple(GatewayProcess(url, milvus_uri, target, folder, name=name) for name in _names("gateway", gateways))
     more = dict(worker_settings or {})
-    hands = tuple(Worker(url, milvus_uri, embedder.target, folder, f"worker{n}", more) for n in range(1, workers + 1))
+    hands = tuple(Worker(url, milvus_uri, target, folder, f"worker{n}", more) for n in range(1, workers + 1))
     with ExitStack() as started:
-        parts: tuple[Part, ...] = (redis, embedder, gateway, *hands)
+        parts: tuple[Part, ...] = (redis, *eyes, *doors, *hands)
         for part in parts:
             started.callback(part.kill)
+        for eye in eyes:
+            eye.launch()  # side by side: it takes them most of the time
+        for part in parts:
             part.start()
-        yield Fleet(folder, milvus_uri, redis, embedder, gateway, hands)
+        yield Fleet(folder, milvus_uri, redis, eyes, doors, hands)
+
+
+def together(targets: Iterable[str]) -> str:
+    """One gRPC target for several `127.0.0.1:PORT`; clients spread calls over them as over the addresses of a DNS name."""
+    several = list(targets)
+    return several[0] if len(several) == 1 else f"ipv4:{','.join(several)}"
+
+
+def _names(part: str, count: int) -> list[str]:
+    return [part] if count == 1 else [f"{part}{number}" for number in range(1, count + 1)]

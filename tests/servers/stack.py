@@ -3,10 +3,14 @@
 Started once per test run, on free ports, with its data in a temporary folder, and with one model, `fashion`: the tests'
 pictures are clothes, and the larger `photo` would only make every run wait. It ends with the test run, also when that is
 killed: the kernel ends every part with the process that started it (Linux).
+
+Where `LOOKALIKE_TESTED` names the gateway of a system that runs elsewhere, such as in containers (`HOST:PORT` of its gRPC;
+`LOOKALIKE_TESTED_HTTP` is its URL), the tests try that one instead, and those that look inside are skipped.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,27 +20,19 @@ import pytest
 from embedder.bundle import SHIPPED
 from lookalike.client import Client
 from lookalike.local.parts import LocalConfig
-from lookalike.local.supervisor import Event
+from lookalike.local.ports import HOST
 from lookalike.local.system import LocalSystem
+from tests.servers.collector import Collector, collector
 
 
 @dataclass(frozen=True)
-class Stack:
-    """A running system. `sources` is a folder that jobs may read in place; `events` is what its supervisor has told."""
+class Inside:
+    """What is known of a system that was started here. `sources` is a folder that jobs may read in place; every part sends its
+    spans to `collector`, and every search is asked again to sample recall."""
 
     system: LocalSystem
     sources: Path
-    events: list[Event]
-
-    @property
-    def target(self) -> str:
-        """The gateway's gRPC, `HOST:PORT`."""
-        return self.system.grpc_target
-
-    @property
-    def http_url(self) -> str:
-        """The gateway's HTTP, without a slash at the end."""
-        return self.system.http_url
+    collector: Collector
 
     @property
     def data(self) -> Path:
@@ -44,9 +40,25 @@ class Stack:
         return self.system.folder.path
 
     @property
-    def pids(self) -> dict[str, int]:
-        """Process ids by name: redis, milvus, embedder, indexer, gateway."""
-        return self.system.pids
+    def scraped(self) -> dict[str, str]:
+        """`HOST:PORT` that answers Prometheus at /metrics, by service."""
+        ports = self.system.ports
+        chosen = {"gateway": ports.http, "embedder": ports.embedder_metrics, "indexer": ports.indexer_metrics}
+        return {service: f"{HOST}:{port}" for service, port in chosen.items()}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running system: `target` is the gateway's gRPC (`HOST:PORT`), `http_url` its HTTP, without a slash at the end."""
+
+    target: str
+    http_url: str
+    started: Inside | None = None
+
+    @property
+    def inside(self) -> Inside:
+        """Skips the test where the system was not started here."""
+        return self.started or pytest.skip("looks inside of a system that was not started here")
 
     def client(self) -> Client:
         """A client; close it."""
@@ -55,10 +67,12 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    if tested := os.environ.get("LOOKALIKE_TESTED"):
+        yield Stack(tested, os.environ["LOOKALIKE_TESTED_HTTP"])
+        return
     folder = tmp_path_factory.mktemp("stack")
     sources = folder / "sources"
     sources.mkdir()
-    events: list[Event] = []
     config = LocalConfig(
         data=folder / "data",
         http_port=0,
@@ -67,5 +81,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         models=(SHIPPED / "fashion",),
         usual_ports=False,
     )
-    with LocalSystem(config, events.append) as system:
-        yield Stack(system, sources, events)
+    with collector() as spans:
+        system = LocalSystem(config)
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("LOOKALIKE_OTLP_ENDPOINT", spans.endpoint)
+            environment.setenv("LOOKALIKE_GATEWAY_RECALL_SAMPLE_RATIO", "1")
+            system.start()
+        try:
+            yield Stack(system.grpc_target, system.http_url, Inside(system, sources, spans))
+        finally:
+            system.stop()

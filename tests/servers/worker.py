@@ -78,22 +78,30 @@ class EmbedderProcess:
     process: subprocess.Popen[bytes] | None = None
     models: tuple[Path, ...] = (SHIPPED / "fashion",)
     more: dict[str, str] = field(default_factory=dict)
+    name: str = "embedder"
+    metrics_port: int = field(default_factory=processes.free_port)
+
+    @property
+    def metrics_address(self) -> str:
+        return f"127.0.0.1:{self.metrics_port}"
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Return at once."""
         settings = {
             "LOG_FORMAT": "text",
             "EMBEDDER_ADDRESS": self.target,
+            "EMBEDDER_METRICS_PORT": str(self.metrics_port),
             "EMBEDDER_MODELS": os.pathsep.join(map(str, self.models)),
             **self.more,
         }
         env = {**os.environ, **{f"LOOKALIKE_{name}": value for name, value in settings.items()}}
-        self.process = processes.start([sys.executable, "-m", "embedder"], self.folder / "embedder.log", env=env)
+        self.process = processes.start([sys.executable, "-m", "embedder"], self.folder / f"{self.name}.log", env=env)
         return self.process
 
     def start(self) -> None:
         """Return once it is warm."""
-        self.launch()
+        if self.process is None or self.process.poll() is not None:
+            self.launch()
         with open_channel(self.target) as channel:
             processes.until(lambda: _embeds(channel), "the embedder is warm", timeout_s=120, poll_s=0.2)
 

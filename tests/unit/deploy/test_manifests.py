@@ -278,3 +278,10 @@ def test_every_file_is_named_by_its_kustomization() -> None:
         named |= {file for generator in kustomization.get("configMapGenerator", ()) for file in generator.get("envs", ())}
         there = {file.name for file in path.parent.iterdir() if file.is_file()} - {"kustomization.yaml"}
         assert there <= named, f"{path.parent} does not use {sorted(there - named)}"
+
+
+def test_the_operators_rules_are_those_that_prometheus_is_given() -> None:
+    folder = Path(__file__).parents[3] / "deploy" / "observability"
+    plain = yaml.safe_load((folder / "rules" / "lookalike.rules.yaml").read_text())
+    rule = yaml.safe_load((folder / "prometheus-rule.yaml").read_text())
+    assert rule["spec"] == plain
