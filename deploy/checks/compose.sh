@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Builds the images, brings the stack up from nothing, and tries on it what deploy/README.md promises. From the root of a clone that
+# has been installed (`make install`):
+#
+#   deploy/checks/compose.sh                                  with Docker
+#   CONTAINERS=podman COMPOSE=podman-compose deploy/checks/compose.sh
+#
+# BUILD_OPTIONS are given to every build (a proxy's certificates, say). It takes some 15 minutes, uses the ports 50051 and 8080 of
+# 127.0.0.1 and the project name `lookalike`, and deletes that project's volumes at the beginning and at the end.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+CONTAINERS=${CONTAINERS:-docker}
+COMPOSE=${COMPOSE:-docker compose}
+BUILD_OPTIONS=${BUILD_OPTIONS:-}
+FILE=deploy/compose.yaml
+VERSION=0.1.0 # of pyproject.toml and compose.yaml
+IMAGES=${IMAGES:-4000}
+work=$(mktemp -d)
+chmod 755 "$work"
+export PATH="$PWD/.venv/bin:$PATH" LOOKALIKE_ADDRESS=127.0.0.1:50051 LOOKALIKE_SOURCES="$work"
+
+say() { printf '\n== %s\n' "$*"; }
+compose() { $COMPOSE -f "$FILE" "$@"; }
+ready() { timeout 300 sh -c 'until curl -fs --max-time 5 http://127.0.0.1:8080/readyz >/dev/null; do sleep 1; done'; }
+container() { $CONTAINERS ps --format '{{.Names}}' | grep -E "lookalike[-_]$1[-_]1"; }
+clean() {
+  compose down -v >/dev/null 2>&1 || true
+  rm -rf "$work" deploy/secrets/redis_password
+}
+trap clean EXIT
+
+say "the file is one that compose takes"
+compose config >"$work/config.yaml"
+grep -q 'lookalike/gateway' "$work/config.yaml"
+
+say "every image builds"
+for target in gateway indexer embedder; do
+  format=$([ "$CONTAINERS" = docker ] || echo --format docker)
+  # shellcheck disable=SC2086 # options are several words
+  $CONTAINERS build $BUILD_OPTIONS $format -t "lookalike/$target:$VERSION" --target "$target" -f deploy/Dockerfile . >"$work/$target.log" 2>&1 \
+    || { tail -30 "$work/$target.log"; exit 1; }
+done
+$CONTAINERS images --format '{{.Repository}}:{{.Tag}} {{.Size}}' | grep -E "lookalike/(gateway|indexer|embedder):$VERSION"
+for target in gateway indexer; do
+  # shellcheck disable=SC2016 # for the shell in the container
+  $CONTAINERS run --rm "lookalike/$target:$VERSION" sh -c \
+    '! python -c "import tensorflow" 2>/dev/null && ! command -v gcc cc >/dev/null && [ "$(id -u)" = 10001 ]' \
+    || { echo "lookalike/$target holds TensorFlow or a compiler, or runs as root"; exit 1; }
+done
+
+say "it comes up from nothing"
+compose down -v >/dev/null 2>&1 || true
+compose up -d >"$work/up.log" 2>&1 || { tail -30 "$work/up.log"; exit 1; }
+ready
+for service in gateway indexer embedder; do
+  port=$(case $service in gateway) echo 50051 ;; indexer) echo 50053 ;; *) echo 50052 ;; esac)
+  timeout 120 sh -c "until $CONTAINERS exec $(container $service) python -m lookalike.runtime.probe 127.0.0.1:$port; do sleep 2; done" 2>/dev/null
+  if $CONTAINERS exec "$(container $service)" sh -c 'touch /home/lookalike/x 2>/dev/null'; then
+    echo "$service can write to its root file system"
+    exit 1
+  fi
+done
+
+say "memory at rest"
+$CONTAINERS stats --no-stream --format '{{.Name}} {{.MemUsage}}'
+
+say "the demo"
+lookalike demo --address 127.0.0.1:50051 --out "$work" | tail -8
+
+say "the end-to-end tests"
+LOOKALIKE_TESTED=127.0.0.1:50051 LOOKALIKE_TESTED_HTTP=http://127.0.0.1:8080 \
+  python -m pytest -q -p no:cacheprovider tests/e2e/test_cli.py tests/e2e/test_backup.py tests/e2e/test_evaluate.py tests/e2e/test_page.py | tail -12
+
+say "killing every container in turn during a job loses nothing"
+python - "$work" "$IMAGES" <<'PYTHON'
+import pathlib, sys
+from lookalike import fashion_mnist
+from lookalike.demo import dataset
+folder, count = pathlib.Path(sys.argv[1]) / "pictures", int(sys.argv[2])
+folder.mkdir()
+for number, image in enumerate(fashion_mnist.load("test", fashion_mnist.SHIPPED).images[:count]):
+    (folder / f"{number:05d}.png").write_bytes(dataset.png(image))
+PYTHON
+lookalike ingest "$work/pictures" --collection kills --create --model fashion >"$work/job.txt" 2>&1 || { cat "$work/job.txt"; exit 1; }
+for service in indexer embedder redis gateway milvus; do
+  echo "kill $service"
+  name=$(container $service)
+  $CONTAINERS kill "$name" >/dev/null
+  $CONTAINERS start "$name" >/dev/null
+  ready
+  sleep 5
+done
+timeout 600 sh -c "until lookalike jobs list --collection kills --json | grep -q '\"state\": *\"succeeded\"'; do sleep 2; done" \
+  || { lookalike jobs list --collection kills; exit 1; }
+lookalike jobs list --collection kills
+lookalike collections show kills --json | python -c "
+import json, sys
+count = int(json.load(sys.stdin)['image_count'])
+assert count == $IMAGES, f'{count} images of $IMAGES'
+print(f'{count} images of $IMAGES are there, each once')"
+
+say "down and up again on the same volumes"
+compose down >/dev/null 2>&1
+compose up -d >/dev/null 2>&1
+ready
+lookalike search "$work/pictures/00007.png" --collection kills -k 1
+
+say "a password for Redis, and a wrong one"
+compose down >/dev/null 2>&1
+mkdir -p deploy/secrets && openssl rand -hex 24 > deploy/secrets/redis_password
+chmod 644 deploy/secrets/redis_password
+$COMPOSE -f "$FILE" -f deploy/compose.secrets.yaml up -d >/dev/null 2>&1
+ready
+echo "ready with the right one"
+$CONTAINERS exec "$(container redis)" sh -c \
+  'REDISCLI_AUTH=$(cat /run/secrets/redis_password) redis-cli config set requirepass another' >/dev/null
+$CONTAINERS restart "$(container indexer)" >/dev/null
+timeout 60 sh -c "until $CONTAINERS logs $(container indexer) 2>&1 | grep -q 'refuses the password'; do sleep 1; done"
+$CONTAINERS logs "$(container indexer)" 2>&1 | grep 'refuses the password' | tail -1
+if $CONTAINERS exec "$(container indexer)" python -m lookalike.runtime.probe 127.0.0.1:50053 2>"$work/probe.txt"; then exit 1; fi
+cat "$work/probe.txt"
+curl -s http://127.0.0.1:8080/metrics | grep 'lookalike_dependency_up{dependency="redis"}'
+
+say "all of it held"
