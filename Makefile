@@ -54,7 +54,8 @@ rolling: install ## Restart two of each service in turn, twice, under searches a
 containers: install ## Build the images, run compose.yaml, kill each container during a job (docker, or CONTAINERS=podman COMPOSE=podman-compose)
 	deploy/checks/compose.sh
 
-manifests: install ## Check every Kubernetes overlay and the Dockerfile (kubectl, kubernetes-validate, trivy, hadolint)
+manifests: ## Check Kubernetes overlays, Dockerfile and compose files (kubectl, kubernetes-validate, trivy, hadolint, dclint)
+	deploy/checks/files.sh
 	deploy/checks/kubernetes.sh
 
 scale: install ## Plan ten million items and record their chunks: memory, time, room in Redis (minutes)

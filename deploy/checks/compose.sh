@@ -120,6 +120,8 @@ timeout 60 sh -c "until $CONTAINERS logs $(container indexer) 2>&1 | grep -q 're
 $CONTAINERS logs "$(container indexer)" 2>&1 | grep 'refuses the password' | tail -1
 if $CONTAINERS exec "$(container indexer)" python -m lookalike.runtime.probe 127.0.0.1:50053 2>"$work/probe.txt"; then exit 1; fi
 cat "$work/probe.txt"
-curl -s http://127.0.0.1:8080/metrics | grep 'lookalike_dependency_up{dependency="redis"}'
+$CONTAINERS exec "$(container indexer)" python -c \
+  'import urllib.request; print(urllib.request.urlopen("http://127.0.0.1:9102/metrics").read().decode())' \
+  | grep 'lookalike_dependency_up{dependency="redis"} 0.0'
 
 say "all of it held"
