@@ -15,7 +15,7 @@ COMPOSE=${COMPOSE:-docker compose}
 BUILD_OPTIONS=${BUILD_OPTIONS:-}
 FILE=deploy/compose.yaml
 VERSION=0.1.0 # of pyproject.toml and compose.yaml
-IMAGES=${IMAGES:-4000}
+IMAGES=${IMAGES:-9000}
 work=$(mktemp -d)
 chmod 755 "$work"
 export PATH="$PWD/.venv/bin:$PATH" LOOKALIKE_ADDRESS=127.0.0.1:50051 LOOKALIKE_SOURCES="$work"
@@ -83,17 +83,19 @@ for number, image in enumerate(fashion_mnist.load("test", fashion_mnist.SHIPPED)
     (folder / f"{number:05d}.png").write_bytes(dataset.png(image))
 PYTHON
 lookalike ingest "$work/pictures" --collection kills --create --model fashion >"$work/job.txt" 2>&1 || { cat "$work/job.txt"; exit 1; }
-for service in indexer embedder redis gateway milvus; do
+state() { lookalike jobs list --collection kills --json | python -c 'import json, sys; print(json.load(sys.stdin)[0]["state"])'; }
+for service in indexer milvus embedder redis gateway; do
+  [ "$(state)" = running ] || { echo "the job is $(state) before $service is killed: give it more IMAGES"; exit 1; }
   echo "kill $service"
   name=$(container $service)
-  $CONTAINERS kill "$name" >/dev/null
-  $CONTAINERS start "$name" >/dev/null
+  $CONTAINERS kill "$name" >/dev/null 2>&1
+  $CONTAINERS start "$name" >/dev/null 2>&1
+  sleep 4 # until the gateway has looked again
   ready
-  sleep 5
 done
-timeout 600 sh -c "until lookalike jobs list --collection kills --json | grep -q '\"state\": *\"succeeded\"'; do sleep 2; done" \
-  || { lookalike jobs list --collection kills; exit 1; }
+for _ in $(seq 300); do [ "$(state)" = running ] || break; sleep 2; done
 lookalike jobs list --collection kills
+[ "$(state)" = succeeded ]
 lookalike collections show kills --json | python -c "
 import json, sys
 count = int(json.load(sys.stdin)['image_count'])
