@@ -106,7 +106,9 @@ say "down and up again on the same volumes"
 compose down >/dev/null 2>&1
 compose up -d >/dev/null 2>&1
 ready
-lookalike search "$work/pictures/00007.png" --collection kills -k 1
+# A Milvus that has just started answers, and loads its collections for a while.
+for _ in $(seq 60); do lookalike search "$work/pictures/00007.png" --collection kills -k 1 2>/dev/null && break; sleep 2; done
+lookalike search "$work/pictures/00007.png" --collection kills -k 1 --json | grep -q 00007.png
 
 say "a password for Redis, and a wrong one"
 compose down >/dev/null 2>&1
