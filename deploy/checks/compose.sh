@@ -128,4 +128,27 @@ $CONTAINERS exec "$(container indexer)" python -c \
   'import urllib.request; print(urllib.request.urlopen("http://127.0.0.1:9102/metrics").read().decode())' \
   | grep 'lookalike_dependency_up{dependency="redis"} 0.0'
 
+say "a Milvus that wants a token: a wrong one, then the right one"
+$COMPOSE -f "$FILE" -f deploy/compose.secrets.yaml down >/dev/null 2>&1
+cat >"$work/token.yaml" <<YAML
+name: lookalike
+services:
+  milvus:
+    environment: {COMMON_SECURITY_AUTHORIZATIONENABLED: "true"}
+  indexer: &told
+    environment: {LOOKALIKE_MILVUS_TOKEN_FILE: /run/secrets/milvus_token}
+    volumes: ["$work/token:/run/secrets/milvus_token:ro"]
+  gateway: *told
+YAML
+echo root:wrong >"$work/token"
+$COMPOSE -f "$FILE" -f "$work/token.yaml" up -d >/dev/null 2>&1
+for _ in $(seq 120); do $CONTAINERS logs "$(container indexer)" 2>&1 | grep -q 'refuses the credentials' && break; sleep 2; done
+$CONTAINERS logs "$(container indexer)" 2>&1 | grep 'refuses the credentials' | tail -1
+for _ in $(seq 30); do curl -s http://127.0.0.1:8080/readyz | grep -q 'refuses the credentials' && break; sleep 1; done
+curl -s http://127.0.0.1:8080/readyz
+echo
+echo root:Milvus >"$work/token" # what a new Milvus has
+ready
+echo "ready with the right one, and nothing was restarted"
+
 say "all of it held"
