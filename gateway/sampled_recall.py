@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 
+import structlog
 from prometheus_client import Histogram
 
 from gateway.backends import Backends
 from gateway.merging import Ask
 from gateway.threads import Threads
-from lookalike.errors import Overloaded, Unavailable
+from lookalike.errors import LookalikeError, Overloaded, Unavailable
 from lookalike.spaces import Vector
 from lookalike.store.vectors import MAX_EF, Hit
 
@@ -65,8 +66,15 @@ class SampledRecall:
 
     def _end(self, space: str, hits: Sequence[Hit], broader: Future[list[list[Hit]]]) -> None:
         self._under_way = False
-        if not broader.cancelled() and broader.exception() is None and (reference := broader.result()[0]):
+        if broader.cancelled():
+            return
+        error = broader.exception()
+        if error is None and (reference := broader.result()[0]):
             RECALL.labels(space).observe(recall(hits, reference))
+        elif isinstance(error, LookalikeError):
+            structlog.get_logger().debug("recall not sampled", problem=error.message)
+        elif error is not None:  # a defect, of which nobody else would hear
+            structlog.get_logger().error("recall not sampled", exc_info=error)
 
 
 def recall(hits: Sequence[Hit], reference: Sequence[Hit]) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from gateway.merging import Ask
 from gateway.sampled_recall import BROADER, SampledRecall, recall
@@ -87,3 +88,10 @@ def test_a_search_that_fails_is_nobodys_error_and_counts_nothing() -> None:
     asyncio.run(considered(Store(Unavailable("milvus", "away")), 1.0, hits(0.1)))
     asyncio.run(considered(Store([]), 1.0, []))
     assert observed() == before
+
+
+def test_a_defect_in_it_is_logged_and_ends_nothing() -> None:
+    store = Store(ValueError("a defect"))
+    with capture_logs() as logged:
+        asyncio.run(considered(store, 1.0, hits(0.1)))
+    assert [(line["event"], line["log_level"]) for line in logged] == [("recall not sampled", "error")]
