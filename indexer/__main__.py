@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -47,6 +48,9 @@ def main() -> int:
     settings = load_settings(IndexerSettings)
     configure_logging(settings, "indexer")
     send_last_spans = configure_tracing(settings, "indexer")
+    # For as long as it waits for what it needs, until Celery has handlers of its own: process 1 of a container is spared every
+    # signal that it has not asked for, and could only be killed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         return work(settings)
     except LookalikeError as error:

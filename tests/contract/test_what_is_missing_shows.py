@@ -65,6 +65,7 @@ def test_an_indexer_with_a_wrong_password_waits_says_so_once_and_goes_on_with_th
         assert worker.log.read_text().count("refuses the password") == 1
         assert problem(health) == f"{health} says NOT_SERVING"
         assert "wrong" not in worker.log.read_text()
+        assert worker.stop() == 0, "who waits can be asked to end, also as process 1, which no signal ends by itself"
     finally:
         worker.kill()
 
