@@ -118,8 +118,7 @@ def test_one_naming_scheme(seen: Seen) -> None:
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs prometheus (Debian's package)")
 def test_prometheus_answers_every_query_of_the_dashboards_and_alerts(seen: Seen, tmp_path: Path) -> None:
     with _prometheus(seen.stack, tmp_path) as url, seen.stack.client() as client:
-        _, queries = dataset.split()
-        numbers = itertools.count()
+        numbers = itertools.count(1)
 
         def value(expression: str) -> list[Any]:
             answer = httpx.get(f"{url}/api/v1/query", params={"query": expression}).json()
@@ -127,7 +126,7 @@ def test_prometheus_answers_every_query_of_the_dashboards_and_alerts(seen: Seen,
             return list(answer["data"]["result"])
 
         def counted() -> bool:
-            client.search(COLLECTION, image=queries.png(next(numbers)), spaces=["siamese"])  # each once: no cache answers
+            client.search(COLLECTION, image=_new_picture(next(numbers)), spaces=["siamese"])
             return bool(value('lookalike:rpc_calls:rate5m{method=~".*SearchService/Search"} > 0'))
 
         processes.until(counted, "two scrapes and a round of rules are done", timeout_s=60, poll_s=0.5)
@@ -174,11 +173,10 @@ def test_every_alert_is_tested_and_has_its_paragraph_in_the_runbook() -> None:
 
 
 def test_a_search_is_one_trace_from_the_gateway_over_the_embedder_to_milvus(seen: Seen) -> None:
-    picture = (seen.stack.inside.sources / "observed" / "7.png").read_bytes()
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     httpx.post(
         f"{seen.stack.http_url}/v1/collections/{COLLECTION}/search",
-        files={"image": picture},
+        files={"image": _new_picture(0)},
         data={"spaces": "siamese"},
         headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"},
     ).raise_for_status()
@@ -216,6 +214,12 @@ def test_log_lines_are_json_objects_with_trace_and_job(seen: Seen) -> None:
     ]
     planned = [line for line in lines if line["event"] == "planned" and line["job"] == seen.job]
     assert [line["service"] for line in planned] == ["indexer"]
+
+
+def _new_picture(number: int) -> bytes:
+    """A negative, which no other test of this system searches for: the gateway has no vector of it in its cache."""
+    images, _ = dataset.split()
+    return dataset.png(255 - images.images[number])
 
 
 def _refused(client: Client) -> None:
