@@ -60,8 +60,10 @@ class Gateway:
 
 def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> Gateway:
     """A gateway that has reached nothing yet; its readiness does the reaching."""
-    redis_url = settings.redis_url_with_password
-    backends = Backends(lambda: connect(settings.milvus_uri, settings.milvus_token, timeout_s=CHECK_TIMEOUT_S - 1))
+    redis_url = settings.redis_connection_url
+    backends = Backends(
+        lambda: connect(settings.milvus_uri, settings.milvus_token, settings.milvus_ca_file, timeout_s=CHECK_TIMEOUT_S - 1)
+    )
     ledger, queue = Ledger(open_redis(redis_url), stall_s=settings.indexer_stall_s), TaskQueue(redis_url)
     artifacts = Artifacts(settings.artifacts_url)
     reader = Reader(artifacts, settings.source_roots)

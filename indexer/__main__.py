@@ -67,7 +67,7 @@ def work(settings: IndexerSettings) -> int:
     serve_metrics(settings.indexer_metrics_port, host=settings.indexer_metrics_host)
     readiness = Readiness(_health(settings))
     ledger = readiness.patiently("redis", lambda: _connect_ledger(settings))
-    milvus = readiness.patiently("milvus", lambda: connect(settings.milvus_uri, settings.milvus_token))
+    milvus = readiness.patiently("milvus", lambda: connect(settings.milvus_uri, settings.milvus_token, settings.milvus_ca_file))
     channel = open_channel(settings.embedder_target)
     artifacts = Artifacts(settings.artifacts_url)
     embedder = Embedder(channel, timeout_s=settings.indexer_embed_timeout_s)
@@ -89,7 +89,7 @@ def work(settings: IndexerSettings) -> int:
         _later(settings.indexer_drain_s * 2 + 5.0, lambda: os._exit(1))
 
     log.info("ready", concurrency=settings.indexer_concurrency)
-    app = build_app(settings.redis_url_with_password, worker)
+    app = build_app(settings.redis_connection_url, worker)
     code = run_worker(app, concurrency=settings.indexer_concurrency, on_stopping=drain)
     reconciler.stop()
     log.info("stopped")
@@ -106,7 +106,7 @@ def _health(settings: IndexerSettings) -> Server | None:
 
 def _connect_ledger(settings: IndexerSettings) -> Ledger:
     return connect_ledger(
-        settings.redis_url_with_password, retention_s=settings.indexer_job_retention_s, stall_s=settings.indexer_stall_s
+        settings.redis_connection_url, retention_s=settings.indexer_job_retention_s, stall_s=settings.indexer_stall_s
     )
 
 
@@ -122,7 +122,7 @@ def _wire(
     reembedding = make_reembedding(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)
     mirror = Mirror(ledger, leases, catalogue, store, reader, store_timeout_s=store_timeout_s)
     forecaster = Forecaster(ledger, leases, pipeline, mirror, artifacts)
-    queue, uploads = TaskQueue(settings.redis_url_with_password), Uploads(artifacts)
+    queue, uploads = TaskQueue(settings.redis_connection_url), Uploads(artifacts)
     outcomes = Outcomes(ledger, artifacts)
     parts = Parts(ledger, leases, queue, catalogue, store, reader, uploads, outcomes, pipeline, reembedding, mirror, forecaster)
     worker = Worker(parts, max_attempts=settings.indexer_max_attempts, chunk_deadline_s=settings.indexer_chunk_deadline_s)

@@ -151,9 +151,12 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
         "LOOKALIKE_GATEWAY_DRAIN_S": "5",
         # What a real deployment sets besides must not reach into this one.
         "LOOKALIKE_REDIS_PASSWORD_FILE": "",
+        "LOOKALIKE_REDIS_CA_FILE": "",
+        # gRPC's C core would write lines of a format of its own beside the JSON, such as one for each attempt to connect.
+        "GRPC_VERBOSITY": os.environ.get("GRPC_VERBOSITY", "NONE"),
     }
     if config.milvus_uri is None:
-        settings["LOOKALIKE_MILVUS_TOKEN_FILE"] = ""
+        settings["LOOKALIKE_MILVUS_TOKEN_FILE"] = settings["LOOKALIKE_MILVUS_CA_FILE"] = ""
     if config.models:
         settings["LOOKALIKE_EMBEDDER_MODELS"] = os.pathsep.join(str(model.expanduser().resolve()) for model in config.models)
     return settings

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 PREFIX = "LOOKALIKE_"
@@ -45,6 +46,24 @@ def _redis_url(value: str) -> str:
 
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 """A URL of a Redis that the ledger's client and Celery's broker both take; Celery knows no `unix://`."""
+
+
+def _milvus_uri(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        good = url.scheme in ("http", "https") and url.hostname and url.port != 0 and url.username is None
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(
+            "must be http://HOST:PORT, or https:// for TLS, such as http://127.0.0.1:19530; "
+            "a token or password belongs into the file that LOOKALIKE_MILVUS_TOKEN_FILE names"
+        )
+    return value
+
+
+MilvusUri = Annotated[str, AfterValidator(_milvus_uri)]
+"""Where a Milvus server listens; a path names its database. Neither a file of milvus-lite nor a password."""
 
 
 class ServiceSettings(BaseSettings):
@@ -80,18 +99,29 @@ class TraceSettings(ServiceSettings):
 
 
 class MilvusSettings(ServiceSettings):
-    milvus_uri: str = Field("http://127.0.0.1:19530", description="Where Milvus listens.")
+    milvus_uri: MilvusUri = Field("http://127.0.0.1:19530", description="Where Milvus listens; `https://` for TLS.")
     milvus_token_file: Path | None = Field(None, description="File with Milvus' token or user:password.")
+    milvus_ca_file: Path | None = Field(
+        None, description="PEM file with the authorities that Milvus' certificate is believed from. By default public ones."
+    )
 
     @property
     def milvus_token(self) -> str | None:
         """Content of `milvus_token_file`, or None."""
         return _secret(self.milvus_token_file, "MILVUS_TOKEN_FILE")
 
+    @field_validator("milvus_ca_file")
+    @classmethod
+    def _only_with_tls(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        return _needs_scheme(path, info, "milvus_uri", "https")
+
 
 class RedisSettings(ServiceSettings):
     redis_url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="Redis that holds the ledger and carries tasks.")
     redis_password_file: Path | None = Field(None, description="File with Redis' password.")
+    redis_ca_file: Path | None = Field(
+        None, description="PEM file with the authorities that Redis' certificate is believed from. By default the system's."
+    )
     indexer_stall_s: float = Field(
         300.0,
         gt=0,
@@ -99,14 +129,31 @@ class RedisSettings(ServiceSettings):
     )
 
     @property
-    def redis_url_with_password(self) -> str:
-        """`redis_url` with the password from `redis_password_file`. Never log it."""
-        password = _secret(self.redis_password_file, "REDIS_PASSWORD_FILE")
-        if password is None:
-            return self.redis_url
+    def redis_connection_url(self) -> str:
+        """`redis_url` with the password from `redis_password_file`, and what TLS needs, as redis-py and Celery take it. Never
+        log it."""
         url = urlsplit(self.redis_url)
-        user, host = url.username or "", url.netloc.rpartition("@")[2]
-        return urlunsplit(url._replace(netloc=f"{quote(user)}:{quote(password, safe='')}@{host}"))
+        password = _secret(self.redis_password_file, "REDIS_PASSWORD_FILE")
+        if password is not None:
+            user, host = url.username or "", url.netloc.rpartition("@")[2]
+            url = url._replace(netloc=f"{quote(user)}:{quote(password, safe='')}@{host}")
+        if url.scheme == "rediss":
+            # Celery believes any certificate, unless it is told not to.
+            tls = {"ssl_cert_reqs": "required", **({"ssl_ca_certs": str(self.redis_ca_file)} if self.redis_ca_file else {})}
+            url = url._replace(query=urlencode({**tls, **dict(parse_qsl(url.query))}))
+        return urlunsplit(url)
+
+    @field_validator("redis_ca_file")
+    @classmethod
+    def _only_with_tls(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        return _needs_scheme(path, info, "redis_url", "rediss")
+
+
+def _needs_scheme(path: Path | None, info: ValidationInfo, url_field: str, scheme: str) -> Path | None:
+    """Whoever names authorities means to use TLS."""
+    if path is not None and not str(info.data.get(url_field, scheme)).startswith(f"{scheme}:"):
+        raise ValueError(f"is of use only where {PREFIX}{url_field.upper()} begins with {scheme}://")
+    return path
 
 
 class ArtifactSettings(ServiceSettings):
@@ -162,7 +209,7 @@ def _is_port(before: str, part: str) -> bool:
 
 def load_settings(cls: type[S]) -> S:
     """Read `cls` from the environment, or end the process with code 2 and one line for each setting that is wrong: its name,
-    where its value comes from, what is allowed, and what it is. Files that hold secrets are looked at too."""
+    where its value comes from, what is allowed, and what it is. Files that hold secrets or authorities are looked at too."""
     try:
         settings = cls()
     except ValidationError as error:
@@ -171,7 +218,7 @@ def load_settings(cls: type[S]) -> S:
         _refuse([str(error)])
     for name in type(settings).model_fields:
         if name.endswith("_file") and (path := getattr(settings, name)) is not None:
-            _secret(path, name.upper())
+            (_check_authorities if name.endswith("_ca_file") else _secret)(path, name.upper())
     return settings
 
 
@@ -206,3 +253,11 @@ def _secret(path: Path | None, setting: str) -> str | None:
     if not secret:
         _refuse([f"setting {name} (from the environment): the file {path} is empty; it must hold the secret"])
     return secret
+
+
+def _check_authorities(path: Path, setting: str) -> None:
+    try:
+        ssl.create_default_context(cafile=path)
+    except (OSError, ssl.SSLError) as error:
+        why = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        _refuse([f"setting {PREFIX}{setting} (from the environment): the file {path} cannot be used: {why}"])

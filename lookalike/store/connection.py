@@ -7,9 +7,11 @@ A connection may be used by several threads; it must be opened after a fork, as 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -47,6 +49,10 @@ _BUSY = {3, 4, 7, 8, 9}
 _COLLECTION_NOT_FOUND = 100
 _COLLECTION_NOT_LOADED = 101
 _AUTHENTICATION = 1400
+
+_TLS_PROBLEM = re.compile(r"SSL routines:[^:]*:(?P<code>[A-Z0-9_]+)(: (?P<why>[^:]+))?")
+"""How BoringSSL says it in gRPC's text: `...SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: certificate has expired`.
+What follows other codes has nothing to do with them."""
 
 _OVERLOADED_RPC = {grpc.StatusCode.RESOURCE_EXHAUSTED}
 _REFUSED_RPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
@@ -130,18 +136,29 @@ class _NotLoaded(Unavailable):
     """The collection is there, but not in memory."""
 
 
-def connect(uri: str, token: str | None = None, *, timeout_s: float = 10.0) -> Connection:
-    """Open a connection to the Milvus or milvus-lite server at `uri` (`http://host:port`).
+class _TlsFails(Unavailable):
+    """Neither side is down: they do not agree on TLS, or the certificate is not believed. Waiting alone mends it rarely."""
 
-    A server that is still starting is waited for. Raises `Unavailable` when none has answered after `timeout_s`, and
-    `FailedPrecondition` (reason `MILVUS_ACCESS_DENIED`) when it refuses `token`.
+    def __init__(self, problem: str) -> None:
+        super().__init__(_DEPENDENCY, problem)
+        self.problem = problem
+
+
+def connect(uri: str, token: str | None = None, ca_file: Path | None = None, *, timeout_s: float = 10.0) -> Connection:
+    """Open a connection to the Milvus or milvus-lite server at `uri` (`http://host:port`, or `https://` for TLS; its
+    certificate is believed from the authorities in `ca_file`, PEM, by default from public ones).
+
+    A server that is still starting is waited for. Raises `Unavailable` when none has answered after `timeout_s`, with what is
+    wrong with TLS where that is the reason, and `FailedPrecondition` (reason `MILVUS_ACCESS_DENIED`) when it refuses `token`.
     """
     # pymilvus logs each failed call with a traceback at ERROR; the same failure is raised, and logged where it is handled.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     deadline = Deadline(timeout_s)
     while True:
         try:
-            return _open(uri, token, deadline)
+            return _open(uri, token, ca_file, deadline)
+        except _TlsFails as error:
+            raise Unavailable(_DEPENDENCY, f"{_host(uri)}: {error.problem}") from error
         except Unavailable:
             time.sleep(_CONNECT_POLL_S)
             try:
@@ -150,10 +167,15 @@ def connect(uri: str, token: str | None = None, *, timeout_s: float = 10.0) -> C
                 raise Unavailable(_DEPENDENCY, f"no answer from {_host(uri)} within {timeout_s:g} s") from None
 
 
-def _open(uri: str, token: str | None, deadline: Deadline) -> Connection:
+def _open(uri: str, token: str | None, ca_file: Path | None, deadline: Deadline) -> Connection:
     with _translated():
         client = MilvusClient(
-            uri, token=token or "", timeout=deadline.remaining_s(), dedicated=True, grpc_options=_CHANNEL_OPTIONS
+            uri,
+            token=token or "",
+            timeout=deadline.remaining_s(),
+            dedicated=True,
+            grpc_options=_CHANNEL_OPTIONS,
+            server_pem_path=str(ca_file or ""),
         )
         # What pymilvus does on a failed call: reset the channel under a lock of the whole process, wait for it, and try
         # again until the timeout has passed, sleeping past it. gRPC reconnects by itself, and our callers decide about
@@ -200,7 +222,17 @@ def _from_rpc_error(error: grpc.RpcError) -> LookalikeError:
         return FailedPrecondition("milvus refuses the credentials", reason="MILVUS_ACCESS_DENIED")
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return Internal("this milvus server does not know the call", reason="MILVUS_UNIMPLEMENTED")
+    if tls := _TLS_PROBLEM.search(error.details() or ""):
+        return _TlsFails(_tls_problem(tls["code"], tls["why"]))
     return Unavailable(_DEPENDENCY, f"{code.name.lower().replace('_', ' ')}")
+
+
+def _tls_problem(code: str, why: str | None) -> str:
+    if code == "CERTIFICATE_VERIFY_FAILED":
+        return f"its certificate is not believed: {why}"
+    if code == "WRONG_VERSION_NUMBER":
+        return "it does not speak TLS there"
+    return f"TLS fails: {code.lower().replace('_', ' ')}"
 
 
 def _from_milvus_error(error: MilvusException, subject: str) -> LookalikeError:

@@ -16,12 +16,10 @@ import redis
 from lookalike.artifact_check import ArtifactCheck
 from lookalike.artifacts import Artifacts
 from lookalike.errors import Unavailable
-from lookalike.jobs.ledger import connect_ledger
 from lookalike.runtime.probe import problem
 from lookalike.runtime.server import LIVENESS
 from tests.servers import processes
 from tests.servers.fleet import GatewayProcess
-from tests.servers.redis import _program
 from tests.servers.worker import Worker
 
 _NOWHERE = "127.0.0.1:1"
@@ -144,59 +142,3 @@ def _fill(path: Path) -> None:
     with suppress(OSError), path.open("wb", buffering=0) as rest:
         while True:
             rest.write(bytes(4096))
-
-
-@pytest.fixture
-def expired(tmp_path: Path) -> Iterator[tuple[int, Path]]:
-    """A Redis with TLS whose certificate has expired: its port, and the authority that signed it."""
-    folder = tmp_path / "ca"
-    folder.mkdir()
-    (folder / "index.txt").touch()
-    (folder / "serial").write_text("01\n")
-    (folder / "ca.cnf").write_text(
-        f"[ca]\ndefault_ca=it\n[it]\ndatabase={folder}/index.txt\nserial={folder}/serial\nnew_certs_dir={folder}\n"
-        "default_md=sha256\npolicy=any\nx509_extensions=host\n[any]\ncommonName=supplied\n[host]\nsubjectAltName=IP:127.0.0.1\n"
-    )
-    ca = ["-keyout", folder / "ca.key", "-out", folder / "ca.pem", "-subj", "/CN=a test's authority", "-days", "2"]
-    key = ["-keyout", folder / "key.pem", "-out", folder / "request.pem", "-subj", "/CN=127.0.0.1"]
-    sign = [
-        "-startdate",
-        "20200101000000Z",
-        "-enddate",
-        "20200201000000Z",
-        "-in",
-        folder / "request.pem",
-        "-out",
-        folder / "cert.pem",
-    ]
-    for command in (
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *ca],
-        ["openssl", "req", "-newkey", "rsa:2048", "-nodes", *key],
-        [
-            "openssl",
-            "ca",
-            "-batch",
-            "-config",
-            folder / "ca.cnf",
-            "-cert",
-            folder / "ca.pem",
-            "-keyfile",
-            folder / "ca.key",
-            *sign,
-        ],
-    ):
-        subprocess.run(command, check=True, capture_output=True)
-    port = processes.free_port()
-    tls = ["--tls-port", str(port), "--tls-cert-file", folder / "cert.pem", "--tls-key-file", folder / "key.pem"]
-    options = ["--port", "0", "--bind", "127.0.0.1", "--tls-ca-cert-file", folder / "ca.pem", "--tls-auth-clients", "no"]
-    server = processes.start([str(part) for part in (_program(), *tls, *options)], tmp_path / "redis.log")
-    processes.until(lambda: "Ready to accept" in (tmp_path / "redis.log").read_text(), "Redis listens")
-    yield port, folder / "ca.pem"
-    processes.stop(server)
-
-
-def test_an_expired_certificate_is_named_in_one_line(expired: tuple[int, Path]) -> None:
-    port, authority = expired
-    with pytest.raises(Unavailable, match=r"redis.*certificate has expired") as refused:
-        connect_ledger(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={authority}")
-    assert "\n" not in refused.value.message

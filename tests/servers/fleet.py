@@ -49,6 +49,7 @@ class GatewayProcess:
     http_address: str = field(default_factory=lambda: f"127.0.0.1:{processes.free_port()}")
     process: subprocess.Popen[bytes] | None = None
     name: str = "gateway"
+    more: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def metrics_address(self) -> str:
@@ -69,6 +70,7 @@ class GatewayProcess:
             "GATEWAY_GRPC_ADDRESS": self.target,
             "GATEWAY_HTTP_ADDRESS": self.http_address,
             "LOG_FORMAT": "text",
+            **self.more,
         }
         env = {**os.environ, **{f"LOOKALIKE_{name}": value for name, value in settings.items()}}
         self.process = processes.start([sys.executable, "-m", "gateway"], self.folder / f"{self.name}.log", env=env)

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from lookalike.runtime.settings import ArtifactSettings, EmbedderAddress, LogSettings, RedisSettings, load_settings
+from lookalike.runtime.settings import (
+    ArtifactSettings,
+    EmbedderAddress,
+    LogSettings,
+    MilvusSettings,
+    RedisSettings,
+    load_settings,
+)
+from tests.servers.tls import certificate
 
 
 def test_a_wrong_value_ends_the_process_naming_the_setting(
@@ -53,7 +62,7 @@ def test_the_redis_password_comes_from_its_file_and_is_quoted(monkeypatch: pytes
     secret.write_text("p@ss/word\n")
     monkeypatch.setenv("LOOKALIKE_REDIS_URL", "redis://redis:6379/2")
     monkeypatch.setenv("LOOKALIKE_REDIS_PASSWORD_FILE", str(secret))
-    assert load_settings(RedisSettings).redis_url_with_password == "redis://:p%40ss%2Fword@redis:6379/2"
+    assert load_settings(RedisSettings).redis_connection_url == "redis://:p%40ss%2Fword@redis:6379/2"
 
 
 def test_a_secret_that_cannot_be_read_is_said_in_one_line(
@@ -61,7 +70,7 @@ def test_a_secret_that_cannot_be_read_is_said_in_one_line(
 ) -> None:
     monkeypatch.setenv("LOOKALIKE_REDIS_PASSWORD_FILE", str(tmp_path / "absent"))
     with pytest.raises(SystemExit):
-        _ = load_settings(RedisSettings).redis_url_with_password
+        _ = load_settings(RedisSettings).redis_connection_url
     assert "LOOKALIKE_REDIS_PASSWORD_FILE" in capsys.readouterr().err
 
 
@@ -83,3 +92,62 @@ def test_source_roots_are_split_like_a_path(monkeypatch: pytest.MonkeyPatch) -> 
 def test_source_roots_may_be_urls_with_ports(monkeypatch: pytest.MonkeyPatch, roots: tuple[str, ...]) -> None:
     monkeypatch.setenv("LOOKALIKE_SOURCE_ROOTS", ":".join(("", *roots, "")))
     assert load_settings(ArtifactSettings).source_roots == roots
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["milvus.db", "./milvus.db", "milvus:19530", "tcp://host:19530", "http://", "http://host:99999", "http://u:secret@host:1"],
+)
+def test_a_milvus_uri_that_is_none_ends_the_process_in_one_line_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uri: str
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_MILVUS_URI", uri)
+    with pytest.raises(SystemExit):
+        load_settings(MilvusSettings)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lookalike: setting LOOKALIKE_MILVUS_URI (from the environment): ")
+    assert "must be http://HOST:PORT" in line
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize("uri", ["http://milvus:19530", "https://in03-1.example.com:443", "http://[::1]:19530/a_database"])
+def test_milvus_uris_pass(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("LOOKALIKE_MILVUS_URI", uri)
+    assert load_settings(MilvusSettings).milvus_uri == uri
+
+
+def test_redis_by_tls_is_believed_from_the_named_authorities_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    authority = certificate(tmp_path).authority
+    monkeypatch.setenv("LOOKALIKE_REDIS_URL", "rediss://redis:6379/2")
+    assert load_settings(RedisSettings).redis_connection_url == "rediss://redis:6379/2?ssl_cert_reqs=required"
+    monkeypatch.setenv("LOOKALIKE_REDIS_CA_FILE", str(authority))
+    query = dict(parse_qsl(urlsplit(load_settings(RedisSettings).redis_connection_url).query))
+    assert query == {"ssl_cert_reqs": "required", "ssl_ca_certs": str(authority)}
+
+
+@pytest.mark.parametrize(
+    ("content", "url", "said"),
+    [
+        (None, "https://milvus:19530", "cannot be used: No such file or directory"),
+        ("not PEM", "https://milvus:19530", "holds no certificate in PEM"),
+        ("not PEM", "http://milvus:19530", "is of use only where LOOKALIKE_MILVUS_URI begins with https://"),
+    ],
+)
+def test_authorities_that_are_none_end_the_process_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: str | None,
+    url: str,
+    said: str,
+) -> None:
+    path = tmp_path / "authorities.pem"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("LOOKALIKE_MILVUS_URI", url)
+    monkeypatch.setenv("LOOKALIKE_MILVUS_CA_FILE", str(path))
+    with pytest.raises(SystemExit):
+        load_settings(MilvusSettings)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lookalike: setting LOOKALIKE_MILVUS_CA_FILE (from the environment): ")
+    assert said in line
