@@ -1,6 +1,7 @@
 """`python -m embedder`: reads the settings, wires the parts, warms up, serves until SIGTERM or SIGINT. Nothing else.
 
-Ends with code 2 and one line where a setting, a bundle, the engine, the device or the address is wrong.
+Ends with code 2 and one line where a setting, a bundle, the engine, the device or the address is wrong. Where its health may be
+asked for (`LOOKALIKE_EMBEDDER_HEALTH_ADDRESS`), it waits for a GPU that is missing, and is not ready.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ from prometheus_client import Gauge, Info
 
 from embedder import bundle as bundles
 from embedder.batcher import Batcher, Limits
+from embedder.gpu_wait import GPU, GPU_MISSING, wait_for_gpu
 from embedder.images import Decoder
 from embedder.openvino_engine import OpenVino
 from embedder.registry import Registry
 from embedder.settings import EmbedderSettings
 from lookalike.errors import FailedPrecondition, LookalikeError
-from lookalike.runtime.server import Server, Servicer, build_server
+from lookalike.runtime.server import Server, Servicer, build_health_server, build_server
 from lookalike.runtime.settings import load_settings
-from lookalike.runtime.telemetry import configure_logging, serve_metrics
+from lookalike.runtime.telemetry import DEPENDENCY_UP, configure_logging, serve_metrics
 from lookalike.runtime.tracing import configure_tracing
 from lookalike.v1.embedder_service_pb2_grpc import add_EmbedderServiceServicer_to_server
 
@@ -68,7 +70,15 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        serve(settings, stop)
+        health = build_health_server(settings.embedder_health_address)
+        serve_metrics(settings.embedder_metrics_port, host=settings.embedder_metrics_host)
+        try:
+            serve(settings, stop, health)
+        except FailedPrecondition as error:
+            if error.reason != GPU_MISSING or health is None:
+                raise
+            if wait_for_gpu(error, stop):
+                os.execv(sys.executable, [sys.executable, "-m", "embedder"])  # noqa: S606 - this very program
     except LookalikeError as error:
         sys.stderr.write(f"lookalike: the embedder does not start: {error.message}\n")
         raise SystemExit(2) from None
@@ -76,8 +86,8 @@ def main() -> None:
         send_last_spans()
 
 
-def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
-    """Serve until `stop`. Raises a `LookalikeError` where it cannot start."""
+def serve(settings: EmbedderSettings, stop: threading.Event, health: Server | None) -> None:
+    """Serve until `stop`; `health` is told of it too. Raises a `LookalikeError` where it cannot start."""
     # Before TensorFlow is imported, so that a wrong path or a missing engine is told at once and not seconds later.
     fixed = read_bundles(settings.embedder_models)
     compile_tower = OpenVino(settings.cores).compile_tower if settings.embedder_engine == "openvino" else None
@@ -89,6 +99,8 @@ def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
     from embedder.spaces import Spaces
 
     device = set_up_tensorflow("cpu" if compile_tower else settings.embedder_device, settings.cores)
+    if settings.embedder_device == "gpu":
+        DEPENDENCY_UP.labels(GPU).set(1)
     spaces = Spaces()
     build = partial(
         build_served,
@@ -110,7 +122,9 @@ def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
     _give_memory_back()
     service.set_warm()
     WARM.set(1)
-    server.set_ready(True)
+    servers = [server] if health is None else [server, health]
+    for one in servers:
+        one.set_ready(True)
     models = [one.bundle.name for one, current in serving if current]
     running = {"device": str(device), "engine": settings.embedder_engine}
     structlog.get_logger().info("ready", port=server.port, **running, models=models)
@@ -119,6 +133,8 @@ def serve(settings: EmbedderSettings, stop: threading.Event) -> None:
     while not stop.wait(_SIGNAL_S):
         pass
     structlog.get_logger().info("stopping", drain_s=settings.embedder_drain_s)
+    if health is not None:
+        health.set_ready(False)
     server.stop(settings.embedder_drain_s)
     if watcher:
         watcher.close(_LOAD_END_S)  # TensorFlow does not like to be left in the middle of something.
@@ -180,7 +196,6 @@ def _listening(
         threads=2 * settings.embedder_queue_calls + _SPARE_CALLS,
         max_concurrent=2 * settings.embedder_queue_calls + _SPARE_CALLS,
     )
-    serve_metrics(settings.embedder_metrics_port, host=settings.embedder_metrics_host)
     server.start()
     DEVICE.info({"kind": device.kind, "name": device.name})
     tell_gpu_memory(device)

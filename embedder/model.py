@@ -16,6 +16,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from embedder.bundle import Bundle
+from embedder.gpu_wait import GPU_MISSING
 from embedder.tower import build_tower
 from lookalike.errors import FailedPrecondition, InvalidArgument
 
@@ -51,7 +52,7 @@ def set_up_tensorflow(wanted: Literal["auto", "gpu", "cpu"], threads: int) -> De
         raise FailedPrecondition(
             "a GPU is asked for, but TensorFlow sees none: check the driver, that the package is installed with "
             "[embedder-gpu], and that the container may use the GPU",
-            reason="GPU_MISSING",
+            reason=GPU_MISSING,
         )
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(min(2, threads))  # two branches: the histogram and the tower

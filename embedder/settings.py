@@ -24,6 +24,9 @@ def _shipped() -> tuple[Path, ...]:
 
 class EmbedderSettings(LogSettings, TraceSettings):
     embedder_address: Address = Field("127.0.0.1:50052", description="Where to listen.")
+    embedder_health_address: Address | None = Field(
+        None, description="HOST:PORT that answers gRPC health checks whatever the load, for probes; none by default."
+    )
     embedder_models: Annotated[tuple[Path, ...], NoDecode] = Field(
         default_factory=_shipped,
         min_length=1,
@@ -43,7 +46,7 @@ class EmbedderSettings(LogSettings, TraceSettings):
         5.0, gt=0, description="Seconds between two looks at the registry for versions that were promoted or retired."
     )
     embedder_device: Literal["auto", "gpu", "cpu"] = Field(
-        "auto", description="auto: the GPU where TensorFlow sees one, else the CPU. gpu: a GPU or no start. cpu: never a GPU."
+        "auto", description="auto: the GPU where TensorFlow sees one, else the CPU. gpu: a GPU, or not ready. cpu: never a GPU."
     )
     embedder_engine: Literal["tensorflow", "openvino"] = Field(
         "tensorflow",

@@ -25,7 +25,7 @@ async def serve(settings: GatewaySettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with _assembled(settings) as gateway:
-        grpc_server = await build_grpc(gateway.core, settings.gateway_grpc_address)
+        grpc_server = await build_grpc(gateway.core, settings.gateway_grpc_address, settings.gateway_health_address)
         gateway.readiness.on_change = grpc_server.set_ready
         http_server = HttpServer(gateway.app, settings.gateway_http_address)
         await http_server.start()

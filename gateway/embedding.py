@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.deadlines import Deadline
 from gateway.messages import histogram_from, histogram_message
-from lookalike.errors import BadImage, FingerprintMismatch, Internal, LookalikeError, Unavailable
+from lookalike.errors import BadImage, FingerprintMismatch, Internal, LookalikeError, Overloaded, Unavailable
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.runtime import tracing
 from lookalike.runtime.status import from_rpc_error, from_status
@@ -95,9 +95,13 @@ class Embedder:
         return response.jpeg
 
     async def check(self, deadline: Deadline) -> None:
-        """Raises `Unavailable` where the embedder does not answer or is not warm, by what its health service says."""
+        """Raises `Unavailable` where the embedder does not answer or is not warm, by what its health service says. One that
+        refuses to say because of its load does its part."""
         request = health_pb2.HealthCheckRequest(service=_SERVICE)
-        response: health_pb2.HealthCheckResponse = await _call(self._health.Check, request, deadline)
+        try:
+            response: health_pb2.HealthCheckResponse = await _call(self._health.Check, request, deadline)
+        except Overloaded:
+            return
         if response.status != health_pb2.HealthCheckResponse.SERVING:
             raise Unavailable("embedder", "it is warming up or shutting down")
 

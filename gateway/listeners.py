@@ -24,8 +24,11 @@ _KEEP_ALIVE_S = 75
 _BACKLOG = 2048
 
 
-async def build_grpc(core: Core, address: str) -> AioServer:
-    """The gRPC server, bound to `address` (`HOST:PORT`), not started. Raises `Unavailable` where it cannot be bound."""
+async def build_grpc(core: Core, address: str, health_address: str | None = None) -> AioServer:
+    """The gRPC server, bound to `address` (`HOST:PORT`), not started. Raises `Unavailable` where it cannot be bound.
+
+    `health_address`: where health checks are answered whatever the load, as `build_aio_server` has it.
+    """
     return await build_aio_server(
         [
             Servicer(
@@ -41,6 +44,7 @@ async def build_grpc(core: Core, address: str) -> AioServer:
             Servicer(add_IngestServiceServicer_to_server, IngestServicer(core.ingest), "lookalike.v1.IngestService"),
         ],
         address=address,
+        health_address=health_address,
     )
 
 

@@ -20,6 +20,9 @@ class GatewaySettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
 
     gateway_grpc_address: Address = Field("127.0.0.1:50051", description="HOST:PORT for gRPC.")
     gateway_http_address: Address = Field("127.0.0.1:8080", description="HOST:PORT for HTTP, the page and /metrics.")
+    gateway_health_address: Address | None = Field(
+        None, description="HOST:PORT that answers gRPC health checks whatever the load, for probes; none by default."
+    )
     gateway_threads: int = Field(16, ge=1, le=256, description="Calls to Milvus, Redis and artifacts under way at once.")
     gateway_max_waiting: int = Field(128, ge=0, le=10_000, description="Calls that may wait for a thread; more are refused.")
     gateway_searches_at_once: int = Field(

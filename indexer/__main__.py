@@ -31,7 +31,7 @@ from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.uploads import Uploads
 from lookalike.runtime.channels import open_channel
 from lookalike.runtime.probe import check_serving
-from lookalike.runtime.server import Server, build_server
+from lookalike.runtime.server import build_health_server
 from lookalike.runtime.settings import load_settings
 from lookalike.runtime.telemetry import configure_logging, serve_metrics
 from lookalike.runtime.tracing import configure_tracing
@@ -39,9 +39,6 @@ from lookalike.sources import Artifacts, Reader
 from lookalike.store.catalogue import Catalogue
 from lookalike.store.connection import Connection, connect
 from lookalike.store.vectors import VectorStore
-
-_HEALTH_CALLS = 16
-"""Of the health service at once; it answers in microseconds."""
 
 
 def main() -> int:
@@ -65,7 +62,7 @@ def work(settings: IndexerSettings) -> int:
     log = structlog.get_logger()
     # Both before anything that is waited for, so that what is missing can be seen.
     serve_metrics(settings.indexer_metrics_port, host=settings.indexer_metrics_host)
-    readiness = Readiness(_health(settings))
+    readiness = Readiness(build_health_server(settings.indexer_health_address))
     ledger = readiness.patiently("redis", lambda: _connect_ledger(settings))
     milvus = readiness.patiently("milvus", lambda: connect(settings.milvus_uri, settings.milvus_token, settings.milvus_ca_file))
     channel = open_channel(settings.embedder_target)
@@ -94,14 +91,6 @@ def work(settings: IndexerSettings) -> int:
     reconciler.stop()
     log.info("stopped")
     return code
-
-
-def _health(settings: IndexerSettings) -> Server | None:
-    if settings.indexer_health_address is None:
-        return None
-    server = build_server([], address=settings.indexer_health_address, threads=1, max_concurrent=_HEALTH_CALLS)
-    server.start()
-    return server
 
 
 def _connect_ledger(settings: IndexerSettings) -> Ledger:

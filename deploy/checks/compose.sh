@@ -54,8 +54,7 @@ compose down -v >/dev/null 2>&1 || true
 compose up -d >"$work/up.log" 2>&1 || { tail -30 "$work/up.log"; exit 1; }
 ready
 for service in gateway indexer embedder; do
-  port=$(case $service in gateway) echo 50051 ;; indexer) echo 50053 ;; *) echo 50052 ;; esac)
-  timeout 120 sh -c "until $CONTAINERS exec $(container $service) python -m lookalike.runtime.probe 127.0.0.1:$port; do sleep 2; done" 2>/dev/null
+  timeout 120 sh -c "until $CONTAINERS exec $(container $service) python -m lookalike.runtime.probe 127.0.0.1:50053; do sleep 2; done" 2>/dev/null
   if $CONTAINERS exec "$(container $service)" sh -c 'touch /home/lookalike/x 2>/dev/null'; then
     echo "$service can write to its root file system"
     exit 1

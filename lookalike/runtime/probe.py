@@ -35,10 +35,15 @@ def problem(target: str, service: str = "") -> str:
 
 
 def check_serving(channel: grpc.Channel, dependency: str, *, timeout_s: float = _TIMEOUT_S) -> None:
-    """Raise `Unavailable` (or what the call ended in) unless the health service at the other end says SERVING. Blocks."""
+    """Raise `Unavailable` (or what the call ended in) unless the health service at the other end says SERVING. Blocks.
+
+    One that refuses to say because of its load does its part.
+    """
     try:
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
     except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return
         raise from_rpc_error(error, dependency) from error
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise Unavailable(dependency, "it is warming up or shutting down")

@@ -4,6 +4,10 @@
 is READY until told. Both say SERVING for the service `liveness` from the start: whoever restarts what hangs asks for that, and
 does not restart a service for what it waits for.
 
+gRPC counts a health check among the calls that it bounds, so an overloaded server refuses it, and who asked takes it for dead.
+Hence probes ask at an address apart, which takes health checks only: `build_health_server`, or `health_address` on asyncio,
+where the answer then still tells that the event loop turns.
+
 What gRPC refuses by itself never reaches our interceptor and comes without our details: RESOURCE_EXHAUSTED for a message over
 the limit or a call beyond `max_concurrent`, UNIMPLEMENTED for a method that is not there. `status.from_rpc_error` tells them
 apart for our own clients; others see the bare code.
@@ -42,6 +46,8 @@ MAX_CONCURRENT = 256
 """Calls at once on an asyncio server. Each may hold a message (at most 32 MiB, a picture commonly 0.1), or be a watch or an
 upload, which wait most of the time. It is above the gateway's threads and places to wait (144) together, so that a burst is
 refused there, with details, and leaves a hundred watches."""
+_HEALTH_CALLS = 16
+"""Health checks at once; each takes microseconds, or is a watch."""
 LIVENESS = "liveness"
 """A name that only the health service knows: the process answers, whatever it needs does or not."""
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -84,12 +90,20 @@ class AioServer:
     """A gRPC server on asyncio. `port` is the port it listens on."""
 
     def __init__(
-        self, server: grpc.aio.Server, health_servicer: health.aio.HealthServicer, names: Sequence[str], port: int
+        self,
+        server: grpc.aio.Server,
+        health_servicer: health.aio.HealthServicer,
+        names: Sequence[str],
+        port: int,
+        for_health: grpc.aio.Server | None,
     ) -> None:
         self._server, self._health, self._names, self.port = server, health_servicer, names, port
+        self._for_health = for_health
 
     async def start(self) -> None:
         await self._server.start()
+        if self._for_health is not None:
+            await self._for_health.start()
 
     async def set_ready(self, ready: bool) -> None:
         """Answer health checks (of the server and of each service) with SERVING or NOT_SERVING."""
@@ -100,6 +114,8 @@ class AioServer:
         """Refuse new calls, give those under way `grace_s` seconds, then end."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
+        if self._for_health is not None:
+            await self._for_health.stop(None)
 
 
 def build_server(servicers: Sequence[Servicer], *, address: str, threads: int, max_concurrent: int) -> Server:
@@ -122,15 +138,35 @@ def build_server(servicers: Sequence[Servicer], *, address: str, threads: int, m
     return built
 
 
-async def build_aio_server(servicers: Sequence[Servicer], *, address: str, max_concurrent: int = MAX_CONCURRENT) -> AioServer:
-    """A server on the running loop that refuses calls beyond `max_concurrent` at once, bound to `address`.
+def build_health_server(address: str | None) -> Server | None:
+    """A server that answers health checks and nothing else, started; None where there is no address.
 
     Raises `Unavailable` where the address cannot be bound.
+    """
+    if address is None:
+        return None
+    server = build_server([], address=address, threads=_HEALTH_CALLS, max_concurrent=_HEALTH_CALLS)
+    server.start()
+    return server
+
+
+async def build_aio_server(
+    servicers: Sequence[Servicer], *, address: str, health_address: str | None = None, max_concurrent: int = MAX_CONCURRENT
+) -> AioServer:
+    """A server on the running loop that refuses calls beyond `max_concurrent` at once, bound to `address`; health checks are
+    answered at `health_address` too, whatever it refuses.
+
+    Raises `Unavailable` where an address cannot be bound.
     """
     server = grpc.aio.server(interceptors=[AioErrorInterceptor()], options=OPTIONS, maximum_concurrent_rpcs=max_concurrent)
     health_servicer = health.aio.HealthServicer()
     names = _add_all(server, servicers, health_servicer)
-    built = AioServer(server, health_servicer, names, _bind(server, address))
+    for_health = None
+    if health_address is not None:
+        for_health = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=_HEALTH_CALLS)
+        _add_all(for_health, [], health_servicer)
+        _bind(for_health, health_address)
+    built = AioServer(server, health_servicer, names, _bind(server, address), for_health)
     await health_servicer.set(LIVENESS, _SERVING)
     await built.set_ready(False)
     return built

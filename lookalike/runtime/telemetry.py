@@ -7,6 +7,7 @@ or anything that a caller sent.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
@@ -112,6 +113,9 @@ def observed(method: str, parent: str = "") -> Iterator[None]:
         RPC_REFUSED.labels(method, error.reason).inc()
         if code in _INTERNAL_CODES:
             structlog.get_logger().error("call failed", method=method, reason=error.reason, problem=error.message)
+        raise
+    except (asyncio.CancelledError, GeneratorExit):
+        code = grpc.StatusCode.CANCELLED  # The caller has gone, or its deadline has passed: no error of ours.
         raise
     except BaseException:
         code = grpc.StatusCode.INTERNAL

@@ -20,7 +20,7 @@ from lookalike.runtime.probe import problem
 from lookalike.runtime.server import LIVENESS
 from tests.servers import processes
 from tests.servers.fleet import GatewayProcess
-from tests.servers.worker import Worker
+from tests.servers.worker import EmbedderProcess, Worker
 
 _NOWHERE = "127.0.0.1:1"
 
@@ -83,6 +83,31 @@ def test_a_gateway_with_nothing_that_it_needs_lives_and_names_all_of_it(tmp_path
         assert (problem(gateway.target, LIVENESS), problem(gateway.target)) == ("", f"{gateway.target} says NOT_SERVING")
     finally:
         gateway.kill()
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is a GPU here")
+def test_a_gpu_that_is_asked_for_and_absent_is_said_once_and_seen(tmp_path: Path) -> None:
+    health = f"127.0.0.1:{processes.free_port()}"
+    embedder = EmbedderProcess(tmp_path, more={"EMBEDDER_DEVICE": "gpu", "EMBEDDER_HEALTH_ADDRESS": health})
+    process = embedder.launch()
+    log = tmp_path / "embedder.log"
+    try:
+        processes.until(lambda: "dependency=gpu" in log.read_text(), "it says what is missing", timeout_s=60)
+        (line,) = (line for line in log.read_text().splitlines() if "GPU" in line)
+        assert "a GPU is asked for, but TensorFlow sees none" in line
+        assert (problem(health, LIVENESS), problem(health)) == ("", f"{health} says NOT_SERVING")
+        assert dependencies(embedder.metrics_address) == {"gpu": 0.0}
+        assert process.poll() is None
+        assert embedder.stop() == 0
+    finally:
+        embedder.kill()
+
+
+def test_a_gpu_that_is_absent_ends_an_embedder_that_nobody_can_ask(tmp_path: Path) -> None:
+    embedder = EmbedderProcess(tmp_path, more={"EMBEDDER_DEVICE": "gpu"})
+    assert embedder.launch().wait(60) == 2
+    *_, line = (tmp_path / "embedder.log").read_text().splitlines()  # TensorFlow has its own to say before
+    assert line.startswith("lookalike: the embedder does not start: a GPU is asked for")
 
 
 def test_a_wrong_setting_ends_each_service_with_one_line_that_names_it_its_source_and_what_is_allowed(tmp_path: Path) -> None:

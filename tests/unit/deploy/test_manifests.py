@@ -185,18 +185,14 @@ def test_a_pod_is_not_killed_while_it_drains(service: str, drain_s: float) -> No
 @pytest.mark.parametrize("service", SETTINGS)
 def test_probes_ask_the_right_question_at_a_port_that_is_open(service: str) -> None:
     probes = {kind: container(service)[f"{kind}Probe"]["grpc"] for kind in ("startup", "liveness", "readiness")}
-    assert {probe["port"] for probe in probes.values()} <= set(one("Deployment", service).ports.values())
+    # Where calls go, an overload would refuse the probe, and the kubelet restart what is only busy.
+    assert {probe["port"] for probe in probes.values()} == {one("Deployment", service).ports["health"]}
     # A restart mends no dependency.
     assert {kind: probe.get("service", "") for kind, probe in probes.items()} == {
         "startup": "liveness",
         "liveness": "liveness",
         "readiness": "",
     }
-
-
-def test_the_embedder_gets_two_minutes_to_open_its_port() -> None:
-    probe = container("embedder")["startupProbe"]
-    assert probe["periodSeconds"] * probe["failureThreshold"] >= 120
 
 
 @pytest.mark.parametrize("document", of_kind(*WORKLOADS), ids=str)

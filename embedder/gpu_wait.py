@@ -1,0 +1,59 @@
+"""A GPU that is asked for and missing is waited for, in view of health checks and Prometheus. Called by `__main__`.
+
+TensorFlow looks for devices once in a process. So each look here is a process of its own, some seconds of one core, and the
+embedder starts anew once a look has found a GPU.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from lookalike.errors import FailedPrecondition
+from lookalike.runtime.telemetry import DEPENDENCY_UP
+
+GPU_MISSING = "GPU_MISSING"
+"""The reason of the error, as `embedder.model` raises it."""
+GPU = "gpu"
+"""As a dependency, where one is asked for."""
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 15.0, 300.0
+_LOOK_TIMEOUT_S = 120.0
+_LOOK = "import sys, tensorflow; sys.exit(not tensorflow.config.list_physical_devices('GPU'))"
+_SIGNAL_S = 0.5
+"""Between two looks for a signal to stop."""
+
+
+def wait_for_gpu(
+    missing: FailedPrecondition,
+    stop: threading.Event,
+    *,
+    look: Callable[[], bool] | None = None,
+    first_wait_s: float = _FIRST_WAIT_S,
+) -> bool:
+    """Say once that a GPU is `missing`; return True once `look` finds one, False when `stop` comes first."""
+    DEPENDENCY_UP.labels(GPU).set(0)
+    structlog.get_logger().error("waiting", dependency=GPU, reason=missing.reason, problem=missing.message)
+    wait_s = first_wait_s
+    while not _stopped(stop, wait_s):
+        if (look or _sees_gpu)():
+            return True
+        wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+    return False
+
+
+def _stopped(stop: threading.Event, within_s: float) -> bool:
+    """In short waits: see `__main__.serve`."""
+    waits = max(1, round(within_s / _SIGNAL_S))
+    return any(stop.wait(_SIGNAL_S) for _ in range(waits))
+
+
+def _sees_gpu() -> bool:
+    try:
+        looked = subprocess.run([sys.executable, "-c", _LOOK], capture_output=True, timeout=_LOOK_TIMEOUT_S)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return False  # a driver that hangs is none
+    return looked.returncode == 0

@@ -1,0 +1,25 @@
+"""A GPU that is asked for and missing is waited for, and shows."""
+
+from __future__ import annotations
+
+import threading
+
+from prometheus_client import REGISTRY
+
+from embedder.gpu_wait import GPU_MISSING, wait_for_gpu
+from lookalike.errors import FailedPrecondition
+
+MISSING = FailedPrecondition("there is no GPU", reason=GPU_MISSING)
+
+
+def test_it_is_looked_for_until_one_is_there() -> None:
+    looks = iter((False, False, True))
+    assert wait_for_gpu(MISSING, threading.Event(), look=lambda: next(looks), first_wait_s=0.01)
+    assert next(looks, None) is None
+    assert REGISTRY.get_sample_value("lookalike_dependency_up", {"dependency": "gpu"}) == 0
+
+
+def test_who_waits_can_be_stopped() -> None:
+    stop = threading.Event()
+    stop.set()
+    assert not wait_for_gpu(MISSING, stop, look=lambda: True)
