@@ -7,6 +7,7 @@
 #
 # BUILD_OPTIONS are given to every build (a proxy's certificates, say). It takes some 15 minutes, uses the ports 50051 and 8080 of
 # 127.0.0.1 and the project name `lookalike`, and deletes that project's volumes at the beginning and at the end.
+# What the README tells to type is taken from there and run as it stands (`readme`).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -23,10 +24,34 @@ export PATH="$PWD/.venv/bin:$PATH" LOOKALIKE_ADDRESS=127.0.0.1:50051 LOOKALIKE_S
 say() { printf '\n== %s\n' "$*"; }
 compose() { $COMPOSE -f "$FILE" "$@"; }
 ready() { timeout 300 sh -c 'until curl -fs --max-time 5 http://127.0.0.1:8080/readyz >/dev/null; do sleep 1; done'; }
+# The README's names for what CONTAINERS and COMPOSE name here. podman-compose is told to build nothing: see the README.
+docker() {
+  [ "$1" = compose ] || { $CONTAINERS "$@"; return; }
+  local arguments=()
+  for argument in "${@:2}"; do
+    [ "$CONTAINERS" != docker ] && [ "$argument" = --build ] || arguments+=("$argument")
+  done
+  $COMPOSE "${arguments[@]}"
+}
+podman() {
+  # shellcheck disable=SC2086 # options are several words
+  if [ "$1" = build ]; then $CONTAINERS build $BUILD_OPTIONS "${@:2}"; else $CONTAINERS "$@"; fi
+}
+# The block of commands in the README whose first line begins with $1, run from the root of the clone.
+readme() {
+  awk -v first="$1" '
+    /^```/ { if (inside && found) exit; inside = !inside; begun = 0; next }
+    inside && !begun { begun = 1; found = index($0, first) == 1 }
+    inside && found' deploy/README.md >"$work/readme.sh"
+  [ -s "$work/readme.sh" ] || { echo "the README has no block that begins with: $1"; exit 1; }
+  sed 's/^/$ /' "$work/readme.sh"
+  # shellcheck disable=SC1091 # it has just been written
+  . "$work/readme.sh"
+}
 container() { $CONTAINERS ps --format '{{.Names}}' | grep -E "lookalike[-_]$1[-_]1"; }
 clean() {
   compose down -v >/dev/null 2>&1 || true
-  rm -rf "$work" deploy/secrets/redis_password
+  rm -rf "$work" mine deploy/secrets build/backups
 }
 trap clean EXIT
 
@@ -35,6 +60,7 @@ compose config >"$work/config.yaml"
 grep -q 'lookalike/gateway' "$work/config.yaml"
 
 say "every image builds"
+[ "$CONTAINERS" = docker ] || readme 'podman build --format docker' >"$work/gateway.log" 2>&1 || { tail -30 "$work/gateway.log"; exit 1; }
 for target in gateway indexer embedder; do
   format=$([ "$CONTAINERS" = docker ] || echo --format docker)
   # shellcheck disable=SC2086 # options are several words
@@ -51,6 +77,10 @@ done
 
 say "it comes up from nothing"
 compose down -v >/dev/null 2>&1 || true
+readme 'docker compose -f deploy/compose.yaml up --build -d' >"$work/up.log" 2>&1 || { tail -30 "$work/up.log"; exit 1; }
+grep -v '^\(Container\|[0-9a-f]\{12,\}\)' "$work/up.log" | tail -24
+
+say "and again on the volumes that it left"
 compose up -d >"$work/up.log" 2>&1 || { tail -30 "$work/up.log"; exit 1; }
 ready
 for service in gateway indexer embedder; do
@@ -64,14 +94,7 @@ done
 say "memory at rest"
 $CONTAINERS stats --no-stream --format '{{.Name}} {{.MemUsage}}'
 
-say "the demo"
-lookalike demo --address 127.0.0.1:50051 --out "$work" | tail -8
-
-say "the end-to-end tests"
-LOOKALIKE_TESTED=127.0.0.1:50051 LOOKALIKE_TESTED_HTTP=http://127.0.0.1:8080 \
-  python -m pytest -q -p no:cacheprovider tests/e2e/test_cli.py tests/e2e/test_backup.py tests/e2e/test_evaluate.py tests/e2e/test_page.py | tail -12
-
-say "killing every container in turn during a job loses nothing"
+say "what the README tells to do with collections and models"
 python - "$work" "$IMAGES" <<'PYTHON'
 import pathlib, sys
 from lookalike import fashion_mnist
@@ -81,6 +104,19 @@ folder.mkdir()
 for number, image in enumerate(fashion_mnist.load("test", fashion_mnist.SHIPPED).images[:count]):
     (folder / f"{number:05d}.png").write_bytes(dataset.png(image))
 PYTHON
+mkdir "$work/few" && cp "$work"/pictures/000*.png "$work/few"
+lookalike ingest "$work/few" --collection pictures --create --model fashion --watch >"$work/few.txt" 2>&1 || { cat "$work/few.txt"; exit 1; }
+readme 'lookalike collections export'
+cp -r embedder/bundles/photo mine && sed -i 's/"name": "photo"/"name": "mine"/' mine/bundle.json
+readme 'tar -c mine'
+readme 'lookalike collections reembed'
+lookalike collections show pictures
+
+say "the end-to-end tests"
+LOOKALIKE_TESTED=127.0.0.1:50051 LOOKALIKE_TESTED_HTTP=http://127.0.0.1:8080 \
+  python -m pytest -q -p no:cacheprovider tests/e2e/test_cli.py tests/e2e/test_backup.py tests/e2e/test_evaluate.py tests/e2e/test_page.py | tail -12
+
+say "killing every container in turn during a job loses nothing"
 lookalike ingest "$work/pictures" --collection kills --create --model fashion >"$work/job.txt" 2>&1 || { cat "$work/job.txt"; exit 1; }
 state() { lookalike jobs list --collection kills --json | python -c 'import json, sys; print(json.load(sys.stdin)[0]["state"])'; }
 for service in indexer milvus embedder redis gateway; do
@@ -111,9 +147,7 @@ lookalike search "$work/pictures/00007.png" --collection kills -k 1 --json | gre
 
 say "a password for Redis, and a wrong one"
 compose down >/dev/null 2>&1
-mkdir -p deploy/secrets && openssl rand -hex 24 > deploy/secrets/redis_password
-chmod 644 deploy/secrets/redis_password
-$COMPOSE -f "$FILE" -f deploy/compose.secrets.yaml up -d >/dev/null 2>&1
+readme 'mkdir -p -m 700 deploy/secrets' >/dev/null 2>&1
 ready
 echo "ready with the right one"
 $CONTAINERS exec "$(container redis)" sh -c \

@@ -74,7 +74,7 @@ compose base base
 for component in $components; do compose "base-$component" base "$component"; done
 compose single-node overlays/single-node
 compose single-node-password overlays/single-node redis-password
-compose single-node-everything overlays/single-node redis-password autoscaling network-policies observability gpu
+compose single-node-everything overlays/single-node redis-password autoscaling autoscaling-indexer network-policies observability gpu
 compose production overlays/production
 compose production-gpu overlays/production gpu
 compose production-inside overlays/production redis milvus

@@ -101,9 +101,5 @@ def test_every_block_of_commands_says_what_runs_it_or_why_nothing_does() -> None
     ids=lambda value: value if isinstance(value, str) else value[0][:40],
 )
 def test_what_runs_a_command_has_it(by: str, commands: list[str]) -> None:
-    runner = (ROOT / by).read_text()
-    for command in commands:
-        words = [word for word in re.findall(r"[A-Za-z][\w./-]+", command) if not word.startswith(("s3", "http"))]
-        told = [word for word in words if word in runner]
-        # Not letter for letter: a test names its own collection and calls docker by a variable.
-        assert len(told) >= 0.5 * len(words), (command, sorted(set(words) - set(told)))
+    taken = re.findall(r"readme '([^']+)'", (ROOT / by).read_text())  # the block as it stands, by how it begins
+    assert any(commands[0].startswith(beginning) for beginning in taken), commands[0]
