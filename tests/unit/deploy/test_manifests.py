@@ -213,6 +213,21 @@ def test_what_selects_pods_finds_pods_and_their_ports(document: Document) -> Non
     assert {endpoint["port"] for endpoint in spec.get("podMetricsEndpoints", ())} <= pods.ports.keys()
 
 
+def test_pod_monitors_name_jobs_and_ports_as_prometheus_is_told_to() -> None:
+    """Rules and dashboards know services by `job`, which the operator makes NAMESPACE/NAME of where nothing else says."""
+    told = yaml.safe_load((ROOT / "deploy" / "observability" / "prometheus.yaml").read_text())["scrape_configs"]
+    expected = {found["names"][0]: (job["job_name"], found["port"]) for job in told for found in job.get("dns_sd_configs", ())}
+    assert len(expected) == 3
+    scraped = {
+        document.name: (relabeling["replacement"], one("Deployment", document.name).ports[endpoint["port"]])
+        for document in of_kind("PodMonitor")
+        for endpoint in document.content["spec"]["podMetricsEndpoints"]
+        for relabeling in endpoint.get("relabelings", ())
+        if relabeling["targetLabel"] == "job" and relabeling.keys() == {"targetLabel", "replacement"}
+    }
+    assert scraped == expected
+
+
 @pytest.mark.parametrize("document", of_kind("NetworkPolicy"), ids=str)
 def test_network_policies_name_pods_and_ports_that_are_there(document: Document) -> None:
     names = {workload.name for workload in of_kind(*WORKLOADS)}
