@@ -8,6 +8,7 @@ meanwhile answers what it was asked and is freed after that. Asked by `embedder.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,6 +25,13 @@ MODELS = Gauge(
     "lookalike_embedder_model_info",
     "1 for each version of a model that is served; `current` says whether its name means it now.",
     ("model", "fingerprint", "current"),
+)
+
+NOT_LOADED = Gauge(
+    "lookalike_embedder_model_not_loaded",
+    "Versions of a model that ought to be served and are not, by reason: LOADING while they are read and warmed up, UNREADABLE "
+    "where what the registry says of the model cannot be read, else what loading them met.",
+    ("model", "reason"),
 )
 
 Key = tuple[str, str]
@@ -59,13 +67,21 @@ def build_served(
 
 
 @dataclass(frozen=True, slots=True)
+class Lack:
+    """Why a version that ought to be served is not: `reason` as errors have it, `why` the end of a sentence for people."""
+
+    reason: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What is served at one moment. `current` is what a name means; `awaited` holds versions that ought to be served and are
     not, each with the reason; `complete` says whether it is known what ought to be served, but for the names in `unknown`."""
 
     versions: Mapping[Key, Served]
     current: Mapping[str, Key]
-    awaited: Mapping[Key, str] = field(default_factory=dict)
+    awaited: Mapping[Key, Lack] = field(default_factory=dict)
     complete: bool = True
     unknown: frozenset[str] = frozenset()
 
@@ -112,19 +128,19 @@ class Serving:
         could find out what ought to be served now."""
         self._look = look
 
-    def expect(self, awaited: Mapping[Key, str], *, unknown: Iterable[str] = (), complete: bool = True) -> None:
+    def expect(self, awaited: Mapping[Key, Lack], *, unknown: Iterable[str] = (), complete: bool = True) -> None:
         """`awaited` are those that ought to be served and are not, each with the reason; nothing else is, unless it has one of
         the names in `unknown`, of which nobody can tell, or not even the names are known (not `complete`)."""
         with self._changing:
             self._swap(replace(self._now, awaited=dict(awaited), complete=complete, unknown=frozenset(unknown)))
 
-    def lack(self, key: Key, why: str) -> None:
+    def lack(self, key: Key, lack: Lack) -> None:
         """This version ought to be served and is not, for this reason."""
         with self._changing:
-            self._swap(replace(self._now, awaited={**self._now.awaited, key: why}))
+            self._swap(replace(self._now, awaited={**self._now.awaited, key: lack}))
 
     @property
-    def awaited(self) -> Mapping[Key, str]:
+    def awaited(self) -> Mapping[Key, Lack]:
         """What ought to be served and is not, each with the reason."""
         return self._now.awaited
 
@@ -133,7 +149,7 @@ class Serving:
         must never meet a version that is not awaited any more and not meant yet. It must be warm."""
         with self._changing:
             now = self._now
-            awaited = {key: why for key, why in now.awaited.items() if key != served.key}
+            awaited = {key: lack for key, lack in now.awaited.items() if key != served.key}
             meant = {**now.current, served.key[0]: served.key} if current else now.current
             self._swap(replace(now, versions={**now.versions, served.key: served}, awaited=awaited, current=meant))
 
@@ -155,12 +171,9 @@ class Serving:
             return True
 
     def _swap(self, new: Snapshot) -> None:
-        before, self._now = _labels(self._now), new
-        after = _labels(new)
-        for labels in before - after:
-            MODELS.remove(*labels)
-        for labels in after - before:
-            MODELS.labels(*labels).set(1)
+        old, self._now = self._now, new
+        _tell(MODELS, _served(old), _served(new))
+        _tell(NOT_LOADED, _not_loaded(old), _not_loaded(new))
 
 
 def _found(now: Snapshot, name: str, fingerprint: str) -> Served | None:
@@ -171,9 +184,9 @@ def _found(now: Snapshot, name: str, fingerprint: str) -> Served | None:
 
 def _missing(now: Snapshot, name: str, fingerprint: str, *, looked: bool) -> LookalikeError:
     """Whether to try again is the question: an ingest job waits for what is unavailable, and fails for what does not exist."""
-    awaited = [why for key, why in now.awaited.items() if key == (name, fingerprint) or (not fingerprint and key[0] == name)]
+    awaited = [lack for key, lack in now.awaited.items() if key == (name, fingerprint) or (not fingerprint and key[0] == name)]
     if awaited:
-        return Unavailable("embedder", f"model {_shown(name, fingerprint)} {awaited[0]}")
+        return Unavailable("embedder", f"model {_shown(name, fingerprint)} {awaited[0].why}")
     if name in now.unknown:
         return Unavailable("embedder", f"what the registry says of model {_shown(name, '')} cannot be read now")
     if not (looked and now.complete):
@@ -189,5 +202,18 @@ def _shown(name: str, fingerprint: str) -> str:
     return f"{name[:63]}@{fingerprint[:64]}" if fingerprint else name[:63]
 
 
-def _labels(snapshot: Snapshot) -> set[tuple[str, str, str]]:
-    return {(*key, "yes" if snapshot.current.get(key[0]) == key else "no") for key in snapshot.versions}
+def _served(snapshot: Snapshot) -> dict[tuple[str, ...], int]:
+    return {(*key, "yes" if snapshot.current.get(key[0]) == key else "no"): 1 for key in snapshot.versions}
+
+
+def _not_loaded(snapshot: Snapshot) -> dict[tuple[str, ...], int]:
+    reasons = [(name, lack.reason) for (name, _), lack in snapshot.awaited.items()]
+    return dict(Counter[tuple[str, ...]]([*reasons, *((name, "UNREADABLE") for name in snapshot.unknown)]))
+
+
+def _tell(gauge: Gauge, before: Mapping[tuple[str, ...], int], now: Mapping[tuple[str, ...], int]) -> None:
+    """What is no more leaves no series behind: it would be told for as long as the process lives."""
+    for labels in before.keys() - now.keys():
+        gauge.remove(*labels)
+    for labels, value in now.items():
+        gauge.labels(*labels).set(value)

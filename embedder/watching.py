@@ -13,18 +13,13 @@ import time
 from collections.abc import Callable, Iterable
 
 import structlog
-from prometheus_client import Counter
 
 from embedder.bundle import Bundle
 from embedder.registry import Registry
 from embedder.registry_record import Record
-from embedder.serving import Key, Served, Serving
+from embedder.serving import Key, Lack, Served, Serving
 from lookalike.errors import LookalikeError, Unavailable
 from lookalike.runtime.telemetry import DEPENDENCY_UP
-
-LOAD_FAILURES = Counter(
-    "lookalike_embedder_model_load_failures_total", "Versions in the registry that could not be loaded.", ("model", "reason")
-)
 
 REGISTRY = "registry"
 """As a dependency it is up while it can be read and holds what it held before."""
@@ -32,7 +27,7 @@ _LEAST_S = 0.5
 """Between two looks, however many ask for one."""
 _REFRESH_S = 1.0
 """How long a call that asks for an unknown version waits for a look; reading a registry in a folder takes milliseconds."""
-_WAITING = "is being loaded; try again in a few seconds"
+_LOADING = Lack("LOADING", "is being loaded; try again in a few seconds")
 
 
 class RegistryWatcher:
@@ -50,6 +45,7 @@ class RegistryWatcher:
         self._there = False
         self._told: dict[str, str] = {}
         self._failed: dict[Key, tuple[str, str]] = {}
+        self._lacks: dict[Key, Lack] = {}
         self._thread = threading.Thread(target=self._work, name="registry", daemon=True)
 
     def start(self) -> None:
@@ -144,9 +140,9 @@ class RegistryWatcher:
 
     def _expect(self, records: Iterable[Record]) -> None:
         keys = [(record.name, fingerprint) for record in records for fingerprint in record.live]
-        wanted = {key: self._told.get("@".join(key), _WAITING) for key in keys if key not in self._serving}
+        wanted = {key: self._lacks.get(key, _LOADING) for key in keys if key not in self._serving}
         unknown = self._lost | self._unread
-        before = {key: why for key, why in self._serving.awaited.items() if key[0] in unknown}
+        before = {key: lack for key, lack in self._serving.awaited.items() if key[0] in unknown}
         self._serving.expect({**before, **wanted}, unknown=unknown, complete=self._there)
 
     def _load(self, record: Record, fingerprint: str, *, current: bool = False) -> bool:
@@ -173,7 +169,7 @@ class RegistryWatcher:
             self._told_failure(key, "INTERNAL", f"it cannot be built: {type(error).__name__}")
             return False
         self._failed.pop(key, None)
-        self._told.pop("@".join(key), None)
+        self._lacks.pop(key, None)
         self._serving.add(served, current=current)
         spent_s = round(time.perf_counter() - started_s, 2)
         structlog.get_logger().info("model loaded", model=name, fingerprint=fingerprint, seconds=spent_s)
@@ -185,11 +181,12 @@ class RegistryWatcher:
                 structlog.get_logger().info("model retired", model=record.name, fingerprint=version.fingerprint)
 
     def _told_failure(self, key: Key, reason: str, problem: str) -> None:
-        why = f"cannot be loaded: {problem}"
-        LOAD_FAILURES.labels(key[0], reason).inc()
-        self._serving.lack(key, why)
-        event = "model cannot be loaded; serving goes on without it"
-        self._tell_once("@".join(key), event, why, model=key[0], fingerprint=key[1])
+        lack = Lack(reason, f"cannot be loaded: {problem}")
+        self._serving.lack(key, lack)
+        if self._lacks.get(key) != lack:
+            self._lacks[key] = lack
+            event = "model cannot be loaded; serving goes on without it"
+            structlog.get_logger().warning(event, problem=lack.why, model=key[0], fingerprint=key[1])
 
     def _tell_once(self, about: str, event: str, problem: str, **fields: str) -> None:
         if self._told.get(about) != problem:

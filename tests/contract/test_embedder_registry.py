@@ -200,9 +200,10 @@ def test_a_damaged_bundle_in_the_registry_delays_nothing_and_is_told(tmp_path: P
             embedder.stub.Embed(request, timeout=TIMEOUT_S)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
         assert "cannot be loaded" in refused.value.details()  # type: ignore[attr-defined]
-        assert 'lookalike_embedder_model_load_failures_total{model="shoes"' in embedder.metrics()
+        assert 'lookalike_embedder_model_not_loaded{model="shoes"' in embedder.metrics()
         weights.write_bytes(whole)
         until(lambda: ("shoes", bundle.fingerprint, True) in embedder.listed(), "the mended version is served", timeout_s=60)
+        assert 'lookalike_embedder_model_not_loaded{model="shoes"' not in embedder.metrics()
         assert embedder.stub.Embed(request, timeout=TIMEOUT_S).spaces[1].fingerprint == bundle.fingerprint
 
 

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 from embedder.batcher import Batcher, Lane, Limits
 from embedder.bundle import Bundle
-from embedder.serving import Served, Serving, build_served
+from embedder.serving import Lack, Served, Serving, build_served
 from embedder.spaces import Embedded, Work
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.spaces import SIAMESE, HistogramSettings, Metric, Space
@@ -68,7 +68,8 @@ def test_a_version_that_is_not_served_is_never_another_one() -> None:
 def test_a_version_that_ought_to_be_served_is_unavailable_until_it_is() -> None:
     serving = Serving([a_version("photo", FIRST)], complete=False)
     assert isinstance(raised(lambda: serving.find("photo", SECOND)), Unavailable), "nobody knows yet what the registry holds"
-    serving.expect({("photo", SECOND): "is being loaded", ("hats", THIRD): "is being loaded"})
+    loading = Lack("LOADING", "is being loaded")
+    serving.expect({("photo", SECOND): loading, ("hats", THIRD): loading})
     for asked in (("photo", SECOND), ("hats", THIRD), ("hats", "")):
         error = raised(lambda asked=asked: serving.find(*asked))  # type: ignore[misc]
         assert isinstance(error, Unavailable)

@@ -19,7 +19,7 @@ from embedder import bundle as bundles
 from embedder.bundle import Bundle, InputSpec, TowerConfig
 from embedder.registry import Registry
 from embedder.registry_record import Change
-from embedder.serving import Served, Serving
+from embedder.serving import NOT_LOADED, Served, Serving
 from embedder.watching import RegistryWatcher
 from lookalike.errors import FingerprintMismatch, InvalidArgument, NotFound, Unavailable
 from lookalike.spaces import SIAMESE, Metric, Space
@@ -94,6 +94,7 @@ PHOTO = a_bundle(0, "photo")
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
+    NOT_LOADED.clear()  # what the serving of another test has told
     serving, builder = Serving([built(PHOTO)], complete=False), Builder()
     builder.free.set()
     (tmp_path / "models").mkdir()
@@ -107,9 +108,10 @@ def up() -> float | None:
     return REGISTRY.get_sample_value("lookalike_dependency_up", {"dependency": "registry"})
 
 
-def failures(reason: str) -> float:
-    labels = {"model": "shoes", "reason": reason}
-    return REGISTRY.get_sample_value("lookalike_embedder_model_load_failures_total", labels) or 0.0
+def not_loaded() -> dict[tuple[str, str], float]:
+    """What Prometheus is told of versions that ought to be served and are not, by model and reason."""
+    (told,) = (one for one in REGISTRY.collect() if one.name == "lookalike_embedder_model_not_loaded")
+    return {(sample.labels["model"], sample.labels["reason"]): sample.value for sample in told.samples}
 
 
 def test_a_promoted_version_is_served_and_its_name_means_it_while_the_older_one_stays(world: World) -> None:
@@ -182,10 +184,9 @@ def test_a_damaged_version_disturbs_nothing_is_told_once_and_tried_again_when_me
     else:
         world.weights(second).write_bytes(whole[:50] if damage == "cut short" else world.weights(first).read_bytes())
     reason = {"missing": "MODEL_BUNDLE_NOT_FOUND", "cut short": "INVALID_ARGUMENT", "of another": "BUNDLE_CORRUPT"}[damage]
-    before = failures(reason)
     assert world.look() == ["model cannot be loaded; serving goes on without it"]
     assert world.look() == []
-    assert failures(reason) == before + 1
+    assert not_loaded() == {("shoes", reason): 1}, "for as long as it is so, not only when it was found out"
     assert world.means(first), "the name means what it meant before"
     with pytest.raises(Unavailable, match="cannot be loaded"):
         world.serving.find("shoes", second.fingerprint)
@@ -193,6 +194,21 @@ def test_a_damaged_version_disturbs_nothing_is_told_once_and_tried_again_when_me
     world.weights(second).write_bytes(whole)
     assert world.look() == ["model loaded", "model switched"]
     assert world.means(second)
+    assert not_loaded() == {}
+
+
+def test_a_version_that_cannot_be_loaded_and_is_retired_is_missed_no_more(world: World) -> None:
+    first, second, third = a_bundle(1), a_bundle(2), a_bundle(3)
+    for bundle in (first, second, third):
+        world.promote(bundle)
+    for bundle in (first, second):
+        world.weights(bundle).unlink()
+    world.look()
+    assert not_loaded() == {("shoes", "MODEL_BUNDLE_NOT_FOUND"): 2}
+    world.retire(first)
+    world.retire(second)
+    world.look()
+    assert not_loaded() == {}
 
 
 def test_a_new_name_whose_only_version_is_damaged_is_unavailable_with_the_reason(world: World) -> None:
@@ -282,6 +298,7 @@ def test_a_record_that_cannot_be_read_costs_only_its_own_model(world: World) -> 
     world.promote(hats)
     assert world.look() == ["model's record cannot be read", "model loaded", "model switched"]
     assert world.means(first)
+    assert not_loaded() == {("shoes", "UNREADABLE"): 1}
     assert world.look() == []
     with pytest.raises(FingerprintMismatch):
         world.serving.find("hats", "0" * 16)
@@ -362,6 +379,7 @@ def test_the_thread_looks_by_itself_and_whoever_asks_for_a_new_version_need_not_
         world.promote(first)
         with pytest.raises(Unavailable, match="is being loaded"):
             world.serving.find("shoes", first.fingerprint)
+        assert not_loaded() == {("shoes", "LOADING"): 1}
         assert world.serving.find("photo").bundle is PHOTO, "what is served is found while another is loaded"
         world.builder.free.set()
         until_served(world, first)
