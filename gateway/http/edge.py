@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http.errors import BodyTooLarge, error_response
-from lookalike.errors import DeadlineExceeded, FailedPrecondition, Overloaded
+from lookalike.errors import Cancelled, DeadlineExceeded, FailedPrecondition, Overloaded
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.runtime import tracing
 from lookalike.runtime.interceptors import as_ours
@@ -29,6 +29,8 @@ BODY_LIMIT_BYTES = MAX_IMAGE_BYTES * 4 // 3 + 1024 * 1024
 """One picture of the largest size in base64, and room for the fields beside it."""
 BODY_IDLE_S = 60.0
 """Without a byte of a body that is not complete, the request is given up: it would hold its share of `Bodies` for ever."""
+_CANCELLED = 499
+"""What `Cancelled` is over HTTP, for the metrics of a request that was cut off; nobody is sent it."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -84,6 +86,9 @@ class Edge:
             if not begun:
                 ours = as_ours(error, f"{scope['method']} {_route(scope)}")
                 await error_response(ours)(scope, receive, noting_send)
+        except asyncio.CancelledError:
+            code = code if begun else _CANCELLED
+            raise
         finally:
             body.release()
             elapsed_s = time.perf_counter() - started_s
@@ -118,7 +123,8 @@ class _Body:
         self._held_bytes = 0
 
     async def receive(self) -> Message:
-        """ASGI's `receive`. Raises `BodyTooLarge`, `Overloaded`, and `DeadlineExceeded` for a sender that is silent."""
+        """ASGI's `receive`. Raises `BodyTooLarge`, `Overloaded`, `DeadlineExceeded` for a sender that is silent, and
+        `Cancelled` for one that has gone: no defect, and nothing that an operator should be called for."""
         if self._complete:
             return await self._receive()  # This one waits until the client goes.
         try:
@@ -126,6 +132,8 @@ class _Body:
                 message = await self._receive()
         except TimeoutError as error:
             raise DeadlineExceeded(f"nothing of the body came for {self._idle_s:g} s") from error
+        if message["type"] == "http.disconnect":
+            raise Cancelled("the caller has gone before its body was complete")
         if message["type"] == "http.request":
             self._received_bytes += len(message.get("body", b""))
             self._complete = not message.get("more_body", False)

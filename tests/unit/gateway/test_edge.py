@@ -10,7 +10,8 @@ import pytest
 from prometheus_client import REGISTRY
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from gateway.http.edge import Bodies, Edge
 
@@ -86,6 +87,54 @@ def test_a_complete_body_s_answer_may_take_longer_than_silence_may():
             return await http.post("/", content=b"x")
 
     assert asyncio.run(run()).text == "False"
+
+
+def counted(code: int) -> float:
+    labels = {"route": "unknown", "method": "POST", "code": str(code)}
+    return REGISTRY.get_sample_value("lookalike_gateway_http_seconds_count", labels) or 0.0
+
+
+POST: Scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+
+
+def test_a_caller_that_goes_before_its_body_is_complete_is_no_error_of_the_service():
+    sent: list[Message] = []
+    coming: list[Message] = [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Message:
+        return coming.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    gone, failed, bodies = counted(499), counted(500), Bodies(LIMIT)
+    with capture_logs() as logs:
+        asyncio.run(edge(bodies)(POST, receive, send))
+    assert (counted(499), counted(500), bodies.held_bytes) == (gone + 1, failed, 0)
+    assert sent[0]["status"] == 499
+    assert logs == []
+
+
+def test_a_request_that_is_cut_off_is_no_error_of_the_service():
+    async def run() -> None:
+        waiting = asyncio.Event()
+
+        async def receive() -> Message:
+            waiting.set()
+            return await asyncio.get_running_loop().create_future()
+
+        async def send(_message: Message) -> None:
+            raise AssertionError("nobody is there")
+
+        request = asyncio.ensure_future(edge()(POST, receive, send))
+        await waiting.wait()
+        request.cancel()
+        await asyncio.wait([request])
+        assert request.cancelled()
+
+    cut_off, failed = counted(499), counted(500)
+    asyncio.run(run())
+    assert (counted(499), counted(500)) == (cut_off + 1, failed)
 
 
 def test_methods_that_clients_invent_make_no_label_of_their_own():
