@@ -38,7 +38,7 @@ _QUICK_S = 0.002
 _MOST_HANGING = 4
 """Chunks' worth of threads that may hang before no further chunk is begun."""
 _LOOK_S = 0.5
-"""Between two looks at whether the chunk is to be laid down."""
+"""Between two looks at whether the chunk is to be given back."""
 
 Content = bytes | LookalikeError
 

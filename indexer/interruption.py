@@ -30,7 +30,7 @@ class LeaseLost(Cancelled):
 
 
 class Overdue(Cancelled):
-    """The chunk has taken longer than a chunk may: it is laid down, and that was an attempt.
+    """The chunk has taken longer than a chunk may: it is given back, and that was an attempt.
 
     Not its items' failure: what was slow (a source, a disk that swaps) may be quick the next time, and whatever is slow for one
     item alone has a deadline of its own. Attempts are few, so a chunk that is always slow ends all the same.
@@ -48,7 +48,7 @@ class Interruption:
     until_s: float = math.inf
 
     def check(self) -> None:
-        """Raise `Draining`, `LeaseLost` or `Overdue` where the work should be laid down."""
+        """Raise `Draining`, `LeaseLost` or `Overdue` where the work should end here."""
         if self.lease.lost.is_set():
             raise LeaseLost(f"the lease of {self.lease.unit} of ingest job {self.lease.job_id} is lost")
         if self.draining.is_set():
@@ -57,6 +57,6 @@ class Interruption:
             raise Overdue(f"{self.lease.unit} of ingest job {self.lease.job_id} has taken longer than a chunk may")
 
     def wait(self, seconds: float) -> None:
-        """Wait, unless there is a reason to lay the work down."""
+        """Wait, unless there is a reason to end the work."""
         self.draining.wait(seconds)
         self.check()

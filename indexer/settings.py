@@ -38,7 +38,7 @@ class IndexerSettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
         600.0,
         gt=0,
         le=VISIBILITY_TIMEOUT_S / 2,
-        description="Seconds that a chunk may take; then it is laid down and tried again, as often as if its worker had died.",
+        description="Seconds that a chunk may take; then it is given back and tried again, as often as if its worker had died.",
     )
     indexer_retry_base_s: float = Field(1.0, gt=0, description="Seconds before the first retry of a chunk; doubles each time.")
     indexer_retry_cap_s: float = Field(30.0, gt=0, description="Most seconds between two retries of a chunk.")

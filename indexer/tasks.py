@@ -147,6 +147,6 @@ def _guarded(work: Callable[[], None], **names: object) -> None:
     try:
         work()
     except LookalikeError as error:
-        log.warning("task laid down", reason=error.reason, problem=error.message)
+        log.warning("task not done", reason=error.reason, problem=error.message)
     except Exception:
         log.exception("task broke down")
