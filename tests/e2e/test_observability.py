@@ -127,7 +127,9 @@ def test_prometheus_answers_every_query_of_the_dashboards_and_alerts(seen: Seen,
 
         def counted() -> bool:
             client.search(COLLECTION, image=_new_picture(next(numbers)), spaces=["siamese"])
-            return bool(value('lookalike:rpc_calls:rate5m{method=~".*SearchService/Search"} > 0'))
+            _search_by_http(seen.stack, _new_picture(next(numbers))).raise_for_status()
+            rpc, http = 'lookalike:rpc_calls:rate5m{method=~".*SearchService/Search"} > 0', "lookalike:http_requests:rate5m > 0"
+            return bool(value(rpc)) and bool(value(http))
 
         processes.until(counted, "two scrapes and a round of rules are done", timeout_s=60, poll_s=0.5)
         assert {one["metric"]["job"] for one in value("up == 1")} == {
@@ -136,10 +138,10 @@ def test_prometheus_answers_every_query_of_the_dashboards_and_alerts(seen: Seen,
         empty = {title for title, expression in panel_queries() if not value(expression.replace("$__rate_interval", "1m"))}
         for rule in rules():
             value(rule["expr"])
-        # What had no occasion: nothing was dropped, laid down or refused, and there is no GPU.
+        # What had no occasion: nothing was dropped, given back, refused or not loaded, and there is no GPU.
         assert empty <= {
-            "Dropped before they were computed", "Units laid down", "Memory of the GPU", "Errors", "Refused",
-            "Where a chunk's time goes", "Time of a stage, 99 %", "Items a second",
+            "Dropped before they were computed", "Chunks given back", "Memory of the GPU", "Errors", "Refused",
+            "Where a chunk's time goes", "Time of a stage, 99 %", "Items a second", "Versions of models not loaded",
         }, empty  # fmt: skip
         alerts = httpx.get(f"{url}/api/v1/rules", params={"type": "alert"}).json()["data"]["groups"][0]["rules"]
         assert [rule["name"] for rule in alerts if rule["health"] != "ok" or rule["state"] == "firing"] == []
@@ -174,12 +176,8 @@ def test_every_alert_is_tested_and_has_its_paragraph_in_the_runbook() -> None:
 
 def test_a_search_is_one_trace_from_the_gateway_over_the_embedder_to_milvus(seen: Seen) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-    httpx.post(
-        f"{seen.stack.http_url}/v1/collections/{COLLECTION}/search",
-        files={"image": _new_picture(0)},
-        data={"spaces": "siamese"},
-        headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"},
-    ).raise_for_status()
+    parent = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    _search_by_http(seen.stack, _new_picture(0), headers=parent).raise_for_status()
     spans = _whole(seen.stack, trace, {"HTTP POST", "milvus search", "compute"})
     ways = {tuple(_way(span, spans)) for span in spans}
     assert ("lookalike-gateway HTTP POST", "lookalike-gateway query", "lookalike-gateway embedder Embed",
@@ -220,6 +218,11 @@ def _new_picture(number: int) -> bytes:
     """A negative, which no other test of this system searches for: the gateway has no vector of it in its cache."""
     images, _ = dataset.split()
     return dataset.png(255 - images.images[number])
+
+
+def _search_by_http(stack: Stack, picture: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
+    url = f"{stack.http_url}/v1/collections/{COLLECTION}/search"
+    return httpx.post(url, files={"image": picture}, data={"spaces": "siamese"}, headers=headers)
 
 
 def _refused(client: Client) -> None:
