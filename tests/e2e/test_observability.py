@@ -171,7 +171,7 @@ def test_every_alert_is_tested_and_has_its_paragraph_in_the_runbook() -> None:
     assert [alert for alert in sorted(alerts) if f"#### {alert}\n" not in runbook] == []
     for rule in rules():
         if "alert" in rule:
-            assert rule["annotations"]["runbook"] == f"deploy/README.md#{rule['alert'].lower()}"
+            assert rule["annotations"]["runbook"] == f"{rule['alert']}, in deploy/README.md of Lookalike's repository"
 
 
 def test_a_search_is_one_trace_from_the_gateway_over_the_embedder_to_milvus(seen: Seen) -> None:
