@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
-OBSERVABILITY = Path(__file__).parents[3] / "deploy" / "observability"
+DEPLOY = Path(__file__).parents[3] / "deploy"
+OBSERVABILITY = DEPLOY / "observability"
 
 
 def jobs() -> set[str]:
@@ -33,3 +37,22 @@ def test_the_alert_for_a_service_that_is_down_knows_every_service_by_name() -> N
     """A process that is gone leaves no `up` behind that could be 0."""
     (down,) = (rule for rule in rules() if rule.get("alert") == "LookalikeServiceDown")
     assert set(re.findall(r'absent\(up\{job="([\w-]+)"\}\)', down["expr"])) == jobs()
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (Debian's package prometheus)")
+def test_the_block_that_names_an_alertmanager_is_one_that_prometheus_takes(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^# alerting:\n(?:#   .*\n)+", (OBSERVABILITY / "prometheus.yaml").read_text(), re.MULTILINE)
+    config = tmp_path / "prometheus.yaml"
+    config.write_text(re.sub(r"^# ", "", block, flags=re.MULTILINE))
+    assert yaml.safe_load(config.read_text())["alerting"]["alertmanagers"]
+    done = subprocess.run(["promtool", "check", "config", str(config)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_where_the_alert_for_recall_is_loaded_recall_is_sampled() -> None:
+    name = "LOOKALIKE_GATEWAY_RECALL_SAMPLE_RATIO"
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["gateway"]["environment"]
+    component = (DEPLOY / "k8s" / "components" / "observability" / "observability.env").read_text()
+    (in_cluster,) = re.findall(rf"^{name}=(.+)$", component, re.MULTILINE)
+    for ratio in (compose[name], in_cluster):
+        assert 0 < float(ratio) <= 0.05, "enough to tell, and not much of Milvus' time"
