@@ -56,3 +56,14 @@ def test_where_the_alert_for_recall_is_loaded_recall_is_sampled() -> None:
     (in_cluster,) = re.findall(rf"^{name}=(.+)$", component, re.MULTILINE)
     for ratio in (compose[name], in_cluster):
         assert 0 < float(ratio) <= 0.05, "enough to tell, and not much of Milvus' time"
+
+
+def test_the_patch_for_the_label_that_the_operator_may_want_is_for_all_that_the_operator_reads() -> None:
+    readme = (DEPLOY / "k8s" / "README.md").read_text()
+    (block,) = re.findall(r"```yaml\n(patches:\n[^`]*PrometheusRule[^`]*)```", readme)
+    (patch,) = yaml.safe_load(block)["patches"]
+    files = [*(DEPLOY / "k8s" / "components" / "observability").glob("*.yaml"), *OBSERVABILITY.glob("*.yaml")]
+    documents = [one for file in files for one in yaml.safe_load_all(file.read_text())]
+    read = {one["kind"] for one in documents if one.get("apiVersion", "").startswith("monitoring.coreos.com/")}
+    assert set(patch["target"]["kind"].split("|")) == read
+    assert yaml.safe_load(patch["patch"])["metadata"]["labels"].keys() == {"release"}
