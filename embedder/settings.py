@@ -12,7 +12,7 @@ from pydantic_settings import NoDecode
 from embedder.bundle import CARD, SHIPPED
 from embedder.cores import usable_cores
 from lookalike.names import MAX_IMAGE_BYTES, MAX_IMAGES_PER_CALL, MAX_MESSAGE_BYTES
-from lookalike.runtime.settings import Address, LogSettings, TraceSettings, split_paths
+from lookalike.runtime.settings import Address, LogSettings, Seconds, TraceSettings, split_paths
 
 _SHIPPED = ("photo", "fashion")
 """Those that come with the package, the default model first."""
@@ -42,7 +42,7 @@ class EmbedderSettings(LogSettings, TraceSettings):
             "None by default. Every version served takes memory of its own."
         ),
     )
-    embedder_registry_poll_s: float = Field(
+    embedder_registry_poll_s: Seconds = Field(
         5.0, gt=0, description="Seconds between two looks at the registry for versions that were promoted or retired."
     )
     embedder_device: Literal["auto", "gpu", "cpu"] = Field(
@@ -58,6 +58,7 @@ class EmbedderSettings(LogSettings, TraceSettings):
     embedder_cores: int = Field(
         0,
         ge=0,
+        le=1024,
         description=(
             "Processor cores to use, for decoding and for the models. 0: those this process may run on, "
             "or its container's quota of processor time, rounded up, where that is less."
@@ -89,10 +90,10 @@ class EmbedderSettings(LogSettings, TraceSettings):
     embedder_max_image_pixels: int = Field(
         50_000_000, ge=1, description="Largest picture, width times height in pixels; decoding takes up to 14 bytes a pixel."
     )
-    embedder_call_timeout_s: float = Field(
+    embedder_call_timeout_s: Seconds = Field(
         60.0, gt=0, description="Longest a call may take, in seconds; also the deadline of calls that bring none."
     )
-    embedder_drain_s: float = Field(
+    embedder_drain_s: Seconds = Field(
         20.0, ge=0, description="Seconds that calls under way get to finish when the process is told to stop."
     )
     embedder_metrics_port: int | None = Field(

@@ -11,6 +11,7 @@ from lookalike.runtime.settings import (
     LogSettings,
     MilvusSettings,
     RedisSettings,
+    Seconds,
     TraceSettings,
 )
 
@@ -50,8 +51,8 @@ class GatewaySettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
         ge=0,
         description="Memory for them, in bytes, by default what 4,096 of `photo` and a histogram take; 0 keeps none.",
     )
-    gateway_drain_s: float = Field(5.0, ge=0, description="Seconds that calls under way get to end after SIGTERM.")
-    gateway_ready_interval_s: float = Field(2.0, gt=0, description="Seconds between two looks at what the gateway needs.")
+    gateway_drain_s: Seconds = Field(5.0, ge=0, description="Seconds that calls under way get to end after SIGTERM.")
+    gateway_ready_interval_s: Seconds = Field(2.0, gt=0, description="Seconds between two looks at what the gateway needs.")
     gateway_recall_sample_ratio: float = Field(
         0.0,
         ge=0,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+import math
+
+from pydantic import Field, ValidationInfo, field_validator
 
 from lookalike.jobs.leases import LeaseSettings
 from lookalike.jobs.queue import VISIBILITY_TIMEOUT_S
@@ -13,6 +15,7 @@ from lookalike.runtime.settings import (
     LogSettings,
     MilvusSettings,
     RedisSettings,
+    Seconds,
     TraceSettings,
 )
 
@@ -27,42 +30,48 @@ class IndexerSettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
         description="Chunks worked on at a time, each in a thread.",
     )
     indexer_embeds_in_flight: int = Field(2, ge=1, le=16, description="Calls to the embedder under way per chunk.")
-    indexer_lease_s: float = Field(15.0, gt=0, description="Seconds until the work of a dead worker is taken up by another.")
-    indexer_heartbeat_s: float = Field(4.0, gt=0, description="Seconds between two renewals of a lease.")
-    indexer_tick_s: float = Field(1.0, gt=0, description="Seconds between two rounds of the reconciler.")
+    indexer_lease_s: Seconds = Field(15.0, gt=0, description="Seconds until the work of a dead worker is taken up by another.")
+    indexer_heartbeat_s: Seconds = Field(4.0, gt=0, description="Seconds between two renewals of a lease.")
+    indexer_tick_s: Seconds = Field(1.0, gt=0, description="Seconds between two rounds of the reconciler.")
     indexer_window_chunks: int = Field(32, ge=1, le=1024, description="Chunks of one job queued or worked on at a time.")
     indexer_window_total_chunks: int = Field(
         256, ge=1, le=65_536, description="The same of all jobs together, shared evenly; each may always have one."
     )
-    indexer_chunk_deadline_s: float = Field(
+    indexer_chunk_deadline_s: Seconds = Field(
         600.0,
         gt=0,
         le=VISIBILITY_TIMEOUT_S / 2,
         description="Seconds that a chunk may take; then it is given back and tried again, as often as if its worker had died.",
     )
-    indexer_retry_base_s: float = Field(1.0, gt=0, description="Seconds before the first retry of a chunk; doubles each time.")
-    indexer_retry_cap_s: float = Field(30.0, gt=0, description="Most seconds between two retries of a chunk.")
+    indexer_retry_base_s: Seconds = Field(
+        1.0, gt=0, description="Seconds before the first retry of a chunk; doubles each time."
+    )
+    indexer_retry_cap_s: Seconds = Field(30.0, gt=0, description="Most seconds between two retries of a chunk.")
     indexer_max_attempts: int = Field(5, ge=1, description="Workers that may die of a chunk before its items count as failed.")
     indexer_read_threads: int = Field(16, ge=1, le=128, description="Pictures read side by side per chunk, where far away.")
-    indexer_read_timeout_s: float = Field(30.0, gt=0, description="Seconds that reading one picture may take; then it fails.")
-    indexer_embed_timeout_s: float = Field(60.0, gt=0, description="Seconds that one call to the embedder may take.")
-    indexer_store_timeout_s: float = Field(30.0, gt=0, description="Seconds that one read from Milvus may take.")
-    indexer_drain_s: float = Field(
+    indexer_read_timeout_s: Seconds = Field(30.0, gt=0, description="Seconds that reading one picture may take; then it fails.")
+    indexer_embed_timeout_s: Seconds = Field(60.0, gt=0, description="Seconds that one call to the embedder may take.")
+    indexer_store_timeout_s: Seconds = Field(30.0, gt=0, description="Seconds that one read from Milvus may take.")
+    indexer_drain_s: Seconds = Field(
         10.0, ge=0, description="Seconds that chunks under way may still take after SIGTERM; then they are given back."
     )
-    indexer_job_retention_s: float = Field(30 * 86_400.0, gt=0, description="Seconds that ended jobs and their files are kept.")
+    indexer_job_retention_s: Seconds = Field(
+        30 * 86_400.0, gt=0, description="Seconds that ended jobs and their files are kept."
+    )
     indexer_health_address: Address | None = Field(
         None, description="HOST:PORT that answers the gRPC health protocol; none by default."
     )
-    indexer_ready_interval_s: float = Field(5.0, gt=0, description="Seconds between two looks at what the worker needs.")
+    indexer_ready_interval_s: Seconds = Field(5.0, gt=0, description="Seconds between two looks at what the worker needs.")
     indexer_metrics_port: int | None = Field(None, ge=1, le=65535, description="Port for Prometheus; none by default.")
     indexer_metrics_host: str = Field("127.0.0.1", description="Address that the metrics port is opened on.")
 
-    @model_validator(mode="after")
-    def _heartbeats_fit_into_a_lease(self) -> IndexerSettings:
-        if self.indexer_heartbeat_s * 2 > self.indexer_lease_s:
-            raise ValueError("indexer_lease_s must be at least twice indexer_heartbeat_s, so that one may be late")
-        return self
+    @field_validator("indexer_heartbeat_s")
+    @classmethod
+    def _fits_twice_into_a_lease(cls, heartbeat_s: float, info: ValidationInfo) -> float:
+        lease_s = info.data.get("indexer_lease_s", math.inf)
+        if heartbeat_s * 2 > lease_s:
+            raise ValueError(f"must be at most half of LOOKALIKE_INDEXER_LEASE_S ({lease_s:g}), so that one may be late")
+        return heartbeat_s
 
     @property
     def leases(self) -> LeaseSettings:

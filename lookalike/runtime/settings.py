@@ -10,21 +10,34 @@ import os
 import re
 import ssl
 import sys
+from difflib import get_close_matches
 from pathlib import Path
+from stat import S_ISREG
 from typing import Annotated, Literal, NoReturn, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from lookalike.errors import InvalidArgument
+
 PREFIX = "LOOKALIKE_"
+
+_SHOWN = 200
+"""Characters of a wrong value that are shown."""
+_SECRET_BYTES = 64 * 1024
+"""More than any secret has, and less than what a device or a pipe would give for ever."""
 
 S = TypeVar("S", bound="ServiceSettings")
 
 
+Seconds = Annotated[float, Field(le=10 * 365 * 86_400, allow_inf_nan=False)]
+"""A time. Ten years stand for never: infinity and what is near it break timers and clocks."""
+
+
 def _address(value: str) -> str:
     host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host.isascii() or not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise ValueError("must be HOST:PORT, such as 127.0.0.1:50051")
     return value
 
@@ -36,7 +49,7 @@ Address = Annotated[str, AfterValidator(_address)]
 def _redis_url(value: str) -> str:
     try:
         url = urlsplit(value)
-        good = url.scheme in ("redis", "rediss") and url.hostname and url.port != 0
+        good = url.scheme in ("redis", "rediss") and url.hostname and url.port != 0 and re.fullmatch(r"(/[0-9]*)?", url.path)
     except ValueError:
         good = False
     if not good:
@@ -49,12 +62,7 @@ RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 
 
 def _milvus_uri(value: str) -> str:
-    try:
-        url = urlsplit(value)
-        good = url.scheme in ("http", "https") and url.hostname and url.port != 0 and url.username is None
-    except ValueError:
-        good = False
-    if not good:
+    if not _is_server(value):
         raise ValueError(
             "must be http://HOST:PORT, or https:// for TLS, such as http://127.0.0.1:19530; "
             "a token or password belongs into the file that LOOKALIKE_MILVUS_TOKEN_FILE names"
@@ -78,12 +86,21 @@ class LogSettings(ServiceSettings):
 
 
 def _endpoint(value: str) -> str:
-    url = urlsplit(value)
-    if value and (url.scheme not in ("http", "https") or not url.hostname):
+    if value and not _is_server(value):
         raise ValueError(
-            "must be http://HOST:PORT of a collector's OTLP gRPC port, such as http://127.0.0.1:4317; empty is off"
+            "must be http://HOST:PORT of a collector's OTLP gRPC port, such as http://127.0.0.1:4317, without a password; "
+            "empty is off"
         )
     return value
+
+
+def _is_server(value: str) -> bool:
+    """Whether it is a URL of HTTP with a host, perhaps a port, and nobody's name or password."""
+    try:
+        url = urlsplit(value)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and "@" not in url.netloc
+    except ValueError:
+        return False
 
 
 class TraceSettings(ServiceSettings):
@@ -122,7 +139,7 @@ class RedisSettings(ServiceSettings):
     redis_ca_file: Path | None = Field(
         None, description="PEM file with the authorities that Redis' certificate is believed from. By default the system's."
     )
-    indexer_stall_s: float = Field(
+    indexer_stall_s: Seconds = Field(
         300.0,
         gt=0,
         description="Seconds without progress after which a job counts as stalled; gateway and workers need the same.",
@@ -156,8 +173,21 @@ def _needs_scheme(path: Path | None, info: ValidationInfo, url_field: str, schem
     return path
 
 
+def _place(value: str) -> str:
+    """A folder or fsspec URL that means the same to every process, and holds no password."""
+    scheme, found, rest = value.partition("://")
+    if not found and not Path(value).is_absolute():
+        raise ValueError("must be an absolute path or a URL, such as file:///var/lib/lookalike/artifacts or s3://bucket/prefix")
+    if ":" in rest.partition("/")[0].rpartition("@")[0]:
+        raise ValueError(f"must not hold a password; {scheme} reads credentials from its own files or variables")
+    return value
+
+
+Place = Annotated[str, AfterValidator(_place)]
+
+
 class ArtifactSettings(ServiceSettings):
-    artifacts_url: str = Field(
+    artifacts_url: Place = Field(
         "file:///var/lib/lookalike/artifacts",
         description="fsspec URL that gateway and workers all reach: manifests, outcomes, originals, thumbnails.",
     )
@@ -171,6 +201,14 @@ class ArtifactSettings(ServiceSettings):
     @classmethod
     def _split_roots(cls, value: object) -> object:
         return split_roots(value)
+
+    @field_validator("source_roots")
+    @classmethod
+    def _absolute(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
+        for root in roots:
+            if "://" not in root and not Path(root).is_absolute():
+                raise ValueError(f"must be absolute paths and URLs; {root!r} is neither")
+        return roots
 
 
 class EmbedderAddress(ServiceSettings):
@@ -226,18 +264,44 @@ def _problem(cls: type[BaseModel], location: tuple[int | str, ...], message: str
     names = [part for part in location if isinstance(part, str) and part in cls.model_fields]
     if not names:
         return f"settings of {cls.__name__}: {message}"
-    name = f"{PREFIX}{names[0].upper()}"
+    return _line(names[0], message, value)
+
+
+def _line(field: str, message: str, value: object) -> str:
+    name = f"{PREFIX}{field.upper()}"
     source = "from the environment" if os.environ.get(name) else "its default"
-    return f"setting {name} ({source}): {message} (is {_shown(value)})"
+    return f"setting {name} ({source}): {message.removeprefix('Value error, ')} (is {_shown(value)})"
 
 
 def _shown(value: object) -> str:
-    """What was given, without what may be a password in a URL."""
-    return re.sub(r"//.*@", "//...@", repr(value))
+    """What was given, cut to a line, without what may be a password: that stands before an @ or behind a ?."""
+    shown = re.sub(r"[^'\"/,\s]*(?:/[^'\"@\s]*)?@", "...@", repr(value))
+    shown = re.sub(r"\?[^'\"]*", "?...", shown)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+
+
+def refuse_setting(settings: ServiceSettings, error: InvalidArgument) -> NoReturn:
+    """End the process as `load_settings` does, for a setting in which only whoever used it saw what is wrong; its name is the
+    error's field. Raises the error again where that is no setting."""
+    if error.field not in type(settings).model_fields:
+        raise error
+    _refuse([_line(error.field, error.problem, getattr(settings, error.field))])
+
+
+def unknown_settings(settings: ServiceSettings, service: str) -> dict[str, str]:
+    """Variables that look like settings of `service` and are none, each with the one that is most like it, or ""."""
+    own = f"{PREFIX}{service.upper()}_"
+    known = {f"{PREFIX}{name.upper()}" for name in type(settings).model_fields}
+    ends = {name.removeprefix(own): name for name in known}
+
+    def meant(name: str) -> str:
+        return next((ends[end] for end in get_close_matches(name.removeprefix(own), ends, n=1, cutoff=0.7)), "")
+
+    return {name: meant(name) for name in sorted(os.environ) if name.startswith(own) and name not in known}
 
 
 def _refuse(lines: list[str]) -> NoReturn:
-    sys.stderr.write("".join(f"lookalike: {line}\n" for line in lines))
+    sys.stderr.write("".join(f"lookalike: {' '.join(line.split())}\n" for line in lines))
     raise SystemExit(2)
 
 
@@ -246,6 +310,9 @@ def _secret(path: Path | None, setting: str) -> str | None:
         return None
     name = f"{PREFIX}{setting}"
     try:
+        status = path.stat()
+        if not S_ISREG(status.st_mode) or status.st_size > _SECRET_BYTES:
+            _refuse([f"setting {name} (from the environment): {path} is no file, or larger than {_SECRET_BYTES} bytes"])
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"

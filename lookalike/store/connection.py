@@ -20,7 +20,6 @@ from pymilvus.exceptions import MilvusException
 
 from lookalike.errors import (
     DeadlineExceeded,
-    FailedPrecondition,
     Internal,
     LookalikeError,
     NotFound,
@@ -136,6 +135,15 @@ class _NotLoaded(Unavailable):
     """The collection is there, but not in memory."""
 
 
+class MilvusAccessDenied(Unavailable):
+    """Milvus refuses the token. It passes, as when passwords are changed: jobs wait for it, and searches may be tried again."""
+
+    reason = "MILVUS_ACCESS_DENIED"
+
+    def __init__(self) -> None:
+        super().__init__(_DEPENDENCY, "it refuses the credentials; see LOOKALIKE_MILVUS_TOKEN_FILE")
+
+
 class _TlsFails(Unavailable):
     """Neither side is down: they do not agree on TLS, or the certificate is not believed. Waiting alone mends it rarely."""
 
@@ -148,8 +156,8 @@ def connect(uri: str, token: str | None = None, ca_file: Path | None = None, *, 
     """Open a connection to the Milvus or milvus-lite server at `uri` (`http://host:port`, or `https://` for TLS; its
     certificate is believed from the authorities in `ca_file`, PEM, by default from public ones).
 
-    A server that is still starting is waited for. Raises `Unavailable` when none has answered after `timeout_s`, with what is
-    wrong with TLS where that is the reason, and `FailedPrecondition` (reason `MILVUS_ACCESS_DENIED`) when it refuses `token`.
+    A server that is still starting is waited for. Raises `Unavailable` when none has answered after `timeout_s`, or at once
+    where TLS fails, and `MilvusAccessDenied` when it refuses `token`.
     """
     # pymilvus logs each failed call with a traceback at ERROR; the same failure is raised, and logged where it is handled.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -157,6 +165,8 @@ def connect(uri: str, token: str | None = None, ca_file: Path | None = None, *, 
     while True:
         try:
             return _open(uri, token, ca_file, deadline)
+        except MilvusAccessDenied:
+            raise
         except _TlsFails as error:
             raise Unavailable(_DEPENDENCY, f"{_host(uri)}: {error.problem}") from error
         except Unavailable:
@@ -219,12 +229,14 @@ def _from_rpc_error(error: grpc.RpcError) -> LookalikeError:
     if code in _OVERLOADED_RPC:
         return Overloaded("milvus refuses more work for now")
     if code in _REFUSED_RPC:
-        return FailedPrecondition("milvus refuses the credentials", reason="MILVUS_ACCESS_DENIED")
+        return MilvusAccessDenied()
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return Internal("this milvus server does not know the call", reason="MILVUS_UNIMPLEMENTED")
     if tls := _TLS_PROBLEM.search(error.details() or ""):
         return _TlsFails(_tls_problem(tls["code"], tls["why"]))
-    return Unavailable(_DEPENDENCY, f"{code.name.lower().replace('_', ' ')}")
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return Unavailable(_DEPENDENCY, "it does not answer")
+    return Unavailable(_DEPENDENCY, f"it answered {code.name}")
 
 
 def _tls_problem(code: str, why: str | None) -> str:
@@ -248,7 +260,7 @@ def _from_milvus_error(error: MilvusException, subject: str) -> LookalikeError:
     if code in _BUSY:
         return Overloaded("milvus refuses more work for now")
     if code == _AUTHENTICATION:
-        return FailedPrecondition("milvus refuses the credentials", reason="MILVUS_ACCESS_DENIED")
+        return MilvusAccessDenied()
     if "deadline exceeded" in message.lower() or "timeout" in message.lower():
         return DeadlineExceeded("milvus did not answer in time")
     if code in _NOT_READY or "not ready" in message.lower():

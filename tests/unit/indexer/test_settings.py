@@ -24,4 +24,4 @@ def test_a_heartbeat_that_does_not_fit_twice_into_a_lease_is_refused(
     with pytest.raises(SystemExit) as ended:
         load_settings(IndexerSettings)
     assert ended.value.code == 2
-    assert "at least twice" in capsys.readouterr().err
+    assert "INDEXER_HEARTBEAT_S (its default): must be at most half of LOOKALIKE_INDEXER_LEASE_S (5)" in capsys.readouterr().err

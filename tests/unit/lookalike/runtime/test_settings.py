@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from lookalike.errors import InvalidArgument
 from lookalike.runtime.settings import (
     ArtifactSettings,
     EmbedderAddress,
     LogSettings,
     MilvusSettings,
     RedisSettings,
+    TraceSettings,
     load_settings,
+    refuse_setting,
+    split_roots,
+    unknown_settings,
 )
 from tests.servers.tls import certificate
+
+
+class All(LogSettings, TraceSettings, MilvusSettings, RedisSettings, ArtifactSettings, EmbedderAddress):
+    """What a service reads."""
 
 
 def test_a_wrong_value_ends_the_process_naming_the_setting(
@@ -89,9 +99,78 @@ def test_source_roots_are_split_like_a_path(monkeypatch: pytest.MonkeyPatch) -> 
         ("file:///a", "8080"),
     ],
 )
-def test_source_roots_may_be_urls_with_ports(monkeypatch: pytest.MonkeyPatch, roots: tuple[str, ...]) -> None:
-    monkeypatch.setenv("LOOKALIKE_SOURCE_ROOTS", ":".join(("", *roots, "")))
-    assert load_settings(ArtifactSettings).source_roots == roots
+def test_source_roots_may_be_urls_with_ports(roots: tuple[str, ...]) -> None:
+    assert split_roots(":".join(("", *roots, ""))) == roots
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SOURCE_ROOTS", "/a:pictures", "'pictures' is neither"),
+        ("ARTIFACTS_URL", "artifacts", "must be an absolute path or a URL"),
+        ("ARTIFACTS_URL", "   ", "must be an absolute path or a URL"),
+        ("ARTIFACTS_URL", "s3://KEY:secret@bucket/x", "must not hold a password"),
+        ("REDIS_URL", "redis://h:1/notadb", "must be redis://HOST:PORT/DB"),
+        ("REDIS_URL", "redis:/user:secret@h:1/0", "must be redis://HOST:PORT/DB"),
+        ("REDIS_URL", "user:secret@127.0.0.1:6379", "must be redis://HOST:PORT/DB"),
+        ("REDIS_URL", "redis://h:abc/0?password=secret", "must be redis://HOST:PORT/DB"),
+        ("OTLP_ENDPOINT", "user:secret@collector:4317", "must be http://HOST:PORT"),
+        ("OTLP_ENDPOINT", "http://user:secret@collector:4317", "without a password"),
+        ("OTLP_ENDPOINT", "http://h:notaport", "must be http://HOST:PORT"),
+        ("INDEXER_STALL_S", "inf", "finite number"),
+        ("INDEXER_STALL_S", "1e300", "less than or equal to"),
+        ("EMBEDDER_TARGET", "embedder:\u00b2", "must be HOST:PORT"),
+        ("EMBEDDER_TARGET", "\u00e9.example:1", "must be HOST:PORT"),
+        ("LOG_LEVEL", "x" * 5000, "'debug', 'info'"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_in_one_line_without_what_is_secret_in_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"LOOKALIKE_{name}", value)
+    with pytest.raises(SystemExit) as ended:
+        load_settings(All)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"lookalike: setting LOOKALIKE_{name} (from the environment): ")
+    assert said in line
+    assert "secret" not in line
+    assert len(line) < 500
+
+
+def test_a_secret_is_read_from_a_file_and_from_nothing_that_never_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        monkeypatch.setenv("LOOKALIKE_REDIS_PASSWORD_FILE", str(path))
+        with pytest.raises(SystemExit):
+            load_settings(RedisSettings)
+        assert f"{path} is no file" in capsys.readouterr().err
+
+
+def test_a_mistyped_setting_is_told_with_the_one_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOKALIKE_REDIS_PASWORD_FILE", "/x")
+    monkeypatch.setenv("LOOKALIKE_REDIS_COLOUR", "red")
+    monkeypatch.setenv("LOOKALIKE_GATEWAY_THREADS", "4")
+    assert unknown_settings(load_settings(RedisSettings), "redis") == {
+        "LOOKALIKE_REDIS_COLOUR": "",
+        "LOOKALIKE_REDIS_PASWORD_FILE": "LOOKALIKE_REDIS_PASSWORD_FILE",
+    }
+
+
+def test_what_only_its_user_sees_of_a_setting_is_told_alike(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_ARTIFACTS_URL", "bogus://x")
+    settings = load_settings(ArtifactSettings)
+    with pytest.raises(SystemExit) as ended:
+        refuse_setting(settings, InvalidArgument("artifacts_url", "cannot be used: no such protocol"))
+    assert ended.value.code == 2
+    said = "setting LOOKALIKE_ARTIFACTS_URL (from the environment): cannot be used: no such protocol (is 'bogus://x')"
+    assert capsys.readouterr().err == f"lookalike: {said}\n"
+    with pytest.raises(InvalidArgument):
+        refuse_setting(settings, InvalidArgument("limit", "is no setting"))
 
 
 @pytest.mark.parametrize(
