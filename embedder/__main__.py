@@ -6,12 +6,17 @@ asked for (`LOOKALIKE_EMBEDDER_HEALTH_ADDRESS`), it waits for a GPU that is miss
 
 from __future__ import annotations
 
+import signal
+import sys
+
+if __name__ == "__main__":
+    # The imports below take a second, and process 1 of a container is spared every signal that it has not asked for.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
 import contextlib
 import ctypes
 import gc
 import os
-import signal
-import sys
 import threading
 import time
 import warnings
@@ -30,9 +35,9 @@ from embedder.images import Decoder
 from embedder.openvino_engine import OpenVino
 from embedder.registry import Registry
 from embedder.settings import EmbedderSettings
-from lookalike.errors import FailedPrecondition, LookalikeError
+from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError
 from lookalike.runtime.server import Server, Servicer, build_health_server, build_server
-from lookalike.runtime.settings import load_settings
+from lookalike.runtime.settings import load_settings, refuse_setting
 from lookalike.runtime.telemetry import DEPENDENCY_UP, configure_logging, serve_metrics
 from lookalike.runtime.tracing import configure_tracing
 from lookalike.v1.embedder_service_pb2_grpc import add_EmbedderServiceServicer_to_server
@@ -50,6 +55,8 @@ ENGINE = Info("lookalike_embedder_engine", "What computes the models' vectors: t
 WARM = Gauge("lookalike_embedder_warm", "1 once every model is traced and has run.")
 _SPARE_CALLS = 16
 """Calls beyond those that the batcher admits: to be refused, for health checks and for descriptions."""
+_SAID = 300
+"""Characters of what Keras says."""
 _SIGNAL_S = 0.5
 """Between two looks for a signal to stop."""
 _LOAD_END_S = 5.0
@@ -79,6 +86,10 @@ def main() -> None:
                 raise
             if wait_for_gpu(error, stop):
                 os.execv(sys.executable, [sys.executable, "-m", "embedder"])  # noqa: S606 - this very program
+    except _ToldToStop:
+        structlog.get_logger().info("stopped", before="ready")
+    except InvalidArgument as error:
+        refuse_setting(settings, error)
     except LookalikeError as error:
         sys.stderr.write(f"lookalike: the embedder does not start: {error.message}\n")
         raise SystemExit(2) from None
@@ -108,13 +119,13 @@ def serve(settings: EmbedderSettings, stop: threading.Event, health: Server | No
         compile_tower=compile_tower,
         execution=execution_on(device),
     )
-    serving = Serving([build(bundle) for bundle in fixed], complete=registry is None)
+    serving = Serving([_built(build, bundle, stop) for bundle in fixed], complete=registry is None)
     batcher = Batcher(spaces.compute, lambda work: work.size_bytes, _limits(settings))
     pool = DecodePool(settings.cores)
     service, server = _listening(settings, serving, device, pool, batcher)
     spaces.warm_up()
     for served, _ in serving:
-        _warm_up(served.traced)
+        _warm_up(served.traced, stop)
     watcher = _watching(registry, serving, build, settings.embedder_registry_poll_s, stop) if registry else None
     # What is there now stays: without it a full collection looks at a few hundred thousand objects, and no call is answered.
     gc.collect()
@@ -229,9 +240,31 @@ def _limits(settings: EmbedderSettings) -> Limits:
     )
 
 
-def _warm_up(model: TracedModel) -> None:
+class _ToldToStop(Exception):
+    """Before it was ready: what is left of loading and warming up may take longer than whoever asked will wait."""
+
+
+def _built(build: Callable[[bundles.Bundle], Served], bundle: bundles.Bundle, stop: threading.Event) -> Served:
+    if stop.is_set():
+        raise _ToldToStop
+    try:
+        return build(bundle)
+    except LookalikeError:
+        raise
+    except Exception as error:
+        problem = " ".join(str(error).split())[:_SAID]
+        raise FailedPrecondition(f"model {bundle.name!r} cannot be built: {type(error).__name__}: {problem}") from error
+
+
+def _warm_up(model: TracedModel, stop: threading.Event | None = None) -> None:
     log, name = structlog.get_logger(), model.bundle.name
-    model.warm_up(lambda size, spent_s: log.debug("traced", model=name, batch=size, seconds=round(spent_s, 3)))
+
+    def traced(size: int, spent_s: float) -> None:
+        log.debug("traced", model=name, batch=size, seconds=round(spent_s, 3))
+        if stop is not None and stop.is_set():
+            raise _ToldToStop
+
+    model.warm_up(traced)
 
 
 if __name__ == "__main__":

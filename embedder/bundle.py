@@ -141,6 +141,13 @@ def save(bundle: Bundle, folder: Path) -> None:
         part.replace(folder / name)
 
 
+_UNREADABLE = (
+    KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError,
+    OSError, EOFError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What a card or weights that somebody else wrote can raise in `json`, in `numpy` and in our own classes."""
+
+
 def load(folder: Path) -> Bundle:
     """Read a bundle and check it against its own fingerprint.
 
@@ -195,7 +202,7 @@ def from_files(files: Mapping[str, bytes], *, where: str) -> Bundle:
         with np.load(io.BytesIO(files[WEIGHTS]), allow_pickle=False) as stored:
             weights = tuple(stored[key].astype(np.float32) for key in sorted(stored.files))
         bundle = _from_card(card, weights)
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise InvalidArgument("bundle", f"{where} cannot be read: {type(error).__name__}: {error}") from error
     if bundle.fingerprint != card["fingerprint"]:
         raise FailedPrecondition(

@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from embedder.images import Pixels
 from embedder.model import ON_CPU, Execution, Model
+from lookalike.errors import FailedPrecondition
 from lookalike.spaces import HistogramSettings, Vector
 
 K = TypeVar("K")
@@ -115,14 +116,18 @@ class TracedModel:
     def warm_up(self, report: Callable[[int, float], None]) -> None:
         """Run what takes long when it comes first, with and without a histogram; `report` hears the batch size and seconds.
 
-        On a busy machine this takes seconds, in the caller's thread.
+        On a busy machine this takes seconds, in the caller's thread. Raises `FailedPrecondition` (`MODEL_NOT_FINITE`) where the
+        vectors are no numbers.
         """
         settings, canvas = HistogramSettings(), np.zeros((8, 8, 1), np.uint8)
         for size in self._warmed:
             started_s = time.perf_counter()
             for shown in (canvas, None):
                 works = [Work(settings, shown, self, np.zeros(self._shape, np.uint8))] * size
-                self.embed(_laid_out(works).tensors(settings.bins), works)
+                _, vectors = self.embed(_laid_out(works).tensors(settings.bins), works)
+                if not np.isfinite(vectors).all():
+                    problem = f"model {self.bundle.name!r} gives vectors that are no numbers: its weights are damaged"
+                    raise FailedPrecondition(problem, reason="MODEL_NOT_FINITE")
             report(size, time.perf_counter() - started_s)
 
     def embed(self, laid: _Tensors, works: Sequence[Work]) -> tuple[tf.Tensor, Vector]:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
+import sys
+
+if __name__ == "__main__":
+    # The imports below take seconds, and process 1 of a container is spared every signal that it has not asked for.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,9 +18,9 @@ import structlog
 from gateway.assembly import Gateway, assemble
 from gateway.listeners import HttpServer, build_grpc
 from gateway.settings import GatewaySettings
-from lookalike.errors import LookalikeError
+from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.runtime.channels import open_aio_channel
-from lookalike.runtime.settings import load_settings
+from lookalike.runtime.settings import load_settings, refuse_setting
 from lookalike.runtime.telemetry import configure_logging
 from lookalike.runtime.tracing import configure_tracing
 
@@ -57,6 +63,8 @@ def main() -> None:
     send_last_spans = configure_tracing(settings, "gateway")
     try:
         asyncio.run(serve(settings))
+    except InvalidArgument as error:
+        refuse_setting(settings, error)
     except LookalikeError as error:
         structlog.get_logger().error("cannot start", problem=error.message)
         raise SystemExit(1) from error

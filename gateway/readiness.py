@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from gateway.deadlines import Deadline
-from lookalike.errors import LookalikeError
+from lookalike.errors import DeadlineExceeded, LookalikeError
 from lookalike.runtime.telemetry import DEPENDENCY_UP
 
 CHECK_TIMEOUT_S = 5.0
@@ -53,6 +53,8 @@ class Readiness:
         try:
             await self._checks[name](Deadline.after(CHECK_TIMEOUT_S))
             problem = ""
+        except DeadlineExceeded:
+            problem = f"{name} did not answer within {CHECK_TIMEOUT_S:g} s"
         except LookalikeError as error:
             problem = error.message
         except Exception as error:  # noqa: BLE001 - a defect in one check must not end the watch

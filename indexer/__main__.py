@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
+
+if __name__ == "__main__":
+    # The imports below take seconds, and process 1 of a container is spared every signal that it has not asked for. This holds
+    # until Celery has a handler of its own: for as long as the worker waits for what it needs.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+import os
 import threading
 from collections.abc import Callable
 
@@ -23,7 +29,7 @@ from indexer.settings import IndexerSettings
 from indexer.tasks import build_app, run_worker
 from indexer.worker import Parts, Worker
 from lookalike.artifact_check import ArtifactCheck
-from lookalike.errors import LookalikeError
+from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.outcomes import Outcomes
@@ -32,7 +38,7 @@ from lookalike.jobs.uploads import Uploads
 from lookalike.runtime.channels import open_channel
 from lookalike.runtime.probe import check_serving
 from lookalike.runtime.server import build_health_server
-from lookalike.runtime.settings import load_settings
+from lookalike.runtime.settings import load_settings, refuse_setting
 from lookalike.runtime.telemetry import configure_logging, serve_metrics
 from lookalike.runtime.tracing import configure_tracing
 from lookalike.sources import Artifacts, Reader
@@ -45,11 +51,10 @@ def main() -> int:
     settings = load_settings(IndexerSettings)
     configure_logging(settings, "indexer")
     send_last_spans = configure_tracing(settings, "indexer")
-    # For as long as it waits for what it needs, until Celery has handlers of its own: process 1 of a container is spared every
-    # signal that it has not asked for, and could only be killed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         return work(settings)
+    except InvalidArgument as error:
+        refuse_setting(settings, error)
     except LookalikeError as error:
         structlog.get_logger().critical("cannot start", reason=error.reason, problem=error.message)
         return 1

@@ -37,6 +37,7 @@ class Reconciler:
         self._clean_at_s = self._tidy_at_s = time.monotonic()
         self._alarm = StallAlarm()
         self._log = structlog.get_logger()
+        self._told = ""
 
     def start(self) -> None:
         self._thread.start()
@@ -74,8 +75,11 @@ class Reconciler:
         while not self._stopping.wait(self._tick_s):
             try:
                 self.round()
+                self._told = ""
             except LookalikeError as error:
-                self._log.warning("reconciler waits", problem=error.message)
+                if error.message != self._told:  # once for each reason, not with every round
+                    self._log.warning("reconciler waits", problem=error.message)
+                self._told = error.message
             except Exception:  # noqa: BLE001 - the edge: without this thread jobs would stand still
                 self._log.exception("reconciler failed in one round")
 

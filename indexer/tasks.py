@@ -33,6 +33,7 @@ from celery import Celery, Task
 from celery.exceptions import Reject
 from celery.signals import setup_logging, worker_shutting_down
 
+from indexer.celery_logs import cut_celery_logs
 from indexer.interruption import TRANSIENT
 from indexer.worker import Worker
 from lookalike.errors import LookalikeError
@@ -40,7 +41,7 @@ from lookalike.jobs.queue import CHUNK_TASK, CREATE_TASK, FINISH_TASK, FIRST_QUE
 
 _CREATE_RETRY_CAP_S = 60.0
 _LOGGED_ID = 128
-"""Characters of a request id that are logged: as many as a valid one has at most."""
+"""Characters of an id that are logged: as many as a valid request id has at most."""
 
 
 def build_app(redis_url: str, worker: Worker) -> Celery:
@@ -50,6 +51,8 @@ def build_app(redis_url: str, worker: Worker) -> Celery:
         broker_transport_options=transport_options(),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A Redis that answers with an error, being full or no primary any more, is waited for like one that is away.
+        broker_channel_error_retry=True,
         accept_content=["json"],
         task_serializer="json",
         task_default_queue=QUEUE,
@@ -76,6 +79,7 @@ def run_worker(app: Celery, *, concurrency: int, on_stopping: Callable[[], None]
     worker_shutting_down.connect(stopping, weak=False)
     # Whoever answers this signal keeps Celery from setting up logging: it would silence our own lines below a warning.
     setup_logging.connect(_keep_our_logging, weak=False)
+    cut_celery_logs()
     # Gossip, mingle and heartbeat are talk between workers; ours know of each other through the ledger.
     celery_worker = app.Worker(
         pool="threads",
@@ -100,17 +104,17 @@ def _register(app: Celery, worker: Worker) -> None:
     @app.task(name=PLAN_TASK, shared=False)  # type: ignore[untyped-decorator]
     def plan(job_id: str) -> None:
         _not_while_draining(worker)
-        _guarded(lambda: worker.plan(str(job_id)), job=job_id)
+        _guarded(lambda: worker.plan(str(job_id)), job=_shown(job_id))
 
     @app.task(name=CHUNK_TASK, shared=False)  # type: ignore[untyped-decorator]
     def ingest_chunk(job_id: str, chunk: int) -> None:
         _not_while_draining(worker)
-        _guarded(lambda: worker.ingest_chunk(str(job_id), int(chunk)), job=job_id, chunk=chunk)
+        _guarded(lambda: worker.ingest_chunk(str(job_id), int(chunk)), job=_shown(job_id), chunk=chunk)
 
     @app.task(name=FINISH_TASK, shared=False)  # type: ignore[untyped-decorator]
     def finish(job_id: str) -> None:
         _not_while_draining(worker)
-        _guarded(lambda: worker.finish(str(job_id)), job=job_id)
+        _guarded(lambda: worker.finish(str(job_id)), job=_shown(job_id))
 
     @app.task(name=CREATE_TASK, bind=True, max_retries=None, shared=False)  # type: ignore[untyped-decorator]
     def create(task: Task, request: dict[str, Any]) -> None:
@@ -119,7 +123,7 @@ def _register(app: Celery, worker: Worker) -> None:
 
 def _create(worker: Worker, task: Task, request: dict[str, Any]) -> None:
     """Nobody waits for an answer, so what becomes of a request is in the log, by its own id."""
-    request_id = str(request.get("request_id", ""))[:_LOGGED_ID] if isinstance(request, dict) else ""
+    request_id = _shown(request.get("request_id", "")) if isinstance(request, dict) else ""
     log = structlog.get_logger().bind(request_id=request_id)
     try:
         job = worker.create(request)
@@ -133,6 +137,11 @@ def _create(worker: Worker, task: Task, request: dict[str, Any]) -> None:
         log.warning("ingest job refused", reason=error.reason, field=error.field, problem=error.message)
     except Exception:
         log.exception("ingest job refused")
+
+
+def _shown(id_: object) -> str:
+    """An id as a message has it: anybody may have written that."""
+    return str(id_)[:_LOGGED_ID]
 
 
 def _not_while_draining(worker: Worker) -> None:

@@ -9,6 +9,7 @@ import secrets
 import time
 
 from lookalike.artifacts import Artifacts
+from lookalike.errors import Unavailable
 
 FOLDER = "checks"
 WRITE_EVERY_S = 15.0
@@ -21,9 +22,13 @@ class ArtifactCheck:
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
         self._write_at_s = 0.0
+        self._seen = False
 
     def __call__(self) -> None:
         """Raises `Unavailable`, or `FailedPrecondition` for a place that cannot be written to."""
+        if self._seen and not self._artifacts.is_there():
+            # Writing would make it anew, on whatever disk is below: what is written there nobody else sees.
+            raise Unavailable("artifacts", "its folder has gone; is the volume mounted?")
         if time.monotonic() < self._write_at_s:
             self._artifacts.exists(FOLDER)
             return
@@ -31,4 +36,5 @@ class ArtifactCheck:
         path = f"{FOLDER}/{secrets.token_hex(8)}"
         self._artifacts.write(path, b"1", durable=False)
         self._artifacts.delete(path)
+        self._seen = True
         self._write_at_s = time.monotonic() + WRITE_EVERY_S

@@ -132,6 +132,11 @@ class Artifacts:
             return []
         return sorted(str(name).rstrip("/").rsplit("/", 1)[-1] for name in found)
 
+    def is_there(self) -> bool:
+        """Whether there is a place to write to: a local folder may be a volume that somebody unmounts. A store is not asked:
+        its folders are there when something is in them."""
+        return not self._local or Path(str(self._root)).is_dir()
+
     def delete(self, path: str) -> None:
         """Delete a file, if it is there."""
         with suppress(NotFound), translated(path):
@@ -199,7 +204,7 @@ class _LocalWriter(ArtifactWriter):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
-            raise Unavailable("artifacts", f"the folder of {path.name!r} cannot be made: {error.strerror}") from error
+            raise Unavailable("artifacts", f"the folder {path.parent.name!r} cannot be made: {error.strerror}") from error
         self._path, self._durable = path, durable
         self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         super().__init__(self._part.open("xb"))
@@ -265,12 +270,16 @@ def translated(path: str) -> Iterator[None]:
             raise  # Not of the file system: pyarrow's word for a file that is damaged.
         if error.errno in (errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR):
             raise NotFound("artifact", path) from error
-        raise Unavailable("artifacts", error.strerror or type(error).__name__) from error
+        raise Unavailable("artifacts", error.strerror or _one_line(error)) from error
     except NotImplementedError as error:
         problem = f"{path!r} cannot be written there: file systems of that kind can only be read"
         raise FailedPrecondition(problem, reason="ARTIFACTS_READ_ONLY") from error
     except _let_through() as error:
-        raise Unavailable("artifacts", " ".join(str(error).split())[:200] or type(error).__name__) from error
+        raise Unavailable("artifacts", _one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _let_through() -> tuple[type[Exception], ...]:

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http.errors import BodyTooLarge, error_response
-from lookalike.errors import Cancelled, DeadlineExceeded, FailedPrecondition, Overloaded
+from lookalike.errors import Cancelled, DeadlineExceeded, FailedPrecondition, Overloaded, Unavailable
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.runtime import tracing
 from lookalike.runtime.interceptors import as_ours
@@ -29,8 +29,6 @@ BODY_LIMIT_BYTES = MAX_IMAGE_BYTES * 4 // 3 + 1024 * 1024
 """One picture of the largest size in base64, and room for the fields beside it."""
 BODY_IDLE_S = 60.0
 """Without a byte of a body that is not complete, the request is given up: it would hold its share of `Bodies` for ever."""
-_CANCELLED = 499
-"""What `Cancelled` is over HTTP, for the metrics of a request that was cut off; nobody is sent it."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -87,8 +85,9 @@ class Edge:
                 ours = as_ours(error, f"{scope['method']} {_route(scope)}")
                 await error_response(ours)(scope, receive, noting_send)
         except asyncio.CancelledError:
-            code = code if begun else _CANCELLED
-            raise
+            # Only the server's end cancels a request, when its time to drain is over.
+            if not begun:
+                await error_response(Unavailable("gateway", "it is shutting down"))(scope, receive, noting_send)
         finally:
             body.release()
             elapsed_s = time.perf_counter() - started_s
@@ -152,7 +151,8 @@ def _traced(scope: Scope) -> AbstractContextManager[None]:
     """A span for a call of the API; probes, scrapes and files of the page are none."""
     if not scope["path"].startswith("/v1/"):
         return nullcontext()
-    return tracing.span(f"HTTP {_method(scope)}", "server", parent=Headers(scope=scope).get(tracing.HEADER, ""))
+    parent = tracing.known(Headers(scope=scope).get(tracing.HEADER, ""))
+    return tracing.span(f"HTTP {_method(scope)}", "server", parent=parent)
 
 
 def _method(scope: Scope) -> str:

@@ -17,6 +17,8 @@ from lookalike.errors import Unavailable
 from lookalike.runtime.status import from_rpc_error
 
 _TIMEOUT_S = 3.0
+_SAID = 300
+"""Characters of what gRPC says."""
 
 
 def problem(target: str, service: str = "") -> str:
@@ -28,7 +30,8 @@ def problem(target: str, service: str = "") -> str:
                 health_pb2.HealthCheckRequest(service=service), timeout=_TIMEOUT_S
             )
         except grpc.RpcError as error:
-            return f"{target} does not answer: {error.code().name}"
+            details = " ".join((error.details() or "").split())[:_SAID]
+            return f"{target} does not answer: {error.code().name}: {details}"
     if answer.status == health_pb2.HealthCheckResponse.SERVING:
         return ""
     return f"{target} says {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}"

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from types import TracebackType
 
 import grpc
 import structlog
@@ -21,7 +23,7 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from lookalike.errors import LookalikeError, Unavailable
 from lookalike.runtime import tracing
-from lookalike.runtime.settings import LogSettings
+from lookalike.runtime.settings import LogSettings, unknown_settings
 from lookalike.runtime.status import grpc_code
 
 RPC_SECONDS = Histogram(
@@ -75,9 +77,20 @@ def configure_logging(settings: LogSettings, service: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.captureWarnings(True)
+    sys.excepthook = _told
+    threading.excepthook = lambda failed: _told(failed.exc_type, failed.exc_value, failed.exc_traceback)
+    for name, meant in unknown_settings(settings, service).items():
+        structlog.get_logger().warning("no such setting", name=name, meant=meant or None)
     # Their debug and info lines are about themselves, not about what we do.
     for noisy in ("pymilvus", "httpx", "httpcore", "kombu", "amqp", "asyncio", "uvicorn.access", "tensorflow", "h5py", "grpc"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+
+
+def _told(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
+    """What nobody has caught, in the log's format too."""
+    if error is not None:
+        structlog.get_logger().critical("ended by a defect", exc_info=(kind, error, traceback))
 
 
 def _with_trace(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -93,8 +106,9 @@ def serve_metrics(port: int | None, *, host: str = "127.0.0.1") -> None:
         return
     try:
         start_http_server(port, addr=host)
-    except OSError as error:
-        raise Unavailable("address", f"cannot serve metrics on {host}:{port}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "there can be no such host"
+        raise Unavailable("address", f"cannot serve metrics on {host}:{port}: {problem}") from error
 
 
 @contextmanager

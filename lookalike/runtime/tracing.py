@@ -23,6 +23,8 @@ Kind = Literal["internal", "server", "client"]
 Attribute = str | bool | int | float
 
 HEADER = "traceparent"
+_LONGEST = 128
+"""Characters of a `traceparent`: 55 in W3C's version 00, and some that a later version may add."""
 _KINDS = {"internal": SpanKind.INTERNAL, "server": SpanKind.SERVER, "client": SpanKind.CLIENT}
 _PROPAGATOR = TraceContextTextMapPropagator()
 _tracer: trace.Tracer | None = None
@@ -114,7 +116,12 @@ def incoming(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
     """The `traceparent` that came with a call, or "". Who called may send anything: what is no such thing begins a trace."""
     if _tracer is None:
         return ""
-    return next((value for name, value in metadata or () if name == HEADER and isinstance(value, str)), "")
+    return next((known(value) for name, value in metadata or () if name == HEADER and isinstance(value, str)), "")
+
+
+def known(parent: str) -> str:
+    """A caller's `traceparent`, or "" for what is longer than any: OpenTelemetry would write a line about each."""
+    return parent if len(parent) <= _LONGEST else ""
 
 
 def ids() -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,14 +14,18 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
+from celery import Celery
 
+from embedder.bundle import SHIPPED
 from lookalike.artifact_check import ArtifactCheck
 from lookalike.artifacts import Artifacts
 from lookalike.errors import Unavailable
+from lookalike.jobs.queue import CREATE_TASK, QUEUE, transport_options
 from lookalike.runtime.probe import problem
 from lookalike.runtime.server import LIVENESS
 from tests.servers import processes
 from tests.servers.fleet import GatewayProcess
+from tests.servers.redis import RedisServer
 from tests.servers.worker import EmbedderProcess, Worker
 
 _NOWHERE = "127.0.0.1:1"
@@ -103,13 +109,6 @@ def test_a_gpu_that_is_asked_for_and_absent_is_said_once_and_seen(tmp_path: Path
         embedder.kill()
 
 
-def test_a_gpu_that_is_absent_ends_an_embedder_that_nobody_can_ask(tmp_path: Path) -> None:
-    embedder = EmbedderProcess(tmp_path, more={"EMBEDDER_DEVICE": "gpu"})
-    assert embedder.launch().wait(60) == 2
-    *_, line = (tmp_path / "embedder.log").read_text().splitlines()  # TensorFlow has its own to say before
-    assert line.startswith("lookalike: the embedder does not start: a GPU is asked for")
-
-
 def test_a_wrong_setting_ends_each_service_with_one_line_that_names_it_its_source_and_what_is_allowed(tmp_path: Path) -> None:
     wrong = {"embedder": ("EMBEDDER_DEVICE", "tpu"), "indexer": ("INDEXER_CONCURRENCY", "0"), "gateway": ("REDIS_URL", "redis")}
     started = {
@@ -167,3 +166,72 @@ def _fill(path: Path) -> None:
     with suppress(OSError), path.open("wb", buffering=0) as rest:
         while True:
             rest.write(bytes(4096))
+
+
+def test_a_worker_outlives_a_redis_that_answers_with_errors(
+    redis_server: RedisServer, milvus_lite_uri: str, tmp_path: Path
+) -> None:
+    worker = Worker(f"{redis_server.url}/0", milvus_lite_uri, _NOWHERE, tmp_path)
+    worker.start()
+    try:
+        processes.until(lambda: "celery@" in worker.log.read_text(), "the worker consumes", timeout_s=60)
+        with redis.Redis.from_url(redis_server.url) as client:
+            client.execute_command("REPLICAOF", "127.0.0.1", "1")  # as after a failover; whoever waits for a message is told
+            processes.until(
+                lambda: "Connection to broker lost" in worker.log.read_text(), "the worker has met it", timeout_s=30
+            )
+            client.execute_command("REPLICAOF", "NO", "ONE")
+        with Celery(broker=f"{redis_server.url}/0", set_as_current=False) as producer:
+            producer.conf.broker_transport_options = transport_options()
+            producer.send_task("lookalike.create_ingest_jobs", [{"uri": "https://user:secret@host/x"}], queue=QUEUE)
+            producer.send_task(CREATE_TASK, [{"request_id": "afterwards"}], queue=QUEUE)
+        processes.until(lambda: "afterwards" in worker.log.read_text(), "messages come again", timeout_s=30)
+        said = worker.log.read_text()
+        assert "Received unregistered task of type 'lookalike.create_ingest_jobs'." in said
+        assert "secret" not in said
+        assert "Traceback" not in said
+        assert worker.stop() == 0
+    finally:
+        worker.kill()
+
+
+@pytest.mark.parametrize("service", ["gateway", "indexer", "embedder"])
+def test_a_service_that_is_told_to_stop_while_it_is_still_loading_does(service: str, tmp_path: Path) -> None:
+    process = _started(service, tmp_path / "log", {})
+    # Also as process 1, which the system spares every signal that it has not asked for: so it asks before it loads anything.
+    processes.until(lambda: _catches(process.pid, signal.SIGTERM), "it listens to SIGTERM", timeout_s=60)
+    process.terminate()
+    assert process.wait(60) == 0
+    assert "ready" not in (tmp_path / "log").read_text()
+
+
+def test_an_embedder_that_is_told_to_stop_while_it_warms_up_does_not_become_ready_first(tmp_path: Path) -> None:
+    embedder = EmbedderProcess(tmp_path, models=(SHIPPED / "photo", SHIPPED / "fashion"))
+    process = embedder.launch()
+    log = tmp_path / "embedder.log"
+    try:
+        processes.until(lambda: "warming up" in log.read_text(), "it warms up", timeout_s=120)
+        process.terminate()
+        assert process.wait(60) == 0
+        assert "before=ready" in log.read_text()
+        assert "models=['photo', 'fashion']" not in log.read_text(), "it never said that it is ready"
+    finally:
+        embedder.kill()
+
+
+def test_artifacts_whose_folder_has_gone_are_missed_and_not_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "artifacts"
+    check = ArtifactCheck(Artifacts(folder.as_uri()))
+    check()
+    shutil.rmtree(folder)
+    with pytest.raises(Unavailable, match="is the volume mounted"):
+        check()
+    assert not folder.exists()
+    folder.mkdir()
+    check()
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (number - 1) & 1)

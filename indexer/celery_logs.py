@@ -1,0 +1,47 @@
+"""What Celery says of itself, cut to a line: it quotes whole messages, which callers wrote, and tracebacks of what passes."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import warnings
+
+from celery.exceptions import CPendingDeprecationWarning
+
+_LOGGERS = ("celery.worker", "celery.worker.consumer.consumer")
+_SAID = 200
+"""Characters of a line, and of the error that it is about."""
+_BROKER = ("redis.", "kombu.")
+_AGAIN_S = 60.0
+"""Until the same line is written again."""
+
+
+def cut_celery_logs() -> None:
+    """Call it once, after logging was set up."""
+    warnings.filterwarnings(
+        "ignore", category=CPendingDeprecationWarning
+    )  # about what a later Celery will do at a lost connection
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(OneLine())
+
+
+class OneLine(logging.Filter):
+    """Cuts a record to its first line and, where the broker's error is the reason, that; drops what was said just before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # What comes behind holds bodies, headers and arguments of messages.
+        text = re.split(r"\n| \[type:", record.getMessage().removeprefix("consumer: "))[0][:_SAID]
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        if error is not None and type(error).__module__.startswith(_BROKER):
+            text = f"{text} ({type(error).__name__}: {' '.join(str(error).split())[:_SAID]})"
+        record.msg, record.args, record.exc_info, record.exc_text = text, (), None, None
+        now_s = time.monotonic()
+        if now_s < self._told.get(text, 0.0):
+            return False
+        self._told = {said: until_s for said, until_s in self._told.items() if until_s > now_s} | {text: now_s + _AGAIN_S}
+        return True
