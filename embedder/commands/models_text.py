@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _HEADLINES = {"p_at_1": "P@1", "p_at_5": "P@5", "map_at_1000": "mAP@1000", "r_at_1_mean": "R@1 after attacks"}
 """What stands in a list, where a bundle has it."""
+_WIDE = 155
+"""Columns of a terminal from which every fact stands in a column of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +37,21 @@ class Listed:
 
 
 def print_list(rows: Sequence[Listed]) -> None:
-    shown = table("model", "version", "state", "from", "figures", "measured on", "size", "since", numbers=("version", "size"))
+    """One row for each; on a narrow terminal cells share columns, so that a version stays on one line and can be copied."""
+    out = console()
+    wide = not out.is_terminal or out.width >= _WIDE
+    heads = ("model", "version", "state", "from", "figures", "measured on", "size", "since")
+    shared = ("model, version", "state, from", "figures, measured on", "size, since")
+    shown = table(*(heads if wide else shared), numbers=("version", "size"))
     for one in rows:
         style = {"current": "bold", "live": "", "retired": "dim"}[one.state]
         state = f"{one.state}, deleted" if one.deleted else one.state
         size = "-" if one.deleted else f"{one.size_bytes / 1e6:.1f} MB"
-        shown.add_row(
-            one.name, one.fingerprint, state, one.source, figures_text(one.metrics),
-            one.measured_on.name if one.measured_on else "-", size, time_text(one.since),
-            style=style,
-        )  # fmt: skip
-    console().print(shown)
+        measured = one.measured_on.name if one.measured_on else "-"
+        cells = (one.name, one.fingerprint, state, one.source, figures_text(one.metrics), measured, size, time_text(one.since))
+        pairs = zip(cells[::2], cells[1::2], strict=True)
+        shown.add_row(*(cells if wide else map("\n".join, pairs)), style=style)
+    out.print(shown)
 
 
 def print_comparison(comparison: Comparison) -> None:
