@@ -35,7 +35,7 @@ from embedder.images import Decoder
 from embedder.openvino_engine import OpenVino
 from embedder.registry import Registry
 from embedder.settings import EmbedderSettings
-from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError
+from lookalike.errors import FailedPrecondition, LookalikeError
 from lookalike.runtime.server import Server, Servicer, build_health_server, build_server
 from lookalike.runtime.settings import load_settings, refuse_setting
 from lookalike.runtime.telemetry import DEPENDENCY_UP, configure_logging, serve_metrics
@@ -88,9 +88,8 @@ def main() -> None:
                 os.execv(sys.executable, [sys.executable, "-m", "embedder"])  # noqa: S606 - this very program
     except _ToldToStop:
         structlog.get_logger().info("stopped", before="ready")
-    except InvalidArgument as error:
-        refuse_setting(settings, error)
     except LookalikeError as error:
+        refuse_setting(settings, error)
         sys.stderr.write(f"lookalike: the embedder does not start: {error.message}\n")
         raise SystemExit(2) from None
     finally:

@@ -18,7 +18,7 @@ import structlog
 from gateway.assembly import Gateway, assemble
 from gateway.listeners import HttpServer, build_grpc
 from gateway.settings import GatewaySettings
-from lookalike.errors import InvalidArgument, LookalikeError
+from lookalike.errors import LookalikeError
 from lookalike.runtime.channels import open_aio_channel
 from lookalike.runtime.settings import load_settings, refuse_setting
 from lookalike.runtime.telemetry import configure_logging
@@ -63,9 +63,8 @@ def main() -> None:
     send_last_spans = configure_tracing(settings, "gateway")
     try:
         asyncio.run(serve(settings))
-    except InvalidArgument as error:
-        refuse_setting(settings, error)
     except LookalikeError as error:
+        refuse_setting(settings, error)
         structlog.get_logger().error("cannot start", problem=error.message)
         raise SystemExit(1) from error
     finally:

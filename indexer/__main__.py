@@ -29,7 +29,7 @@ from indexer.settings import IndexerSettings
 from indexer.tasks import build_app, run_worker
 from indexer.worker import Parts, Worker
 from lookalike.artifact_check import ArtifactCheck
-from lookalike.errors import InvalidArgument, LookalikeError
+from lookalike.errors import LookalikeError
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.outcomes import Outcomes
@@ -53,9 +53,8 @@ def main() -> int:
     send_last_spans = configure_tracing(settings, "indexer")
     try:
         return work(settings)
-    except InvalidArgument as error:
-        refuse_setting(settings, error)
     except LookalikeError as error:
+        refuse_setting(settings, error)
         structlog.get_logger().critical("cannot start", reason=error.reason, problem=error.message)
         return 1
     finally:

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from lookalike.errors import InvalidArgument
+from lookalike.errors import InvalidArgument, LookalikeError
 
 PREFIX = "LOOKALIKE_"
 
@@ -280,12 +280,11 @@ def _shown(value: object) -> str:
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
 
 
-def refuse_setting(settings: ServiceSettings, error: InvalidArgument) -> NoReturn:
-    """End the process as `load_settings` does, for a setting in which only whoever used it saw what is wrong; its name is the
-    error's field. Raises the error again where that is no setting."""
-    if error.field not in type(settings).model_fields:
-        raise error
-    _refuse([_line(error.field, error.problem, getattr(settings, error.field))])
+def refuse_setting(settings: ServiceSettings, error: LookalikeError) -> None:
+    """End the process as `load_settings` does where `error` is about a setting, by its field: only whoever used it saw what is
+    wrong. Else return."""
+    if isinstance(error, InvalidArgument) and error.field in type(settings).model_fields:
+        _refuse([_line(error.field, error.problem, getattr(settings, error.field))])
 
 
 def unknown_settings(settings: ServiceSettings, service: str) -> dict[str, str]:

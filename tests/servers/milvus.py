@@ -32,7 +32,7 @@ import pytest
 
 from lookalike.errors import LookalikeError
 from lookalike.local.milvus_lite import lite_server_command
-from tests.servers.processes import free_port, start, stop
+from tests.servers.processes import free_port, start, stop, until
 
 _UNPACKED = Path(__file__).parents[2] / "build" / "milvus-2.3.5"
 _START_TIMEOUT_S = 120.0
@@ -77,6 +77,8 @@ class LiteServer:
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
+        if number == signal.SIGSTOP:  # which the kernel carries out a moment later, for each thread
+            until(lambda: _stands(self.process), "milvus-lite stands still")
         if number == signal.SIGKILL:
             self.process.wait(10)
 
@@ -218,6 +220,12 @@ def wait_until_it_answers(uri: str, process: subprocess.Popen[bytes], log_path: 
                 raise ServerDied(_tail(log_path)) from None
             if time.monotonic() > deadline:
                 raise
+
+
+def _stands(process: subprocess.Popen[bytes] | None) -> bool:
+    assert process is not None
+    threads = Path(f"/proc/{process.pid}/task").iterdir()
+    return all(thread.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
 
 
 def _unpacked() -> Path:

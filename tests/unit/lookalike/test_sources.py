@@ -242,5 +242,5 @@ def test_a_file_system_that_can_only_be_read_says_so() -> None:
 def test_a_file_in_the_place_of_the_folder_is_no_missing_artifact(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for url in ((tmp_path / "file").as_uri(), (tmp_path / "file" / "below").as_uri()):
-        with pytest.raises(Unavailable, match="the folder of 'a' cannot be made"):
+        with pytest.raises(Unavailable, match=r"the folder '.*' cannot be made"):
             Artifacts(url).write("a", b"x")

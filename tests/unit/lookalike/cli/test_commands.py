@@ -460,7 +460,7 @@ def test_a_place_that_cannot_be_written_is_named(gateway: FakeGateway, lookalike
     (tmp_path / "file").write_bytes(b"")
     said = lookalike("collections", "export", "shoes", str(tmp_path / "file"))
     assert said.code == exits.UNAVAILABLE
-    assert said.err.startswith(f"lookalike: {tmp_path / 'file'} is unavailable: the folder of 'collection.json' cannot be made")
+    assert said.err.startswith(f"lookalike: {tmp_path / 'file'} is unavailable: the folder 'file' cannot be made")
 
 
 # What others wrote
