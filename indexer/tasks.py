@@ -32,6 +32,8 @@ import structlog
 from celery import Celery, Task
 from celery.exceptions import Reject
 from celery.signals import setup_logging, worker_shutting_down
+from kombu.transport import redis as redis_transport
+from kombu.transport import virtual
 
 from indexer.celery_logs import cut_celery_logs
 from indexer.interruption import TRANSIENT
@@ -46,6 +48,7 @@ _LOGGED_ID = 128
 
 def build_app(redis_url: str, worker: Worker) -> Celery:
     """The app whose tasks call `worker`."""
+    redis_transport.Channel.QoS = _QoS
     app = Celery("lookalike", broker=redis_url, set_as_current=False)
     app.conf.update(
         broker_transport_options=transport_options(),
@@ -97,6 +100,27 @@ def run_worker(app: Celery, *, concurrency: int, on_stopping: Callable[[], None]
 
 def _keep_our_logging(**_: object) -> None:
     return
+
+
+class _QoS(redis_transport.QoS):
+    """Celery's account of the messages that a worker holds: one whose acknowledgement fails gives its place back too.
+
+    It would keep it until the worker connects anew. But a worker that has no free place asks Redis for nothing, and so never
+    finds out that it has to: after an outage while all its threads were at work, no message would come any more. The message
+    itself comes again, to no effect.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        try:
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+        finally:
+            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        try:
+            super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]
+        finally:
+            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
 
 
 def _register(app: Celery, worker: Worker) -> None:
