@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,10 +11,10 @@ from typing import Any
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, ConnectionError, RedisError, TimeoutError  # noqa: A004 - their names
+from redis.exceptions import AuthenticationError, ConnectionError, RedisError, TimeoutError  # noqa: A004 - their names
 from redis.retry import Retry
 
-from lookalike.errors import Internal, Unavailable
+from lookalike.errors import Internal, LookalikeError, Unavailable
 from lookalike.jobs import job
 from lookalike.jobs.states import moves_as_lua
 
@@ -32,7 +33,21 @@ _SHARED = {
     "FIRST_STRETCH_MS": str(job.FIRST_STRETCH_MS),
 }
 """What the scripts name `@NAME@`, so that it is written down once."""
-_AWAY = (ConnectionError, TimeoutError, BusyLoadingError)
+_REFUSES = {
+    "BUSY": "a script of somebody's runs and runs",
+    "LOADING": "it reads its data from its disk",
+    "MASTERDOWN": "it is a replica that has lost its primary",
+    "MISCONF": "it cannot write its data to its disk, and takes no writes until it can (its log says why)",
+    "NOREPLICAS": "fewer replicas follow it than its min-replicas-to-write, so it takes no writes",
+    "OOM": "its memory is full, so it takes no writes; raise its maxmemory",
+    "READONLY": "it is a replica and takes no writes",
+    "UNBLOCKED": "it became a replica",
+}
+"""What passes, or is mended outside, by the first word of Redis' error. None of these commands has done anything."""
+_NOT_PRIMARY = ("MASTERDOWN", "NOREPLICAS", "READONLY", "UNBLOCKED")
+"""Said by a server that is no longer the primary. One that does not know yet has lost its replicas."""
+_CODE = re.compile(r"(?:^|pipeline caused error: )([A-Z]+) ")
+_PING_KEY, _PING_KEPT_S = "lookalike:ping", 60
 
 
 class RedisAccessDenied(Unavailable):
@@ -42,7 +57,8 @@ class RedisAccessDenied(Unavailable):
 
 
 class RedisConnection:
-    """A pool of connections to one Redis. Thread-safe. Every method raises `Unavailable` where Redis does not answer."""
+    """A pool of connections to one Redis. Thread-safe. Every method raises `Unavailable` where Redis does not answer, or takes
+    no writes."""
 
     def __init__(self, url: str) -> None:
         self._redis = redis.Redis.from_url(
@@ -58,37 +74,50 @@ class RedisConnection:
 
     def run(self, script: str, *arguments: str | int | float) -> Any:
         """Run `lua/{script}.lua` as one transaction and return what it returns."""
-        with _translated():
+        with self.commands() as client:
             if script not in self._scripts:
-                self._scripts[script] = self._redis.register_script(_source(script))
+                self._scripts[script] = client.register_script(_source(script))
             return self._scripts[script](args=list(arguments))
 
     @contextmanager
     def commands(self) -> Iterator[Any]:
         """The redis client, for reads of one key; its errors are translated."""
-        with _translated():
+        try:
             yield self._redis
+        except RedisError as error:
+            if _code(error) in _NOT_PRIMARY:
+                # Its name, or a proxy, leads to the new primary; a connection that is kept does not.
+                self._redis.connection_pool.disconnect(inuse_connections=False)
+            raise as_ours(error, "redis") or error from error
 
     def ping(self) -> None:
-        """Raise `Unavailable` unless Redis answers."""
+        """Raise `Unavailable` unless Redis takes writes: a replica answers too, and so does one whose memory is full."""
         with self.commands() as client:
-            client.ping()
+            client.set(_PING_KEY, "", ex=_PING_KEPT_S)
 
     def close(self) -> None:
         self._redis.close()
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except AuthenticationError as error:
-        raise RedisAccessDenied("redis", "it refuses the password; see LOOKALIKE_REDIS_PASSWORD_FILE") from error
-    except _AWAY as error:
-        raise Unavailable("redis", _one_line(error)) from error
-    except RedisError as error:
-        # A script that breaks, a user without the right, a full memory: the text names commands and keys, never values.
-        raise Internal(f"redis refused: {_one_line(error)}") from error
+def as_ours(error: BaseException | None, dependency: str) -> LookalikeError | None:
+    """What one of redis' errors is among ours; None where it is none of redis'."""
+    if isinstance(error, AuthenticationError):
+        return RedisAccessDenied(dependency, "it refuses the password; see LOOKALIKE_REDIS_PASSWORD_FILE")
+    if not isinstance(error, RedisError):
+        return None
+    if (code := _code(error)) in _REFUSES:
+        return Unavailable(dependency, f"{_REFUSES[code]} ({code})")
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return Unavailable(dependency, _one_line(error))
+    # A script that breaks, a user without the right: the text names commands and keys, never values.
+    return Internal(f"{dependency} refused: {_one_line(error)}")
+
+
+def _code(error: RedisError) -> str:
+    """The first word of what Redis said, which redis-py keeps apart where it knows it; a transaction puts more before it."""
+    known = getattr(error, "status_code", None)
+    found = _CODE.search(str(error))
+    return known or (found[1] if found else "")
 
 
 def _one_line(error: Exception) -> str:

@@ -12,6 +12,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 
 from lookalike.errors import Unavailable
+from lookalike.jobs.connection import as_ours
 
 QUEUE = "lookalike"
 FIRST_QUEUE = "lookalike.first"
@@ -46,7 +47,7 @@ def transport_options() -> dict[str, Any]:
 
 
 class TaskQueue:
-    """A Celery producer. Thread-safe. Raises `Unavailable` where the broker does not answer."""
+    """A Celery producer. Thread-safe. Raises `Unavailable` where the broker does not answer, or takes no messages."""
 
     def __init__(self, redis_url: str) -> None:
         self._app = Celery("lookalike", broker=redis_url, set_as_current=False)
@@ -79,4 +80,5 @@ class TaskQueue:
         try:
             self._app.send_task(task, arguments, queue=queue, retry=False, ignore_result=True)
         except (OperationalError, KombuError, OSError) as error:
-            raise Unavailable("broker", " ".join(str(error).split())[:200]) from error
+            # Celery has made a text of redis' error; what is behind it says more.
+            raise as_ours(error.__cause__, "broker") or Unavailable("broker", " ".join(str(error).split())[:200]) from error

@@ -16,6 +16,7 @@
 -- lookalike:revision:{coll}     string the last revision taken
 -- lookalike:buried:{coll}       zset   deleted ids -> revision of the delete
 -- lookalike:lock:{name}         string token of who holds it
+-- lookalike:ping                string nothing: whether Redis takes writes is found out by writing it
 
 local MOVES = @MOVES@
 
