@@ -60,11 +60,11 @@ class Gateway:
 
 def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> Gateway:
     """A gateway that has reached nothing yet; its readiness does the reaching."""
-    redis_url = settings.redis_connection_url
+    redis = settings.redis_access
     backends = Backends(
         lambda: connect(settings.milvus_uri, settings.milvus_token, settings.milvus_ca_file, timeout_s=CHECK_TIMEOUT_S - 1)
     )
-    ledger, queue = Ledger(open_redis(redis_url), stall_s=settings.indexer_stall_s), TaskQueue(redis_url)
+    ledger, queue = Ledger(open_redis(redis), stall_s=settings.indexer_stall_s), TaskQueue(redis)
     artifacts = Artifacts(settings.artifacts_url)
     reader = Reader(artifacts, settings.source_roots)
     embedder = Embedder(embedder_channel)

@@ -90,7 +90,7 @@ def work(settings: IndexerSettings) -> int:
         _later(settings.indexer_drain_s * 2 + 5.0, lambda: os._exit(1))
 
     log.info("ready", concurrency=settings.indexer_concurrency)
-    app = build_app(settings.redis_connection_url, worker)
+    app = build_app(settings.redis_access, worker)
     code = run_worker(app, concurrency=settings.indexer_concurrency, on_stopping=drain)
     reconciler.stop()
     log.info("stopped")
@@ -98,9 +98,7 @@ def work(settings: IndexerSettings) -> int:
 
 
 def _connect_ledger(settings: IndexerSettings) -> Ledger:
-    return connect_ledger(
-        settings.redis_connection_url, retention_s=settings.indexer_job_retention_s, stall_s=settings.indexer_stall_s
-    )
+    return connect_ledger(settings.redis_access, retention_s=settings.indexer_job_retention_s, stall_s=settings.indexer_stall_s)
 
 
 def _wire(
@@ -115,7 +113,7 @@ def _wire(
     reembedding = make_reembedding(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)
     mirror = Mirror(ledger, leases, catalogue, store, reader, store_timeout_s=store_timeout_s)
     forecaster = Forecaster(ledger, leases, pipeline, mirror, artifacts)
-    queue, uploads = TaskQueue(settings.redis_connection_url), Uploads(artifacts)
+    queue, uploads = TaskQueue(settings.redis_access), Uploads(artifacts)
     outcomes = Outcomes(ledger, artifacts)
     parts = Parts(ledger, leases, queue, catalogue, store, reader, uploads, outcomes, pipeline, reembedding, mirror, forecaster)
     worker = Worker(parts, max_attempts=settings.indexer_max_attempts, chunk_deadline_s=settings.indexer_chunk_deadline_s)

@@ -39,19 +39,21 @@ from indexer.celery_logs import cut_celery_logs
 from indexer.interruption import TRANSIENT
 from indexer.worker import Worker
 from lookalike.errors import LookalikeError
-from lookalike.jobs.queue import CHUNK_TASK, CREATE_TASK, FINISH_TASK, FIRST_QUEUE, PLAN_TASK, QUEUE, transport_options
+from lookalike.jobs.queue import CHUNK_TASK, CREATE_TASK, FINISH_TASK, FIRST_QUEUE, PLAN_TASK, QUEUE, broker_settings
+from lookalike.runtime.redis_access import RedisAccess
 
 _CREATE_RETRY_CAP_S = 60.0
 _LOGGED_ID = 128
 """Characters of an id that are logged: as many as a valid request id has at most."""
 
 
-def build_app(redis_url: str, worker: Worker) -> Celery:
+def build_app(access: RedisAccess, worker: Worker) -> Celery:
     """The app whose tasks call `worker`."""
+    # Not a transport of ours: Celery forgets which one it was given when it goes from one Sentinel to the next.
     redis_transport.Channel.QoS = _QoS
-    app = Celery("lookalike", broker=redis_url, set_as_current=False)
+    app = Celery("lookalike", set_as_current=False)
     app.conf.update(
-        broker_transport_options=transport_options(),
+        **broker_settings(access),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         # A Redis that answers with an error, being full or no primary any more, is waited for like one that is away.

@@ -7,20 +7,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 
 import redis
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.connection import SSLConnection
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError, TimeoutError  # noqa: A004 - their names
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
 
 from lookalike.errors import Internal, LookalikeError, Unavailable
 from lookalike.jobs import job
 from lookalike.jobs.states import moves_as_lua
+from lookalike.runtime.redis_access import RedisAccess, Sentinels
 
 CONNECT_TIMEOUT_S = 2.0
 COMMAND_TIMEOUT_S = 5.0
 """A script takes well under a millisecond; what takes longer than this is a Redis that hangs."""
+SENTINEL_TIMEOUT_S = 1.0
+"""To connect, and to answer: one that takes longer is passed over for the next."""
 _RETRIES = 2
 """Safe, since every script gives the same end state when it runs twice."""
 _SHARED = {
@@ -57,19 +62,28 @@ class RedisAccessDenied(Unavailable):
 
 
 class RedisConnection:
-    """A pool of connections to one Redis. Thread-safe. Every method raises `Unavailable` where Redis does not answer, or takes
-    no writes."""
+    """A pool of connections to one Redis, or to whichever server the Sentinels call the primary. Thread-safe. Every method
+    raises `Unavailable` where Redis does not answer, or takes no writes."""
 
-    def __init__(self, url: str) -> None:
-        self._redis = redis.Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=COMMAND_TIMEOUT_S,
-            health_check_interval=30,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _RETRIES),
-            retry_on_error=[ConnectionError, TimeoutError],
-        )
+    def __init__(self, access: RedisAccess) -> None:
+        options: dict[str, Any] = {
+            "decode_responses": True,
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            "socket_timeout": COMMAND_TIMEOUT_S,
+            "health_check_interval": 30,
+            "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _RETRIES),
+            "retry_on_error": [ConnectionError, TimeoutError],
+        }
+        self._sentinel: Sentinel | None = None
+        if isinstance(access, str):
+            self._redis = redis.Redis.from_url(access, **options)
+        else:
+            self._sentinel = _AskedSentinels(access.addresses, sentinel_kwargs=sentinel_options(access))  # type: ignore[no-untyped-call]
+            options.update(db=access.database, username=access.username or None, password=access.password)
+            options.update(connection_class=_Following)
+            if access.tls:
+                options.update(connection_class=_FollowingByTls, **certificate_options(access))
+            self._redis = self._sentinel.master_for(access.service, **options)  # type: ignore[no-untyped-call]
         self._scripts: dict[str, Any] = {}
 
     def run(self, script: str, *arguments: str | int | float) -> Any:
@@ -86,7 +100,7 @@ class RedisConnection:
             yield self._redis
         except RedisError as error:
             if _code(error) in _NOT_PRIMARY:
-                # Its name, or a proxy, leads to the new primary; a connection that is kept does not.
+                # The Sentinels, its name or a proxy lead to the new primary; a connection that is kept does not.
                 self._redis.connection_pool.disconnect(inuse_connections=False)
             raise as_ours(error, "redis") or error from error
 
@@ -97,16 +111,83 @@ class RedisConnection:
 
     def close(self) -> None:
         self._redis.close()
+        if self._sentinel is not None:
+            self._sentinel.close()
+
+
+class _AskedSentinels(Sentinel):
+    """redis-py's, which says in one line why there is no primary, and tells a wrong password from a Sentinel that is away."""
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        """The primary's host and port, from the first Sentinel that knows it. Raises `MasterNotFoundError`."""
+        problems: dict[str, str] = {}
+        denied = False
+        for client in (asked := tuple(self.sentinels)):
+            where = "{host}:{port}".format_map(client.connection_pool.connection_kwargs)
+            try:
+                state = cast("dict[str, dict[str, Any]]", client.sentinel_masters()).get(service_name)
+            except AuthenticationError:
+                denied, problems[where] = True, "refuses the password"
+            except RedisError as error:
+                problems[where] = _one_line(error)
+            else:
+                if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
+                    # It is asked first from now on. Other threads go over the list as they found it.
+                    self.sentinels = [client, *(other for other in asked if other is not client)]
+                    return state["ip"], state["port"]
+                problems[where] = "sees the primary down" if state else "watches no such service"
+        said = f"no Sentinel names a primary of {service_name!r}: " + "; ".join(
+            f"{where} {problem}" for where, problem in problems.items()
+        )
+        raise _SentinelsDeny(said) if denied else MasterNotFoundError(said)
+
+
+class _SentinelsDeny(AuthenticationError):
+    """The password that is refused is not the data servers'."""
+
+
+class _Following(SentinelManagedConnection):
+    """redis-py's, which within one command goes back to the server that it had; this asks the Sentinels again."""
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if not self._sock:
+            self.connect()  # type: ignore[no-untyped-call]
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
+
+
+class _FollowingByTls(_Following, SSLConnection):
+    pass
+
+
+def sentinel_options(access: Sentinels) -> dict[str, Any]:
+    """How redis-py, and Celery by it, connects to a Sentinel. Not tried twice: there is another one to ask."""
+    return {
+        "socket_connect_timeout": SENTINEL_TIMEOUT_S,
+        "socket_timeout": SENTINEL_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+        "password": access.sentinel_password,
+        **({"ssl": True, **certificate_options(access)} if access.tls else {}),
+    }
+
+
+def certificate_options(access: Sentinels) -> dict[str, Any]:
+    """Celery believes any certificate, unless it is told not to."""
+    return {"ssl_cert_reqs": "required", **({"ssl_ca_certs": str(access.ca_file)} if access.ca_file else {})}
 
 
 def as_ours(error: BaseException | None, dependency: str) -> LookalikeError | None:
     """What one of redis' errors is among ours; None where it is none of redis'."""
+    if isinstance(error, _SentinelsDeny):
+        return RedisAccessDenied(dependency, f"{_one_line(error)}; see LOOKALIKE_REDIS_SENTINEL_PASSWORD_FILE")
     if isinstance(error, AuthenticationError):
         return RedisAccessDenied(dependency, "it refuses the password; see LOOKALIKE_REDIS_PASSWORD_FILE")
     if not isinstance(error, RedisError):
         return None
     if (code := _code(error)) in _REFUSES:
         return Unavailable(dependency, f"{_REFUSES[code]} ({code})")
+    if isinstance(error, MasterNotFoundError):
+        # Behind " : " redis-py itself has each Sentinel's Python objects; ours, which the ledger asks, say it better.
+        return Unavailable(dependency, _one_line(error).partition(" : ")[0])
     if isinstance(error, (ConnectionError, TimeoutError)):
         return Unavailable(dependency, _one_line(error))
     # A script that breaks, a user without the right: the text names commands and keys, never values.

@@ -34,6 +34,7 @@ from lookalike.jobs.job import (
 )
 from lookalike.jobs.pages import ANY_JOB, JobFilter, page_of_jobs
 from lookalike.jobs.write_order import write_lock
+from lookalike.runtime.redis_access import RedisAccess
 
 RETENTION_S = 30 * 86_400
 """How long an ended job can be looked at, and its request id repeated: a month, so that a monthly load finds its last one."""
@@ -252,13 +253,13 @@ class Ledger:
         ]
 
 
-def connect_ledger(url: str, *, retention_s: float = RETENTION_S, stall_s: float = STALL_S) -> Ledger:
-    """A ledger on the Redis at `url` (`redis://...`).
+def connect_ledger(access: RedisAccess, *, retention_s: float = RETENTION_S, stall_s: float = STALL_S) -> Ledger:
+    """A ledger on the Redis that `access` leads to (a URL, or Sentinels).
 
     Raises `Unavailable` where it does not answer; what no waiting mends: `InvalidArgument` for a URL that cannot be one,
     `FailedPrecondition` REDIS_ACCESS_DENIED for a wrong password.
     """
-    ledger = Ledger(open_redis(url), retention_s=retention_s, stall_s=stall_s)
+    ledger = Ledger(open_redis(access), retention_s=retention_s, stall_s=stall_s)
     try:
         ledger.ping()
     except RedisAccessDenied as error:
@@ -266,10 +267,10 @@ def connect_ledger(url: str, *, retention_s: float = RETENTION_S, stall_s: float
     return ledger
 
 
-def open_redis(url: str) -> RedisConnection:
-    """A pool for `url`, not connected yet. Raises `InvalidArgument` ("redis_url") for a URL that cannot be one."""
+def open_redis(access: RedisAccess) -> RedisConnection:
+    """A pool for `access`, not connected yet. Raises `InvalidArgument` ("redis_url") for a URL that cannot be one."""
     try:
-        return RedisConnection(url)
+        return RedisConnection(access)
     except ValueError as error:
         raise InvalidArgument("redis_url", f"cannot be used: {error}") from error
 

@@ -7,12 +7,14 @@ does no harm, since what is to be done stands in the ledger and is sent again fr
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 
 from lookalike.errors import Unavailable
-from lookalike.jobs.connection import as_ours
+from lookalike.jobs.connection import as_ours, certificate_options, sentinel_options
+from lookalike.runtime.redis_access import RedisAccess, Sentinels
 
 QUEUE = "lookalike"
 FIRST_QUEUE = "lookalike.first"
@@ -41,18 +43,38 @@ def transport_options() -> dict[str, Any]:
         "socket_connect_timeout": 2.0,
         "socket_timeout": 10.0,
         "socket_keepalive": True,
-        "health_check_interval": 30,
+        # Also how soon a worker notices that a frozen server no longer answers its waiting for messages: within twice this.
+        "health_check_interval": 10,
         "queue_order_strategy": "round_robin",
     }
+
+
+def broker_settings(access: RedisAccess) -> dict[str, Any]:
+    """Where a Celery app finds its broker, and how it speaks to it."""
+    if isinstance(access, str):
+        return {"broker_url": access, "broker_transport_options": transport_options()}
+    sentinels = {"master_name": access.service, "sentinel_kwargs": sentinel_options(access)}
+    return {
+        "broker_url": ";".join(_sentinel_url(access, host, port) for host, port in access.addresses),
+        "broker_transport_options": {**transport_options(), **sentinels},
+        "broker_use_ssl": certificate_options(access) if access.tls else None,
+    }
+
+
+def _sentinel_url(access: Sentinels, host: str, port: int) -> str:
+    # Celery goes from one to the next, and takes the database's number and what Redis asks for from whichever it is at.
+    secret = "" if access.password is None else f":{quote(access.password, safe='')}"
+    user = f"{quote(access.username, safe='')}{secret}@" if access.username or secret else ""
+    return f"sentinel://{user}{f'[{host}]' if ':' in host else host}:{port}/{access.database}"
 
 
 class TaskQueue:
     """A Celery producer. Thread-safe. Raises `Unavailable` where the broker does not answer, or takes no messages."""
 
-    def __init__(self, redis_url: str) -> None:
-        self._app = Celery("lookalike", broker=redis_url, set_as_current=False)
+    def __init__(self, access: RedisAccess) -> None:
+        self._app = Celery("lookalike", set_as_current=False)
         self._app.conf.update(
-            broker_transport_options=transport_options(),
+            **broker_settings(access),
             broker_connection_timeout=2.0,
             broker_connection_max_retries=1,
             task_serializer="json",

@@ -14,12 +14,20 @@ from difflib import get_close_matches
 from pathlib import Path
 from stat import S_ISREG
 from typing import Annotated, Literal, NoReturn, TypeVar
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from lookalike.errors import InvalidArgument, LookalikeError
+from lookalike.runtime.redis_access import (
+    SENTINEL_FORM,
+    SENTINEL_SCHEMES,
+    RedisAccess,
+    access_by,
+    is_sentinel_url,
+    read_sentinel_url,
+)
 
 PREFIX = "LOOKALIKE_"
 
@@ -47,18 +55,24 @@ Address = Annotated[str, AfterValidator(_address)]
 
 
 def _redis_url(value: str) -> str:
+    if is_sentinel_url(value):
+        read_sentinel_url(value)
+        return value
     try:
         url = urlsplit(value)
         good = url.scheme in ("redis", "rediss") and url.hostname and url.port != 0 and re.fullmatch(r"(/[0-9]*)?", url.path)
     except ValueError:
         good = False
     if not good:
-        raise ValueError("must be redis://HOST:PORT/DB, or rediss:// for TLS, such as redis://127.0.0.1:6379/0")
+        raise ValueError(
+            "must be redis://HOST:PORT/DB, or rediss:// for TLS, such as redis://127.0.0.1:6379/0; "
+            f"behind Sentinels {SENTINEL_FORM}"
+        )
     return value
 
 
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
-"""A URL of a Redis that the ledger's client and Celery's broker both take; Celery knows no `unix://`."""
+"""Of a Redis that the ledger's client and Celery's broker both reach; Celery knows no `unix://`. See `redis_access`."""
 
 
 def _milvus_uri(value: str) -> str:
@@ -134,8 +148,15 @@ class MilvusSettings(ServiceSettings):
 
 
 class RedisSettings(ServiceSettings):
-    redis_url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="Redis that holds the ledger and carries tasks.")
-    redis_password_file: Path | None = Field(None, description="File with Redis' password.")
+    redis_url: RedisUrl = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis that holds the ledger and carries tasks: `redis://HOST:PORT/DB`, or "
+        f"`{SENTINEL_FORM}` to follow the primary of SERVICE. `rediss...` for TLS, to Sentinels and servers alike.",
+    )
+    redis_password_file: Path | None = Field(None, description="File with Redis' password; not the Sentinels'.")
+    redis_sentinel_password_file: Path | None = Field(
+        None, description="File with the password that the Sentinels ask for. By default none, whatever Redis asks for."
+    )
     redis_ca_file: Path | None = Field(
         None, description="PEM file with the authorities that Redis' certificate is believed from. By default the system's."
     )
@@ -146,30 +167,32 @@ class RedisSettings(ServiceSettings):
     )
 
     @property
-    def redis_connection_url(self) -> str:
-        """`redis_url` with the password from `redis_password_file`, and what TLS needs, as redis-py and Celery take it. Never
-        log it."""
-        url = urlsplit(self.redis_url)
-        password = _secret(self.redis_password_file, "REDIS_PASSWORD_FILE")
-        if password is not None:
-            user, host = url.username or "", url.netloc.rpartition("@")[2]
-            url = url._replace(netloc=f"{quote(user)}:{quote(password, safe='')}@{host}")
-        if url.scheme == "rediss":
-            # Celery believes any certificate, unless it is told not to.
-            tls = {"ssl_cert_reqs": "required", **({"ssl_ca_certs": str(self.redis_ca_file)} if self.redis_ca_file else {})}
-            url = url._replace(query=urlencode({**tls, **dict(parse_qsl(url.query))}))
-        return urlunsplit(url)
+    def redis_access(self) -> RedisAccess:
+        """`redis_url` with the passwords from their files and what TLS needs. Never log it."""
+        return access_by(
+            self.redis_url,
+            password=_secret(self.redis_password_file, "REDIS_PASSWORD_FILE"),
+            sentinel_password=_secret(self.redis_sentinel_password_file, "REDIS_SENTINEL_PASSWORD_FILE"),
+            ca_file=self.redis_ca_file,
+        )
 
     @field_validator("redis_ca_file")
     @classmethod
     def _only_with_tls(cls, path: Path | None, info: ValidationInfo) -> Path | None:
-        return _needs_scheme(path, info, "redis_url", "rediss")
+        return _needs_scheme(path, info, "redis_url", "rediss", "rediss+sentinel")
+
+    @field_validator("redis_sentinel_password_file")
+    @classmethod
+    def _only_with_sentinels(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        return _needs_scheme(path, info, "redis_url", *SENTINEL_SCHEMES)
 
 
-def _needs_scheme(path: Path | None, info: ValidationInfo, url_field: str, scheme: str) -> Path | None:
-    """Whoever names authorities means to use TLS."""
-    if path is not None and not str(info.data.get(url_field, scheme)).startswith(f"{scheme}:"):
-        raise ValueError(f"is of use only where {PREFIX}{url_field.upper()} begins with {scheme}://")
+def _needs_scheme(path: Path | None, info: ValidationInfo, url_field: str, *schemes: str) -> Path | None:
+    """Whoever names authorities means to use TLS, and whoever gives a password for Sentinels to use them."""
+    # A URL that is wrong itself is not among the data, and has its own line.
+    if path is not None and url_field in info.data and info.data[url_field].partition("://")[0] not in schemes:
+        allowed = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"is of use only where {PREFIX}{url_field.upper()} begins with {allowed}")
     return path
 
 

@@ -59,7 +59,7 @@ def test_a_worker_reaches_both_by_tls_and_gets_its_messages(tls_settings: dict[s
     try:
         processes.until(lambda: "ready" in worker.log.read_text(), "the worker consumes", timeout_s=60)
         settings = RedisSettings(redis_url=tls_settings["REDIS_URL"], redis_ca_file=Path(tls_settings["REDIS_CA_FILE"]))
-        with Celery(broker=settings.redis_connection_url, set_as_current=False) as producer:
+        with Celery(broker=settings.redis_access, set_as_current=False) as producer:
             producer.conf.broker_transport_options = transport_options()
             producer.send_task(CREATE_TASK, [{"request_id": "by-tls"}], queue=QUEUE)
         processes.until(lambda: "by-tls" in worker.log.read_text(), "the message has come", timeout_s=30)
@@ -102,7 +102,7 @@ def test_an_expired_certificate_of_redis_is_named_in_one_line(redis_db: str, exp
     with behind_tls(redis.port or 0, expired) as port:
         settings = RedisSettings(redis_url=f"rediss://127.0.0.1:{port}{redis.path}", redis_ca_file=expired.authority)
         with pytest.raises(Unavailable, match=r"redis.*certificate has expired") as refused:
-            connect_ledger(settings.redis_connection_url)
+            connect_ledger(settings.redis_access)
     assert "\n" not in refused.value.message
 
 
@@ -111,9 +111,9 @@ def test_an_authority_that_is_not_named_is_not_believed(redis_db: str, milvus_li
     with behind_tls(redis.port or 0, good) as redis_port, behind_tls(milvus.port or 0, good) as milvus_port:
         settings = RedisSettings(redis_url=f"rediss://127.0.0.1:{redis_port}{redis.path}")
         with pytest.raises(Unavailable, match=r"redis.*local issuer"):
-            connect_ledger(settings.redis_connection_url)
+            connect_ledger(settings.redis_access)
         with pytest.raises(Unavailable, match=r"broker.*local issuer"):
-            TaskQueue(settings.redis_connection_url).send_plan("job")
+            TaskQueue(settings.redis_access).send_plan("job")
         with pytest.raises(Unavailable, match=r"milvus.*local issuer"):
             connect(f"https://127.0.0.1:{milvus_port}", timeout_s=5)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -24,8 +24,8 @@ class RedisServer:
     """One server process. `start` it again after `kill`: what was acknowledged is there still, unless `fsync` is "everysec" and
     the disk so slow that Redis puts off a write (for two seconds at most)."""
 
-    def __init__(self, folder: Path, *, fsync: str = "always") -> None:
-        self._folder, self._fsync = folder, fsync
+    def __init__(self, folder: Path, *, fsync: str = "always", more: Mapping[str, str] | None = None) -> None:
+        self._folder, self._fsync, self._more = folder, fsync, dict(more or {})
         self.port = processes.free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -49,6 +49,7 @@ class RedisServer:
             "appendfsync": self._fsync,
             "save": "",
             "daemonize": "no",
+            **self._more,
         }
         command = [_program(), *(part for name, value in options.items() for part in (f"--{name}", str(value)))]
         self._process = processes.start(command, self._folder / "server.log")
@@ -64,7 +65,8 @@ class RedisServer:
 
     def _answers(self) -> bool:
         try:
-            with redis.Redis(port=self.port, socket_timeout=1, retry=None) as client:
+            password = self._more.get("requirepass")
+            with redis.Redis(port=self.port, password=password, socket_timeout=1, retry=None) as client:
                 return bool(client.ping())
         except redis.RedisError:
             return False

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from lookalike.errors import InvalidArgument
+from lookalike.runtime.redis_access import Sentinels
 from lookalike.runtime.settings import (
     ArtifactSettings,
     EmbedderAddress,
@@ -72,7 +73,7 @@ def test_the_redis_password_comes_from_its_file_and_is_quoted(monkeypatch: pytes
     secret.write_text("p@ss/word\n")
     monkeypatch.setenv("LOOKALIKE_REDIS_URL", "redis://redis:6379/2")
     monkeypatch.setenv("LOOKALIKE_REDIS_PASSWORD_FILE", str(secret))
-    assert load_settings(RedisSettings).redis_connection_url == "redis://:p%40ss%2Fword@redis:6379/2"
+    assert load_settings(RedisSettings).redis_access == "redis://:p%40ss%2Fword@redis:6379/2"
 
 
 def test_a_secret_that_cannot_be_read_is_said_in_one_line(
@@ -80,7 +81,7 @@ def test_a_secret_that_cannot_be_read_is_said_in_one_line(
 ) -> None:
     monkeypatch.setenv("LOOKALIKE_REDIS_PASSWORD_FILE", str(tmp_path / "absent"))
     with pytest.raises(SystemExit):
-        _ = load_settings(RedisSettings).redis_connection_url
+        _ = load_settings(RedisSettings).redis_access
     assert "LOOKALIKE_REDIS_PASSWORD_FILE" in capsys.readouterr().err
 
 
@@ -197,9 +198,9 @@ def test_milvus_uris_pass(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
 def test_redis_by_tls_is_believed_from_the_named_authorities_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     authority = certificate(tmp_path).authority
     monkeypatch.setenv("LOOKALIKE_REDIS_URL", "rediss://redis:6379/2")
-    assert load_settings(RedisSettings).redis_connection_url == "rediss://redis:6379/2?ssl_cert_reqs=required"
+    assert load_settings(RedisSettings).redis_access == "rediss://redis:6379/2?ssl_cert_reqs=required"
     monkeypatch.setenv("LOOKALIKE_REDIS_CA_FILE", str(authority))
-    query = dict(parse_qsl(urlsplit(load_settings(RedisSettings).redis_connection_url).query))
+    query = dict(parse_qsl(urlsplit(load_settings(RedisSettings).redis_access).query))
     assert query == {"ssl_cert_reqs": "required", "ssl_ca_certs": str(authority)}
 
 
@@ -229,3 +230,63 @@ def test_authorities_that_are_none_end_the_process_in_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("lookalike: setting LOOKALIKE_MILVUS_CA_FILE (from the environment): ")
     assert said in line
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis+sentinel://s1:26379,s2:26379", "it lacks SERVICE"),
+        ("redis+sentinel://s1:26379,s2:26379/0", "it lacks SERVICE"),
+        ("redis+sentinel://s1:26379/my service/0", "SERVICE has letters, digits"),
+        ("redis+sentinel://s1:26379/mymaster/main", "DB is the number"),
+        ("redis+sentinel://u:secret@s1:26379,,s2/mymaster/0", "'' is not HOST:PORT"),
+        ("redis+sentinel://:secret@s1:99999/mymaster/0", "'s1:99999' is not HOST:PORT"),
+        ("redis+sentinel://s1:26379,:secret@s2:26379/mymaster/0", "stands once, before all hosts"),
+        ("redis+sentinel://:secret@s1:26379/mymaster/0?x=y", "with nothing behind it"),
+        ("redis+sentinel://:secret/@s1:26379/mymaster/0", "must be redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB"),
+        ("sentinel://s1:26379;sentinel://s2:26379/0", "behind Sentinels redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB"),
+    ],
+)
+def test_a_url_of_sentinels_that_is_none_ends_the_process_in_one_line_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str, said: str
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_REDIS_URL", url)
+    with pytest.raises(SystemExit):
+        load_settings(RedisSettings)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lookalike: setting LOOKALIKE_REDIS_URL (from the environment): ")
+    assert said in line
+    assert "secret" not in line
+
+
+def test_sentinels_and_what_they_watch_are_read_from_one_url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "redis").write_text("p@ss/word\n")
+    (tmp_path / "sentinels").write_text("other\n")
+    authority = certificate(tmp_path).authority
+    monkeypatch.setenv("LOOKALIKE_REDIS_URL", "rediss+sentinel://me@s1:26380,s2,[::1]:26381/mymaster/2")
+    monkeypatch.setenv("LOOKALIKE_REDIS_PASSWORD_FILE", str(tmp_path / "redis"))
+    monkeypatch.setenv("LOOKALIKE_REDIS_SENTINEL_PASSWORD_FILE", str(tmp_path / "sentinels"))
+    monkeypatch.setenv("LOOKALIKE_REDIS_CA_FILE", str(authority))
+    access = load_settings(RedisSettings).redis_access
+    addresses = (("s1", 26380), ("s2", 26379), ("::1", 26381))
+    assert access == Sentinels(addresses, "mymaster", 2, "me", "p@ss/word", "other", tls=True, ca_file=authority)
+    assert not any(secret in repr(access) for secret in ("p@ss", "other"))
+
+
+@pytest.mark.parametrize(
+    ("url", "setting"),
+    [
+        ("redis://redis:6379/0", "LOOKALIKE_REDIS_SENTINEL_PASSWORD_FILE"),
+        ("redis+sentinel://s1:26379/mymaster/0", "LOOKALIKE_REDIS_CA_FILE"),
+    ],
+)
+def test_a_file_that_the_url_has_no_use_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str, setting: str
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_REDIS_URL", url)
+    monkeypatch.setenv(setting, str(tmp_path / "file"))
+    with pytest.raises(SystemExit):
+        load_settings(RedisSettings)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"lookalike: setting {setting} (from the environment): ")
+    assert "is of use only where LOOKALIKE_REDIS_URL begins with " in line
