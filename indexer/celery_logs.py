@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import re
 import time
-import warnings
 
-from celery.exceptions import CPendingDeprecationWarning
-
-_LOGGERS = ("celery.worker", "celery.worker.consumer.consumer")
+_QUOTE_MESSAGES = ("celery.worker", "celery.worker.consumer.consumer")
+_TELL_DEFECTS = ("celery.worker.request",)
+"""Of these only what is the broker's error is cut."""
 _SAID = 200
 """Characters of a line, and of the error that it is about."""
 _BROKER = ("redis.", "kombu.")
@@ -19,25 +18,26 @@ _AGAIN_S = 60.0
 
 def cut_celery_logs() -> None:
     """Call it once, after logging was set up."""
-    warnings.filterwarnings(
-        "ignore", category=CPendingDeprecationWarning
-    )  # about what a later Celery will do at a lost connection
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(OneLine())
+    for name in _QUOTE_MESSAGES + _TELL_DEFECTS:
+        logging.getLogger(name).addFilter(OneLine(keep_defects=name in _TELL_DEFECTS))
 
 
 class OneLine(logging.Filter):
     """Cuts a record to its first line and, where the broker's error is the reason, that; drops what was said just before."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_defects: bool = False) -> None:
         super().__init__()
+        self._keep_defects = keep_defects
         self._told: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        of_the_broker = error is not None and type(error).__module__.startswith(_BROKER)
+        if self._keep_defects and not of_the_broker:
+            return True
         # What comes behind holds bodies, headers and arguments of messages.
         text = re.split(r"\n| \[type:", record.getMessage().removeprefix("consumer: "))[0][:_SAID]
-        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        if error is not None and type(error).__module__.startswith(_BROKER):
+        if of_the_broker:
             text = f"{text} ({type(error).__name__}: {' '.join(str(error).split())[:_SAID]})"
         record.msg, record.args, record.exc_info, record.exc_text = text, (), None, None
         now_s = time.monotonic()

@@ -25,12 +25,13 @@ queues: see `lookalike.jobs.queue.FIRST_QUEUE`.
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 from celery import Celery, Task
-from celery.exceptions import Reject
+from celery.exceptions import CPendingDeprecationWarning, Reject
 from celery.signals import setup_logging, worker_shutting_down
 from kombu.transport import redis as redis_transport
 from kombu.transport import virtual
@@ -85,6 +86,8 @@ def run_worker(app: Celery, *, concurrency: int, on_stopping: Callable[[], None]
     # Whoever answers this signal keeps Celery from setting up logging: it would silence our own lines below a warning.
     setup_logging.connect(_keep_our_logging, weak=False)
     cut_celery_logs()
+    # About what a later Celery will do when it loses a connection.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     # Gossip, mingle and heartbeat are talk between workers; ours know of each other through the ledger.
     celery_worker = app.Worker(
         pool="threads",

@@ -47,3 +47,10 @@ def test_the_same_line_is_not_written_again_and_again() -> None:
     lines = OneLine()
     records = [logging.LogRecord("x", logging.WARNING, "x.py", 1, text, (), None) for text in ("a", "a", "b")]
     assert [lines.filter(record) for record in records] == [True, False, True]
+
+
+def test_a_defect_in_a_task_keeps_its_traceback() -> None:
+    record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "a\nb", (), (ValueError, ValueError("defect"), None))
+    assert OneLine(keep_defects=True).filter(record)
+    assert record.exc_info is not None
+    assert record.getMessage() == "a\nb"
