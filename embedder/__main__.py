@@ -36,8 +36,8 @@ from embedder.openvino_engine import OpenVino
 from embedder.registry import Registry
 from embedder.settings import EmbedderSettings
 from lookalike.errors import FailedPrecondition, LookalikeError
+from lookalike.runtime.environment import load_settings, refuse_setting
 from lookalike.runtime.server import Server, Servicer, build_health_server, build_server
-from lookalike.runtime.settings import load_settings, refuse_setting
 from lookalike.runtime.telemetry import DEPENDENCY_UP, configure_logging, serve_metrics
 from lookalike.runtime.tracing import configure_tracing
 from lookalike.v1.embedder_service_pb2_grpc import add_EmbedderServiceServicer_to_server

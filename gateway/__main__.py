@@ -20,7 +20,7 @@ from gateway.listeners import HttpServer, build_grpc
 from gateway.settings import GatewaySettings
 from lookalike.errors import LookalikeError
 from lookalike.runtime.channels import open_aio_channel
-from lookalike.runtime.settings import load_settings, refuse_setting
+from lookalike.runtime.environment import load_settings, refuse_setting
 from lookalike.runtime.telemetry import configure_logging
 from lookalike.runtime.tracing import configure_tracing
 

@@ -36,9 +36,9 @@ from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.uploads import Uploads
 from lookalike.runtime.channels import open_channel
+from lookalike.runtime.environment import load_settings, refuse_setting
 from lookalike.runtime.probe import check_serving
 from lookalike.runtime.server import build_health_server
-from lookalike.runtime.settings import load_settings, refuse_setting
 from lookalike.runtime.telemetry import configure_logging, serve_metrics
 from lookalike.runtime.tracing import configure_tracing
 from lookalike.sources import Artifacts, Reader

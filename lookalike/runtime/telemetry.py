@@ -23,7 +23,8 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from lookalike.errors import LookalikeError, Unavailable
 from lookalike.runtime import tracing
-from lookalike.runtime.settings import LogSettings, unknown_settings
+from lookalike.runtime.environment import unknown_settings
+from lookalike.runtime.settings import LogSettings
 from lookalike.runtime.status import grpc_code
 
 RPC_SECONDS = Histogram(

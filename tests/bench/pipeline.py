@@ -19,7 +19,7 @@ from embedder.bundle import SHIPPED, load
 from embedder.decoding import DecodePool, Waiting
 from embedder.images import Decoded, Decoder, Wanted
 from embedder.settings import EmbedderSettings
-from lookalike.runtime.settings import load_settings
+from lookalike.runtime.environment import load_settings
 from lookalike.spaces import HistogramSettings, Vector
 
 Pixels = npt.NDArray[np.uint8]

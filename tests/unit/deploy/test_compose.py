@@ -13,7 +13,7 @@ import yaml
 from embedder.settings import EmbedderSettings
 from gateway.settings import GatewaySettings
 from indexer.settings import IndexerSettings
-from lookalike.runtime.settings import PREFIX
+from lookalike.runtime.environment import PREFIX
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"

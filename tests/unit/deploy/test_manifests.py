@@ -19,7 +19,7 @@ import yaml
 from embedder.settings import EmbedderSettings
 from gateway.settings import GatewaySettings
 from indexer.settings import IndexerSettings
-from lookalike.runtime.settings import PREFIX, ServiceSettings
+from lookalike.runtime.environment import PREFIX, ServiceSettings
 
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "deploy" / "k8s"

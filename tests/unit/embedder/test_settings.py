@@ -12,7 +12,7 @@ from embedder import settings
 from embedder.__main__ import read_bundles
 from embedder.settings import EmbedderSettings
 from lookalike.errors import FailedPrecondition
-from lookalike.runtime.settings import load_settings
+from lookalike.runtime.environment import load_settings
 from tests.servers.embedder import random_bundle
 
 

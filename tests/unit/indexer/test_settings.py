@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from indexer.settings import IndexerSettings
-from lookalike.runtime.settings import load_settings
+from lookalike.runtime.environment import load_settings
 
 
 def test_the_defaults_hold_together() -> None:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from lookalike.errors import InvalidArgument
+from lookalike.runtime.environment import load_settings, refuse_setting, unknown_settings
 from lookalike.runtime.redis_access import Sentinels
 from lookalike.runtime.settings import (
     ArtifactSettings,
@@ -17,10 +18,7 @@ from lookalike.runtime.settings import (
     MilvusSettings,
     RedisSettings,
     TraceSettings,
-    load_settings,
-    refuse_setting,
     split_roots,
-    unknown_settings,
 )
 from tests.servers.tls import certificate
 
