@@ -13,14 +13,13 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from lookalike.errors import DeadlineExceeded, FailedPrecondition, LookalikeError, Unavailable
+from lookalike.errors import DeadlineExceeded, LookalikeError, Unavailable
 from lookalike.runtime.telemetry import DEPENDENCY_UP
 
 T = TypeVar("T")
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 15.0
 _MISSING_S = 1.0
-_REFUSED = ("REDIS_ACCESS_DENIED", "MILVUS_ACCESS_DENIED")
 
 Check = Callable[[], object]
 """Raises one of our errors where the dependency does not do its part."""
@@ -45,7 +44,7 @@ class Readiness:
     def patiently(self, dependency: str, connect: Callable[[], T]) -> T:
         """What `connect` gives, as soon as it gives something; parts of the system start in any order.
 
-        Raises `FailedPrecondition` and others where waiting cannot mend it.
+        Raises whatever `connect` raises that waiting cannot mend.
         """
         wait_s, told = _FIRST_WAIT_S, ""
         up = DEPENDENCY_UP.labels(dependency)
@@ -53,9 +52,7 @@ class Readiness:
         while True:
             try:
                 connected = connect()
-            except (Unavailable, DeadlineExceeded, FailedPrecondition) as error:
-                if isinstance(error, FailedPrecondition) and error.reason not in _REFUSED:
-                    raise
+            except (Unavailable, DeadlineExceeded) as error:
                 if error.message != told:
                     told = error.message
                     structlog.get_logger().warning("waiting", dependency=dependency, reason=error.reason, problem=told)

@@ -56,7 +56,7 @@ _PING_KEY, _PING_KEPT_S = "lookalike:ping", 60
 
 
 class RedisAccessDenied(Unavailable):
-    """Redis refuses the password. While a service runs this may pass, as when passwords are changed; `connect_ledger` ends."""
+    """Redis refuses the password. It passes, as when passwords are changed."""
 
     reason = "REDIS_ACCESS_DENIED"
 

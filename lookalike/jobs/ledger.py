@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
-from lookalike.jobs.connection import RedisAccessDenied, RedisConnection
+from lookalike.jobs.connection import RedisConnection
 from lookalike.jobs.job import (
     DEFAULTS,
     STALL_S,
@@ -256,14 +256,11 @@ class Ledger:
 def connect_ledger(access: RedisAccess, *, retention_s: float = RETENTION_S, stall_s: float = STALL_S) -> Ledger:
     """A ledger on the Redis that `access` leads to (a URL, or Sentinels).
 
-    Raises `Unavailable` where it does not answer; what no waiting mends: `InvalidArgument` for a URL that cannot be one,
-    `FailedPrecondition` REDIS_ACCESS_DENIED for a wrong password.
+    Raises `Unavailable` where it does not answer, which `RedisAccessDenied` is for a wrong password, and `InvalidArgument` for
+    a URL that cannot be one.
     """
     ledger = Ledger(open_redis(access), retention_s=retention_s, stall_s=stall_s)
-    try:
-        ledger.ping()
-    except RedisAccessDenied as error:
-        raise FailedPrecondition(error.message, reason=error.reason) from error
+    ledger.ping()
     return ledger
 
 

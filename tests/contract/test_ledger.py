@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from lookalike.jobs.connection import RedisAccessDenied
 from lookalike.jobs.job import Counts, Job, SourceSpec
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.states import JobState
@@ -64,11 +65,11 @@ class TestCreating:
         with pytest.raises(InvalidArgument, match="redis_url"):
             connect_ledger("127.0.0.1:6379")
 
-    def test_a_wrong_password_is_said_and_not_waited_for(self, redis_db: str, ledger: Ledger) -> None:
+    def test_a_wrong_password_is_said(self, redis_db: str, ledger: Ledger) -> None:
         with ledger.connection.commands() as client:
             client.acl_setuser("somebody", enabled=True, passwords=["+right"], categories=["+@all"], keys=["*"])
         connect_ledger(redis_db.replace("//", "//somebody:right@")).close()
-        with pytest.raises(FailedPrecondition, match="refuses the password") as refused:
+        with pytest.raises(RedisAccessDenied, match="refuses the password") as refused:
             connect_ledger(redis_db.replace("//", "//somebody:wrong@"))
         assert refused.value.reason == "REDIS_ACCESS_DENIED"
         assert "wrong" not in refused.value.message

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from indexer import readiness
 from indexer.readiness import Readiness
 from lookalike.errors import FailedPrecondition, Unavailable
+from lookalike.jobs.connection import RedisAccessDenied
 
 
 class Health:
@@ -31,7 +32,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [Unavailable("redis", "connection refused"), FailedPrecondition("redis refuses", reason="REDIS_ACCESS_DENIED")],
+    [Unavailable("redis", "connection refused"), RedisAccessDenied("redis", "it refuses")],
     ids=["away", "password refused"],
 )
 def test_what_is_away_is_waited_for_and_told_once(error: Exception) -> None:
