@@ -99,7 +99,7 @@ def test_a_gpu_that_is_asked_for_and_absent_is_said_once_and_seen(tmp_path: Path
     log = tmp_path / "embedder.log"
     try:
         processes.until(lambda: "dependency=gpu" in log.read_text(), "it says what is missing", timeout_s=60)
-        (line,) = (line for line in log.read_text().splitlines() if "GPU" in line)
+        (line,) = (line for line in log.read_text().splitlines() if "dependency=gpu" in line)
         assert "a GPU is asked for, but TensorFlow sees none" in line
         assert (problem(health, LIVENESS), problem(health)) == ("", f"{health} says NOT_SERVING")
         assert dependencies(embedder.metrics_address) == {"gpu": 0.0}
