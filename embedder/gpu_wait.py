@@ -9,7 +9,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -39,8 +41,8 @@ def wait_for_gpu(
     structlog.get_logger().error("waiting", dependency=GPU, reason=missing.reason, problem=missing.message)
     wait_s = first_wait_s
     while not _stopped(stop, wait_s):
-        if (look or _sees_gpu)():
-            return True
+        if (look or partial(_sees_gpu, stop))():
+            return not stop.is_set()
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
     return False
 
@@ -51,9 +53,11 @@ def _stopped(stop: threading.Event, within_s: float) -> bool:
     return any(stop.wait(_SIGNAL_S) for _ in range(waits))
 
 
-def _sees_gpu() -> bool:
-    try:
-        looked = subprocess.run([sys.executable, "-c", _LOOK], capture_output=True, timeout=_LOOK_TIMEOUT_S)  # noqa: S603
-    except subprocess.TimeoutExpired:
-        return False  # a driver that hangs is none
-    return looked.returncode == 0
+def _sees_gpu(stop: threading.Event) -> bool:
+    looking = subprocess.Popen([sys.executable, "-c", _LOOK], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    until_s = time.monotonic() + _LOOK_TIMEOUT_S
+    while looking.poll() is None:
+        if stop.wait(_SIGNAL_S) or time.monotonic() > until_s:
+            looking.kill()  # Not waited for: a driver that hangs keeps it for as long as it likes.
+            return False
+    return looking.returncode == 0

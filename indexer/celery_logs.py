@@ -6,8 +6,8 @@ import logging
 import re
 import time
 
-_QUOTE_MESSAGES = ("celery.worker", "celery.worker.consumer.consumer")
-_TELL_DEFECTS = ("celery.worker.request",)
+_QUOTE_MESSAGES = ("celery.worker.consumer.consumer",)
+_TELL_DEFECTS = ("celery.worker", "celery.worker.request")
 """Of these only what is the broker's error is cut."""
 _SAID = 200
 """Characters of a line, and of the error that it is about."""

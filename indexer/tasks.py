@@ -118,14 +118,16 @@ class _QoS(redis_transport.QoS):
     def ack(self, delivery_tag: str) -> None:
         try:
             super().ack(delivery_tag)  # type: ignore[no-untyped-call]
-        finally:
+        except BaseException:
             virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+            raise
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         try:
             super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]
-        finally:
+        except BaseException:
             virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+            raise
 
 
 def _register(app: Celery, worker: Worker) -> None:

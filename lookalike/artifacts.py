@@ -135,7 +135,8 @@ class Artifacts:
     def is_there(self) -> bool:
         """Whether there is a place to write to: a local folder may be a volume that somebody unmounts. A store is not asked:
         its folders are there when something is in them."""
-        return not self._local or Path(str(self._root)).is_dir()
+        with translated(""):
+            return not self._local or Path(str(self._root)).is_dir()
 
     def delete(self, path: str) -> None:
         """Delete a file, if it is there."""

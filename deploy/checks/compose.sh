@@ -24,34 +24,40 @@ export PATH="$PWD/.venv/bin:$PATH" LOOKALIKE_ADDRESS=127.0.0.1:50051 LOOKALIKE_S
 say() { printf '\n== %s\n' "$*"; }
 compose() { $COMPOSE -f "$FILE" "$@"; }
 ready() { timeout 300 sh -c 'until curl -fs --max-time 5 http://127.0.0.1:8080/readyz >/dev/null; do sleep 1; done'; }
-# The README's names for what CONTAINERS and COMPOSE name here. podman-compose is told to build nothing: see the README.
-docker() {
-  [ "$1" = compose ] || { $CONTAINERS "$@"; return; }
-  local arguments=()
-  for argument in "${@:2}"; do
-    [ "$CONTAINERS" != docker ] && [ "$argument" = --build ] || arguments+=("$argument")
-  done
-  $COMPOSE "${arguments[@]}"
-}
-podman() {
-  # shellcheck disable=SC2086 # options are several words
-  if [ "$1" = build ]; then $CONTAINERS build $BUILD_OPTIONS "${@:2}"; else $CONTAINERS "$@"; fi
-}
-# The block of commands in the README whose first line begins with $1, run from the root of the clone.
-readme() {
+# The block of commands in the README whose first line begins with $1, run line by line from the root of the clone, with CONTAINERS
+# and COMPOSE for its docker and podman.
+readme() (
+  docker() {
+    [ "$1" = compose ] || { command $CONTAINERS "$@"; return; }
+    local arguments=()
+    for argument in "${@:2}"; do # podman-compose is told to build nothing: see the README
+      [ "$CONTAINERS" != docker ] && [ "$argument" = --build ] || arguments+=("$argument")
+    done
+    command $COMPOSE "${arguments[@]}"
+  }
+  podman() {
+    # shellcheck disable=SC2086 # options are several words
+    if [ "$1" = build ]; then command $CONTAINERS build $BUILD_OPTIONS "${@:2}"; else command $CONTAINERS "$@"; fi
+  }
   awk -v first="$1" '
     /^```/ { if (inside && found) exit; inside = !inside; begun = 0; next }
     inside && !begun { begun = 1; found = index($0, first) == 1 }
     inside && found' deploy/README.md >"$work/readme.sh"
   [ -s "$work/readme.sh" ] || { echo "the README has no block that begins with: $1"; exit 1; }
-  sed 's/^/$ /' "$work/readme.sh"
-  # shellcheck disable=SC1091 # it has just been written
-  . "$work/readme.sh"
-}
+  mapfile -t lines <"$work/readme.sh"
+  for line in "${lines[@]}"; do # not as one: where this is followed by ||, bash would go on after a line that failed
+    echo "\$ $line"
+    eval "$line" || exit 1
+  done
+)
 container() { $CONTAINERS ps --format '{{.Names}}' | grep -E "lookalike[-_]$1[-_]1"; }
+made=(mine deploy/secrets build/backups) # as the README calls them: they may be somebody's own
+for path in "${made[@]}"; do
+  [ ! -e "$path" ] || { echo "$path is there already, and this would delete it"; exit 1; }
+done
 clean() {
   compose down -v >/dev/null 2>&1 || true
-  rm -rf "$work" mine deploy/secrets build/backups
+  rm -rf "$work" "${made[@]}"
 }
 trap clean EXIT
 

@@ -103,4 +103,7 @@ class TaskQueue:
             self._app.send_task(task, arguments, queue=queue, retry=False, ignore_result=True)
         except (OperationalError, KombuError, OSError) as error:
             # Celery has made a text of redis' error; what is behind it says more.
-            raise as_ours(error.__cause__, "broker") or Unavailable("broker", " ".join(str(error).split())[:200]) from error
+            ours = as_ours(error.__cause__, "broker")
+            problem = ours.message if ours else str(error)
+            # Also where waiting alone mends nothing: what was to be sent stands in the ledger, and is sent again from there.
+            raise (ours if isinstance(ours, Unavailable) else Unavailable("broker", " ".join(problem.split())[:200])) from error

@@ -152,6 +152,9 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
         # What a real deployment sets besides must not reach into this one.
         "LOOKALIKE_REDIS_PASSWORD_FILE": "",
         "LOOKALIKE_REDIS_CA_FILE": "",
+        "LOOKALIKE_REDIS_SENTINEL_PASSWORD_FILE": "",
+        "LOOKALIKE_EMBEDDER_HEALTH_ADDRESS": "",
+        "LOOKALIKE_GATEWAY_HEALTH_ADDRESS": "",
         # gRPC's C core would write lines of a format of its own beside the JSON, such as one for each attempt to connect.
         "GRPC_VERBOSITY": os.environ.get("GRPC_VERBOSITY", "NONE"),
     }

@@ -65,8 +65,10 @@ def _line(field: str, message: str, value: object) -> str:
 
 def _shown(value: object) -> str:
     """What was given, cut to a line, without what may be a password: that stands before an @ or behind a ?."""
-    shown = re.sub(r"[^'\"/,\s]*(?:/[^'\"@\s]*)?@", "...@", repr(value))
-    shown = re.sub(r"\?[^'\"]*", "?...", shown)
+    if isinstance(value, str):  # before it is quoted: a password may hold anything
+        value = re.sub(r"(?s)(?P<scheme>[a-z0-9+.-]+://)?.*@", r"\g<scheme>...@", value)
+        value = re.sub(r"(?s)\?.*", "?...", value)
+    shown = repr(value)
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
 
 
@@ -80,13 +82,18 @@ def refuse_setting(settings: ServiceSettings, error: LookalikeError) -> None:
 def unknown_settings(settings: ServiceSettings, service: str) -> dict[str, str]:
     """Variables that look like settings of `service` and are none, each with the one that is most like it, or ""."""
     own = f"{PREFIX}{service.upper()}_"
-    known = {f"{PREFIX}{name.upper()}" for name in type(settings).model_fields}
+    known = {f"{PREFIX}{name.upper()}" for name in _fields(ServiceSettings)}
     ends = {name.removeprefix(own): name for name in known}
 
     def meant(name: str) -> str:
         return next((ends[end] for end in get_close_matches(name.removeprefix(own), ends, n=1, cutoff=0.7)), "")
 
     return {name: meant(name) for name in sorted(os.environ) if name.startswith(own) and name not in known}
+
+
+def _fields(cls: type[BaseModel]) -> set[str]:
+    """Of a class and of those that are made of it: where services share a file of variables, each meets the others' too."""
+    return set(cls.model_fields).union(*(_fields(made) for made in cls.__subclasses__()))
 
 
 def _refuse(lines: list[str]) -> NoReturn:

@@ -51,7 +51,7 @@ def access_by(url: str, *, password: str | None, sentinel_password: str | None, 
     parts = urlsplit(url)
     if password is not None:
         user, host = parts.username or "", parts.netloc.rpartition("@")[2]
-        parts = parts._replace(netloc=f"{quote(user)}:{quote(password, safe='')}@{host}")
+        parts = parts._replace(netloc=f"{quote(unquote(user), safe='')}:{quote(password, safe='')}@{host}")
     if parts.scheme == "rediss":
         # Celery believes any certificate, unless it is told not to.
         tls = {"ssl_cert_reqs": "required", **({"ssl_ca_certs": str(ca_file)} if ca_file else {})}

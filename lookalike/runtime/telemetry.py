@@ -80,7 +80,7 @@ def configure_logging(settings: LogSettings, service: str) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.captureWarnings(True)
     sys.excepthook = _told
-    threading.excepthook = lambda failed: _told(failed.exc_type, failed.exc_value, failed.exc_traceback)
+    threading.excepthook = _told_of_thread
     for name, meant in unknown_settings(settings, service).items():
         structlog.get_logger().warning("no such setting", name=name, meant=meant or None)
     # Their debug and info lines are about themselves, not about what we do.
@@ -90,8 +90,15 @@ def configure_logging(settings: LogSettings, service: str) -> None:
 
 def _told(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
     """What nobody has caught, in the log's format too."""
-    if error is not None:
+    if isinstance(error, Exception):
         structlog.get_logger().critical("ended by a defect", exc_info=(kind, error, traceback))
+    elif error is not None:
+        sys.__excepthook__(kind, error, traceback)  # somebody pressed Ctrl-C
+
+
+def _told_of_thread(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_type is not SystemExit:  # which ends a thread quietly
+        _told(failed.exc_type, failed.exc_value, failed.exc_traceback)
 
 
 def _with_trace(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

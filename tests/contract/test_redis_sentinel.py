@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 from celery import Celery
 
-from lookalike.errors import FailedPrecondition, Unavailable
+from lookalike.errors import Unavailable
+from lookalike.jobs.connection import RedisAccessDenied
 from lookalike.jobs.ledger import connect_ledger
 from lookalike.jobs.queue import CREATE_TASK, PLAN_TASK, QUEUE, TaskQueue, broker_settings
 from lookalike.runtime.redis_access import Sentinels, read_sentinel_url
@@ -127,7 +128,7 @@ class TestPasswords:
         self, guarded: WatchedRedis, tmp_path: Path, password: str, sentinel_password: str, named: str
     ) -> None:
         access = self.access(guarded, tmp_path, password, sentinel_password)
-        with pytest.raises(FailedPrecondition, match=f"refuses the password.*see {named}") as refused:
+        with pytest.raises(RedisAccessDenied, match=f"refuses the password.*see {named}") as refused:
             connect_ledger(access)
         assert refused.value.reason == "REDIS_ACCESS_DENIED"
         assert "wrong" not in refused.value.message

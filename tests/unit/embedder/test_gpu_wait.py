@@ -19,6 +19,16 @@ def test_it_is_looked_for_until_one_is_there() -> None:
     assert REGISTRY.get_sample_value("lookalike_dependency_up", {"dependency": "gpu"}) == 0
 
 
+def test_who_is_stopped_while_it_looks_does_not_start_anew() -> None:
+    stop = threading.Event()
+
+    def look() -> bool:
+        stop.set()
+        return True
+
+    assert not wait_for_gpu(MISSING, stop, look=look, first_wait_s=0.01)
+
+
 def test_who_waits_can_be_stopped() -> None:
     stop = threading.Event()
     stop.set()

@@ -39,8 +39,8 @@ def test_what_a_message_holds_is_not_written_down(text: str, arguments: tuple[ob
 
 
 def test_a_broker_that_refuses_is_told_with_its_reason() -> None:
-    said = line("Unrecoverable error: %r", "server", error=ResponseError("MISCONF cannot save"))
-    assert said == "Unrecoverable error: 'server' (ResponseError: MISCONF cannot save)"
+    said = line("Couldn't ack %r", "server", error=ResponseError("MISCONF cannot save"))
+    assert said == "Couldn't ack 'server' (ResponseError: MISCONF cannot save)"
 
 
 def test_the_same_line_is_not_written_again_and_again() -> None:

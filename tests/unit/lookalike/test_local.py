@@ -15,12 +15,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from embedder.settings import EmbedderSettings
+from gateway.settings import GatewaySettings
+from indexer.settings import IndexerSettings
 from lookalike import errors
 from lookalike.local import ports, probes
 from lookalike.local.folder import DataFolder, Recorded, started_at, still_running
 from lookalike.local.parts import LocalConfig, Part, choose_ports, local_parts
 from lookalike.local.supervisor import Event, Supervisor
 from lookalike.local.system import LocalSystem
+from lookalike.runtime.environment import PREFIX, ServiceSettings
 
 _LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's PR_SET_PDEATHSIG")
 
@@ -381,6 +385,20 @@ def test_every_part_listens_on_the_loopback_only(folder: DataFolder, tmp_path: P
     gateway = parts["gateway"].environment
     assert gateway["LOOKALIKE_GATEWAY_HTTP_ADDRESS"] == f"127.0.0.1:{chosen.http}"
     assert gateway["LOOKALIKE_SOURCE_ROOTS"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "settings"), [("gateway", GatewaySettings), ("indexer", IndexerSettings), ("embedder", EmbedderSettings)]
+)
+def test_no_place_that_a_deployment_names_reaches_into_the_system_of_one_machine(
+    folder: DataFolder, part: str, settings: type[ServiceSettings]
+) -> None:
+    config = LocalConfig(data=folder.path, http_port=0, grpc_port=0, usual_ports=False)
+    (environment,) = (one.environment for one in local_parts(config, folder, choose_ports(config)) if one.name == part)
+    places = {
+        f"{PREFIX}{name.upper()}" for name in settings.model_fields if name.endswith(("_file", "_address", "_url", "_uri"))
+    }
+    assert places <= environment.keys()
 
 
 @pytest.mark.parametrize(

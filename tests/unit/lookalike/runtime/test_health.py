@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
-import pytest
 from prometheus_client import REGISTRY
 
 from lookalike.runtime.channels import open_aio_channel, open_channel
@@ -92,8 +90,9 @@ def test_callers_who_leave_count_as_cancelled_and_as_no_error() -> None:
         server = await serving(waiting)
         async with open_aio_channel(f"127.0.0.1:{server.port}") as channel:
             stub: Any = rpc.IngestServiceStub(channel)
-            with pytest.raises(grpc.aio.AioRpcError):
-                await stub.GetIngestJob(messages.GetIngestJobRequest(), timeout=0.2)
+            call = stub.GetIngestJob(messages.GetIngestJobRequest(), timeout=30)
+            await asyncio.wait_for(waiting.begun.wait(), 10)
+            call.cancel()
             watch = stub.WatchIngestJob(messages.WatchIngestJobRequest(), timeout=30)
             await watch.read()
             watch.cancel()

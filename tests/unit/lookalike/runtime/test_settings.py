@@ -113,6 +113,8 @@ def test_source_roots_may_be_urls_with_ports(roots: tuple[str, ...]) -> None:
         ("REDIS_URL", "redis:/user:secret@h:1/0", "must be redis://HOST:PORT/DB"),
         ("REDIS_URL", "user:secret@127.0.0.1:6379", "must be redis://HOST:PORT/DB"),
         ("REDIS_URL", "redis://h:abc/0?password=secret", "must be redis://HOST:PORT/DB"),
+        ("REDIS_URL", "redis://:a secret 'p@a,secret@h:99999/0", "must be redis://HOST:PORT/DB"),
+        ("MILVUS_URI", "http://root:it's secret@h", "must be http://HOST:PORT"),
         ("OTLP_ENDPOINT", "user:secret@collector:4317", "must be http://HOST:PORT"),
         ("OTLP_ENDPOINT", "http://user:secret@collector:4317", "without a password"),
         ("OTLP_ENDPOINT", "http://h:notaport", "must be http://HOST:PORT"),
@@ -156,6 +158,11 @@ def test_a_mistyped_setting_is_told_with_the_one_that_is_meant(monkeypatch: pyte
         "LOOKALIKE_REDIS_COLOUR": "",
         "LOOKALIKE_REDIS_PASWORD_FILE": "LOOKALIKE_REDIS_PASSWORD_FILE",
     }
+
+
+def test_what_another_service_is_told_is_no_typing_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOKALIKE_EMBEDDER_TARGET", "embedder:50052")  # all three get it from one file on Kubernetes
+    assert unknown_settings(load_settings(LogSettings), "embedder") == {}
 
 
 def test_what_only_its_user_sees_of_a_setting_is_told_alike(
