@@ -84,7 +84,7 @@ done
 say "it comes up from nothing"
 compose down -v >/dev/null 2>&1 || true
 readme 'docker compose -f deploy/compose.yaml up --build -d' >"$work/up.log" 2>&1 || { tail -30 "$work/up.log"; exit 1; }
-grep -v '^\(Container\|[0-9a-f]\{12,\}\)' "$work/up.log" | tail -24
+sed -n '/^\$ lookalike demo/,/^\$ docker compose/p' "$work/up.log"
 
 say "and again on the volumes that it left"
 compose up -d >"$work/up.log" 2>&1 || { tail -30 "$work/up.log"; exit 1; }
