@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 # Linux kills the process when the thread that started it is gone, whatever ended that. Set by a process of its own that then
@@ -54,11 +56,23 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+_PORTS = range(10_240, 32_768)
+"""Below those that Linux gives to connections that ask for none (net.ipv4.ip_local_port_range): one of these would now and then be
+taken between here and the start of the server that it is for."""
+_CHANCE = random.SystemRandom()
+"""Not what tests may seed: two processes of a run would choose alike."""
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on, each once."""
+    while True:
+        port = _CHANCE.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            if port not in _given:
+                probe.bind(("127.0.0.1", port))
+                _given.add(port)
+                return port
 
 
 def until(condition: Callable[[], object], what: str, *, timeout_s: float = 30.0, poll_s: float = 0.02) -> None:
