@@ -57,8 +57,8 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 _PORTS = range(10_240, 32_768)
-"""Below those that Linux gives to connections that ask for none (net.ipv4.ip_local_port_range): one of these would now and then be
-taken between here and the start of the server that it is for."""
+"""Below those that Linux gives to connections that ask for none (net.ipv4.ip_local_port_range): one of these would now and then
+be taken between here and the start of the server that it is for."""
 _CHANCE = random.SystemRandom()
 """Not what tests may seed: two processes of a run would choose alike."""
 _given: set[int] = set()
