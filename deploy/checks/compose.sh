@@ -83,7 +83,8 @@ done
 
 say "it comes up from nothing"
 compose down -v >/dev/null 2>&1 || true
-readme 'docker compose -f deploy/compose.yaml up --build -d' >"$work/up.log" 2>&1 || { tail -30 "$work/up.log"; exit 1; }
+# By a pipe: who opens standard error anew would cut a file.
+readme 'docker compose -f deploy/compose.yaml up --build -d' 2>&1 | cat >"$work/up.log" || { tail -30 "$work/up.log"; exit 1; }
 sed -n '/^\$ lookalike demo/,/^\$ docker compose/p' "$work/up.log"
 
 say "and again on the volumes that it left"
