@@ -31,8 +31,8 @@ from prometheus_client import Gauge, Info
 from embedder import bundle as bundles
 from embedder.batcher import Batcher, Limits
 from embedder.gpu_wait import GPU, GPU_MISSING, wait_for_gpu
-from embedder.images import Decoder
 from embedder.openvino_engine import OpenVino
+from embedder.pictures.decode import Decoder
 from embedder.registry import Registry
 from embedder.settings import EmbedderSettings
 from lookalike.errors import FailedPrecondition, LookalikeError

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embedder.images import Pixels
+from embedder.pictures.decode import Pixels
 from lookalike.errors import FailedPrecondition
 from lookalike.spaces import Vector
 

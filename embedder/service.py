@@ -14,7 +14,7 @@ import grpc
 
 from embedder.batcher import Batcher, Lane
 from embedder.decoding import DecodePool, Waiting
-from embedder.images import MAX_SIDE, Decoded, Decoder, Wanted
+from embedder.pictures.decode import MAX_SIDE, Decoded, Decoder, Wanted
 from embedder.serving import Served, Serving
 from embedder.spaces import Embedded, Work
 from lookalike.errors import InvalidArgument, LookalikeError, Unavailable

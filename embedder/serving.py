@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from prometheus_client import Gauge
 
 from embedder.bundle import Bundle
-from embedder.images import MAX_SIDE
 from embedder.model import ON_CPU, Execution, Model
+from embedder.pictures.decode import MAX_SIDE
 from embedder.spaces import CompileTower, TracedModel
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.spaces import SIAMESE, Metric, Space

@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from embedder.images import Pixels
 from embedder.model import ON_CPU, Execution, Model
+from embedder.pictures.decode import Pixels
 from lookalike.errors import FailedPrecondition
 from lookalike.spaces import HistogramSettings, Vector
 

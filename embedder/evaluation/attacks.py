@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from embedder import alterations as alter
 from embedder.bundle import Bundle, DataSummary
-from embedder.images import WORKING_SIDE, Decoder, Wanted
+from embedder.pictures import alterations as alter
+from embedder.pictures.decode import WORKING_SIDE, Decoder, Wanted
 from lookalike.errors import InvalidArgument, LookalikeError, NotFound
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and whoever shows the figures needs only their form

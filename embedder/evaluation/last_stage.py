@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from embedder import efficientnet_lite0 as network
 from embedder import pretrained
-from embedder.images import Decoder, Wanted
+from embedder.pictures.decode import Decoder, Wanted
 
 
 class LastStage:

@@ -7,7 +7,7 @@ import io
 from PIL import Image
 
 from embedder.evaluation.result import Thumbnail
-from embedder.images import Decoder
+from embedder.pictures.decode import Decoder
 from embedder.training.sources import Listing, read
 from lookalike.client import Client
 from lookalike.errors import LookalikeError

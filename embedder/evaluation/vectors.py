@@ -16,8 +16,8 @@ import tensorflow as tf
 from PIL import Image
 
 from embedder.bundle import Bundle
-from embedder.images import Decoded, Pixels, Wanted
 from embedder.model import Model
+from embedder.pictures.decode import Decoded, Pixels, Wanted
 from embedder.spaces import Spaces, Work
 from embedder.training.sources import Listing, Skipped, decoded
 from lookalike.errors import InvalidArgument, LookalikeError

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from embedder import alterations as alter
 from embedder.bundle import InputSpec, TowerConfig
-from embedder.images import WORKING_SIDE, Decoder, Wanted
+from embedder.pictures import alterations as alter
+from embedder.pictures.decode import WORKING_SIDE, Decoder, Wanted
 from embedder.tower import build_tower
 from embedder.training.views import view
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError

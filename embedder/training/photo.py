@@ -21,7 +21,7 @@ from embedder import efficientnet_lite0 as network
 from embedder import pretrained
 from embedder.bundle import Bundle, DataSummary, TowerConfig
 from embedder.evaluation.attacks import AttackEvaluation, evaluate_attacks
-from embedder.images import Decoder
+from embedder.pictures.decode import Decoder
 from embedder.training import provenance
 from embedder.training.near_duplicates import HeadConfig, HeadProgress, TrainedHead, train_head
 from embedder.training.photographs import LICENCES, Photograph, listed

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from embedder.images import Decoded, Decoder, Wanted
+from embedder.pictures.decode import Decoded, Decoder, Wanted
 from embedder.training.data import LabelledImages
 from embedder.training.listings import FASHION, Listing, Skipped, Split, list_labelled, list_pictures
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError

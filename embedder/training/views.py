@@ -10,7 +10,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from embedder import alterations as alter
+from embedder.pictures import alterations as alter
 
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 

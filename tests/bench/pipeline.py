@@ -17,7 +17,7 @@ import numpy.typing as npt
 from embedder.batcher import Batcher, Lane, Limits
 from embedder.bundle import SHIPPED, load
 from embedder.decoding import DecodePool, Waiting
-from embedder.images import Decoded, Decoder, Wanted
+from embedder.pictures.decode import Decoded, Decoder, Wanted
 from embedder.settings import EmbedderSettings
 from lookalike.runtime.environment import load_settings
 from lookalike.spaces import HistogramSettings, Vector

@@ -24,7 +24,7 @@ from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from lookalike.v1 import image_pb2
 from tests.servers.embedder import models, serving
-from tests.unit.embedder.pictures import bomb, corners, encoded, noise
+from tests.unit.embedder.made_pictures import bomb, corners, encoded, noise
 
 TIMEOUT_S = 30.0
 

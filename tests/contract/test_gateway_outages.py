@@ -17,7 +17,7 @@ from lookalike.spaces import SIAMESE
 from tests.servers.fleet import Fleet, fleet
 from tests.servers.milvus import LiteServer, lite_server
 from tests.servers.processes import until
-from tests.unit.embedder.pictures import encoded, noise
+from tests.unit.embedder.made_pictures import encoded, noise
 
 COLLECTION = "things"
 CALLERS = 40

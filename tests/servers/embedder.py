@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from embedder.batcher import Batcher, Limits
 from embedder.bundle import Bundle, InputSpec, TowerConfig
 from embedder.decoding import DecodePool
-from embedder.images import Decoder
+from embedder.pictures.decode import Decoder
 from lookalike.runtime.server import Servicer, build_server
 
 LARGEST_BATCH = 8

@@ -11,7 +11,7 @@ import tensorflow as tf
 from embedder.model import Device, Model, embed_all, set_up_tensorflow
 from lookalike.errors import FailedPrecondition, InvalidArgument
 from tests.servers.embedder import models, random_bundle
-from tests.unit.embedder.pictures import noise
+from tests.unit.embedder.made_pictures import noise
 
 
 def test_mirrored_pictures_have_one_vector_where_the_bundle_says_so() -> None:

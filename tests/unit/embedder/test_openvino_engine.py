@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from embedder.bundle import SHIPPED, load
-from embedder.images import Decoder, Wanted
 from embedder.model import Model
 from embedder.openvino_engine import OpenVino
+from embedder.pictures.decode import Decoder, Wanted
 from embedder.spaces import TracedModel, Work
 from lookalike.demo import dataset
 from lookalike.errors import FailedPrecondition
 from lookalike.spaces import HistogramSettings, Vector
 from tests.servers.embedder import models, warm_spaces
-from tests.unit.embedder.pictures import encoded, noise
+from tests.unit.embedder.made_pictures import encoded, noise
 from tests.unit.embedder.scenes import scene
 
 LARGEST_BATCH = 4

@@ -14,7 +14,7 @@ from embedder.model import ON_CPU, ON_GPU, Model
 from embedder.spaces import Embedded, TracedModel, Work, batch_sizes
 from lookalike.spaces import HistogramSettings, Vector
 from tests.servers.embedder import LARGEST_BATCH, models, random_bundle, traced, warm_spaces
-from tests.unit.embedder.pictures import noise
+from tests.unit.embedder.made_pictures import noise
 
 
 def canvas(height: int, width: int, settings: HistogramSettings, seed: int = 0) -> Any:

@@ -14,7 +14,7 @@ from embedder.evaluation import exact
 from embedder.evaluation.labelled import evaluate_bundle, make_task, spread
 from embedder.evaluation.result import Evaluation
 from embedder.evaluation.vectors import Embedding, Vectors
-from embedder.images import Decoder, Wanted
+from embedder.pictures.decode import Decoder, Wanted
 from embedder.spaces import Spaces, Work
 from embedder.training.sources import Listing, list_labelled, read
 from lookalike import fashion_mnist

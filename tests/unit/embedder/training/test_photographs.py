@@ -11,7 +11,7 @@ import pytest
 
 from embedder.training.photographs import Photograph, gather, listed
 from lookalike.errors import NotFound
-from tests.unit.embedder.pictures import encoded
+from tests.unit.embedder.made_pictures import encoded
 from tests.unit.embedder.scenes import scene
 
 pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="opens Debian packages with dpkg-deb")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.images import Decoder, Wanted
+from embedder.pictures.decode import Decoder, Wanted
 from embedder.training.sources import Shape, decoded, list_labelled, list_pictures, load, load_labelled
 from lookalike.errors import BadImage, FailedPrecondition, InvalidArgument, NotFound
-from tests.unit.embedder.pictures import encoded, noise
+from tests.unit.embedder.made_pictures import encoded, noise
 
 SHAPE = Shape(side=16, channels=3)
 

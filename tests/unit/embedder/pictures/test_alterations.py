@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder import alterations as alter
+from embedder.pictures import alterations as alter
 from embedder.training.views import view
 from tests.unit.embedder.scenes import scene
 

@@ -1,4 +1,4 @@
-"""How small a picture may be decoded, or be averaged down, before the one resize that follows. Called by `embedder.images`.
+"""How small a picture may be decoded, or be averaged down, before the one resize that follows. Called by `pictures.decode`.
 
 Owns the rules: they depend on the picture's size and on the tower's side, never on what else is wanted of the picture.
 """

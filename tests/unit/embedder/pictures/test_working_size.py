@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from embedder.working_size import SHOWN, least_for
+from embedder.pictures.working_size import SHOWN, least_for
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from embedder.images import FORMATS, Decoder, Wanted
+from embedder.pictures.decode import FORMATS, Decoder, Wanted
 from lookalike.errors import BadImage
-from tests.unit.embedder.pictures import bomb, encoded, noise
+from tests.unit.embedder.made_pictures import bomb, encoded, noise
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # damaged files make Pillow grumble
 

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile
 
-from embedder.working_size import SHARED_SIDE, SHOWN, SHOWN_SIDE, Least, least_for
+from embedder.pictures.working_size import SHARED_SIDE, SHOWN, SHOWN_SIDE, Least, least_for
 from lookalike.errors import BadImage
 from lookalike.names import MAX_IMAGE_BYTES
 

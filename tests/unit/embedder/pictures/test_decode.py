@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.images import Decoded, Decoder, Pixels, Wanted
-from tests.unit.embedder.pictures import corners, encoded, noise, png
+from embedder.pictures.decode import Decoded, Decoder, Pixels, Wanted
+from tests.unit.embedder.made_pictures import corners, encoded, noise, png
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # damaged files make Pillow grumble
 

@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 
 from embedder.bundle import SHIPPED, load
-from embedder.images import Decoded, Decoder, Pixels, Wanted
 from embedder.model import Model
+from embedder.pictures.decode import Decoded, Decoder, Pixels, Wanted
 from embedder.spaces import TracedModel, Work
 from lookalike.spaces import HistogramSettings, Vector
 from tests.bench.inputs import photographs
 from tests.servers.embedder import warm_spaces
-from tests.unit.embedder.pictures import encoded
+from tests.unit.embedder.made_pictures import encoded
 
 LARGEST_DIFFERENCE = 2.5
 """Of the tower's pixels: mean over all values, of 256 levels."""
