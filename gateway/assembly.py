@@ -17,6 +17,7 @@ from gateway.deadlines import Deadline
 from gateway.embedding import Embedder
 from gateway.generations import Generations
 from gateway.http.app import Core, build_app
+from gateway.http.hosts import Hosts
 from gateway.images import Images
 from gateway.ingest import Ingest
 from gateway.lookups import Lookups
@@ -92,6 +93,7 @@ def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> G
         readiness,
         upload_limit_bytes=settings.gateway_upload_max_bytes,
         bodies_limit_bytes=settings.gateway_bodies_max_bytes,
+        hosts=Hosts.of(settings.gateway_hosts),
     )
 
     async def watch(interval_s: float) -> None:

@@ -69,6 +69,8 @@ class HttpServer:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                proxy_headers=False,  # anybody can send them
+                ws="none",
                 timeout_keep_alive=_KEEP_ALIVE_S,
             )
         )

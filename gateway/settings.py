@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
 
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from gateway.http.hosts import Hosts
 from lookalike.runtime.settings import (
     Address,
     ArtifactSettings,
@@ -21,6 +25,12 @@ class GatewaySettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
 
     gateway_grpc_address: Address = Field("127.0.0.1:50051", description="HOST:PORT for gRPC.")
     gateway_http_address: Address = Field("127.0.0.1:8080", description="HOST:PORT for HTTP, the page and /metrics.")
+    gateway_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Names by which browsers and others reach HTTP, separated by commas: NAME or NAME:PORT, such as "
+        "`lookalike.example.com`. Loopback names, and the address that a connection came to, need no mention; `*` stands for "
+        "every name, and gives up the guard against DNS rebinding.",
+    )
     gateway_health_address: Address | None = Field(
         None, description="HOST:PORT that answers gRPC health checks whatever the load, for probes; none by default."
     )
@@ -62,3 +72,14 @@ class GatewaySettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
             "(`lookalike_gateway_sampled_recall`). 0, the default: none."
         ),
     )
+
+    @field_validator("gateway_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("gateway_hosts")
+    @classmethod
+    def _readable_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        Hosts.of(hosts)
+        return hosts

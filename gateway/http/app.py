@@ -17,6 +17,7 @@ from gateway.http.collections import collections_router
 from gateway.http.edge import BODY_LIMIT_BYTES, Bodies, Edge
 from gateway.http.errors import add_error_handlers
 from gateway.http.generations import generations_router
+from gateway.http.hosts import Hosts
 from gateway.http.images import images_router
 from gateway.http.ingest import ingest_router
 from gateway.http.job_streams import job_streams_router
@@ -51,10 +52,15 @@ class Core:
 
 
 def build_app(
-    core: Core, readiness: Readiness, *, upload_limit_bytes: int, bodies_limit_bytes: int = 512 * 1024 * 1024
+    core: Core,
+    readiness: Readiness,
+    *,
+    upload_limit_bytes: int,
+    bodies_limit_bytes: int = 512 * 1024 * 1024,
+    hosts: Hosts = Hosts(),  # noqa: B008 - frozen
 ) -> ASGIApp:
     """An ASGI application over `core`; a body of uploaded images may have `upload_limit_bytes`, all bodies that are held at
-    one time together `bodies_limit_bytes`, or one upload where that is more."""
+    one time together `bodies_limit_bytes`, or one upload where that is more. `hosts` are its names besides loopback ones."""
     app = _App(
         title="Lookalike",
         summary="Image similarity search",
@@ -78,7 +84,8 @@ def build_app(
         app.include_router(router, dependencies=[Depends(only_known_parameters)])
     add_pages(app, readiness)
     add_error_handlers(app)
-    return Edge(app, _limit_for(upload_limit_bytes), Bodies(max(bodies_limit_bytes, upload_limit_bytes, BODY_LIMIT_BYTES)))
+    bodies = Bodies(max(bodies_limit_bytes, upload_limit_bytes, BODY_LIMIT_BYTES))
+    return Edge(app, _limit_for(upload_limit_bytes), bodies, hosts=hosts)
 
 
 def _limit_for(upload_limit_bytes: int) -> Callable[[str], int]:

@@ -1,4 +1,4 @@
-"""The outermost layer of HTTP: limits on bodies, refusal of cross-site writes, metrics, and the last resort for defects."""
+"""The outermost layer of HTTP: whose requests are taken, limits on bodies, metrics, and the last resort for defects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http.errors import BodyTooLarge, error_response
-from lookalike.errors import Cancelled, DeadlineExceeded, FailedPrecondition, Overloaded, Unavailable
+from gateway.http.hosts import Hosts, of_absolute_target
+from lookalike.errors import Cancelled, DeadlineExceeded, Overloaded, Unavailable
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.runtime import tracing
 from lookalike.runtime.interceptors import as_ours
@@ -30,7 +31,6 @@ BODY_LIMIT_BYTES = MAX_IMAGE_BYTES * 4 // 3 + 1024 * 1024
 BODY_IDLE_S = 60.0
 """Without a byte of a body that is not complete, the request is given up: it would hold its share of `Bodies` for ever."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 
 
 class Bodies:
@@ -52,16 +52,25 @@ class Bodies:
 class Edge:
     """ASGI middleware. `limit_for(path)` says how many bytes a body sent to `path` may have; `bodies` is for all together.
 
-    A body of which nothing comes for `idle_s` seconds is given up.
+    A body of which nothing comes for `idle_s` seconds is given up. `hosts` says which requests are meant for us.
     """
 
-    def __init__(self, app: ASGIApp, limit_for: Callable[[str], int], bodies: Bodies, *, idle_s: float = BODY_IDLE_S) -> None:
-        self._app, self._limit_for, self._bodies, self._idle_s = app, limit_for, bodies, idle_s
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit_for: Callable[[str], int],
+        bodies: Bodies,
+        *,
+        hosts: Hosts = Hosts(),  # noqa: B008 - frozen
+        idle_s: float = BODY_IDLE_S,
+    ) -> None:
+        self._app, self._limit_for, self._bodies, self._idle_s, self._hosts = app, limit_for, bodies, idle_s, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = of_absolute_target(scope)
         started_s = time.perf_counter()
         code = HTTPStatus.INTERNAL_SERVER_ERROR.value
         begun = False
@@ -74,7 +83,7 @@ class Edge:
             await send(message)
 
         try:
-            _refuse_cross_site(scope)
+            self._hosts.check(scope)
             body.expect(Headers(scope=scope).get("content-length", ""))
             with _traced(scope):
                 await self._app(scope, body.receive, noting_send)
@@ -92,13 +101,6 @@ class Edge:
             body.release()
             elapsed_s = time.perf_counter() - started_s
             HTTP_SECONDS.labels(_route(scope), _method(scope), str(code)).observe(elapsed_s)
-
-
-def _refuse_cross_site(scope: Scope) -> None:
-    headers = Headers(scope=scope)
-    # A form on a foreign web page can post here without asking; browsers say so in this header, other clients send none.
-    if scope["method"] in _UNSAFE and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-        raise FailedPrecondition("requests that change something are not taken from other web sites", reason="CROSS_SITE")
 
 
 class _Body:

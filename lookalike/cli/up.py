@@ -13,6 +13,14 @@ def up(
         Path, typer.Option(help="Folder that holds everything: pictures, vectors, jobs, logs.", envvar="LOOKALIKE_DATA")
     ] = Path("~/.lookalike"),
     http_port: Annotated[int, typer.Option(help="Port of the web page and the HTTP API; 0 for any free one.")] = 8080,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name, or NAME:PORT, by which browsers reach the page through a proxy or a tunnel (repeatable). Loopback names "
+            "need none.",
+        ),
+    ] = None,
     grpc_port: Annotated[int, typer.Option(help="Port of the gRPC API; 0 for any free one.")] = 50051,
     source_root: Annotated[
         list[str] | None,
@@ -60,6 +68,7 @@ def up(
         data=data,
         http_port=http_port,
         grpc_port=grpc_port,
+        hosts=tuple(host or ()),
         source_roots=tuple(source_root or ()),
         models=tuple(model or ()),
         registry=registry,

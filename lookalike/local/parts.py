@@ -42,6 +42,8 @@ class LocalConfig:
     registry: str | None = None
     milvus_uri: str | None = None
     usual_ports: bool = True
+    hosts: tuple[str, ...] = ()
+    """Names, besides loopback ones, by which HTTP is reached: through a proxy or a tunnel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
         "LOOKALIKE_INDEXER_METRICS_PORT": str(chosen.indexer_metrics),
         "LOOKALIKE_GATEWAY_GRPC_ADDRESS": f"{HOST}:{chosen.grpc}",
         "LOOKALIKE_GATEWAY_HTTP_ADDRESS": f"{HOST}:{chosen.http}",
+        "LOOKALIKE_GATEWAY_HOSTS": ",".join(config.hosts),
         # A person waits for the end: a few seconds for calls under way will do here.
         "LOOKALIKE_EMBEDDER_DRAIN_S": "5",
         "LOOKALIKE_INDEXER_DRAIN_S": "3",

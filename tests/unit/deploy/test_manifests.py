@@ -146,7 +146,7 @@ def test_services_accept_the_settings_that_they_get(overlay: str, service: str, 
         monkeypatch.setenv(name, value)
     for field, value in SETTINGS[service]().model_dump().items():
         if expected := given.get(f"{PREFIX}{field.upper()}"):
-            assert str(value) == expected
+            assert (",".join(value) if isinstance(value, tuple) else str(value)) == expected
 
 
 @pytest.mark.parametrize("service", SETTINGS)

@@ -54,7 +54,7 @@ def build(readiness: Readiness | None = None) -> Any:
 def ask(method: str, path: str, app: Any = None, **request: Any) -> httpx.Response:
     async def run() -> httpx.Response:
         transport = httpx.ASGITransport(app or shared())
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as client:
             return await client.request(method, path, **request)
 
     return asyncio.run(run())

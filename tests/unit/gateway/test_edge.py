@@ -28,7 +28,7 @@ def edge(bodies: Bodies | None = None, **options: float) -> Edge:
 
 
 def client(app: Edge) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8080")
 
 
 @pytest.mark.parametrize("told", [True, False])
