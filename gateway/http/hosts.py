@@ -1,9 +1,9 @@
-"""Which names the gateway answers to, and from whose pages it takes requests. Called by `edge` before anything else of a request.
+"""Which names the gateway answers to, and from whose pages it takes requests. Called by `edge`, first of all.
 
-A name of somebody else's that leads here (DNS rebinding) makes a browser take a foreign page and the gateway for one site. Hence
-`Host` must be a loopback name, the very address that the connection came to, or a name of the setting. `Origin`, which browsers
-send and pages cannot change, must be the same site. Neither is believed from a header such as `X-Forwarded-Host`, which anybody
-can send. gRPC is not checked: a browser cannot speak it.
+A foreign name that leads here (DNS rebinding) makes a browser take a foreign page and the gateway for one site. Hence `Host`
+must be a loopback name, the very address that the connection came to, or a name of the setting. `Origin`, which browsers send
+and pages cannot change, must be the same site. Neither is read from `X-Forwarded-Host` and the like, which anybody can send.
+gRPC is not checked: a browser cannot speak it.
 """
 
 from __future__ import annotations
@@ -108,14 +108,14 @@ class Hosts:
             and host is not None
             and (origin.host, origin.port or default) == (host.host, host.port or default)
         )
-        # Behind a proxy that sends its own Host, the site is a name of the setting: at its scheme's port, or at one named there.
+        # Behind a proxy that sends its own Host, the site is a name of the setting: at its scheme's port, or at the one named.
         named = origin is not None and (
             origin in self.names or (origin.port in (None, default) and Authority(origin.host, None) in self.names)
         )
         if not (same or named):
             raise FailedPrecondition(
-                f"requests are not taken from pages of another site ({text[:_SAID]}). If it is yours, make the proxy before the "
-                f"gateway pass on its Host, or add the site's NAME:PORT to {SETTING}",
+                f"requests are not taken from pages of another site ({text[:_SAID]}). If it is yours, let the proxy before "
+                f"the gateway pass on its Host, or add the site's NAME:PORT to {SETTING}",
                 reason="CROSS_SITE",
             )
 

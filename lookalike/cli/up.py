@@ -17,8 +17,7 @@ def up(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Name, or NAME:PORT, by which browsers reach the page through a proxy or a tunnel (repeatable). Loopback names "
-            "need none.",
+            help="Name, or NAME:PORT, by which browsers reach the page through a proxy or a tunnel (repeatable).",
         ),
     ] = None,
     grpc_port: Annotated[int, typer.Option(help="Port of the gRPC API; 0 for any free one.")] = 50051,
