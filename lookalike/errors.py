@@ -61,7 +61,7 @@ class InvalidArgument(LookalikeError):
 
 class BadImage(InvalidArgument):
     """Bytes that cannot be used. `reason` is one of `IMAGE_EMPTY`, `IMAGE_TOO_LARGE` (bytes), `IMAGE_TOO_MANY_PIXELS`,
-    `IMAGE_FORMAT_UNKNOWN`, `IMAGE_UNREADABLE` (truncated or corrupt)."""
+    `IMAGE_TOO_COSTLY` (memory or work), `IMAGE_FORMAT_UNKNOWN`, `IMAGE_UNREADABLE` (truncated or corrupt)."""
 
     reason = "IMAGE_UNREADABLE"
 

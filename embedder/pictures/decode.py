@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile
 
+from embedder.pictures.headers import Header, Limits, read_header
 from embedder.pictures.working_size import SHARED_SIDE, SHOWN, SHOWN_SIDE, Least, least_for
 from lookalike.errors import BadImage
 from lookalike.names import MAX_IMAGE_BYTES
@@ -30,7 +31,6 @@ from lookalike.names import MAX_IMAGE_BYTES
 Pixels = npt.NDArray[np.uint8]
 """uint8 `[height, width, channels]`, channels 1 (grey) or 3 (RGB)."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 CANVAS_SIDE = 256
 """Longest side of the histogram's canvas in pixels: part of what the `histogram` space is, whatever model stands beside it."""
 WORKING_SIDE = SHOWN_SIDE
@@ -55,7 +55,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF 2.32, Orientation -> what puts the picture upright (1 is upright)."""
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
 # What Pillow's decoders were seen to raise on damaged files; it has no exception of its own above these.
 _DAMAGED = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RuntimeError,
@@ -93,6 +92,7 @@ class Decoder:
 
     def __init__(self, *, max_bytes: int = MAX_IMAGE_BYTES, max_pixels: int = 50_000_000) -> None:
         self.max_bytes, self.max_pixels = max_bytes, max_pixels
+        self._limits = Limits(pixels=max_pixels)
         self._large = threading.BoundedSemaphore(LARGE_AT_ONCE)
         # Ours is exact, names the limit and refuses; Pillow's would warn from 89 megapixels and raise from 179.
         Image.MAX_IMAGE_PIXELS = None
@@ -134,8 +134,10 @@ class Decoder:
     def _working_picture(self, data: bytes, least: Least) -> tuple[Image.Image, int]:
         """`data` as mode L or RGB, at working size, not yet turned; and its EXIF orientation, 1 to 8."""
         self._check_size(data)
+        header = read_header(data)
+        self._limits.check(header)
         try:
-            with _opened(data) as image:
+            with _opened(data, header) as image:
                 self._check_pixels(image)
                 image.draft(None, least.draft_size(image.size))
                 image.decodermaxblock = len(data)  # all at once: it lies in memory, and blocks would be copied out of it
@@ -153,6 +155,7 @@ class Decoder:
             raise BadImage(f"is {len(data):,} bytes long; at most {self.max_bytes:,} are allowed", reason="IMAGE_TOO_LARGE")
 
     def _check_pixels(self, image: Image.Image) -> None:
+        """Once more, by what Pillow reads: the two may differ where a file contradicts itself."""
         if image.width * image.height > self.max_pixels:
             raise BadImage(
                 f"is {image.width} x {image.height} pixels; at most {self.max_pixels:,} in all are allowed",
@@ -160,14 +163,12 @@ class Decoder:
             )
 
 
-def _opened(data: bytes) -> ImageFile.ImageFile:
-    """Read the header only."""
+def _opened(data: bytes, header: Header) -> ImageFile.ImageFile:
+    """Read the header only, by the decoder that our own reader has chosen."""
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=(header.format,))
     except _DAMAGED as error:
-        if data.startswith(_MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
-            raise BadImage("is truncated or damaged in its header", reason="IMAGE_UNREADABLE") from error
-        raise BadImage("is not a JPEG, PNG, WebP, GIF, BMP or TIFF picture", reason="IMAGE_FORMAT_UNKNOWN") from error
+        raise BadImage("is truncated or damaged in its header", reason="IMAGE_UNREADABLE") from error
 
 
 def _loaded(image: Image.Image, least: Least) -> tuple[Image.Image, int]:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from embedder.pictures.decode import FORMATS, Decoder, Wanted
+from embedder.pictures.decode import Decoder, Wanted
+from embedder.pictures.headers import FORMATS
 from lookalike.errors import BadImage
 from tests.unit.embedder.made_pictures import bomb, encoded, noise
 
