@@ -2,6 +2,7 @@
 
     roots     the guard: which folders and URLs may be read at all
     reader    one picture by its URI
+    addresses which of the web's addresses are public
     web       http:// and https://, by urllib3
     buckets   s3://, by fsspec's s3fs
     members   tar://MEMBER::ARCHIVE, one file of an archive

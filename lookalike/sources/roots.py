@@ -27,7 +27,7 @@ class Roots:
     def __init__(self, roots: Sequence[Path | str]) -> None:
         texts = [str(root) for root in roots]
         self._given = tuple(Path(os.path.normpath(path_of_root(text).absolute())) for text in texts if not scheme_of_url(text))
-        self._urls = tuple(parse_url(text) for text in texts if scheme_of_url(text))
+        self._urls = tuple(_root_url(text) for text in texts if scheme_of_url(text))
 
     def check(self, uri: str) -> Path | Url:
         """The path or URL behind `uri` if its text lies inside a root; nothing is looked at, so this works where the files are
@@ -70,6 +70,17 @@ class Roots:
             reason=FORBIDDEN,
             metadata={"path": place[:200]},
         )
+
+
+def _root_url(text: str) -> Url:
+    """The URL that a root names. A query would be compared with nothing, and so seem to keep out what it does not."""
+    try:
+        url = parse_url(text)
+    except FailedPrecondition as error:
+        raise InvalidArgument("LOOKALIKE_SOURCE_ROOTS", error.message) from error
+    if url.query or ("#" in text and url.scheme != "s3"):
+        raise InvalidArgument("LOOKALIKE_SOURCE_ROOTS", f"{text[:80]!r} has a query or a fragment; a root ends with its path")
+    return url
 
 
 def scheme_of_url(uri: str) -> str:

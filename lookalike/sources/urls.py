@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, urlsplit
+from ipaddress import ip_address
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from lookalike.errors import FailedPrecondition, InvalidArgument
 
 WEB_PORTS = {"http": 80, "https": 443}
 SCHEMES = (*WEB_PORTS, "s3")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+"""The last part of a host that is taken for an IPv4 address: also `127.1`, `0x7f.1` and 2130706433 (WHATWG's URL standard)."""
+_MOST_ENCODED = 8
+"""Times that a path may be percent-encoded: a proxy or two decode it once each."""
+_IIS = re.compile(rb"%u([0-9A-Fa-f]{4})")
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]|[\xf8-\xfd][\x80-\xbf]{3}")
+"""ASCII, or what is shorter, in more bytes than it takes: RFC 3629 forbids it."""
+_SLASHES = re.compile(r"[/\\]")
+_DOTS = re.compile(r"[\s\ufeff\u200b]*\.+(?![\w.-])")
+"""Dots alone, or before anything that some server cuts off: `..;x=1`, `..?`, `.. `, `...`. Not `.name`, `..name` and `.-`."""
 _SAFE = "%/!$&'()*+,;=:@~-._"
 """What RFC 3986 allows in a path, and the percent sign of what is encoded already."""
 
@@ -66,8 +80,8 @@ def scheme_of(uri: str) -> str:
 def parse_url(uri: str) -> Url:
     """`uri` of one of `SCHEMES` in its normal form, the fragment dropped.
 
-    Raises `InvalidArgument` ("uri") for one that means nothing, `FailedPrecondition` SOURCE_FORBIDDEN for one that climbs
-    (`..`, encoded or not: who knows how a server climbs) or holds a user's name.
+    Raises `InvalidArgument` ("uri") for one that means nothing, `FailedPrecondition` SOURCE_FORBIDDEN for one that climbs, or
+    that some server could take for one that climbs, and for one that holds a user's name.
     """
     if any(ord(character) < 32 or ord(character) == 127 for character in uri):
         raise InvalidArgument("uri", f"{uri[:80]!r} holds control characters")
@@ -85,24 +99,61 @@ def _parse_web(uri: str) -> Url:
         parts = urlsplit(uri)
         port = parts.port
         host = (parts.hostname or "").rstrip(".")
-        host = host if host.isascii() else host.encode("idna").decode()
+        host = host if host.isascii() else host.encode("idna").decode().rstrip(".")
     except (ValueError, UnicodeError) as error:
         raise InvalidArgument("uri", f"{uri[:80]!r} is not a URL: {error}") from error
     if parts.username is not None or parts.password is not None:
         # Not shown: what stands before the @ may be a password.
-        raise FailedPrecondition(f"the URL at {host!r} holds a user's name; leave it out", reason="SOURCE_FORBIDDEN")
-    if "\\" in parts.path or "\\" in host or " " in host:
-        raise InvalidArgument("uri", f"{uri[:80]!r} is not a URL: it holds a backslash, or a space in its host")
+        raise FailedPrecondition(f"the URL at {host[:80]!r} holds a user's name; leave it out", reason="SOURCE_FORBIDDEN")
+    if "\\" in parts.path:
+        raise InvalidArgument("uri", f"{uri[:80]!r} is not a URL: it holds a backslash")
     path, query = quote(parts.path, safe=_SAFE), quote(parts.query, safe=_SAFE + "?[]")
-    return Url(parts.scheme.lower(), host, port or WEB_PORTS[parts.scheme.lower()], path, query)
+    return Url(parts.scheme.lower(), _checked_host(uri, host), port or WEB_PORTS[parts.scheme.lower()], path, query)
+
+
+def _checked_host(uri: str, host: str) -> str:
+    """`host` where everybody reads it alike: a name, or an IP address in its usual form."""
+    numeric = _NUMBER.fullmatch(host.rpartition(".")[2])
+    if not host or (_NAME.fullmatch(host) and not numeric):
+        return host
+    try:
+        ip = ip_address(host)
+    except ValueError:
+        if numeric:  # Some take it for an address, and not all for the same.
+            problem = f"{host[:80]!r} is no IP address in its usual spelling; write it as 192.0.2.1 is written"
+            raise FailedPrecondition(problem, reason="SOURCE_FORBIDDEN") from None
+        raise InvalidArgument("uri", f"{uri[:80]!r} is not a URL: {host[:80]!r} is no name of a host") from None
+    if getattr(ip, "scope_id", None) is not None:
+        problem = f"the address {host[:80]!r} has a zone, so it is not public; only public addresses are read"
+        raise FailedPrecondition(problem, reason="SOURCE_FORBIDDEN")
+    return str(ip)
 
 
 def _refuse_climbing(url: Url) -> None:
-    path, decoded = url.path, unquote(url.path)
-    while decoded != path:  # Encoded more than once, for a server that decodes more than once.
-        path, decoded = decoded, unquote(decoded)
-    segments = path.replace("\\", "/").split("/")
-    if ".." in segments or "." in segments:
-        raise FailedPrecondition(
-            f"{str(url)[:200]!r} climbs ('.' or '..' in its path); write the path without", reason="SOURCE_FORBIDDEN"
-        )
+    """Read the path as the most obliging server would, and refuse it where a segment then is, or begins like, `.` or `..`."""
+    shown = f"{str(url)[:200]!r}"
+    path = url.path.encode("utf-8", "surrogatepass")
+    for _ in range(_MOST_ENCODED):
+        decoded = _decoded(path, shown)
+        if decoded == path:
+            break
+        path = decoded
+    else:
+        raise FailedPrecondition(f"{shown} is percent-encoded over and over; write its path plainly", reason="SOURCE_FORBIDDEN")
+    # Fullwidth dots and slashes among them, which some servers take for plain ones.
+    for segment in _SLASHES.split(unicodedata.normalize("NFKC", path.decode("utf-8", "replace"))):
+        if _DOTS.match(segment):
+            raise FailedPrecondition(
+                f"{shown} climbs, or some server could think so ('.' or '..' in its path); write the path without",
+                reason="SOURCE_FORBIDDEN",
+            )
+
+
+def _decoded(path: bytes, shown: str) -> bytes:
+    """`path` percent-decoded once. Raises `FailedPrecondition` for control characters, and for letters written longer than
+    UTF-8 allows, which some servers read all the same."""
+    decoded = unquote_to_bytes(_IIS.sub(lambda found: chr(int(found[1], 16)).encode("utf-8", "surrogatepass"), path))
+    if _CONTROL.search(decoded) or _OVERLONG.search(decoded):
+        problem = "holds control characters, or letters that are not encoded as UTF-8 demands, in its path"
+        raise FailedPrecondition(f"{shown} {problem}", reason="SOURCE_FORBIDDEN")
+    return decoded

@@ -7,7 +7,6 @@ what s3fs' botocore stands on. No proxy is used, and a redirect is a new URL tha
 
 from __future__ import annotations
 
-import ipaddress
 import random
 import socket
 import ssl
@@ -28,6 +27,7 @@ from lookalike.errors import (
     Unavailable,
 )
 from lookalike.items import SOURCE_UNREADABLE
+from lookalike.sources.addresses import is_public
 from lookalike.sources.roots import FORBIDDEN, Roots
 from lookalike.sources.urls import Url
 
@@ -45,8 +45,6 @@ _PIECE = 64 * 1024
 _TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _HEADERS = {"User-Agent": "lookalike", "Accept": "image/*, */*;q=0.5", "Accept-Encoding": "identity"}
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-"""RFC 6052: such an address is an IPv4 address in disguise, which may be a private one."""
 
 
 class _Passing(Exception):
@@ -178,18 +176,6 @@ class Web:
         if not isinstance(target, Url) or target.scheme not in ("http", "https"):
             raise FailedPrecondition(f"{str(url)[:200]!r} redirects out of the web", reason=FORBIDDEN)
         return target
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet: not loopback, private, link-local, multicast or reserved, also not in
-    the guise of an IPv6 address that stands for an IPv4 one."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return is_public(str(ip.ipv4_mapped))
-        if ip.sixtofour is not None or ip.teredo is not None or ip in _NAT64:
-            return False
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
 def _check_status(url: Url, response: urllib3.BaseHTTPResponse) -> None:
