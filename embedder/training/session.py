@@ -6,7 +6,6 @@ not be used), and `checkpoint.npz`, from which the same command with more epochs
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +34,7 @@ from embedder.training.plan import Plan
 from embedder.training.sources import FASHION, Listing, Loaded, Shape, Skipped, list_labelled, load, read
 from embedder.training.tensorboard import ScalarLog
 from embedder.training.train import AfterEpoch, Progress, train
+from lookalike.csv_cells import csv_text
 from lookalike.errors import InvalidArgument, LookalikeError
 
 CHECKPOINT = "checkpoint.npz"
@@ -292,6 +292,4 @@ def _write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, .
         path.unlink(missing_ok=True)
         return
     with path.open("w", encoding="utf-8", errors="replace", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        writer.writerows(listed)
+        stream.write(csv_text([header, *listed]))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lookalike.csv_cells import read_back
 from lookalike.errors import FailedPrecondition, InvalidArgument
 
 
@@ -30,7 +31,7 @@ def _csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
             places = [_place(path, header, column) for column in columns]
             for row in reader:
                 if row:
-                    yield tuple(row[place].strip() if place < len(row) else "" for place in places)
+                    yield tuple(read_back(row[place].strip()) if place < len(row) else "" for place in places)
     except UnicodeDecodeError as error:
         raise InvalidArgument("dataset", f"{path} is not UTF-8; save it as UTF-8") from error
     except csv.Error as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import astuple, fields
@@ -20,6 +18,7 @@ from gateway.http.convert import RequestDeadline, errors, to_json
 from gateway.http.errors import error_response
 from gateway.ingest import Ingest
 from gateway.job_messages import failure_message, job_message
+from lookalike.csv_cells import csv_text
 from lookalike.errors import LookalikeError
 from lookalike.jobs.job import Job
 from lookalike.jobs.outcomes import Failure
@@ -104,7 +103,8 @@ def _add_downloading(router: APIRouter, ingest: Ingest) -> None:
     @router.get(
         "/v1/ingest-jobs/{job_id}/failures:download",
         summary="All items that failed so far, as a file",
-        description="CSV with a header, or JSONL of `ItemFailure`. Where failures cannot be read, the connection breaks off: a "
+        description="CSV with a header, or JSONL of `ItemFailure`. In CSV a cell that a spreadsheet would take for a formula "
+        "has an apostrophe before it. Where failures cannot be read, the connection breaks off: a "
         "file that came to its end is complete. The deadline is for the first 1,000 only.",
         tags=_TAGS,
         response_class=StreamingResponse,
@@ -144,21 +144,15 @@ class _Download(StreamingResponse):
 
 
 async def _csv_file(first: Sequence[Failure], rest: AsyncIterator[Sequence[Failure]]) -> AsyncIterator[bytes]:
-    yield _csv([_COLUMNS, *map(astuple, first)])
+    yield csv_text([_COLUMNS, *map(astuple, first)]).encode()
     async for failures in rest:
-        yield _csv(map(astuple, failures))
+        yield csv_text(map(astuple, failures)).encode()
 
 
 async def _json_file(first: Sequence[Failure], rest: AsyncIterator[Sequence[Failure]]) -> AsyncIterator[bytes]:
     yield _jsonl(first)
     async for failures in rest:
         yield _jsonl(failures)
-
-
-def _csv(rows: Iterable[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode()
 
 
 def _jsonl(failures: Iterable[Failure]) -> bytes:

@@ -5,11 +5,9 @@ Rich is imported when something is printed, not before.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import enum
 import inspect
-import io
 import json
 import sys
 import unicodedata
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from lookalike.csv_cells import csv_text
 from lookalike.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -96,9 +95,7 @@ def emit_json_line(value: object) -> None:
 
 def emit_csv_line(cells: Iterable[object]) -> None:
     """Print one line of CSV."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    typer.echo(line.getvalue(), nl=False)
+    typer.echo(csv_text([cells], line_end="\n"), nl=False)
 
 
 def to_json(value: object) -> Any:

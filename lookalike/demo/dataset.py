@@ -6,7 +6,6 @@ every class (the test pictures come in no order of class).
 
 from __future__ import annotations
 
-import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from lookalike import fashion_mnist
+from lookalike.csv_cells import csv_text
 
 QUERY_EVERY = 10
 MANIFEST = "manifest.csv"
@@ -75,13 +75,12 @@ def write_files(pictures: Pictures, folder: Path) -> Path:
         (folder / _folder_name(name)).mkdir(exist_ok=True)
     manifest = folder / MANIFEST
     with manifest.open("w", encoding="utf-8", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(("uri", "id", "label"))
+        stream.write(csv_text([("uri", "id", "label")]))
         for index in range(len(pictures)):
             image_id, label = pictures.id(index), pictures.label(index)
             path = f"{_folder_name(label)}/{image_id}.png"
             (folder / path).write_bytes(pictures.png(index))
-            rows.writerow((path, image_id, label))
+            stream.write(csv_text([(path, image_id, label)]))
     return manifest
 
 

@@ -1,8 +1,8 @@
 """Lists in text: CSV with a header, JSONL, and plain lists of URIs. Standard library only.
 
 Values of a CSV are text, except that a plain decimal number (`7`, `-2.50`; not `007`, `1e3`, `+1`) is a number, so that filters
-such as `year >= 2019` work. An empty cell is an absent key. JSONL keeps its types. A path in a manifest stands for itself:
-nothing in it is percent-decoded; a URI is taken as it is.
+such as `year >= 2019` work. An empty cell is an absent key; of `'=1+1` the apostrophe is left out (see `csv_cells`). JSONL
+keeps its types. A path in a manifest stands for itself: nothing in it is percent-decoded; a URI is taken as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import IO, Any, NoReturn
 
+from lookalike.csv_cells import read_back
 from lookalike.errors import InvalidArgument
 from lookalike.items import Item, broken_item, checked_item, resolve_uri
 
@@ -110,7 +111,7 @@ def _csv_item(position: int, line: int, columns: list[str], row: list[str], base
         return broken_item(position, f"line {line}: has {len(row)} cells, the header has {len(columns)}")
     if not _is_utf8("".join(row)):
         return broken_item(position, f"line {line}: is not UTF-8")
-    cells = {column: cell for column, cell in zip(columns, row, strict=True) if column and cell}
+    cells = {column: read_back(cell) for column, cell in zip(columns, row, strict=True) if column and cell}
     item_id, uri = cells.pop("id", ""), cells.pop("uri", "")
     return item_of(position, f"line {line}", item_id, uri, {key: number_or_text(cell) for key, cell in cells.items()}, base)
 

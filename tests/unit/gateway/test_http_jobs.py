@@ -120,6 +120,12 @@ def test_all_failures_come_as_csv_whatever_is_in_them():
     assert rows == [[f"id,{n}", f"file:///{n}.png", "IMAGE_UNREADABLE", AWKWARD, str(n)] for n in range(5)]
 
 
+def test_no_failure_is_a_formula_for_a_spreadsheet() -> None:
+    failures = [Failure("=cmd|' /C calc'!A0", "@SUM(1)", "IMAGE_EMPTY", "\t-1+1", -5)]
+    _, row = csv.reader(io.StringIO(ask("GET", DOWNLOAD, app_of(FakeLedger(), failures)[0]).text, newline=""))
+    assert row == ["'=cmd|' /C calc'!A0", "'@SUM(1)", "IMAGE_EMPTY", "'\t-1+1", "-5"]
+
+
 def test_all_failures_come_as_lines_of_json():
     response = ask("GET", f"{DOWNLOAD}?format=jsonl", app_of(FakeLedger(), FAILURES)[0])
     assert response.headers["content-type"].startswith("application/x-ndjson")
