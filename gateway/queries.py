@@ -197,8 +197,11 @@ def _check_vector(where: str, vector: GivenVector, space: Space) -> None:
 def _space_names(query: Query) -> tuple[str, ...]:
     target = query.target
     if query.spaces:
-        if repeated := [name for name in query.spaces if query.spaces.count(name) > 1]:
-            raise InvalidArgument("spaces", f"{repeated[0]!r} is named more than once")
+        seen: set[str] = set()
+        for name in query.spaces:
+            if name in seen:
+                raise InvalidArgument("spaces", f"{name!r} is named more than once")
+            seen.add(name)
         return query.spaces
     if isinstance(target, ByVectors):
         if not target.vectors:

@@ -2,6 +2,9 @@
 
 A servicer just raises our exceptions. Anything else is a defect: it is logged with its traceback under an incident number,
 and the caller sees the number, not the traceback. One for threads, one for asyncio; what they share is above them.
+
+Requests are read here as well, within the bounds of the contract (`lookalike.bounds`); on asyncio large ones in a thread. A
+servicer there may return a large answer as the bytes that it has become in a thread.
 """
 
 from __future__ import annotations
@@ -15,9 +18,12 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 import grpc.aio
 import structlog
-from google.protobuf.message import DecodeError
+from google.protobuf import descriptor_pool
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
 from grpc_status import rpc_status
 
+from lookalike import bounds
 from lookalike.errors import Cancelled, Internal, InvalidArgument, LookalikeError
 from lookalike.runtime import tracing
 from lookalike.runtime.status import to_status
@@ -25,13 +31,24 @@ from lookalike.runtime.telemetry import observed
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # a string: generic only in the type stubs
 _OURS = "/lookalike."
+_READ_AT_ONCE_BYTES = 512 * 1024
+"""Of a request that is read on the loop: some 5 ms of metadata at the worst. Most pictures are smaller, and going through a
+thread would make their searches wait."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Unreadable:
-    """Takes the place of a request whose bytes are no such message, on the way from gRPC to us."""
+class _Unread:
+    """Takes the place of a request on the way from gRPC to us, whose own way to say what is wrong with it would be UNKNOWN."""
 
-    problem: str
+    content: bytes
+    message: type[Message]
+
+    def read(self) -> Message:
+        """Raises `InvalidArgument`: the field that is over its bound, or REQUEST_UNREADABLE."""
+        try:
+            return bounds.read(self.content, self.message)
+        except DecodeError as error:
+            raise InvalidArgument("request", f"cannot be read: {error}", reason=bounds.UNREADABLE) from error
 
 
 def as_ours(error: BaseException, method: str) -> LookalikeError:
@@ -79,8 +96,8 @@ class ErrorInterceptor(grpc.ServerInterceptor):
                 abort(error, context)
 
         behaviour = _behaviour(handler)
-        readable = _each_readable if handler.request_streaming else _readable
-        return _rebuilt(handler, stream if handler.response_streaming else answer)
+        readable = _each_read if handler.request_streaming else _read
+        return _rebuilt(handler, method, stream if handler.response_streaming else answer)
 
 
 class AioErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -110,21 +127,21 @@ class AioErrorInterceptor(grpc.aio.ServerInterceptor):
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
                 with observed(method, tracing.incoming(context.invocation_metadata())):
-                    return await behaviour(readable(request), context)
+                    return await behaviour(await readable(request), context)
             except Exception as error:  # noqa: BLE001 - the edge
                 await abort(error, context)
 
         async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             try:
                 with observed(method, tracing.incoming(context.invocation_metadata())):
-                    async for message in behaviour(readable(request), context):
+                    async for message in behaviour(await readable(request), context):
                         yield message
             except Exception as error:  # noqa: BLE001 - the edge
                 await abort(error, context)
 
         behaviour = _behaviour(handler)
-        readable = _each_readable_in_turn if handler.request_streaming else _readable
-        return _rebuilt(handler, stream if handler.response_streaming else answer)
+        readable = _each_read_in_turn if handler.request_streaming else _read_in_turn
+        return _rebuilt(handler, method, stream if handler.response_streaming else answer)
 
 
 def _behaviour(handler: Handler) -> Callable[..., Any]:
@@ -133,39 +150,39 @@ def _behaviour(handler: Handler) -> Callable[..., Any]:
     return chosen
 
 
-def _readable(request: Any) -> Any:
-    """`request`, unless it could not be read. Raises `InvalidArgument` ("request") then."""
-    if isinstance(request, _Unreadable):
-        raise InvalidArgument("request", request.problem, reason="REQUEST_UNREADABLE")
-    return request
+def _read(request: _Unread) -> Message:
+    return request.read()
 
 
-def _each_readable(requests: Iterable[Any]) -> Iterator[Any]:
+def _each_read(requests: Iterable[_Unread]) -> Iterator[Message]:
     for request in requests:
-        yield _readable(request)
+        yield request.read()
 
 
-async def _each_readable_in_turn(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield _readable(request)
+async def _read_in_turn(request: _Unread) -> Message:
+    """A large one is read in a thread: the loop has others to serve."""
+    if len(request.content) <= _READ_AT_ONCE_BYTES:
+        return request.read()
+    return await asyncio.to_thread(request.read)
 
 
-def _reading(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """`deserialize` that returns what it would raise: gRPC would answer UNKNOWN, with the name of a class of Python's."""
-    if deserialize is None:
+async def _each_read_in_turn(requests: AsyncIterable[_Unread]) -> AsyncIterable[Message]:
+    async def read() -> AsyncIterator[Message]:
+        async for request in requests:
+            yield await _read_in_turn(request)
+
+    return read()
+
+
+def _written(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:
+    """`serialize` that lets bytes through: an answer that a thread has written."""
+    if serialize is None:
         return None
-
-    def read(content: bytes) -> Any:
-        try:
-            return deserialize(content)
-        except DecodeError as error:
-            return _Unreadable(f"cannot be read: {error}")
-
-    return read
+    return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
 
 
-def _rebuilt(handler: Handler, behaviour: Callable[..., Any]) -> Handler:
-    """`handler` with another behaviour of the same kind, which gets an `_Unreadable` for bytes that are no such message."""
+def _rebuilt(handler: Handler, method: str, behaviour: Callable[..., Any]) -> Handler:
+    """`handler` with another behaviour of the same kind, which gets its requests as `_Unread`."""
     kinds = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
@@ -173,4 +190,5 @@ def _rebuilt(handler: Handler, behaviour: Callable[..., Any]) -> Handler:
         (True, True): grpc.stream_stream_rpc_method_handler,
     }
     make = kinds[(handler.request_streaming, handler.response_streaming)]
-    return make(behaviour, _reading(handler.request_deserializer), handler.response_serializer)
+    message = GetMessageClass(descriptor_pool.Default().FindMethodByName(method.replace("/", ".")).input_type)
+    return make(behaviour, lambda content: _Unread(content, message), _written(handler.response_serializer))
