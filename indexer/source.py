@@ -45,16 +45,16 @@ class Sources:
             return folder_items(roots, buckets, source.uri, labels_from_folders=source.labels_from_folders)
         if source.kind == "archive":
             return self._archives(source.uri, interruption)
-        return self._manifest(source.uri)
+        return self._manifest(source.uri, interruption)
 
-    def _manifest(self, uri: str) -> Iterator[Item]:
+    def _manifest(self, uri: str, interruption: Interruption) -> Iterator[Item]:
         real, named = self.reader.roots.resolve(uri), check_listable(self.reader.roots, uri)
         if not isinstance(real, Url) and not isinstance(named, Url):
-            yield from list_manifest(real, named.name, named.parent.as_uri())
+            yield from list_manifest(real, named.name, named.parent.as_uri(), check=interruption.check)
             return
         folder, name = posixpath.split(str(named))
         with open_source(self.reader.roots, self.reader.buckets, uri) as stream:
-            yield from list_manifest(stream, name, folder)
+            yield from list_manifest(stream, name, folder, check=interruption.check)
 
     def _archives(self, uri: str, interruption: Interruption) -> Iterator[Item]:
         position = 0
@@ -81,7 +81,7 @@ class Sources:
         if not is_archive(name):
             raise InvalidArgument("archive", f"{name} must be named {', '.join(ARCHIVE_SUFFIXES)}", reason="ARCHIVE_INVALID")
         with open_source(self.reader.roots, self.reader.buckets, uri) as packed:
-            stream = plain_stream(packed, name)
+            stream = plain_stream(packed, name, interruption.check)
             for item in list_archive(stream, name, uri, start=start, check=interruption.check):
                 yield _kept(self.reader.artifacts, stream, item) if is_compressed(name) and not item.problem else item
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lookalike.csv_cells import read_back
 from lookalike.errors import FailedPrecondition, InvalidArgument
+from lookalike.listing.text import CsvRow, csv_rows, is_utf8
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -25,19 +25,24 @@ def read_columns(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]
 
 def _csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = [name.strip() for name in next(reader, [])]
+        with path.open("rb") as stream:
+            rows = (_cells(path, row) for row in csv_rows(stream, path.name))
+            header = [name.strip() for name in next(rows, [])]
             places = [_place(path, header, column) for column in columns]
-            for row in reader:
-                if row:
-                    yield tuple(read_back(row[place].strip()) if place < len(row) else "" for place in places)
-    except UnicodeDecodeError as error:
-        raise InvalidArgument("dataset", f"{path} is not UTF-8; save it as UTF-8") from error
-    except csv.Error as error:
-        raise InvalidArgument("dataset", f"{path} cannot be read: line {reader.line_num}: {error}") from error
+            for row in rows:
+                yield tuple(read_back(row[place].strip()) if place < len(row) else "" for place in places)
+    except InvalidArgument as error:
+        raise InvalidArgument("dataset", error.problem) from error  # Here the field has another name.
     except OSError as error:
         raise InvalidArgument("dataset", f"{path} cannot be read: {error.strerror}") from error
+
+
+def _cells(path: Path, row: CsvRow) -> list[str]:
+    if row.problem:
+        raise InvalidArgument("dataset", f"{path} cannot be read: {row.where}: {row.problem}")
+    if not is_utf8("".join(row.cells)):
+        raise InvalidArgument("dataset", f"{path} is not UTF-8; save it as UTF-8")
+    return row.cells
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -1,8 +1,8 @@
 """What tar files hold, WebDataset's shards among them. Standard library only.
 
-Members that share a name up to the first dot of its last part belong together, wherever they stand: pictures (by suffix), and
-their metadata in `.json` (an object) or `.txt` (metadata `caption`). What one archive holds is gathered in a temporary database
-of SQLite's, so that memory does not grow with it.
+A picture (told by its suffix) has its metadata beside it, wherever in the archive: in a `.json` (an object) and a `.txt`
+(metadata `caption`) of its own name, or else, as WebDataset has it, of the name up to the first dot. What one archive holds is
+gathered in a temporary database of SQLite's, so that memory does not grow with it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import json
 import posixpath
 import sqlite3
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, Unavailable
@@ -22,7 +23,14 @@ from lookalike.listing.folders import is_hidden, is_picture
 from lookalike.listing.tars import walk
 from lookalike.listing.text import MAX_LINE_BYTES, no_constant
 
-_CHECK_EVERY = 256
+_SIDES = (".json", ".txt")
+_MOST_SIDES = 8
+"""Files of one sample that metadata is made of."""
+_CHECK_EVERY = 16
+_MOST_NAME_BYTES = 4096
+"""Of a member; a file system has no longer path. What of a longer name is kept shows which one it is."""
+_PACKED_FROM_BYTES = 1024
+"""Metadata from this length on is packed in the database, so that what unpacks to much takes no more room than its archive."""
 
 
 def list_archive(
@@ -38,8 +46,8 @@ def list_archive(
     try:
         with closing(sqlite3.connect("", isolation_level=None)) as members:
             end = _gather(members, stream, name, check)
-            for row in members.execute(_JOINED):
-                yield _item(position, name, uri, *row)
+            for picture in members.execute("SELECT name, offset, size, problem FROM pictures ORDER BY number"):
+                yield _item(position, name, uri, _Picture(*picture), members)
                 position += 1
     except sqlite3.Error as error:
         raise Unavailable("temporary folder", str(error)) from error
@@ -47,23 +55,49 @@ def list_archive(
         yield broken_item(position, end, uri=uri, reason=SOURCE_INCOMPLETE)
 
 
-_JOINED = """
-SELECT name, offset, size, problem,
-    (SELECT content FROM sides WHERE sides.key = pictures.key AND kind = '.json'),
-    (SELECT content FROM sides WHERE sides.key = pictures.key AND kind = '.txt')
-FROM pictures ORDER BY number
-"""
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A picture of an archive, and where in it its bytes lie."""
+
+    name: bytes
+    offset: int
+    size_bytes: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """`set/7.seg.png`: `stem` is `set/7.seg`, `sample` `set/7`, `middle` `seg`, `kind` `.png`."""
+
+    stem: bytes
+    sample: bytes
+    middle: str
+    kind: str
+
+    @classmethod
+    def of(cls, member: str) -> _Name:
+        folder, last = posixpath.split(member)
+        stem, kind = posixpath.splitext(last)
+        hidden = "." if stem.startswith(".") else ""
+        first, _, middle = stem.removeprefix(hidden).partition(".")
+        whole, sample = (f"{folder}/{part}".encode("utf-8", "surrogateescape") for part in (stem, hidden + first))
+        return cls(whole, sample, middle, kind.lower())
+
+
+_TABLES = (
+    "PRAGMA journal_mode=OFF",
+    "PRAGMA cache_size=-16384",
+    "CREATE TABLE pictures (number INTEGER PRIMARY KEY, stem BLOB, name BLOB, offset INTEGER, size INTEGER, problem TEXT)",
+    "CREATE INDEX pictures_stems ON pictures (stem)",
+    "CREATE TABLE sides (stem BLOB, kind TEXT, sample BLOB, middle TEXT, content BLOB, PRIMARY KEY (stem, kind)) WITHOUT ROWID",
+    "CREATE INDEX sides_samples ON sides (sample, kind)",
+    "BEGIN",
+)
 
 
 def _gather(members: sqlite3.Connection, stream: IO[bytes], name: str, check: Callable[[], None]) -> str:
     """Read the archive through. Returns where it broke off, if it did."""
-    for statement in (
-        "PRAGMA journal_mode=OFF",
-        "PRAGMA cache_size=-16384",
-        "CREATE TABLE pictures (number INTEGER PRIMARY KEY, key BLOB, name BLOB, offset INTEGER, size INTEGER, problem TEXT)",
-        "CREATE TABLE sides (key BLOB, kind TEXT, content BLOB, PRIMARY KEY (key, kind)) WITHOUT ROWID",
-        "BEGIN",
-    ):
+    for statement in _TABLES:
         members.execute(statement)
     try:
         for number, (member, content) in enumerate(walk(stream, name, _side_bytes)):
@@ -78,13 +112,15 @@ def _gather(members: sqlite3.Connection, stream: IO[bytes], name: str, check: Ca
 
 
 def _note(members: sqlite3.Connection, member: tarfile.TarInfo, content: bytes) -> None:
-    name = member.name.encode("utf-8", "surrogateescape")
-    key, kind = _key_and_kind(member.name)
-    if kind in (".json", ".txt") and member.isreg():
-        members.execute("INSERT OR IGNORE INTO sides VALUES (?, ?, ?)", (key, kind, content))
+    raw = member.name.encode("utf-8", "surrogateescape")
+    name = _Name.of(member.name[:_MOST_NAME_BYTES])
+    if name.kind in _SIDES and member.isreg():
+        if len(raw) <= _MOST_NAME_BYTES:
+            row = (name.stem, name.kind, name.sample, name.middle, _packed(content))
+            members.execute("INSERT OR IGNORE INTO sides VALUES (?, ?, ?, ?, ?)", row)
     elif is_picture(member.name) and not is_hidden(member.name):
-        place = (member.offset_data, member.size, _unusable(member))
-        members.execute("INSERT INTO pictures (key, name, offset, size, problem) VALUES (?, ?, ?, ?, ?)", (key, name, *place))
+        place = (name.stem, raw[:_MOST_NAME_BYTES], member.offset_data, member.size, _unusable(member))
+        members.execute("INSERT INTO pictures (stem, name, offset, size, problem) VALUES (?, ?, ?, ?, ?)", place)
 
 
 def _unusable(member: tarfile.TarInfo) -> str:
@@ -94,52 +130,74 @@ def _unusable(member: tarfile.TarInfo) -> str:
     return "is stored as a sparse file; pack the archive without (tar without --sparse)" if member.sparse is not None else ""
 
 
-def _key_and_kind(name: str) -> tuple[bytes, str]:
-    """`set/7.seg.png` -> (`set/7`, `.seg.png`)."""
-    folder, last = posixpath.split(name)
-    stem, dot, kind = last.partition(".") if not last.startswith(".") else (last, "", "")
-    return f"{folder}/{stem}".encode("utf-8", "surrogateescape"), (dot + kind).lower()
-
-
 def _side_bytes(member: tarfile.TarInfo) -> int:
     """Of how many bytes of a member metadata is made: one more than allowed shows that it is too long."""
-    return MAX_LINE_BYTES + 1 if _key_and_kind(member.name)[1] in (".json", ".txt") else 0
+    return MAX_LINE_BYTES + 1 if member.name.lower().endswith(_SIDES) else 0
 
 
-def _item(
-    position: int,
-    archive: str,
-    uri: str,
-    name: bytes,
-    offset: int,
-    size: int,
-    problem: str,
-    side: bytes | None,
-    text: bytes | None,
-) -> Item:
-    member = name.decode("utf-8", "surrogateescape")
+def _item(position: int, archive: str, uri: str, picture: _Picture, members: sqlite3.Connection) -> Item:
+    member = picture.name.decode("utf-8", "surrogateescape")
     place = member_uri(member, uri)
-    shown = name.decode("utf-8", "replace")[:200]
-    if problem:
-        return broken_item(position, f"{archive}: {shown}: {problem}", uri=place)
+    shown = f"{archive}: {picture.name.decode('utf-8', 'replace')[:200]}: "
+    if picture.problem:
+        return broken_item(position, shown + picture.problem, uri=place)
     try:
-        metadata: dict[str, Any] = _object(side) if side is not None else {}
-        if text is not None:
-            metadata.setdefault("caption", _caption(text))
+        metadata = _metadata(members, _Name.of(member))
     except InvalidArgument as error:
-        return broken_item(position, f"{archive}: {shown}: {error.message}", uri=place)
-    item = checked_item(position, "", place, metadata, where=f"{archive}: {shown}: ")
-    return item if item.problem else replace(item, offset=offset, size_bytes=size)
+        return broken_item(position, shown + error.message, uri=place)
+    item = checked_item(position, "", place, metadata, where=shown)
+    return item if item.problem else replace(item, offset=picture.offset, size_bytes=picture.size_bytes)
 
 
-def _object(content: bytes) -> dict[str, Any]:
+def _metadata(members: sqlite3.Connection, picture: _Name) -> dict[str, Any]:
+    """What stands beside a picture. Raises `InvalidArgument` for what is no metadata."""
+    metadata: dict[str, Any] = {}
+    for middle, content in _beside(members, picture, ".json"):
+        found = _json(f".{middle}.json" if middle else ".json", content)
+        if not isinstance(found, dict) and not middle:
+            raise InvalidArgument("its .json", "is not a JSON object")
+        metadata = (found if isinstance(found, dict) else {middle: found}) | metadata
+    for _, content in _beside(members, picture, ".txt")[:1]:
+        metadata.setdefault("caption", _caption(content))
+    return metadata
+
+
+def _beside(members: sqlite3.Connection, picture: _Name, kind: str) -> list[tuple[str, bytes]]:
+    """(what stands between sample and kind, content) of the picture's own file of that kind: `22.05.json` of `22.05.png`; else
+    of the sample's: `7.json` of `7.seg.png`; else of all others of the sample that are not another picture's: `7.cls.json`."""
+    own = "SELECT content FROM sides WHERE stem = ? AND kind = ?"
+    if found := members.execute(own, (picture.stem, kind)).fetchone():
+        return [("", _unpacked(found[0]))]
+    part = not picture.middle or picture.middle[0].isalpha()
+    if not part and members.execute("SELECT 1 FROM pictures WHERE stem = ?", (picture.sample,)).fetchone():
+        return []  # `22.05.png` beside `22.png` is a picture of its own.
+    if found := members.execute(own, (picture.sample, kind)).fetchone():
+        return [("", _unpacked(found[0]))]
+    rows = members.execute(_OTHERS, (picture.sample, kind, _MOST_SIDES))
+    return [(middle, _unpacked(content)) for middle, content in rows]
+
+
+_OTHERS = """
+SELECT middle, content FROM (SELECT * FROM sides WHERE sample = ? AND kind = ? ORDER BY stem LIMIT 64) AS some
+WHERE middle GLOB '[A-Za-z]*' AND NOT EXISTS (SELECT 1 FROM pictures WHERE pictures.stem = some.stem)
+ORDER BY stem LIMIT ?
+"""
+"""Not among all of them: a sample may have a million files, and as many pictures that each would look through them."""
+
+
+def _packed(content: bytes) -> bytes:
+    return zlib.compress(content, 1) if len(content) > _PACKED_FROM_BYTES else b"=" + content
+
+
+def _unpacked(content: bytes) -> bytes:
+    return content[1:] if content.startswith(b"=") else zlib.decompress(content)
+
+
+def _json(kind: str, content: bytes) -> Any:
     try:
-        found = json.loads(_text(".json", content), parse_constant=no_constant)
+        return json.loads(_text(kind, content), parse_constant=no_constant)
     except (ValueError, RecursionError) as error:
-        raise InvalidArgument("its .json", f"is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise InvalidArgument("its .json", "is not a JSON object")
-    return found
+        raise InvalidArgument(f"its {kind}", f"is not JSON: {error}") from error
 
 
 def _caption(content: bytes) -> str:

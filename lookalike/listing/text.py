@@ -11,7 +11,8 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import IO, Any, NoReturn
 
 from lookalike.csv_cells import read_back
@@ -20,8 +21,18 @@ from lookalike.items import Item, broken_item, checked_item, resolve_uri
 
 MAX_LINE_BYTES = 256 * 1024
 """Room for the longest id, URI and metadata, each byte of it escaped."""
+_CHECK_BYTES = 1024 * 1024
+"""Read between two looks at whether anybody still wants the items."""
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
 """At most 18 digits before the point: any such whole number fits into 64 bits."""
+
+
+Check = Callable[[], None]
+"""Called now and then while a list is read; it may raise, which ends the reading."""
+
+
+def unchecked() -> None:
+    """The check of a list that is read to its end."""
 
 
 def number_or_text(cell: str) -> str | int | float:
@@ -31,25 +42,44 @@ def number_or_text(cell: str) -> str | int | float:
     return float(cell) if "." in cell else int(cell)
 
 
-def csv_items(stream: IO[bytes], name: str, base: str) -> Iterator[Item]:
-    lines = _CsvLines(stream, name)
+def csv_items(stream: IO[bytes], name: str, base: str, check: Check = unchecked) -> Iterator[Item]:
+    rows = csv_rows(stream, name, check)
+    columns = _columns(next(rows, None), name)
+    for position, row in enumerate(rows):
+        if row.problem:
+            yield broken_item(position, f"{row.where}: {row.problem}")
+        else:
+            yield _csv_item(position, row.where, columns, row.cells, base)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRow:
+    """A row, or why it cannot be used; `where` is its line (from 1), or lines. Bytes that are not UTF-8 are surrogates."""
+
+    where: str
+    cells: list[str]
+    problem: str = ""
+
+
+def csv_rows(stream: IO[bytes], name: str, check: Check = unchecked) -> Iterator[CsvRow]:
+    """The rows of a CSV, empty ones left out, each of at most `MAX_LINE_BYTES`, however many lines its cells take.
+
+    Raises `InvalidArgument` ("manifest") where it is UTF-16.
+    """
+    lines = _CsvLines(stream, name, check)
     reader = csv.reader(lines, strict=True)
-    columns = _columns(reader, name)
-    position = 0
     while True:
-        line = lines.number + 1
+        line = lines.begin_row()
         try:
-            row = next(reader)
+            cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             last = f" to {lines.number}" if lines.number > line else ""
-            yield broken_item(position, f"line {line}{last}: {_csv_problem(error)}")
-            position += 1
+            yield CsvRow(f"line {line}{last}", [], _csv_problem(error))
             continue
-        if row:
-            yield _csv_item(position, line, columns, row, base)
-            position += 1
+        if cells:
+            yield CsvRow(f"line {line}", cells)
 
 
 class _CsvLines:
@@ -57,12 +87,18 @@ class _CsvLines:
 
     Bytes that are not UTF-8 come through as surrogates, and fail their own row only. A line that is too long is none: cut, it
     could leave a quote open, which would take the rows behind it along. `csv.Error` is raised in its place, after which the
-    next one comes.
+    next one comes. So it is with a row whose lines are too long together: `csv.reader` would hold all of them.
     """
 
-    def __init__(self, stream: IO[bytes], name: str) -> None:
-        self._lines = _lines(stream, name)
+    def __init__(self, stream: IO[bytes], name: str, check: Check) -> None:
+        self._lines = _lines(stream, name, check)
+        self._left = MAX_LINE_BYTES
         self.number = 0
+
+    def begin_row(self) -> int:
+        """The line that the next row begins with."""
+        self._left = MAX_LINE_BYTES
+        return self.number + 1
 
     def __iter__(self) -> _CsvLines:
         return self
@@ -70,8 +106,11 @@ class _CsvLines:
     def __next__(self) -> str:
         line = next(self._lines)
         self.number += 1
+        self._left -= len(line)
         if len(line) >= MAX_LINE_BYTES:
             raise csv.Error(f"is longer than {MAX_LINE_BYTES} bytes")
+        if self._left <= 0:
+            raise csv.Error(f"has cells of more than {MAX_LINE_BYTES} bytes together, or a quote that is not closed")
         return line.decode("utf-8", "surrogateescape")
 
 
@@ -88,12 +127,11 @@ def _csv_problem(error: csv.Error) -> str:
     return next((problem for words, problem in _CSV_PROBLEMS.items() if said.startswith(words)), said)
 
 
-def _columns(reader: Iterator[list[str]], name: str) -> list[str]:
-    try:
-        columns = [column.strip() for column in next(reader, [])]
-    except csv.Error as error:
-        refuse(name, f"has no header that can be read: the line {_csv_problem(error)}")
-    if not _is_utf8("".join(columns)):
+def _columns(header: CsvRow | None, name: str) -> list[str]:
+    if header is not None and header.problem:
+        refuse(name, f"has no header that can be read: the line {header.problem}")
+    columns = [column.strip() for column in header.cells] if header is not None else []
+    if not is_utf8("".join(columns)):
         refuse(name, "is not UTF-8; save it as UTF-8")
     if any("\0" in column for column in columns):
         refuse(name, "holds zero bytes in its first line, as UTF-16 does; save it as UTF-8")
@@ -102,38 +140,38 @@ def _columns(reader: Iterator[list[str]], name: str) -> list[str]:
         refuse(name, f"has no column 'uri' in its first line; columns, separated by commas: {found}")
     doubled = sorted(column for column, count in Counter(columns).items() if column and count > 1)
     if doubled:
-        refuse(name, f"has two columns called {doubled[0]!r}")
+        refuse(name, f"has two columns called {doubled[0][:80]!r}")
     return columns
 
 
-def _csv_item(position: int, line: int, columns: list[str], row: list[str], base: str) -> Item:
+def _csv_item(position: int, where: str, columns: list[str], row: list[str], base: str) -> Item:
     if len(row) != len(columns):
-        return broken_item(position, f"line {line}: has {len(row)} cells, the header has {len(columns)}")
-    if not _is_utf8("".join(row)):
-        return broken_item(position, f"line {line}: is not UTF-8")
+        return broken_item(position, f"{where}: has {len(row)} cells, the header has {len(columns)}")
+    if not is_utf8("".join(row)):
+        return broken_item(position, f"{where}: is not UTF-8")
     cells = {column: read_back(cell) for column, cell in zip(columns, row, strict=True) if column and cell}
     item_id, uri = cells.pop("id", ""), cells.pop("uri", "")
-    return item_of(position, f"line {line}", item_id, uri, {key: number_or_text(cell) for key, cell in cells.items()}, base)
+    return item_of(position, where, item_id, uri, {key: number_or_text(cell) for key, cell in cells.items()}, base)
 
 
-def jsonl_items(stream: IO[bytes], name: str, base: str) -> Iterator[Item]:
+def jsonl_items(stream: IO[bytes], name: str, base: str, check: Check = unchecked) -> Iterator[Item]:
     position = 0
-    for number, line in enumerate(_lines(stream, name), start=1):
+    for number, line in enumerate(_lines(stream, name, check), start=1):
         if line.strip():
             yield _jsonl_item(position, number, line, base)
             position += 1
 
 
-def uri_items(stream: IO[bytes], name: str, base: str) -> Iterator[Item]:
+def uri_items(stream: IO[bytes], name: str, base: str, check: Check = unchecked) -> Iterator[Item]:
     position = 0
-    for number, line in enumerate(_lines(stream, name), start=1):
+    for number, line in enumerate(_lines(stream, name, check), start=1):
         text = line.rstrip(b"\r\n")
         if not text.strip():
             continue
         uri = text.decode("utf-8", "surrogateescape")
         if len(line) >= MAX_LINE_BYTES:
             yield broken_item(position, f"line {number}: is longer than {MAX_LINE_BYTES} bytes")
-        elif not _is_utf8(uri):
+        elif not is_utf8(uri):
             yield broken_item(position, f"line {number}: is not UTF-8")
         else:
             yield item_of(position, f"line {number}", "", uri, {}, base)
@@ -163,14 +201,18 @@ def item_of(position: int, where: str, item_id: str, uri: str, metadata: dict[st
     """The item that stands at `where` in a list, or a broken one."""
     if not uri:
         return broken_item(position, f"{where}: has no 'uri'", item_id=item_id)
-    if not _is_utf8(uri) or "\0" in uri:
+    if not is_utf8(uri) or "\0" in uri:
         return broken_item(position, f"{where}: 'uri' cannot be used", uri=uri, item_id=item_id)
     return checked_item(position, item_id, resolve_uri(uri, base), metadata, where=f"{where}: ")
 
 
-def _lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
-    """Lines, the byte order mark taken off. What a line has beyond `MAX_LINE_BYTES` is dropped: it cannot be used anyway."""
+def _lines(stream: IO[bytes], name: str, check: Check) -> Iterator[bytes]:
+    """Lines, the byte order mark taken off. What a line has beyond `MAX_LINE_BYTES` is dropped: it cannot be used anyway.
+
+    `check` is called now and then, also in a line without end, and where one empty line follows the other.
+    """
     line = stream.readline(MAX_LINE_BYTES)
+    read_bytes = len(line)
     if line.startswith((b"\xff\xfe", b"\xfe\xff")):
         refuse(name, "is UTF-16; save it as UTF-8")
     line = line.removeprefix(b"\xef\xbb\xbf")
@@ -178,11 +220,16 @@ def _lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
         rest = line
         while len(rest) == MAX_LINE_BYTES and not rest.endswith(b"\n"):
             rest = stream.readline(MAX_LINE_BYTES)
+            check()
         yield line
         line = stream.readline(MAX_LINE_BYTES)
+        read_bytes += len(line)
+        if read_bytes > _CHECK_BYTES:
+            check()
+            read_bytes = 0
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -11,6 +11,7 @@ import tarfile
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike.errors import FailedPrecondition, NotFound
@@ -22,8 +23,19 @@ from lookalike.sources.roots import Roots
 from lookalike.sources.urls import Url
 
 _INDEXES = 4
-_MOST_INDEXED = 200_000
-"""Members of one archive that are indexed, some 30 MB; shards have a tenth of that. One behind is looked for every time."""
+_MOST_INDEXED_BYTES = 40_000_000
+"""Of names and places of one archive's members that are indexed, about 200,000 of them; shards have a tenth of that. A member
+behind these is looked for every time."""
+_ENTRY_BYTES = 150
+"""What an entry of an index takes beside its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """Offset and size in bytes of an archive's members by name; `whole` where all of them are in it."""
+
+    places: Mapping[str, tuple[int, int]]
+    whole: bool
 
 
 class Members:
@@ -31,7 +43,7 @@ class Members:
 
     def __init__(self, roots: Roots, buckets: Buckets) -> None:
         self._roots, self._buckets = roots, buckets
-        self._indexes: OrderedDict[tuple[str, str], Mapping[str, tuple[int, int]]] = OrderedDict()
+        self._indexes: OrderedDict[tuple[str, str], _Index] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, uri: str, offset: int, size_bytes: int, *, max_bytes: int) -> bytes:
@@ -74,23 +86,25 @@ class Members:
                 self._indexes[key] = index
                 while len(self._indexes) > _INDEXES:
                     self._indexes.popitem(last=False)
-        found = index.get(member)
-        if found is None and len(index) >= _MOST_INDEXED:
-            found = self._index(archive_uri, only=member).get(member)
+        found = index.places.get(member)
+        if found is None and not index.whole:
+            found = self._index(archive_uri, only=member).places.get(member)
         if found is None:
             raise NotFound("source", member[:100], hint=f"{archive_uri[:200]!r} has no such member")
         return found
 
-    def _index(self, archive_uri: str, only: str = "") -> dict[str, tuple[int, int]]:
+    def _index(self, archive_uri: str, only: str = "") -> _Index:
         """Where the members lie. Of equal names the first counts, as it does when an archive is listed."""
-        index: dict[str, tuple[int, int]] = {}
+        places: dict[str, tuple[int, int]] = {}
+        left_bytes = _MOST_INDEXED_BYTES
         with open_source(self._roots, self._buckets, archive_uri) as stream:
             for found, _ in walk(stream, archive_uri[:200], lambda _: 0):
-                if found.isreg() and only in ("", found.name):
-                    index.setdefault(found.name, (found.offset_data, found.size))
-                if len(index) >= (1 if only else _MOST_INDEXED):
-                    break
-        return index
+                if found.isreg() and only in ("", found.name) and found.name not in places:
+                    places[found.name] = (found.offset_data, found.size)
+                    left_bytes -= len(found.name) + _ENTRY_BYTES
+                if (places and only) or left_bytes < 0:
+                    return _Index(places, whole=False)
+        return _Index(places, whole=True)
 
     def _stream_to(self, member: str, archive_uri: str, max_bytes: int) -> bytes:
         """Of a compressed archive everything before the member has to be read. The plan keeps such members as originals."""

@@ -52,6 +52,33 @@ class TestListing:
         assert [item.position for item in items] == [0, 1, 2, 3]
         assert all(item.id == id_from_uri(item.uri) and item.size_bytes and not item.problem for item in items)
 
+    @pytest.mark.parametrize(
+        ("members", "metadata"),
+        [
+            ({"22.05.png": 0, "22.05.json": {"n": 1}}, {"22.05.png": {"n": 1}}),
+            ({"22.05.json": {"n": 1}, "22.06.png": 0, "22.05.png": 0}, {"22.06.png": {}, "22.05.png": {"n": 1}}),
+            ({"22.png": 0, "22.05.png": 0, "22.json": {"n": 1}}, {"22.png": {"n": 1}, "22.05.png": {}}),
+            ({"a.seg.png": 0, "a.json": {"n": 1}}, {"a.seg.png": {"n": 1}}),
+            ({"a.seg.png": 0, "a.jpg": 0, "a.json": {"n": 1}}, {"a.seg.png": {"n": 1}, "a.jpg": {"n": 1}}),
+            ({"a.seg.png": 0, "a.cls.json": {"n": 1}}, {"a.seg.png": {"n": 1}}),
+            ({"a.seg.png": 0, "a.cls.json": 5, "a.meta.json": {"n": 1}}, {"a.seg.png": {"cls": 5, "n": 1}}),
+            ({"a.seg.png": 0, "a.seg.json": {"n": 1}, "a.json": {"n": 2}}, {"a.seg.png": {"n": 1}}),
+            ({"a.seg.png": 0, "a.left.png": 0, "a.left.json": {"n": 1}}, {"a.seg.png": {}, "a.left.png": {"n": 1}}),
+            ({"v1.2/a.png": 0, "v1.2/a.JSON": {"n": 1}, "a.json": {"n": 2}}, {"v1.2/a.png": {"n": 1}}),
+        ],
+    )
+    def test_metadata_is_of_the_picture_of_its_name_or_else_of_its_sample(
+        self, members: dict[str, object], metadata: dict[str, object]
+    ) -> None:
+        items = listed(tar({name: json.dumps(content).encode() for name, content in members.items()}))
+        assert {split_member(item.uri)[0]: dict(item.metadata) for item in items} == metadata
+        assert not any(item.problem for item in items)
+
+    def test_captions_are_found_as_metadata_is(self) -> None:
+        members = {"22.05.png": b"", "22.05.txt": b"own", "22.06.png": b"", "a.seg.png": b"", "a.prompt.txt": b"sample's"}
+        captions = [item.metadata.get("caption") for item in listed(tar(members))]
+        assert captions == ["own", None, "sample's"]
+
     def test_links_are_not_followed_and_not_left_out_in_silence(self) -> None:
         first, link, last = listed(tar({"a.png": b"1", "link.png@a.png": b"", "link.txt@a.png": b"", "b.png": b"2"}))
         assert [split_member(item.uri)[0] for item in (first, link, last)] == ["a.png", "link.png", "b.png"]
