@@ -34,6 +34,7 @@ from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.queue import TaskQueue
+from lookalike.jobs.suspects import Suspects
 from lookalike.jobs.uploads import Uploads
 from lookalike.runtime.channels import open_channel
 from lookalike.runtime.environment import load_settings, refuse_setting
@@ -107,7 +108,9 @@ def _wire(
     reader = Reader(artifacts, settings.source_roots, timeout_s=settings.indexer_read_timeout_s)
     fetcher = Fetcher(reader, threads=settings.indexer_read_threads, timeout_s=settings.indexer_read_timeout_s)
     leases, catalogue, store = Leases(ledger, settings.leases), Catalogue(milvus), VectorStore(milvus)
-    calls = Calls(concurrency=settings.indexer_concurrency, in_flight=settings.indexer_embeds_in_flight)
+    calls = Calls(
+        Suspects(ledger.connection), concurrency=settings.indexer_concurrency, in_flight=settings.indexer_embeds_in_flight
+    )
     store_timeout_s = settings.indexer_store_timeout_s
     pipeline = Pipeline(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)
     reembedding = make_reembedding(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)

@@ -1,50 +1,181 @@
-"""Many pictures to the embedder: full calls, a few of them under way at a time. Used by `pipeline` and `reembedding`."""
+"""Many pictures to the embedder: full calls, a few of them under way at a time; and alone those that it may have died of.
+
+Used by `pipeline` and `reembedding`. A chunk goes through in two passes: `results` sends full calls and leaves aside what is
+suspected; then, when the rest is written, `alone` sends what was left. A call that the embedder died in, kept for its whole
+time or broke down over makes suspects of its pictures (`lookalike.jobs.suspects` has the rule) and lays the chunk down,
+uncounted: the thread goes to other chunks while the embedder starts again. What is known of the suspects is in Redis, so that
+no kill of a worker loses it.
+"""
 
 from __future__ import annotations
 
 import contextvars
+import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from operator import itemgetter
 from typing import TypeVar
 
+import structlog
+from prometheus_client import Counter
+
+from indexer.interruption import Interruption
 from indexer.stages import Stages
-from indexer.work import Fetched
+from indexer.work import Fetched, Work
+from lookalike.errors import CallLost, DeadlineExceeded, Internal, LookalikeError, Unavailable
+from lookalike.items import Item
+from lookalike.jobs.suspects import KNOWN_GOOD, MOST_DEATHS, Suspects, breaks_embedder
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL
 
 R = TypeVar("R")
 
+TRIED_ALONE = Counter(
+    "lookalike_indexer_suspects_total",
+    "Pictures that the embedder may have died of, tried alone, by what came of it: good, died, given_up (died too often).",
+    ("outcome",),
+)
+_SUSPICIOUS = (CallLost, DeadlineExceeded, Internal)
+"""How a call ends over a picture that kills the embedder, that it never gets done with, or that it has a defect with."""
+_TURN_S = 2.0
+"""How long a chunk waits for its turn with a suspect; then its thread goes to other chunks."""
+_APART_S = 1.0
+"""Most that is waited before a picture of which the embedder has died is sent again: all that waited for the embedder comes at
+once when it is back, and a picture must not share its death with the same others each time."""
+
 
 class Calls:
-    """Owns the threads that wait for the embedder. Thread-safe."""
+    """Owns the threads that wait for the embedder. Thread-safe. `turn_s` and `apart_s`: see their defaults."""
 
-    def __init__(self, *, concurrency: int, in_flight: int) -> None:
-        self._in_flight = in_flight
+    def __init__(
+        self, suspects: Suspects, *, concurrency: int, in_flight: int, turn_s: float = _TURN_S, apart_s: float = _APART_S
+    ) -> None:
+        self._suspects, self._in_flight, self._turn_s, self._apart_s = suspects, in_flight, turn_s, apart_s
         self._threads = ThreadPoolExecutor(concurrency * in_flight, thread_name_prefix="embed")
+        self._log = structlog.get_logger()
+
+    def made(
+        self,
+        fetched: Iterable[Fetched],
+        call: Callable[[Sequence[bytes]], Sequence[R]],
+        work: Work,
+        aside: list[Item] | None,
+    ) -> Iterator[tuple[Fetched, R | LookalikeError]]:
+        """The first pass over a chunk, `results`; the second, `alone`, where there is no `aside`."""
+        if aside is None:
+            return self.alone(fetched, call, work.stages, work.interruption)
+        return self.results(fetched, call, work.stages, aside)
 
     def results(
-        self, fetched: Iterable[Fetched], call: Callable[[Sequence[bytes]], Sequence[R]], stages: Stages
-    ) -> Iterator[tuple[Fetched, R]]:
-        """Every picture, in order, with what `call` gave for it; at most a few calls' worth of pictures are in memory.
+        self,
+        fetched: Iterable[Fetched],
+        call: Callable[[Sequence[bytes]], Sequence[R]],
+        stages: Stages,
+        aside: list[Item],
+    ) -> Iterator[tuple[Fetched, R | LookalikeError]]:
+        """Every picture with what `call` gave for it; at most a few calls' worth of pictures are in memory. Those that the
+        embedder died of too often have that for their outcome. Suspects go to `aside`, the worst last: the others
+        are acquitted before it ends the embedder again.
 
-        Raises what `call` raises.
+        Raises what `call` raises, `Unavailable` where that was suspicious.
         """
         under_way: deque[tuple[list[Fetched], Future[Sequence[R]]]] = deque()
+        suspected: list[tuple[int, Item]] = []
         try:
             for batch in _batches(fetched):
+                deaths = self._suspects.deaths([one.sha256 for one in batch])
+                sent: list[Fetched] = []
+                for one, of_it in zip(batch, deaths, strict=True):
+                    if of_it is None:
+                        sent.append(one)
+                    elif _too_many(of_it):
+                        yield one, breaks_embedder()
+                    else:
+                        suspected.append((of_it, one.item))
+                if not sent:
+                    continue
                 if len(under_way) >= self._in_flight:
                     yield from _collected(*under_way.popleft(), stages)
-                contents = [one.content for one in batch]
                 # Within the chunk's trace.
-                under_way.append((batch, self._threads.submit(contextvars.copy_context().run, call, contents)))
+                under_way.append((sent, self._threads.submit(contextvars.copy_context().run, self._together, call, sent)))
             while under_way:
                 yield from _collected(*under_way.popleft(), stages)
+            aside += [item for _, item in sorted(suspected, key=itemgetter(0))]
         finally:
             for _, result in under_way:
                 result.cancel()
 
+    def alone(
+        self,
+        fetched: Iterable[Fetched],
+        call: Callable[[Sequence[bytes]], Sequence[R]],
+        stages: Stages,
+        interruption: Interruption,
+    ) -> Iterator[tuple[Fetched, R | LookalikeError]]:
+        """Every picture with what `call` gave for it when it was the only one, or that the embedder has died of it too often.
+
+        Raises as `results`, and `Unavailable` where others have suspects of theirs tried for long.
+        """
+        for one in fetched:
+            with stages.of("embed"), self._suspects.alone(timeout_s=self._turn_s):
+                result = self._alone(one, call, interruption)
+            yield one, result
+
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _together(self, call: Callable[[Sequence[bytes]], Sequence[R]], batch: Sequence[Fetched]) -> Sequence[R]:
+        try:
+            return call([one.content for one in batch])
+        except _SUSPICIOUS as error:
+            self._suspects.add([one.sha256 for one in batch])
+            self._log.warning("pictures are suspected", pictures=len(batch), problem=error.message)
+            problem = f"{_said(error)}; the {len(batch)} pictures that it had are tried one by one"
+            raise Unavailable("embedder", problem) from error
+
+    def _alone(
+        self, one: Fetched, call: Callable[[Sequence[bytes]], Sequence[R]], interruption: Interruption
+    ) -> R | LookalikeError:
+        (deaths,) = self._suspects.deaths([one.sha256])
+        if _too_many(deaths):
+            return breaks_embedder()
+        if deaths:
+            interruption.wait(random.uniform(0.0, self._apart_s))  # noqa: S311 - not for secrecy
+        _check_sound(call)
+        try:
+            (result,) = call([one.content])
+        except _SUSPICIOUS as error:
+            if not isinstance(error, CallLost):
+                _check_sound(call)  # It is there: so it was this picture, and not an embedder that hangs or is broken.
+            return self._died(one, error)
+        self._suspects.acquit(one.sha256)
+        TRIED_ALONE.labels("good").inc()
+        return result
+
+    def _died(self, one: Fetched, error: LookalikeError) -> LookalikeError:
+        deaths = self._suspects.died(one.sha256)
+        self._log.warning("picture alone broke the embedder", sha256=one.sha256, deaths=deaths, problem=error.message)
+        if _too_many(deaths):
+            TRIED_ALONE.labels("given_up").inc()
+            return breaks_embedder()
+        TRIED_ALONE.labels("died").inc()
+        raise Unavailable("embedder", f"{_said(error)}, when it had one picture; that is tried again later") from error
+
+
+def _too_many(deaths: int | None) -> bool:
+    return deaths is not None and deaths >= MOST_DEATHS
+
+
+def _said(error: LookalikeError) -> str:
+    return error.message.removeprefix("embedder is unavailable: ")
+
+
+def _check_sound(call: Callable[[Sequence[bytes]], object]) -> None:
+    """Raise `Unavailable` unless the embedder answers for a good picture: nothing can be held against others then."""
+    try:
+        call([KNOWN_GOOD])
+    except (DeadlineExceeded, Internal) as error:
+        raise Unavailable("embedder", f"it fails with a good picture too: {_said(error)}") from error
 
 
 def _collected(batch: Sequence[Fetched], result: Future[Sequence[R]], stages: Stages) -> list[tuple[Fetched, R]]:

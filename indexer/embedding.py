@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 
 import grpc
@@ -10,7 +11,16 @@ import numpy as np
 
 from indexer.interruption import TRANSIENT, Interruption
 from indexer.stages import Stages
-from lookalike.errors import FailedPrecondition, FingerprintMismatch, Internal, LookalikeError, NotFound, Unavailable
+from lookalike.errors import (
+    CallLost,
+    DeadlineExceeded,
+    FailedPrecondition,
+    FingerprintMismatch,
+    Internal,
+    LookalikeError,
+    NotFound,
+    Unavailable,
+)
 from lookalike.runtime import tracing
 from lookalike.runtime.status import from_rpc_error, from_status
 from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
@@ -51,7 +61,8 @@ class Embedder:
 
         The request names the version of the model that the collection was made with. Raises `FingerprintMismatch` where the
         embedder does not serve it, or makes other vectors than the collection holds, `NotFound` for the model,
-        `Unavailable`, `Overloaded` or `DeadlineExceeded` where trying a few times did not help, `Draining`, `LeaseLost`.
+        `Unavailable` or `Overloaded` where trying a few times did not help, `Draining`, `LeaseLost`; at once `CallLost` where
+        the embedder went while it had these pictures, and `DeadlineExceeded` where it kept them for the whole time.
         """
         settings, wanted = collection.histogram, collection.spaces if spaces is None else spaces
         request = embedder_pb2.EmbedRequest(
@@ -83,11 +94,14 @@ class Embedder:
 
     def _call_patiently(self, request: embedder_pb2.EmbedRequest, interruption: Interruption) -> embedder_pb2.EmbedResponse:
         for tried in range(1, _TRIES + 1):
+            began_s = time.monotonic()
             try:
                 with tracing.span("embedder Embed", "client", attributes={"lookalike.images": len(request.images)}):
                     return self._call(request, interruption)
             except TRANSIENT as error:
-                if tried == _TRIES:
+                # It may have been these very pictures: what becomes of them is not for this call to decide (see `calls`).
+                kept = isinstance(error, DeadlineExceeded) and time.monotonic() - began_s > self._timeout_s / 2
+                if tried == _TRIES or kept or isinstance(error, CallLost):
                     raise
                 wait_s = max(error.retry_after_s or 0.0, _FIRST_WAIT_S * 2**tried) * random.uniform(0.5, 1.0)  # noqa: S311
                 interruption.wait(min(wait_s, _LONGEST_WAIT_S))

@@ -1,5 +1,7 @@
 """Works one chunk off: read -> skip what is unchanged -> embed -> write every space under the collection's lock.
 
+Pictures that the embedder may have died of come last, alone, when the rest is written: see `calls`.
+
 Called by `worker` with the chunk's lease. Bad items are values, not exceptions; an exception means that the chunk as a whole
 cannot go on now. At most a few calls' worth of pictures are in memory at a time.
 """
@@ -7,12 +9,12 @@ cannot go on now. At most a few calls' worth of pictures are in memory at a time
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from indexer.calls import Calls
 from indexer.comparing import to_embed
 from indexer.embedding import Embedded, Embedder, embed_everywhere
 from indexer.fetching import Fetcher
-from indexer.stages import Stages
 from indexer.work import Failed, Fetched, Outcome, Ready, Work, failed
 from indexer.writing import Writer
 from lookalike.errors import LookalikeError
@@ -49,13 +51,26 @@ class Pipeline:
         Raises `TRANSIENT` errors (nothing is lost; do the chunk again), `Draining`, `LeaseLost`, and other errors of ours where
         the job as a whole cannot go on.
         """
-        outcomes, ready = self.prepare(work)
+        outcomes, ready, aside = self._prepare(work)
         with work.stages.of("write"):
             outcomes += self._writer.write(work, ready)
+        if aside:
+            suspected = replace(work, items=aside)
+            more, ready, _ = self._prepare(suspected, alone=True)
+            with work.stages.of("write"):
+                outcomes += more + self._writer.write(suspected, ready)
         return outcomes
 
     def prepare(self, work: Work) -> tuple[list[Outcome], list[Ready]]:
         """What became of the items that are not to be written, and those that are. Raises as `run`."""
+        outcomes, ready, aside = self._prepare(work)
+        if aside:
+            more, more_ready, _ = self._prepare(replace(work, items=aside), alone=True)
+            outcomes, ready = outcomes + more, ready + more_ready
+        return outcomes, ready
+
+    def _prepare(self, work: Work, *, alone: bool = False) -> tuple[list[Outcome], list[Ready], list[Item]]:
+        """As `prepare`, and the items whose pictures are to be sent `alone`."""
         stages = work.stages
         outcomes: list[Outcome] = [Failed(i, i.problem_reason, i.problem) for i in work.items if i.problem]
         good = [item for item in work.items if not item.problem]
@@ -65,22 +80,27 @@ class Pipeline:
             may_skip = not self._ledger.older_job_active(work.collection.name, work.job.revision)
         contents = self._fetcher.fetch(good, work.interruption, stages)
         ready: list[Ready] = []
+        aside: list[Item] = []
         fetched = to_embed(work, contents, stored, outcomes, ready, may_skip=may_skip)
-        ready += self._embedded(work, fetched, outcomes, stages)
-        return outcomes, ready
+        ready += self._embedded(work, fetched, outcomes, None if alone else aside)
+        return outcomes, ready, aside
 
     def _stored(self, work: Work, items: Sequence[Item]) -> dict[str, tuple[StoredImage, ...]]:
         ids = [item.id for item in items]
         return self._store.get_everywhere(work.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
 
-    def _embedded(self, work: Work, fetched: Iterable[Fetched], outcomes: list[Outcome], stages: Stages) -> list[Ready]:
-        """Everything embedded, for both generations where there are two; what could not be goes to `outcomes`."""
+    def _embedded(
+        self, work: Work, fetched: Iterable[Fetched], outcomes: list[Outcome], aside: list[Item] | None
+    ) -> list[Ready]:
+        """Everything embedded, for both generations where there are two; what could not be goes to `outcomes`, suspects go to
+        `aside`, or are sent alone where that is None."""
 
         def embed(contents: Sequence[bytes]) -> list[tuple[Embedded, Embedded]]:
-            return embed_everywhere(self._embedder, work.collection, contents, work.interruption, stages)
+            return embed_everywhere(self._embedder, work.collection, contents, work.interruption, work.stages)
 
         ready: list[Ready] = []
-        for one, (vectors, other_vectors) in self._calls.results(fetched, embed, stages):
+        for one, made in self._calls.made(fetched, embed, work, aside):
+            vectors, other_vectors = (made, made) if isinstance(made, LookalikeError) else made
             if isinstance(vectors, LookalikeError):
                 outcomes.append(failed(one.item, vectors))
             elif isinstance(other_vectors, LookalikeError):

@@ -10,6 +10,7 @@
     │   └── FingerprintMismatch     two vectors that must not meet
     ├── Overloaded                  refused at once; try again later           RESOURCE_EXHAUSTED   429
     ├── Unavailable                 a part we depend on does not answer        UNAVAILABLE          503
+    │   └── CallLost                it went while it had the call
     ├── DeadlineExceeded            the caller's time is up                    DEADLINE_EXCEEDED    504
     ├── Cancelled                   the caller has gone                        CANCELLED            499
     └── Internal                    a defect of ours                           INTERNAL             500
@@ -139,6 +140,10 @@ class Unavailable(LookalikeError):
             metadata={"dependency": dependency},
             retry_after_s=retry_after_s,
         )
+
+
+class CallLost(Unavailable):
+    """The connection broke while the call was under way: `dependency` may have died, perhaps of what it was given."""
 
 
 class DeadlineExceeded(LookalikeError):

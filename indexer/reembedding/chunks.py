@@ -58,15 +58,22 @@ class Chunks:
         if not is_filled_by(work.collection, work.job.id):
             problem = f"collection {work.collection.name!r} has no generation that job {work.job.id!r} fills"
             raise FailedPrecondition(problem, reason="REEMBED_GONE")
-        stages = work.stages
         outcomes: list[Outcome] = []
+        aside: list[Item] = []
+        self._pass(work, outcomes, aside)
+        if aside:
+            self._pass(replace(work, items=aside), outcomes, None)
+        return outcomes
+
+    def _pass(self, work: Work, outcomes: list[Outcome], aside: list[Item] | None) -> None:
+        """Embed and write; suspects go to `aside`, or are sent alone where that is None (see `calls`)."""
+        stages = work.stages
         with stages.of("read"):
             rows = self._rows(work, [item.id for item in work.items])
         fetched = self._fetched(work, rows, outcomes, stages)
-        ready = self._embedded(work, fetched, outcomes, stages)
+        ready = self._embedded(work, fetched, outcomes, aside)
         with stages.of("write"):
             outcomes += self._write(work, ready)
-        return outcomes
 
     def _rows(self, work: Work, ids: Sequence[str]) -> Mapping[str, Rows]:
         return self._store.get_by_space(work.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
@@ -109,14 +116,16 @@ class Chunks:
         for item, content in self._fetcher.fetch(elsewhere, work.interruption, stages):
             yield item.id, content
 
-    def _embedded(self, work: Work, fetched: Iterator[Fetched], outcomes: list[Outcome], stages: Stages) -> list[Ready]:
+    def _embedded(
+        self, work: Work, fetched: Iterator[Fetched], outcomes: list[Outcome], aside: list[Item] | None
+    ) -> list[Ready]:
         spaces, other = work.collection.other_spaces, work.collection.as_other()
 
         def embed(contents: Sequence[bytes]) -> list[Embedded]:
-            return self._embedder.embed(other, contents, work.interruption, spaces, stages=stages)
+            return self._embedder.embed(other, contents, work.interruption, spaces, stages=work.stages)
 
         ready: list[Ready] = []
-        for one, vectors in self._calls.results(fetched, embed, stages):
+        for one, vectors in self._calls.made(fetched, embed, work, aside):
             if isinstance(vectors, LookalikeError):
                 outcomes.append(failed(one.item, vectors))
             else:

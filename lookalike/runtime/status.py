@@ -7,6 +7,7 @@ that the service raised.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,11 @@ _BY_REASON: dict[str, type[errors.LookalikeError]] = {
     errors.BadFilter.reason: errors.BadFilter,
 }
 _IMAGE_REASONS = "IMAGE_"
+_NEVER_SENT = re.compile(
+    "connections to all backends failing|failed to connect|resolv|resolution failed|address list", re.IGNORECASE
+)
+"""In gRPC's own words, that there was no connection to send the call over. Whatever else it says of UNAVAILABLE by itself
+("Socket closed", "Connection reset by peer") is of a connection that broke with the call on it."""
 _TOO_LARGE = "larger than max"
 """In gRPC's own words, whichever side refuses: "Sent message larger than max (33554437 vs. 33554432)"."""
 
@@ -108,8 +114,10 @@ def from_rpc_error(error: grpc.RpcError, dependency: str) -> errors.LookalikeErr
         return from_status(status)
     code, details = call.code(), _one_line(call.details() or "")
     # A server that is draining answers calls it has not begun with a bare CANCELLED: for the caller it is away, not unwilling.
-    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+    if code is grpc.StatusCode.CANCELLED or (code is grpc.StatusCode.UNAVAILABLE and _NEVER_SENT.search(details)):
         return errors.Unavailable(dependency, details)
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return errors.CallLost(dependency, details)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineExceeded(f"{dependency} did not answer in time")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -16,6 +16,8 @@
 -- lookalike:revision:{coll}     string the last revision taken
 -- lookalike:buried:{coll}       zset   deleted ids -> revision of the delete
 -- lookalike:lock:{name}         string token of who holds it
+-- lookalike:suspects            hash   pictures that the embedder may have died of -> how often it has when it had no other
+-- lookalike:suspects:seen       zset   the same pictures -> when that was last; bounded in number and age
 -- lookalike:ping                string nothing: whether Redis takes writes is found out by writing it
 
 local MOVES = @MOVES@

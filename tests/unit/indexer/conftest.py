@@ -21,6 +21,7 @@ from lookalike.jobs.job import DEFAULTS, Job, JobOptions, SourceSpec
 from lookalike.jobs.leases import FINISH, PLAN, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.outcomes import Failure, Outcomes
+from lookalike.jobs.suspects import Suspects
 from lookalike.jobs.uploads import Uploads
 from lookalike.sources import Artifacts, Reader
 from tests.unit.indexer.fakes import FakeCatalogue, FakeEmbedder, FakeStore
@@ -101,16 +102,19 @@ def bench(redis_db: str, tmp_path: Path) -> Iterator[Bench]:
 
 
 @contextmanager
-def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any) -> Iterator[Bench]:
-    """A bench over this catalogue and store, which may be real ones."""
+def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any, embedder: Any = None) -> Iterator[Bench]:
+    """A bench over this catalogue, store and embedder, which may be real ones."""
     (folder / "data").mkdir()
     ledger = connect_ledger(redis_db)
     # Long times: in these tests nothing happens by the clock, unless a test makes its own leases.
-    leases = Leases(ledger, LeaseSettings(lease_s=60, heartbeat_s=20, send_grace_s=60, retry_base_s=0.001, window_chunks=2))
-    embedder, queue = FakeEmbedder(), SentTasks()
+    leases = Leases(
+        ledger,
+        LeaseSettings(lease_s=60, heartbeat_s=20, send_grace_s=60, retry_base_s=0.001, retry_cap_s=0.01, window_chunks=2),
+    )
+    embedder, queue = embedder or FakeEmbedder(), SentTasks()
     artifacts = Artifacts((folder / "artifacts").as_uri())
     reader = Reader(artifacts, [folder / "data"])
-    calls = Calls(concurrency=2, in_flight=2)
+    calls = Calls(Suspects(ledger.connection), concurrency=2, in_flight=2, turn_s=0.05, apart_s=0.0)
     fetcher = Fetcher(reader, threads=4, timeout_s=20)
     pipeline = Pipeline(ledger, leases, catalogue, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20)
     mirror = Mirror(ledger, leases, catalogue, store, reader, store_timeout_s=20)

@@ -1,0 +1,84 @@
+"""Pictures that the embedder may have died of, by their hash, in Redis: shared by all workers and gateways.
+
+When a call's connection breaks, any picture that was with the embedder just then may have ended it, or none of them: its node
+may have gone. So all of the call's become *suspects*. A suspect is tried again alone: the only picture of its call, no other
+suspect with any embedder meanwhile (`alone`), the embedder just seen to answer for a picture that is known to be good. An
+answer acquits it. A picture of which the embedder has died `MOST_DEATHS` times so is not sent again for `KEPT_S`.
+
+A good picture fails only where something else ends the embedder within its own call, `MOST_DEATHS` times in a row. Its call
+takes some .05 s. Where the embedder is killed every 10 s that is (.05 / 10)^3, one in eight million suspects. An embedder that
+is away, starts, refuses or fails with the good picture too is no evidence, so that an outage fails nothing.
+
+Counters only, and bounded: `MOST_KEPT` names of 40 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from lookalike.errors import BadImage
+from lookalike.jobs.connection import RedisConnection
+from lookalike.jobs.write_order import write_lock
+
+MOST_DEATHS = 3
+"""Times that the embedder may die of a picture alone. Each costs everybody a restart."""
+KEPT_S = 3600.0
+"""How long a picture is remembered after the last death that it may have caused; a mended embedder gets it again then."""
+MOST_KEPT = 20_000
+"""Suspects; the oldest go first. A death leaves a few hundred, which are acquitted within seconds."""
+BREAKS_EMBEDDER = "IMAGE_BREAKS_EMBEDDER"
+"""Reason of a picture that is not sent to the embedder any more."""
+KNOWN_GOOD = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000008000000080800000000e164e157000000174944415478da636460810046052883851406e303"
+    "28030047580298239af1d50000000049454e44ae426082"
+)
+"""A PNG of 8 x 8 grey pixels: an embedder that cannot make a vector of it is broken, whatever else it is given."""
+_LOCK = "suspects"
+_LOCK_TTL_S = 5.0
+
+
+class Suspects:
+    """Thread-safe. `kind` keeps apart what is done with pictures: one may be embedded well and break the making of thumbnails.
+    Every method raises `Unavailable` where Redis does not answer."""
+
+    def __init__(self, connection: RedisConnection, kind: str = "embed", *, kept_s: float = KEPT_S) -> None:
+        self._redis, self._kind, self._kept_ms = connection, kind, int(kept_s * 1000)
+
+    def deaths(self, hashes: Sequence[str]) -> list[int | None]:
+        """How often the embedder has died of each alone; None for one that is not suspected. `hashes` are SHA-256, hex."""
+        if not hashes:
+            return []
+        found = self._redis.run("suspected", self._kept_ms, *map(self._name, hashes))
+        return [None if deaths < 0 else deaths for deaths in found]
+
+    def add(self, hashes: Sequence[str]) -> None:
+        """Suspect pictures that were with an embedder together when it died."""
+        self._grow(hashes, 0)
+
+    def died(self, sha256: str) -> int:
+        """Count a death of a picture that was alone; how many there are now."""
+        return self._grow([sha256], 1)[0]
+
+    def acquit(self, sha256: str) -> None:
+        """Suspect a picture no longer: the embedder has answered for it."""
+        self._redis.run("acquit", self._name(sha256))
+
+    def alone(self, *, timeout_s: float) -> AbstractContextManager[Callable[[], bool]]:
+        """Be the only one in the whole system with a suspect. Raises `Unavailable` after `timeout_s` of waiting."""
+        return write_lock(self._redis, _LOCK, timeout_s=timeout_s, ttl_s=_LOCK_TTL_S)
+
+    def _grow(self, hashes: Sequence[str], growth: int) -> list[int]:
+        return [int(now) for now in self._redis.run("suspect", self._kept_ms, MOST_KEPT, growth, *map(self._name, hashes))]
+
+    def _name(self, sha256: str) -> str:
+        return f"{self._kind}:{sha256[:32]}"
+
+
+def breaks_embedder() -> BadImage:
+    """Why a picture is not sent to the embedder any more."""
+    problem = (
+        f"the embedder died or did not answer each of the {MOST_DEATHS} times that it was given this picture alone; "
+        f"it is not tried again for {KEPT_S / 60:.0f} minutes"
+    )
+    return BadImage(problem, reason=BREAKS_EMBEDDER)
