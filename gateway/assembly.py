@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from gateway import job_gauges
 from gateway.answering import Answering
 from gateway.backends import Backends
+from gateway.careful import Careful
 from gateway.collections import Collections
 from gateway.deadlines import Deadline
 from gateway.embedding import Embedder
@@ -33,6 +34,7 @@ from lookalike.artifact_check import ArtifactCheck
 from lookalike.jobs.ledger import Ledger, open_redis
 from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.queue import TaskQueue
+from lookalike.jobs.suspects import Suspects
 from lookalike.jobs.uploads import Uploads
 from lookalike.sources import Artifacts, Reader, Roots
 from lookalike.store.connection import connect
@@ -68,15 +70,16 @@ def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> G
     ledger, queue = Ledger(open_redis(redis), stall_s=settings.indexer_stall_s), TaskQueue(redis)
     artifacts = Artifacts(settings.artifacts_url)
     reader = Reader(artifacts, settings.source_roots)
-    embedder = Embedder(embedder_channel)
+    check_threads = Threads(_CHECK_THREADS, _CHECK_THREADS)
+    searches, thumbnails = (Careful(Suspects(ledger.connection, kind), check_threads) for kind in ("embed", "thumbnail"))
+    embedder = Embedder(embedder_channel, searches=searches, thumbnails=thumbnails)
     threads = Threads(settings.gateway_threads, settings.gateway_max_waiting)
     cache = QueryCache(settings.gateway_query_cache_max_entries, settings.gateway_query_cache_max_bytes)
-    check_threads = Threads(_CHECK_THREADS, _CHECK_THREADS)
-    searches = MergedSearches(
+    merged_searches = MergedSearches(
         backends, threads, at_once=settings.gateway_searches_at_once, max_waiting=settings.gateway_max_waiting
     )
     sampled_recall = SampledRecall(backends, threads, settings.gateway_recall_sample_ratio)
-    answering = Answering(backends, QueryEmbeddings(embedder, cache, threads), searches, sampled_recall, threads)
+    answering = Answering(backends, QueryEmbeddings(embedder, cache, threads), merged_searches, sampled_recall, threads)
     collections = Collections(backends, ledger, embedder, threads)
     core = Core(
         search=Search(Lookups(backends, threads), answering),
@@ -97,7 +100,12 @@ def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> G
     )
 
     async def watch(interval_s: float) -> None:
-        await asyncio.gather(readiness.watch(interval_s), job_gauges.watch(ledger, check_threads, JOBS_EVERY_S))
+        await asyncio.gather(
+            readiness.watch(interval_s),
+            job_gauges.watch(ledger, check_threads, JOBS_EVERY_S),
+            searches.watch(JOBS_EVERY_S),
+            thumbnails.watch(JOBS_EVERY_S),
+        )
 
     return Gateway(core, readiness, app, watch, (threads.close, check_threads.close, queue.close, ledger.close, backends.close))
 

@@ -12,6 +12,7 @@ import numpy as np
 from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from gateway.careful import Careful
 from gateway.deadlines import Deadline
 from gateway.messages import histogram_from, histogram_message
 from lookalike.errors import BadImage, FingerprintMismatch, Internal, LookalikeError, Overloaded, Unavailable
@@ -43,9 +44,16 @@ class Description:
 
 
 class Embedder:
-    """Calls on one channel, which the caller opens and closes. Raises what the embedder raised, or `Unavailable`."""
+    """Calls on one channel, which the caller opens and closes, each sent once. Raises what the embedder raised, or
+    `Unavailable`.
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    `searches` and `thumbnails` know the pictures that it may have died of.
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, *, searches: Careful | None = None, thumbnails: Careful | None = None
+    ) -> None:
+        self._searches, self._thumbnails = searches or Careful(), thumbnails or Careful()
         self._stub = EmbedderServiceStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
 
@@ -60,7 +68,11 @@ class Embedder:
         """
         problems = [image_problem(image) for image in images]
         good = [image for image, problem in zip(images, problems, strict=True) if problem is None]
-        made = iter(await self._embed(good, collection, spaces, deadline) if good else ())
+
+        async def embed(images: Sequence[bytes]) -> list[Embedding]:
+            return await self._embed(images, collection, spaces, deadline)
+
+        made = iter(await self._searches.made(good, embed) if good else ())
         return [next(made) if problem is None else problem for problem in problems]
 
     async def _embed(
@@ -89,10 +101,17 @@ class Embedder:
 
     async def thumbnail(self, image: bytes, deadline: Deadline) -> bytes:
         """A JPEG with a longest side of 160 pixels. Raises `BadImage`."""
-        response: pb.MakeThumbnailResponse = await _call(
-            self._stub.MakeThumbnail, pb.MakeThumbnailRequest(image=image), deadline
-        )
-        return response.jpeg
+        (made,) = await self._thumbnails.made([image], lambda images: self._made_thumbnails(images, deadline))
+        if isinstance(made, LookalikeError):
+            raise made
+        return made
+
+    async def _made_thumbnails(self, images: Sequence[bytes], deadline: Deadline) -> list[bytes]:
+        requests = [pb.MakeThumbnailRequest(image=image) for image in images]
+        answers: list[pb.MakeThumbnailResponse] = [
+            await _call(self._stub.MakeThumbnail, request, deadline) for request in requests
+        ]
+        return [answer.jpeg for answer in answers]
 
     async def check(self, deadline: Deadline) -> None:
         """Raises `Unavailable` where the embedder does not answer or is not warm, by what its health service says. One that

@@ -34,6 +34,7 @@ KNOWN_GOOD = bytes.fromhex(
     "28030047580298239af1d50000000049454e44ae426082"
 )
 """A PNG of 8 x 8 grey pixels: an embedder that cannot make a vector of it is broken, whatever else it is given."""
+_FOUND, _SEEN = "lookalike:suspects", "lookalike:suspects:seen"
 _LOCK = "suspects"
 _LOCK_TTL_S = 5.0
 
@@ -51,6 +52,18 @@ class Suspects:
             return []
         found = self._redis.run("suspected", self._kept_ms, *map(self._name, hashes))
         return [None if deaths < 0 else deaths for deaths in found]
+
+    def refused(self) -> dict[str, int]:
+        """Every picture of which the embedder has died too often, by the part of its hash that is kept, with its deaths."""
+        with self._redis.commands() as client:
+            if not client.exists(_FOUND):
+                return {}
+            now_s, _ = client.time()
+            names = client.zrangebyscore(_SEEN, now_s * 1000 - self._kept_ms, "+inf")
+            mine = [name for name in names if name.startswith(f"{self._kind}:")]
+            deaths = client.hmget(_FOUND, mine) if mine else []
+        counted = {name.partition(":")[2]: int(found or 0) for name, found in zip(mine, deaths, strict=True)}
+        return {name: found for name, found in counted.items() if found >= MOST_DEATHS}
 
     def add(self, hashes: Sequence[str]) -> None:
         """Suspect pictures that were with an embedder together when it died."""
@@ -72,7 +85,12 @@ class Suspects:
         return [int(now) for now in self._redis.run("suspect", self._kept_ms, MOST_KEPT, growth, *map(self._name, hashes))]
 
     def _name(self, sha256: str) -> str:
-        return f"{self._kind}:{sha256[:32]}"
+        return f"{self._kind}:{kept_part(sha256)}"
+
+
+def kept_part(sha256: str) -> str:
+    """The part of a picture's hash under which it is remembered: 128 bits, so that no other is taken for it."""
+    return sha256[:32]
 
 
 def breaks_embedder() -> BadImage:
