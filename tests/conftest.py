@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-pytest_plugins = ["tests.servers.redis", "tests.servers.milvus", "tests.servers.s3", "tests.servers.stack"]
+pytest_plugins = [f"tests.servers.{name}" for name in ("redis", "milvus", "s3", "stack", "browser")]
 
 # A shell that starts a test run in the background lets it ignore Ctrl-C, and whatever it starts would ignore it as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -55,19 +55,22 @@ export const getImage = async (collection, id, signal) =>
 export const thumbnailUrl = (collection, image) =>
   `${inCollection(collection)}/thumbnail?id=${encodeURIComponent(image.id)}&v=${image.sha256.slice(0, 8)}`;
 
-/** The nearest of `query` ({file} or {id}) in one space, with the query's own vector. */
-export function search(collection, query, space, { count, filter, signal }) {
-  const path = `${inCollection(collection)}/search`;
-  if (!query.file) {
-    const body = { image_id: query.id, spaces: [space], top_k: count, filter, include_query_vectors: true };
-    const headers = { "content-type": "application/json" };
-    return call(path, { method: "POST", headers, body: JSON.stringify(body), signal });
-  }
+/** The newest jobs of a collection, newest first. */
+export const latestJobs = async (collection, signal) =>
+  (await call(`/v1/ingest-jobs?collection=${encodeURIComponent(collection)}&page_size=5`, { signal })).jobs;
+
+/** What the `spaces` make of a picture: a vector each, as `search` takes them. This alone sends the file. */
+export async function embed(collection, file, spaces, signal) {
   const form = new FormData();
-  form.set("image", query.file);
-  form.set("spaces", space);
-  form.set("top_k", String(count));
-  form.set("filter", filter);
+  form.set("image", file, "picture");
+  form.set("spaces", spaces.join(","));
+  form.set("top_k", "1");
   form.set("include_query_vectors", "true");
-  return call(path, { method: "POST", body: form, signal });
+  return (await call(`${inCollection(collection)}/search`, { method: "POST", body: form, signal })).query_vectors;
+}
+
+/** The nearest of `target` ({vectors} of one space, or {image_id}) in one space, with the query's own vector. */
+export function search(collection, target, space, { count, filter, signal }) {
+  const body = JSON.stringify({ ...target, spaces: [space], top_k: count, filter, include_query_vectors: true });
+  return call(`${inCollection(collection)}/search`, { method: "POST", headers: { "content-type": "application/json" }, body, signal });
 }

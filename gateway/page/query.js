@@ -1,12 +1,13 @@
 // The picture searched from: drop, choose or paste one; see it, its histogram, and what the answers must fit.
 import { html, useEffect, useRef } from "./vendor/htm-preact.module.js";
 import { Histogram } from "./histogram.js";
-import { Thumbnail, nameOf } from "./results.js";
+import { placeOf, shown } from "./names.js";
+import { Thumbnail } from "./results.js";
 
 const ACCEPTED = "image/jpeg,image/png,image/webp,image/gif,image/bmp,image/tiff";
 
 /** A chosen file, drawn to a canvas: no copy of it is kept and no URL made. */
-function Preview({ file }) {
+function Preview({ file, name }) {
   const canvas = useRef(null);
   useEffect(() => {
     let gone = false;
@@ -18,14 +19,15 @@ function Preview({ file }) {
       canvas.current.classList.toggle("tiny", bitmap.width < 64);
       canvas.current.classList.remove("missing");
       canvas.current.getContext("2d").drawImage(bitmap, 0, 0, canvas.current.width, canvas.current.height);
+      bitmap.close();
     }, () => canvas.current?.classList.add("missing")); // TIFF, say: the server reads more formats than browsers show.
     return () => { gone = true; };
   }, [file]);
-  return html`<canvas ref=${canvas} class="preview" role="img" aria-label="The picture searched with: ${file.name}"></canvas>`;
+  return html`<canvas ref=${canvas} class="preview" role="img" aria-label="The picture searched with: ${name}"></canvas>`;
 }
 
 function Picture({ collection, query }) {
-  if (query.file) return html`<${Preview} file=${query.file} />`;
+  if (query.file) return html`<${Preview} file=${query.file} name=${query.name} />`;
   return query.image && html`<${Thumbnail} collection=${collection.name} image=${query.image} />`;
 }
 
@@ -58,14 +60,22 @@ function Filter({ filter, problem, onFilter }) {
   </div>`;
 }
 
-export function QueryCard({ collection, query, vector, over, filter, filterProblem, complaint, onFile, onFilter, onClear }) {
-  const name = query && (query.name ?? (query.image ? nameOf(query.image) : query.id));
+/** The stored image's own words: where it came from, and the id to name it by. */
+function Origin({ query }) {
+  const place = placeOf(query.image?.uri ?? "");
+  return html`
+    ${place && html`<p class="note"><bdi>${place}</bdi></p>`}
+    <p class="note">id <bdi class="id">${shown(query.id)}</bdi></p>`;
+}
+
+export function QueryCard({ collection, query, name, vector, over, filter, filterProblem, note, complaint, onFile, onFilter, onClear }) {
   return html`<section class="query ${over ? "over" : ""}" aria-label="Query">
     ${query && html`<div class="asked">
       <div class="picture"><${Picture} collection=${collection} query=${query} /></div>
       <div class="caption">
-        <p class="name" title=${name}>${name}</p>
-        <p class="note">${query.file ? "Your picture" : html`In this collection as <span class="id">${query.id}</span>`}</p>
+        <h1 class="called" id="asked" tabindex="-1"><bdi>${name || "…"}</bdi></h1>
+        ${query.file ? html`<p class="note">Your picture</p>` : query.id && html`<${Origin} query=${query} />`}
+        ${note && html`<p class="note" role="status">${note}</p>`}
       </div>
     </div>`}
     <div class="actions">

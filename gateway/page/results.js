@@ -1,6 +1,7 @@
 // The nearest of one space: a column of hits, each of which is a button that searches from it.
 import { html } from "./vendor/htm-preact.module.js";
 import { thumbnailUrl } from "./api.js";
+import { Name, nameOf, partsOf, shortened, shown } from "./names.js";
 
 export const SPACES = {
   histogram: { title: "Histogram", metric: "Euclidean distance", about: "How bright, and how much of it" },
@@ -11,34 +12,34 @@ export const SPACES = {
 const sharpen = (event) => event.target.classList.toggle("tiny", event.target.naturalWidth < 64);
 const markMissing = (event) => event.target.classList.add("missing");
 
-const shown = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
-
 export function Thumbnail({ collection, image }) {
-  return html`<img class="thumbnail" src=${thumbnailUrl(collection, image)} alt="" loading="lazy" decoding="async"
+  return html`<img key=${image.id} class="thumbnail" src=${thumbnailUrl(collection, image)} alt="" loading="lazy" decoding="async" draggable=${false}
     onLoad=${sharpen} onError=${markMissing} />`;
 }
 
-export const nameOf = (image) => shown(image.metadata.label ?? image.metadata.title ?? image.metadata.name ?? image.id);
-
+/** What else is known: the label first, up to three facts, and the folder. */
 function Facts({ image }) {
-  const facts = Object.entries(image.metadata).filter(([name, value]) => shown(value) !== nameOf(image) && name !== "label");
-  const text = facts.slice(0, 3).map(([name, value]) => `${name}: ${shown(value)}`).join(" · ");
-  return text && html`<span class="facts" title=${text}>${text}</span>`;
+  const name = nameOf(image);
+  const { label, ...others } = image.metadata;
+  const facts = [...(label === undefined ? [] : [["label", label]]), ...Object.entries(others)]
+    .map(([key, value]) => [key, shown(value)]).filter(([, value]) => value && value !== name).slice(0, 3);
+  const { folder } = partsOf(image.uri);
+  return html`
+    ${facts.length > 0 && html`<span class="facts">${facts.map(([key, value]) => html`<span key=${key}>${shown(key)}: <bdi>${shortened(value, 42)}</bdi></span>`)}</span>`}
+    ${folder && html`<bdi class="folder">${folder.split("/").slice(-2).join("/")}</bdi>`}`;
 }
 
-function Hit({ collection, hit, onPick }) {
+/** One row, for a hit and while one is awaited: the same button, so that the focus stays where it is. */
+function Row({ collection, hit, onPick }) {
+  if (!hit) return html`<li><button type="button" class="row" aria-disabled="true" aria-label="Searching"><span class="frame"></span></button></li>`;
   const { image, rank, distance, similarity } = hit;
   const name = nameOf(image);
   const percent = (similarity * 100).toFixed(1);
-  const spoken = `${name}, id ${image.id}, number ${rank}, distance ${distance.toFixed(3)}, similarity ${percent} percent. Search from it.`;
+  const spoken = `${name}, number ${rank}, distance ${distance.toFixed(3)}, similarity ${percent} percent. Search from it.`;
   return html`<li>
-    <button type="button" class="hit" aria-label=${spoken} data-id=${image.id} onClick=${() => onPick(image)}>
-      <span class="frame"><${Thumbnail} collection=${collection} image=${image} /><span class="rank">${rank}</span></span>
-      <span class="what">
-        <span class="name">${name}</span>
-        ${name !== image.id && html`<span class="id" title=${image.id}>${image.id}</span>`}
-        <${Facts} image=${image} />
-      </span>
+    <button type="button" class="row hit" aria-label=${spoken} data-id=${image.id} onClick=${(event) => onPick(image, event)}>
+      <span class="frame"><${Thumbnail} key=${image.id} collection=${collection} image=${image} /><span class="rank">${rank}</span></span>
+      <span class="what"><${Name} text=${name} /><${Facts} image=${image} /></span>
       <span class="measure">
         <span class="numbers">
           <span title="Distance">d <b>${distance.toFixed(3)}</b></span>
@@ -50,36 +51,28 @@ function Hit({ collection, hit, onPick }) {
   </li>`;
 }
 
-function Waiting({ count }) {
-  return html`<ol class="hits" aria-hidden="true">
-    ${Array.from({ length: count }, (_, index) => html`<li key=${index} class="hit skeleton"><span class="frame"></span></li>`)}
-  </ol>`;
-}
-
-function Found({ collection, space, result, filter, onPick }) {
-  if (result.neighbours.length === 0) {
-    const why = filter
-      ? "No image fits the filter. Loosen it, or clear it."
-      : "There is no other image in this collection yet.";
-    return html`<p class="nothing">${why}</p>`;
-  }
+function Rows({ collection, space, hits, onPick }) {
   return html`<ol class="hits" aria-label="Nearest by ${SPACES[space].title}">
-    ${result.neighbours.map((hit) => html`<${Hit} key=${hit.image.id} ...${{ collection, hit, onPick }} />`)}
+    ${hits.map((hit, index) => html`<${Row} key=${index} ...${{ collection, hit, onPick }} />`)}
   </ol>`;
 }
 
-export function Column({ collection, space, result, count, filter, onPick, onRetry }) {
+export function Column({ collection, space, result, count, filter, isSlow, onPick, onRetry }) {
   const { title, metric, about } = SPACES[space];
-  return html`<section class="column ${space}" aria-labelledby="title-${space}" aria-busy=${result.state === "waiting"}>
+  const isWaiting = result.state === "waiting";
+  const hits = isWaiting ? Array(count).fill(null) : result.neighbours ?? [];
+  return html`<section class="column ${space}" aria-labelledby="title-${space}" aria-busy=${isWaiting}>
     <header>
       <h2 id="title-${space}">${title}</h2>
-      <p><span class="about">${about} · </span>d = ${metric}</p>
+      <p>${isWaiting && isSlow ? "Still searching…" : html`<span class="about">${about} · </span>d = ${metric}`}</p>
     </header>
-    ${result.state === "waiting" && html`<${Waiting} count=${count} />`}
     ${result.state === "failed" && html`<div class="problem" role="alert">
       <p>${result.error.message}</p>
       <button type="button" class="plain" onClick=${onRetry}>Try again</button>
     </div>`}
-    ${result.state === "found" && html`<${Found} ...${{ collection, space, result, filter, onPick }} />`}
+    ${result.state === "found" && hits.length === 0 && html`<p class="nothing">${filter
+      ? "No image fits the filter. Loosen it, or clear it."
+      : "There is no other image in this collection yet."}</p>`}
+    ${hits.length > 0 && html`<${Rows} ...${{ collection, space, hits, onPick }} />`}
   </section>`;
 }

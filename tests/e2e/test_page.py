@@ -1,67 +1,18 @@
-"""The web page in a real browser, on the whole system."""
+"""The web page in a real browser, on the whole system: what is searched with, and what is found."""
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from PIL import Image
+from playwright.sync_api import Page, Route, expect
 
-from tests.contract.gateway_collections import fill, image_id, label, picture
-
-COLLECTION = "page"
-COUNT = 60
-CHROMIUM = Path("/usr/bin/chromium")
-"""Debian's; Playwright's own would be a download."""
-ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-QUERY = {"name": "boot.png", "mimeType": "image/png", "buffer": picture(COUNT + 1)}
+from tests.contract.gateway_collections import image_id, label, picture
+from tests.servers.browser import COUNT, QUERY, hits
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def url(stack) -> str:
-    fill(stack.target, COLLECTION, COUNT)
-    return stack.http_url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no {CHROMIUM} to drive the page with: apt install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser, url) -> Iterator[Page]:
-    """The page with our collection chosen. It must neither break, nor load anything from elsewhere, nor be kept from it."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(f"error: {error}"))
-    page.on("console", lambda line: problems.append(line.text) if "Content Security Policy" in line.text else None)
-    page.on("request", lambda request: None if request.url.startswith(url) else problems.append(f"asked {request.url}"))
-    page.goto(f"{url}/#collection={COLLECTION}")
-    expect(page.locator("#collection")).to_have_value(COLLECTION)
-    yield page
-    context.close()
-    assert problems == []
-
-
-def hits(page: Page, space: str):
-    return page.locator(f".column.{space} button.hit")
 
 
 def test_a_chosen_picture_shows_its_histogram_and_its_five_nearest_in_each_space(page):
@@ -129,10 +80,9 @@ def test_a_file_that_is_no_picture_gets_a_plain_answer(page):
 def test_an_answer_that_breaks_off_is_a_plain_failure_that_one_may_try_again(page):
     page.route("**/search", lambda route: route.fulfill(status=200, content_type="application/json", body='{"neighb'))
     page.set_input_files("#file", QUERY)
-    for space in ("histogram", "siamese"):
-        expect(page.locator(f".column.{space}").get_by_role("alert")).to_contain_text("The server's answer broke off")
+    expect(page.locator(".columns").get_by_role("alert")).to_contain_text("The server's answer broke off")
     page.unroute("**/search")
-    page.locator(".column.siamese").get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name="Try again").click()
     expect(hits(page, "siamese")).to_have_count(5)
 
 
@@ -148,54 +98,116 @@ def test_an_answer_given_up_while_it_arrives_is_not_taken_for_an_empty_one(page)
         }"""
     )
     page.set_input_files("#file", QUERY)
-    expect(page.locator(".column").get_by_role("alert")).to_contain_text("given up")
+    expect(page.locator(".columns").get_by_role("alert")).to_contain_text("given up")
     page.set_input_files("#file", {**QUERY, "name": "second.png"})
     expect(page.locator(".query .caption")).to_contain_text("second.png")
     expect(hits(page, "siamese")).to_have_count(5)
     expect(hits(page, "histogram")).to_have_count(5)
 
 
-def test_a_picture_may_be_dropped_on_the_page(page):
-    data = page.evaluate_handle(
-        """bytes => {
-            const data = new DataTransfer();
-            data.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
-            return data;
-        }""",
-        list(picture(COUNT + 2)),
-    )
-    page.dispatch_event("main", "drop", {"dataTransfer": data})
-    expect(page.locator(".query .caption")).to_contain_text("dropped.png")
-    expect(hits(page, "siamese")).to_have_count(5)
-
-
-def test_on_a_phone_nothing_is_wider_than_the_screen(page):
-    page.set_viewport_size({"width": 390, "height": 844})
+def test_a_picture_is_sent_once_for_all_spaces_and_not_again_for_another_filter(page):
+    sent = []
+    page.on("request", lambda request: sent.append("multipart" in request.headers.get("content-type", "")))
     page.set_input_files("#file", QUERY)
+    for filter_ in ('label = "Bag"', 'label = "Coat"'):
+        page.fill("#filter", filter_)
+        expect(hits(page, "siamese").first).to_contain_text(filter_[9:-1])
+        expect(hits(page, "histogram").first).to_contain_text(filter_[9:-1])
+    assert sum(sent) == 1
+
+
+def test_of_two_searches_the_later_is_shown_whichever_ends_last(page):
+    held: list[Route] = []
+    page.route("**/search", lambda route: held.append(route) if not held else route.continue_())
+    page.set_input_files("#file", QUERY)
+    expect(page.locator(".row[aria-disabled]")).to_have_count(10)
+    page.set_input_files("#file", {**QUERY, "name": "later.png", "buffer": picture(COUNT + 2)})
     expect(hits(page, "siamese")).to_have_count(5)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    shown = page.locator(".columns").inner_text()
+    held[0].abort()
+    expect(page.locator(".query .caption")).to_contain_text("later.png")
+    page.wait_for_load_state("networkidle")
+    assert page.locator(".columns").inner_text() == shown
 
 
-def test_without_a_collection_the_page_says_how_to_make_one(page, url):
-    page.route("**/v1/collections", lambda route: route.fulfill(json={"collections": []}))
-    page.goto(f"{url}/")
-    page.reload()
-    expect(page.get_by_role("heading", name="No collection yet")).to_be_visible()
-    expect(page.locator("pre")).to_contain_text("lookalike ingest")
+DROP = """([kind, files, types]) => {
+    const data = new DataTransfer();
+    for (const [name, type, bytes] of files) data.items.add(new File([new Uint8Array(bytes)], name, { type }));
+    for (const [type, text] of types) data.setData(type, text);
+    const named = { bubbles: true, cancelable: true, [kind === "paste" ? "clipboardData" : "dataTransfer"]: data };
+    const event = kind === "paste" ? new ClipboardEvent("paste", named) : new DragEvent("drop", named);
+    document.activeElement.dispatchEvent(event);
+    return event.defaultPrevented;
+}"""
 
 
-def test_while_something_is_missing_the_page_says_so_and_goes_on_by_itself(page):
-    missing = {"code": 503, "message": "milvus is unavailable: it is starting", "field": None}
-    page.route("**/v1/collections", lambda route: route.fulfill(status=503, json={"error": missing}))
-    page.reload()
-    expect(page.get_by_role("alert")).to_contain_text("milvus is unavailable")
-    page.unroute("**/v1/collections")
-    expect(page.locator(".sample").first).to_be_visible(timeout=10_000)
+def give(page: Page, kind: str, *files: tuple[str, str, bytes], types: tuple[tuple[str, str], ...] = ()) -> bool:
+    """Drop or paste what holds `files` (name, type, bytes) and texts by type; whether the page took it."""
+    return page.evaluate(DROP, [kind, [(name, mime, list(content)) for name, mime, content in files], types])
 
 
-def test_the_api_page_shows_every_operation(page, url):
-    paths = page.request.get(f"{url}/openapi.json").json()["paths"]
-    page.goto(f"{url}/docs")
+PNG = picture(COUNT + 2)
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_picture_may_be_dropped_or_pasted_and_of_several_things_the_first_picture_is_taken(page, kind):
+    assert give(page, kind, ("notes.txt", "text/plain", b"milk"), ("one.png", "image/png", PNG), ("two.png", "image/png", PNG))
+    expect(page.locator(".query .caption")).to_contain_text("one.png")
+    expect(page.locator(".query .caption")).to_contain_text("3 things came at once; one.png is searched with.")
+    expect(hits(page, "siamese")).to_have_count(5)
+
+
+def test_what_is_no_picture_is_refused_in_words_and_leaves_the_page_as_it_is(page):
+    folder = """() => document.body.dispatchEvent(Object.assign(new Event("drop", { bubbles: true }), { dataTransfer: {
+        types: ["Files"], files: [], items: [{ kind: "file", webkitGetAsEntry: () => ({ isDirectory: true }) }] } }))"""
+    page.evaluate(folder)
+    expect(page.locator("#complaint")).to_contain_text("That is a folder. Drop one picture")
+    assert give(page, "drop", types=(("text/uri-list", f"{page.url}cat.jpg"),)), "else the browser would follow the link"
+    expect(page.locator("#complaint")).to_contain_text("That is a link, not a file.")
+    assert not give(page, "paste", types=(("text/plain", "label"),))
+    page.focus("#filter")
+    assert not give(page, "paste", ("cells.png", "image/png", PNG), types=(("text/plain", "12"),)), "copied from a table"
+    assert not give(page, "drop", types=(("text/plain", "label"),)), "text dragged into the filter"
+    expect(page.locator(".query .caption")).to_have_count(0)
+
+
+def test_a_picture_over_the_limit_is_scaled_down_and_what_cannot_be_is_refused_in_words(page):
+    width, height = 3000, 2400
+    header = io.BytesIO()
+    Image.new("RGB", (width, height)).save(header, "BMP")  # 21.6 MB, of zeros
+    make = """([name, head, size]) => {
+        const bytes = new Uint8Array(size);
+        bytes.set(head);
+        const data = new DataTransfer();
+        data.items.add(new File([bytes], name, { type: "" }));
+        document.body.dispatchEvent(new DragEvent("drop", { bubbles: true, dataTransfer: data }));
+    }"""
+    with page.expect_request(lambda request: "multipart" in request.headers.get("content-type", "")) as sent:
+        page.evaluate(make, ["big.bmp", list(header.getvalue()[:54]), len(header.getvalue())])
+    expect(page.locator(".query .caption")).to_contain_text("big.bmp is 21.6 MB, so a smaller copy of it is searched with.")
+    expect(hits(page, "siamese")).to_have_count(5)
+    assert int(sent.value.header_value("content-length")) < 1_000_000
+    page.evaluate(make, ["film.mp4", [0], 30_000_000])
+    expect(page.locator("#complaint")).to_have_text(
+        "film.mp4 is 30.0 MB. Pictures may have up to 20 MB, and this browser cannot scale this one down."
+    )
+    expect(page.locator(".query .caption")).to_contain_text("big.bmp")
+
+
+def test_a_picture_that_only_the_browser_reads_is_redrawn_and_one_that_nobody_reads_is_refused(page):
+    avif = io.BytesIO()
+    Image.open(io.BytesIO(PNG)).convert("RGB").resize((64, 64)).save(avif, "AVIF")
+    page.set_input_files("#file", {"name": "photo.avif", "mimeType": "image/avif", "buffer": avif.getvalue()})
+    expect(hits(page, "siamese")).to_have_count(5)
+    heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(200)
+    page.set_input_files("#file", {"name": "IMG_0001.HEIC", "mimeType": "image/heic", "buffer": heic})
+    expect(page.locator("#complaint")).to_contain_text("This file is")
+    expect(hits(page, "siamese")).to_have_count(0)
+
+
+def test_the_api_page_shows_every_operation(page, page_url):
+    paths = page.request.get(f"{page_url}/openapi.json").json()["paths"]
+    page.goto(f"{page_url}/docs")
     expect(page.locator(".opblock")).to_have_count(sum(len(operations) for operations in paths.values()))
 
 
