@@ -67,10 +67,14 @@ class HistogramSettings:
     color: bool = False
 
     def __post_init__(self) -> None:
-        if self.bins not in _BINS:
-            raise InvalidArgument("histogram.bins", f"{self.bins} is not one of {', '.join(map(str, _BINS))}")
+        if type(self.bins) is not int or self.bins not in _BINS:
+            raise InvalidArgument("histogram.bins", f"{self.bins!r} is not one of {', '.join(map(str, _BINS))}")
+        if type(self.grid) is not int:
+            raise InvalidArgument("histogram.grid", f"{self.grid!r} is not a whole number; 1 to {_MAX_GRID} are allowed")
         if not 1 <= self.grid <= _MAX_GRID:
             raise InvalidArgument("histogram.grid", f"{self.grid} is out of range; 1 to {_MAX_GRID} are allowed")
+        if not isinstance(self.color, bool):
+            raise InvalidArgument("histogram.color", f"{self.color!r} is neither True nor False")
         if self.dimension > MAX_DIMENSION:
             raise InvalidArgument("histogram", f"{self.dimension} counts are too many; at most {MAX_DIMENSION} can be stored")
 

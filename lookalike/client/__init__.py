@@ -3,11 +3,12 @@
     from lookalike.client import Client
 
     with Client("127.0.0.1:50051") as client:
-        for hit in client.search("products", image=Path("shoe.jpg").read_bytes(), top_k=5).neighbours:
+        for hit in client.search("products", image=Path("shoe.jpg"), top_k=5).neighbours:
             print(hit.rank, hit.similarity, hit.image.uri)
 
 Every call has a deadline; calls that change nothing (and `create_ingest_job`, which carries a request id) are tried again
-when the gateway is `Unavailable`.
+when the gateway is `Unavailable`. An argument of a wrong type raises `InvalidArgument` that names it, before anything is sent;
+where several are expected, one alone counts as a list of one, and an enum's member may be given by its value.
 """
 
 from __future__ import annotations

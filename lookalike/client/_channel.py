@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import grpc
 
+from lookalike.client import _arguments
 from lookalike.errors import InvalidArgument, LookalikeError, Unavailable
 from lookalike.runtime.channels import OPTIONS
 from lookalike.runtime.status import from_rpc_error
@@ -56,10 +57,9 @@ class Calls:
     """
 
     def __init__(self, target: str, timeout_s: float) -> None:
-        if timeout_s <= 0:
-            raise InvalidArgument("timeout_s", f"{timeout_s} is not above 0")
-        host, _, port = target.rpartition(":")
-        if not host or not port.isdigit():
+        timeout_s = _arguments.timeout(timeout_s)
+        host, _, port = _arguments.text("address", target).rpartition(":")
+        if not host or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 2**16):
             raise InvalidArgument("address", f"{target!r} is not HOST:PORT, such as 127.0.0.1:50051")
         self.target = target
         self._timeout_s = timeout_s
@@ -76,8 +76,12 @@ class Calls:
         self._channel.close()
 
     def _call(self, method: grpc.UnaryUnaryMultiCallable[Q, R], request: Q, timeout_s: float | None = None) -> R:
-        with_deadline_s = timeout_s if timeout_s is not None else self._timeout_s
+        with_deadline_s = self._deadline(timeout_s)
         return self._translated(lambda: method(request, timeout=with_deadline_s))
+
+    def _deadline(self, timeout_s: float | None) -> float:
+        """What one call gets, in seconds: the client's own where it was given none."""
+        return self._timeout_s if timeout_s is None else _arguments.timeout(timeout_s)
 
     def _translated(self, call: Callable[[], R]) -> R:
         try:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from google.protobuf import json_format, struct_pb2, timestamp_pb2
 
-from lookalike.client import records, sources
-from lookalike.errors import InvalidArgument
+from lookalike.client import _arguments, records, sources
+from lookalike.errors import Internal, InvalidArgument, LookalikeError
+from lookalike.items import check_metadata
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.spaces import HistogramSettings, Space, Vector
 from lookalike.v1 import collection_service_pb2, image_pb2, ingest_service_pb2, search_service_pb2
 from lookalike.wire import plain, space_from
 
 _STATE_PREFIX = "INGEST_JOB_STATE_"
-CONSISTENCY = {
+_CONSISTENCY = {
     records.Consistency.BOUNDED: search_service_pb2.CONSISTENCY_BOUNDED,
     records.Consistency.STRONG: search_service_pb2.CONSISTENCY_STRONG,
 }
@@ -43,14 +45,18 @@ def image(message: image_pb2.Image) -> records.Image:
 
 def image_message(image: records.Image, spaces: Sequence[Space]) -> image_pb2.Image:
     """With its vectors in `spaces`. Raises `InvalidArgument` where it lacks one, and for metadata that JSON cannot hold."""
-    message = image_pb2.Image(id=image.id, uri=image.uri, sha256=image.sha256)
+    message = image_pb2.Image(
+        id=_arguments.text("images.id", image.id),
+        uri=_arguments.text("images.uri", image.uri),
+        sha256=_arguments.text("images.sha256", image.sha256),
+    )
     _set_metadata(message.metadata, image.metadata, image.id)
-    if image.indexed_at is not None:
-        message.indexed_at.FromDatetime(image.indexed_at)
+    set_moment(message.indexed_at, image.indexed_at, "images.indexed_at")
+    found = _arguments.pairs("vectors", image.vectors, "its vector", _arguments.vector)
     for space in spaces:
-        if space.name not in image.vectors:
+        if space.name not in found:
             raise InvalidArgument("vectors", f"image {image.id!r} has none for space {space.name!r}")
-        message.vectors.add(space=space.name, values=image.vectors[space.name], fingerprint=space.fingerprint)
+        message.vectors.add(space=space.name, values=found[space.name].tolist(), fingerprint=space.fingerprint)
     return message
 
 
@@ -59,14 +65,11 @@ def vectors(messages: Iterable[image_pb2.SpaceVector]) -> dict[str, Vector]:
     return {message.space: np.asarray(message.values, np.float32) for message in messages}
 
 
-def space_vectors(given: Mapping[str, Vector]) -> search_service_pb2.QueryVectors:
+def space_vectors(given: object) -> search_service_pb2.QueryVectors:
     """One `SpaceVector` per space. Raises `InvalidArgument` for an array that is not one vector."""
     query = search_service_pb2.QueryVectors()
-    for name, vector in given.items():
-        array = np.asarray(vector, np.float32)
-        if array.ndim != 1:
-            raise InvalidArgument("vectors", f"the vector for space {name!r} has {array.ndim} axes; one is expected")
-        query.vectors.add(space=name, values=array.tolist())
+    for name, vector in _arguments.pairs("vectors", given, "its vector", _arguments.vector).items():
+        query.vectors.add(space=name, values=vector.tolist())
     return query
 
 
@@ -121,12 +124,16 @@ def _other(message: collection_service_pb2.OtherGeneration) -> records.OtherGene
     )
 
 
-def histogram(settings: HistogramSettings) -> image_pb2.HistogramSettings:
+def histogram(given: object) -> image_pb2.HistogramSettings:
+    settings = _arguments.record("histogram", given, HistogramSettings)
     return image_pb2.HistogramSettings(bins=settings.bins, grid=settings.grid, color=settings.color)
 
 
 def job(message: ingest_service_pb2.IngestJob) -> records.Job:
-    state = ingest_service_pb2.IngestJobState.Name(message.state).removeprefix(_STATE_PREFIX).lower()
+    names = ingest_service_pb2.IngestJobState.DESCRIPTOR.values_by_number
+    if message.state not in names:
+        raise Internal(f"job {message.id!r} is in state {message.state}, which this version of lookalike does not know")
+    state = names[message.state].name.removeprefix(_STATE_PREFIX).lower()
     counts = message.counts
     return records.Job(
         id=message.id,
@@ -189,17 +196,28 @@ def report(message: ingest_service_pb2.GetIngestReportResponse) -> records.Repor
     )
 
 
-def source(given: sources.Source) -> ingest_service_pb2.Source:
+def source(given: object) -> ingest_service_pb2.Source:
     match given:
         case sources.FolderSource():
-            folder = ingest_service_pb2.FolderSource(uri=given.uri, labels_from_folders=given.labels_from_folders)
+            folder = ingest_service_pb2.FolderSource(
+                uri=_arguments.place("source.uri", given.uri),
+                labels_from_folders=_arguments.flag("source.labels_from_folders", given.labels_from_folders),
+            )
             return ingest_service_pb2.Source(folder=folder)
         case sources.ManifestSource():
-            return ingest_service_pb2.Source(manifest=ingest_service_pb2.ManifestSource(uri=given.uri))
+            uri = _arguments.place("source.uri", given.uri)
+            return ingest_service_pb2.Source(manifest=ingest_service_pb2.ManifestSource(uri=uri))
         case sources.ArchiveSource():
-            return ingest_service_pb2.Source(archive=ingest_service_pb2.ArchiveSource(uri=given.uri))
+            uri = _arguments.place("source.uri", given.uri)
+            return ingest_service_pb2.Source(archive=ingest_service_pb2.ArchiveSource(uri=uri))
         case sources.UploadSource():
-            return ingest_service_pb2.Source(upload=ingest_service_pb2.UploadSource(upload_id=given.upload_id))
+            upload_id = _arguments.text("source.upload_id", given.upload_id)
+            return ingest_service_pb2.Source(upload=ingest_service_pb2.UploadSource(upload_id=upload_id))
+        case sources.Upload():
+            return source(sources.UploadSource(given.id))
+    raise InvalidArgument(
+        "source", "is no source; give a FolderSource, a ManifestSource, an ArchiveSource, an UploadSource or an Upload"
+    )
 
 
 def _source(message: ingest_service_pb2.Source) -> sources.Source | sources.FailuresSource | sources.CollectionSource | None:
@@ -219,48 +237,75 @@ def _source(message: ingest_service_pb2.Source) -> sources.Source | sources.Fail
     return None
 
 
-def set_options(request: ingest_service_pb2.CreateIngestJobRequest, options: records.IngestOptions) -> None:
-    if options.near_duplicates is not records.NearDuplicatePolicy.KEEP:
-        request.near_duplicates.policy = _POLICIES[options.near_duplicates]
-        request.near_duplicates.threshold = options.near_threshold
-    request.mirror, request.dry_run = options.mirror, options.dry_run
+def set_options(request: ingest_service_pb2.CreateIngestJobRequest, given: object) -> None:
+    options = _arguments.record("options", given, records.IngestOptions)
+    policy = _arguments.member("options.near_duplicates", options.near_duplicates, records.NearDuplicatePolicy)
+    threshold = _arguments.float32("options.near_threshold", options.near_threshold, "0 to 1")
+    if policy is not records.NearDuplicatePolicy.KEEP:
+        request.near_duplicates.policy = _POLICIES[policy]
+        request.near_duplicates.threshold = threshold
+    request.mirror = _arguments.flag("options.mirror", options.mirror)
+    request.dry_run = _arguments.flag("options.dry_run", options.dry_run)
 
 
-def set_moment(stamp: timestamp_pb2.Timestamp, moment: datetime | None, field: str) -> None:
+def set_moment(stamp: timestamp_pb2.Timestamp, given: object, field: str) -> None:
     """Raises `InvalidArgument` for a time without a zone. None leaves `stamp` absent."""
-    if moment is None:
-        return
-    if moment.tzinfo is None:
-        raise InvalidArgument(field, "has no time zone; give it one, such as `datetime.UTC`")
-    stamp.FromDatetime(moment)
+    moment = _arguments.moment(field, given)
+    if moment is not None:
+        try:
+            stamp.FromDatetime(moment)
+        except (ValueError, OverflowError):
+            # A zone moves the first and the last moment that a `datetime` holds out of the years 1 to 9999.
+            raise InvalidArgument(field, "is out of range; the years 1 to 9999 of UTC are allowed") from None
 
 
-def job_states(states: Iterable[records.JobState]) -> list[ingest_service_pb2.IngestJobState.ValueType]:
+def job_states(given: object) -> list[ingest_service_pb2.IngestJobState.ValueType]:
+    states = _arguments.members("states", given, records.JobState)
     return [ingest_service_pb2.IngestJobState.Value(f"{_STATE_PREFIX}{state.name}") for state in states]
 
 
 def upload_item(item: sources.UploadItem) -> ingest_service_pb2.UploadItemsRequest:
     """A picture too large to be taken is sent as its problem, so that it fails alone and not the upload.
 
-    Raises `InvalidArgument` for metadata that JSON cannot hold.
+    So is a `Path` that cannot be read. Raises `InvalidArgument` for a wrong type, and for metadata that JSON cannot hold.
     """
-    content, problem, reason = item.content, item.problem, item.problem_reason
+    item_id, uri = _arguments.text("items.id", item.id), _arguments.place("items.uri", item.uri)
+    problem = _arguments.text("items.problem", item.problem)
+    reason = _arguments.text("items.problem_reason", item.problem_reason)
+    try:
+        content = _arguments.picture("items.content", item.content)
+    except InvalidArgument:
+        raise
+    except LookalikeError as error:
+        content, problem, reason = b"", error.message, error.reason
     if len(content) > MAX_IMAGE_BYTES:
-        problem, reason = f"is {len(content)} bytes long; at most {MAX_IMAGE_BYTES} are allowed", "IMAGE_TOO_LARGE"
+        size_bytes = item.content.stat().st_size if isinstance(item.content, Path) else len(content)
+        problem, reason = f"is {size_bytes} bytes long; at most {MAX_IMAGE_BYTES} are allowed", "IMAGE_TOO_LARGE"
         content = b""
-    message = ingest_service_pb2.UploadItem(id=item.id, uri=item.uri, content=content, problem=problem, problem_reason=reason)
-    _set_metadata(message.metadata, item.metadata, item.id or item.uri)
+    message = ingest_service_pb2.UploadItem(id=item_id, uri=uri, content=content, problem=problem, problem_reason=reason)
+    _set_metadata(message.metadata, item.metadata, item_id or uri)
     return ingest_service_pb2.UploadItemsRequest(item=message)
 
 
 def image_update(update: records.ImageUpdate) -> search_service_pb2.ImageUpdate:
     """Raises `InvalidArgument` for metadata that JSON cannot hold."""
-    message = search_service_pb2.ImageUpdate(id=update.id, merge=update.merge)
+    merge = _arguments.flag("updates.merge", update.merge)
+    message = search_service_pb2.ImageUpdate(id=_arguments.text("updates.id", update.id), merge=merge)
     _set_metadata(message.metadata, update.metadata, update.id)
     return message
 
 
-def _set_metadata(struct: struct_pb2.Struct, given: Mapping[str, object], name: str) -> None:
+def consistency(given: object) -> search_service_pb2.Consistency.ValueType:
+    return _CONSISTENCY[_arguments.member("consistency", given, records.Consistency)]
+
+
+def _set_metadata(struct: struct_pb2.Struct, given: object, name: str) -> None:
+    if not isinstance(given, Mapping):
+        raise InvalidArgument("metadata", f"of item {name!r} is not JSON: is of type {type(given).__name__}, not a mapping")
+    try:
+        check_metadata(given)
+    except InvalidArgument as error:
+        raise InvalidArgument("metadata", f"of item {name!r} {error.problem}") from error
     try:
         json_format.ParseDict(dict(given), struct)
     except (json_format.ParseError, TypeError, ValueError) as error:

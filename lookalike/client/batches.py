@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from lookalike.client import _wire
+from lookalike.client import _arguments, _wire
 from lookalike.client.records import SearchResult
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, Unavailable
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGE_BYTES, MAX_QUERIES_PER_BATCH
@@ -19,10 +20,11 @@ from lookalike.v1 import search_service_pb2
 
 @dataclass(frozen=True, slots=True)
 class BatchQuery:
-    """What one query of many looks for: exactly one of `image` (encoded, at most 20 MB), `vectors` (by space, float32
-    `[dimension]`) and `image_id` (of a stored image, itself left out of the answer). Raises `InvalidArgument`."""
+    """What one query of many looks for: exactly one of `image` (encoded, at most 20 MB, or the `Path` of its file),
+    `vectors` (by space, float32 `[dimension]`) and `image_id` (of a stored image, itself left out of the answer). Raises
+    `InvalidArgument`."""
 
-    image: bytes | None = field(default=None, repr=False)
+    image: bytes | Path | None = field(default=None, repr=False)
     vectors: Mapping[str, Vector] | None = field(default=None, repr=False)
     image_id: str | None = None
 
@@ -47,20 +49,23 @@ def check_one(*given: object) -> None:
 
 def set_query(
     message: search_service_pb2.SearchRequest | search_service_pb2.BatchQuery,
-    image: bytes | None,
+    image: bytes | Path | None,
     vectors: Mapping[str, Vector] | None,
     image_id: str | None,
 ) -> None:
-    """Write the one that is given. Raises `InvalidArgument` (vectors of a wrong shape) and `BadImage` (its size)."""
+    """Write the one that is given. Raises `InvalidArgument` (wrong type, vectors of a wrong shape), `BadImage` (its size), and
+    of a `Path` `NotFound` and `FailedPrecondition`."""
     if image is not None:
-        if len(image) > MAX_IMAGE_BYTES:
-            problem = f"is {len(image)} bytes; at most {MAX_IMAGE_BYTES} are allowed"
+        content = _arguments.picture("image", image)
+        if len(content) > MAX_IMAGE_BYTES:
+            size_bytes = image.stat().st_size if isinstance(image, Path) else len(content)
+            problem = f"is {size_bytes} bytes; at most {MAX_IMAGE_BYTES} are allowed"
             raise BadImage(problem, reason="IMAGE_TOO_LARGE")
-        message.image = image
+        message.image = content
     elif vectors is not None:
         message.vectors.CopyFrom(_wire.space_vectors(vectors))
     elif image_id is not None:
-        message.image_id = image_id
+        message.image_id = _arguments.text("image_id", image_id)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 
 from lookalike.client import _wire
+from lookalike.client._arguments import flag, number, spaces_of, text
 from lookalike.client._channel import Calls
 from lookalike.client.records import Collection
 from lookalike.spaces import HistogramSettings, Space
@@ -23,7 +24,7 @@ class CollectionCalls(Calls):
         description: str = "",
         model: str = "",
         histogram: HistogramSettings | None = None,
-        spaces: Sequence[Space] = (),
+        spaces: Sequence[Space] | Space = (),
         timeout_s: float | None = None,
     ) -> Collection:
         """Make an empty collection. `model` empty means the embedder's default; `histogram` None means 256 grey bins.
@@ -32,15 +33,17 @@ class CollectionCalls(Calls):
 
         Raises `InvalidArgument`, `NotFound` (model), `AlreadyExists`, `DeadlineExceeded`, `Unavailable`.
         """
-        request = collection_service_pb2.CreateCollectionRequest(name=name, description=description, model=model)
-        request.spaces.extend(space_message(space) for space in spaces)
+        request = collection_service_pb2.CreateCollectionRequest(
+            name=text("name", name), description=text("description", description), model=text("model", model)
+        )
+        request.spaces.extend(space_message(space) for space in spaces_of(spaces))
         if histogram is not None:
             request.histogram.CopyFrom(_wire.histogram(histogram))
         return _wire.collection(self._call(self._collections.CreateCollection, request, timeout_s).collection)
 
     def get_collection(self, name: str, *, timeout_s: float | None = None) -> Collection:
         """One collection. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`."""
-        request = collection_service_pb2.GetCollectionRequest(name=name)
+        request = collection_service_pb2.GetCollectionRequest(name=text("name", name))
         return _wire.collection(self._call(self._collections.GetCollection, request, timeout_s).collection)
 
     def list_collections(self, *, timeout_s: float | None = None) -> list[Collection]:
@@ -67,11 +70,11 @@ class CollectionCalls(Calls):
         `InvalidArgument`, `NotFound` (collection, model), `FailedPrecondition`, `DeadlineExceeded`, `Unavailable`.
         """
         request = collection_service_pb2.ReembedCollectionRequest(
-            name=name,
-            model=model,
-            request_id=request_id or f"client-{secrets.token_hex(12)}",
-            allow_missing=allow_missing,
-            grace_s=grace_s,
+            name=text("name", name),
+            model=text("model", model),
+            request_id=text("request_id", request_id) or f"client-{secrets.token_hex(12)}",
+            allow_missing=flag("allow_missing", allow_missing),
+            grace_s=number("grace_s", grace_s, "30 to 2,592,000, and 0 for a day"),
         )
         return self._call(self._collections.ReembedCollection, request, timeout_s).job_id
 
@@ -80,7 +83,7 @@ class CollectionCalls(Calls):
 
         Raises `NotFound`, `FailedPrecondition` (none is kept), `DeadlineExceeded`, `Unavailable`.
         """
-        request = collection_service_pb2.RollbackCollectionRequest(name=name)
+        request = collection_service_pb2.RollbackCollectionRequest(name=text("name", name))
         return _wire.collection(self._call(self._collections.RollbackCollection, request, timeout_s).collection)
 
     def drop_previous_generation(self, name: str, *, timeout_s: float | None = None) -> Collection:
@@ -88,7 +91,7 @@ class CollectionCalls(Calls):
 
         Raises as `rollback_collection`.
         """
-        request = collection_service_pb2.DropPreviousGenerationRequest(name=name)
+        request = collection_service_pb2.DropPreviousGenerationRequest(name=text("name", name))
         return _wire.collection(self._call(self._collections.DropPreviousGeneration, request, timeout_s).collection)
 
     def delete_collection(self, name: str, *, timeout_s: float | None = None) -> None:
@@ -96,4 +99,5 @@ class CollectionCalls(Calls):
 
         Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
         """
-        self._call(self._collections.DeleteCollection, collection_service_pb2.DeleteCollectionRequest(name=name), timeout_s)
+        request = collection_service_pb2.DeleteCollectionRequest(name=text("name", name))
+        self._call(self._collections.DeleteCollection, request, timeout_s)

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from lookalike.client import _wire
+from lookalike.client import _arguments, _wire
+from lookalike.client._arguments import number, records, text, timeout, whole
 from lookalike.client._channel import Calls
 from lookalike.client.records import Deletion, Failure, IngestOptions, Job, JobState, Report
 from lookalike.client.sources import Source, Upload, UploadItem
@@ -25,19 +26,20 @@ DEFAULT_OPTIONS = IngestOptions()
 class IngestCalls(Calls):
     """`IngestService`, typed."""
 
-    def upload(self, collection: str, items: Iterable[UploadItem], *, timeout_s: float = 6 * 3600.0) -> Upload:
+    def upload(self, collection: str, items: Iterable[UploadItem] | UploadItem, *, timeout_s: float = 6 * 3600.0) -> Upload:
         """Send `items` in one stream, taken from the iterable as the server accepts them, so that memory stays flat.
 
         `timeout_s` is for the whole upload. Nothing is kept of an upload that breaks off. What the iterable raises is passed
         on. Raises `NotFound` (collection), `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
         """
+        header = ingest_service_pb2.UploadHeader(collection=text("collection", collection))
+        given, with_deadline_s = records("items", items, UploadItem), timeout(timeout_s)
         raised: list[BaseException] = []
 
         def requests() -> Iterator[ingest_service_pb2.UploadItemsRequest]:
-            header = ingest_service_pb2.UploadHeader(collection=collection)
             yield ingest_service_pb2.UploadItemsRequest(header=header)
             try:
-                for item in items:
+                for item in given:
                     yield _wire.upload_item(item)
             except BaseException as error:
                 # gRPC reads this in a thread of its own and would turn the error into "Exception iterating requests!".
@@ -45,7 +47,7 @@ class IngestCalls(Calls):
                 raise
 
         try:
-            answer = self._translated(lambda: self._ingest.UploadItems(requests(), timeout=timeout_s))
+            answer = self._translated(lambda: self._ingest.UploadItems(requests(), timeout=with_deadline_s))
         except Exception:
             if raised:
                 raise raised[0] from None
@@ -55,7 +57,7 @@ class IngestCalls(Calls):
     def create_ingest_job(
         self,
         collection: str,
-        source: Source,
+        source: Source | Upload,
         *,
         request_id: str = "",
         options: IngestOptions = DEFAULT_OPTIONS,
@@ -63,25 +65,29 @@ class IngestCalls(Calls):
     ) -> Job:
         """Start a job; returns as soon as it is written down. A `request_id` seen before gives the earlier job.
 
+        `source` is one of the sources, or what `upload` returned.
+
         Without a `request_id` one is made here, so that a repeated call after a lost answer starts no second job. Raises
         `InvalidArgument`, `NotFound` (collection, upload), `FailedPrecondition`, `DeadlineExceeded`, `Unavailable`.
         """
         request = ingest_service_pb2.CreateIngestJobRequest(
-            collection=collection, source=_wire.source(source), request_id=request_id or _made_id()
+            collection=text("collection", collection),
+            source=_wire.source(source),
+            request_id=text("request_id", request_id) or _made_id(),
         )
         _wire.set_options(request, options)
         return _wire.job(self._call(self._ingest.CreateIngestJob, request, timeout_s).job)
 
     def get_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
         """One job. Raises `NotFound`, `DeadlineExceeded`, `Unavailable`."""
-        request = ingest_service_pb2.GetIngestJobRequest(id=job_id)
+        request = ingest_service_pb2.GetIngestJobRequest(id=text("job_id", job_id))
         return _wire.job(self._call(self._ingest.GetIngestJob, request, timeout_s).job)
 
     def list_jobs(
         self,
         collection: str = "",
         *,
-        states: Iterable[JobState] = (),
+        states: Iterable[JobState | str] | JobState | str = (),
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         text: str = "",
@@ -90,15 +96,21 @@ class IngestCalls(Calls):
     ) -> Iterator[Job]:
         """Jobs, newest first, of one collection or of all, fetched `page_size` (1 to 1,000) at a time.
 
-        With `states` only jobs in one of these; created at `created_after` or later and before `created_before`, each with a
-        time zone; with `text`, whatever its case, in their id, request id or the URI of their source. `timeout_s` is for each
-        page. Raises `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
+        With `states` (members or their values, or one alone) only jobs in one of these; created at `created_after` or later and
+        before `created_before`, each with a time zone; with `text`, whatever its case, in their id, request id or the URI of
+        their source. `timeout_s` is for each page. Raises `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
         """
         request = ingest_service_pb2.ListIngestJobsRequest(
-            collection=collection, page_size=page_size, states=_wire.job_states(states), text=text
+            collection=_arguments.text("collection", collection),
+            page_size=whole("page_size", page_size, "1 to 1,000"),
+            states=_wire.job_states(states),
+            text=_arguments.text("text", text),
         )
         _wire.set_moment(request.created_after, created_after, "created_after")
         _wire.set_moment(request.created_before, created_before, "created_before")
+        return self._listed_jobs(request, self._deadline(timeout_s))
+
+    def _listed_jobs(self, request: ingest_service_pb2.ListIngestJobsRequest, timeout_s: float) -> Iterator[Job]:
         while True:
             page = self._call(self._ingest.ListIngestJobs, request, timeout_s)
             for message in page.jobs:
@@ -113,7 +125,10 @@ class IngestCalls(Calls):
         A gateway that goes away is waited for, `patience_s` seconds at a time; then `Unavailable` is raised. Raises
         `NotFound`.
         """
-        request = ingest_service_pb2.WatchIngestJobRequest(id=job_id)
+        request = ingest_service_pb2.WatchIngestJobRequest(id=text("job_id", job_id))
+        return self._watched(request, number("patience_s", patience_s, "0 or more"))
+
+    def _watched(self, request: ingest_service_pb2.WatchIngestJobRequest, patience_s: float) -> Iterator[Job]:
         heard_s = time.monotonic()
         while True:
             try:
@@ -125,7 +140,7 @@ class IngestCalls(Calls):
                         return
             except DeadlineExceeded:
                 # The stream's own deadline: nothing is wrong as long as the gateway still answers.
-                self.get_job(job_id)
+                self.get_job(request.id)
                 heard_s = time.monotonic()
                 continue
             except Unavailable:
@@ -139,7 +154,7 @@ class IngestCalls(Calls):
 
         Raises `NotFound`, `FailedPrecondition` (ended already), `DeadlineExceeded`, `Unavailable`.
         """
-        request = ingest_service_pb2.CancelIngestJobRequest(id=job_id)
+        request = ingest_service_pb2.CancelIngestJobRequest(id=text("job_id", job_id))
         return _wire.job(self._call(self._ingest.CancelIngestJob, request, timeout_s).job)
 
     def undo_job(self, job_id: str, *, timeout_s: float | None = None) -> Deletion:
@@ -148,7 +163,9 @@ class IngestCalls(Calls):
         Where the deadline ends first, what was deleted stays deleted, and the same call goes on. Raises `NotFound`,
         `FailedPrecondition` (not ended), `DeadlineExceeded`, `Unavailable`.
         """
-        answer = self._call(self._ingest.UndoIngestJob, ingest_service_pb2.UndoIngestJobRequest(id=job_id), timeout_s)
+        answer = self._call(
+            self._ingest.UndoIngestJob, ingest_service_pb2.UndoIngestJobRequest(id=text("job_id", job_id)), timeout_s
+        )
         return Deletion(answer.deleted, answer.revision)
 
     def pause_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
@@ -156,12 +173,12 @@ class IngestCalls(Calls):
 
         Raises `NotFound`, `FailedPrecondition` (ended, being cancelled), `DeadlineExceeded`, `Unavailable`.
         """
-        request = ingest_service_pb2.PauseIngestJobRequest(id=job_id)
+        request = ingest_service_pb2.PauseIngestJobRequest(id=text("job_id", job_id))
         return _wire.job(self._call(self._ingest.PauseIngestJob, request, timeout_s).job)
 
     def resume_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
         """Let a paused job go on. Raises `NotFound`, `FailedPrecondition` (ended), `DeadlineExceeded`, `Unavailable`."""
-        request = ingest_service_pb2.ResumeIngestJobRequest(id=job_id)
+        request = ingest_service_pb2.ResumeIngestJobRequest(id=text("job_id", job_id))
         return _wire.job(self._call(self._ingest.ResumeIngestJob, request, timeout_s).job)
 
     def retry_failures(self, job_id: str, *, request_id: str = "", timeout_s: float | None = None) -> Job:
@@ -170,12 +187,14 @@ class IngestCalls(Calls):
         Raises `NotFound`, `FailedPrecondition` (not ended, nothing failed, nothing to retry with), `DeadlineExceeded`,
         `Unavailable`.
         """
-        request = ingest_service_pb2.RetryIngestFailuresRequest(id=job_id, request_id=request_id or _made_id())
+        request = ingest_service_pb2.RetryIngestFailuresRequest(
+            id=text("job_id", job_id), request_id=text("request_id", request_id) or _made_id()
+        )
         return _wire.job(self._call(self._ingest.RetryIngestFailures, request, timeout_s).job)
 
     def get_report(self, job_id: str, *, timeout_s: float | None = None) -> Report:
         """Where the time of a job went, also while it runs. Raises `NotFound`, `DeadlineExceeded`, `Unavailable`."""
-        request = ingest_service_pb2.GetIngestReportRequest(id=job_id)
+        request = ingest_service_pb2.GetIngestReportRequest(id=text("job_id", job_id))
         return _wire.report(self._call(self._ingest.GetIngestReport, request, timeout_s))
 
     def list_failures(self, job_id: str, *, page_size: int = 200, timeout_s: float | None = None) -> Iterator[Failure]:
@@ -183,14 +202,18 @@ class IngestCalls(Calls):
 
         `timeout_s` is for each page. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
         """
-        token = ""
+        request = ingest_service_pb2.ListIngestFailuresRequest(
+            id=text("job_id", job_id), page_size=whole("page_size", page_size, "1 to 1,000")
+        )
+        return self._listed_failures(request, self._deadline(timeout_s))
+
+    def _listed_failures(self, request: ingest_service_pb2.ListIngestFailuresRequest, timeout_s: float) -> Iterator[Failure]:
         while True:
-            request = ingest_service_pb2.ListIngestFailuresRequest(id=job_id, page_size=page_size, page_token=token)
             page = self._call(self._ingest.ListIngestFailures, request, timeout_s)
             for message in page.failures:
                 yield _wire.failure(message)
-            token = page.next_page_token
-            if not token:
+            request.page_token = page.next_page_token
+            if not request.page_token:
                 return
 
 

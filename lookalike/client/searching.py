@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
-from lookalike.client import _wire
+from lookalike.client import _arguments, _wire
+from lookalike.client._arguments import flag, records, spaces_of, text, texts, whole
 from lookalike.client._channel import Calls
 from lookalike.client.batches import BatchAnswer, BatchQuery, answered, check_one, set_query
 from lookalike.client.records import Consistency, Deletion, Image, ImageUpdate, SearchResult, UpdateResult
@@ -19,40 +21,41 @@ class SearchCalls(Calls):
         self,
         collection: str,
         *,
-        image: bytes | None = None,
+        image: bytes | Path | None = None,
         vectors: Mapping[str, Vector] | None = None,
         image_id: str | None = None,
-        spaces: Sequence[str] = (),
+        spaces: Sequence[str] | str = (),
         top_k: int | None = None,
         filter: str = "",  # noqa: A002 - the contract's own word
         weights: Mapping[str, float] | None = None,
         include_vectors: bool = False,
         include_query_vectors: bool = False,
-        consistency: Consistency = Consistency.BOUNDED,
+        consistency: Consistency | str = Consistency.BOUNDED,
         ef: int = 0,
         timeout_s: float | None = None,
     ) -> SearchResult:
         """The images of `collection` that look most like the query, nearest first.
 
-        The query is exactly one of `image` (encoded, at most 20 MB), `vectors` (by space, float32 `[dimension]`) and
-        `image_id` (of a stored image, itself left out of the answer). `spaces` empty means `siamese`; two are fused, with
-        `weights` (above 0, default 1). `top_k` is 1 to 1,000 (default 5); `ef`, `top_k` to 32,768, is the breadth of the
-        search, 0 leaves it to the server.
+        The query is exactly one of `image` (encoded, at most 20 MB; bytes, or the `Path` of its file), `vectors` (by space,
+        float32 `[dimension]`) and `image_id` (of a stored image, itself left out of the answer). `spaces` is one name or
+        several; none means `siamese`; two are fused, with `weights` (by space, above 0, default 1). `top_k` is 1 to 1,000
+        (default 5); `ef`, `top_k` to 32,768, is the breadth of the search, 0 leaves it to the server. `consistency` is a
+        member or its value, such as `"strong"`.
 
         Raises `InvalidArgument` (also `BadImage`, `BadFilter`), `NotFound`, `FailedPrecondition`, `Overloaded`,
         `DeadlineExceeded`, `Unavailable`.
         """
         check_one(image, vectors, image_id)
         request = search_service_pb2.SearchRequest(
-            collection=collection,
-            spaces=spaces,
-            filter=filter,
-            include_vectors=include_vectors,
-            include_query_vectors=include_query_vectors,
-            consistency=_wire.CONSISTENCY[consistency],
-            weights=weights or {},
-            ef=ef,
-            top_k=top_k,
+            collection=text("collection", collection),
+            spaces=texts("spaces", spaces),
+            filter=text("filter", filter),
+            include_vectors=flag("include_vectors", include_vectors),
+            include_query_vectors=flag("include_query_vectors", include_query_vectors),
+            consistency=_wire.consistency(consistency),
+            weights=_arguments.weights(weights),
+            ef=whole("ef", ef, "0, and top_k to 32,768,"),
+            top_k=_top_k(top_k),
         )
         set_query(request, image, vectors, image_id)
         return _wire.search_result(self._call(self._search.Search, request, timeout_s))
@@ -60,15 +63,15 @@ class SearchCalls(Calls):
     def search_many(
         self,
         collection: str,
-        queries: Iterable[BatchQuery],
+        queries: Iterable[BatchQuery] | BatchQuery,
         *,
-        spaces: Sequence[str] = (),
+        spaces: Sequence[str] | str = (),
         top_k: int | None = None,
         filter: str = "",  # noqa: A002 - the contract's own word
         weights: Mapping[str, float] | None = None,
         include_vectors: bool = False,
         include_query_vectors: bool = False,
-        consistency: Consistency = Consistency.BOUNDED,
+        consistency: Consistency | str = Consistency.BOUNDED,
         ef: int = 0,
         timeout_s: float | None = None,
     ) -> Iterator[BatchAnswer]:
@@ -79,23 +82,25 @@ class SearchCalls(Calls):
         request. What is wrong with one query is the `error` of its answer; raises what ends a whole request, as `search` does.
         """
 
+        base = search_service_pb2.SearchBatchRequest(
+            collection=text("collection", collection),
+            spaces=texts("spaces", spaces),
+            top_k=_top_k(top_k),
+            filter=text("filter", filter),
+            include_vectors=flag("include_vectors", include_vectors),
+            include_query_vectors=flag("include_query_vectors", include_query_vectors),
+            consistency=_wire.consistency(consistency),
+            weights=_arguments.weights(weights),
+            ef=whole("ef", ef, "0, and top_k to 32,768,"),
+        )
+        with_deadline_s = self._deadline(timeout_s)
+
         def ask(some: list[search_service_pb2.BatchQuery]) -> Iterator[search_service_pb2.SearchBatchResponse]:
-            request = search_service_pb2.SearchBatchRequest(
-                collection=collection,
-                queries=some,
-                spaces=spaces,
-                top_k=top_k,
-                filter=filter,
-                include_vectors=include_vectors,
-                include_query_vectors=include_query_vectors,
-                consistency=_wire.CONSISTENCY[consistency],
-                weights=weights or {},
-                ef=ef,
-            )
-            with_deadline_s = self._timeout_s if timeout_s is None else timeout_s
+            request = search_service_pb2.SearchBatchRequest(queries=some)
+            request.MergeFrom(base)
             return self._stream(lambda: self._search.SearchBatch(request, timeout=with_deadline_s))
 
-        return answered(queries, ask)
+        return answered(records("queries", queries, BatchQuery), ask)
 
     def get_image(
         self,
@@ -103,15 +108,15 @@ class SearchCalls(Calls):
         image_id: str,
         *,
         include_vectors: bool = False,
-        consistency: Consistency = Consistency.BOUNDED,
+        consistency: Consistency | str = Consistency.BOUNDED,
         timeout_s: float | None = None,
     ) -> Image:
         """One stored image. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`."""
         request = search_service_pb2.GetImageRequest(
-            collection=collection,
-            id=image_id,
-            include_vectors=include_vectors,
-            consistency=_wire.CONSISTENCY[consistency],
+            collection=text("collection", collection),
+            id=text("image_id", image_id),
+            include_vectors=flag("include_vectors", include_vectors),
+            consistency=_wire.consistency(consistency),
         )
         return _wire.image(self._call(self._search.GetImage, request, timeout_s).image)
 
@@ -122,56 +127,62 @@ class SearchCalls(Calls):
         filter: str = "",  # noqa: A002 - the contract's own word
         page_size: int = 200,
         include_vectors: bool = False,
-        consistency: Consistency = Consistency.BOUNDED,
+        consistency: Consistency | str = Consistency.BOUNDED,
         timeout_s: float | None = None,
     ) -> Iterator[Image]:
         """Every image that the filter lets through, in order of id, fetched `page_size` (1 to 1,000) at a time.
 
         `timeout_s` is for each page. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
         """
-        token = ""
+        request = search_service_pb2.ListImagesRequest(
+            collection=text("collection", collection),
+            filter=text("filter", filter),
+            page_size=whole("page_size", page_size, "1 to 1,000"),
+            consistency=_wire.consistency(consistency),
+            include_vectors=flag("include_vectors", include_vectors),
+        )
+        return self._listed_images(request, self._deadline(timeout_s))
+
+    def _listed_images(self, request: search_service_pb2.ListImagesRequest, timeout_s: float) -> Iterator[Image]:
         while True:
-            request = search_service_pb2.ListImagesRequest(
-                collection=collection,
-                filter=filter,
-                page_size=page_size,
-                page_token=token,
-                consistency=_wire.CONSISTENCY[consistency],
-                include_vectors=include_vectors,
-            )
             page = self._call(self._search.ListImages, request, timeout_s)
             for message in page.images:
                 yield _wire.image(message)
-            token = page.next_page_token
-            if not token:
+            request.page_token = page.next_page_token
+            if not request.page_token:
                 return
 
     def delete_images(
         self,
         collection: str,
-        ids: Sequence[str] = (),
+        ids: Sequence[str] | str = (),
         *,
         filter: str = "",  # noqa: A002 - the contract's own word
         timeout_s: float | None = None,
     ) -> Deletion:
         """Delete 1 to 1,000 images by id, or all for which `filter` holds, in every space; what is not there is no error.
 
-        By filter the deadline may end first (the server gives it 60 s at most): what was deleted stays deleted, and the same
-        call goes on. Never retried: a second delete is a later write. Raises `NotFound`, `InvalidArgument`,
-        `DeadlineExceeded`, `Unavailable`.
+        `ids` is one id or several. By filter the deadline may end first (the server gives it 60 s at most): what was deleted
+        stays deleted, and the same call goes on. Never retried: a second delete is a later write. Raises `NotFound`,
+        `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
         """
-        request = search_service_pb2.DeleteImagesRequest(collection=collection, ids=ids, filter=filter)
+        request = search_service_pb2.DeleteImagesRequest(
+            collection=text("collection", collection), ids=texts("ids", ids), filter=text("filter", filter)
+        )
         answer = self._call(self._search.DeleteImages, request, timeout_s)
         return Deletion(answer.deleted, answer.revision)
 
-    def update_images(self, collection: str, updates: Sequence[ImageUpdate], *, timeout_s: float | None = None) -> UpdateResult:
+    def update_images(
+        self, collection: str, updates: Sequence[ImageUpdate] | ImageUpdate, *, timeout_s: float | None = None
+    ) -> UpdateResult:
         """Give 1 to 1,000 images new metadata; they are not embedded again. Ids that are not there are named, no error.
 
         Never retried: a second update is a later write. Raises `NotFound` (collection), `InvalidArgument`,
         `DeadlineExceeded`, `Unavailable`.
         """
         request = search_service_pb2.UpdateImagesRequest(
-            collection=collection, updates=[_wire.image_update(update) for update in updates]
+            collection=text("collection", collection),
+            updates=[_wire.image_update(update) for update in records("updates", updates, ImageUpdate)],
         )
         answer = self._call(self._search.UpdateImages, request, timeout_s)
         return UpdateResult(answer.updated, tuple(answer.missing_ids), answer.revision)
@@ -179,8 +190,8 @@ class SearchCalls(Calls):
     def import_images(
         self,
         collection: str,
-        images: Sequence[Image],
-        spaces: Sequence[Space],
+        images: Sequence[Image] | Image,
+        spaces: Sequence[Space] | Space,
         *,
         last: bool = False,
         timeout_s: float | None = None,
@@ -191,12 +202,22 @@ class SearchCalls(Calls):
         that the server begins to index them. Raises `NotFound`, `InvalidArgument`, `FailedPrecondition` (fingerprints differ),
         `DeadlineExceeded`, `Unavailable`.
         """
+        made_in = spaces_of(spaces)
         request = search_service_pb2.ImportImagesRequest(
-            collection=collection, images=[_wire.image_message(image, spaces) for image in images], last=last
+            collection=text("collection", collection),
+            images=[_wire.image_message(image, made_in) for image in records("images", images, Image)],
+            last=flag("last", last),
         )
         return self._call(self._search.ImportImages, request, timeout_s).revision
 
     def thumbnail(self, collection: str, image_id: str, *, timeout_s: float | None = None) -> bytes:
         """A JPEG of a stored image, longest side 160 pixels. Raises `NotFound`, `FailedPrecondition`, `Unavailable`."""
-        request = search_service_pb2.GetThumbnailRequest(collection=collection, id=image_id)
+        request = search_service_pb2.GetThumbnailRequest(
+            collection=text("collection", collection), id=text("image_id", image_id)
+        )
         return self._call(self._search.GetThumbnail, request, timeout_s).jpeg
+
+
+def _top_k(given: object) -> int | None:
+    """None leaves it to the server."""
+    return None if given is None else whole("top_k", given, "1 to 1,000")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
 class UploadItem:
-    """One image to upload: its encoded bytes (at most 20 MB, else it fails alone), or a `uri` that the workers can read, or the
-    `problem` that kept the caller from reading it (it then counts as failed, with this text and `problem_reason`, UPPER_SNAKE,
-    by default `CLIENT_PROBLEM`). Without an `id` the server derives one."""
+    """One image to upload: its encoded bytes or the `Path` of its file (at most 20 MB, else it fails alone), or a `uri` that
+    the workers can read, or the `problem` that kept the caller from reading it (it then counts as failed, with this text and
+    `problem_reason`, UPPER_SNAKE, by default `CLIENT_PROBLEM`). A `Path` that cannot be read fails alone as well. Without an
+    `id` the server derives one."""
 
     id: str = ""
     uri: str = ""
-    content: bytes = field(default=b"", repr=False)
+    content: bytes | Path = field(default=b"", repr=False)
     metadata: Mapping[str, object] = field(default_factory=dict)
     problem: str = ""
     problem_reason: str = ""

@@ -143,8 +143,10 @@ class FakeGateway(
 
     def ListImages(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
+        if request.page_size < 0:
+            raise errors.InvalidArgument("page_size", "is below 0")
         start = int(request.page_token or 0)
-        page = self.images[start : start + request.page_size]
+        page = self.images[start : start + (request.page_size or 50)]
         after = start + len(page)
         token = str(after) if after < len(self.images) else ""
         return search_service_pb2.ListImagesResponse(images=page, next_page_token=token)
