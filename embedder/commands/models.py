@@ -14,6 +14,7 @@ import typer
 from embedder.commands.measuring import check_servable, measuring
 from embedder.commands.registry import RegistryUrl, registry_url
 from lookalike.cli.connection import options
+from lookalike.cli.pages import Commands
 from lookalike.cli.terminal import confirm, console, count_text, emit_json, help_of, note
 from lookalike.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, LookalikeError, Unavailable
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-app = typer.Typer(help="Show the models, and change what their names mean for new collections.", no_args_is_help=True)
+app = Commands(help="Show the models, and change what their names mean for new collections.", no_args_is_help=True)
 
 _TRIES = 5
 """How often a change is decided anew because somebody else changed the same model meanwhile."""

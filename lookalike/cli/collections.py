@@ -9,6 +9,7 @@ import typer
 
 from lookalike.cli import backup
 from lookalike.cli.connection import connect
+from lookalike.cli.pages import Commands
 from lookalike.cli.terminal import confirm, console, count_text, emit_json, help_of, note, table, time_text, visible
 from lookalike.errors import NotFound
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from lookalike.client import Client, Collection, HistogramSettings, Job, OtherGeneration, Space
 
-app = typer.Typer(help="Make, show, export and remove collections.", no_args_is_help=True)
+app = Commands(help="Make, show, export and remove collections.", no_args_is_help=True)
 app.command("export", help=help_of(backup.export))(backup.export)
 app.command("import", help=help_of(backup.import_))(backup.import_)
 

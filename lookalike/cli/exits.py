@@ -54,6 +54,5 @@ def one_line(error: errors.LookalikeError) -> str:
 
 
 def epilog() -> str:
-    """The table, as it stands at the end of `lookalike --help`."""
-    rows = "\n".join(f"[bold]{code:>5}[/bold]  {meaning}" for code, meaning in TABLE)
-    return f"Exit codes:\n{rows}"
+    """The table, for the end of `lookalike --help` (`lookalike.cli.pages`): a title, then code, tab and meaning a line."""
+    return "\n".join(("Exit codes", *(f"{code}\t{meaning}" for code, meaning in TABLE)))

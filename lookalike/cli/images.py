@@ -12,6 +12,7 @@ import typer
 
 from lookalike.cli.connection import connect
 from lookalike.cli.listing import ImageTable
+from lookalike.cli.pages import Commands
 from lookalike.cli.terminal import (
     confirm,
     console,
@@ -28,7 +29,7 @@ from lookalike.errors import DeadlineExceeded, InvalidArgument, NotFound
 if TYPE_CHECKING:
     from lookalike.client import Client
 
-app = typer.Typer(help="List, show, delete and update the images of a collection.", no_args_is_help=True)
+app = Commands(help="List, show, delete and update the images of a collection.", no_args_is_help=True)
 
 _MAX_PER_DELETE = 1000
 """Ids that one call takes (`DeleteImagesRequest`)."""

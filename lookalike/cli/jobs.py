@@ -12,6 +12,7 @@ import typer
 
 from lookalike.cli.connection import connect
 from lookalike.cli.job_tables import print_failures, print_jobs
+from lookalike.cli.pages import Commands
 from lookalike.cli.terminal import (
     confirm,
     console,
@@ -26,7 +27,7 @@ from lookalike.errors import InvalidArgument
 if TYPE_CHECKING:
     from lookalike.client import Client, Failure, Job, JobState
 
-app = typer.Typer(help="List, watch, pause, cancel and retry ingest jobs.", no_args_is_help=True)
+app = Commands(help="List, watch, pause, cancel and retry ingest jobs.", no_args_is_help=True)
 
 UNDO_TIMEOUT_S = 65.0
 """Above the 60 s that the gateway gives any call; a job of more images is undone in several calls."""

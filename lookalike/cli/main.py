@@ -12,6 +12,7 @@ from typer.exceptions import Abort, TyperException
 
 from lookalike.cli import collections, demo, exits, images, ingest, jobs, search, sizing, tune, up
 from lookalike.cli.connection import DEFAULT_ADDRESS, Options
+from lookalike.cli.pages import Commands
 from lookalike.cli.terminal import help_of, visible
 from lookalike.errors import LookalikeError
 
@@ -21,13 +22,12 @@ _DEBUG = "--debug"
 
 def build_app() -> typer.Typer:
     """The whole command, with the commands of every installed service."""
-    app = typer.Typer(
+    app = Commands(
         name="lookalike",
         epilog=exits.epilog(),
-        rich_markup_mode="rich",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback(help=help_of(_global_options))(_global_options)
     app.command("up", help=help_of(up.up))(up.up)
@@ -103,8 +103,8 @@ def _global_options(
 ) -> None:
     """Image similarity search: give it a picture, get back the pictures that look like it.
 
-    Start with [bold]lookalike demo[/bold], which shows everything on real pictures, or with [bold]lookalike up[/bold], which
-    runs the whole system on this machine. Commands write results to standard output, all else to standard error.
+    Start with `lookalike demo`, which shows everything on real pictures, or with `lookalike up`, which runs the whole system on
+    this machine. Commands write results to standard output, all else to standard error.
     """
     context.obj = Options(address=address, timeout_s=timeout)
 

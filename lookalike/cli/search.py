@@ -36,7 +36,7 @@ class SpaceChoice(enum.StrEnum):
 
 Images = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[IMAGE...]", help="Picture to look for, or several; - reads one from standard input."),
+    typer.Argument(metavar="IMAGE", help="Picture to look for, or several; - reads one from standard input."),
 ]
 ImageId = Annotated[str | None, typer.Option("--id", help="Look for a stored image instead of a file.")]
 Collection = Annotated[str, typer.Option("--collection", "-C", help="Collection to search in.")]

@@ -30,9 +30,7 @@ from lookalike.client import (
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.v1 import ingest_service_pb2
-from tests.unit.lookalike.fake_gateway import FakeGateway, a_job, an_image, gateway
-
-__all__ = ["gateway"]
+from tests.unit.lookalike.fake_gateway import FakeGateway, a_job, an_image, served
 
 VECTOR = np.ones(4, np.float32)
 SPACE = Space("siamese", 4, Metric.COSINE, "b" * 16)
@@ -52,13 +50,26 @@ WRONG: tuple[Any, ...] = (
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[FakeGateway]:
+    fake = FakeGateway()
+    with served(fake):
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def channel(gateway: FakeGateway) -> Iterator[Client]:
+    with Client(gateway.target, timeout_s=10) as client:
+        yield client
+
+
 @pytest.fixture
-def client(gateway: FakeGateway) -> Iterator[Client]:
+def client(gateway: FakeGateway, channel: Client) -> Client:
     gateway.images = [an_image("a")]
     gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED)]
-    with Client(gateway.target, timeout_s=10) as client:
-        client.create_collection("shoes")
-        yield client
+    gateway.collections.clear()
+    channel.create_collection("shoes")
+    return channel
 
 
 def public_methods() -> list[str]:
