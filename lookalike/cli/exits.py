@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from lookalike import errors
 
 OK = 0
@@ -29,6 +32,7 @@ TABLE = (
     (BROKEN_PIPE, "nobody reads the output any more"),
 )
 
+_COLUMN = re.compile(r"filter: column (\d+):")
 _CODES: tuple[tuple[type[errors.LookalikeError], int], ...] = (
     (errors.InvalidArgument, INVALID),
     (errors.NotFound, NOT_FOUND),
@@ -51,6 +55,45 @@ def one_line(error: errors.LookalikeError) -> str:
     if isinstance(error, errors.Unavailable) and error.metadata.get("dependency") == "gateway":
         text += "; is the system running? `lookalike up` starts one here, --address names another"
     return text
+
+
+def pointer(error: errors.LookalikeError, arguments: Sequence[str], columns: int = 80) -> str:
+    """The place of a filter that is wrong and a caret under it, on two lines; "" for any other error.
+
+    Of a long filter only what stands around the place is shown, at most `columns` wide.
+    """
+    found = _COLUMN.match(error.message) if isinstance(error, errors.BadFilter) else None
+    if found is None or (given := _filter_of(arguments)) is None:
+        return ""
+    at = int(found[1]) - 1
+    if at > len(given):
+        return ""
+    shown = "".join(character if character.isprintable() else " " for character in given)
+    first = max(0, at - columns // 2)
+    before, after = shown[first:at], shown[at : first + columns - 10]
+    cut = "..." if first else ""
+    more = "..." if first + columns - 10 < len(shown) else ""
+    return f"  {cut}{before}{after}{more}\n  {' ' * (len(cut) + _cells(before))}^"
+
+
+def _filter_of(arguments: Sequence[str]) -> str | None:
+    """What was given as --filter or -f, last where more than once."""
+    given = None
+    for position, argument in enumerate(arguments):
+        if argument in ("--filter", "-f"):
+            given = arguments[position + 1] if position + 1 < len(arguments) else given
+        elif argument.startswith("--filter="):
+            given = argument.removeprefix("--filter=")
+        elif argument.startswith("-f") and not argument.startswith("--"):
+            given = argument.removeprefix("-f")
+    return given
+
+
+def _cells(text: str) -> int:
+    """Columns that `text` takes on a terminal: two for a wide character, none for one that combines."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def epilog() -> str:

@@ -57,7 +57,12 @@ def run_command(arguments: list[str]) -> int:
     except TyperException as error:
         return _show_usage_error(error)
     except LookalikeError as error:
-        _say(exits.one_line(error))
+        if error.reason == "TEXT_NOT_UNICODE" and (told := _not_utf8(arguments)):
+            _say(told)
+        else:
+            _say(exits.one_line(error))
+        if pointer := exits.pointer(error, arguments):
+            typer.echo(pointer, err=True)
         return exits.exit_code(error)
     except (KeyboardInterrupt, Abort):
         _say("stopped")
@@ -79,9 +84,8 @@ def run_command(arguments: list[str]) -> int:
     except Exception as error:
         if _DEBUG in arguments:
             raise
-        given = next((argument for argument in arguments if not _is_utf8(argument)), None)
-        if isinstance(error, UnicodeEncodeError) and given is not None:
-            _say(f"the argument {given!r} is not UTF-8; only the name of a file may be anything else")
+        if isinstance(error, UnicodeEncodeError) and (told := _not_utf8(arguments)):
+            _say(told)
             return exits.INVALID
         _say(f"a defect, please report it: {type(error).__name__}: {error} (`lookalike {_DEBUG} ...` shows where)")
         return exits.OTHER
@@ -125,9 +129,12 @@ def _add_service_commands(app: typer.Typer) -> None:
             _say(f"the commands of {entry.name!r} cannot be loaded: {type(error).__name__}: {error}")
 
 
-def _is_utf8(argument: str) -> bool:
-    """Whether what a shell gave was UTF-8: Python makes lone surrogates of bytes that are not."""
-    return argument.isascii() or not any("\ud800" <= character <= "\udfff" for character in argument)
+def _not_utf8(arguments: list[str]) -> str:
+    """Says which argument is not UTF-8, if one is not: Python makes lone surrogates of bytes that are not."""
+    for argument in arguments:
+        if not argument.isascii() and any("\ud800" <= character <= "\udfff" for character in argument):
+            return f"the argument {argument!r} is not UTF-8; only the name of a file may be anything else"
+    return ""
 
 
 def _nobody_reads() -> int:

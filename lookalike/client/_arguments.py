@@ -39,7 +39,8 @@ def text(field: str, value: object) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InvalidArgument(field, "holds text that is not Unicode (a lone surrogate)") from None
+        problem = "holds text that is not Unicode (a lone surrogate)"
+        raise InvalidArgument(field, problem, reason="TEXT_NOT_UNICODE") from None
     return value
 
 

@@ -27,16 +27,16 @@ from __future__ import annotations
 
 import datetime
 import functools
-import json
 import math
 import unicodedata
 from typing import Any, cast
 
 from lark import Lark, Token, Transformer, v_args
-from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedInput
 
 from lookalike.errors import BadFilter, InvalidArgument
 from lookalike.store.conditions import Chain, Comparison, Condition, Field, Not, Value
+from lookalike.store.filter_hints import syntax_error
 from lookalike.store.schema import ID, INDEXED_AT, METADATA, REVISION, SHA256, URI, to_microseconds
 
 MAX_CHARACTERS = 4096
@@ -69,7 +69,7 @@ _GRAMMAR = r"""
     QUOTED_NAME: /`[^`]+`/
     TEXT: /"(\\[\s\S]|[^"\\])*"/
     NUMBER: /-?\d+(\.\d+)?([eE][+-]?\d+)?/
-    %ignore /[ \t\r\n]+/
+    %ignore /\s+/
 """
 
 
@@ -83,7 +83,7 @@ def compile_filter(text: str) -> str:
     try:
         node = cast(Condition, _parser().parse(text))
     except UnexpectedInput as error:
-        raise _syntax_error(text, error) from None
+        raise syntax_error(text, error) from None
     compiled = node.compiled(negated=False)
     if compiled.depth > _MAX_COMPILED_NESTING:
         raise BadFilter("is too complex; use fewer levels of AND, OR and parentheses")
@@ -225,16 +225,3 @@ def _check_characters(text: str) -> None:
     for position, character in enumerate(text):
         if character not in "\t\n\r" and unicodedata.category(character) in ("Cc", "Cs"):
             raise BadFilter(f"column {position + 1}: control characters are not allowed")
-
-
-def _syntax_error(text: str, error: UnexpectedInput) -> BadFilter:
-    if isinstance(error, UnexpectedEOF) or (isinstance(error, UnexpectedToken) and error.token.type == "$END"):
-        return BadFilter(f"column {len(text) + 1}: ends too early")
-    column = (error.pos_in_stream or 0) + 1
-    if isinstance(error, UnexpectedCharacters):
-        if text[column - 1] in '"`':
-            return BadFilter(f"column {column}: the quote is not closed")
-        return BadFilter(f"column {column}: {json.dumps(text[column - 1])} is not expected here")
-    found = str(error.token) if isinstance(error, UnexpectedToken) else text[column - 1]
-    hint = f"; write {found.upper()} in capitals" if found in ("and", "or", "not", "in") else ""
-    return BadFilter(f"column {column}: {json.dumps(found, ensure_ascii=False)} is not expected here{hint}")

@@ -53,12 +53,12 @@ def test_and_binds_tighter_than_or_and_not_tightest() -> None:
     [
         ("a = ", 5, "too early"),
         ("(a = 1", 7, "too early"),
-        ("a = 1)", 6, "not expected"),
+        ("a = 1)", 6, "closes nothing"),
         ("a = 1 and b = 2", 7, "capitals"),
         ('a = "x', 5, "not closed"),
         ("`a = 1", 1, "not closed"),
-        ("a == 1", 4, "not expected"),
-        ("a\n= 'x'", 5, "not expected"),
+        ("a == 1", 4, "write one ="),
+        ("a\n= 'x'", 5, 'text goes in double quotes; write "x"'),
         ('a = "x*y"', 5, "may only end"),
         ('a < "x*"', 5, "prefix"),
         ('a IN ("x*")', 7, "prefixes"),
@@ -105,11 +105,65 @@ def test_long_chains_and_the_deepest_nesting_allowed_compile() -> None:
     assert compile_filter("NOT " * 32 + 'id = "x"') == 'id == "x"'
 
 
-@given(st.text(max_size=60) | st.text('ab."`\\*()=!<>-1eE, \nNOTANDRI', max_size=60))
+@given(
+    st.text(max_size=60)
+    | st.text('ab."`\\*()=!<>-1eE, \nNOTANDRI', max_size=60)
+    | st.text("a=' “”\u20181:&|[]_.LIKEnul", max_size=40)
+)
 @settings(max_examples=600, deadline=None)
 def test_any_text_compiles_or_is_a_bad_filter(text: str) -> None:
     with contextlib.suppress(BadFilter):
         assert isinstance(compile_filter(text), str)
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "hint"),
+    [
+        ("label = 'two words' AND a = 1", 9, 'write "two words"'),
+        ("label = “beach”", 9, 'write "beach"'),
+        ("label = \u2018beach", 9, 'write "beach"'),
+        ("label = „Straße“", 9, 'write "Straße"'),
+        ("label = `beach`", 9, 'write "beach"'),
+        ("label = beach", 9, 'write "beach"'),
+        ("label = summer dress AND a = 1", 9, 'write "summer dress"'),
+        ("color IN (red, blue)", 11, 'write "red"'),
+        ("name = summer*", 8, 'write "summer*"'),
+        ("taken > 2026-01-31 AND a = 1", 13, 'write "2026-01-31"'),
+        ("width = 12px", 11, 'write "12px"'),
+        ("a = 1,000", 6, "without separators"),
+        ('"label" = 1', 1, "a key stands without quotes; write label"),
+        ("'product type' = 1", 1, "write `product type`"),
+        ("a => 1", 4, "write >="),
+        ("a <> 1", 4, "write !="),
+        ("a : 1", 3, "write ="),
+        ('a LIKE "x%"', 3, "ends in * matches"),
+        ('a like "x%"', 3, "ends in * matches"),
+        ("a ~ 1", 3, "ends in * matches"),
+        ("a BETWEEN 1 AND 2", 3, "a >= 1 AND a <= 2"),
+        ("a = 1 && b = 2", 7, "write AND"),
+        ("a = 1 || b = 2", 7, "write OR"),
+        ("a = 1 Or b = 2", 7, "write OR in capitals"),
+        ("! a = 1", 1, "write NOT"),
+        ("a = null", 5, "not there"),
+        ("a = True", 5, "write true"),
+        ("a = (1, 2)", 5, "goes with IN"),
+        ("a IN [1, 2]", 6, "in parentheses"),
+        ("a IN 1", 6, "in parentheses"),
+        ("a", 2, "a comparison is expected"),
+        ("a = 1 b = 2", 7, "AND or OR is expected"),
+        ("a =", 4, "a value is expected"),
+        ("a\u200b = 1", 2, "ZERO WIDTH SPACE"),
+    ],
+)
+def test_what_other_languages_take_is_answered_with_what_to_write(text: str, column: int, hint: str) -> None:
+    with pytest.raises(BadFilter) as refused:
+        compile_filter(text)
+    assert f"column {column}:" in refused.value.message
+    assert hint in refused.value.message
+
+
+def test_spaces_of_every_kind_part_words() -> None:
+    assert compile_filter("a\u00a0=\u30001") == 'metadata["a"] == 1'
 
 
 _IDENTIFIERS = st.sampled_from(["a", "label", "a.b", "metadata.id", "id", "uri", "`x y`"])
