@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+from lookalike.cli.fitting import put
 from lookalike.cli.terminal import console, table, time_text
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 _HEADLINES = {"p_at_1": "P@1", "p_at_5": "P@5", "map_at_1000": "mAP@1000", "r_at_1_mean": "R@1 after attacks"}
 """What stands in a list, where a bundle has it."""
-_WIDE = 155
-"""Columns of a terminal from which every fact stands in a column of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +37,19 @@ class Listed:
 
 def print_list(rows: Sequence[Listed]) -> None:
     """One row for each; on a narrow terminal cells share columns, so that a version stays on one line and can be copied."""
-    out = console()
-    wide = not out.is_terminal or out.width >= _WIDE
     heads = ("model", "version", "state", "from", "figures", "measured on", "size", "since")
     shared = ("model, version", "state, from", "figures, measured on", "size, since")
-    shown = table(*(heads if wide else shared), numbers=("version", "size"))
+    shown, narrow = table(*heads, numbers=("version", "size")), table(*shared)
+    narrow.columns[0].no_wrap = True
     for one in rows:
         style = {"current": "bold", "live": "", "retired": "dim"}[one.state]
         state = f"{one.state}, deleted" if one.deleted else one.state
         size = "-" if one.deleted else f"{one.size_bytes / 1e6:.1f} MB"
         measured = one.measured_on.name if one.measured_on else "-"
         cells = (one.name, one.fingerprint, state, one.source, figures_text(one.metrics), measured, size, time_text(one.since))
-        pairs = zip(cells[::2], cells[1::2], strict=True)
-        shown.add_row(*(cells if wide else map("\n".join, pairs)), style=style)
-    out.print(shown)
+        shown.add_row(*cells, style=style)
+        narrow.add_row(*map("\n".join, zip(cells[::2], cells[1::2], strict=True)), style=style)
+    put(console(), shown, narrow=narrow, listing=True)
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -66,7 +64,7 @@ def print_comparison(comparison: Comparison) -> None:
         mark = "" if abs(new - current) < 5e-5 else "green" if new > current else "red"
         change = Text(f"{new - current:+.4f}" if mark else "0.0000", style=mark)
         shown.add_row(name, f"{current:.4f}", f"{new:.4f}", change, style=style)
-    console().print(shown)
+    put(console(), shown)
 
 
 def print_bundle(bundle: Bundle, state: str, source: str) -> None:
@@ -90,7 +88,7 @@ def print_bundle(bundle: Bundle, state: str, source: str) -> None:
         shown = table("figure", "value", numbers=("value",))
         for name, value in bundle.metrics.items():
             shown.add_row(name, f"{value:.4f}")
-        out.print(shown)
+        put(out, shown)
 
 
 def print_history(changes: Sequence[Change]) -> None:
@@ -102,7 +100,7 @@ def print_history(changes: Sequence[Change]) -> None:
         shown.add_row(
             time_text(change.at), what, change.fingerprint, change.by, "; ".join(reason for reason in reasons if reason)
         )
-    console().print(shown)
+    put(console(), shown)
 
 
 def figures_text(metrics: Mapping[str, float]) -> str:

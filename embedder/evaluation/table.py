@@ -9,6 +9,7 @@ from typing import Any
 from embedder.evaluation import metrics
 from embedder.evaluation.attacks import AttackEvaluation
 from embedder.evaluation.result import Evaluation, Subject, Way, title
+from lookalike.cli.fitting import put
 from lookalike.cli.terminal import console, count_text, table, visible
 
 COLUMNS = {
@@ -56,7 +57,7 @@ def print_evaluation(found: Evaluation) -> None:
     for way in found.ways:
         cells = [figure(way.figures.get(name)) for name in names] + ([figure(way.index_recall)] if judged else [])
         rows.add_row(way_title(way), *cells, style="bold" if way.settings is None else None)
-    out.print(rows)
+    put(out, rows)
     _print_classes(found)
     for line in (ceiling_note(found), *found.notes, *left_out(found)):
         if line:
@@ -88,7 +89,7 @@ def _print_classes(found: Evaluation) -> None:
     for row in shown:
         told = (row.p_at_1, row.p_at_5, row.map_at_1000, row.map_at_r, row.knn5_accuracy)
         rows.add_row(visible(row.name), f"{row.queries:,}", f"{row.gallery:,}", *map(figure, told))
-    out.print(rows)
+    put(out, rows)
 
 
 def attacks_json(subject: Subject, found: AttackEvaluation) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def print_attacks(subject: Subject, found: AttackEvaluation) -> None:
     rows.add_section()
     means = (one.get("r_at_1_mean") for one in (found.figures, *found.baselines.values()))
     rows.add_row("mean", *map(figure, means), "", style="bold")
-    out.print(rows)
+    put(out, rows)
     for uri, reason in found.skipped[:_SKIPPED]:
         out.print(f"  skipped: {uri}: {reason}", markup=False, soft_wrap=True)
     if len(found.skipped) > _SKIPPED:

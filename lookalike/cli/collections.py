@@ -9,6 +9,7 @@ import typer
 
 from lookalike.cli import backup
 from lookalike.cli.connection import connect
+from lookalike.cli.fitting import put
 from lookalike.cli.pages import Commands
 from lookalike.cli.terminal import confirm, console, count_text, emit_json, help_of, note, table, time_text, visible
 from lookalike.errors import NotFound
@@ -48,7 +49,7 @@ def list_collections(context: typer.Context, as_json: AsJson = False) -> None:
             visible(one.description),
         )  # fmt: skip
     if found:
-        console().print(rows)
+        put(console(), rows, listing=True)
     else:
         note("no collections yet; `lookalike collections create NAME` makes one")
 
@@ -186,10 +187,10 @@ def _show(found: Collection, *, as_json: bool, job: Job | None = None) -> None:
     if found.description:
         out.print("\n".join(map(visible, found.description.splitlines())))
     out.print(f"model {found.model}, histogram of {histogram_text(found.histogram)}, made {time_text(found.created_at)}")
-    out.print(_spaces_table(found.spaces))
+    put(out, _spaces_table(found.spaces))
     if found.other is not None:
         out.print(_other_text(found.other, job), markup=False, soft_wrap=True)
-        out.print(_spaces_table(found.other.spaces))
+        put(out, _spaces_table(found.other.spaces))
 
 
 def _spaces_table(spaces: Sequence[Space]) -> Table:

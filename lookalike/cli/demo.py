@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lookalike.cli import exits
+from lookalike.cli.fitting import put
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -139,7 +140,7 @@ def _run(console: Console, target: str, collection: str, out: Path) -> int:
         measured = _measure(client, collection, queries)
         took_s = (job.ended_at - job.created_at).total_seconds() if job.ended_at and job.created_at else 0.0
         figures = Figures(collection, len(gallery), len(queries), _THREADS, upload_s, took_s, job, measured)
-        console.print(figures_table(figures))
+        put(console, figures_table(figures))
         unexpected = surprises(measured)
         for line in unexpected:
             console.print(f"  [yellow]unexpected:[/yellow] {line}", markup=True)

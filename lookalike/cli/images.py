@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lookalike.cli.connection import connect
+from lookalike.cli.fitting import put
 from lookalike.cli.listing import ImageTable
 from lookalike.cli.pages import Commands
 from lookalike.cli.terminal import (
@@ -101,7 +102,7 @@ def show(
     }
     for name, value in facts.items():
         rows.add_row(name, value)
-    console().print(rows, markup=False)
+    put(console(), rows)
 
 
 @app.command("delete")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from lookalike.cli.fitting import put
 from lookalike.cli.terminal import table, time_text, visible
 
 if TYPE_CHECKING:
@@ -15,41 +16,39 @@ if TYPE_CHECKING:
 
     from lookalike.client import Failure, Job
 
-_WIDE_JOBS, _WIDE_FAILURES = 110, 140
-"""Columns from which every fact stands in a column of its own; a collection's name may be longer than most."""
 _ID = 16
 """Characters of a job's id."""
+_READABLE = 40
+"""Columns that a message or a URI needs at least to stand beside the rest; it is folded there."""
 _COUNTS = ("items", "indexed", "skipped", "failed")
 
 
 def print_jobs(out: Console, jobs: Iterable[Job]) -> None:
     """One row for each of `jobs`."""
-    wide = not out.is_terminal or out.width >= _WIDE_JOBS
-    heads = ("job", "collection", "state", *_COUNTS, "created") if wide else ("job, collection", "state, created", *_COUNTS)
-    rows = table(*heads, numbers=_COUNTS)
-    rows.columns[0].min_width = _ID
+    wide = table("job", "collection", "state", *_COUNTS, "created", numbers=("job", *_COUNTS, "created"))
+    narrow = table("job, collection", "state, created", *_COUNTS, numbers=_COUNTS)
+    wide.columns[0].justify = wide.columns[-1].justify = "left"
+    narrow.columns[0].min_width = narrow.columns[1].min_width = _ID
     for job in jobs:
         counts = (job.counts.submitted, job.counts.indexed, job.counts.skipped, job.counts.failed)
         told, created = [f"{count:,}" for count in counts], time_text(job.created_at)
-        if wide:
-            rows.add_row(job.id, job.collection, job.standing, *told, created)
-        else:
-            rows.add_row(f"{job.id}\n{job.collection}", f"{job.standing}\n{created[: len('2026-11-25 19:58')]}", *told)
-    out.print(rows)
+        wide.add_row(job.id, job.collection, job.standing, *told, created)
+        narrow.add_row(f"{job.id}\n{job.collection}", f"{job.standing}\n{created[: len('2026-11-25 19:58')]}", *told)
+    put(out, wide, narrow=narrow, listing=True)
 
 
 def print_failures(out: Console, failures: Iterable[Failure]) -> bool:
     """One row for each of `failures`; False, and nothing, where there are none."""
-    wide = not out.is_terminal or out.width >= _WIDE_FAILURES
-    heads = ("position", "reason", "message", "id", "uri") if wide else ("position", "reason, message", "id, uri")
-    rows = table(*heads, numbers=("position",))
+    wide = table("position", "reason", "message", "id", "uri", numbers=("position", "reason"))
+    narrow = table("position", "reason, message", "id, uri", numbers=("position",))
+    wide.columns[1].justify = "left"
+    wide.columns[2].min_width = wide.columns[4].min_width = _READABLE
+    narrow.columns[1].min_width = narrow.columns[2].min_width = _READABLE // 2
     for failure in failures:
         reason, message, image_id, uri = map(visible, (failure.reason, failure.message, failure.id, failure.uri))
-        if wide:
-            rows.add_row(str(failure.position), reason, message, image_id, uri)
-        else:
-            rows.add_row(str(failure.position), f"{reason}\n{message}", "\n".join(part for part in (image_id, uri) if part))
-    if not rows.rows:
+        wide.add_row(str(failure.position), reason, message, image_id, uri)
+        narrow.add_row(str(failure.position), f"{reason}\n{message}", "\n".join(part for part in (image_id, uri) if part))
+    if not wide.rows:
         return False
-    out.print(rows)
+    put(out, wide, narrow=narrow, listing=True)
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lookalike.cli.fitting import GAP, LEAST, put_blocks, put_tabbed
 from lookalike.cli.terminal import metadata_text, table
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class ImageTable:
     """Rows of `facts` about an image, then the image: id, metadata, URI. Facts are short; the image gets what room is left.
 
     An id stays on one line and is cut in its middle where it must be; a URI loses its folders first; metadata is wrapped.
-    Nothing is cut where the output is no terminal.
+    On a terminal with no room for that each image is a block of lines, and where the output is no terminal a line with tabs.
     """
 
     def __init__(self, out: Console, *facts: str, numbers: Sequence[str] = ()) -> None:
@@ -35,7 +36,15 @@ class ImageTable:
 
     def print(self) -> None:
         """Write the table."""
-        wide = self._out.width >= _WIDE or not self._out.is_terminal
+        heads = [*self._facts, "id", "metadata", "uri"]
+        every = [[*facts, image_id, metadata, uri] for facts, image_id, metadata, uri in self._rows]
+        if not self._out.is_terminal:
+            put_tabbed(self._out, heads, every)
+            return
+        if self._taken() + _LEAST + LEAST + GAP > self._out.width:
+            put_blocks(self._out, heads, every)
+            return
+        wide = self._out.width >= _WIDE
         rows = table(*self._facts, *(("id", "metadata", "uri") if wide else ("id, uri", "metadata")), numbers=self._numbers)
         for column in rows.columns[: len(self._facts)]:
             column.no_wrap = True
@@ -50,15 +59,13 @@ class ImageTable:
         self._out.print(rows, markup=False)
 
     def _side_by_side(self, image_id: str, metadata: str, uri: str) -> tuple[RenderableType, RenderableType, RenderableType]:
-        if not self._out.is_terminal:
-            return image_id, metadata, uri
         # Ids of up to 64 characters, such as a SHA-256, are whole where the URI leaves room for them.
         return _Shortened(image_id, most=64, middle=True), metadata, _Shortened(uri)
 
     def _taken(self) -> int:
         """Columns that the facts take, with the gaps after them."""
         every = zip(*(self._facts, *(facts for facts, *_ in self._rows)), strict=True)
-        return sum(max(len(line) for cell in cells for line in cell.split("\n")) + 3 for cells in every)
+        return sum(max(len(line) for cell in cells for line in cell.split("\n")) + GAP for cells in every)
 
 
 def _stacked(image_id: str, uri: str, room: int) -> RenderableType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lookalike.cli.fitting import put
 from lookalike.cli.terminal import console, count_text, table
 
 if TYPE_CHECKING:
@@ -60,19 +61,23 @@ def bar_text(share: float) -> str:
 
 def _tell_stages(stage_seconds: Mapping[str, float]) -> None:
     total_s = sum(stage_seconds.values()) or 1.0
-    rows = table(
-        "stage", "seconds", "share", "", "what it is", title="where the time of chunks went", numbers=("seconds", "share")
-    )
+    heads, title, numbers = ("stage", "seconds", "share"), "where the time of chunks went", ("seconds", "share")
+    rows, narrow = table(*heads, "", "what it is", title=title, numbers=numbers), table(*heads, title=title, numbers=numbers)
+    rows.columns[3].no_wrap = True
     for stage in [*STAGES, *sorted(stage_seconds.keys() - STAGES.keys())]:
         if stage in stage_seconds:
             share = stage_seconds[stage] / total_s
             seconds = f"{stage_seconds[stage]:,.1f}"
             rows.add_row(stage, seconds, f"{share:.0%}", bar_text(share / 2), STAGES.get(stage, ""))
-    console().print(rows)
+            narrow.add_row(stage, seconds, f"{share:.0%}")
+    put(console(), rows, narrow=narrow)
 
 
 def _tell_rates(rates: Sequence[Rate]) -> None:
-    rows = table("from", "items/s", "", title="rate over time", numbers=("from", "items/s"))
-    for start_s, speed, share in bars(rates):
-        rows.add_row(f"{start_s:,.0f} s", f"{speed:,.0f}", bar_text(share))
-    console().print(rows)
+    heads, numbers = ("from", "items/s", ""), ("from", "items/s", "")
+    rows, narrow = (table(*heads, title="rate over time", numbers=numbers) for _ in range(2))
+    for made, part in ((rows, 1.0), (narrow, 0.5)):
+        made.columns[2].justify = "left"
+        for start_s, speed, share in bars(rates):
+            made.add_row(f"{start_s:,.0f} s", f"{speed:,.0f}", bar_text(share * part))
+    put(console(), rows, narrow=narrow)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lookalike.cli.fitting import put
 from lookalike.cli.terminal import bytes_text, console, count_text, duration_text, emit_json, table, visible
 from lookalike.errors import InvalidArgument
 
@@ -128,7 +129,7 @@ def _print(sizes: Sequence[Size], gpu_memory: str) -> None:
             bytes_text(one.storage_bytes), bytes_text(one.log_bytes),
         )  # fmt: skip
     out = console()
-    out.print(rows)
+    put(out, rows)
     for one in sizes:
         parts = [f"{bytes_text(one.rows_bytes)} of rows", f"{bytes_text(one.index_bytes)} of index"]
         line = f"{one.index.value}: in the storage {', '.join(parts)}, {bytes_text(one.headroom_bytes)} for compaction"

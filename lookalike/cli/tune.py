@@ -8,6 +8,7 @@ import typer
 
 from lookalike.cli import exits
 from lookalike.cli.connection import connect
+from lookalike.cli.fitting import put
 from lookalike.cli.search import SpaceChoice
 from lookalike.cli.terminal import console, count_text, emit_json, note, table
 
@@ -81,7 +82,7 @@ def _print(found: Tuning) -> None:
     out = console()
     what = f"recall@{found.k}, {count_text(found.queries, 'stored image')} looked for among the others of {found.images:,}"
     out.print(what, markup=False, soft_wrap=True)
-    out.print(rows, markup=False)
+    put(out, rows)
     for one in found.spaces:
         out.print(_verdict(one, found.recall), markup=False, soft_wrap=True)
     chosen = [one.ef for one in found.spaces if one.ef is not None]

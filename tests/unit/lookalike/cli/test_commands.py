@@ -493,7 +493,7 @@ def test_what_others_wrote_is_shown_and_steers_nothing(
     assert said.code == exits.OK, said.err
     assert "\\x1b[2J" in said.out
     assert MARKUP in said.out
-    assert not any(character < " " and character != "\n" for character in said.out)
+    assert not any(character < " " and character not in "\n\t" for character in said.out)
 
 
 def test_an_error_that_quotes_what_others_wrote_steers_nothing(gateway: FakeGateway, lookalike: Lookalike) -> None:

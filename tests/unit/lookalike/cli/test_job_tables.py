@@ -55,11 +55,23 @@ def test_the_id_of_a_job_can_be_copied_from_a_narrow_terminal() -> None:
 
 
 def test_a_wide_terminal_or_none_shows_a_job_on_one_line() -> None:
-    for width, is_terminal in ((140, True), (240, False)):
-        out, written = terminal(width, is_terminal=is_terminal)
-        print_jobs(out, [a_job()])
-        _, _, row = lines(written, width)
-        assert row.split()[:3] == [ID, COLLECTION, "succeeded"]
+    out, written = terminal(140)
+    print_jobs(out, [a_job()])
+    _, _, row = lines(written, 140)
+    assert row.split()[:3] == [ID, COLLECTION, "succeeded"]
+    out, written = terminal(60, is_terminal=False)
+    print_jobs(out, [a_job()])
+    _, row = lines(written, 140)
+    assert row.split("\t")[:4] == [ID, COLLECTION, "succeeded", "1,234,567"]
+
+
+def test_a_terminal_of_60_columns_shows_every_fact_of_a_job() -> None:
+    out, written = terminal(60)
+    print_jobs(out, [a_job()])
+    told = dict(line.split(maxsplit=1) for line in lines(written, 60))
+    assert told["job"] == ID
+    assert [told[name] for name in ("items", "indexed", "skipped", "failed")] == ["1,234,567", "1,234,000", "67", "500"]
+    assert told["created"].startswith("2026-11-2")
 
 
 def test_a_failure_stays_readable_on_a_narrow_terminal() -> None:

@@ -51,9 +51,15 @@ def test_an_id_too_long_for_a_narrow_terminal_keeps_both_ends_on_one_line() -> N
 
 
 def test_nothing_is_cut_where_nobody_looks() -> None:
-    folded = "".join("".join(printed(100, SHA + SHA, terminal=False)).split())
-    assert "…" not in folded
-    assert printed(240, SHA, terminal=False)[2].split()[2:] == [SHA, "label=Coat", "year=2019", URI]
+    heads, row = printed(2000, SHA + SHA, URI * 20, terminal=False)
+    assert heads.split("\t") == ["#", "indexed", "id", "metadata", "uri"]
+    assert row.split("\t") == ["1", "2026-11-23T23:48:14", SHA + SHA, "label=Coat year=2019", URI * 20]
+
+
+def test_a_terminal_with_no_room_for_a_table_shows_blocks() -> None:
+    block = printed(40, SHA)
+    assert [line.split()[0] for line in block[:3]] == ["#", "indexed", "id"]
+    assert "".join(line.split()[-1] for line in block[2:6]).replace("label=Coat", "").startswith(SHA[:40])
 
 
 @pytest.mark.parametrize(
