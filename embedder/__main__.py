@@ -29,7 +29,8 @@ import structlog
 from prometheus_client import Gauge, Info
 
 from embedder import bundle as bundles
-from embedder.batcher import Batcher, Limits
+from embedder.admission import Limits
+from embedder.batcher import Batcher
 from embedder.gpu_wait import GPU, GPU_MISSING, wait_for_gpu
 from embedder.openvino_engine import OpenVino
 from embedder.pictures.decode import Decoder
@@ -206,6 +207,7 @@ def _listening(
         threads=2 * settings.embedder_queue_calls + _SPARE_CALLS,
         max_concurrent=2 * settings.embedder_queue_calls + _SPARE_CALLS,
     )
+    batcher.mind_the_door(server.arrivals.unanswered)
     server.start()
     DEVICE.info({"kind": device.kind, "name": device.name})
     tell_gpu_memory(device)

@@ -1,7 +1,7 @@
 """The greedy batcher: many callers' items, one compute function, no timer.
 
-Owns the queue between the RPC threads and the one thread that computes: its bounds, its two lanes, and what happens to work
-that nobody waits for any more. Knows nothing of pictures or TensorFlow: `embedder.service` fills it, `embedder.spaces`
+Owns the queue between the RPC threads and the one thread that computes: its two lanes, and what happens to work that nobody
+waits for any more (`admission` owns its bounds). Knows nothing of pictures or TensorFlow: `embedder.service` fills it, `embedder.spaces`
 computes.
 
 Whenever the compute thread is free it takes what is queued, up to the largest batch, and runs it; under load batches fill by
@@ -11,7 +11,6 @@ text-embeddings-inference). A place is taken *before* a caller's pictures are de
 
 from __future__ import annotations
 
-import enum
 import threading
 import time
 import uuid
@@ -23,9 +22,10 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
-from lookalike.errors import Cancelled, DeadlineExceeded, Internal, LookalikeError, Overloaded, Unavailable
+from embedder.admission import Admission, Door, Lane, Limits
+from lookalike.errors import Cancelled, DeadlineExceeded, Internal, LookalikeError, Unavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,49 +44,14 @@ BATCH_SECONDS = Histogram(
     "Time to compute a batch.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
-ADMITTED_ITEMS = Gauge("lookalike_embedder_admitted_images", "Pictures admitted and not yet answered.", ("lane",))
 DROPPED_ITEMS = Counter(
     "lookalike_embedder_dropped_images_total", "Pictures dropped before they were computed, because nobody waited.", ("reason",)
 )
 
 
-class Lane(enum.Enum):
-    """Interactive work goes first; bulk work gets every fifth batch at least."""
-
-    INTERACTIVE = "interactive"
-    BULK = "bulk"
-
-
 INTERACTIVE_RUN = 4
 """So many interactive batches in a row while bulk work waits, then one of bulk: interactive latency grows by at most one batch,
 and bulk, whose batches are full, keeps most of the time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds. `batch_*`: of one batch (an item larger than `batch_bytes` runs alone). `queue_*`: of each lane, admitted and not
-    yet answered: items, bytes as the callers sent them, and calls."""
-
-    batch_items: int = 32
-    batch_bytes: int = 64 * 1024 * 1024
-    queue_items: int = 1024
-    queue_bytes: int = 256 * 1024 * 1024
-    queue_calls: int = 128
-
-
-LEAST_RETRY_S, LONGEST_RETRY_S = 0.1, 10.0
-"""Bounds of what a refusal advises to wait: nobody should come at once, nor stay away long after an overload has ended."""
-
-
-@dataclass(slots=True)
-class _Use:
-    """What a lane has admitted and not yet answered. `promised_s` is when (`time.monotonic`) room should be for the last caller
-    who was refused."""
-
-    items: int = 0
-    size_bytes: int = 0
-    calls: int = 0
-    promised_s: float = 0.0
 
 
 @dataclass(eq=False, slots=True)
@@ -135,10 +100,10 @@ class Batcher(Generic[Item, Result]):
         self._compute, self._size_of, self._limits = compute, size_of, limits
         self._changed = threading.Condition()
         self._queues: dict[Lane, deque[tuple[_Call[Item, Result], int]]] = {lane: deque() for lane in Lane}
-        self._uses = {lane: _Use() for lane in Lane}
+        self._admission = Admission(limits)
         self._closing = self._ended = False
         self._interactive_run = 0
-        self._item_s = 0.01  # a guess, replaced by what is measured; only `retry_after_s` is made of it
+        self._item_s = 0.01  # a guess, replaced by what is measured; only advice to those who are refused is made of it
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
 
@@ -146,27 +111,28 @@ class Batcher(Generic[Item, Result]):
     def place(self, lane: Lane, *, items: int, size_bytes: int) -> Iterator[Place[Item, Result]]:
         """Hold a place in the queue for one call of `items` pictures that hold `size_bytes` as sent.
 
-        Raises `Overloaded` at once where the lane is full, `Unavailable` where the batcher is closing.
+        Raises `Overloaded` at once where there is no room (see `admission`), `Unavailable` where the batcher is closing.
         """
-        use, limits = self._uses[lane], self._limits
         with self._changed:
             if self._closing:
                 raise Unavailable("embedder", "it is stopping")
-            if (
-                use.items + items > limits.queue_items
-                or use.size_bytes + size_bytes > limits.queue_bytes
-                or use.calls + 1 > limits.queue_calls
-            ):
-                raise Overloaded(
-                    f"the embedder's {lane.value} queue is full ({use.items} pictures of {use.calls} calls)",
-                    retry_after_s=self._retry_after_s(use, items),
-                )
-            self._count(lane, items, size_bytes, 1)
+            self._admission.enter(lane, items, size_bytes, self._item_s)
         try:
             yield Place(self, lane)
         finally:
-            with self._changed:
-                self._count(lane, -items, -size_bytes, -1)
+            self._leave(lane, items, size_bytes)
+
+    def _leave(self, lane: Lane, items: int, size_bytes: int) -> None:
+        with self._changed:
+            self._admission.leave(lane, items, size_bytes)
+            if self._closing:
+                self._changed.notify_all()
+
+    def mind_the_door(self, unanswered: Callable[[], int]) -> None:
+        """Refuse also where a crowd stands at the server's door; `unanswered` counts the calls that have arrived and are not
+        answered."""
+        with self._changed:
+            self._admission.door = Door(unanswered)
 
     def enqueue(self, lane: Lane, call: _Call[Item, Result]) -> None:
         """For `Place`."""
@@ -193,24 +159,6 @@ class Batcher(Generic[Item, Result]):
             call.drop(Unavailable("embedder", "it is stopping"), "stopping")
         return not left and not self._thread.is_alive()
 
-    def _retry_after_s(self, use: _Use, items: int) -> float:
-        """When there should be room for a caller with `items`: after those who are queued, and those who were refused before.
-
-        Were all told the same, all would come back together, and most for nothing: each refusal costs as much as a good part of
-        an answer.
-        """
-        now_s = time.monotonic()
-        turn_s = max(use.promised_s, now_s + use.items * self._item_s) + items * self._item_s
-        use.promised_s = min(turn_s, now_s + LONGEST_RETRY_S)
-        return max(LEAST_RETRY_S, use.promised_s - now_s)
-
-    def _count(self, lane: Lane, items: int, size_bytes: int, calls: int) -> None:
-        use = self._uses[lane]
-        use.items, use.size_bytes, use.calls = use.items + items, use.size_bytes + size_bytes, use.calls + calls
-        ADMITTED_ITEMS.labels(lane.value).inc(items)
-        if self._closing:
-            self._changed.notify_all()
-
     def _work(self) -> None:
         while (taken := self._take()) is not None:
             self._run(*taken)
@@ -234,7 +182,7 @@ class Batcher(Generic[Item, Result]):
         with self._changed:
             while not self._ended:
                 lane = self._next_lane()
-                if lane is None and self._closing and not any(use.calls for use in self._uses.values()):
+                if lane is None and self._closing and not self._admission.calls:
                     self._ended = True
                 elif lane is None:
                     self._changed.wait()

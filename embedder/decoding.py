@@ -18,7 +18,7 @@ from typing import TypeVar
 import structlog
 from prometheus_client import Counter, Histogram
 
-from embedder.batcher import Lane
+from embedder.admission import Lane
 from lookalike.errors import Cancelled, DeadlineExceeded, Internal, LookalikeError
 
 T = TypeVar("T")

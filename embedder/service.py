@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import grpc
 
-from embedder.batcher import Batcher, Lane
+from embedder.admission import Lane
+from embedder.batcher import Batcher
 from embedder.decoding import DecodePool, Waiting
 from embedder.pictures.decode import MAX_SIDE, Decoded, Decoder, Wanted
 from embedder.serving import Served, Serving

@@ -27,6 +27,7 @@ from grpc_reflection.v1alpha import reflection
 
 from lookalike.errors import Unavailable
 from lookalike.names import MAX_MESSAGE_BYTES
+from lookalike.runtime.arrivals import Arrivals
 from lookalike.runtime.interceptors import AioErrorInterceptor, ErrorInterceptor
 
 OPTIONS: tuple[tuple[str, int], ...] = (
@@ -64,10 +65,17 @@ class Servicer:
 
 
 class Server:
-    """A gRPC server with threads. `port` is the port it listens on."""
+    """A gRPC server with threads. `port` is the port it listens on; `arrivals` counts its calls."""
 
-    def __init__(self, server: grpc.Server, health_servicer: health.HealthServicer, names: Sequence[str], port: int) -> None:
-        self._server, self._health, self._names, self.port = server, health_servicer, names, port
+    def __init__(
+        self,
+        server: grpc.Server,
+        health_servicer: health.HealthServicer,
+        names: Sequence[str],
+        port: int,
+        arrivals: Arrivals,
+    ) -> None:
+        self._server, self._health, self._names, self.port, self.arrivals = server, health_servicer, names, port, arrivals
 
     def start(self) -> None:
         self._server.start()
@@ -130,9 +138,10 @@ def build_server(servicers: Sequence[Servicer], *, address: str, threads: int, m
         options=OPTIONS,
         maximum_concurrent_rpcs=max_concurrent,
     )
+    arrivals = Arrivals()
     health_servicer = health.HealthServicer()
     names = _add_all(server, servicers, health_servicer)
-    built = Server(server, health_servicer, names, _bind(server, address))
+    built = Server(server, health_servicer, names, _bind(server, address), arrivals)
     health_servicer.set(LIVENESS, _SERVING)
     built.set_ready(False)
     return built

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from embedder.batcher import Batcher, Lane, Limits
+from embedder.admission import Lane, Limits
+from embedder.batcher import Batcher
 from embedder.bundle import SHIPPED, load
 from embedder.decoding import DecodePool, Waiting
 from embedder.pictures.decode import Decoded, Decoder, Wanted

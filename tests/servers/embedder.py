@@ -6,7 +6,8 @@ import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from embedder.batcher import Batcher, Limits
+from embedder.admission import Limits
+from embedder.batcher import Batcher
 from embedder.bundle import Bundle, InputSpec, TowerConfig
 from embedder.decoding import DecodePool
 from embedder.pictures.decode import Decoder

@@ -10,7 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from prometheus_client import REGISTRY
 
-from embedder.batcher import LEAST_RETRY_S, LONGEST_RETRY_S, Batcher, Lane, Limits
+from embedder.admission import LEAST_RETRY_S, LONGEST_RETRY_S, Lane, Limits
+from embedder.batcher import Batcher
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Internal, LookalikeError, Overloaded, Unavailable
 
 SOON_S = 10.0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from embedder.batcher import Lane
+from embedder.admission import Lane
 from embedder.decoding import TASK_BYTES, DecodePool, Waiting
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Internal
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from embedder.batcher import Batcher, Lane, Limits
+from embedder.admission import Lane, Limits
+from embedder.batcher import Batcher
 from embedder.bundle import Bundle
 from embedder.serving import Lack, Served, Serving, build_served
 from embedder.spaces import Embedded, Work

@@ -1,0 +1,33 @@
+"""How many calls have arrived at a gRPC server and are not answered, counted by gRPC itself (channelz). Used by the embedder.
+
+A call arrives when gRPC has read its headers. The interpreter may come to it much later, so that no count of our own tells.
+"""
+
+from __future__ import annotations
+
+from grpc_channelz.v1 import channelz_pb2
+from grpc_channelz.v1.channelz import ChannelzServicer
+
+
+class Arrivals:
+    """Of the server that this process has made last: make it right after the server."""
+
+    def __init__(self) -> None:
+        servers = ChannelzServicer.GetServers(channelz_pb2.GetServersRequest(start_server_id=_newest()), None).server
+        self._server_id = servers[-1].ref.server_id
+
+    def unanswered(self) -> int:
+        """Calls under way, streams and those that wait to be taken in included. Takes some .3 ms."""
+        request = channelz_pb2.GetServerRequest(server_id=self._server_id)
+        data = ChannelzServicer.GetServer(request, None).server.data
+        return int(data.calls_started - data.calls_succeeded - data.calls_failed)
+
+
+def _newest() -> int:
+    """Number of the newest page of servers; a page holds at most 100."""
+    start = 0
+    while True:
+        page = ChannelzServicer.GetServers(channelz_pb2.GetServersRequest(start_server_id=start), None)
+        if page.end or not page.server:
+            return start
+        start = page.server[-1].ref.server_id + 1
