@@ -26,7 +26,7 @@ from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.names import check_name
 
 FORMAT = 2
-MATHS_VERSION = "siamese-3"
+MATHS_VERSION = "siamese-4"
 """Part of every fingerprint: raise it when the code between decoded pixels and the vector changes what comes out."""
 SHIPPED = Path(__file__).parent / "bundles"
 """Where the bundles that come with the package live, one folder each."""

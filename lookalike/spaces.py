@@ -22,7 +22,7 @@ _BINS = (8, 16, 32, 64, 128, 256)
 _MAX_GRID = 8
 MAX_DIMENSION = 32_768
 """Milvus stores no longer vector (its documentation, "Limits")."""
-_HISTOGRAM_MATHS = "histogram-2"
+_HISTOGRAM_MATHS = "histogram-3"
 """Raise it when the code between encoded bytes and counts changes what comes out."""
 
 

@@ -6,24 +6,25 @@ histogram's canvas and the tower's input (a tower of more than 224 pixels has a 
 a size than `working_size` says. Pillow releases the GIL while it decodes, so threads run side by side.
 
 The pixels decide the vectors: whoever changes them here raises the versions of the maths in `lookalike.spaces` and
-`embedder.bundle`, which are part of the fingerprints. Colour profiles are not applied. Of an animation, a burst or several
+`embedder.bundle`, which are part of the fingerprints. Of an animation, a burst or several
 pages the first picture counts.
 """
 
 from __future__ import annotations
 
 import io
-import struct
 import threading
-import zlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageFile
+from PIL import Image
+from prometheus_client import Counter
 
-from embedder.pictures.headers import Header, Limits, read_header
+from embedder.pictures.headers import Limits, read_header
+from embedder.pictures.reading import read
 from embedder.pictures.working_size import SHARED_SIDE, SHOWN, SHOWN_SIDE, Least, least_for
 from lookalike.errors import BadImage
 from lookalike.names import MAX_IMAGE_BYTES
@@ -42,9 +43,6 @@ LARGE_PIXELS = 8_000_000
 megapixels, and a thread per core, memory would otherwise be bounded by luck alone."""
 LARGE_AT_ONCE = 2
 _THUMBNAIL_QUALITY = 85
-_WHITE = (255, 255, 255)
-_PHOTOMETRIC = 262
-"""TIFF 6.0, PhotometricInterpretation."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -55,11 +53,11 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF 2.32, Orientation -> what puts the picture upright (1 is upright)."""
-# What Pillow's decoders were seen to raise on damaged files; it has no exception of its own above these.
-_DAMAGED = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RuntimeError,
-    AssertionError, struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
+REPAIRED = Counter(
+    "lookalike_embedder_repaired_images_total",
+    "Pictures that were decoded although something in their file was damaged or left out, by what it was.",
+    ("kind",),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,100 +134,18 @@ class Decoder:
         self._check_size(data)
         header = read_header(data)
         self._limits.check(header)
-        try:
-            with _opened(data, header) as image:
-                self._check_pixels(image)
-                image.draft(None, least.draft_size(image.size))
-                image.decodermaxblock = len(data)  # all at once: it lies in memory, and blocks would be copied out of it
-                if image.width * image.height <= LARGE_PIXELS:
-                    return _loaded(image, least)
-                with self._large:
-                    return _loaded(image, least)
-        except _DAMAGED as error:
-            raise BadImage("is truncated or damaged", reason="IMAGE_UNREADABLE") from error
+        decoded = least.draft_size((header.width, header.height)) if header.format == "JPEG" else (header.width, header.height)
+        with self._large if decoded[0] * decoded[1] > LARGE_PIXELS else nullcontext():
+            working = read(data, header, least, self.max_pixels)
+        for kind in working.repaired:
+            REPAIRED.labels(kind).inc()
+        return working.picture, working.orientation
 
     def _check_size(self, data: bytes) -> None:
         if not data:
             raise BadImage("holds no bytes", reason="IMAGE_EMPTY")
         if len(data) > self.max_bytes:
             raise BadImage(f"is {len(data):,} bytes long; at most {self.max_bytes:,} are allowed", reason="IMAGE_TOO_LARGE")
-
-    def _check_pixels(self, image: Image.Image) -> None:
-        """Once more, by what Pillow reads: the two may differ where a file contradicts itself."""
-        if image.width * image.height > self.max_pixels:
-            raise BadImage(
-                f"is {image.width} x {image.height} pixels; at most {self.max_pixels:,} in all are allowed",
-                reason="IMAGE_TOO_MANY_PIXELS",
-            )
-
-
-def _opened(data: bytes, header: Header) -> ImageFile.ImageFile:
-    """Read the header only, by the decoder that our own reader has chosen."""
-    try:
-        return Image.open(io.BytesIO(data), formats=(header.format,))
-    except _DAMAGED as error:
-        raise BadImage("is truncated or damaged in its header", reason="IMAGE_UNREADABLE") from error
-
-
-def _loaded(image: Image.Image, least: Least) -> tuple[Image.Image, int]:
-    raw_mode = _raw_mode(image)
-    image.load()
-    # After the load: Pillow turns TIFF by itself while loading, and then forgets the tag.
-    orientation = _orientation(image)
-    picture = _flattened(image, raw_mode)
-    factor = least.factor(picture.size)
-    return (picture.reduce(factor) if factor > 1 else picture), orientation
-
-
-def _raw_mode(image: Image.Image) -> str:
-    """How the file stores its samples, in Pillow's words (`L`, `RGB;16B`, ...). Known before loading only."""
-    arguments = image.tile[0][3] if getattr(image, "tile", None) else None  # type: ignore[attr-defined]
-    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return first if isinstance(first, str) else ""
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except _DAMAGED:  # a picture whose EXIF is damaged is still a picture
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _flattened(image: Image.Image, raw_mode: str) -> Image.Image:
-    """Any mode -> L or RGB, transparency on white."""
-    if image.mode.startswith("I;16"):
-        return _from_16_bit_grey(image, raw_mode)
-    if image.mode in ("I", "F", "LAB"):
-        raise BadImage(
-            f"has samples of a kind that is not supported (Pillow's mode {image.mode}); save it as 8-bit grey or RGB",
-            reason="IMAGE_FORMAT_UNKNOWN",
-        )
-    key = image.info.get("transparency")
-    if ";16" in raw_mode and image.mode == "RGB" and isinstance(key, tuple):
-        # Pillow keeps the high byte of 16-bit samples, but leaves the transparent colour at 16 bits.
-        image.info["transparency"] = tuple(part >> 8 for part in key)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        flat = Image.new("RGB", image.size, _WHITE)
-        flat.paste(layer, mask=layer)
-        return flat.convert("L") if image.mode in ("1", "L", "LA") else flat
-    if image.mode == "1":
-        return image.convert("L")
-    return image if image.mode in ("L", "RGB") else image.convert("RGB")
-
-
-def _from_16_bit_grey(image: Image.Image, raw_mode: str) -> Image.Image:
-    """16-bit (or 12-bit TIFF) grey -> L by dividing with rounding, since Pillow's own conversion clips at 255."""
-    samples = np.asarray(image).astype(np.uint32)
-    top = 4095 if raw_mode == "I;12" else 65535
-    grey = ((samples * 255 + top // 2) // top).astype(np.uint8)
-    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:  # type: ignore[attr-defined]
-        grey = 255 - grey  # "0 is white", which Pillow minds in 8 bits only
-    key = image.info.get("transparency")
-    if isinstance(key, int):
-        grey[samples == key] = 255
-    return Image.fromarray(grey)
 
 
 def _without_colour(picture: Image.Image, channels: int) -> Image.Image:

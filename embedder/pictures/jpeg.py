@@ -1,0 +1,202 @@
+"""JPEG -> pixels, or where it is damaged. Called by `embedder.pictures.reading`.
+
+Owns the strictness that Pillow lacks: libjpeg decodes damaged data to the end and only warns, and Pillow drops its warnings.
+simplejpeg has the same libjpeg-turbo (the pixels are the same to the bit) and says what it warned of. What is wrong around the
+pixels alone (junk between segments, short or odd ones, no end) is mended: the file is put together anew from its sound parts
+and decoded once more, as strictly.
+
+A hole of zeros may decode without a warning, since zeros are a code as well. But in any coder's tables that code either ends a
+block, as in flat parts of a picture, or writes coefficient after coefficient of one value, as no picture does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image
+
+from lookalike.errors import BadImage
+
+_FORMATS = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+_SOS, _EOI, _DHT, _APP0, _APP1, _APP2, _APP14 = 0xDA, 0xD9, 0xC4, 0xE0, 0xE1, 0xE2, 0xEE
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
+_TABLES = frozenset({_DHT, 0xCC, 0xDB, 0xDD})
+"""DHT, DAC, DQT, DRI."""
+_METADATA = frozenset({_APP1, _APP2})
+"""EXIF and XMP; the colour profile."""
+_MARKER = re.compile(rb"\xff+([\xc0-\xcf\xda-\xdf\xe0-\xef\xfe\xd9])", re.DOTALL)
+"""What may stand between segments. RST0 to RST7 may not."""
+_AFTER_DATA = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
+"""ITU-T T.81, B.1.1.5: in coded data 0xFF00 is a byte of it, and 0xFFD0 to 0xFFD7 restart it."""
+_EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_FEW = 2
+"""So many bytes too many before the end are a coder's padding."""
+_HOLE = bytes(64)
+_JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+_ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
+_END = b"\xff\xd9"
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """`start` is that of its marker, `end` that of the next; a scan's coded data starts at `data`."""
+
+    marker: int
+    start: int
+    data: int
+    end: int
+
+
+def decoded(data: bytes, mode: str, size: tuple[int, int]) -> tuple[Image.Image, tuple[str, ...]]:
+    """The picture in `mode` (L, RGB or CMYK) and of `size`, which is its own over 1, 2, 4 or 8; and what was mended.
+
+    Raises `BadImage` where the pixels are damaged.
+    """
+    repaired: tuple[str, ...] = ()
+    try:
+        pixels = _strictly(data, mode, size)
+    except ValueError as error:
+        data, pixels, repaired = _mended(data, mode, size, str(error))
+    if _has_hole(data):
+        raise _damaged("a part of its pixels is overwritten with zeros")
+    if mode == "CMYK":
+        # Inverted, as Adobe stores it and every reader takes it to be.
+        return Image.fromarray(255 - pixels, "CMYK"), repaired
+    return Image.fromarray(pixels[..., 0] if mode == "L" else pixels), repaired
+
+
+def without_oddities(data: bytes) -> bytes:
+    """The same picture, its metadata with it, without segments that are short, odd or unknown."""
+    return _rebuilt(data, metadata=True)
+
+
+def _strictly(data: bytes, mode: str, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """uint8 `[height, width, bands]`. Raises `ValueError` with what libjpeg warned of first."""
+    width, height = size
+    # The size is that of our own limits: a second one in the file does not fit the buffer.
+    buffer = np.empty(width * height * len(mode), np.uint8)
+    pixels = np.asarray(
+        simplejpeg.decode_jpeg(data, _FORMATS[mode], min_height=height, min_width=width, min_factor=1, buffer=buffer)
+    )
+    if pixels.shape != (height, width, len(mode)):
+        raise ValueError("its size is given twice")
+    return pixels
+
+
+def _mended(
+    data: bytes, mode: str, size: tuple[int, int], problem: str
+) -> tuple[bytes, npt.NDArray[np.uint8], tuple[str, ...]]:
+    """The file that could be decoded, its pixels, and what was mended. Raises `BadImage`, of the damage that is left."""
+    rebuilt = _rebuilt(data, metadata=False)
+    attempts = [rebuilt, rebuilt[: -len(_END)].rstrip(b"\0") + _END]
+    kind = "jpeg end" if problem.startswith("Premature") else "jpeg segments"
+    while attempts:
+        attempt = attempts.pop(0)
+        try:
+            return attempt, _strictly(attempt, mode, size), (kind,)
+        except ValueError as error:
+            problem = str(error)
+        padded = _EXTRANEOUS.search(problem)
+        if padded and _is_padding(attempt[: -len(_END)][-int(padded[1]) :]):
+            attempts, kind = [attempt[: -len(_END) - int(padded[1])] + _END], "jpeg padding"
+    raise _damaged(_where(rebuilt, mode, size, problem))
+
+
+def _is_padding(tail: bytes) -> bool:
+    return len(tail) <= _FEW or not tail.strip(b"\0\xff")
+
+
+def _segments(data: bytes) -> Iterator[_Segment]:
+    """Those of the first picture in the file, its end not among them. What lies between segments is passed over."""
+    position = 2
+    while (found := _MARKER.search(data, position)) and found[1][0] != _EOI:
+        marker, position = found[1][0], found.end()
+        after = position + int.from_bytes(data[position : position + 2])
+        if after < position + 2 or after > len(data):
+            return
+        end = after
+        if marker == _SOS:
+            following = _AFTER_DATA.search(data, after)
+            end = following.start() if following else len(data)
+        yield _Segment(marker, found.end() - 2, after, end)
+        position = end
+
+
+def _rebuilt(data: bytes, *, metadata: bool) -> bytes:
+    parts = [b"\xff\xd8"]
+    progressive = False
+    for segment in _segments(data):
+        marker, content = segment.marker, data[segment.start + 4 : segment.data]
+        whole = data[segment.start : segment.end]
+        if marker == _APP0 and content.startswith(b"JFIF\0"):
+            parts.append(_JFIF)
+        elif marker == _APP14 and content.startswith(b"Adobe") and len(content) >= 12:
+            parts.append(_ADOBE + bytes([min(content[11], 2)]))
+        elif marker in _FRAMES or marker in _TABLES or (metadata and marker in _METADATA):
+            progressive = progressive or marker in _PROGRESSIVE
+            parts.append(whole)
+        elif marker == _SOS:
+            # A coder of one pass may have left the last three bytes, which matter to several passes only, as they were.
+            header = whole[: segment.data - segment.start]
+            parts.append((header if progressive else header[:-3] + b"\0\x3f\0") + whole[segment.data - segment.start :])
+    return b"".join(parts) + _END
+
+
+def _where(data: bytes, mode: str, size: tuple[int, int], problem: str) -> str:
+    """What is wrong, and after which row where the data just ends."""
+    if "remature" not in problem:
+        return problem.removeprefix("Corrupt JPEG data: ").strip().rstrip(".")
+    width, height = size
+    buffer = np.empty(width * height * len(mode), np.uint8)
+    try:
+        pixels = simplejpeg.decode_jpeg(
+            data, _FORMATS[mode], min_height=height, min_width=width, min_factor=1, buffer=buffer, strict=False
+        )
+    except ValueError:
+        return "it ends too early"
+    # libjpeg goes on with what it had last: rows of one colour.
+    same = (pixels == pixels[:, -1:]).all(axis=(1, 2))
+    rows = height - int(np.argmin(same[::-1])) if not same.all() else 0
+    return f"it ends after some {rows / height:.0%} of its rows"
+
+
+def _damaged(problem: str) -> BadImage:
+    return BadImage(f"is truncated or damaged in its pixels: {problem}", reason="IMAGE_UNREADABLE")
+
+
+def _has_hole(data: bytes) -> bool:
+    """Whether coded data holds a run of zeros that no coder writes."""
+    first = data.find(_HOLE)
+    if first < 0:
+        return False
+    zero_codes: dict[int, int] = {}
+    for segment in _segments(data):
+        if segment.marker == _DHT:
+            zero_codes.update(_zero_codes(data[segment.start + 4 : segment.data]))
+        elif segment.marker == _SOS and data.find(_HOLE, segment.data, segment.end) >= 0:
+            header = data[segment.start + 4 : segment.data]
+            tables = {16 + (pair & 15) for pair in header[2 : 1 + 2 * header[0] : 2]}
+            # Of a pass over the first coefficients alone, zeros are a flat part of the picture.
+            first_alone = header[-2] == 0
+            if not first_alone and any(not _ends_block(zero_codes.get(table)) for table in tables):
+                return True
+    return False
+
+
+def _zero_codes(content: bytes) -> Iterator[tuple[int, int]]:
+    """(class and number of a Huffman table, what the code of zeros alone stands for): the first of the shortest codes."""
+    position = 0
+    while position + 17 < len(content):
+        yield content[position], content[position + 17]
+        position += 17 + sum(content[position + 1 : position + 17])
+
+
+def _ends_block(symbol: int | None) -> bool:
+    """End of a block, or of several in a progressive picture. Unknown where arithmetic coding has no tables."""
+    return symbol is None or (symbol & 15 == 0 and symbol >> 4 < 15)

@@ -1,0 +1,123 @@
+"""A PNG's chunks: which of them matter, whether their checksums hold, and the same picture without the rest.
+
+Owned here is what Pillow leaves out or is too strict about. It gives up a picture for a damaged or long text beside the
+pixels, and never looks at the checksums of the pixels themselves. Called by `embedder.pictures.reading`.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from embedder.pictures.headers import png as header
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_LENGTHS: dict[bytes, range] = {
+    b"tRNS": range(1, 257), b"gAMA": range(4, 5), b"cHRM": range(32, 33), b"sRGB": range(1, 2), b"cICP": range(4, 5),
+}  # fmt: skip
+"""Chunks beside the pixels that change what they mean -> the lengths that they may have, in bytes."""
+_KEPT = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"eXIf", *_LENGTHS})
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Colour type -> samples a pixel."""
+_PIECE_BYTES = 1 << 20
+_INTERLACING = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Adam7: each pass's first column and row, and its steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """How the pixels of a file are. `whole`: as they were written. `problem`: what is wrong, for people, where they are not.
+    `odd`: they are whole, but a checksum of theirs is wrong."""
+
+    whole: bool
+    problem: str = ""
+    odd: bool = False
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int, bool]]:
+    """(type, start and end of its content, whether its checksum holds) of every chunk that the file has whole."""
+    view = memoryview(data)
+    for kind, start, length in header.walk(data):
+        end = start + length
+        if end + 4 <= len(data):
+            yield kind, start, end, zlib.crc32(view[start - 4 : end]) == int.from_bytes(view[end : end + 4])
+
+
+def without_oddities(data: bytes) -> bytes:
+    """The same picture with only those chunks that say what its pixels are, as far as they are sound."""
+    parts, seen = [_SIGNATURE], set()
+    for kind, start, end, sound in chunks(data):
+        fits = end - start in _LENGTHS.get(kind, range(1 << 32)) and not (kind == b"tRNS" and not _fits(data, start, end))
+        if kind in _KEPT and (sound or kind == b"IDAT") and fits and (kind == b"IDAT" or kind not in seen):
+            content = data[start - 4 : end]
+            parts.append(struct.pack(">I", end - start) + content + struct.pack(">I", zlib.crc32(content)))
+            seen.add(kind)
+    if b"IEND" not in seen:
+        parts.append(struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND")))
+    return b"".join(parts)
+
+
+def checked(data: bytes) -> Pixels:
+    """Whether the pixels are what was written. Quick where every checksum holds; else they are inflated and thrown away."""
+    broken = next((start for kind, start, _, sound in chunks(data) if not sound and kind == b"IDAT"), None)
+    if broken is None:
+        return Pixels(whole=True)
+    stored, wanted, _ = _inflated(data)
+    if stored == wanted:
+        return Pixels(whole=True, odd=True)
+    return Pixels(whole=False, problem=f"the checksum of its pixels does not hold in the part at byte {broken:,}")
+
+
+def problem(data: bytes) -> str:
+    """What is wrong with pixels that could not be decoded."""
+    stored, wanted, rows = _inflated(data)
+    if rows and 0 <= stored < wanted:
+        return f"it ends after row {stored * rows // wanted:,} of {rows:,}"
+    return ""
+
+
+def profile(data: bytes, most_bytes: int) -> bytes | None:
+    """The ICC profile of at most `most_bytes`, or the start of a longer one; b"" where it cannot be read, None where there is
+    none. The space of a profile of sRGB, of cICP or of gAMA is not looked at here."""
+    for kind, start, end, sound in chunks(data):
+        if kind == b"iCCP":
+            _, _, deflated = data[start:end].partition(b"\0")
+            try:
+                return zlib.decompressobj().decompress(deflated[1:], most_bytes) if sound else b""
+            except zlib.error:
+                return b""
+        if kind == b"IDAT":
+            return None
+    return None
+
+
+def _fits(data: bytes, start: int, end: int) -> bool:
+    """Whether a transparent colour or palette has as many values as its picture takes."""
+    lengths = {0: range(2, 3), 2: range(6, 7), 3: range(1, 257)}
+    return end - start in lengths.get(data[25], range(0))
+
+
+def _inflated(data: bytes) -> tuple[int, int, int]:
+    """Bytes of pixels that are stored, of which a damaged stream counts one less than all; how many there must be; and rows.
+    Zeros where there is no header."""
+    if len(data) < 29 or data[12:16] != b"IHDR" or data[25] not in _SAMPLES:
+        return 0, 0, 0
+    width, height, bits, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    bits_per_pixel = bits * _SAMPLES[colour]
+    passes = _INTERLACING if interlaced else ((0, 0, 1, 1),)
+    wanted = 0
+    for left, top, across, down in passes:
+        columns, rows = max(0, -(-(width - left) // across)), max(0, -(-(height - top) // down))
+        wanted += rows * (1 + -(-columns * bits_per_pixel // 8)) if columns else 0
+    stream, stored = zlib.decompressobj(), 0
+    try:
+        for kind, start, length in header.walk(data):
+            piece = data[start : start + length] if kind == b"IDAT" else b""
+            while piece and not stream.eof and stored <= wanted:
+                stored += len(stream.decompress(piece, _PIECE_BYTES))
+                piece = stream.unconsumed_tail
+    except zlib.error:
+        return min(stored, wanted - 1), wanted, height
+    return (stored if stream.eof else min(stored, wanted - 1)), wanted, height

@@ -1,0 +1,110 @@
+"""Encoded bytes -> the working picture: grey or RGB in sRGB, on white, at working size. Called by `embedder.pictures.decode`,
+which has checked the header.
+
+Owns which decoder reads which format, and what is done with a file whose pixels are sound but whose surroundings are not: it is
+mended, decoded and said to be. Nothing here is silent: a picture comes out as it was made, or `BadImage` says why not.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+
+from PIL import ExifTags, Image, ImageFile
+
+from embedder.pictures import colour, jpeg, png
+from embedder.pictures.flatten import covered, flattened, on_white, raw_mode
+from embedder.pictures.headers import Header
+from embedder.pictures.working_size import Least
+from lookalike.errors import BadImage
+
+# What Pillow's decoders were seen to raise on damaged files; it has no exception of its own above these.
+DAMAGED = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RuntimeError,
+    AssertionError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """`picture` is L or RGB, not yet turned as `orientation` (EXIF, 1 to 8) says. `repaired`: what was left out or mended, in
+    words for a metric."""
+
+    picture: Image.Image
+    orientation: int
+    repaired: tuple[str, ...] = ()
+
+
+def read(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
+    """The picture in `data`. Raises `BadImage`."""
+    image, data, repaired = _opened(data, header)
+    with image:
+        # Once more, by what Pillow reads: the two may differ where a file contradicts itself.
+        if image.width * image.height > max_pixels:
+            raise BadImage(
+                f"is {image.width} x {image.height} pixels; at most {max_pixels:,} in all are allowed",
+                reason="IMAGE_TOO_MANY_PIXELS",
+            )
+        image.draft(None, least.draft_size(image.size))
+        try:
+            if header.format == "JPEG":
+                orientation = _orientation(image)
+                picture, mended = jpeg.decoded(data, image.mode, image.size)
+                repaired += mended
+            else:
+                stored, box = raw_mode(image), covered(image)
+                image.decodermaxblock = len(data)  # all at once: it lies in memory, and blocks would be copied out of it
+                image.load()
+                # After the load: Pillow turns TIFF by itself while loading, and then forgets the tag.
+                orientation = _orientation(image)
+                picture = on_white(flattened(image, stored), box)
+        except DAMAGED as error:
+            raise _damaged(png.problem(data) if header.format == "PNG" else "") from error
+    factor = least.factor(picture.size)
+    small = picture.reduce(factor) if factor > 1 else picture
+    profile = png.profile(data, colour.MAX_PROFILE_BYTES + 1) if header.format == "PNG" else image.info.get("icc_profile")
+    managed, usable = colour.managed(small, profile)
+    return Working(managed, orientation, repaired if usable else (*repaired, "profile"))
+
+
+def _opened(data: bytes, header: Header) -> tuple[ImageFile.ImageFile, bytes, tuple[str, ...]]:
+    """The header read by Pillow, of a mended file where it is sound but for what lies beside the pixels."""
+    if header.format == "PNG":
+        pixels = png.checked(data)
+        if not pixels.whole:
+            raise _damaged(pixels.problem)
+        if pixels.odd:
+            return _header(png.without_oddities(data), header), data, ("png checksum",)
+    try:
+        return _header(data, header), data, ()
+    except DAMAGED as error:
+        mend = {"PNG": png.without_oddities, "JPEG": jpeg.without_oddities}.get(header.format)
+        if mend is None:
+            raise _damaged_header() from error
+    try:
+        mended = mend(data)
+        return _header(mended, header), mended, (f"{header.format.lower()} surroundings",)
+    except DAMAGED as error:
+        raise _damaged_header() from error
+
+
+def _header(data: bytes, header: Header) -> ImageFile.ImageFile:
+    return Image.open(io.BytesIO(data), formats=(header.format,))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except DAMAGED:  # a picture whose EXIF is damaged is still a picture
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _damaged(problem: str) -> BadImage:
+    return BadImage("is truncated or damaged" + (f": {problem}" if problem else ""), reason="IMAGE_UNREADABLE")
+
+
+def _damaged_header() -> BadImage:
+    return BadImage("is truncated or damaged in its header", reason="IMAGE_UNREADABLE")
