@@ -15,9 +15,9 @@ from gateway.deadlines import Deadline
 from gateway.embedding import Description, Embedder
 from gateway.importing import check_spaces
 from gateway.threads import Threads
-from lookalike.errors import Internal, InvalidArgument, NotFound
+from lookalike.errors import Internal, NotFound
 from lookalike.jobs.ledger import Ledger
-from lookalike.names import check_name
+from lookalike.names import check_name, check_prose
 from lookalike.spaces import HistogramSettings, Space
 from lookalike.store.catalogue import Collection
 
@@ -54,9 +54,7 @@ class Collections:
         check_name("name", new.name)
         if new.model:
             check_name("model", new.model)
-        if len(new.description) > MAX_DESCRIPTION:
-            problem = f"is {len(new.description)} characters long; at most {MAX_DESCRIPTION} are allowed"
-            raise InvalidArgument("description", problem)
+        check_prose("description", new.description, MAX_DESCRIPTION)
         if new.spaces:
             check_spaces(new.model, new.histogram, new.spaces)
             described = Description(new.model, new.histogram, new.spaces)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 
+from gateway.messages import moment_from
 from lookalike.errors import FailedPrecondition, InvalidArgument
 from lookalike.jobs.job import Comparison, Forecast, Job, JobError, JobOptions, SourceSpec
 from lookalike.jobs.outcomes import Failure
@@ -27,17 +25,10 @@ def job_filter_from(request: pb.ListIngestJobsRequest) -> JobFilter:
             raise InvalidArgument(f"states[{place}]", f"{number} is not the state of a job")
     return JobFilter(
         states=frozenset(_STATES[number] for number in request.states),
-        created_after=_moment(request.created_after, "created_after") if request.HasField("created_after") else None,
-        created_before=_moment(request.created_before, "created_before") if request.HasField("created_before") else None,
+        created_after=moment_from(request.created_after, "created_after") if request.HasField("created_after") else None,
+        created_before=moment_from(request.created_before, "created_before") if request.HasField("created_before") else None,
         text=check_uri("text", request.text),
     )
-
-
-def _moment(stamp: Timestamp, field: str) -> datetime:
-    try:
-        return stamp.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        raise InvalidArgument(field, "is not a time between the years 1 and 9999") from error
 
 
 def job_message(job: Job) -> pb.IngestJob:

@@ -224,17 +224,26 @@ def page_message(page: Page) -> search_pb.ListImagesResponse:
     )
 
 
+def moment_from(stamp: Timestamp, field: str) -> datetime:
+    """Raises `InvalidArgument` for a time that no calendar has, or nanoseconds that are none."""
+    try:
+        return stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidArgument(field, "is not a time between the years 1 and 9999") from error
+
+
 def given_images_from(request: search_pb.ImportImagesRequest) -> list[GivenImage]:
+    """Raises `InvalidArgument` for a time that no calendar has."""
     return [
         GivenImage(
             id=image.id,
             uri=image.uri,
             metadata=metadata_from(image.metadata),
             sha256=image.sha256,
-            indexed_at=image.indexed_at.ToDatetime(tzinfo=UTC) if image.HasField("indexed_at") else None,
+            indexed_at=(moment_from(image.indexed_at, f"images[{index}].indexed_at") if image.HasField("indexed_at") else None),
             vectors=[_vector_from(vector) for vector in image.vectors],
         )
-        for image in request.images
+        for index, image in enumerate(request.images)
     ]
 
 

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 
 from lookalike.errors import InvalidArgument
-from lookalike.names import MAX_PAGE_SIZE
+from lookalike.names import MAX_PAGE_SIZE, check_id
 from lookalike.store.catalogue import Collection
 from lookalike.store.vectors import StoredImage
 
@@ -47,11 +47,13 @@ def read_token(token: str, *list_of: str) -> str:
     try:
         packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         digest, after_id = json.loads(packed)
-    except (binascii.Error, ValueError, TypeError) as error:
+        check_id("page_token", after_id)
+    except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError, InvalidArgument) as error:
+        # Anybody may have made it: it may be nested too deeply to be read, or hold an id that none can be.
         raise InvalidArgument("page_token", "is not a token that this service made") from error
-    if digest != _digest(list_of) or not isinstance(after_id, str):
+    if digest != _digest(list_of):
         raise InvalidArgument("page_token", "belongs to another list; collection and filter must stay the same")
-    return after_id
+    return str(after_id)
 
 
 def _digest(list_of: tuple[str, ...]) -> str:

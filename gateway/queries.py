@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import numpy as np
-
 from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError
 from lookalike.names import MAX_MESSAGE_BYTES, MAX_TOP_K
-from lookalike.spaces import SIAMESE, Metric, Space, Vector
+from lookalike.spaces import SIAMESE, Space, Vector, vectors_problem
 from lookalike.store.catalogue import Collection
 from lookalike.store.vectors import MAX_EF, Consistency, StoredImage
 
@@ -188,10 +186,8 @@ def _check_vector(where: str, vector: GivenVector, space: Space) -> None:
     if vector.values.size != space.dimension:
         problem = f"has {vector.values.size} values; space {space.name!r} has dimension {space.dimension}"
         raise InvalidArgument(f"{where}.values", problem, reason="DIMENSION_MISMATCH")
-    if not np.isfinite(vector.values).all():
-        raise InvalidArgument(f"{where}.values", "holds a value that is not a finite number")
-    if space.metric is Metric.COSINE and not vector.values.any():
-        raise InvalidArgument(f"{where}.values", "is all zeros, which has no direction to compare")
+    if problem := vectors_problem(vector.values[None], space.metric):
+        raise InvalidArgument(f"{where}.values", problem)
 
 
 def _space_names(query: Query) -> tuple[str, ...]:

@@ -60,6 +60,15 @@ def check_uri(field: str, uri: str) -> str:
     return uri
 
 
+def check_prose(field: str, text: str, max_characters: int) -> str:
+    """Return `text` for people, with line breaks as it may be, if it can be stored."""
+    if len(text) > max_characters:
+        raise InvalidArgument(field, f"is {len(text)} characters long; at most {max_characters} are allowed")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text if character not in "\t\n\r"):
+        raise InvalidArgument(field, f"{_shown(text)} holds control characters")
+    return text
+
+
 def check_request_id(field: str, request_id: str) -> str:
     """Return `request_id` if it can make a request idempotent (1 to 128 of letters, digits and `._:-`)."""
     if not _REQUEST_ID.fullmatch(request_id):

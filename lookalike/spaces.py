@@ -22,6 +22,10 @@ _BINS = (8, 16, 32, 64, 128, 256)
 _MAX_GRID = 8
 MAX_DIMENSION = 32_768
 """Milvus stores no longer vector (its documentation, "Limits")."""
+MIN_DIRECTION, MAX_DIRECTION = 1e-12, 1e12
+"""Length of a vector that is compared by its direction: Milvus squares and adds in float32, which ends at 1e-38 and 3e38."""
+MAX_LENGTH = 1000.0
+"""Of a vector that is compared by Euclidean distance. Histograms sum to 1; far beyond, float32 cannot tell two apart."""
 _HISTOGRAM_MATHS = "histogram-3"
 """Raise it when the code between encoded bytes and counts changes what comes out."""
 
@@ -53,6 +57,22 @@ class Space:
     dimension: int
     metric: Metric
     fingerprint: str
+
+
+def vectors_problem(vectors: Vector, metric: Metric) -> str:
+    """What keeps `vectors`, `[n, dimension]`, from being compared in float32; "" where nothing does."""
+    if not np.isfinite(vectors).all():
+        return "holds a value that is not a finite number"
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    if metric is Metric.L2:
+        if lengths.size and lengths.max() > MAX_LENGTH:
+            return f"has a length of {lengths.max():.3g}; at most {MAX_LENGTH:,.0f} is allowed, as a histogram sums to 1"
+    elif not lengths.all():
+        return "is all zeros, which has no direction to compare"
+    elif lengths.size and (lengths.min() < MIN_DIRECTION or lengths.max() > MAX_DIRECTION):
+        length = lengths.max() if lengths.max() > MAX_DIRECTION else lengths.min()
+        return f"has a length of {length:.3g}; {MIN_DIRECTION:g} to {MAX_DIRECTION:g} are allowed, scale it"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

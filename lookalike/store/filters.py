@@ -44,8 +44,8 @@ MAX_NESTING = 32
 _MAX_COMPILED_NESTING = 100
 """milvus-lite's parser recurses: 100 levels pass, 200 exceed Python's limit."""
 _MAX_INT64 = 2**63 - 1
-_UNSAFE_IN_KEYS = set('"\\[]')
-"""Milvus 2.3 splits `metadata["a"]["b"]` at the brackets and takes what is in the quotes as it is."""
+_UNSAFE_IN_KEYS = set('"\\[]\t\n\r')
+"""Milvus 2.3 splits `metadata["a"]["b"]` at the brackets, and takes what is in the quotes as it is, on one line."""
 _TEXT_FIELDS = {ID, URI, SHA256}
 _ORDERED = {"<", "<=", ">", ">="}
 
@@ -173,7 +173,8 @@ def _key(token: Token) -> str:
     key = token[1:-1] if token.type == "QUOTED_NAME" else str(token)
     unsafe = sorted(_UNSAFE_IN_KEYS.intersection(key))
     if unsafe:
-        raise BadFilter(f"column {_column(token)}: a key that holds {unsafe[0]} cannot be filtered by")
+        shown = json.dumps(unsafe[0]) if unsafe[0].isspace() else unsafe[0]
+        raise BadFilter(f"column {_column(token)}: a key that holds {shown} cannot be filtered by")
     return key
 
 

@@ -18,7 +18,7 @@ from pymilvus.milvus_client import IndexParams
 from lookalike.errors import InvalidArgument
 from lookalike.items import check_metadata
 from lookalike.names import MAX_ID_BYTES, MAX_URI_BYTES, check_id, check_uri
-from lookalike.spaces import Space, Vector
+from lookalike.spaces import Space, Vector, vectors_problem
 from lookalike.store.index_settings import HNSW_EF_CONSTRUCTION, HNSW_M
 
 ID, VECTOR, URI, METADATA = "id", "vector", "uri", "metadata"
@@ -111,13 +111,14 @@ def check_facts(image: StoredImage) -> None:
 
 
 def check_vectors(name: str, vectors: Vector, space: Space) -> None:
-    """Raise `InvalidArgument` for field `name` unless `vectors` is `[n, dimension]` of finite numbers."""
+    """Raise `InvalidArgument` for field `name` unless `vectors` is `[n, dimension]` and can be compared: finite, and no
+    longer or shorter than float32 reckons with."""
     if vectors.ndim != 2 or vectors.shape[1] != space.dimension:
         raise InvalidArgument(
             name, f"has {vectors.shape[-1] if vectors.ndim else 0} values; space {space.name!r} needs {space.dimension}"
         )
-    if not np.isfinite(vectors).all():
-        raise InvalidArgument(name, "holds a value that is not a finite number")
+    if problem := vectors_problem(vectors, space.metric):
+        raise InvalidArgument(name, problem)
 
 
 def rows_per_write(spaces: Sequence[Space]) -> int:

@@ -58,6 +58,8 @@ def test_two_collections_of_one_name_at_different_times_have_different_uids():
         ({"name": "a__b"}, "name"),
         ({"model": "A B"}, "model"),
         ({"description": "x" * 1001}, "description"),
+        ({"description": "half \ud83d of a pair"}, "description"),
+        ({"description": "a\0b"}, "description"),
     ],
 )
 def test_what_is_wrong_with_a_new_collection_is_said_by_its_field(fields, field):

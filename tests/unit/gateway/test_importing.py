@@ -51,6 +51,10 @@ def test_images_are_written_with_their_vectors_under_the_lock_and_indexed_at_the
     assert vectors.calls == ["upsert", "upsert", "flush"]
 
 
+def with_values(vector: GivenVector, value: float) -> GivenVector:
+    return replace(vector, values=np.full_like(vector.values, value))
+
+
 HISTOGRAM_OK, SIAMESE_OK = given().vectors
 SHORT = replace(SIAMESE_OK, values=np.ones(3, np.float32))
 NAN = replace(SIAMESE_OK, values=np.array([1, 2, np.nan, 4], np.float32))
@@ -70,6 +74,9 @@ NAN = replace(SIAMESE_OK, values=np.array([1, 2, np.nan, 4], np.float32))
         ([given(vectors=[HISTOGRAM_OK, SIAMESE_OK, SIAMESE_OK])], InvalidArgument, "images[0].vectors"),
         ([given(vectors=[HISTOGRAM_OK, SHORT])], InvalidArgument, "images[0].vectors"),
         ([given(vectors=[HISTOGRAM_OK, NAN])], InvalidArgument, "images[0].vectors"),
+        ([given(vectors=[HISTOGRAM_OK, with_values(SIAMESE_OK, 0.0)])], InvalidArgument, "images[0].vectors"),
+        ([given(vectors=[HISTOGRAM_OK, with_values(SIAMESE_OK, 1e20)])], InvalidArgument, "images[0].vectors"),
+        ([given(vectors=[with_values(HISTOGRAM_OK, 1e20), SIAMESE_OK])], InvalidArgument, "images[0].vectors"),
         ([given(vectors=[HISTOGRAM_OK, replace(SIAMESE_OK, fingerprint="")])], InvalidArgument, "images[0].vectors"),
         ([given(), given("b", vectors=[HISTOGRAM_OK, replace(SIAMESE_OK, fingerprint="c" * 16)])], FingerprintMismatch, None),
     ],

@@ -14,6 +14,7 @@ from gateway.job_messages import job_message
 from gateway.messages import (
     collection_message,
     consistency_from,
+    given_images_from,
     histogram_from,
     image_message,
     metadata_from,
@@ -32,6 +33,16 @@ from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as search_pb
 from lookalike.wire import space_from, space_message
 from tests.unit.gateway.fakes import COLLECTION, MOMENT, SPACES, image, job
+
+
+@pytest.mark.parametrize(
+    "stamp", [{"seconds": 10**15}, {"seconds": -(10**15)}, {"nanos": 10**9}, {"nanos": -1}, {"seconds": 2**63 - 1}]
+)
+def test_a_time_that_no_calendar_has_is_refused_by_its_field(stamp):
+    request = search_pb.ImportImagesRequest(images=[{"id": "a"}, {"id": "b", "indexed_at": stamp}])
+    with pytest.raises(InvalidArgument) as raised:
+        given_images_from(request)
+    assert raised.value.field == "images[1].indexed_at"
 
 
 def test_an_absent_top_k_is_told_from_a_top_k_of_nought():

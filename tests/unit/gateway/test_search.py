@@ -165,6 +165,8 @@ def test_top_k_out_of_range_is_refused_with_the_range(top_k):
         (by_vectors(), "vectors"),
         (by_vectors(GivenVector(SIAMESE, np.ones(3, np.float32))), "vectors[0].values"),
         (by_vectors(GivenVector(SIAMESE, np.zeros(4, np.float32))), "vectors[0].values"),
+        (by_vectors(GivenVector(SIAMESE, np.full(4, 1e20, np.float32))), "vectors[0].values"),
+        (by_vectors(GivenVector(SIAMESE, np.full(4, 1e-40, np.float32))), "vectors[0].values"),
         (by_vectors(GivenVector(SIAMESE, np.full(4, np.nan, np.float32))), "vectors[0].values"),
         (by_vectors(*[GivenVector(SIAMESE, np.ones(4, np.float32))] * 2), "vectors[1].space"),
         (by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32)), spaces=(HISTOGRAM,)), "vectors[0].space"),

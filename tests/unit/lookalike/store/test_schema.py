@@ -57,8 +57,8 @@ def test_a_bad_image_is_refused_with_the_field_at_fault(changes: dict[str, objec
 
 
 def test_queries_of_the_wrong_length_are_refused() -> None:
-    check_vectors("vectors", np.zeros((2, 3), np.float32), SPACE)
+    check_vectors("vectors", np.ones((2, 3), np.float32), SPACE)
     with pytest.raises(InvalidArgument, match="has 4 values; space 'siamese' needs 3"):
-        check_vectors("vectors", np.zeros((2, 4), np.float32), SPACE)
+        check_vectors("vectors", np.ones((2, 4), np.float32), SPACE)
     with pytest.raises(InvalidArgument):
-        check_vectors("vectors", np.zeros(3, np.float32), SPACE)
+        check_vectors("vectors", np.ones(3, np.float32), SPACE)
