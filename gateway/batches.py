@@ -13,7 +13,6 @@ from gateway.queries import MAX_VECTOR_BYTES, Batch, ByImage, ByStoredImage, Pla
 from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL, MAX_QUERIES_PER_BATCH, MAX_TOP_K
 from lookalike.store.catalogue import Collection
-from lookalike.store.filters import compile_filter
 
 Placed: TypeAlias = tuple[int, Query]
 """A query and its place in the request."""
@@ -39,13 +38,9 @@ class _Open:
 
 
 def check_batch(batch: Batch) -> None:
-    """Raises `InvalidArgument` for a number of queries that is not allowed, and for a filter that does not parse."""
+    """Raises `InvalidArgument` for a number of queries that is not allowed."""
     if not 1 <= len(batch.queries) <= MAX_QUERIES_PER_BATCH:
         raise InvalidArgument("queries", f"{len(batch.queries)} are given; 1 to {MAX_QUERIES_PER_BATCH} are allowed")
-    for query in batch.queries:
-        if isinstance(query, Query):
-            compile_filter(query.filter)
-            return
 
 
 def groups_of(batch: Batch, collection: Collection) -> Groups:

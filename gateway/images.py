@@ -11,16 +11,17 @@ from typing import TypeVar
 from gateway.backends import Backends, find_collection
 from gateway.deadlines import Deadline
 from gateway.embedding import Embedder
+from gateway.filtering import check_filter, is_long
 from gateway.image_writes import ImageWriter, MetadataUpdate, Updated, check_deletable, check_updates
-from gateway.importing import GivenImage, images_per_answer
+from gateway.importing import GivenImage, how_many_fit, images_per_answer
+from gateway.large_answers import is_large
 from gateway.paging import Page, make_token, page_size_from, read_token
-from gateway.threads import Threads
+from gateway.threads import Threads, off_loop
 from lookalike.errors import FailedPrecondition, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE, check_id, check_name
 from lookalike.sources import Artifacts, Reader
 from lookalike.store.catalogue import Collection
-from lookalike.store.filters import compile_filter
 from lookalike.store.vectors import Consistency, StoredImage
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ class Images:
         """A page of images in order of id. With vectors it is shorter where they would not fit into one answer."""
         limit = page_size_from(page_size)
         after_id = read_token(page_token, name, filter_text)
-        compile_filter(filter_text)
+        await check_filter(filter_text)
         collection = await self._collection(name, deadline)
         if not include_vectors:
             images, token = await self._page(collection, filter_text, after_id, limit, consistency, deadline)
@@ -122,6 +123,8 @@ class Images:
         """The images, and the token of the next page ("" on the last)."""
         name = collection.name
         images = await self._read(collection, filter_text, after_id, min(limit + 1, MAX_PAGE_SIZE), consistency, deadline)
+        if is_large(images) and (fits := await off_loop(lambda: how_many_fit(images), large=True)) < len(images):
+            limit = min(limit, fits)
         if len(images) < limit:
             return images, ""
         page, last_id = images[:limit], images[limit - 1].id
@@ -132,7 +135,7 @@ class Images:
     async def delete(self, name: str, ids: Sequence[str], filter_text: str, deadline: Deadline) -> tuple[int, int]:
         """Delete by id or by filter, in every space. Returns how many were there, and the revision of the delete."""
         check_name("collection", name)
-        check_deletable(ids, filter_text)
+        await off_loop(lambda: check_deletable(ids, filter_text), large=is_long(filter_text))
         if filter_text:
             return await self._run(lambda: self._writer.delete_matching(name, deadline, filter_text=filter_text), deadline)
         return await self._run(lambda: self._writer.delete(name, ids, deadline), deadline)
@@ -140,7 +143,7 @@ class Images:
     async def update(self, name: str, updates: Sequence[MetadataUpdate], deadline: Deadline) -> Updated:
         """New metadata for images that keep their vectors."""
         check_name("collection", name)
-        check_updates(updates)
+        await off_loop(lambda: check_updates(updates), large=len(updates) > 1)
         return await self._run(lambda: self._writer.update(name, updates, deadline), deadline)
 
     async def write_given(self, name: str, images: Sequence[GivenImage], deadline: Deadline, *, last: bool) -> int:

@@ -5,6 +5,7 @@ Also the spaces of a collection that is restored. No calls to anything.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from lookalike.store.vectors import StoredImage
 MAX_IMAGES = 1000
 _FACTS_BYTES = MAX_METADATA_BYTES + MAX_URI_BYTES + 2048
 """Of one image, at most: what a `Struct` adds to its JSON stays below what ids, hashes and times leave of the last part."""
+_STRUCT_GROWTH = 6
+"""Bytes of a `Struct` for one of its JSON, at most: `1,` becomes a value of 11."""
 _MAX_DIMENSION = 32_768
 _HEX = re.compile(r"[0-9a-f]*")
 
@@ -42,6 +45,17 @@ def images_per_answer(spaces: Sequence[Space]) -> int:
     """How many images with their vectors in `spaces` fit into one message, whatever their metadata; at least 1."""
     image_bytes = _FACTS_BYTES + sum(4 * space.dimension + 128 for space in spaces)
     return max(1, MAX_MESSAGE_BYTES * 3 // 4 // image_bytes)
+
+
+def how_many_fit(images: Sequence[StoredImage]) -> int:
+    """How many of `images`, without vectors, fit into one message, from the first on; at least 1."""
+    size_bytes = 0
+    for count, image in enumerate(images):
+        metadata_bytes = len(json.dumps(image.metadata, ensure_ascii=False).encode())
+        size_bytes += _STRUCT_GROWTH * metadata_bytes + len(image.uri.encode()) + 1024
+        if size_bytes > MAX_MESSAGE_BYTES * 3 // 4 and count:
+            return count
+    return len(images)
 
 
 def checked(images: Sequence[GivenImage], collection: Collection) -> list[StoredImage]:

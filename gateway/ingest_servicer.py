@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 from gateway.ingest import IDLE_S, Ingest, UploadedItem, unless_idle
 from gateway.job_messages import failure_message, job_filter_from, job_message, report_message
+from gateway.large_answers import MANY
 from gateway.messages import metadata_from
 from gateway.servicers import Context, deadline_of
+from gateway.threads import off_loop
 from lookalike.errors import InvalidArgument
 from lookalike.jobs.creation import create_job_of
 from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.v1.ingest_service_pb2_grpc import IngestServiceServicer
+
+_METADATA_AT_ONCE_BYTES = 8 * 1024
+"""Of an item's metadata that is read on the loop: a millisecond."""
 
 
 class IngestServicer(IngestServiceServicer):
@@ -46,7 +52,9 @@ class IngestServicer(IngestServiceServicer):
         jobs, token = await self._ingest.page(
             request.collection, request.page_size, request.page_token, deadline_of(context), only
         )
-        return pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token)
+        return await off_loop(
+            lambda: pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token), large=len(jobs) > MANY
+        )
 
     async def WatchIngestJob(  # noqa: N802
         self, request: pb.WatchIngestJobRequest, _context: Context
@@ -84,7 +92,10 @@ class IngestServicer(IngestServiceServicer):
         self, request: pb.ListIngestFailuresRequest, context: Context
     ) -> pb.ListIngestFailuresResponse:
         failures, token = await self._ingest.failures(request.id, request.page_size, request.page_token, deadline_of(context))
-        return pb.ListIngestFailuresResponse(failures=map(failure_message, failures), next_page_token=token)
+        return await off_loop(
+            lambda: pb.ListIngestFailuresResponse(failures=map(failure_message, failures), next_page_token=token),
+            large=len(failures) > MANY,
+        )
 
     async def UndoIngestJob(self, request: pb.UndoIngestJobRequest, context: Context) -> pb.UndoIngestJobResponse:  # noqa: N802
         deleted, revision = await self._ingest.undo(request.id, deadline_of(context))
@@ -96,6 +107,7 @@ async def _items(requests: AsyncIterator[pb.UploadItemsRequest]) -> AsyncIterato
         if request.WhichOneof("part") != "item":
             raise InvalidArgument("item", "is missing; every message after the header is an item")
         item = request.item
-        yield UploadedItem(
-            item.id, item.uri, metadata_from(item.metadata), item.content or None, item.problem, item.problem_reason
+        metadata = await off_loop(
+            partial(metadata_from, item.metadata), large=item.metadata.ByteSize() > _METADATA_AT_ONCE_BYTES
         )
+        yield UploadedItem(item.id, item.uri, metadata, item.content or None, item.problem, item.problem_reason)

@@ -5,9 +5,10 @@ Field names in errors are those of the requests. No calls to anything, no defaul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import numpy as np
 from google.protobuf import struct_pb2
@@ -27,7 +28,11 @@ from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as search_pb
 from lookalike.wire import plain, space_from, space_message
 
+T = TypeVar("T")
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PART_ITEMS = 8
+"""Of a large answer that are written in one go: up to 128 KB of metadata, or of vectors 1 MB."""
 
 
 def query_from(request: search_pb.SearchRequest) -> Query:
@@ -89,20 +94,39 @@ def consistency_from(number: int) -> Consistency:
     raise InvalidArgument("consistency", f"{number} is unknown; CONSISTENCY_BOUNDED and CONSISTENCY_STRONG are allowed")
 
 
-def search_response(answer: Answer, *, include_vectors: bool) -> search_pb.SearchResponse:
+def search_parts(answer: Answer, *, include_vectors: bool, large: bool = False) -> Iterator[search_pb.SearchResponse]:
+    """What a search is answered, in parts that make one message together; in one, unless it is `large`."""
     spaces = {space.name: space for space in answer.spaces}
-    return search_pb.SearchResponse(
-        neighbours=[_neighbour_message(neighbour, spaces, include_vectors) for neighbour in answer.neighbours],
+    first, *rest = _slices(answer.neighbours, large)
+    yield search_pb.SearchResponse(
+        neighbours=[_neighbour_message(neighbour, spaces, include_vectors) for neighbour in first],
         spaces=[space_message(space) for space in answer.spaces],
         query_vectors=_vector_messages(answer.query_vectors, spaces),
         ef=answer.ef,
     )
+    for some in rest:
+        yield search_pb.SearchResponse(neighbours=[_neighbour_message(one, spaces, include_vectors) for one in some])
 
 
-def batch_response(index: int, outcome: Outcome, *, include_vectors: bool) -> search_pb.SearchBatchResponse:
+def search_response(answer: Answer, *, include_vectors: bool) -> search_pb.SearchResponse:
+    return next(search_parts(answer, include_vectors=include_vectors))
+
+
+def batch_parts(
+    index: int, outcome: Outcome, *, include_vectors: bool, large: bool = False
+) -> Iterator[search_pb.SearchBatchResponse]:
+    """What becomes of one query of a batch, as `search_parts`."""
     if isinstance(outcome, LookalikeError):
-        return search_pb.SearchBatchResponse(index=index, error=to_status(outcome))
-    return search_pb.SearchBatchResponse(index=index, answer=search_response(outcome, include_vectors=include_vectors))
+        yield search_pb.SearchBatchResponse(index=index, error=to_status(outcome))
+        return
+    for part in search_parts(outcome, include_vectors=include_vectors, large=large):
+        yield search_pb.SearchBatchResponse(index=index, answer=part)
+
+
+def _slices(items: Sequence[T], large: bool) -> list[Sequence[T]]:
+    """`items` as they go into one part each: all of them, or a few. At least one, perhaps empty."""
+    at_once = _PART_ITEMS if large else max(1, len(items))
+    return [items[start : start + at_once] for start in range(0, max(1, len(items)), at_once)]
 
 
 def _neighbour_message(neighbour: Neighbour, spaces: Mapping[str, Space], include_vectors: bool) -> search_pb.Neighbour:
@@ -216,12 +240,11 @@ def update_response(done: Updated) -> search_pb.UpdateImagesResponse:
     return search_pb.UpdateImagesResponse(updated=done.updated, missing_ids=done.missing_ids, revision=done.revision)
 
 
-def page_message(page: Page) -> search_pb.ListImagesResponse:
-    """With the vectors that the images have."""
+def page_parts(page: Page, *, large: bool = False) -> Iterator[search_pb.ListImagesResponse]:
+    """A page with the vectors that its images have, in parts as `search_parts`."""
     spaces = spaces_by_name(page.collection.spaces)
-    return search_pb.ListImagesResponse(
-        images=[image_message(image, spaces) for image in page.images], next_page_token=page.token
-    )
+    for some in _slices(page.images, large):
+        yield search_pb.ListImagesResponse(images=[image_message(image, spaces) for image in some], next_page_token=page.token)
 
 
 def moment_from(stamp: Timestamp, field: str) -> datetime:

@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator, Sequence
 from gateway.answering import Answering
 from gateway.batches import Groups, Placed, check_batch, groups_of
 from gateway.deadlines import Deadline
+from gateway.filtering import check_filter
 from gateway.lookups import Lookups
 from gateway.queries import Answer, Batch, Outcome, Query, plan
 from lookalike.errors import LookalikeError
 from lookalike.names import check_name
 from lookalike.store.catalogue import Collection
-from lookalike.store.filters import compile_filter
 
 _GROUPS_AT_ONCE = 2
 """Of one batch: while one is embedded the other is searched; more would only take the threads of other callers."""
@@ -31,7 +31,7 @@ class Search:
 
         async def answer(collection: Collection) -> Answer:
             planned = plan(query, collection)
-            compile_filter(query.filter)  # A filter that does not parse must not cost an embedding first.
+            await check_filter(query.filter)  # One that does not parse must not cost an embedding first.
             (outcome,) = await self._answering.answer(collection, [query], planned, deadline)
             if isinstance(outcome, LookalikeError):
                 raise outcome
@@ -46,6 +46,7 @@ class Search:
         """
         check_name("collection", batch.collection)
         check_batch(batch)
+        await check_filter(next((query.filter for query in batch.queries if isinstance(query, Query)), ""))
         collection = await self._lookups.find(batch.collection, deadline)
         return self._as_ready(batch.collection, groups_of(batch, collection), deadline)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc.aio
 
@@ -12,23 +13,26 @@ from gateway.collections import Collections, NewCollection
 from gateway.deadlines import DEFAULT_S, MAX_S, Deadline
 from gateway.generations import Generations, Reembed
 from gateway.images import Images
+from gateway.large_answers import MANY, is_large, is_large_answer, is_large_outcome, written
 from gateway.messages import (
     batch_from,
-    batch_response,
+    batch_parts,
     collection_message,
     consistency_from,
     given_images_from,
     histogram_from,
     image_message,
-    page_message,
+    page_parts,
     query_from,
-    search_response,
+    search_parts,
     spaces_by_name,
     spaces_from,
     update_response,
     updates_from,
 )
 from gateway.search import Search
+from gateway.threads import off_loop
+from lookalike.errors import InvalidArgument
 from lookalike.runtime.channels import remaining_s
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import search_service_pb2 as search_pb
@@ -36,6 +40,8 @@ from lookalike.v1.collection_service_pb2_grpc import CollectionServiceServicer
 from lookalike.v1.search_service_pb2_grpc import SearchServiceServicer
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Answered: TypeAlias = Any
+"""The message that the method's name says, or its bytes; the stubs know nothing of the latter."""
 
 
 def deadline_of(context: Context) -> Deadline:
@@ -47,17 +53,26 @@ class SearchServicer(SearchServiceServicer):
     def __init__(self, search: Search, images: Images) -> None:
         self._search, self._images = search, images
 
-    async def Search(self, request: search_pb.SearchRequest, context: Context) -> search_pb.SearchResponse:  # noqa: N802
+    async def Search(self, request: search_pb.SearchRequest, context: Context) -> Answered:  # noqa: N802
         answer = await self._search.answer(query_from(request), deadline_of(context))
-        return search_response(answer, include_vectors=request.include_vectors)
+        large = is_large_answer(answer)
+        return await written(
+            search_parts(answer, include_vectors=request.include_vectors, large=large), large=large, field="top_k"
+        )
 
     async def SearchBatch(  # noqa: N802
         self, request: search_pb.SearchBatchRequest, context: Context
-    ) -> AsyncIterator[search_pb.SearchBatchResponse]:
-        outcomes = await self._search.answer_batch(batch_from(request), deadline_of(context))
+    ) -> AsyncIterator[Answered]:
+        deadline = deadline_of(context)
+        outcomes = await self._search.answer_batch(await asyncio.to_thread(batch_from, request), deadline)
         async with aclosing(outcomes):
             async for index, outcome in outcomes:
-                yield batch_response(index, outcome, include_vectors=request.include_vectors)
+                large = is_large_outcome(outcome)
+                parts = batch_parts(index, outcome, include_vectors=request.include_vectors, large=large)
+                try:
+                    yield await written(parts, large=large, field="top_k")
+                except InvalidArgument as error:
+                    yield next(batch_parts(index, error, include_vectors=False))
 
     async def GetImage(self, request: search_pb.GetImageRequest, context: Context) -> search_pb.GetImageResponse:  # noqa: N802
         collection, image = await self._images.get(
@@ -69,9 +84,7 @@ class SearchServicer(SearchServiceServicer):
         )
         return search_pb.GetImageResponse(image=image_message(image, spaces_by_name(collection.spaces)))
 
-    async def ListImages(  # noqa: N802
-        self, request: search_pb.ListImagesRequest, context: Context
-    ) -> search_pb.ListImagesResponse:
+    async def ListImages(self, request: search_pb.ListImagesRequest, context: Context) -> Answered:  # noqa: N802
         page = await self._images.page(
             request.collection,
             filter_text=request.filter,
@@ -81,7 +94,8 @@ class SearchServicer(SearchServiceServicer):
             deadline=deadline_of(context),
             include_vectors=request.include_vectors,
         )
-        return page_message(page)
+        large = is_large(page.images)
+        return await written(page_parts(page, large=large), large=large, field="page_size")
 
     async def DeleteImages(  # noqa: N802
         self, request: search_pb.DeleteImagesRequest, context: Context
@@ -92,14 +106,17 @@ class SearchServicer(SearchServiceServicer):
     async def UpdateImages(  # noqa: N802
         self, request: search_pb.UpdateImagesRequest, context: Context
     ) -> search_pb.UpdateImagesResponse:
-        updated = await self._images.update(request.collection, updates_from(request), deadline_of(context))
+        deadline = deadline_of(context)
+        updates = await asyncio.to_thread(updates_from, request)
+        updated = await self._images.update(request.collection, updates, deadline)
         return update_response(updated)
 
     async def ImportImages(  # noqa: N802
         self, request: search_pb.ImportImagesRequest, context: Context
     ) -> search_pb.ImportImagesResponse:
-        given = given_images_from(request)
-        revision = await self._images.write_given(request.collection, given, deadline_of(context), last=request.last)
+        deadline = deadline_of(context)
+        given = await asyncio.to_thread(given_images_from, request)
+        revision = await self._images.write_given(request.collection, given, deadline, last=request.last)
         return search_pb.ImportImagesResponse(revision=revision)
 
     async def GetThumbnail(  # noqa: N802
@@ -131,7 +148,10 @@ class CollectionServicer(CollectionServiceServicer):
         self, _request: collection_pb.ListCollectionsRequest, context: Context
     ) -> collection_pb.ListCollectionsResponse:
         found = await self._collections.list_all(deadline_of(context))
-        return collection_pb.ListCollectionsResponse(collections=[collection_message(*pair) for pair in found])
+        return await off_loop(
+            lambda: collection_pb.ListCollectionsResponse(collections=[collection_message(*pair) for pair in found]),
+            large=len(found) > MANY,
+        )
 
     async def DeleteCollection(  # noqa: N802
         self, request: collection_pb.DeleteCollectionRequest, context: Context

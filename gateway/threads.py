@@ -68,6 +68,12 @@ class Threads:
         ended(future)
 
 
+async def off_loop(call: Callable[[], T], large: bool) -> T:
+    """What `call()` gives or raises: arithmetic and text, no calls. In a thread where it is `large`; it waits for no
+    place in `Threads`, since its request has been admitted already and others wait for Milvus there."""
+    return await asyncio.to_thread(call) if large else call()
+
+
 def _hand_over(waiting: asyncio.Future[T], future: Future[T]) -> None:
     if waiting.done():  # by whoever gave up
         return

@@ -84,6 +84,7 @@ def build_app(
         app.include_router(router, dependencies=[Depends(only_known_parameters)])
     add_pages(app, readiness)
     add_error_handlers(app)
+    app.openapi()  # now, and not when the first one calls: it takes half a second
     bodies = Bodies(max(bodies_limit_bytes, upload_limit_bytes, BODY_LIMIT_BYTES))
     return Edge(app, _limit_for(upload_limit_bytes), bodies, hosts=hosts)
 
@@ -96,12 +97,21 @@ class _App(FastAPI):
     """FastAPI without its own 422 in the document: what it finds wrong is a 400 in our shape."""
 
     def openapi(self) -> dict[str, Any]:
-        made_before = self.openapi_schema is not None
+        if self.openapi_schema is None:
+            if not _DOCUMENT:
+                _DOCUMENT.update(self._made())
+            self.openapi_schema = _DOCUMENT
+        return self.openapi_schema
+
+    def _made(self) -> dict[str, Any]:
         document = super().openapi()
-        if not made_before:
-            for operations in document["paths"].values():
-                for operation in operations.values():
-                    operation["responses"].pop("422", None)
-            for name in ("HTTPValidationError", "ValidationError"):
-                document["components"]["schemas"].pop(name, None)
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(name, None)
         return document
+
+
+_DOCUMENT: dict[str, Any] = {}
+"""What every application of this process has in common, whatever core it is over."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from gateway.collections import Collections, NewCollection
+from gateway.collections import MAX_DESCRIPTION, Collections, NewCollection
 from gateway.http import models
-from gateway.http.convert import RequestDeadline, errors, respond
+from gateway.http.convert import RequestDeadline, errors, respond, respond_with
+from gateway.http.reading import ReadingRoute
+from gateway.large_answers import MANY
 from gateway.messages import collection_message
 from lookalike.spaces import HistogramSettings
 from lookalike.v1 import collection_service_pb2 as pb
@@ -17,16 +19,16 @@ from lookalike.v1 import collection_service_pb2 as pb
 class CreateCollectionBody(BaseModel, extra="forbid"):
     """What to make."""
 
-    name: str = Field(description="Lower-case letters, digits and single underscores, at most 63.")
-    description: str = Field("", description="For people, at most 1,000 characters.")
-    model: str = Field(
+    name: models.Name = Field(description="Lower-case letters, digits and single underscores, at most 63.")
+    description: str = Field("", max_length=MAX_DESCRIPTION, description="For people, at most 1,000 characters.")
+    model: models.Name = Field(
         "", description="Name of the model, whose current version is taken for good. Empty means the embedder's default model."
     )
     histogram: models.HistogramSettings = models.HistogramSettings(bins=0, grid=0, color=False)
 
 
 def collections_router(collections: Collections) -> APIRouter:
-    router = APIRouter(prefix="/v1/collections", tags=["collections"])
+    router = APIRouter(prefix="/v1/collections", tags=["collections"], route_class=ReadingRoute)
     _add_changing(router, collections)
     _add_looking(router, collections)
     return router
@@ -40,7 +42,7 @@ def _add_changing(router: APIRouter, collections: Collections) -> None:
         response_model=models.CreateCollectionResponse,
         responses=errors(400, 404, 409),
     )
-    async def create(body: CreateCollectionBody, deadline: RequestDeadline) -> JSONResponse:
+    async def create(body: CreateCollectionBody, deadline: RequestDeadline) -> Response:
         histogram = HistogramSettings(body.histogram.bins or 256, body.histogram.grid or 1, body.histogram.color)
         made = await collections.create(NewCollection(body.name, body.description, body.model, histogram), deadline)
         return respond(pb.CreateCollectionResponse(collection=collection_message(made, 0)), 201)
@@ -51,16 +53,19 @@ def _add_changing(router: APIRouter, collections: Collections) -> None:
         response_model=models.DeleteCollectionResponse,
         responses=errors(400, 404),
     )
-    async def delete(collection: str, deadline: RequestDeadline) -> JSONResponse:
+    async def delete(collection: models.Name, deadline: RequestDeadline) -> Response:
         await collections.delete(collection, deadline)
         return respond(pb.DeleteCollectionResponse())
 
 
 def _add_looking(router: APIRouter, collections: Collections) -> None:
     @router.get("", summary="All collections", response_model=models.ListCollectionsResponse, responses=errors())
-    async def list_all(deadline: RequestDeadline) -> JSONResponse:
+    async def list_all(deadline: RequestDeadline) -> Response:
         found = await collections.list_all(deadline)
-        return respond(pb.ListCollectionsResponse(collections=[collection_message(*pair) for pair in found]))
+        return await respond_with(
+            lambda: pb.ListCollectionsResponse(collections=[collection_message(*pair) for pair in found]),
+            large=len(found) > MANY,
+        )
 
     @router.get(
         "/{collection}",
@@ -68,6 +73,6 @@ def _add_looking(router: APIRouter, collections: Collections) -> None:
         response_model=models.GetCollectionResponse,
         responses=errors(400, 404),
     )
-    async def get(collection: str, deadline: RequestDeadline) -> JSONResponse:
+    async def get(collection: models.Name, deadline: RequestDeadline) -> Response:
         found, image_count = await collections.get(collection, deadline)
         return respond(pb.GetCollectionResponse(collection=collection_message(found, image_count)))

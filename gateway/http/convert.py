@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Response
 from fastapi.responses import JSONResponse
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -13,6 +13,8 @@ from pydantic import BaseModel
 
 from gateway.deadlines import DEFAULT_S, MAX_S, Deadline
 from gateway.http.errors import ErrorResponse
+from gateway.http.json_texts import json_pieces
+from gateway.threads import off_loop
 from lookalike.errors import InvalidArgument
 from lookalike.wire import plain
 
@@ -58,8 +60,17 @@ def _images(mapped: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield neighbour["image"]
 
 
-def respond(message: Message, status_code: int = 200) -> JSONResponse:
+def respond(message: Message, status_code: int = 200) -> Response:
+    """For messages of a bounded size; what may be long is for `respond_with`."""
     return JSONResponse(to_json(message), status_code=status_code)
+
+
+async def respond_with(make: Callable[[], Message], *, large: bool) -> Response:
+    """The message that `make` makes; a `large` one is made and written in a thread, an item of its lists at a time."""
+    if not large:
+        return respond(make())
+    content = await off_loop(lambda: b"".join(json_pieces(to_json(make()))), large=True)
+    return Response(content, media_type="application/json")
 
 
 def to_message(body: BaseModel, message: M) -> M:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
+from gateway.http.json_texts import printable
 from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.runtime.interceptors import as_ours
 from lookalike.runtime.status import grpc_code, http_code
@@ -57,9 +58,9 @@ def error_body(error: LookalikeError) -> ErrorBody:
         code=413 if isinstance(error, BodyTooLarge) else http_code(error),
         status=grpc_code(error).name,
         reason=error.reason,
-        message=error.message,
-        field=error.field,
-        metadata=error.metadata,
+        message=printable(error.message),
+        field=None if error.field is None else printable(error.field),
+        metadata={name: printable(value) for name, value in error.metadata.items()},
     )
 
 
@@ -79,10 +80,11 @@ def field_name(location: Sequence[int | str]) -> str:
     return path
 
 
-def as_invalid(errors: Sequence[ErrorDetails], *, skip: int = 0) -> InvalidArgument:
-    """The first of pydantic's `errors`; `skip` leaves out the first parts of its place (`body`, `query`, `path`)."""
+def as_invalid(errors: Sequence[ErrorDetails], *, skip: int = 0, prefix: str = "") -> InvalidArgument:
+    """The first of pydantic's `errors`; `skip` leaves out the first parts of its place (`body`, `query`, `path`), `prefix` goes
+    before it."""
     first = errors[0]
-    field = field_name(first["loc"][skip:])
+    field = f"{prefix}{field_name(first['loc'][skip:])}".removesuffix(".")
     if first["type"] == "json_invalid":
         return InvalidArgument("body", f"is not JSON: {first.get('ctx', {}).get('error', first['msg'])}")
     if not field:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from gateway.generations import Generations, Reembed
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, errors, respond
+from gateway.http.reading import ReadingRoute
 from gateway.messages import collection_message
 from lookalike.v1 import collection_service_pb2 as pb
 
@@ -16,8 +17,10 @@ from lookalike.v1 import collection_service_pb2 as pb
 class ReembedCollectionBody(BaseModel, extra="forbid"):
     """What to re-embed with, and how."""
 
-    model: str = Field("", description="Name of the model, whose current version is taken. Empty means the collection's model.")
-    request_id: str = Field("", description="Makes the request idempotent. Empty: made by the server.")
+    model: models.Name = Field(
+        "", description="Name of the model, whose current version is taken. Empty means the collection's model."
+    )
+    request_id: models.RequestId = Field("", description="Makes the request idempotent. Empty: made by the server.")
     allow_missing: bool = Field(
         False, description="Switch although some images could not be embedded again; they are no longer in the collection then."
     )
@@ -29,7 +32,7 @@ class ReembedCollectionBody(BaseModel, extra="forbid"):
 
 
 def generations_router(generations: Generations) -> APIRouter:
-    router = APIRouter(prefix="/v1/collections", tags=["collections"])
+    router = APIRouter(prefix="/v1/collections", tags=["collections"], route_class=ReadingRoute)
 
     @router.post(
         "/{collection}:reembed",
@@ -38,7 +41,7 @@ def generations_router(generations: Generations) -> APIRouter:
         response_model=models.ReembedCollectionResponse,
         responses=errors(400, 404),
     )
-    async def reembed(collection: str, body: ReembedCollectionBody, deadline: RequestDeadline) -> JSONResponse:
+    async def reembed(collection: models.Name, body: ReembedCollectionBody, deadline: RequestDeadline) -> Response:
         wanted = Reembed(collection, body.model, body.request_id, body.allow_missing, body.grace_s)
         job = await generations.reembed(wanted, deadline)
         return respond(pb.ReembedCollectionResponse(job_id=job.id), 202)
@@ -49,7 +52,7 @@ def generations_router(generations: Generations) -> APIRouter:
         response_model=models.RollbackCollectionResponse,
         responses=errors(400, 404),
     )
-    async def roll_back(collection: str, deadline: RequestDeadline) -> JSONResponse:
+    async def roll_back(collection: models.Name, deadline: RequestDeadline) -> Response:
         found = await generations.roll_back(collection, deadline)
         return respond(pb.RollbackCollectionResponse(collection=collection_message(*found)))
 
@@ -59,7 +62,7 @@ def generations_router(generations: Generations) -> APIRouter:
         response_model=models.DropPreviousGenerationResponse,
         responses=errors(400, 404),
     )
-    async def drop_previous(collection: str, deadline: RequestDeadline) -> JSONResponse:
+    async def drop_previous(collection: models.Name, deadline: RequestDeadline) -> Response:
         found = await generations.drop_previous(collection, deadline)
         return respond(pb.DropPreviousGenerationResponse(collection=collection_message(*found)))
 

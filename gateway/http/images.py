@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from fastapi import APIRouter, Header, Query, Response
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import Response
+from pydantic import BaseModel, BeforeValidator, Field, SkipValidation
 
 from gateway.http import models
-from gateway.http.convert import RequestDeadline, errors, respond
-from gateway.http.search_bodies import ConsistencyName, Int32
-from gateway.image_writes import MetadataUpdate
+from gateway.http.convert import RequestDeadline, errors, respond, respond_with
+from gateway.http.reading import LARGE_BODY_BYTES, ReadingRoute
+from gateway.http.search_bodies import ConsistencyName, Filter, Int32
+from gateway.image_writes import MAX_IDS_PER_WRITE, MetadataUpdate
 from gateway.images import Images
-from gateway.messages import consistency_from, image_message, page_message, spaces_by_name, update_response
+from gateway.large_answers import is_large
+from gateway.messages import consistency_from, image_message, page_parts, spaces_by_name, update_response
 from lookalike.errors import NotFound
 from lookalike.v1 import search_service_pb2 as pb
 
@@ -23,35 +25,51 @@ _CACHE = "private, max-age=60"
 Freshness = Annotated[ConsistencyName, Query(description="How fresh the answer must be.")]
 
 
+def _an_object(value: object) -> object:
+    if not isinstance(value, dict):
+        raise ValueError("it must be a JSON object")  # noqa: TRY004 - pydantic's own convention
+    return value
+
+
+Metadata = Annotated[SkipValidation[dict[str, Any]], BeforeValidator(_an_object)]
+"""Looked at where it is stored, a thousand times at once perhaps; here pydantic would copy it."""
+
+
 class DeleteImagesBody(BaseModel, extra="forbid"):
     """Which images to delete: either ids or a filter."""
 
-    ids: list[str] = Field([], description="1 to 1,000.")
-    filter: str = Field("", description="All images for which this holds and that were written before.")
+    body_bytes: ClassVar[int] = 2 * 1024 * 1024
+
+    ids: list[models.ImageId] = Field([], max_length=MAX_IDS_PER_WRITE, description="1 to 1,000.")
+    filter: Filter = Field("", description="All images for which this holds and that were written before.")
 
 
 class ImageUpdate(BaseModel, extra="forbid"):
     """New metadata of one image."""
 
-    id: str
-    metadata: dict[str, Any] = Field(description="At most 16 KiB as JSON.")
+    id: models.ImageId
+    metadata: Metadata = Field(description="At most 16 KiB as JSON.")
     merge: bool = Field(False, description="Keep the keys that are not named, and remove those named with null.")
 
 
 class UpdateImagesBody(BaseModel, extra="forbid"):
     """What to change."""
 
-    updates: list[ImageUpdate] = Field(description="1 to 1,000, each of another image.")
+    body_bytes: ClassVar[int] = LARGE_BODY_BYTES
+
+    updates: list[ImageUpdate] = Field(max_length=MAX_IDS_PER_WRITE, description="1 to 1,000, each of another image.")
 
 
 class PatchImageBody(BaseModel, extra="forbid"):
     """What to change of one image."""
 
-    metadata: dict[str, Any] = Field(description="Keys that are not named are kept, those named with null are removed.")
+    body_bytes: ClassVar[int] = 256 * 1024
+
+    metadata: Metadata = Field(description="Keys that are not named are kept, those named with null are removed.")
 
 
 def images_router(images: Images) -> APIRouter:
-    router = APIRouter(prefix="/v1/collections/{collection}", tags=["images"])
+    router = APIRouter(prefix="/v1/collections/{collection}", tags=["images"], route_class=ReadingRoute)
     _add_many(router, images)
     _add_writing(router, images)
     _add_one(router, images)
@@ -67,14 +85,14 @@ def _add_many(router: APIRouter, images: Images) -> None:
         responses=errors(400, 404),
     )
     async def list_page(
-        collection: str,
+        collection: models.Name,
         deadline: RequestDeadline,
-        filter_text: Annotated[str, Query(alias="filter", description="Only images for which this holds.")] = "",
+        filter_text: Annotated[Filter, Query(alias="filter", description="Only images for which this holds.")] = "",
         page_size: Annotated[Int32, Query(description="1 to 1,000; 0 means 50.")] = 0,
-        page_token: str = "",
+        page_token: models.PageToken = "",
         consistency: Freshness = "CONSISTENCY_UNSPECIFIED",
         include_vectors: Annotated[bool, Query(description="A page may then be shorter than asked for.")] = False,
-    ) -> JSONResponse:
+    ) -> Response:
         page = await images.page(
             collection,
             filter_text=filter_text,
@@ -84,7 +102,7 @@ def _add_many(router: APIRouter, images: Images) -> None:
             deadline=deadline,
             include_vectors=include_vectors,
         )
-        return respond(page_message(page))
+        return await respond_with(lambda: next(page_parts(page)), large=is_large(page.images))
 
 
 def _add_writing(router: APIRouter, images: Images) -> None:
@@ -94,7 +112,7 @@ def _add_writing(router: APIRouter, images: Images) -> None:
         response_model=models.DeleteImagesResponse,
         responses=errors(400, 404),
     )
-    async def delete_many(collection: str, body: DeleteImagesBody, deadline: RequestDeadline) -> JSONResponse:
+    async def delete_many(collection: models.Name, body: DeleteImagesBody, deadline: RequestDeadline) -> Response:
         deleted, revision = await images.delete(collection, body.ids, body.filter, deadline)
         return respond(pb.DeleteImagesResponse(deleted=deleted, revision=revision))
 
@@ -106,8 +124,8 @@ def _add_writing(router: APIRouter, images: Images) -> None:
         responses=errors(400, 404),
     )
     async def delete_matching(
-        collection: str, deadline: RequestDeadline, filter_text: Annotated[str, Query(alias="filter", min_length=1)]
-    ) -> JSONResponse:
+        collection: models.Name, deadline: RequestDeadline, filter_text: Annotated[Filter, Query(alias="filter", min_length=1)]
+    ) -> Response:
         deleted, revision = await images.delete(collection, [], filter_text, deadline)
         return respond(pb.DeleteImagesResponse(deleted=deleted, revision=revision))
 
@@ -117,7 +135,7 @@ def _add_writing(router: APIRouter, images: Images) -> None:
         response_model=models.UpdateImagesResponse,
         responses=errors(400, 404),
     )
-    async def update(collection: str, body: UpdateImagesBody, deadline: RequestDeadline) -> JSONResponse:
+    async def update(collection: models.Name, body: UpdateImagesBody, deadline: RequestDeadline) -> Response:
         updates = [MetadataUpdate(one.id, one.metadata, one.merge) for one in body.updates]
         return respond(update_response(await images.update(collection, updates, deadline)))
 
@@ -130,12 +148,12 @@ def _add_one(router: APIRouter, images: Images) -> None:
         responses=errors(400, 404),
     )
     async def get(
-        collection: str,
-        image_id: str,
+        collection: models.Name,
+        image_id: models.ImageId,
         deadline: RequestDeadline,
         include_vectors: bool = False,
         consistency: Freshness = "CONSISTENCY_UNSPECIFIED",
-    ) -> JSONResponse:
+    ) -> Response:
         freshness = consistency_from(pb.Consistency.Value(consistency))
         found, image = await images.get(
             collection, image_id, include_vectors=include_vectors, consistency=freshness, deadline=deadline
@@ -148,7 +166,7 @@ def _add_one(router: APIRouter, images: Images) -> None:
         response_model=models.DeleteImagesResponse,
         responses=errors(400, 404),
     )
-    async def delete(collection: str, image_id: str, deadline: RequestDeadline) -> JSONResponse:
+    async def delete(collection: models.Name, image_id: models.ImageId, deadline: RequestDeadline) -> Response:
         deleted, revision = await images.delete(collection, [image_id], "", deadline)
         return respond(pb.DeleteImagesResponse(deleted=deleted, revision=revision))
 
@@ -158,7 +176,9 @@ def _add_one(router: APIRouter, images: Images) -> None:
         response_model=models.UpdateImagesResponse,
         responses=errors(400, 404),
     )
-    async def patch(collection: str, image_id: str, body: PatchImageBody, deadline: RequestDeadline) -> JSONResponse:
+    async def patch(
+        collection: models.Name, image_id: models.ImageId, body: PatchImageBody, deadline: RequestDeadline
+    ) -> Response:
         done = await images.update(collection, [MetadataUpdate(image_id, body.metadata, merge=True)], deadline)
         if done.missing_ids:
             raise NotFound("image", image_id, hint=f"collection {collection!r} does not hold it", field="id")
@@ -177,10 +197,12 @@ def _add_thumbnail(router: APIRouter, images: Images) -> None:
         },
     )
     async def thumbnail(
-        collection: str,
-        image_id: Annotated[str, Query(alias="id", description="Id of the image.")],
+        collection: models.Name,
+        image_id: Annotated[models.ImageId, Query(alias="id", description="Id of the image.")],
         deadline: RequestDeadline,
-        _version: Annotated[str, Query(alias="v", description="Anything; another value is asked for anew, past caches.")] = "",
+        _version: Annotated[
+            models.ImageId, Query(alias="v", description="Anything; another value is asked for anew, past caches.")
+        ] = "",
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
         made = await images.thumbnail(collection, image_id, deadline)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Sequence
 from enum import Enum
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
 from gateway.deadlines import Deadline
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, RequestTimeout, errors, respond, to_message
+from gateway.http.json_texts import read_json
+from gateway.http.reading import FORM_TEXT_BYTES, ReadingRoute, read_form
 from gateway.ingest import Ingest, UploadedItem
 from gateway.job_messages import job_message
 from lookalike.errors import InvalidArgument
@@ -31,15 +32,22 @@ _UPLOAD_FORM = {
     "type": "object",
     "required": ["images"],
     "properties": {
-        "images": {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "Encoded pictures."},
+        "images": {
+            "type": "array",
+            "items": {"type": "string", "format": "binary"},
+            "maxItems": MAX_FILES,
+            "description": "Encoded pictures.",
+        },
         "ids": {
             "type": "array",
-            "items": {"type": "string"},
+            "items": {"type": "string", "maxLength": FORM_TEXT_BYTES},
+            "maxItems": MAX_FILES,
             "description": "One per image, in order; an empty one, like none at all, stands for a hash of the content.",
         },
         "metadata": {
             "type": "array",
-            "items": {"type": "string"},
+            "items": {"type": "string", "maxLength": FORM_TEXT_BYTES},
+            "maxItems": MAX_FILES,
             "description": 'One JSON object per image, in order, such as {"label": "Coat"}.',
         },
     },
@@ -49,9 +57,9 @@ _UPLOAD_FORM = {
 class CreateIngestJobBody(BaseModel, extra="forbid"):
     """What to ingest."""
 
-    collection: str = Field(description="It must exist.")
+    collection: models.Name = Field(description="It must exist.")
     source: models.Source
-    request_id: str = Field("", description="Makes the request idempotent: letters, digits or any of `. _ : -`.")
+    request_id: models.RequestId = Field("", description="Makes the request idempotent: letters, digits or any of `. _ : -`.")
     near_duplicates: models.NearDuplicates | None = None
     mirror: bool = Field(
         False,
@@ -62,7 +70,7 @@ class CreateIngestJobBody(BaseModel, extra="forbid"):
 
 
 def ingest_router(ingest: Ingest) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(route_class=ReadingRoute)
     _add_making(router, ingest)
     _add_uploading(router, ingest)
     return router
@@ -77,7 +85,7 @@ def _add_making(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def create(body: CreateIngestJobBody, deadline: RequestDeadline) -> JSONResponse:
+    async def create(body: CreateIngestJobBody, deadline: RequestDeadline) -> Response:
         if len(body.source.model_dump(exclude_none=True)) > 1:
             raise InvalidArgument("source", "names more than one source; give a folder, a manifest, an archive or an upload")
         job = await ingest.create(create_job_of(to_message(body, pb.CreateIngestJobRequest())), deadline)
@@ -96,8 +104,8 @@ def _add_uploading(router: APIRouter, ingest: Ingest) -> None:
         responses=errors(400, 404, 413),
         openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _UPLOAD_FORM}}}},
     )
-    async def add_images(collection: str, request: Request, timeout_s: RequestTimeout) -> JSONResponse:
-        async with request.form(max_files=MAX_FILES, max_fields=2 * MAX_FILES) as form:
+    async def add_images(collection: models.Name, request: Request, timeout_s: RequestTimeout) -> Response:
+        async with read_form(request, files=MAX_FILES, texts=2 * MAX_FILES) as form:
             uploaded = await ingest.upload(collection, _items(form))
         source = SourceSpec("upload", uploaded.upload_id)
         job = await ingest.create(CreateJob(collection, source), Deadline.after(timeout_s))
@@ -136,10 +144,7 @@ def _texts(form: FormData, name: str, count: int) -> Sequence[str]:
 def _object(text: str, field: str) -> dict[str, Any]:
     if not text:
         return {}
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise InvalidArgument(field, "is not JSON") from error
+    value = read_json(text.encode(), field)
     if not isinstance(value, dict):
         raise InvalidArgument(field, 'is not a JSON object such as {"label": "Coat"}')
     return value

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import astuple, fields
 from enum import Enum
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import structlog
@@ -14,10 +15,14 @@ from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Send
 
+from gateway.http import models
 from gateway.http.convert import RequestDeadline, errors, to_json
 from gateway.http.errors import error_response
+from gateway.http.reading import ReadingRoute
 from gateway.ingest import Ingest
 from gateway.job_messages import failure_message, job_message
+from gateway.large_answers import MANY
+from gateway.threads import off_loop
 from lookalike.csv_cells import csv_text
 from lookalike.errors import LookalikeError
 from lookalike.jobs.job import Job
@@ -60,7 +65,7 @@ _TAGS: list[str | Enum] = ["ingest"]
 
 
 def job_streams_router(ingest: Ingest) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(route_class=ReadingRoute)
     _add_watching(router, ingest)
     _add_downloading(router, ingest)
     return router
@@ -79,7 +84,7 @@ def _add_watching(router: APIRouter, ingest: Ingest) -> None:
             **errors(404),
         },
     )
-    async def watch(job_id: str, deadline: RequestDeadline, last_event_id: Annotated[str, Header()] = "") -> Response:
+    async def watch(job_id: models.JobId, deadline: RequestDeadline, last_event_id: Annotated[str, Header()] = "") -> Response:
         # Its errors can still be answered; within the stream they could only break it.
         job = await ingest.get(job_id, deadline)
         if last_event_id == ENDED and job.state.ended:
@@ -119,7 +124,7 @@ def _add_downloading(router: APIRouter, ingest: Ingest) -> None:
         },
     )
     async def download(
-        job_id: str,
+        job_id: models.JobId,
         deadline: RequestDeadline,
         file_format: Annotated[Literal["csv", "jsonl"], Query(alias="format", description="`csv` or `jsonl`.")] = "csv",
     ) -> StreamingResponse:
@@ -144,15 +149,24 @@ class _Download(StreamingResponse):
 
 
 async def _csv_file(first: Sequence[Failure], rest: AsyncIterator[Sequence[Failure]]) -> AsyncIterator[bytes]:
-    yield csv_text([_COLUMNS, *map(astuple, first)]).encode()
-    async for failures in rest:
-        yield csv_text(map(astuple, failures)).encode()
+    yield csv_text([_COLUMNS]).encode()
+    async for failures in _all(first, rest):
+        yield await off_loop(partial(_csv, failures), large=len(failures) > MANY)
 
 
 async def _json_file(first: Sequence[Failure], rest: AsyncIterator[Sequence[Failure]]) -> AsyncIterator[bytes]:
-    yield _jsonl(first)
+    async for failures in _all(first, rest):
+        yield await off_loop(partial(_jsonl, failures), large=len(failures) > MANY)
+
+
+async def _all(first: Sequence[Failure], rest: AsyncIterator[Sequence[Failure]]) -> AsyncIterator[Sequence[Failure]]:
+    yield first
     async for failures in rest:
-        yield _jsonl(failures)
+        yield failures
+
+
+def _csv(failures: Iterable[Failure]) -> bytes:
+    return csv_text(map(astuple, failures)).encode()
 
 
 def _jsonl(failures: Iterable[Failure]) -> bytes:

@@ -7,14 +7,16 @@ from enum import Enum
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from pydantic import AwareDatetime, BaseModel, Field
 
 from gateway.http import models
-from gateway.http.convert import RequestDeadline, errors, respond, to_message
+from gateway.http.convert import RequestDeadline, errors, respond, respond_with, to_message
+from gateway.http.reading import ReadingRoute
 from gateway.http.search_bodies import Int32
 from gateway.ingest import Ingest
 from gateway.job_messages import failure_message, job_filter_from, job_message, report_message
+from gateway.large_answers import MANY
 from lookalike.v1 import ingest_service_pb2 as pb
 
 PageSize = Annotated[Int32, Query(description="1 to 1,000; 0 means 50.")]
@@ -24,23 +26,29 @@ _TAGS: list[str | Enum] = ["ingest"]
 class RetryBody(BaseModel, extra="forbid"):
     """May be left out."""
 
-    request_id: str = Field("", description="Makes the request idempotent: letters, digits or any of `. _ : -`.")
+    request_id: models.RequestId = Field("", description="Makes the request idempotent: letters, digits or any of `. _ : -`.")
 
 
 class JobsQuery(BaseModel):
     """Which jobs to list: those that fit all that is given."""
 
-    collection: str = Field("", description="Only jobs of this collection.")
+    collection: models.Name = Field("", description="Only jobs of this collection.")
     page_size: Int32 = Field(0, description="1 to 1,000; 0 means 50.")
-    page_token: str = Field("", description="`next_page_token` of the page before; what else is asked for must stay the same.")
-    states: list[models.JobState] = Field([], description="Only jobs in one of these states; give it once for each.")
+    page_token: models.PageToken = Field(
+        "", description="`next_page_token` of the page before; what else is asked for must stay the same."
+    )
+    states: list[models.JobState] = Field(
+        [], max_length=16, description="Only jobs in one of these states; give it once for each."
+    )
     created_after: AwareDatetime | None = Field(None, description="Only jobs created then or later, as `2026-11-23T12:00:00Z`.")
     created_before: AwareDatetime | None = Field(None, description="Only jobs created before then.")
-    text: str = Field("", description="Only jobs with this text, whatever its case, in id, request id or the source's URI.")
+    text: models.Uri = Field(
+        "", description="Only jobs with this text, whatever its case, in id, request id or the source's URI."
+    )
 
 
 def jobs_router(ingest: Ingest) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(route_class=ReadingRoute)
     _add_steering(router, ingest)
     _add_looking(router, ingest)
     return router
@@ -54,7 +62,7 @@ def _add_steering(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def cancel(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+    async def cancel(job_id: models.JobId, deadline: RequestDeadline) -> Response:
         return respond(pb.CancelIngestJobResponse(job=job_message(await ingest.cancel(job_id, deadline))))
 
     @router.post(
@@ -64,7 +72,7 @@ def _add_steering(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def pause(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+    async def pause(job_id: models.JobId, deadline: RequestDeadline) -> Response:
         return respond(pb.PauseIngestJobResponse(job=job_message(await ingest.pause(job_id, deadline))))
 
     @router.post(
@@ -74,7 +82,7 @@ def _add_steering(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def resume(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+    async def resume(job_id: models.JobId, deadline: RequestDeadline) -> Response:
         return respond(pb.ResumeIngestJobResponse(job=job_message(await ingest.resume(job_id, deadline))))
 
     @router.post(
@@ -85,7 +93,7 @@ def _add_steering(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def retry(job_id: str, deadline: RequestDeadline, body: RetryBody | None = None) -> JSONResponse:
+    async def retry(job_id: models.JobId, deadline: RequestDeadline, body: RetryBody | None = None) -> Response:
         job = await ingest.retry(job_id, body.request_id if body else "", deadline)
         return respond(pb.RetryIngestFailuresResponse(job=job_message(job)), 201)
 
@@ -97,7 +105,7 @@ def _add_steering(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def undo(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+    async def undo(job_id: models.JobId, deadline: RequestDeadline) -> Response:
         deleted, revision = await ingest.undo(job_id, deadline)
         return respond(pb.UndoIngestJobResponse(deleted=deleted, revision=revision))
 
@@ -112,10 +120,12 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400),
     )
-    async def list_page(deadline: RequestDeadline, query: Annotated[JobsQuery, Query()]) -> JSONResponse:
+    async def list_page(deadline: RequestDeadline, query: Annotated[JobsQuery, Query()]) -> Response:
         only = job_filter_from(to_message(query, pb.ListIngestJobsRequest()))
         jobs, token = await ingest.page(query.collection, query.page_size, query.page_token, deadline, only)
-        return respond(pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token))
+        return await respond_with(
+            lambda: pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token), large=len(jobs) > MANY
+        )
 
     @router.get(
         "/v1/ingest-jobs/{job_id}/failures",
@@ -124,9 +134,14 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def failures(job_id: str, deadline: RequestDeadline, page_size: PageSize = 0, page_token: str = "") -> JSONResponse:
+    async def failures(
+        job_id: models.JobId, deadline: RequestDeadline, page_size: PageSize = 0, page_token: models.PageToken = ""
+    ) -> Response:
         found, token = await ingest.failures(job_id, page_size, page_token, deadline)
-        return respond(pb.ListIngestFailuresResponse(failures=map(failure_message, found), next_page_token=token))
+        return await respond_with(
+            lambda: pb.ListIngestFailuresResponse(failures=map(failure_message, found), next_page_token=token),
+            large=len(found) > MANY,
+        )
 
     @router.get(
         "/v1/ingest-jobs/{job_id}/report",
@@ -135,7 +150,7 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(404),
     )
-    async def report(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+    async def report(job_id: models.JobId, deadline: RequestDeadline) -> Response:
         return respond(report_message(await ingest.report(job_id, deadline)))
 
     @router.get(
@@ -145,5 +160,5 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def get(job_id: str, deadline: RequestDeadline) -> JSONResponse:
+    async def get(job_id: models.JobId, deadline: RequestDeadline) -> Response:
         return respond(pb.GetIngestJobResponse(job=job_message(await ingest.get(job_id, deadline))))

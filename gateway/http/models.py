@@ -6,14 +6,25 @@ Only documentation: answers are made from the messages themselves (`convert.resp
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from gateway.http.errors import ErrorBody
+from lookalike.bounds import most_bytes
+from lookalike.v1 import ingest_service_pb2 as ingest_pb
+from lookalike.v1 import search_service_pb2 as search_pb
 
 Int64 = str
 """The protobuf JSON mapping writes 64-bit integers as strings."""
+
+Name = Annotated[str, Field(max_length=most_bytes(search_pb.SearchRequest.DESCRIPTOR, "collection"))]
+ImageId = Annotated[str, Field(max_length=most_bytes(search_pb.GetImageRequest.DESCRIPTOR, "id"))]
+JobId = Annotated[str, Field(max_length=most_bytes(ingest_pb.GetIngestJobRequest.DESCRIPTOR, "id"))]
+RequestId = Annotated[str, Field(max_length=most_bytes(ingest_pb.CreateIngestJobRequest.DESCRIPTOR, "request_id"))]
+PageToken = Annotated[str, Field(max_length=most_bytes(search_pb.ListImagesRequest.DESCRIPTOR, "page_token"))]
+Uri = Annotated[str, Field(max_length=most_bytes(ingest_pb.FolderSource.DESCRIPTOR, "uri"))]
+UploadId = Annotated[str, Field(max_length=most_bytes(ingest_pb.UploadSource.DESCRIPTOR, "upload_id"))]
 
 
 class HistogramSettings(BaseModel):
@@ -172,38 +183,38 @@ class Status(BaseModel):
 class FolderSource(BaseModel):
     """A folder of pictures that the workers can reach."""
 
-    uri: str = Field(description="A path inside the workers' configured roots, a `file://` URI or an `s3://` prefix.")
+    uri: Uri = Field(description="A path inside the workers' configured roots, a `file://` URI or an `s3://` prefix.")
     labels_from_folders: bool = Field(False, description="Make each sub-folder's name the metadata `label`.")
 
 
 class ManifestSource(BaseModel):
     """A list of pictures that the workers can reach."""
 
-    uri: str = Field(description="Path or URI of a CSV, JSONL or Parquet file, or of a text file with one URI a line.")
+    uri: Uri = Field(description="Path or URI of a CSV, JSONL or Parquet file, or of a text file with one URI a line.")
 
 
 class UploadSource(BaseModel):
     """Items uploaded before."""
 
-    upload_id: str
+    upload_id: UploadId
 
 
 class ArchiveSource(BaseModel):
     """Pictures in tar files that the workers can reach."""
 
-    uri: str = Field(description="Path or URI of a tar file, or of a folder or prefix of them.")
+    uri: Uri = Field(description="Path or URI of a tar file, or of a folder or prefix of them.")
 
 
 class FailuresSource(BaseModel):
     """What failed in another job. Only in answers."""
 
-    job_id: str
+    job_id: JobId
 
 
 class CollectionSource(BaseModel):
     """What the collection holds, for a re-embedding. Only in answers."""
 
-    generation: Int64
+    generation: Annotated[Int64, Field(max_length=20)]
 
 
 class NearDuplicates(BaseModel):

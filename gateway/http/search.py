@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from functools import partial
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from gateway.deadlines import Deadline
 from gateway.http import models
-from gateway.http.convert import RequestDeadline, RequestTimeout, errors, respond, to_json
+from gateway.http.convert import RequestDeadline, RequestTimeout, errors, respond_with, to_json
 from gateway.http.errors import error_body
+from gateway.http.json_texts import json_pieces
+from gateway.http.reading import ReadingRoute
 from gateway.http.search_bodies import batch_body, read_batch, read_search, search_body
+from gateway.large_answers import is_large_answer, is_large_outcome
 from gateway.messages import batch_from, query_from, search_response
 from gateway.queries import Outcome
 from gateway.search import Search
+from gateway.threads import off_loop
 from lookalike.errors import LookalikeError
 
 _BATCH = """\
@@ -38,7 +43,7 @@ class _Documented(JSONResponse):
 
 
 def search_router(search: Search) -> APIRouter:
-    router = APIRouter(tags=["search"])
+    router = APIRouter(tags=["search"], route_class=ReadingRoute)
 
     @router.post(
         "/v1/collections/{collection}/search",
@@ -47,11 +52,13 @@ def search_router(search: Search) -> APIRouter:
         responses=errors(400, 404, 413),
         openapi_extra={"requestBody": search_body()},
     )
-    async def post_search(collection: str, request: Request, deadline: RequestDeadline) -> JSONResponse:
+    async def post_search(collection: models.Name, request: Request, deadline: RequestDeadline) -> Response:
         message = await read_search(request)
         message.collection = collection
         answer = await search.answer(query_from(message), deadline)
-        return respond(search_response(answer, include_vectors=message.include_vectors))
+        return await respond_with(
+            lambda: search_response(answer, include_vectors=message.include_vectors), large=is_large_answer(answer)
+        )
 
     @router.post(
         "/v1/collections/{collection}/search:batch",
@@ -62,10 +69,11 @@ def search_router(search: Search) -> APIRouter:
         responses=errors(400, 404, 413),
         openapi_extra={"requestBody": batch_body()},
     )
-    async def post_batch(collection: str, request: Request, timeout_s: RequestTimeout) -> StreamingResponse:
+    async def post_batch(collection: models.Name, request: Request, timeout_s: RequestTimeout) -> StreamingResponse:
         message = await read_batch(request)
         message.collection = collection
-        outcomes = await search.answer_batch(batch_from(message), Deadline.after(timeout_s))
+        batch = await off_loop(lambda: batch_from(message), large=True)
+        outcomes = await search.answer_batch(batch, Deadline.after(timeout_s))
         lines = _lines(outcomes, include_vectors=message.include_vectors)
         return StreamingResponse(lines, media_type=_LINES, headers=_HEADERS)
 
@@ -75,8 +83,11 @@ def search_router(search: Search) -> APIRouter:
 async def _lines(outcomes: AsyncGenerator[tuple[int, Outcome], None], *, include_vectors: bool) -> AsyncIterator[bytes]:
     async with aclosing(outcomes):
         async for index, outcome in outcomes:
-            if isinstance(outcome, LookalikeError):
-                told = {"index": index, "error": error_body(outcome).model_dump()}
-            else:
-                told = {"index": index, "answer": to_json(search_response(outcome, include_vectors=include_vectors))}
-            yield json.dumps(told).encode() + b"\n"
+            yield await off_loop(partial(_line, index, outcome, include_vectors), large=is_large_outcome(outcome))
+
+
+def _line(index: int, outcome: Outcome, include_vectors: bool) -> bytes:
+    if isinstance(outcome, LookalikeError):
+        return json.dumps({"index": index, "error": error_body(outcome).model_dump()}).encode() + b"\n"
+    answer = json_pieces(to_json(search_response(outcome, include_vectors=include_vectors)))
+    return b"".join([f'{{"index": {index}, "answer": '.encode(), *answer, b"}\n"])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import json
+import binascii
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, SkipValidation
 from starlette.datastructures import UploadFile
 
-from gateway.http.errors import as_invalid
+from gateway.http.json_texts import PIECE, read_json
+from gateway.http.reading import FORM_TEXT_BYTES, LARGE_BODY_BYTES, read_body, read_form, validated
+from gateway.threads import off_loop
+from lookalike.bounds import most_bytes, most_items
 from lookalike.errors import InvalidArgument
 from lookalike.names import MAX_QUERIES_PER_BATCH
+from lookalike.store.filters import MAX_CHARACTERS
 from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as pb
 
@@ -22,6 +25,10 @@ ConsistencyName = Literal["CONSISTENCY_UNSPECIFIED", "CONSISTENCY_BOUNDED", "CON
 
 FORM_TYPE, JSON_TYPE = "multipart/form-data", "application/json"
 _LISTS = ("spaces",)
+_FORM_TEXTS = 64
+
+SpaceName = Annotated[str, Field(max_length=most_bytes(image_pb2.SpaceVector.DESCRIPTOR, "space"))]
+Filter = Annotated[str, Field(max_length=MAX_CHARACTERS)]
 
 
 class Vector(BaseModel):
@@ -29,9 +36,11 @@ class Vector(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    space: str
-    values: list[float]
-    fingerprint: str = Field("", description="Checked where given.")
+    space: SpaceName
+    values: Annotated[list[float], FailFast()] = Field(max_length=most_items(image_pb2.SpaceVector.DESCRIPTOR, "values"))
+    fingerprint: str = Field(
+        "", max_length=most_bytes(image_pb2.SpaceVector.DESCRIPTOR, "fingerprint"), description="Checked where given."
+    )
 
 
 class Options(BaseModel):
@@ -39,13 +48,21 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    spaces: list[str] = Field([], description="`histogram`, `siamese` or both (fused). Empty means `siamese`.")
+    spaces: list[SpaceName] = Field(
+        [],
+        max_length=most_items(pb.SearchRequest.DESCRIPTOR, "spaces"),
+        description="`histogram`, `siamese` or both (fused). Empty means `siamese`.",
+    )
     top_k: Int32 | None = Field(None, description="How many neighbours, 1 to 1,000. Absent means 5.")
-    filter: str = Field("", description='Such as `label = "Coat" AND year >= 2019`.')
+    filter: Filter = Field("", description='Such as `label = "Coat" AND year >= 2019`.')
     include_vectors: bool = False
     include_query_vectors: bool = False
     consistency: ConsistencyName = "CONSISTENCY_UNSPECIFIED"
-    weights: dict[str, float] = Field({}, description="Weight of each space when two are fused, above 0; 1 if absent.")
+    weights: dict[SpaceName, float] = Field(
+        {},
+        max_length=most_items(pb.SearchRequest.DESCRIPTOR, "weights"),
+        description="Weight of each space when two are fused, above 0; 1 if absent.",
+    )
     ef: Int32 = Field(0, description="Breadth of the HNSW search, `top_k` to 32,768; 0 chooses.")
 
 
@@ -54,31 +71,49 @@ class Target(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    image: str | None = Field(None, description="An encoded picture, in base64.")
-    vectors: list[Vector] | None = Field(None, description="One per space to search in.")
-    image_id: str | None = Field(None, description="An image of the collection. It is left out of the answer.")
+    image: str | None = Field(None, max_length=LARGE_BODY_BYTES, description="An encoded picture, in base64.")
+    vectors: list[Vector] | None = Field(
+        None, max_length=most_items(pb.QueryVectors.DESCRIPTOR, "vectors"), description="One per space to search in."
+    )
+    image_id: str | None = Field(
+        None,
+        max_length=most_bytes(pb.BatchQuery.DESCRIPTOR, "image_id"),
+        description="An image of the collection. It is left out of the answer.",
+    )
 
 
 class SearchBody(Options, Target):
     """Exactly one of `image`, `vectors` and `image_id`, and how to search."""
 
+    body_bytes: ClassVar[int] = LARGE_BODY_BYTES
+
 
 class BatchBody(Options):
     """What to look for, 1 to 256 times, and how to search."""
 
-    queries: list[Target]
+    body_bytes: ClassVar[int] = LARGE_BODY_BYTES
+
+    queries: list[Target] = Field(max_length=MAX_QUERIES_PER_BATCH)
+
+
+class _BatchAsItCame(Options):
+    """The same before its queries are looked at, one by one: all of them in one go would take a tenth of a second."""
+
+    body_bytes: ClassVar[int] = LARGE_BODY_BYTES
+
+    queries: SkipValidation[list[Any]]
 
 
 M = TypeVar("M", pb.SearchRequest, pb.SearchBatchRequest)
 T = TypeVar("T", pb.SearchRequest, pb.BatchQuery)
-B = TypeVar("B", bound=BaseModel)
 
 
 async def read_search(request: Request) -> pb.SearchRequest:
     """A search. In a form, `image` is a file. Raises `InvalidArgument`."""
     if _kind(request) == JSON_TYPE:
-        body = _valid(SearchBody, await request.body())
-        return _with_target(_with_options(pb.SearchRequest(), body), body)
+        body = await read_body(request, SearchBody)
+        large = body.image is not None and len(body.image) > PIECE
+        return await off_loop(lambda: _with_target(_with_options(pb.SearchRequest(), body), body), large)
     images, options = await _read_form(request, "image", 1)
     message = _with_options(pb.SearchRequest(), options)
     if images:
@@ -89,11 +124,8 @@ async def read_search(request: Request) -> pb.SearchRequest:
 async def read_batch(request: Request) -> pb.SearchBatchRequest:
     """Many searches. In a form, the `images` are files. Raises `InvalidArgument`."""
     if _kind(request) == JSON_TYPE:
-        body = _valid(BatchBody, await request.body())
-        message = _with_options(pb.SearchBatchRequest(), body)
-        for index, query in enumerate(body.queries):
-            _with_target(message.queries.add(), query, f"queries[{index}].")
-        return message
+        body = await read_body(request, _BatchAsItCame)
+        return await off_loop(lambda: _batch_of(body), large=True)
     images, options = await _read_form(request, "images", MAX_QUERIES_PER_BATCH)
     message = _with_options(pb.SearchBatchRequest(), options)
     message.queries.extend(pb.BatchQuery(image=image) for image in images)
@@ -107,17 +139,22 @@ def _kind(request: Request) -> str:
     return kind
 
 
-def _valid(model: type[B], body: bytes) -> B:
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        raise as_invalid(error.errors()) from error
+def _batch_of(body: _BatchAsItCame) -> pb.SearchBatchRequest:
+    message = _with_options(pb.SearchBatchRequest(), body)
+    if not isinstance(body.queries, list):
+        raise InvalidArgument("queries", "should be a list")
+    if len(body.queries) > MAX_QUERIES_PER_BATCH:
+        raise InvalidArgument("queries", f"{len(body.queries)} are given; 1 to {MAX_QUERIES_PER_BATCH} are allowed")
+    for index, query in enumerate(body.queries):
+        prefix = f"queries[{index}]."
+        _with_target(message.queries.add(), validated(Target, query, prefix), prefix)
+    return message
 
 
 async def _read_form(request: Request, name: str, most: int) -> tuple[list[bytes], Options]:
     """Up to `most` files called `name`; every other field is text: lists repeat, or are separated by commas; `weights` is a
     JSON object."""
-    async with request.form(max_files=most, max_fields=64) as form:
+    async with read_form(request, files=most, texts=_FORM_TEXTS) as form:
         files = form.getlist(name)
         contents = [await file.read() for file in files if isinstance(file, UploadFile)]
         if len(contents) < len(files):
@@ -125,11 +162,7 @@ async def _read_form(request: Request, name: str, most: int) -> tuple[list[bytes
         texts = {field: form.getlist(field) for field in form if field != name}
         if wrong := [field for field, values in texts.items() if not all(isinstance(value, str) for value in values)]:
             raise InvalidArgument(wrong[0], f"must be text in the form; files are called {name!r}")
-    try:
-        options = Options.model_validate({field: _form_value(field, values) for field, values in texts.items()})
-    except ValidationError as error:
-        raise as_invalid(error.errors()) from error
-    return contents, options
+    return contents, validated(Options, {field: _form_value(field, values) for field, values in texts.items()})
 
 
 def _form_value(name: str, values: list[Any]) -> object:
@@ -139,8 +172,8 @@ def _form_value(name: str, values: list[Any]) -> object:
         raise InvalidArgument(name, "is given more than once")
     if name == "weights":
         try:
-            return json.loads(values[0])
-        except ValueError as error:
+            return read_json(values[0].encode(), "weights")
+        except InvalidArgument as error:
             raise InvalidArgument("weights", 'is not a JSON object such as {"siamese": 2}') from error
     return values[0]
 
@@ -152,7 +185,10 @@ def _with_target(message: T, target: Target, prefix: str = "") -> T:
     if target.image is not None:
         message.image = _decoded(target.image, f"{prefix}image")
     if target.vectors is not None:
-        vectors = [image_pb2.SpaceVector(**vector.model_dump()) for vector in target.vectors]
+        vectors = [
+            image_pb2.SpaceVector(space=vector.space, values=vector.values, fingerprint=vector.fingerprint)
+            for vector in target.vectors
+        ]
         message.vectors.CopyFrom(pb.QueryVectors(vectors=vectors))
     if target.image_id is not None:
         message.image_id = target.image_id
@@ -160,8 +196,12 @@ def _with_target(message: T, target: Target, prefix: str = "") -> T:
 
 
 def _decoded(text: str, field: str) -> bytes:
+    """A piece at a time: all of a large picture in one go would take a tenth of a second."""
     try:
-        return base64.b64decode(text, validate=True)
+        if "=" in text[:-2]:
+            raise ValueError
+        pieces = (text[start : start + PIECE] for start in range(0, len(text), PIECE))
+        return b"".join(binascii.a2b_base64(piece, strict_mode=True) for piece in pieces)
     except ValueError as error:
         raise InvalidArgument(field, "is not base64") from error
 
@@ -188,13 +228,22 @@ def search_body() -> Mapping[str, Any]:
 def batch_body() -> Mapping[str, Any]:
     """The same of a batch."""
     picture = {"type": "string", "format": "binary"}
-    pictures = {"type": "array", "items": picture, "description": f"Encoded pictures, 1 to {MAX_QUERIES_PER_BATCH}."}
+    pictures = {
+        "type": "array",
+        "items": picture,
+        "maxItems": MAX_QUERIES_PER_BATCH,
+        "description": f"Encoded pictures, 1 to {MAX_QUERIES_PER_BATCH}.",
+    }
     return _body({"images": pictures}, BatchBody)
 
 
 def _body(files: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, Any]:
     form = Options.model_json_schema()
-    form["properties"] = {**files, **form["properties"], "weights": {"type": "string", "description": "A JSON object."}}
+    form["properties"] = {
+        **files,
+        **form["properties"],
+        "weights": {"type": "string", "maxLength": FORM_TEXT_BYTES, "description": "A JSON object."},
+    }
     return {
         "required": True,
         "content": {FORM_TYPE: {"schema": form}, JSON_TYPE: {"schema": _inlined(model.model_json_schema())}},

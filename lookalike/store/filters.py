@@ -73,6 +73,7 @@ _GRAMMAR = r"""
 """
 
 
+@functools.lru_cache(maxsize=256)
 def compile_filter(text: str) -> str:
     """The Milvus expression of a filter in the language above; "" (or blanks) for "". Raises `BadFilter` with the column."""
     if len(text) > MAX_CHARACTERS:

@@ -154,3 +154,26 @@ def test_spaces_that_no_collection_can_have_are_refused(model, spaces, field):
         create(NewCollection("restored", "", model, BINS, spaces), backends)
     assert raised.value.field == field
     assert "restored" not in backends.catalogue.rows
+
+
+def test_pages_with_large_metadata_hold_as_many_as_fit_and_lose_none():
+    """`page_size` is the most; a thousand images with 16 KB of numbers each take three messages and more."""
+    numbers = {"n": [1] * 8000}
+    stored = [replace(image, metadata=numbers) for image in random_images(800)]
+    core = Images(FakeBackends(FakeVectors(stored)), FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
+    ids, token = [], ""
+    while not ids or token:
+        page = asyncio.run(
+            core.page(
+                "things",
+                filter_text="",
+                page_size=1000,
+                page_token=token,
+                consistency=Consistency.BOUNDED,
+                deadline=soon(),
+            )
+        )
+        assert 1 <= len(page.images) < 400
+        ids += [image.id for image in page.images]
+        token = page.token
+    assert ids == [f"{number:03d}" for number in range(800)]
