@@ -174,7 +174,7 @@ def _key(token: Token) -> str:
     key = token[1:-1] if token.type == "QUOTED_NAME" else str(token)
     unsafe = sorted(_UNSAFE_IN_KEYS.intersection(key))
     if unsafe:
-        shown = json.dumps(unsafe[0]) if unsafe[0].isspace() else unsafe[0]
+        shown = "a line break or a tab" if unsafe[0].isspace() else unsafe[0]
         raise BadFilter(f"column {_column(token)}: a key that holds {shown} cannot be filtered by")
     return key
 
