@@ -49,6 +49,11 @@ def same_bytes(rows: Sequence[StoredImage], sha256: str, work: Work) -> bool:
     return len(rows) == len(work.collection.written) and all(row.sha256 == sha256 for row in rows)
 
 
+def written_whole(work: Work, rows: Sequence[StoredImage]) -> bool:
+    """Whether this very job has written the image in every space of both generations."""
+    return len(rows) == len(work.collection.written) and all(row.revision == work.job.revision for row in rows)
+
+
 def kept_link(metadata: Mapping[str, object], stored: Mapping[str, object]) -> dict[str, object]:
     """`metadata` of an item whose picture is stored already, with the link to its near-duplicate that a job has added."""
     if NEAR_DUPLICATE_OF in stored:

@@ -16,9 +16,11 @@ from typing import Protocol
 
 import structlog
 
+from indexer.comparing import written_whole
 from indexer.failed_items import failed_items
 from indexer.forecasting import Forecaster
 from indexer.interruption import TRANSIENT, Draining, Interruption, LeaseLost, Overdue
+from indexer.item_by_item import ItemByItem
 from indexer.mirroring import Mirror
 from indexer.pipeline import Pipeline
 from indexer.plan import delete_other_plans, make_plan
@@ -27,7 +29,7 @@ from indexer.reembedding import Reembedding
 from indexer.source import Sources
 from indexer.stages import ITEMS, UNITS_LAID_DOWN
 from indexer.unit_spans import unit_span
-from indexer.work import Failed, Outcome, Work
+from indexer.work import Failed, Indexed, Outcome, Work
 from lookalike.errors import FailedPrecondition, Internal, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.items import Item
 from lookalike.jobs.creation import create_ingest_job, create_job_of_json
@@ -38,6 +40,7 @@ from lookalike.jobs.manifest import read_chunk
 from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.states import JobState
+from lookalike.jobs.suspects import Suspects
 from lookalike.jobs.uploads import Uploads
 from lookalike.jobs.write_order import try_lock, unlock
 from lookalike.runtime import tracing
@@ -47,6 +50,8 @@ from lookalike.store.vectors import VectorStore
 
 ABANDONED = "CHUNK_ABANDONED"
 """Reason of the items of a chunk that workers died of, again and again."""
+_ABANDON_TIMEOUT_S = 30.0
+"""For the look at what of it has been written."""
 MANIFEST_UNREADABLE = "MANIFEST_UNREADABLE"
 """Reason of a job whose manifest was gone or damaged at every attempt: nobody knows which items were in the chunk."""
 _JOB_ERRORS = (NotFound, FailedPrecondition, InvalidArgument)
@@ -91,6 +96,7 @@ class Worker:
         # Plans and last units one at a time, so that long lists do not take all threads from the chunks.
         self._long = threading.Lock()
         self.draining = threading.Event()
+        self._item_by_item = ItemByItem(parts.leases, Suspects(parts.ledger.connection, "item"))
         self._log = structlog.get_logger()
 
     def create(self, request: dict[str, object]) -> Job:
@@ -234,8 +240,13 @@ class Worker:
             items = self._items(job, lease)
             work = Work(job, collection, items, lease, interruption)
             way = parts.reembedding.chunks if job.source.kind == "collection" else parts.pipeline
-            outcomes = self._abandon(lease, items) if lease.attempt > self._max_attempts else way.run(work)
+            outcomes = way.run(work) if lease.attempt <= max(1, self._max_attempts // 2) else self._carefully(work, way.run)
             record(parts.leases, parts.outcomes, lease, outcomes, work.stages)
+
+    def _carefully(self, work: Work, run: Callable[[Work], Sequence[Outcome]]) -> Sequence[Outcome]:
+        """Workers have died of this chunk: item by item, or given up where that has not shown what it was."""
+        outcomes = self._item_by_item.run(work, run, may_abandon=work.lease.attempt > self._max_attempts)
+        return outcomes if outcomes is not None else self._abandon(work)
 
     def _finish(self, lease: Lease, interruption: Interruption) -> None:
         job = self._parts.ledger.get(lease.job_id)
@@ -260,13 +271,21 @@ class Worker:
                 raise Internal(error.message) from error
             raise FailedPrecondition(error.message, reason=MANIFEST_UNREADABLE) from error
 
-    def _abandon(self, lease: Lease, items: Sequence[Item]) -> list[Outcome]:
-        self._log.error("chunk abandoned", job=lease.job_id, chunk=lease.chunk, attempts=self._max_attempts)
+    def _abandon(self, work: Work) -> list[Outcome]:
+        """What some attempt has written is indexed, whatever became of the attempt."""
+        self._log.error("chunk abandoned", job=work.job.id, chunk=work.lease.chunk, attempts=self._max_attempts)
         message = f"{self._max_attempts} workers died, broke down or ran out of time over this chunk; see their logs"
-        return [
-            Failed(item, item.problem_reason, item.problem) if item.problem else Failed(item, ABANDONED, message)
-            for item in items
-        ]
+        ids = [item.id for item in work.items if not item.problem]
+        rows = self._parts.store.get_everywhere(work.collection, ids, timeout_s=_ABANDON_TIMEOUT_S) if ids else {}
+        outcomes: list[Outcome] = []
+        for item in work.items:
+            if item.problem:
+                outcomes.append(Failed(item, item.problem_reason, item.problem))
+            elif written_whole(work, rows.get(item.id, ())):
+                outcomes.append(Indexed(item))
+            else:
+                outcomes.append(Failed(item, ABANDONED, message))
+        return outcomes
 
     def _collection(self, job: Job) -> Collection:
         """The job's collection, as it is now. `NotFound` ("collection") where it was removed, also if another has its name."""

@@ -147,6 +147,17 @@ class Leases:
         pairs = [part for name, count in sorted(growth.items()) if count for part in (name, count)]
         return bool(self._redis.run("record", lease.job_id, lease.unit, lease.owner, counts.items, counts.failed, *pairs))
 
+    def begin_item(self, lease: Lease, position: int | None) -> bool:
+        """Say that the holder of a chunk works on this item alone from now on, or on none; False where the lease was lost."""
+        at = "" if position is None else position
+        return bool(self._redis.run("begin_item", lease.job_id, lease.unit, lease.owner, at))
+
+    def item_under_way(self, lease: Lease) -> int | None:
+        """Position of the item that the last holder of a chunk had begun and not ended; None where it said of none."""
+        with self._redis.commands() as client:
+            at = client.hget(f"lookalike:job:{lease.job_id}:units", f"i:{lease.unit}")
+        return None if at is None else int(at)
+
     def note(self, lease: Lease, **fields: str) -> bool:
         """Say that a unit comes on, and write fields of its job down; False where the lease was lost. Changes nothing then."""
         return bool(self._redis.run("note", lease.job_id, lease.unit, lease.owner, *_pairs(fields)))

@@ -4,7 +4,8 @@
 -- lookalike:job:{id}            hash   the job: state, counters, what was asked for
 -- lookalike:job:{id}:open       zset   units of work handed out and not done ("plan", a chunk's number, "finish") -> when to look again:
 --                                      the end of the lease, or when to send it again where nobody holds it
--- lookalike:job:{id}:units      hash   per open unit: o:{unit} owner, a:{unit} attempts, r:{unit} transient retries, s:{unit} sends
+-- lookalike:job:{id}:units      hash   per open unit: o:{unit} owner, a:{unit} attempts, r:{unit} transient retries, s:{unit} sends,
+--                                      i:{unit} position of the item that its worker is at, where workers died of the chunk
 -- lookalike:job:{id}:recorded:{n} hash chunks n*100 to n*100+99 that are recorded -> "{owner}:{items failed}"; names the outcome
 --                                      files. A hundred to a hash, since Redis packs a hash of up to 128 short entries
 -- lookalike:job:{id}:rates      hash   width_ms: length of a stretch of time; {n}: items recorded in the n-th since the creation
@@ -59,7 +60,7 @@ local function next_of(key)
 end
 
 local function forget_unit(id, unit)
-  redis.call('HDEL', units_key(id), 'o:' .. unit, 'a:' .. unit, 'r:' .. unit, 's:' .. unit)
+  redis.call('HDEL', units_key(id), 'o:' .. unit, 'a:' .. unit, 'r:' .. unit, 's:' .. unit, 'i:' .. unit)
   return redis.call('ZREM', open_key(id), unit)
 end
 
