@@ -98,6 +98,19 @@ class Careful:
             if (shared := self._shared) is not None:
                 await self._asked(lambda: shared.add(hashes))
             raise
+        except Internal:
+            if len(contents) == 1:
+                raise
+            # A defect that one of them meets: the others are answered.
+            return [await self._apart(content, call) for content in contents]
+
+    async def _apart(
+        self, content: bytes, call: Callable[[Sequence[bytes]], Awaitable[Sequence[R | LookalikeError]]]
+    ) -> R | LookalikeError:
+        try:
+            return (await self._together([content], call))[0]
+        except LookalikeError as error:
+            return error
 
     async def _alone(
         self, content: bytes, sha256: str, call: Callable[[Sequence[bytes]], Awaitable[Sequence[R | LookalikeError]]]

@@ -58,6 +58,8 @@ _JOB_ERRORS = (NotFound, FailedPrecondition, InvalidArgument)
 """What no retry will mend: the source, the model or the collection is not what the job needs."""
 _LATER_S = 1.0
 """Until a plan that found this worker planning is sent again: a glance at the ledger, so often enough for people."""
+_LONG_AT_ONCE, _LONG_PATIENCE_S = 2, 60.0
+"""Plans and last units that one worker does at most, and how long the first has to itself."""
 _FLUSH_TTL_S = 60.0
 """How long one worker may take to flush before another tries; flushing twice does no harm."""
 
@@ -87,14 +89,36 @@ class Parts:
     forecaster: Forecaster
 
 
+class _LongTurns:
+    """Plans and last units one at a time, so that long lists do not take all threads from the chunks; but one that has taken
+    long, or hangs in its source, does not keep the other jobs from theirs. Thread-safe."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._began_s: list[float] = []
+
+    def take(self) -> bool:
+        with self._lock:
+            now_s = self._clock()
+            free = not self._began_s or (len(self._began_s) < _LONG_AT_ONCE and now_s - self._began_s[-1] > _LONG_PATIENCE_S)
+            if free:
+                self._began_s.append(now_s)
+            return free
+
+    def give_back(self) -> None:
+        with self._lock:
+            self._began_s.pop(0)
+
+
 class Worker:
     """Thread-safe. `draining` is set when units under way are to be given back."""
 
-    def __init__(self, parts: Parts, *, max_attempts: int, chunk_deadline_s: float) -> None:
+    def __init__(
+        self, parts: Parts, *, max_attempts: int, chunk_deadline_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._parts = parts
         self._max_attempts, self._chunk_deadline_s = max_attempts, chunk_deadline_s
-        # Plans and last units one at a time, so that long lists do not take all threads from the chunks.
-        self._long = threading.Lock()
+        self._long_turns = _LongTurns(clock)
         self.draining = threading.Event()
         self._item_by_item = ItemByItem(parts.leases, Suspects(parts.ledger.connection, "item"))
         self._log = structlog.get_logger()
@@ -139,14 +163,14 @@ class Worker:
             self._parts.reembedding.generations.tidy_leftovers()
 
     def _do_long(self, job_id: str, unit: str, work: Callable[[Lease, Interruption], None]) -> None:
-        if not self._long.acquire(blocking=False):
+        if not self._long_turns.take():
             # Given back, for another worker or for later: it has not been begun, so this is no attempt.
             self._parts.leases.defer(job_id, unit, _LATER_S)
             return
         try:
             self._do(job_id, unit, work)
         finally:
-            self._long.release()
+            self._long_turns.give_back()
 
     def _do(self, job_id: str, unit: str, work: Callable[[Lease, Interruption], None]) -> None:
         lease = None if self.draining.is_set() else self._parts.leases.take(job_id, unit)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.careful import Careful
-from lookalike.errors import CallLost, DeadlineExceeded, LookalikeError, Unavailable
+from lookalike.errors import CallLost, DeadlineExceeded, Internal, LookalikeError, Unavailable
 from lookalike.jobs.ledger import connect_ledger
 from lookalike.jobs.suspects import BREAKS_EMBEDDER, KNOWN_GOOD, MOST_DEATHS, Suspects
 from tests.unit.gateway.fakes import few_threads
@@ -103,6 +103,21 @@ def test_two_suspects_are_never_with_the_embedder_together() -> None:
     (first,), (poison,), (second,) = asyncio.run(at_once())  # type: ignore[misc]
     assert (first, second) == (b"of good 1", b"of good 2")
     assert isinstance(poison, CallLost)
+
+
+def test_a_defect_that_one_picture_meets_fails_no_other_of_its_call() -> None:
+    calls: list[list[bytes]] = []
+
+    async def call(images: Sequence[bytes]) -> list[bytes]:
+        calls.append(list(images))
+        if b"odd" in images:
+            raise Internal("incident 1")
+        return [b"of " + image for image in images]
+
+    first, odd, last = asyncio.run(Careful().made([b"a", b"odd", b"b"], call))
+    assert (first, last) == (b"of a", b"of b")
+    assert isinstance(odd, Internal)
+    assert calls == [[b"a", b"odd", b"b"], [b"a"], [b"odd"], [b"b"]]
 
 
 class TestSharing:

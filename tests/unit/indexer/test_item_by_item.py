@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from indexer.item_by_item import KILLS_WORKER
-from indexer.worker import ABANDONED
+from indexer.worker import ABANDONED, Worker
 from lookalike.jobs.job import Counts, Job, JobOptions, SourceSpec
-from lookalike.jobs.leases import FINISH, PLAN
+from lookalike.jobs.leases import FINISH, PLAN, Lease
 from lookalike.jobs.states import JobState
 from lookalike.jobs.suspects import MOST_DEATHS
 from lookalike.store.vectors import StoredImage
@@ -135,6 +136,37 @@ def test_a_last_unit_that_workers_die_of_ends_its_job(bench: Bench) -> None:
     assert ended.error is not None
     assert ended.error.reason == "FINISH_ABANDONED"
     assert ended.counts.submitted == ended.counts.skipped == 10
+
+
+def test_a_plan_that_hangs_keeps_no_other_job_from_its_plan(bench: Bench) -> None:
+    fill(bench, 3)
+    now_s = [0.0]
+    worker = Worker(bench.worker._parts, max_attempts=MAX_ATTEMPTS, chunk_deadline_s=60, clock=lambda: now_s[0])
+    hangs, goes_on = threading.Event(), threading.Event()
+    first, second, third = (bench.create() for _ in range(3))
+    planned = bench.leases.planned
+
+    def planned_late(lease: Lease, manifest: str, **counts: int) -> bool:
+        if lease.job_id == first.id:
+            hangs.set()
+            goes_on.wait(30)
+        return planned(lease, manifest, **counts)
+
+    bench.leases.planned = planned_late  # type: ignore[method-assign,assignment]
+    hanging = threading.Thread(target=worker.plan, args=(first.id,))
+    hanging.start()
+    try:
+        assert hangs.wait(30)
+        worker.plan(second.id)
+        assert bench.ledger.get(second.id).state is JobState.PENDING, "one at a time"
+        now_s[0] += 61
+        worker.plan(third.id)
+        assert bench.ledger.get(third.id).state is JobState.RUNNING
+    finally:
+        goes_on.set()
+        hanging.join()
+    worker.plan(second.id)
+    assert [bench.ledger.get(job.id).state for job in (first, second, third)] == [JobState.RUNNING] * 3
 
 
 def _dies(*_: object, **__: object) -> StoredImage:
