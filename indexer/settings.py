@@ -47,7 +47,11 @@ class IndexerSettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
         1.0, gt=0, description="Seconds before the first retry of a chunk; doubles each time."
     )
     indexer_retry_cap_s: Seconds = Field(30.0, gt=0, description="Most seconds between two retries of a chunk.")
-    indexer_max_attempts: int = Field(5, ge=1, description="Workers that may die of a chunk before its items count as failed.")
+    indexer_max_attempts: int = Field(
+        5,
+        ge=1,
+        description="Workers that may die of a plan or a chunk before it is given up; from half on a chunk goes item by item.",
+    )
     indexer_read_threads: int = Field(16, ge=1, le=128, description="Pictures read side by side per chunk, where far away.")
     indexer_read_timeout_s: Seconds = Field(30.0, gt=0, description="Seconds that reading one picture may take; then it fails.")
     indexer_embed_timeout_s: Seconds = Field(60.0, gt=0, description="Seconds that one call to the embedder may take.")
