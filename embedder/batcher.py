@@ -1,8 +1,8 @@
 """The greedy batcher: many callers' items, one compute function, no timer.
 
 Owns the queue between the RPC threads and the one thread that computes: its two lanes, and what happens to work that nobody
-waits for any more (`admission` owns its bounds). Knows nothing of pictures or TensorFlow: `embedder.service` fills it, `embedder.spaces`
-computes.
+waits for any more (`admission` owns its bounds). Knows nothing of pictures or TensorFlow: `embedder.service` fills it,
+`embedder.spaces` computes.
 
 Whenever the compute thread is free it takes what is queued, up to the largest batch, and runs it; under load batches fill by
 themselves. A timer would add latency to a quiet service and nothing to a busy one (the approach of Hugging Face's
