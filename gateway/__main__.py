@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from gateway.assembly import Gateway, assemble
+from gateway.http.connections import PeerLimits
 from gateway.listeners import HttpServer, build_grpc
 from gateway.settings import GatewaySettings
 from lookalike.errors import LookalikeError
@@ -33,7 +34,7 @@ async def serve(settings: GatewaySettings) -> None:
     async with _assembled(settings) as gateway:
         grpc_server = await build_grpc(gateway.core, settings.gateway_grpc_address, settings.gateway_health_address)
         gateway.readiness.on_change = grpc_server.set_ready
-        http_server = HttpServer(gateway.app, settings.gateway_http_address)
+        http_server = HttpServer(gateway.app, settings.gateway_http_address, _peer_limits(settings))
         await http_server.start()
         await grpc_server.start()
         structlog.get_logger().info("listening", grpc_port=grpc_server.port, http_port=http_server.port)
@@ -44,6 +45,15 @@ async def serve(settings: GatewaySettings) -> None:
         gateway.readiness.drain()
         gateway.core.ingest.drain()
         await asyncio.gather(grpc_server.stop(settings.gateway_drain_s), http_server.stop(settings.gateway_drain_s))
+
+
+def _peer_limits(settings: GatewaySettings) -> PeerLimits:
+    return PeerLimits(
+        connections=settings.gateway_connections_max,
+        header_s=settings.gateway_header_s,
+        grace_s=settings.gateway_silence_s,
+        least_bytes_per_s=settings.gateway_least_bytes_per_s,
+    )
 
 
 @asynccontextmanager

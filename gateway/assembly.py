@@ -18,6 +18,7 @@ from gateway.deadlines import Deadline
 from gateway.embedding import Embedder
 from gateway.generations import Generations
 from gateway.http.app import Core, build_app
+from gateway.http.bodies import Pace
 from gateway.http.hosts import Hosts
 from gateway.images import Images
 from gateway.ingest import Ingest
@@ -96,7 +97,9 @@ def assemble(settings: GatewaySettings, embedder_channel: grpc.aio.Channel) -> G
         readiness,
         upload_limit_bytes=settings.gateway_upload_max_bytes,
         bodies_limit_bytes=settings.gateway_bodies_max_bytes,
+        streams_limit=settings.gateway_streams_max,
         hosts=Hosts.of(settings.gateway_hosts),
+        pace=Pace(settings.gateway_silence_s, settings.gateway_least_bytes_per_s),
     )
 
     async def watch(interval_s: float) -> None:

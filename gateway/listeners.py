@@ -6,11 +6,13 @@ import asyncio
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from gateway.http.app import Core
+from gateway.http.connections import Connections, PeerLimits
 from gateway.ingest_servicer import IngestServicer
 from gateway.servicers import CollectionServicer, SearchServicer
 from lookalike.errors import Unavailable
@@ -19,9 +21,9 @@ from lookalike.v1.collection_service_pb2_grpc import add_CollectionServiceServic
 from lookalike.v1.ingest_service_pb2_grpc import add_IngestServiceServicer_to_server
 from lookalike.v1.search_service_pb2_grpc import add_SearchServiceServicer_to_server
 
-_KEEP_ALIVE_S = 75
-"""Longer than the idle time of common proxies (60 s), so that it is they who close."""
 _BACKLOG = 2048
+_VANISHED_S = 60
+"""A peer that answers nothing for so long, not even at the level of TCP, has gone, with whatever it was sent."""
 
 
 async def build_grpc(core: Core, address: str, health_address: str | None = None) -> AioServer:
@@ -57,27 +59,32 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """uvicorn on the running loop. Binds when made, so that a port in use is found before anything else starts."""
+    """uvicorn on the running loop, with `limits` for its peers. Binds when made, so that a port in use is found before anything
+    else starts."""
 
-    def __init__(self, app: ASGIApp, address: str) -> None:
+    def __init__(self, app: ASGIApp, address: str, limits: PeerLimits = PeerLimits()) -> None:  # noqa: B008 - frozen
         self._socket = _bound(address)
+        self._connections = Connections(limits)
+        self._watch: asyncio.Task[None] | None = None
         self.port: int = self._socket.getsockname()[1]
         self._server = _Server(
             uvicorn.Config(
                 app,
+                http=cast("type[asyncio.Protocol]", self._connections.protocol),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
                 server_header=False,
                 proxy_headers=False,  # anybody can send them
                 ws="none",
-                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_keep_alive=cast("int", limits.keep_alive_s),
             )
         )
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to answer."""
+        self._watch = asyncio.create_task(self._connections.watch())
         self._task = asyncio.create_task(self._server.serve([self._socket]))
 
     async def stop(self, grace_s: float) -> None:
@@ -86,6 +93,8 @@ class HttpServer:
         self._server.should_exit = True
         if self._task is not None:
             await self._task
+        if self._watch is not None:
+            self._watch.cancel()
 
 
 def _bound(address: str) -> socket.socket:
@@ -93,6 +102,12 @@ def _bound(address: str) -> socket.socket:
     host = host.strip("[]")
     try:
         family = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise Unavailable("address", f"cannot listen on {address}: {error.strerror or error}") from error
+    # Connections have what their listener has (Linux; elsewhere the deadlines of `connections` do it).
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _VANISHED_S)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _VANISHED_S * 1000)
+    return listener

@@ -51,7 +51,32 @@ class GatewaySettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
     gateway_bodies_max_bytes: int = Field(
         512 * 1024 * 1024,
         ge=1,
-        description="Bytes of HTTP bodies held at once, all requests together; more are refused. Never less than one upload.",
+        description="Bytes of HTTP bodies held at once, all requests together; more are refused. Three quarters are for "
+        "uploads (never less than one), a quarter for everything else.",
+    )
+    gateway_connections_max: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="Connections to HTTP at once. Where all are in use, the one whose peer has been silent longest is closed.",
+    )
+    gateway_header_s: Seconds = Field(
+        10.0, gt=0, description="Seconds in which a peer sends the whole head of an HTTP request, or is closed."
+    )
+    gateway_silence_s: Seconds = Field(
+        20.0,
+        gt=0,
+        description="Seconds of pauses that a peer may take, all together, while it sends a body or reads an answer; at the "
+        "least rate it earns them back.",
+    )
+    gateway_least_bytes_per_s: float = Field(
+        4096.0, gt=0, le=1e9, description="Bytes a second at which a peer sends a body, and reads an answer, at the least."
+    )
+    gateway_streams_max: int = Field(
+        128,
+        ge=1,
+        le=10_000,
+        description="Answers that go on for long (watched jobs, batches, downloads) at once, of HTTP and of gRPC each.",
     )
     gateway_query_cache_max_entries: int = Field(
         4096, ge=0, description="Embeddings of searched pictures kept for when they are searched again; 0 keeps none."

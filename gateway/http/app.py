@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import Depends, FastAPI
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.types import ASGIApp
 
 from gateway.collections import Collections
 from gateway.generations import Generations
+from gateway.http.bodies import BODY_LIMIT_BYTES, FULL, Pace, Share
 from gateway.http.collections import collections_router
-from gateway.http.edge import BODY_LIMIT_BYTES, Bodies, Edge
+from gateway.http.edge import STREAMS_FULL, Edge
 from gateway.http.errors import add_error_handlers
 from gateway.http.generations import generations_router
+from gateway.http.heads import Heads
 from gateway.http.hosts import Hosts
 from gateway.http.images import images_router
 from gateway.http.ingest import ingest_router
@@ -29,6 +31,7 @@ from gateway.images import Images
 from gateway.ingest import Ingest
 from gateway.readiness import Readiness
 from gateway.search import Search
+from lookalike.runtime.places import Places
 
 DESCRIPTION = """\
 Give it a picture, get back the pictures that look like it.
@@ -37,6 +40,11 @@ Answers are the JSON mapping of the protobuf contract in `protos/lookalike/v1/`,
 strings, timestamps are RFC 3339, enums are their names. Every error has the shape of `ErrorResponse`. A request may say with
 the header `X-Timeout-S` how many seconds it will wait.
 """
+_COMPRESSED_FROM_BYTES = 1024
+_COMPRESSION_LEVEL = 5
+"""A few per cent larger than at 9, in a quarter of the time."""
+_COMPRESSED_IN_A_THREAD_FROM_BYTES = 32 * 1024
+"""Less than this takes about a millisecond of the event loop."""
 _UPLOAD_PATH = re.compile(r"/v1/collections/[^/]+/images")
 
 
@@ -57,10 +65,14 @@ def build_app(
     *,
     upload_limit_bytes: int,
     bodies_limit_bytes: int = 512 * 1024 * 1024,
+    streams_limit: int = 128,
     hosts: Hosts = Hosts(),  # noqa: B008 - frozen
+    pace: Pace = Pace(),  # noqa: B008 - frozen
 ) -> ASGIApp:
-    """An ASGI application over `core`; a body of uploaded images may have `upload_limit_bytes`, all bodies that are held at
-    one time together `bodies_limit_bytes`, or one upload where that is more. `hosts` are its names besides loopback ones."""
+    """An ASGI application over `core`; a body of uploaded images may have `upload_limit_bytes`. All bodies that are held at
+    one time may have `bodies_limit_bytes` together: three quarters of it for uploads, or one upload where that is more, the
+    rest for all others, so that neither keeps the other out. `streams_limit`: answers that go on for long, at one time.
+    `hosts`: its names besides loopback ones. `pace`: what is asked of those who send."""
     app = _App(
         title="Lookalike",
         summary="Image similarity search",
@@ -85,12 +97,27 @@ def build_app(
     add_pages(app, readiness)
     add_error_handlers(app)
     app.openapi()  # now, and not when the first one calls: it takes half a second
-    bodies = Bodies(max(bodies_limit_bytes, upload_limit_bytes, BODY_LIMIT_BYTES))
-    return Edge(app, _limit_for(upload_limit_bytes), bodies, hosts=hosts)
+    uploads_limit_bytes = max(bodies_limit_bytes * 3 // 4, upload_limit_bytes)
+    uploads = Share(upload_limit_bytes, Places(uploads_limit_bytes, FULL, patience_s=_patience_s(pace)))
+    others = Share(BODY_LIMIT_BYTES, Places(max(bodies_limit_bytes // 4, BODY_LIMIT_BYTES), FULL, patience_s=_patience_s(pace)))
+    return Edge(
+        GZipMiddleware(
+            Heads(app),
+            minimum_size=_COMPRESSED_FROM_BYTES,
+            compresslevel=_COMPRESSION_LEVEL,
+            thread_minimum_size=_COMPRESSED_IN_A_THREAD_FROM_BYTES,
+            exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-ndjson", "text/csv"),
+        ),
+        lambda path: uploads if _UPLOAD_PATH.fullmatch(path) else others,
+        Places(streams_limit, STREAMS_FULL),
+        hosts=hosts,
+        pace=pace,
+    )
 
 
-def _limit_for(upload_limit_bytes: int) -> Callable[[str], int]:
-    return lambda path: upload_limit_bytes if _UPLOAD_PATH.fullmatch(path) else BODY_LIMIT_BYTES
+def _patience_s(pace: Pace) -> float:
+    """How long a sender that is silent keeps its room while others need it."""
+    return min(1.0, pace.grace_s / 4)
 
 
 class _App(FastAPI):

@@ -44,12 +44,13 @@ class BodyTooLarge(InvalidArgument):
         super().__init__("body", f"is larger than the {limit_bytes} bytes that are allowed here")
 
 
-def error_response(error: LookalikeError) -> JSONResponse:
-    """`error` in the one shape, with `Retry-After` where trying again makes sense."""
+def error_response(error: LookalikeError, code: int | None = None) -> JSONResponse:
+    """`error` in the one shape, with `Retry-After` where trying again makes sense; with another HTTP `code` than its own."""
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-    return _response(error_body(error), headers)
+    body = error_body(error)
+    return _response(body if code is None else body.model_copy(update={"code": code}), headers)
 
 
 def error_body(error: LookalikeError) -> ErrorBody:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
 from prometheus_client import REGISTRY
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from gateway.http.edge import Bodies, Edge
+from gateway.http.bodies import FULL, Pace, Share
+from gateway.http.edge import Edge
+from lookalike.runtime.places import Places
 
 LIMIT = 100
 
@@ -23,8 +25,13 @@ async def _length_of_body(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse(str(len(body)))(scope, receive, send)
 
 
-def edge(bodies: Bodies | None = None, **options: float) -> Edge:
-    return Edge(_length_of_body, lambda _path: LIMIT, bodies or Bodies(LIMIT), **options)
+def room(limit: int = LIMIT) -> Places:
+    return Places(limit, FULL, patience_s=0.01)
+
+
+def edge(bodies: Places | None = None, app: ASGIApp = _length_of_body, streams: int = 9, pace: Pace = Pace()) -> Edge:  # noqa: B008
+    share = Share(LIMIT, bodies or room())
+    return Edge(app, lambda _path: share, Places(streams, "no stream is free", patience_s=0.01), pace=pace)
 
 
 def client(app: Edge) -> httpx.AsyncClient:
@@ -33,45 +40,148 @@ def client(app: Edge) -> httpx.AsyncClient:
 
 @pytest.mark.parametrize("told", [True, False])
 def test_bodies_beyond_what_all_may_hold_together_are_refused_until_others_are_answered(told):
-    bodies = Bodies(LIMIT)
+    bodies = room()
 
     async def run() -> list[httpx.Response]:
-        first_is_in, go_on = asyncio.Event(), asyncio.Event()
+        arrived, go_on = asyncio.Event(), asyncio.Event()
 
-        async def slow() -> AsyncIterator[bytes]:
-            yield b"x" * 60
-            first_is_in.set()
-            await go_on.wait()
+        async def at_work(scope: Scope, receive: Receive, send: Send) -> None:
+            body = await Request(scope, receive).body()
+            if len(body) == 61:
+                arrived.set()
+                await go_on.wait()
+            await PlainTextResponse(str(len(body)))(scope, receive, send)
 
-        async with client(edge(bodies)) as http:
-            first = asyncio.create_task(http.post("/", content=slow()))
-            await first_is_in.wait()
+        async with client(edge(bodies, at_work)) as http:
+            first = asyncio.create_task(http.post("/", content=b"x" * 61))
+            await arrived.wait()
             second = {"content": b"x" * 60} if told else {"content": _in_parts(60)}
-            answers = [await http.post("/", **second), await http.post("/", content=b"x" * 40)]
+            answers = [await http.post("/", **second), await http.post("/", content=b"x" * 39)]
             go_on.set()
             return [*answers, await first, await http.post("/", content=b"x" * 100)]
 
     refused, small, first, after = asyncio.run(run())
     assert (refused.status_code, refused.json()["error"]["status"]) == (429, "RESOURCE_EXHAUSTED")
     assert int(refused.headers["retry-after"]) >= 1
-    assert [small.text, first.text, after.text] == ["40", "60", "100"]
-    assert bodies.held_bytes == 0
+    assert [small.text, first.text, after.text] == ["39", "61", "100"]
+    assert bodies.held == 0
 
 
-def test_a_body_of_which_nothing_comes_is_given_up_and_its_room_is_free_again():
-    bodies = Bodies(LIMIT)
+def test_a_length_that_is_announced_takes_no_room():
+    bodies = room()
 
-    async def silent() -> AsyncIterator[bytes]:
-        yield b"x"
-        await asyncio.Event().wait()
+    async def run() -> list[httpx.Response]:
+        async with client(edge(bodies)) as http:
+            silent = [http.post("/", content=_silent(1), headers={"content-length": "100"}) for _ in range(2)]
+            tasks = [asyncio.create_task(request) for request in silent]
+            await _until(lambda: bodies.held == 2)
+            answers = [await http.post("/", content=b"x" * 98) for _ in range(2)]
+            for task in tasks:
+                task.cancel()
+            return answers
+
+    assert [response.text for response in asyncio.run(run())] == ["98", "98"]
+
+
+def test_what_a_silent_sender_holds_makes_room_for_those_who_send():
+    bodies = room()
+
+    async def run() -> tuple[int, httpx.Response]:
+        async with client(edge(bodies)) as http:
+            silent = asyncio.create_task(http.post("/", content=_silent(60), headers={"content-length": "100"}))
+            await _until(lambda: bodies.held == 60)
+            while (answer := await http.post("/", content=b"x" * 90)).status_code == 429:
+                await asyncio.sleep(0.001)  # its patience is not over
+            return answer.status_code, await silent
+
+    taken, silent = asyncio.run(run())
+    assert (taken, silent.status_code, bodies.held) == (200, 429, 0)
+
+
+def test_a_body_that_is_too_slow_is_given_up_and_its_room_is_free_again():
+    bodies = room()
+
+    async def trickling() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.005)
+
+    async def run() -> list[httpx.Response]:
+        async with client(edge(bodies, pace=Pace(0.02, 1000))) as http:
+            headers = {"content-length": "100"}
+            return [await http.post("/", content=content(), headers=headers) for content in (trickling, lambda: _silent(60))]
+
+    for response in asyncio.run(run()):
+        error = response.json()["error"]
+        assert (response.status_code, error["status"]) == (504, "DEADLINE_EXCEEDED")
+        assert "1000 bytes a second" in error["message"]
+    assert bodies.held == 0
+
+
+def test_a_sender_that_keeps_the_pace_may_take_longer_than_any_pause():
+    async def steady() -> AsyncIterator[bytes]:
+        for _ in range(10):
+            yield b"x" * 10
+            await asyncio.sleep(0.005)
 
     async def run() -> httpx.Response:
-        async with client(edge(bodies, idle_s=0.02)) as http:
-            return await http.post("/", content=silent(), headers={"content-length": "50"})
+        async with client(edge(pace=Pace(0.045, 500))) as http:
+            return await http.post("/", content=steady())
 
-    response = asyncio.run(run())
-    assert (response.status_code, response.json()["error"]["status"]) == (504, "DEADLINE_EXCEEDED")
-    assert bodies.held_bytes == 0
+    assert asyncio.run(run()).text == "100"
+
+
+def test_time_in_which_the_body_is_not_asked_for_is_not_the_sender_s():
+    async def busy(scope: Scope, receive: Receive, send: Send) -> None:
+        size = 0
+        for _ in range(2):
+            size += len((await receive())["body"])
+            await asyncio.sleep(0.05)
+        await PlainTextResponse(str(size))(scope, receive, send)
+
+    async def run() -> httpx.Response:
+        async with client(edge(app=busy, pace=Pace(0.03, 1e6))) as http:
+            return await http.post("/", content=_in_parts(2))
+
+    assert asyncio.run(run()).text == "2"
+
+
+def test_answers_that_go_on_for_long_are_bounded_apart_from_all_others():
+    async def run() -> list[httpx.Response]:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def long(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"].endswith(":watch"):
+                begun.set()
+                await go_on.wait()
+            await _length_of_body(scope, receive, send)
+
+        async with client(edge(app=long, streams=1)) as http:
+            first = asyncio.create_task(http.get("/v1/ingest-jobs/a:watch"))
+            await begun.wait()
+            batch = "/v1/collections/things/search:batch"
+            answers = [await http.get("/v1/ingest-jobs/b:watch"), await http.post(batch, content=b"x"), await http.get("/v1/x")]
+            go_on.set()
+            await first
+            return [*answers, await http.post(batch, content=b"x")]
+
+    watch, batch, other, after = asyncio.run(run())
+    assert [watch.status_code, batch.status_code, other.status_code, after.status_code] == [429, 429, 200, 200]
+
+
+def test_a_batch_whose_queries_do_not_come_leaves_its_place_to_others():
+    async def run() -> tuple[int, httpx.Response]:
+        bodies = room()
+        async with client(edge(bodies, streams=1)) as http:
+            path = "/v1/collections/things/search:batch"
+            silent = asyncio.create_task(http.post(path, content=_silent(1)))
+            await _until(lambda: bodies.held == 1)
+            while (answer := await http.post(path, content=b"x")).status_code == 429:
+                await asyncio.sleep(0.001)  # its patience is not over
+            return answer.status_code, await silent
+
+    taken, silent = asyncio.run(run())
+    assert (taken, silent.status_code) == (200, 429)
 
 
 def test_a_complete_body_s_answer_may_take_longer_than_silence_may():
@@ -83,7 +193,7 @@ def test_a_complete_body_s_answer_may_take_longer_than_silence_may():
         await PlainTextResponse(str(waiting.done()))(scope, receive, send)
 
     async def run() -> httpx.Response:
-        async with client(Edge(slow_to_answer, lambda _path: LIMIT, Bodies(LIMIT), idle_s=0.01)) as http:
+        async with client(edge(app=slow_to_answer, pace=Pace(0.01, 1))) as http:
             return await http.post("/", content=b"x")
 
     assert asyncio.run(run()).text == "False"
@@ -107,10 +217,10 @@ def test_a_caller_that_goes_before_its_body_is_complete_is_no_error_of_the_servi
     async def send(message: Message) -> None:
         sent.append(message)
 
-    gone, failed, bodies = counted(499), counted(500), Bodies(LIMIT)
+    gone, failed, bodies = counted(499), counted(500), room()
     with capture_logs() as logs:
         asyncio.run(edge(bodies)(POST, receive, send))
-    assert (counted(499), counted(500), bodies.held_bytes) == (gone + 1, failed, 0)
+    assert (counted(499), counted(500), bodies.held) == (gone + 1, failed, 0)
     assert sent[0]["status"] == 499
     assert logs == []
 
@@ -157,3 +267,13 @@ def test_methods_that_clients_invent_make_no_label_of_their_own():
 async def _in_parts(size_bytes: int) -> AsyncIterator[bytes]:
     for _ in range(size_bytes):
         yield b"x"
+
+
+async def _silent(size_bytes: int) -> AsyncIterator[bytes]:
+    yield b"x" * size_bytes
+    await asyncio.Event().wait()
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        await asyncio.sleep(0.001)
