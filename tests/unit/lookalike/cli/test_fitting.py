@@ -48,7 +48,7 @@ def test_a_table_that_does_not_fit_is_told_in_blocks() -> None:
     lines = [line.rstrip() for line in printed(30, rows)]
     assert lines[:3] == ["all", "name        shoes", "images      1,234,567,890"]
     assert "".join(lines).count("x") == 60
-    assert lines[-3:] == ["name        boots", "images      1", ""]
+    assert [line for line in lines if line][-2:] == ["name    boots", "images  1"]
 
 
 @pytest.mark.parametrize("length", [10, 5000])
