@@ -108,12 +108,11 @@ def _system(
         yield address, None
         return
     from lookalike.cli.serving import print_event, running
-    from lookalike.local import ports
     from lookalike.local.parts import LocalConfig
     from lookalike.local.system import LocalSystem
 
     folder = data or Path(tempfile.mkdtemp(prefix="demo-data-", dir=out))
-    config = LocalConfig(data=folder, http_port=ports.prefer(8080), grpc_port=ports.prefer(50051), models=models)
+    config = LocalConfig(data=folder, models=models, other_ports=True)
     console.print("[bold]1. Starting the system[/bold]", markup=True)
     try:
         with running(LocalSystem(config, lambda event: print_event(console, event)), console) as system:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _STYLES = {
     "ready": "green", "back": "green", "died": "yellow", "killed": "yellow", "reaped": "yellow",
-    "trouble": "yellow", "stopped": "dim",
+    "trouble": "yellow", "slow": "yellow", "stopped": "dim",
 }  # fmt: skip
 
 

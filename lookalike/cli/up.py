@@ -47,8 +47,8 @@ def up(
     milvus: Annotated[
         str | None,
         typer.Option(
-            metavar="URI",
-            help="Use the Milvus that runs there, for more than some ten thousand pictures.",
+            metavar="URL",
+            help="Use the Milvus that runs there, such as http://127.0.0.1:19530, for more than some ten thousand pictures.",
             show_default="Milvus Lite",
         ),
     ] = None,

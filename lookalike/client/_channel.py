@@ -58,6 +58,10 @@ class Calls:
 
     def __init__(self, target: str, timeout_s: float) -> None:
         timeout_s = _arguments.timeout(timeout_s)
+        if isinstance(target, str) and target.lower().startswith(("http://", "https://", "grpc://")):
+            raise InvalidArgument(
+                "address", f"{target!r} is a URL; give HOST:PORT of the gateway's gRPC, such as 127.0.0.1:50051"
+            )
         host, _, port = _arguments.text("address", target).rpartition(":")
         if not host or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 2**16):
             raise InvalidArgument("address", f"{target!r} is not HOST:PORT, such as 127.0.0.1:50051")

@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 
 from lookalike.errors import FailedPrecondition
-from lookalike.local import ports, probes
+from lookalike.local import probes
 from lookalike.local.folder import DataFolder
 from lookalike.local.milvus_lite import lite_server_command
-from lookalike.local.ports import HOST
+from lookalike.local.ports import HOST, HeldPorts
 
 PYTHON = (sys.executable, "-P")
 """Without the current folder on the import path: children run in the data folder, which has a `redis/`."""
@@ -42,6 +42,8 @@ class LocalConfig:
     registry: str | None = None
     milvus_uri: str | None = None
     usual_ports: bool = True
+    other_ports: bool = False
+    """Whether people's ports may be others where theirs are taken; else that is an error."""
     hosts: tuple[str, ...] = ()
     """Names, besides loopback ones, by which HTTP is reached: through a proxy or a tunnel."""
 
@@ -49,7 +51,12 @@ class LocalConfig:
 @dataclass(frozen=True, slots=True)
 class Part:
     """One process. `needs` names the parts that must be ready before it starts; `stop_signal` asks it to end, which it must
-    do within `grace_s` seconds; a first start must be ready within `ready_within_s` seconds."""
+    do within `grace_s` seconds.
+
+    It is ready when `is_ready` and its own process listens on all of `ports`: another's answer does not count. A first start
+    may take `ready_within_s` seconds, and go on for `patience_s` without processor time and without a line in its log; `doing`
+    says what takes it so long, and `waits_for` names parts whose work counts as its own.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -59,7 +66,11 @@ class Part:
     needs: tuple[str, ...] = ()
     stop_signal: signal.Signals = signal.SIGTERM
     grace_s: float = 8.0
-    ready_within_s: float = 120.0
+    ready_within_s: float = 1800.0
+    patience_s: float = 120.0
+    ports: tuple[int, ...] = ()
+    doing: str = ""
+    waits_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +87,24 @@ class Ports:
     http: int
 
 
-def choose_ports(config: LocalConfig) -> Ports:
-    """Ports that are free now. Raises `FailedPrecondition` (`PORT_TAKEN`) where one that people use is not."""
-    usual = ports.prefer if config.usual_ports else lambda _port: ports.free_port()
-    chosen = Ports(
+def choose_ports(config: LocalConfig, held: HeldPorts) -> Ports:
+    """Ports that are free, held from now on. Raises `FailedPrecondition` (`PORT_TAKEN`) where one that people use is not."""
+    if config.grpc_port == config.http_port != 0:
+        raise FailedPrecondition(f"gRPC and HTTP cannot share port {config.grpc_port}", reason="PORT_TAKEN")
+    # First those that cannot be others.
+    wished = ((config.grpc_port, "--grpc-port"), (config.http_port, "--http-port"))
+    grpc, http = (held.prefer(port) if config.other_ports else held.require(port, option) for port, option in wished)
+    usual = held.prefer if config.usual_ports else lambda _port: held.free()
+    return Ports(
         redis=usual(_REDIS_PORT),
         milvus=usual(_MILVUS_PORT),
         embedder=usual(_EMBEDDER_PORT),
-        embedder_metrics=ports.free_port(),
-        indexer=ports.free_port(),
-        indexer_metrics=ports.free_port(),
-        grpc=ports.require(config.grpc_port, "--grpc-port"),
-        http=ports.require(config.http_port, "--http-port"),
+        embedder_metrics=held.free(),
+        indexer=held.free(),
+        indexer_metrics=held.free(),
+        grpc=grpc,
+        http=http,
     )
-    if chosen.grpc == chosen.http:
-        raise FailedPrecondition(f"gRPC and HTTP cannot share port {chosen.grpc}", reason="PORT_TAKEN")
-    return chosen
 
 
 def local_parts(config: LocalConfig, folder: DataFolder, chosen: Ports) -> tuple[Part, ...]:
@@ -104,29 +117,29 @@ def local_parts(config: LocalConfig, folder: DataFolder, chosen: Ports) -> tuple
     parts = (
         Part(
             "redis", _redis_argv(folder.make("redis"), chosen.redis), f"{HOST}:{chosen.redis}",
-            partial(probes.redis_ready, chosen.redis),
+            partial(probes.redis_ready, chosen.redis), ports=(chosen.redis,), doing="reads its file",
         ),
         Part(
             "milvus", tuple(lite_server_command(data / "milvus", chosen.milvus, host=HOST)), f"http://{HOST}:{chosen.milvus}",
             partial(probes.milvus_ready, chosen.milvus),
             # Its server ends in order, with its files closed, on SIGINT only.
-            stop_signal=signal.SIGINT,
+            stop_signal=signal.SIGINT, ports=(chosen.milvus,), doing="reads its files",
         ),
         Part(
             "embedder", (*PYTHON, "-m", "embedder"), f"{HOST}:{chosen.embedder}",
             partial(probes.grpc_ready, chosen.embedder), settings,
-            # Importing TensorFlow and tracing every batch size takes 10 to 20 s, and more on a busy machine.
-            ready_within_s=300.0,
+            # That takes 10 to 20 s, and minutes on a busy machine.
+            ports=(chosen.embedder, chosen.embedder_metrics), doing="loads TensorFlow and traces its models",
         ),
         Part(
             "indexer", (*PYTHON, "-m", "indexer"), f"http://{HOST}:{chosen.indexer_metrics}/metrics",
             partial(probes.grpc_ready, chosen.indexer), settings, needs=stores, grace_s=12.0,
             # Ready when the embedder is, which starts beside it.
-            ready_within_s=300.0,
+            ports=(chosen.indexer, chosen.indexer_metrics), doing="waits for the embedder", waits_for=("embedder",),
         ),
         Part(
             "gateway", (*PYTHON, "-m", "gateway"), f"http://{HOST}:{chosen.http} and gRPC {HOST}:{chosen.grpc}",
-            partial(_gateway_ready, chosen), settings, needs=(*stores, "embedder"),
+            partial(_gateway_ready, chosen), settings, needs=(*stores, "embedder"), ports=(chosen.grpc, chosen.http),
         ),
     )  # fmt: skip
     return tuple(part for part in parts if part.name != "milvus" or config.milvus_uri is None)

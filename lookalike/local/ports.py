@@ -1,14 +1,102 @@
-"""Ports on the loopback interface: which are free, and what to do when a wished one is not."""
+"""Ports on the loopback interface: which are free, who holds them, and who listens.
+
+A part is started seconds after its port was chosen, and listens seconds after that. Until then its port is held: by a bound
+socket, which keeps the system from giving the port to others and does not keep the part from listening, and by a name that no
+other `lookalike` on this machine can take meanwhile (of Linux; elsewhere the socket alone).
+"""
 
 from __future__ import annotations
 
 import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+import psutil
 
 from lookalike.errors import FailedPrecondition, InvalidArgument
 
 HOST = "127.0.0.1"
 """The only interface that `lookalike up` listens on."""
 _MAX_PORT = 65_535
+_TRIES = 100
+
+
+class HeldPorts:
+    """Ports that this process has chosen and nobody else may take, until `close`."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+
+    def free(self) -> int:
+        """A port that is free, chosen by the system."""
+        for _ in range(_TRIES):
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+                listener.bind((HOST, 0))
+                port = int(listener.getsockname()[1])
+            if self._hold(port):
+                return port
+        raise FailedPrecondition(f"no port on {HOST} is free", reason="PORT_TAKEN")
+
+    def prefer(self, port: int) -> int:
+        """`port` if it is free, else one that is: for parts that only our own programs talk to."""
+        return port if port and self._hold(port) else self.free()
+
+    def require(self, port: int, option: str) -> int:
+        """`port` if it is free (0: one that is): for parts that people connect to.
+
+        Raises `InvalidArgument` for a number that is no port, `FailedPrecondition` (`PORT_TAKEN`) naming `option`.
+        """
+        if not 0 <= port <= _MAX_PORT:
+            raise InvalidArgument(option, f"{port} is not a port; 1 to {_MAX_PORT} are, and 0 chooses one")
+        if port == 0:
+            return self.free()
+        if not self._hold(port):
+            raise FailedPrecondition(
+                f"port {port} on {HOST} is taken by {taken_by(port)}; choose another with {option}, or 0 for any free one",
+                reason="PORT_TAKEN",
+                metadata={"port": str(port)},
+            )
+        return port
+
+    def close(self) -> None:
+        """Let every port go."""
+        while self._sockets:
+            self._sockets.pop().close()
+
+    def _hold(self, port: int) -> bool:
+        """Whether it was free, and is ours now."""
+        name = _named(port)
+        if name is None or not is_free(port):
+            if name is not None:
+                name.close()
+            return False
+        holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # Both this and the part's own socket have it, and this one never listens: so the part may bind.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            holder.bind((HOST, port))
+        except OSError:
+            holder.close()
+            name.close()
+            return False
+        self._sockets += [name, holder]
+        return True
+
+
+def _named(port: int) -> socket.socket | None:
+    """A socket with the name that stands for `port` among all `lookalike`s of this machine; None where another has it.
+
+    The system takes the name back when the process ends, however it ends.
+    """
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if sys.platform == "linux":
+        try:
+            made.bind(f"\0lookalike/{HOST}:{port}")
+        except OSError:
+            made.close()
+            return None
+    return made
 
 
 def is_free(port: int) -> bool:
@@ -24,31 +112,26 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_port() -> int:
-    """A port that is free now, chosen by the system."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])
+def listens(pid: int, port: int) -> bool:
+    """Whether process `pid` itself listens on `port`; true where the system does not tell."""
+    try:
+        sockets = psutil.Process(pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
+    return any(_is_listener(one, port) for one in sockets)
 
 
-def prefer(port: int) -> int:
-    """`port` if it is free, else one that is: for parts that only our own programs talk to."""
-    return port if port and is_free(port) else free_port()
+def taken_by(port: int) -> str:
+    """Who has `port`, for an error: `process 123 (valkey-server)`, `another lookalike that is starting`."""
+    with suppress(psutil.Error):
+        for one in psutil.net_connections("tcp"):
+            if _is_listener(one, port) and one.pid:
+                return f"process {one.pid} ({psutil.Process(one.pid).name()})"
+    return "another program" if not is_free(port) else "another lookalike that is starting"
 
 
-def require(port: int, option: str) -> int:
-    """`port` if it is free (0: one that is): for parts that people connect to.
-
-    Raises `InvalidArgument` for a number that is no port, `FailedPrecondition` (`PORT_TAKEN`) naming `option`.
-    """
-    if not 0 <= port <= _MAX_PORT:
-        raise InvalidArgument(option, f"{port} is not a port; 1 to {_MAX_PORT} are, and 0 chooses one")
-    if port == 0:
-        return free_port()
-    if not is_free(port):
-        raise FailedPrecondition(
-            f"port {port} on {HOST} is taken by another program; choose another with {option}, or 0 for any free one",
-            reason="PORT_TAKEN",
-            metadata={"port": str(port)},
-        )
-    return port
+def _is_listener(one: Any, port: int) -> bool:
+    """Whether a connection, as psutil tells it, is a socket that listens on `port`."""
+    return one.status == psutil.CONN_LISTEN and bool(one.laddr) and one.laddr.port == port

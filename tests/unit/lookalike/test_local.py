@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,7 @@ from lookalike import errors
 from lookalike.local import ports, probes
 from lookalike.local.folder import DataFolder, Recorded, started_at, still_running
 from lookalike.local.parts import LocalConfig, Part, choose_ports, local_parts
+from lookalike.local.ports import HeldPorts
 from lookalike.local.supervisor import Event, Supervisor
 from lookalike.local.system import LocalSystem
 from lookalike.runtime.environment import PREFIX, ServiceSettings
@@ -42,6 +44,13 @@ def until(happened: Callable[[], object], what: str, within_s: float = 15.0) -> 
     while not happened():
         assert time.monotonic() < deadline_s, f"waited {within_s} s in vain until {what}"
         threading.Event().wait(0.02)
+
+
+@pytest.fixture
+def held() -> Iterator[HeldPorts]:
+    held = HeldPorts()
+    yield held
+    held.close()
 
 
 def script(name: str, folder: DataFolder, code: str, **kwargs: object) -> Part:
@@ -268,9 +277,59 @@ def test_a_part_that_ends_before_it_is_ready_stops_everything_and_shows_its_last
 
 
 def test_a_part_that_never_becomes_ready_is_not_waited_for_for_ever(folder: DataFolder) -> None:
-    silent = script("embedder", folder, "time.sleep(600)", ready_within_s=0.5)
-    with supervised(folder, silent) as (supervisor, _), pytest.raises(errors.Unavailable, match="not ready within"):
+    silent = script("embedder", folder, "time.sleep(600)", patience_s=0.7)
+    with supervised(folder, silent) as (supervisor, _), pytest.raises(errors.Unavailable, match="did nothing for 1 s"):
         supervisor.start()
+    busy = script("embedder", folder, "while True: pass", ready_within_s=1.0, patience_s=0.7)
+    with supervised(folder, busy) as (supervisor, _), pytest.raises(errors.Unavailable, match="not ready within 1 s"):
+        supervisor.start()
+
+
+def test_a_part_is_waited_for_while_it_works_or_logs(folder: DataFolder) -> None:
+    """For longer than its patience, by its own work or that of a part it waits for."""
+    busy = "until = time.process_time() + 1.5\nwhile time.process_time() < until: pass\n"
+    telling = "for n in range(8): print(n, flush=True); time.sleep(0.2)\n"
+    waiting = "other = pathlib.Path(ready.parent / 'embedder.ready')\nwhile not other.exists(): time.sleep(0.05)\n"
+    parts = (
+        script("embedder", folder, busy + SERVE, patience_s=1.0),
+        script("redis", folder, telling + SERVE, patience_s=1.0),
+        script("indexer", folder, waiting + SERVE, patience_s=0.8, waits_for=("embedder",)),
+    )
+    with supervised(folder, *parts) as (supervisor, events):
+        supervisor.start()
+        assert {event.name for event in events if event.state == "ready"} == {"embedder", "redis", "indexer"}
+
+
+def test_a_slow_start_is_told_with_its_reason(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lookalike.local.supervisor._SLOW_S", 0.2)
+    slow = script("embedder", folder, "time.sleep(1.2)\n" + SERVE, doing="loads TensorFlow")
+    with supervised(folder, slow) as (supervisor, events):
+        supervisor.start()
+    told = [event.detail for event in events if event.state == "slow"]
+    assert told[0].startswith("not ready after 1 s: it loads TensorFlow; it has had")
+    assert len(told) < 5, "ever more seldom"
+
+
+def test_the_answer_of_another_system_does_not_make_a_part_ready(folder: DataFolder) -> None:
+    """Its probe is answered all the time; its own process finds the port taken, and the error says by what."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code = f"import socket\ntime.sleep(0.5)\nsocket.create_server(('127.0.0.1', {port}))\n{SERVE}"
+        part = Part("embedder", (sys.executable, "-c", f"import time\n{code}"), "", lambda: True, ports=(port,))
+        with supervised(folder, part) as (supervisor, events):
+            with pytest.raises(errors.Unavailable, match=f"port {port} is taken by process {os.getpid()} .*in use"):
+                supervisor.start()
+            assert events == []
+
+
+def test_a_part_is_ready_when_its_own_process_listens(folder: DataFolder, held: HeldPorts) -> None:
+    port = held.free()
+    code = f"import socket, time\nlistener = socket.create_server(('127.0.0.1', {port}))\ntime.sleep(600)"
+    part = Part("embedder", (sys.executable, "-c", code), "", lambda: True, ports=(port,))
+    with supervised(folder, part) as (supervisor, events):
+        supervisor.start()
+        assert ports.listens(supervisor.pids["embedder"], port)
+        assert [event.state for event in events] == ["ready"]
 
 
 def test_a_part_that_does_not_stop_in_time_is_killed(folder: DataFolder) -> None:
@@ -350,13 +409,52 @@ time.sleep(600)
 # Ports, parts, probes
 
 
-def test_a_port_in_use_is_refused_with_the_option_that_changes_it() -> None:
+def test_a_port_in_use_is_refused_with_the_option_that_changes_it_and_who_has_it(held: HeldPorts) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(errors.FailedPrecondition, match=f"port {port} .* --http-port") as caught:
-            ports.require(port, "--http-port")
+        with pytest.raises(errors.FailedPrecondition, match=f"port {port} .*process {os.getpid()} .* --http-port") as caught:
+            held.require(port, "--http-port")
         assert caught.value.reason == "PORT_TAKEN"
-        assert ports.prefer(port) != port
+        assert held.prefer(port) != port
+
+
+def test_a_port_is_held_from_its_choice_on(held: HeldPorts) -> None:
+    """For nobody but the part that is to listen: not for another system, nor for a program that binds it as it is."""
+    port = held.free()
+    other = HeldPorts()
+    try:
+        assert other.prefer(port) != port
+        with pytest.raises(errors.FailedPrecondition, match="another lookalike that is starting"):
+            other.require(port, "--grpc-port")
+        with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+            stranger.bind(("127.0.0.1", port))
+        socket.create_server(("127.0.0.1", port)).close()
+        held.close()
+        assert other.prefer(port) == port
+    finally:
+        other.close()
+
+
+def test_the_ports_of_two_systems_differ_before_anything_listens(held: HeldPorts) -> None:
+    other = HeldPorts()
+    try:
+        first = choose_ports(LocalConfig(http_port=0, grpc_port=0), held)
+        second = choose_ports(LocalConfig(http_port=0, grpc_port=0), other)
+        assert not set(astuple(first)) & set(astuple(second))
+    finally:
+        other.close()
+
+
+def test_a_killed_holder_holds_nothing(held: HeldPorts) -> None:
+    code = "from lookalike.local.ports import HeldPorts\nprint(HeldPorts().free(), flush=True)\ninput()"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{code}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        port = int(holder.stdout.readline())
+        holder.kill()
+        holder.wait()
+    assert held.prefer(port) == port
 
 
 def test_a_port_that_others_would_share_counts_as_taken() -> None:
@@ -368,14 +466,14 @@ def test_a_port_that_others_would_share_counts_as_taken() -> None:
 
 
 @pytest.mark.parametrize("port", [-1, 65_536])
-def test_a_number_that_is_no_port_is_refused(port: int) -> None:
+def test_a_number_that_is_no_port_is_refused(held: HeldPorts, port: int) -> None:
     with pytest.raises(errors.InvalidArgument, match="--grpc-port"):
-        ports.require(port, "--grpc-port")
+        held.require(port, "--grpc-port")
 
 
-def test_every_part_listens_on_the_loopback_only(folder: DataFolder, tmp_path: Path) -> None:
+def test_every_part_listens_on_the_loopback_only(folder: DataFolder, held: HeldPorts, tmp_path: Path) -> None:
     config = LocalConfig(data=folder.path, http_port=0, grpc_port=0, source_roots=(tmp_path,), usual_ports=False)
-    chosen = choose_ports(config)
+    chosen = choose_ports(config, held)
     parts = {part.name: part for part in local_parts(config, folder, chosen)}
     assert list(parts) == ["redis", "milvus", "embedder", "indexer", "gateway"]
     assert "127.0.0.1" in parts["redis"].argv
@@ -391,10 +489,10 @@ def test_every_part_listens_on_the_loopback_only(folder: DataFolder, tmp_path: P
     ("part", "settings"), [("gateway", GatewaySettings), ("indexer", IndexerSettings), ("embedder", EmbedderSettings)]
 )
 def test_no_place_that_a_deployment_names_reaches_into_the_system_of_one_machine(
-    folder: DataFolder, part: str, settings: type[ServiceSettings]
+    folder: DataFolder, held: HeldPorts, part: str, settings: type[ServiceSettings]
 ) -> None:
     config = LocalConfig(data=folder.path, http_port=0, grpc_port=0, usual_ports=False)
-    (environment,) = (one.environment for one in local_parts(config, folder, choose_ports(config)) if one.name == part)
+    (environment,) = (one.environment for one in local_parts(config, folder, choose_ports(config, held)) if one.name == part)
     places = {
         f"{PREFIX}{name.upper()}" for name in settings.model_fields if name.endswith(("_file", "_address", "_url", "_uri"))
     }
@@ -409,22 +507,21 @@ def test_no_place_that_a_deployment_names_reaches_into_the_system_of_one_machine
     ],
 )  # fmt: skip
 def test_the_embedder_watches_the_registry_of_the_data_folder_or_the_one_named(
-    folder: DataFolder, given: str | None, expected: str
+    folder: DataFolder, held: HeldPorts, given: str | None, expected: str
 ) -> None:
     config = LocalConfig(data=folder.path, registry=given, usual_ports=False, http_port=0, grpc_port=0)
-    parts = {part.name: part for part in local_parts(config, folder, choose_ports(config))}
+    parts = {part.name: part for part in local_parts(config, folder, choose_ports(config, held))}
     registry = parts["embedder"].environment["LOOKALIKE_EMBEDDER_REGISTRY"]
     assert registry == expected.format(data=folder.path, here=Path.cwd())
 
 
-def test_http_and_grpc_cannot_share_a_port() -> None:
-    port = ports.free_port()
+def test_http_and_grpc_cannot_share_a_port(held: HeldPorts) -> None:
     with pytest.raises(errors.FailedPrecondition, match="cannot share"):
-        choose_ports(LocalConfig(http_port=port, grpc_port=port))
+        choose_ports(LocalConfig(http_port=8080, grpc_port=8080), held)
 
 
-def test_nothing_is_ready_where_nobody_listens() -> None:
-    port = ports.free_port()
+def test_nothing_is_ready_where_nobody_listens(held: HeldPorts) -> None:
+    port = held.free()
     assert not probes.redis_ready(port)
     assert not probes.milvus_ready(port)
     assert not probes.grpc_ready(port)
