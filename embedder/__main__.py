@@ -46,6 +46,7 @@ from lookalike.v1.embedder_service_pb2_grpc import add_EmbedderServiceServicer_t
 if TYPE_CHECKING:
     from embedder.decoding import DecodePool
     from embedder.model import Device
+    from embedder.pictures.cage import Cage
     from embedder.service import EmbedderService
     from embedder.serving import Served, Serving
     from embedder.spaces import Embedded, TracedModel, Work
@@ -106,6 +107,7 @@ def serve(settings: EmbedderSettings, stop: threading.Event, health: Server | No
 
     from embedder.decoding import DecodePool
     from embedder.model import execution_on, set_up_tensorflow
+    from embedder.pictures.cage import Cage
     from embedder.serving import Serving, build_served
     from embedder.spaces import Spaces
 
@@ -122,7 +124,13 @@ def serve(settings: EmbedderSettings, stop: threading.Event, health: Server | No
     serving = Serving([_built(build, bundle, stop) for bundle in fixed], complete=registry is None)
     batcher = Batcher(spaces.compute, lambda work: work.size_bytes, _limits(settings))
     pool = DecodePool(settings.cores)
-    service, server = _listening(settings, serving, device, pool, batcher)
+    cage = Cage(
+        processes=settings.caged_processes,
+        memory_bytes=settings.embedder_caged_bytes,
+        max_pixels=settings.embedder_max_image_pixels,
+        processor_s=settings.embedder_caged_processor_s,
+    )
+    service, server = _listening(settings, serving, device, pool, cage, batcher)
     spaces.warm_up()
     for served, _ in serving:
         _warm_up(served.traced, stop)
@@ -151,6 +159,7 @@ def serve(settings: EmbedderSettings, stop: threading.Event, health: Server | No
         watcher.close(_LOAD_END_S)  # TensorFlow does not like to be left in the middle of something.
     batcher.close(1.0)
     pool.close()
+    cage.close()
     structlog.get_logger().info("stopped")
 
 
@@ -184,18 +193,27 @@ def _listening(
     serving: Serving,
     device: Device,
     pool: DecodePool,
+    cage: Cage,
     batcher: Batcher[Work, Embedded],
 ) -> tuple[EmbedderService, Server]:
     """The service, already answering health checks (NOT_SERVING) and what needs no warm model."""
+    from embedder.decoding import count_repair
     from embedder.gpu_memory import tell_gpu_memory
+    from embedder.pictures.cage import largest_bytes
     from embedder.service import FULL_NAME, EmbedderService
 
     service = EmbedderService(
         serving,
         str(device),
         settings.embedder_engine,
-        decoder=Decoder(max_bytes=settings.embedder_max_image_bytes, max_pixels=settings.embedder_max_image_pixels),
+        decoder=Decoder(
+            max_bytes=settings.embedder_max_image_bytes,
+            max_pixels=settings.embedder_max_image_pixels,
+            max_memory_bytes=largest_bytes(settings.embedder_caged_bytes),
+            repaired=count_repair,
+        ),
         pool=pool,
+        cage=cage,
         batcher=batcher,
         call_timeout_s=settings.embedder_call_timeout_s,
     )

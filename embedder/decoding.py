@@ -1,8 +1,8 @@
-"""Decoding side by side: a caller's pictures through `images.Decoder`, on as many threads as there are cores.
+"""Decoding side by side: a caller's pictures through `pictures.decode`, on as many threads as there are cores, or elsewhere.
 
 Owns the decode threads. Interactive and bulk work have threads of their own, so that one picture never waits behind a job's
-thousands; the system shares the cores between them. Called by `embedder.service`, which holds a place in the batcher's queue
-meanwhile: that bounds what can wait here.
+thousands; the system shares the cores between them. A picture that is decoded elsewhere, in the cage, holds no thread of these.
+Called by `embedder.service`, which holds a place in the batcher's queue meanwhile: that bounds what can wait here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from embedder.admission import Lane
-from lookalike.errors import Cancelled, DeadlineExceeded, Internal, LookalikeError
+from lookalike.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, LookalikeError
 
 T = TypeVar("T")
 
@@ -34,6 +34,17 @@ DECODE_SECONDS = Histogram(
     "Time to decode one picture.",
     buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
 )
+
+REPAIRED = Counter(
+    "lookalike_embedder_repaired_images_total",
+    "Pictures that were decoded although something in their file was damaged or left out, by what it was.",
+    ("kind",),
+)
+
+
+def count_repair(kind: str) -> None:
+    """`kind` is one of `reading.REPAIRS`."""
+    REPAIRED.labels(kind).inc()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +74,36 @@ class DecodePool:
         self._turns = {lane: threading.BoundedSemaphore(threads) for lane in Lane}
 
     def map(
+        self,
+        make: Callable[[bytes], T],
+        images: Sequence[bytes],
+        lane: Lane,
+        waiting: Waiting,
+        *,
+        elsewhere: Callable[[bytes], Future[T] | None] = lambda _: None,
+    ) -> list[T | LookalikeError]:
+        """`make` of each of `images`, in order; an image that it fails on gives its error, and only its own. What `elsewhere`
+        takes over is made there; an image that it raises on fails as well.
+
+        Raises `DeadlineExceeded` or `Cancelled` where nobody waits any more, and `Unavailable` where what is elsewhere is.
+        """
+        begun = [_begun(elsewhere, image) for image in images]
+        left = [image for image, one in zip(images, begun, strict=True) if one is None]
+        try:
+            here = iter(self._made(make, left, lane, waiting) if left else ())
+            outcomes: list[T | LookalikeError] = []
+            for one in begun:
+                outcome = next(here) if one is None else _awaited(one, waiting)
+                outcomes.append(outcome)
+            return outcomes
+        finally:
+            for one in begun:
+                if isinstance(one, Future):
+                    one.cancel()
+
+    def _made(
         self, make: Callable[[bytes], T], images: Sequence[bytes], lane: Lane, waiting: Waiting
     ) -> list[T | LookalikeError]:
-        """`make` of each of `images`, in order; an image that it fails on gives its error, and only its own.
-
-        Raises `DeadlineExceeded` or `Cancelled` where nobody waits any more.
-        """
         if sum(map(len, images)) < TASK_BYTES:
             return self._here(make, images, lane, waiting)
         tasks = [self._pools[lane].submit(_made, make, group, waiting) for group in _groups(images)]
@@ -98,6 +133,30 @@ class DecodePool:
             pool.shutdown(cancel_futures=True)
 
 
+def _begun(elsewhere: Callable[[bytes], Future[T] | None], image: bytes) -> Future[T] | LookalikeError | None:
+    try:
+        return elsewhere(image)
+    except InvalidArgument as error:
+        return error
+
+
+def _awaited(begun: Future[T] | LookalikeError, waiting: Waiting) -> T | LookalikeError:
+    """What became of an image elsewhere. Raises what says nothing of the image."""
+    outcome: T | LookalikeError
+    try:
+        outcome = begun if isinstance(begun, LookalikeError) else begun.result(waiting.left_s)
+    except TimeoutError:
+        raise DeadlineExceeded(_TOO_LATE) from None
+    except (InvalidArgument, Internal) as error:
+        outcome = error
+    _count(outcome)
+    return outcome
+
+
+def _count(outcome: object) -> None:
+    IMAGES.labels(outcome.reason if isinstance(outcome, LookalikeError) else "decoded").inc()
+
+
 def _groups(images: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Neighbours that are small together, so that a call of thumbnails is one task and a call of photos is many."""
     start = size_bytes = 0
@@ -114,7 +173,7 @@ def _made(make: Callable[[bytes], T], images: Sequence[bytes], waiting: Waiting)
         waiting.check()
         with DECODE_SECONDS.time():
             outcome = _one(make, image)
-        IMAGES.labels(outcome.reason if isinstance(outcome, LookalikeError) else "decoded").inc()
+        _count(outcome)
         made.append(outcome)
     return made
 

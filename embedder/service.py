@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import grpc
@@ -15,7 +16,10 @@ import grpc
 from embedder.admission import Lane
 from embedder.batcher import Batcher
 from embedder.decoding import DecodePool, Waiting
+from embedder.pictures.cage import Cage
 from embedder.pictures.decode import MAX_SIDE, Decoded, Decoder, Wanted
+from embedder.pictures.headers import is_quick
+from embedder.pictures.tasks import DecodeTask, Result, Task, ThumbnailTask
 from embedder.serving import Served, Serving
 from embedder.spaces import Embedded, Work
 from lookalike.errors import InvalidArgument, LookalikeError, Unavailable
@@ -74,11 +78,12 @@ class EmbedderService(rpc.EmbedderServiceServicer):
         *,
         decoder: Decoder,
         pool: DecodePool,
+        cage: Cage,
         batcher: Batcher[Work, Embedded],
         call_timeout_s: float,
     ) -> None:
         self._serving, self._device, self._engine = serving, device, engine
-        self._decoder, self._pool, self._batcher = decoder, pool, batcher
+        self._decoder, self._pool, self._cage, self._batcher = decoder, pool, cage, batcher
         self._call_timeout_s = call_timeout_s
         self._warm = threading.Event()
 
@@ -96,9 +101,7 @@ class EmbedderService(rpc.EmbedderServiceServicer):
         wanted = question.wanted
         with self._batcher.place(question.lane, items=len(question.images), size_bytes=size_bytes) as place:
             with tracing.span("decode", attributes={"lookalike.images": len(question.images)}):
-                decoded = self._pool.map(
-                    lambda image: self._decoder.decode(image, wanted), question.images, question.lane, waiting
-                )
+                decoded = self._made(DecodeTask(wanted), question.images, question.lane, waiting)
             decoded_s = time.perf_counter()
             works = [_work(question, picture) for picture in decoded if isinstance(picture, Decoded)]
             with tracing.span("compute", attributes={"lookalike.lane": question.lane.value}):
@@ -135,12 +138,21 @@ class EmbedderService(rpc.EmbedderServiceServicer):
             raise InvalidArgument("max_side", f"{side} is out of range; {MIN_THUMBNAIL_SIDE} to {MAX_SIDE} pixels are allowed")
         # The place bounds how many pictures are being decoded; nothing is computed in it.
         with self._batcher.place(Lane.INTERACTIVE, items=1, size_bytes=len(request.image)):
-            (made,) = self._pool.map(
-                lambda image: self._decoder.thumbnail(image, side), [request.image], Lane.INTERACTIVE, self._waiting(context)
-            )
+            (made,) = self._made(ThumbnailTask(side), [request.image], Lane.INTERACTIVE, self._waiting(context))
         if isinstance(made, LookalikeError):
             raise made
         return messages.MakeThumbnailResponse(jpeg=made)
+
+    def _made(self, task: Task[Result], images: Sequence[bytes], lane: Lane, waiting: Waiting) -> list[Result | LookalikeError]:
+        """What `task` makes of each of `images`: of the quick and safe ones here, of the others in the cage."""
+
+        def caged(image: bytes) -> Future[Result] | None:
+            header = self._decoder.header(image)
+            if is_quick(header, task.least.draft_size((header.width, header.height))):
+                return None
+            return self._cage.submit(task, image, header, lane, waiting)
+
+        return self._pool.map(lambda image: task.run(self._decoder, image), images, lane, waiting, elsewhere=caged)
 
     def _waiting(self, context: grpc.ServicerContext) -> Waiting:
         left_s = remaining_s(context, default_s=self._call_timeout_s, cap_s=self._call_timeout_s)

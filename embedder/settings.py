@@ -88,7 +88,29 @@ class EmbedderSettings(LogSettings, TraceSettings):
         MAX_IMAGE_BYTES, ge=1, le=MAX_IMAGE_BYTES, description="Largest encoded picture, in bytes."
     )
     embedder_max_image_pixels: int = Field(
-        50_000_000, ge=1, description="Largest picture, width times height in pixels; decoding takes up to 14 bytes a pixel."
+        50_000_000, ge=1, description="Largest picture, width times height in pixels; decoding takes up to 22 bytes a pixel."
+    )
+    embedder_caged_processes: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description=(
+            "Most processes with limits, in which pictures are decoded that are not of the quick and safe kinds. Each holds "
+            "40 MB, and is started when it is needed; there are two at least. 0: one more than cores."
+        ),
+    )
+    embedder_caged_bytes: int = Field(
+        1_200_000_000,
+        ge=150_000_000,
+        description=(
+            "Memory in bytes that large pictures may take together while caged processes decode them. "
+            "A picture that would take more alone is refused."
+        ),
+    )
+    embedder_caged_processor_s: Seconds = Field(
+        10.0,
+        gt=0,
+        description="Longest that a caged process may decode one picture, in seconds of processor time; small ones get less.",
     )
     embedder_call_timeout_s: Seconds = Field(
         60.0, gt=0, description="Longest a call may take, in seconds; also the deadline of calls that bring none."
@@ -112,6 +134,11 @@ class EmbedderSettings(LogSettings, TraceSettings):
         if engine == "openvino" and info.data.get("embedder_device") == "gpu":
             raise ValueError("openvino computes on the CPU, and LOOKALIKE_EMBEDDER_DEVICE asks for a GPU")
         return engine
+
+    @property
+    def caged_processes(self) -> int:
+        """As set, else one more than there are cores to use."""
+        return self.embedder_caged_processes or self.cores + 1
 
     @property
     def cores(self) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
@@ -21,9 +22,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from prometheus_client import Counter
 
-from embedder.pictures.headers import Limits, read_header
+from embedder.pictures.headers import Header, Limits, read_header
 from embedder.pictures.reading import read
 from embedder.pictures.working_size import SHARED_SIDE, SHOWN, SHOWN_SIDE, Least, least_for
 from lookalike.errors import BadImage
@@ -53,11 +53,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF 2.32, Orientation -> what puts the picture upright (1 is upright)."""
-REPAIRED = Counter(
-    "lookalike_embedder_repaired_images_total",
-    "Pictures that were decoded although something in their file was damaged or left out, by what it was.",
-    ("kind",),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +81,31 @@ class Decoded:
 
 
 class Decoder:
-    """Decodes under fixed limits: `max_bytes` encoded, `max_pixels` (width x height, from the header). Thread-safe."""
+    """Decodes under fixed limits: `max_bytes` encoded, `max_pixels` (width x height, from the header), and `max_memory_bytes`
+    while it decodes, by default in proportion to the pixels, as work is. `repaired` hears of what was mended, one of
+    `reading.REPAIRS`. Thread-safe."""
 
-    def __init__(self, *, max_bytes: int = MAX_IMAGE_BYTES, max_pixels: int = 50_000_000) -> None:
+    def __init__(
+        self,
+        *,
+        max_bytes: int = MAX_IMAGE_BYTES,
+        max_pixels: int = 50_000_000,
+        max_memory_bytes: int | None = None,
+        repaired: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._repaired = repaired
         self.max_bytes, self.max_pixels = max_bytes, max_pixels
-        self._limits = Limits(pixels=max_pixels)
+        self._limits = Limits.of_pixels(max_pixels, max_memory_bytes)
         self._large = threading.BoundedSemaphore(LARGE_AT_ONCE)
         # Ours is exact, names the limit and refuses; Pillow's would warn from 89 megapixels and raise from 179.
         Image.MAX_IMAGE_PIXELS = None
+
+    def header(self, data: bytes) -> Header:
+        """What `data` is, checked against the limits before anything is decoded. Raises `BadImage`."""
+        self._check_size(data)
+        header = read_header(data)
+        self._limits.check(header)
+        return header
 
     def decode(self, data: bytes, wanted: Wanted) -> Decoded:
         """Decode `data` into what is wanted. Raises `BadImage`.
@@ -102,12 +114,13 @@ class Decoder:
         get the same vectors.
         """
         canvas = tower = None
-        picture, orientation = self._working_picture(data, least_for(0 if wanted.canvas_channels else wanted.side))
+        header = self.header(data)
+        picture, orientation = self._working_picture(data, header, least_for(0 if wanted.canvas_channels else wanted.side))
         if wanted.canvas_channels:
             small = _shrunk(_without_colour(picture, wanted.canvas_channels), CANVAS_SIDE)
             canvas = _array(small, orientation, wanted.canvas_channels)
             if wanted.side > SHARED_SIDE:
-                picture, orientation = self._working_picture(data, least_for(wanted.side))
+                picture, orientation = self._working_picture(data, header, least_for(wanted.side))
         if wanted.side:
             picture = _without_colour(picture, wanted.tower_channels)
             made = _squashed(picture, wanted.side) if wanted.fit == "squash" else _fitted(picture, wanted.side)
@@ -116,12 +129,12 @@ class Decoder:
 
     def picture(self, data: bytes) -> Image.Image:
         """`data` as an upright RGB picture at working size: longest side under twice 512 pixels. Raises `BadImage`."""
-        picture, orientation = self._working_picture(data, SHOWN)
+        picture, orientation = self._working_picture(data, self.header(data), SHOWN)
         return _upright(picture.convert("RGB"), orientation)
 
     def thumbnail(self, data: bytes, max_side: int) -> bytes:
         """A JPEG (RGB, upright, on white) whose longest side is at most `max_side` pixels, 1 to 512. Raises `BadImage`."""
-        picture, orientation = self._working_picture(data, SHOWN)
+        picture, orientation = self._working_picture(data, self.header(data), SHOWN)
         width, height = _size_within(picture.size, max_side)
         if max(picture.size) > max_side:
             picture = picture.resize((width, height), Image.Resampling.LANCZOS)
@@ -129,16 +142,13 @@ class Decoder:
         _upright(picture.convert("RGB"), orientation).save(stream, "JPEG", quality=_THUMBNAIL_QUALITY, optimize=True)
         return stream.getvalue()
 
-    def _working_picture(self, data: bytes, least: Least) -> tuple[Image.Image, int]:
+    def _working_picture(self, data: bytes, header: Header, least: Least) -> tuple[Image.Image, int]:
         """`data` as mode L or RGB, at working size, not yet turned; and its EXIF orientation, 1 to 8."""
-        self._check_size(data)
-        header = read_header(data)
-        self._limits.check(header)
         decoded = least.draft_size((header.width, header.height)) if header.format == "JPEG" else (header.width, header.height)
         with self._large if decoded[0] * decoded[1] > LARGE_PIXELS else nullcontext():
             working = read(data, header, least, self.max_pixels)
         for kind in working.repaired:
-            REPAIRED.labels(kind).inc()
+            self._repaired(kind)
         return working.picture, working.orientation
 
     def _check_size(self, data: bytes) -> None:

@@ -26,11 +26,16 @@ DAMAGED = (
     AssertionError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 
+REPAIRS = frozenset(
+    {"png checksum", "png surroundings", "jpeg surroundings", "jpeg end", "jpeg segments", "jpeg padding", "profile"}
+)
+"""What is mended, in words for a metric."""
+
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """`picture` is L or RGB, not yet turned as `orientation` (EXIF, 1 to 8) says. `repaired`: what was left out or mended, in
-    words for a metric."""
+    """`picture` is L or RGB, not yet turned as `orientation` (EXIF, 1 to 8) says. `repaired`: what was left out or mended, of
+    `REPAIRS`."""
 
     picture: Image.Image
     orientation: int

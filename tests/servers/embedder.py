@@ -10,6 +10,7 @@ from embedder.admission import Limits
 from embedder.batcher import Batcher
 from embedder.bundle import Bundle, InputSpec, TowerConfig
 from embedder.decoding import DecodePool
+from embedder.pictures.cage import Cage
 from embedder.pictures.decode import Decoder
 from lookalike.runtime.server import Servicer, build_server
 
@@ -89,8 +90,10 @@ def serving(limits: Limits | None = None, *, warm: bool = True) -> Iterator[str]
 
     batcher = Batcher(warm_spaces().compute, lambda work: work.size_bytes, limits or Limits(batch_items=LARGEST_BATCH))
     pool = DecodePool(2)
+    decoder = Decoder()
+    cage = Cage(processes=2, memory_bytes=1_200_000_000, max_pixels=decoder.max_pixels, processor_s=10.0)
     service = EmbedderService(
-        small_serving(), "CPU", "tensorflow", decoder=Decoder(), pool=pool, batcher=batcher, call_timeout_s=60.0
+        small_serving(), "CPU", "tensorflow", decoder=decoder, pool=pool, cage=cage, batcher=batcher, call_timeout_s=60.0
     )
     servicer = Servicer(add_EmbedderServiceServicer_to_server, service, FULL_NAME)
     server = build_server([servicer], address="127.0.0.1:0", threads=80, max_concurrent=200)
@@ -104,3 +107,4 @@ def serving(limits: Limits | None = None, *, warm: bool = True) -> Iterator[str]
         server.stop(5.0)
         batcher.close(5.0)
         pool.close()
+        cage.close()

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from embedder.pictures.headers import bmp, gif, jpeg, png, tiff, webp
 from embedder.pictures.headers.header import Format, Header
-from embedder.pictures.headers.limits import Limits
+from embedder.pictures.headers.limits import Limits, is_quick
 from lookalike.errors import BadImage
 
-__all__ = ["FORMATS", "Format", "Header", "Limits", "read_header"]
+__all__ = ["FORMATS", "Format", "Header", "Limits", "is_quick", "read_header"]
 
 _READERS: tuple[tuple[Format, tuple[bytes, ...], Callable[[bytes], Header]], ...] = (
     ("JPEG", (b"\xff\xd8\xff",), jpeg.read),

@@ -10,7 +10,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from embedder.pictures.headers.header import WORK_A_BYTE, WORK_A_PART, Header, held_bytes, unreadable_header
+from embedder.pictures.headers.header import METADATA_BYTES, WORK_A_BYTE, WORK_A_PART, Header, unreadable_header
 
 MAX_SEGMENTS = 4096
 """Segments before the first scan, and tables between scans, that are walked. A profile has 255 at most, 20 MB of XMP 320."""
@@ -29,6 +29,8 @@ _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """In coded data: 0xFF00 is a byte of it, 0xFFD0 to 0xFFD7 restart it, 0xFFFF fills."""
+_MADE_BYTES = {1: 3, 3: 8, 4: 16}
+"""Samples a pixel -> bytes that are made of it: the decoder's array and Pillow's picture, for CMYK two of each."""
 _SCAN_WORK = 8
 """A scan goes over so many pixels for the work of one: what is neither read nor transformed is only passed."""
 
@@ -71,6 +73,7 @@ def read(data: bytes) -> Header:
         elif marker == _SOS and frame is not None:
             planes = _scanned(content, frame)
             scans.append(sum(planes))
+            plain = plain and (len(scans) > 1 or position <= METADATA_BYTES)
             if not scans[1:] and frame.marker not in _PROGRESSIVE and len(planes) >= frame.samples:
                 break  # the only scan: a decoder reads no further
             found = _NEXT_MARKER.search(data, position)
@@ -120,14 +123,13 @@ def _header(data: bytes, frame: _Frame, scans: list[int], segments: int, plain: 
     several = len(scans) > 1 or frame.marker in _PROGRESSIVE
     coefficients = 2 * sum(frame.planes.values()) if several else 0
     rows = 64 * frame.samples * frame.width
-    held = held_bytes(frame.samples, frame.bits)
     return Header(
         format="JPEG",
         width=frame.width,
         height=frame.height,
         samples=frame.samples,
         bits=frame.bits,
-        memory_bytes=pixels * (held + (4 if frame.samples > 3 else 0)) + coefficients + rows,
+        memory_bytes=pixels * _MADE_BYTES.get(frame.samples, 16) + coefficients + rows,
         work=pixels + sum(scans) // _SCAN_WORK + WORK_A_BYTE * len(data) + WORK_A_PART * segments,
         variant=_VARIANTS.get(frame.marker, f"SOF{frame.marker - 0xC0}"),
         scans=len(scans),

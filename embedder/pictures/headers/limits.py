@@ -7,18 +7,30 @@ from dataclasses import dataclass
 from embedder.pictures.headers.header import Header
 from lookalike.errors import BadImage
 
-MEMORY_BYTES = 1 << 30
-WORK = 500_000_000
-"""Some five seconds. A progressive JPEG of 50 megapixels with every sample of its colours, 20 MB long, comes to half of it."""
+MEMORY_A_PIXEL, WORK_A_PIXEL = 22, 20
+"""What the largest picture may take at most, for each of its pixels: the memory of a WebP with alpha, which takes most; work
+of interlaced RGBA of 16 bits, which is most."""
+_LEAST_MEMORY_BYTES, _LEAST_WORK = 64_000_000, 50_000_000
+"""Where few pixels are allowed: what is not pixels takes so much."""
+QUICK_MEMORY_BYTES, QUICK_WORK = 64_000_000, 30_000_000
+"""What a decode may cost in the embedder's own process: some five megapixels of PNG, a tenth of a second."""
+_QUICK = frozenset({"JPEG", "PNG", "WEBP"})
+_HELD_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Of one picture: `pixels` (width x height, also of a tile), `memory_bytes` while it is decoded, `work` (see `header`)."""
 
-    pixels: int = 50_000_000
-    memory_bytes: int = MEMORY_BYTES
-    work: int = WORK
+    pixels: int
+    memory_bytes: int
+    work: int
+
+    @classmethod
+    def of_pixels(cls, pixels: int, memory_bytes: int | None = None) -> Limits:
+        """In proportion to the largest picture; of memory no more than `memory_bytes`, where that is given."""
+        proportionate = max(_LEAST_MEMORY_BYTES, MEMORY_A_PIXEL * pixels)
+        return cls(pixels, min(proportionate, memory_bytes or proportionate), max(_LEAST_WORK, WORK_A_PIXEL * pixels))
 
     def check(self, header: Header) -> None:
         """Raises `BadImage`, which names the number and the limit."""
@@ -48,3 +60,13 @@ class Limits:
 
 def _megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:,.0f} MB"
+
+
+def is_quick(header: Header, drafted: tuple[int, int]) -> bool:
+    """Whether a picture is of a kind that decodes safely, soon and in little memory; `drafted` is the size that a JPEG of a
+    single scan is decoded at, which holds no more of the picture than that."""
+    if not header.plain or header.format not in _QUICK or header.frames > 1:
+        return False
+    if header.format == "JPEG" and header.scans == 1 and not header.interlaced:
+        return _HELD_BYTES * drafted[0] * drafted[1] <= QUICK_MEMORY_BYTES
+    return header.memory_bytes <= QUICK_MEMORY_BYTES and header.work <= QUICK_WORK

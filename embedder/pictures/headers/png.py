@@ -8,7 +8,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from embedder.pictures.headers.header import WORK_A_BYTE, WORK_A_PART, Header, held_bytes, unreadable_header
+from embedder.pictures.headers.header import (
+    METADATA_BYTES,
+    WORK_A_BYTE,
+    WORK_A_PART,
+    Header,
+    held_bytes,
+    made_bytes,
+    unreadable_header,
+)
 
 MAX_CHUNKS = 20_000
 """Chunks that are walked: 20 MB in chunks of 1 kB. Pillow takes 5 us for each."""
@@ -24,11 +32,12 @@ _WORK_A_TEXT = 1_000_000
 def read(data: bytes) -> Header:
     """Raises `BadImage` where there is no IHDR."""
     size, depth = (0, 0), (0, 0, 0)
-    headers = chunks = deflated = frames = 0
+    headers = chunks = deflated = frames = metadata_bytes = 0
     plain = ended = False
     for kind, start, length in walk(data):
         chunks += 1
         ended = kind == b"IEND"
+        metadata_bytes += 0 if kind == b"IDAT" else length
         if kind == b"IHDR" and length >= 13 and start + 13 <= len(data):
             width, height, bits, colour, _, _, interlace = struct.unpack_from(">IIBBBBB", data, start)
             # Pillow believes the last of several.
@@ -42,7 +51,9 @@ def read(data: bytes) -> Header:
             frames = 2
     if not headers:
         raise unreadable_header()
-    plain = plain and headers == 1 and chunks <= MAX_CHUNKS and deflated <= MAX_DEFLATED_TEXTS
+    plain = (
+        plain and headers == 1 and chunks <= MAX_CHUNKS and deflated <= MAX_DEFLATED_TEXTS and metadata_bytes <= METADATA_BYTES
+    )
     (width, height), (bits, samples, interlaced) = size, depth
     pixels, row = width * height, -(-width * samples * bits // 8)
     held = held_bytes(samples, bits)
@@ -53,7 +64,7 @@ def read(data: bytes) -> Header:
         samples=samples,
         bits=bits,
         # Two rows as stored; the picture; RGBA and RGB of it where a part may be transparent.
-        memory_bytes=2 * row + pixels * (held + 8) + (pixels * held if frames else 0),
+        memory_bytes=2 * row + pixels * (held + made_bytes(samples, bits)) + (pixels * held if frames else 0),
         work=(2 if interlaced else 1) * (pixels + row * height)
         + WORK_A_BYTE * len(data) + WORK_A_PART * chunks + _WORK_A_TEXT * deflated,
         scans=7 if interlaced else 1,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from embedder.pictures.headers.header import WORK_A_BYTE, WORK_A_PART, Header, held_bytes, unreadable_header
+from embedder.pictures.headers.header import WORK_A_BYTE, WORK_A_PART, Header, held_bytes, made_bytes, unreadable_header
 
 MAX_TAGS = 4096
 """Tags of a directory; baseline and extensions together define some 200."""
@@ -67,7 +67,7 @@ def read(data: bytes) -> Header:
         height=height,
         samples=samples,
         bits=bits,
-        memory_bytes=2 * tile_bytes + pixels * (held + 8) + 16 * directory.claimed_bytes,
+        memory_bytes=2 * tile_bytes + pixels * (held + made_bytes(samples, bits)) + 16 * directory.claimed_bytes,
         work=pixels + parts * tile_pixels * max(1, samples // planes) * max(1, bits // 8)
         + WORK_A_BYTE * len(data) + WORK_A_PART * (directory.tags + min(parts, listed)),
         variant=_VARIANTS.get(directory.value(_COMPRESSION, 1), f"compression {directory.value(_COMPRESSION, 1)}"),

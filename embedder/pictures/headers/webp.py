@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from embedder.pictures.headers.header import WORK_A_BYTE, WORK_A_PART, Header, unreadable_header
+from embedder.pictures.headers.header import METADATA_BYTES, WORK_A_BYTE, WORK_A_PART, Header, unreadable_header
 
 MAX_CHUNKS = 4096
 """Chunks that are walked: an animation has one a frame."""
@@ -20,9 +20,9 @@ _LOSSLESS = 0x2F
 def read(data: bytes) -> Header:
     """Raises `BadImage` where there is neither a canvas nor a frame."""
     canvas = frame = (0, 0)
-    frames = chunks = 0
+    frames = chunks = metadata_bytes = 0
     flags, lossless = 0, False
-    for kind, start, _ in walk(data):
+    for kind, start, length in walk(data):
         chunks += 1
         if kind == b"VP8X" and start + 10 <= len(data):
             flags |= data[start]
@@ -33,6 +33,8 @@ def read(data: bytes) -> Header:
             frame = max(frame, _frame_size(data, kind, start), key=lambda one: one[0] * one[1])
         elif kind == b"ANMF":
             frames += 1
+        else:
+            metadata_bytes += length
     width, height = max(canvas, frame, key=lambda one: one[0] * one[1])
     if not width or not height:
         raise unreadable_header()
@@ -45,13 +47,14 @@ def read(data: bytes) -> Header:
         samples=4 if flags & _ALPHA or lossless else 3,
         bits=8,
         # Two canvases and the copy that Pillow reads, its picture, and the decoder's own.
-        memory_bytes=pixels * 20,
+        memory_bytes=pixels * 22,
         work=3 * pixels + WORK_A_BYTE * len(data) + WORK_A_PART * chunks,
         variant="lossless" if lossless else "lossy",
         frames=2 if animated else 1,
         tile_pixels=pixels,
-        plain=frames == 1 and not animated and canvas in (frame, (0, 0)) and chunks < MAX_CHUNKS,
-    )
+        plain=frames == 1 and not animated and canvas in (frame, (0, 0)) and chunks < MAX_CHUNKS
+        and metadata_bytes <= METADATA_BYTES,
+    )  # fmt: skip
 
 
 def walk(data: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -1,0 +1,134 @@
+"""What may be asked of a picture, in the embedder's own process or in a caged one: the pixels to embed, or a thumbnail.
+
+Owns how a task and its result cross to a caged process and back: as JSON and raw bytes, of which nothing is executed and all is
+checked against what was asked for, because a decoder that was taken over may answer anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, TypeVar, cast
+
+import numpy as np
+
+from embedder.pictures.decode import CANVAS_SIDE, Decoded, Decoder, Pixels, Wanted
+from embedder.pictures.working_size import SHOWN, Least, least_for
+
+Result = TypeVar("Result")
+_LARGEST_THUMBNAIL_BYTES = 4_000_000
+"""A JPEG of 512 x 512 pixels is never so long."""
+
+
+class BadAnswer(Exception):
+    """What came back is not what was asked for."""
+
+
+class Task(Protocol[Result]):
+    """Work on one picture."""
+
+    @property
+    def least(self) -> Least:
+        """How small the picture may be decoded."""
+
+    @property
+    def most_bytes(self) -> int:
+        """Of a result at most."""
+
+    def run(self, decoder: Decoder, data: bytes) -> Result:
+        """Do it here. Raises `BadImage`."""
+
+    def packed(self, result: Result) -> tuple[list[Sequence[int]], bytes]:
+        """The shapes of a result's parts, and their bytes one after the other."""
+
+    def unpacked(self, shapes: Sequence[Sequence[int]], content: bytes) -> Result:
+        """Raises `BadAnswer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeTask:
+    """What is `wanted` for the spaces."""
+
+    wanted: Wanted
+
+    @property
+    def least(self) -> Least:
+        return least_for(self.wanted.side)
+
+    @property
+    def most_bytes(self) -> int:
+        return CANVAS_SIDE**2 * self.wanted.canvas_channels + self.wanted.side**2 * self.wanted.tower_channels
+
+    def run(self, decoder: Decoder, data: bytes) -> Decoded:
+        return decoder.decode(data, self.wanted)
+
+    def packed(self, result: Decoded) -> tuple[list[Sequence[int]], bytes]:
+        parts = [part for part in (result.canvas, result.tower) if part is not None]
+        return [part.shape for part in parts], b"".join(part.tobytes() for part in parts)
+
+    def unpacked(self, shapes: Sequence[Sequence[int]], content: bytes) -> Decoded:
+        wanted = self.wanted
+        expected = [bool(wanted.canvas_channels), bool(wanted.side)]
+        if len(shapes) != sum(expected):
+            raise BadAnswer(f"{len(shapes)} parts")
+        left, at = iter(shapes), 0
+        parts: list[Pixels | None] = []
+        for is_wanted, side, channels in zip(
+            expected, (CANVAS_SIDE, wanted.side), (wanted.canvas_channels, wanted.tower_channels), strict=True
+        ):
+            part = None
+            if is_wanted:
+                height, width, deep = _whole(next(left), 3)
+                if not (1 <= height <= side and 1 <= width <= side and deep == channels):
+                    raise BadAnswer(f"a part of {height} x {width} x {deep}")
+                size_bytes = height * width * deep
+                part = np.frombuffer(content[at : at + size_bytes], np.uint8).reshape(height, width, deep)
+                at += size_bytes
+            parts.append(part)
+        tower = parts[1]
+        if at != len(content) or (tower is not None and tower.shape[:2] != (wanted.side, wanted.side)):
+            raise BadAnswer("parts of other sizes")
+        return Decoded(*parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ThumbnailTask:
+    """A JPEG whose longest side is at most `max_side` pixels."""
+
+    max_side: int
+
+    @property
+    def least(self) -> Least:
+        return SHOWN
+
+    @property
+    def most_bytes(self) -> int:
+        return _LARGEST_THUMBNAIL_BYTES
+
+    def run(self, decoder: Decoder, data: bytes) -> bytes:
+        return decoder.thumbnail(data, self.max_side)
+
+    def packed(self, result: bytes) -> tuple[list[Sequence[int]], bytes]:
+        return [[len(result)]], result
+
+    def unpacked(self, shapes: Sequence[Sequence[int]], content: bytes) -> bytes:
+        if len(shapes) != 1 or _whole(shapes[0], 1) != (len(content),) or not content:
+            raise BadAnswer("no JPEG")
+        return content
+
+
+def as_json(task: Task[Any]) -> dict[str, Any]:
+    """`task` as a caged process is told of it."""
+    return {"kind": type(task).__name__, **asdict(cast(Any, task))}
+
+
+def from_json(told: Mapping[str, Any]) -> Task[Any]:
+    if told["kind"] == ThumbnailTask.__name__:
+        return ThumbnailTask(told["max_side"])
+    return DecodeTask(Wanted(**told["wanted"]))
+
+
+def _whole(shape: Sequence[int], length: int) -> tuple[int, ...]:
+    if len(shape) != length or not all(isinstance(side, int) for side in shape):
+        raise BadAnswer("a part without a shape")
+    return tuple(shape)
