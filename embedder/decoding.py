@@ -93,8 +93,11 @@ class DecodePool:
             here = iter(self._made(make, left, lane, waiting) if left else ())
             outcomes: list[T | LookalikeError] = []
             for one in begun:
-                outcome = next(here) if one is None else _awaited(one, waiting)
-                outcomes.append(outcome)
+                if one is None:
+                    outcomes.append(next(here))
+                else:
+                    outcome = _awaited(one, waiting)
+                    outcomes.append(outcome)
             return outcomes
         finally:
             for one in begun:

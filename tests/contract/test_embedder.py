@@ -24,6 +24,7 @@ from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from lookalike.v1 import image_pb2
 from tests.servers.embedder import models, serving
+from tests.unit.embedder.hostile_pictures import gif_of_one_colour, tiff_tiled
 from tests.unit.embedder.made_pictures import bomb, corners, encoded, noise
 
 TIMEOUT_S = 30.0
@@ -128,6 +129,24 @@ def test_a_bad_picture_fails_alone(stub: rpc.EmbedderServiceStub) -> None:
         reasons.append(error.reason)
     assert reasons == ["IMAGE_EMPTY", "IMAGE_UNREADABLE", "IMAGE_TOO_MANY_PIXELS", "IMAGE_FORMAT_UNKNOWN"]
     np.testing.assert_array_equal(vector(response.results[0], 0), vector(response.results[5], 0))
+
+
+def test_risky_kinds_give_the_same_vectors_and_thumbnails_as_safe_ones(stub: rpc.EmbedderServiceStub) -> None:
+    """Those are decoded in processes of their own; bombs among them fail alone."""
+    picture = Image.fromarray(noise(40, 40, 3)).quantize(16).convert("RGB")
+    kinds = ("PNG", "GIF", "BMP", "TIFF")
+    response = embed(
+        stub, *(encoded(picture, kind) for kind in kinds), tiff_tiled((46_320, 46_320)), gif_of_one_colour(40_000, 40_000)
+    )
+    for result in response.results[1:4]:
+        np.testing.assert_array_equal(vector(result, 0), vector(response.results[0], 0))
+        np.testing.assert_array_equal(vector(result, 1), vector(response.results[0], 1))
+    assert {from_status(result.error).reason for result in response.results[4:]} == {"IMAGE_TOO_MANY_PIXELS"}
+    made = {
+        stub.MakeThumbnail(messages.MakeThumbnailRequest(image=encoded(picture, kind)), timeout=TIMEOUT_S).jpeg
+        for kind in kinds
+    }
+    assert len(made) == 1
 
 
 def test_an_oversize_picture_fails_alone_too(stub: rpc.EmbedderServiceStub) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import pytest
 
 from embedder.admission import Lane
 from embedder.decoding import TASK_BYTES, DecodePool, Waiting
-from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Internal
+from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Internal, Unavailable
 
 SOON_S = 10.0
 
@@ -78,3 +79,38 @@ def test_nothing_is_decoded_for_nobody(pool: DecodePool) -> None:
     with pytest.raises(Cancelled):
         pool.map(decoded.append, [b"a"], Lane.BULK, Waiting(time.monotonic() + SOON_S, lambda: True))
     assert decoded == []
+
+
+def test_what_is_made_elsewhere_holds_no_thread_and_comes_in_its_place(pool: DecodePool) -> None:
+    begun: dict[bytes, Future[int]] = {}
+
+    def elsewhere(image: bytes) -> Future[int] | None:
+        if image == b"refused":
+            raise BadImage("is refused")
+        return begun.setdefault(image, Future()) if image.startswith(b"far") else None
+
+    outcomes: list[object] = []
+    images = [b"near", b"far", b"refused", b"far too bad", b"bad"]
+    caller = threading.Thread(
+        target=lambda: outcomes.extend(pool.map(make, images, Lane.BULK, patient(), elsewhere=elsewhere)), daemon=True
+    )
+    caller.start()
+    # Others of the lane are served meanwhile, however many wait for what is elsewhere.
+    assert pool.map(make, [bytes(TASK_BYTES)] * 4, Lane.BULK, patient()) == [TASK_BYTES] * 4
+    while len(begun) < 2:
+        assert caller.is_alive()
+    begun[b"far"].set_result(7)
+    begun[b"far too bad"].set_exception(BadImage("is too bad"))
+    caller.join(SOON_S)
+    assert outcomes[:2] == [4, 7]
+    assert [getattr(one, "problem", None) for one in outcomes[2:]] == ["is refused", "is too bad", "is bad"]
+
+
+def test_where_what_is_elsewhere_is_unavailable_the_call_fails_and_leaves_nothing_behind(pool: DecodePool) -> None:
+    away: Future[int] = Future()
+    away.set_exception(Unavailable("embedder", "it is stopping"))
+    waits: Future[int] = Future()
+    taken = iter([away, waits])
+    with pytest.raises(Unavailable):
+        pool.map(make, [b"1", b"2"], Lane.BULK, patient(), elsewhere=lambda _: next(taken))
+    assert waits.cancelled()
