@@ -26,6 +26,9 @@ from indexer.readiness import Check, Readiness
 from indexer.reconciler import Reconciler
 from indexer.reembedding import make_reembedding
 from indexer.settings import IndexerSettings
+from indexer.sweeping.roots import Roots
+from indexer.sweeping.sweep import Sweep, Swept
+from indexer.sweeping.sweeper import Sweeper
 from indexer.tasks import build_app, run_worker
 from indexer.worker import Parts, Worker
 from lookalike.artifact_check import ArtifactCheck
@@ -74,6 +77,7 @@ def work(settings: IndexerSettings) -> int:
     artifacts = Artifacts(settings.artifacts_url)
     embedder = Embedder(channel, timeout_s=settings.indexer_embed_timeout_s)
     worker, reconciler = _wire(settings, ledger, milvus, embedder, artifacts)
+    sweeper = _sweeper(settings, ledger, milvus, artifacts)
     checks: dict[str, Check] = {
         "redis": ledger.ping,
         "milvus": milvus.ping,
@@ -82,6 +86,7 @@ def work(settings: IndexerSettings) -> int:
     }
     readiness.watch(checks, settings.indexer_ready_interval_s)
     reconciler.start()
+    sweeper.start()
 
     def drain() -> None:
         log.info("stopping", drain_s=settings.indexer_drain_s)
@@ -93,6 +98,7 @@ def work(settings: IndexerSettings) -> int:
     log.info("ready", concurrency=settings.indexer_concurrency)
     app = build_app(settings.redis_access, worker)
     code = run_worker(app, concurrency=settings.indexer_concurrency, on_stopping=drain)
+    sweeper.stop()
     reconciler.stop()
     log.info("stopped")
     return code
@@ -121,6 +127,16 @@ def _wire(
     parts = Parts(ledger, leases, queue, catalogue, store, reader, uploads, outcomes, pipeline, reembedding, mirror, forecaster)
     worker = Worker(parts, max_attempts=settings.indexer_max_attempts, chunk_deadline_s=settings.indexer_chunk_deadline_s)
     return worker, Reconciler(ledger, artifacts, worker, tick_s=settings.indexer_tick_s)
+
+
+def _sweeper(settings: IndexerSettings, ledger: Ledger, milvus: Connection, artifacts: Artifacts) -> Sweeper:
+    uploads = Uploads(artifacts)
+    roots = Roots(ledger, artifacts, uploads, Outcomes(ledger, artifacts), Catalogue(milvus), VectorStore(milvus))
+
+    def sweep(go_on: Callable[[], bool]) -> Swept:
+        return Sweep(artifacts, uploads, roots, go_on).run()
+
+    return Sweeper(ledger, sweep, roots.state, every_s=settings.indexer_sweep_every_s)
 
 
 def _later(seconds: float, call: Callable[[], None]) -> None:

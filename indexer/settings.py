@@ -62,6 +62,14 @@ class IndexerSettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
     indexer_job_retention_s: Seconds = Field(
         30 * 86_400.0, gt=0, description="Seconds that ended jobs and their files are kept."
     )
+    indexer_sweep_every_s: Seconds = Field(
+        6 * 3600.0,
+        gt=0,
+        description=(
+            "Seconds between two sweeps, which remove originals, thumbnails and lists of uploads that nothing needs any more, "
+            "a day old at least. Nothing is swept while nothing has changed."
+        ),
+    )
     indexer_health_address: Address | None = Field(
         None, description="HOST:PORT that answers the gRPC health protocol; none by default."
     )

@@ -5,6 +5,8 @@
     originals/ab/{sha256}        uploaded pictures, by content
     thumbnails/ab/{sha256}.jpg   small JPEGs, made when first asked for
 
+What nothing needs any more is removed by the workers (`indexer.sweeping`).
+
 A file is there whole or not at all. In a local folder it is written beside its place, forced to the disk and renamed; other
 file systems of fsspec publish a file when it is committed.
 """
@@ -17,8 +19,10 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,9 +32,25 @@ from fsspec.implementations.local import LocalFileSystem
 from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument, LookalikeError, NotFound, Unavailable
 
 SCHEME = "artifact://"
+ORIGINALS, THUMBNAILS = "originals", "thumbnails"
+UNUSED_KEPT_S = 86_400.0
+"""Least age of an original that is removed, and longest time that an upload may take: what an upload under way has brought is
+young, and is named nowhere yet."""
+_MADE_YOUNG_S = UNUSED_KEPT_S / 2
+"""Age from which on an original that is uploaded again is written again."""
+_TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
+"""What fsspec's file systems call the time of a file."""
 
 _creating = threading.Lock()
 """fsspec's own exclusive creation looks first and writes then: of two threads of one process both could find nothing there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or folder in a folder. `modified` is UTC; for a store that tells no time it is now."""
+
+    name: str
+    modified: datetime
 
 
 class Artifacts:
@@ -132,6 +152,36 @@ class Artifacts:
             return []
         return sorted(str(name).rstrip("/").rsplit("/", 1)[-1] for name in found)
 
+    def entries(self, path: str) -> list[Entry]:
+        """What is in a folder, in order of name, with times; nothing where there is no such folder."""
+        try:
+            with translated(path):
+                at = self._at(path)
+                self._files.invalidate_cache(at)
+                found = self._files.ls(at, detail=True)
+        except NotFound:
+            return []
+        # A store may list a folder that is empty as what is in it.
+        there = ((str(info["name"]).rstrip("/"), info) for info in found)
+        entries = (Entry(name.rsplit("/", 1)[-1], _modified(info)) for name, info in there if name != at.rstrip("/"))
+        return sorted(entries, key=lambda entry: entry.name)
+
+    def delete_unless_newer(self, path: str, time: datetime) -> bool:
+        """Delete a file that was last written before `time`; whether it was.
+
+        One that is written again just now stays: in a local folder whatever the timing, in a store unless it is written between
+        the look and the delete.
+        """
+        with suppress(NotFound), translated(path):
+            at = self._at(path)
+            if self._local:
+                return _delete_unless_newer(Path(at), time)
+            self._files.invalidate_cache(at.rpartition("/")[0])
+            if _modified(self._files.info(at)) < time:
+                self._files.rm_file(at)
+                return True
+        return False
+
     def is_there(self) -> bool:
         """Whether there is a place to write to: a local folder may be a volume that somebody unmounts. A store is not asked:
         its folders are there when something is in them."""
@@ -152,10 +202,20 @@ class Artifacts:
         """Keep a picture by its content, unless it is kept already; its URI. It is durable once `settle` has returned."""
         sha256 = hashlib.sha256(content).hexdigest()
         path = self.original_path(sha256)
-        # Not only whether it is there: one written shortly before the power failed may be torn.
-        if self.size_bytes(path) != len(content):
+        # Not only whether it is there: one written shortly before the power failed may be torn, and an old one may be about to
+        # be removed.
+        if not self._is_young(path, len(content)):
             self.write(path, content, durable=False)
         return self.original_uri(sha256)
+
+    def _is_young(self, path: str, size_bytes: int) -> bool:
+        try:
+            with translated(path):
+                info = self._files.info(self._at(path))
+        except NotFound:
+            return False
+        age = datetime.now(UTC) - _modified(info)
+        return int(info["size"]) == size_bytes and age.total_seconds() < _MADE_YOUNG_S
 
     def settle(self) -> None:
         """Force everything written so far to the disk: one call for many small files costs far less than one each."""
@@ -165,7 +225,7 @@ class Artifacts:
     @staticmethod
     def original_path(sha256: str) -> str:
         """Where the original with this SHA-256 (64 hex digits) lies."""
-        return f"originals/{sha256[:2]}/{sha256}"
+        return f"{ORIGINALS}/{sha256[:2]}/{sha256}"
 
     @staticmethod
     def original_uri(sha256: str) -> str:
@@ -175,7 +235,7 @@ class Artifacts:
     @staticmethod
     def thumbnail_path(sha256: str) -> str:
         """Where the thumbnail of the picture with this SHA-256 lies."""
-        return f"thumbnails/{sha256[:2]}/{sha256}.jpg"
+        return f"{THUMBNAILS}/{sha256[:2]}/{sha256}.jpg"
 
     def _at(self, path: str) -> str:
         parts = path.split("/")
@@ -237,6 +297,30 @@ class _LocalWriter(ArtifactWriter):
             self.stream.close()
         with suppress(OSError):
             self._part.unlink(missing_ok=True)
+
+
+def _modified(info: Mapping[str, Any]) -> datetime:
+    found = next((info[name] for name in _TIMES if info.get(name) is not None), None)
+    if isinstance(found, datetime):
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    if isinstance(found, str):
+        with suppress(ValueError):
+            return _modified({"mtime": datetime.fromisoformat(found)})
+    return datetime.fromtimestamp(found, UTC) if isinstance(found, int | float) else datetime.now(UTC)
+
+
+def _delete_unless_newer(path: Path, time: datetime) -> bool:
+    """Aside first: between a look and a delete somebody could put a new file in its place."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    path.rename(aside)
+    try:
+        if datetime.fromtimestamp(aside.stat().st_mtime, UTC) < time:
+            return True
+        with suppress(FileExistsError):  # A newer one of the same content has come meanwhile.
+            os.link(aside, path)
+        return False
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _link_new(path: Path, content: bytes) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -34,12 +34,14 @@ from lookalike.jobs.job import (
 )
 from lookalike.jobs.pages import ANY_JOB, JobFilter, page_of_jobs
 from lookalike.jobs.write_order import write_lock
+from lookalike.names import MAX_PAGE_SIZE
 from lookalike.runtime.redis_access import RedisAccess
 
 RETENTION_S = 30 * 86_400
 """How long an ended job can be looked at, and its request id repeated: a month, so that a monthly load finds its last one."""
 SEND_GRACE_S = 15.0
 """How long a sent task may stay unseen before it is sent again; the next wait is twice that, up to 32 times."""
+_SWEEP = "lookalike:sweep"
 _DELETES_AT_ONCE = 1000
 _JOB_ID = re.compile(r"[0-9a-f]{16}")
 _PRUNED_AT_ONCE = 100
@@ -138,6 +140,32 @@ class Ledger:
     def active_jobs(self) -> Jobs:
         """The jobs that have not ended."""
         return [job for job in self._read_all(self.active()) if job is not None]
+
+    def kept_jobs(self) -> Iterator[Job]:
+        """Every job that Redis keeps, newest first, a page at a time."""
+        token = ""
+        while True:
+            jobs, token = self.list(None, MAX_PAGE_SIZE, token)
+            yield from jobs
+            if not token:
+                return
+
+    def last_sweep(self) -> tuple[float, str]:
+        """When (Unix time, 0 for never) the files that nothing needs were last removed, and what there was then."""
+        with self.connection.commands() as client:
+            at_s, state = client.hmget(_SWEEP, "at_s", "state")
+        return float(at_s or 0), state or ""
+
+    def note_sweep(self, at_s: float, state: str) -> None:
+        with self.connection.commands() as client:
+            client.hset(_SWEEP, mapping={"at_s": at_s, "state": state})
+
+    def revisions(self, collections: Sequence[str]) -> Ids:
+        """The last revision taken of each of `collections`; "" for none."""
+        if not collections:
+            return []
+        with self.connection.commands() as client:
+            return [value or "" for value in client.mget(f"lookalike:revision:{name}" for name in collections)]
 
     def request_cancel(self, job_id: str) -> Job:
         """Ask a job to stop and return it. Raises `NotFound`, and `FailedPrecondition` JOB_ENDED where it has ended."""

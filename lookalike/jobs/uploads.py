@@ -1,7 +1,7 @@
 """What clients upload: originals by content, and the list of items, which is there only when the upload was complete.
 
 Called by the gateway while a stream comes in, and by the plan when a job works the upload off. Memory does not grow with the
-upload. Originals of a stream that broke off stay until nothing names them; they are listed nowhere.
+upload. Originals of a stream that broke off are listed nowhere; `indexer.sweeping` removes them, and the lists, after a day.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from datetime import datetime
 
-from lookalike.artifacts import Artifacts, translated
-from lookalike.errors import InvalidArgument, NotFound
+from lookalike.artifacts import UNUSED_KEPT_S, Artifacts, translated
+from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.items import Item, broken_item, checked_item
 from lookalike.names import MAX_IMAGE_BYTES, check_name, id_from_content
 
+UPLOADS = "uploads"
+_LIST = "items.jsonl"
 CLIENT_PROBLEM = "CLIENT_PROBLEM"
 """Reason of an item that the client could not read; the message is the client's."""
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -45,6 +49,22 @@ class Uploads:
             for line in stream:
                 yield Item(**json.loads(line))
 
+    def collection_of(self, upload_id: str) -> str | None:
+        """The collection that an upload is meant for; None where its list is not there (yet)."""
+        try:
+            return self.check(upload_id)
+        except (NotFound, InvalidArgument):
+            return None
+
+    def finished_at(self, upload_id: str) -> datetime | None:
+        """When an upload was complete; None where it is not."""
+        entries = self._artifacts.entries(f"{UPLOADS}/{upload_id}")
+        return next((entry.modified for entry in entries if entry.name == _LIST), None)
+
+    def delete(self, upload_id: str) -> None:
+        """Delete the list of an upload, if it is there; its originals stay."""
+        self._artifacts.delete_tree(f"{UPLOADS}/{upload_id}")
+
     def _header(self, upload_id: str) -> Mapping[str, object]:
         if not _ID.fullmatch(upload_id):
             raise NotFound("upload", upload_id[:64], field="source.upload.upload_id")
@@ -65,6 +85,7 @@ class Upload:
         self._list = artifacts.open_write(_path(self.id))
         self._items = 0
         self._size_bytes = 0
+        self._until_s = time.monotonic() + UNUSED_KEPT_S
         try:
             self._write({"collection": collection})
         except BaseException:
@@ -99,7 +120,12 @@ class Upload:
         self._items += 1
 
     def finish(self) -> tuple[str, int, int]:
-        """Make the upload usable: (upload id, items received, bytes of content received)."""
+        """Make the upload usable: (upload id, items received, bytes of content received).
+
+        Raises `FailedPrecondition` UPLOAD_TOO_LONG where it took more than a day: its first originals may be gone.
+        """
+        if time.monotonic() > self._until_s:
+            raise FailedPrecondition("an upload may take a day at most; send what is left as another", reason="UPLOAD_TOO_LONG")
         self._artifacts.settle()
         self._list.commit()
         return self.id, self._items, self._size_bytes
@@ -124,4 +150,4 @@ class Upload:
 
 
 def _path(upload_id: str) -> str:
-    return f"uploads/{upload_id}/items.jsonl"
+    return f"{UPLOADS}/{upload_id}/{_LIST}"

@@ -15,7 +15,18 @@ from lookalike.store.connection import Deadline
 from lookalike.store.expressions import both, id_above, prefixed
 from lookalike.store.filters import compile_filter
 from lookalike.store.rows import WRITE_TIMEOUT_S, Consistency, Rows, slices
-from lookalike.store.schema import ID, REVISION, URI, VECTOR, StoredImage, check_facts, row_vector, rows_per_write, to_row
+from lookalike.store.schema import (
+    ID,
+    REVISION,
+    SHA256,
+    URI,
+    VECTOR,
+    StoredImage,
+    check_facts,
+    row_vector,
+    rows_per_write,
+    to_row,
+)
 
 
 class Changes(Rows):
@@ -51,6 +62,15 @@ class Changes(Rows):
             collection.written,
         )
         return sorted({str(row[ID]) for rows in pages for row in rows})[:limit]
+
+    def contents(
+        self, collection: Collection, space: Space, *, after_id: str, limit: int, timeout_s: float
+    ) -> list[tuple[str, str]]:
+        """(id, SHA-256 of the picture) of the first `limit` (1 to 1,000) rows after `after_id` in `space`, in order; Strong."""
+        rows = self._rows_in_order(
+            collection, space, id_above(after_id), (ID, SHA256), limit, Consistency.STRONG, Deadline(timeout_s)
+        )
+        return [(str(row[ID]), str(row[SHA256])) for row in rows]
 
     def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
         """Give images that are there the facts of `images`, in every space that has them; their vectors stay as they are.

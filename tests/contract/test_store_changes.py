@@ -97,3 +97,13 @@ def test_facts_that_cannot_be_stored_change_nothing(store: VectorStore, shared: 
         store.rewrite(shared, [replace(good, revision=5), replace(large, metadata={"x": "y" * 20_000})], timeout_s=TIMEOUT_S)
     found = store.get_everywhere(shared, ["f1", "f2"], timeout_s=TIMEOUT_S)
     assert {row.revision for rows in found.values() for row in rows} == {1}
+
+
+def test_the_contents_of_a_space_are_read_a_page_at_a_time(store: VectorStore, connection: Connection) -> None:
+    with made(connection, new_collection()) as collection:
+        written = [replace(image(f"c{n}"), sha256=f"{n:064x}") for n in range(5)]
+        store.upsert(collection, written)
+        for space in collection.written:
+            first = store.contents(collection, space, after_id="", limit=3, timeout_s=TIMEOUT_S)
+            rest = store.contents(collection, space, after_id=first[-1][0], limit=3, timeout_s=TIMEOUT_S)
+            assert first + rest == [(one.id, one.sha256) for one in written]

@@ -110,6 +110,12 @@ class FakeStore:
         rows = self.of(collection.spaces[-1])
         return [rows[id_] for id_ in sorted(rows) if id_ > after_id][:limit]
 
+    def contents(
+        self, collection: Collection, space: Space, *, after_id: str, limit: int, timeout_s: float
+    ) -> list[tuple[str, str]]:
+        rows = self.of(space)
+        return [(id_, rows[id_].sha256) for id_ in sorted(rows) if id_ > after_id][:limit]
+
     def get(self, collection: Collection, ids: Sequence[str], *, spaces: Sequence[str], **_: object) -> dict[str, StoredImage]:
         rows = self.of(collection.space(spaces[0]))
         return {id_: rows[id_] for id_ in ids if id_ in rows}

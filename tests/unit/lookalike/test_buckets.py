@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,19 @@ def test_members_of_an_archive_are_read_by_range(s3: Bucket, reader: Reader) -> 
     assert reader.read(member_uri("2.png", uri)) == b"two"
     assert reader.read(member_uri("1.png", uri), offset=512, size_bytes=3) == b"one"
     assert reason(reader, member_uri("3.png", uri)) == "SOURCE_NOT_FOUND"
+
+
+def test_a_bucket_tells_how_old_files_are_and_keeps_those_that_are_written_again(s3: Bucket) -> None:
+    artifacts = Artifacts(f"{s3.url}/artifacts")
+    uri = artifacts.keep_original(b"coat")
+    path = uri.removeprefix("artifact://")
+    folder, _, name = path.rpartition("/")
+    (entry,) = artifacts.entries(folder)
+    now = datetime.now(UTC)
+    assert entry.name == name
+    assert abs(now - entry.modified) < timedelta(minutes=5)
+    assert not artifacts.delete_unless_newer(path, now - timedelta(days=1))
+    assert artifacts.read(path) == b"coat"
+    assert artifacts.delete_unless_newer(path, now + timedelta(days=1))
+    assert artifacts.entries(folder) == []
+    assert artifacts.entries("nowhere") == []

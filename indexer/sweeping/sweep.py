@@ -1,0 +1,106 @@
+"""One sweep: mark what is needed, then remove the other originals, thumbnails and lists of uploads.
+
+Nothing is removed that is younger than `UNUSED_KEPT_S`: an upload under way is listed nowhere, but its files are young, and
+whoever keeps an old original again makes it young (`Artifacts.keep_original`). A killed sweep has done no harm; the next one
+begins anew.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from prometheus_client import Counter as Metric
+
+from indexer.sweeping.marks import Marks
+from indexer.sweeping.roots import Roots
+from lookalike.artifacts import ORIGINALS, THUMBNAILS, UNUSED_KEPT_S, Artifacts
+from lookalike.errors import Unavailable
+from lookalike.jobs.uploads import UPLOADS, Uploads
+
+SWEPT = Metric("lookalike_indexer_swept_files_total", "Files removed because nothing needs them any more.", ("kind",))
+_SHA256 = re.compile(r"([0-9a-f]{64})(?:\.jpg)?")
+_CLOCKS_S = 300.0
+"""Most that the clocks of a store and of a worker differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many files were removed, by kind, and whether time alone will let more of them go: those that are too young yet."""
+
+    removed: Counter[str]
+    some_too_young: bool
+
+
+class Sweep:
+    """Made for one sweep. `go_on` is asked all the while: False ends it with `Unavailable`."""
+
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        uploads: Uploads,
+        roots: Roots,
+        go_on: Callable[[], bool] = lambda: True,
+        *,
+        kept_s: float = UNUSED_KEPT_S,
+    ) -> None:
+        self._artifacts, self._uploads, self._roots, self._go_on = artifacts, uploads, roots, go_on
+        self._began = datetime.now(UTC)
+        self._old = self._began - timedelta(seconds=kept_s)
+        self._marks = Marks()
+        self._removed: Counter[str] = Counter()
+        self._some_too_young = False
+
+    def run(self) -> Swept:
+        """Raises what reading the store, the ledger or the artifacts raises; nothing has been removed wrongly then."""
+        self._sweep_uploads()
+        for sha256s in (self._roots.of_jobs(), self._roots.of_rows()):
+            for sha256 in sha256s:
+                self._marks.add(sha256)
+                self._check()
+        self._sweep_folder(ORIGINALS, self._old)
+        # One that is needed after all is made again.
+        self._sweep_folder(THUMBNAILS, self._began - timedelta(seconds=_CLOCKS_S))
+        return Swept(self._removed, self._some_too_young)
+
+    def _sweep_uploads(self) -> None:
+        """Remove the lists that no job will read, at once where their collection is gone; mark what the others name."""
+        needed, uids = self._roots.needed_uploads(), self._roots.uids()
+        for entry in self._artifacts.entries(UPLOADS):
+            upload_id = entry.name
+            old = (self._uploads.finished_at(upload_id) or entry.modified) < self._old
+            if upload_id not in needed and (old or self._uploads.collection_of(upload_id) not in {*uids, None}):
+                self._uploads.delete(upload_id)
+                self._count("upload")
+                continue
+            self._some_too_young = True
+            for sha256 in self._roots.of_upload(upload_id):
+                self._marks.add(sha256)
+                self._check()
+
+    def _sweep_folder(self, folder: str, old: datetime) -> None:
+        for shard in self._artifacts.names(folder):
+            for entry in self._artifacts.entries(f"{folder}/{shard}"):
+                self._check()
+                if self._is_needed(entry.name):
+                    continue
+                if entry.modified >= old:
+                    self._some_too_young = True
+                elif self._artifacts.delete_unless_newer(f"{folder}/{shard}/{entry.name}", old):
+                    self._count(folder.rstrip("s"))
+
+    def _is_needed(self, name: str) -> bool:
+        sha256 = _SHA256.fullmatch(name)
+        # What is called otherwise is what a killed writer has left of a file.
+        return sha256 is not None and sha256[1] in self._marks
+
+    def _count(self, kind: str) -> None:
+        self._removed[kind] += 1
+        SWEPT.labels(kind).inc()
+
+    def _check(self) -> None:
+        if not self._go_on():
+            raise Unavailable("sweep", "it has been stopped")
