@@ -1,0 +1,73 @@
+"""The fenced blocks of the repository's documents, and what each says about who runs it.
+
+A block without a language is shell, `python` is Python; anything else (`text`, `yaml`, `ini`) holds no commands. Where no test
+runs a block as it stands, a comment right above it says why:
+
+    <!-- not run: the reason -->
+    <!-- run by: the file that runs it -->
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SHELL, PYTHON = "", "python"
+_FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(r"<!-- (?P<kind>not run|run by): (?P<said>[^\n]+?) -->\n *\Z")
+_INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`not_run` is the reason, `run_by` the file, each "" where the document does not say it."""
+
+    document: str
+    line: int
+    language: str
+    text: str
+    not_run: str
+    run_by: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.document}:{self.line}"
+
+    @property
+    def is_run_here(self) -> bool:
+        return self.language in (SHELL, PYTHON) and not (self.not_run or self.run_by)
+
+    @property
+    def commands(self) -> list[str]:
+        """The lines of a shell block, each with the lines that continue it, without comments and the text of files."""
+        without_files = re.sub(r"<<'(\w+)'\n.*?^\1$", "", self.text, flags=re.MULTILINE | re.DOTALL)
+        joined = re.sub(r"\\\n\s*|(?<=\|)\n\s*", " ", without_files)
+        return [command for line in joined.splitlines() if (command := re.sub(r"(^|\s)#.*", "", line).strip())]
+
+
+def documents() -> list[Path]:
+    """Every document of ours: Markdown at the root and in its packages."""
+    folders = ("deploy", "docs", "embedder", "gateway", "indexer", "lookalike", "tests")
+    return sorted([*ROOT.glob("*.md"), *(path for folder in folders for path in (ROOT / folder).rglob("*.md"))])
+
+
+def blocks(path: Path) -> list[Block]:
+    """Its blocks, in order."""
+    text = path.read_text()
+    found = []
+    for match in _FENCE.finditer(text):
+        comment = _COMMENT.search(text[: match.start()] + match["indent"])
+        said = {comment["kind"]: comment["said"]} if comment else {}
+        lines = "".join(line.removeprefix(match["indent"]) for line in match["text"].splitlines(keepends=True))
+        line = text.count("\n", 0, match.start()) + 1
+        name = path.relative_to(ROOT).as_posix()
+        found.append(Block(name, line, match["language"], lines, said.get("not run", ""), said.get("run by", "")))
+    return found
+
+
+def inline_commands(path: Path) -> list[str]:
+    """What stands in the text as `lookalike ...` or `make ...`."""
+    prose = _FENCE.sub("", path.read_text())
+    return [code for code in _INLINE.findall(prose) if re.match(r"(lookalike|make) [a-z-]", code)]

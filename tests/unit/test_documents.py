@@ -1,0 +1,114 @@
+"""Commands in documents that no test can run, for they take minutes or need a cluster: their programs know every flag."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from functools import cache
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.exceptions import TyperException
+from typer.main import get_command
+
+from lookalike.cli.main import build_app
+from tests.documents import PYTHON, ROOT, SHELL, Block, blocks, documents, inline_commands
+
+BLOCKS = [block for path in documents() for block in blocks(path)]
+PROGRAM = re.compile(r"\s*(\$ |\.venv/bin/|(lookalike|make|curl|buf|docker|podman|kubectl|git|pip|python3?|tar|for) )")
+
+
+def test_every_block_with_commands_is_run_or_says_why_not() -> None:
+    assert len(BLOCKS) > 30
+    for block in BLOCKS:
+        assert block.language in (SHELL, PYTHON, "text", "yaml", "ini"), f"{block.name}: what is {block.language}?"
+        if block.language not in (SHELL, PYTHON):
+            hidden = [line for line in block.text.splitlines() if PROGRAM.match(line)]
+            assert not hidden, f"{block.name}: a command in a block that is no shell"
+        # A block that is run is run by tests/e2e/test_documents.py, which takes all of these documents.
+        assert not block.run_by or (ROOT / block.run_by).is_file(), block.name
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.run_by], ids=lambda block: block.name)
+def test_what_is_said_to_run_a_block_takes_it_from_the_document(block: Block) -> None:
+    firsts = re.findall(r"^\s*(?:\[.*\] \|\| )?readme '([^']+)'", (ROOT / block.run_by).read_text(), re.MULTILINE)
+    assert any(block.text.startswith(first) for first in firsts), f"{block.run_by} does not name the block's first line"
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if block.language == SHELL and block.not_run], ids=lambda block: block.name
+)
+def test_a_block_that_is_not_run_is_shell_whose_programs_know_its_flags(block: Block) -> None:
+    # What a reader puts in: `<this repository>` is no redirection.
+    script = re.sub(r"<[\w ]+>(?=\s)", "it", block.text)
+    assert subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False).stderr == ""
+    for command in block.commands:
+        for words in _simple(command):
+            check(words, block.name)
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_command_in_the_text_exists_with_its_flags(path: Path) -> None:
+    for code in inline_commands(path):
+        for words in _simple(code):
+            check(words, path.name, whole=False)
+
+
+def test_a_flag_or_command_that_is_not_there_is_found() -> None:
+    for wrong in ("lookalike ingest --labels x", "lookalike frobnicate", "lookalike train a --uot b", "make no-such-thing"):
+        with pytest.raises(AssertionError, match="in a document"):
+            check(wrong.split(), "a document")
+
+
+def _simple(command: str) -> list[list[str]]:
+    """The words of each of the commands that pipes and operators join. `...` is what a reader knows; `a|b` is either."""
+    found: list[list[str]] = [[]]
+    for part in shlex.split(command, comments=True):
+        if part in ("|", "||", "&&", ";", "&"):
+            found.append([])
+        elif part != "...":
+            found[-1].append(part)
+    return [list(words) for one in found if one for words in product(*(word.split("|") for word in one))]
+
+
+def check(words: list[str], where: str, *, whole: bool = True) -> None:
+    """Whether the program knows what it is given. With `whole` nothing that it needs may be missing."""
+    program, *arguments = words
+    said = f"{' '.join(words)!r} in {where}"
+    if program == "lookalike":
+        problem = _problem_of(arguments, whole)
+        assert not problem, f"{said}: {problem}"
+    elif program == "make":
+        done = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{said}: {done.stderr}"
+    elif program.endswith("python") and arguments[:1] == ["-m"]:
+        assert find_spec(arguments[1]) or find_spec(f"{arguments[1]}.__main__"), said
+    elif program in ("docker", "podman", "podman-compose", "kubectl"):
+        named = [word for word in arguments if re.match(r"(deploy|overlays)/[\w./-]+$", word) and "secrets/" not in word]
+        assert all((ROOT / name).exists() for name in named), said
+
+
+def _problem_of(arguments: list[str], whole: bool) -> str:
+    """What the command line would say to `arguments` before it does anything; "" for nothing."""
+    command = _command()
+    try:
+        context = command.make_context("lookalike", list(arguments))
+        while hasattr(command, "resolve_command") and (rest := [*context._protected_args, *context.args]):
+            name, command, left = command.resolve_command(context, rest)
+            context = command.make_context(name, left, parent=context)
+    except typer.Exit:
+        return ""
+    except TyperException as error:
+        is_part = not whole and type(error).__name__ in ("MissingParameter", "NoArgsIsHelpError")
+        return "" if is_part else f"{type(error).__name__}: {error}"
+    return ""
+
+
+@cache
+def _command() -> Any:
+    return get_command(build_app())
