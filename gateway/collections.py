@@ -69,6 +69,7 @@ class Collections:
             spaces=described.spaces,
             generation=1,
             created_at=datetime.now(UTC),
+            exact=self._backends.catalogue.exact,
         )
 
         def create() -> None:

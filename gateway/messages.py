@@ -194,6 +194,7 @@ def collection_message(collection: Collection, image_count: int) -> collection_p
         image_count=image_count,
         create_time=created,
         other=None if other is None else _other_message(other),
+        exact=collection.exact,
     )
 
 

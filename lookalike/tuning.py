@@ -11,7 +11,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -47,7 +47,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class SpaceTuning:
-    """The breadths that were tried in one space, in order, and the smallest that was enough: None where none was."""
+    """The breadths that were tried in one space, in order, and the smallest that was enough: None where none was, and where the
+    collection is searched exactly, so that one step says what a search of any breadth finds and takes."""
 
     space: str
     steps: tuple[Step, ...]
@@ -64,6 +65,7 @@ class Tuning:
     k: int
     recall: float
     spaces: tuple[SpaceTuning, ...]
+    exact: bool = False
 
 
 def tune(
@@ -92,8 +94,11 @@ def tune(
         raise FailedPrecondition(problem, reason="TOO_FEW_IMAGES")
     sample = [client.get_image(name, image_id, include_vectors=True) for image_id in ids]
     farthest = _farthest(client, name, sample, chosen, k, images, report)
-    found = tuple(_climb(client, name, space, sample, farthest[space.name], k, recall, report) for space in chosen)
-    return Tuning(name, images, len(sample), k, recall, found)
+    breadths = [ef for ef in BREADTHS if ef > k][: 1 if collection.exact else None]
+    found = tuple(_climb(client, name, space, sample, farthest[space.name], k, recall, breadths, report) for space in chosen)
+    if collection.exact:
+        found = tuple(replace(one, ef=None) for one in found)
+    return Tuning(name, images, len(sample), k, recall, found, exact=collection.exact)
 
 
 def distances(metric: Metric, queries: Distances, vectors: Distances) -> Distances:
@@ -180,11 +185,11 @@ def _climb(
     farthest: Distances,
     k: int,
     recall: float,
+    breadths: Sequence[int],
     report: Report,
 ) -> SpaceTuning:
     """Try broader searches until one finds enough."""
     steps: list[Step] = []
-    breadths = [ef for ef in BREADTHS if ef > k]
     for ef in breadths:
         report(f"{space.name}, ef {ef:,}", len(steps), len(breadths))
         found = _share_found(client, name, space, sample, farthest, k, ef)

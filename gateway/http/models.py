@@ -133,6 +133,7 @@ class Collection(BaseModel):
     image_count: Int64
     create_time: datetime
     other: OtherGeneration | None = Field(None, description="Absent most of the time.")
+    exact: bool = Field(False, description="A search compares with every image, misses nothing, and `ef` changes nothing.")
 
 
 class CreateCollectionResponse(BaseModel):

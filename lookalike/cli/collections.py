@@ -187,6 +187,8 @@ def _show(found: Collection, *, as_json: bool, job: Job | None = None) -> None:
     if found.description:
         out.print("\n".join(map(visible, found.description.splitlines())))
     out.print(f"model {found.model}, histogram of {histogram_text(found.histogram)}, made {time_text(found.created_at)}")
+    if found.exact:
+        out.print("searched exactly: every search compares with all images, and --ef changes nothing", soft_wrap=True)
     put(out, _spaces_table(found.spaces))
     if found.other is not None:
         out.print(_other_text(found.other, job), markup=False, soft_wrap=True)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    from rich.console import Console
+
     from lookalike.tuning import Report, SpaceTuning, Tuning
 
 Collection = Annotated[str, typer.Argument(help="Name of the collection.")]
@@ -41,7 +43,8 @@ def tune(
 
     Stored images are looked for with rising ef, and the answers compared with exact ones over all vectors, which are read once,
     a page at a time. Run it when nothing is being written and what was written last has its index, for which Milvus takes some
-    ten seconds. Give what it says as --ef, or as the field ef of a request.
+    ten seconds. Give what it says as --ef, or as the field ef of a request. Where a collection is searched exactly, as by
+    Milvus Lite, there is nothing to tune, and it says so.
     """
     from lookalike import tuning
 
@@ -53,7 +56,7 @@ def tune(
         emit_json(found)
     else:
         _print(found)
-    if any(one.ef is None for one in found.spaces):
+    if not found.exact and any(one.ef is None for one in found.spaces):
         raise typer.Exit(exits.UNEXPECTED)
 
 
@@ -73,13 +76,16 @@ def _progress() -> AbstractContextManager[Report]:
 
 
 def _print(found: Tuning) -> None:
+    out = console()
+    if found.exact:
+        _print_exact(out, found)
+        return
     numbers = ("ef", "recall", "median ms")
     rows = table("space", *numbers, "", numbers=numbers)
     for one in found.spaces:
         for step in one.steps:
             enough = "enough" if step.ef == one.ef else ""
             rows.add_row(one.space, f"{step.ef:,}", f"{step.recall:.4f}", f"{step.median_s * 1e3:.1f}", enough)
-    out = console()
     what = f"recall@{found.k}, {count_text(found.queries, 'stored image')} looked for among the others of {found.images:,}"
     out.print(what, markup=False, soft_wrap=True)
     put(out, rows)
@@ -88,6 +94,16 @@ def _print(found: Tuning) -> None:
     chosen = [one.ef for one in found.spaces if one.ef is not None]
     if len(chosen) == len(found.spaces) > 1:
         note(f"for both spaces fused, take the larger: --ef {max(chosen)}")
+
+
+def _print_exact(out: Console, found: Tuning) -> None:
+    """There is nothing to tune: what a search finds and takes, whatever its ef."""
+    line = f"collection {found.collection} is searched exactly, as Milvus Lite does: every search compares with all of its "
+    out.print(f"{line}{found.images:,} images, misses none, and --ef changes nothing", markup=False, soft_wrap=True)
+    for one in found.spaces:
+        step = one.steps[-1]
+        told = f"{one.space}: recall@{found.k} {step.recall:.4f}, {step.median_s * 1e3:.1f} ms a search"
+        out.print(told, markup=False, soft_wrap=True)
 
 
 def _verdict(one: SpaceTuning, recall: float) -> str:

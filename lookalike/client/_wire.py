@@ -109,6 +109,7 @@ def collection(message: collection_service_pb2.Collection) -> records.Collection
         image_count=message.image_count,
         created_at=_time(message, "create_time"),
         other=_other(message.other) if message.HasField("other") else None,
+        exact=message.exact,
     )
 
 

@@ -135,7 +135,7 @@ class OtherGeneration:
 @dataclass(frozen=True, slots=True)
 class Collection:
     """A named set of images that is searched together, bound to one version of one model: the fingerprint of the space
-    `siamese` says which."""
+    `siamese` says which. In an `exact` one a search compares with every image, and `ef` changes nothing."""
 
     name: str
     description: str
@@ -146,6 +146,7 @@ class Collection:
     image_count: int
     created_at: datetime | None
     other: OtherGeneration | None = None
+    exact: bool = False
 
 
 class NearDuplicatePolicy(enum.Enum):

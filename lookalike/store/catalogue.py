@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from pymilvus import CollectionSchema, DataType, MilvusClient
@@ -71,6 +72,11 @@ class Catalogue:
                 raise AlreadyExists("collection", collection.name)
             self._write(collection, still_alone, deadline)
 
+    @property
+    def exact(self) -> bool:
+        """Whether the store searches exactly (`schema.image_index`)."""
+        return self._connection.is_lite
+
     def get(self, name: str, *, fresh: bool = False) -> Collection:
         """The collection called `name`, at most `ttl_s` plus 5 s old; with `fresh`, as it is now.
 
@@ -100,7 +106,7 @@ class Catalogue:
     def list(self) -> list[Collection]:
         """Every collection there is now, by name."""
         rows = self._query('name != ""', Deadline(_READ_TIMEOUT_S), strong=True, limit=_MAX_COLLECTIONS)
-        found = (from_entry(row["name"], row["uid"], row["entry"]) for row in rows)
+        found = map(self._from_row, rows)
         return sorted(found, key=lambda collection: collection.name)
 
     def change(
@@ -214,7 +220,10 @@ class Catalogue:
 
     def _read(self, name: str, deadline: Deadline, *, strong: bool) -> Collection | None:
         rows = self._query(f'name == "{name}"', deadline, strong=strong, limit=1)
-        return from_entry(rows[0]["name"], rows[0]["uid"], rows[0]["entry"]) if rows else None
+        return self._from_row(rows[0]) if rows else None
+
+    def _from_row(self, row: Mapping[str, Any]) -> Collection:
+        return replace(from_entry(row["name"], row["uid"], row["entry"]), exact=self.exact)
 
     def _query(self, expression: str, deadline: Deadline, *, strong: bool, limit: int) -> Sequence[dict[str, Any]]:
         level = "Strong" if strong else "Bounded"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lookalike.errors import Internal, InvalidArgument, NotFound
@@ -59,6 +59,8 @@ class Collection:
     generation: int
     created_at: datetime.datetime
     other: Generation | None = None
+    exact: bool = field(default=False, compare=False)
+    """Whether a search compares the query with every image: a matter of the store, not of the row."""
 
     def space(self, name: str) -> Space:
         """The space called `name`. Raises `NotFound` naming those there are."""

@@ -63,6 +63,8 @@ def random_images(count: int, seed: int = 7) -> list[StoredImage]:
 
 
 class FakeCatalogue:
+    exact = False
+
     def __init__(self, *collections: Collection) -> None:
         self.rows = {collection.name: collection for collection in collections}
         self.reads = 0

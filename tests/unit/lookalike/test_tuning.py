@@ -209,6 +209,21 @@ def test_the_command_prints_what_every_breadth_finds_and_which_is_enough(gateway
     assert said.err == "for both spaces fused, take the larger: --ef 64\n"
 
 
+def test_of_a_collection_that_is_searched_exactly_the_command_says_that_ef_changes_nothing(
+    gateway: Approximate, lookalike: Lookalike
+) -> None:
+    gateway.collections["shoes"].exact = True
+    said = lookalike("tune", "shoes", "-k", str(K), "-n", "10")
+    assert said.code == exits.OK
+    assert "is searched exactly" in said.out
+    assert "--ef changes nothing" in said.out
+    assert "enough" not in said.out
+    assert said.err == ""
+    found = json.loads(lookalike("tune", "shoes", "-k", str(K), "-n", "10", "--json").out)
+    assert found["exact"] is True
+    assert [(space["ef"], len(space["steps"])) for space in found["spaces"]] == [(None, 1), (None, 1)]
+
+
 def test_the_command_says_when_nothing_is_enough(gateway: Approximate, lookalike: Lookalike) -> None:
     gateway.needs["siamese"] = [10**6 if number % 2 else 1 for number in range(COUNT)]
     said = lookalike("tune", "shoes", "-k", str(K), "-n", "10", "--space", "siamese")
