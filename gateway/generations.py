@@ -39,6 +39,7 @@ class Reembed:
     request_id: str = ""
     allow_missing: bool = False
     grace_s: float = 0.0
+    force: bool = False
 
 
 class Generations:
@@ -66,7 +67,9 @@ class Generations:
         if request.model:
             check_name("model", request.model)
         request_id = check_request_id("request_id", request.request_id or secrets.token_hex(16))
-        options = JobOptions(model=request.model, allow_missing=request.allow_missing, grace_s=_grace_s(request.grace_s))
+        options = JobOptions(
+            model=request.model, allow_missing=request.allow_missing, grace_s=_grace_s(request.grace_s), force=request.force
+        )
 
         def find() -> Job | Collection:
             earlier = self._ledger.find_reembedding(request_id, request.name, options)

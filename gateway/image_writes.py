@@ -58,12 +58,20 @@ class ImageWriter:
             return self._bury_and_delete(collection, sorted(set(ids)), revision, check_lock, deadline), revision
 
     def delete_matching(
-        self, name: str, deadline: Deadline, *, uid: str = "", filter_text: str = "", of_revision: int | None = None
+        self,
+        name: str,
+        deadline: Deadline,
+        *,
+        uid: str = "",
+        filter_text: str = "",
+        of_revision: int | None = None,
+        told: Callable[[int], None] = lambda _deleted: None,
     ) -> tuple[int, int]:
         """Delete what `filter_text` holds for, or what `of_revision` wrote, as `delete` does.
 
         A turn at a time, in order of id: images written later survive, and where the deadline ends this early every image is
-        there or gone as a whole; the same call then goes on. Raises `NotFound` where the collection is not the one of `uid`.
+        there or gone as a whole; the same call then goes on. `told` hears after each turn how many it deleted. Raises
+        `NotFound` where the collection is not the one of `uid`.
         """
         revision = self._ledger.take_revision(name)
         deleted, after_id = 0, ""
@@ -81,7 +89,9 @@ class ImageWriter:
                     limit=_DELETED_AT_ONCE,
                     timeout_s=deadline.remaining_s(),
                 )
-                deleted += self._bury_and_delete(collection, ids, revision, check_lock, deadline) if ids else 0
+                gone = self._bury_and_delete(collection, ids, revision, check_lock, deadline) if ids else 0
+            deleted += gone
+            told(gone)
             if len(ids) < _DELETED_AT_ONCE:
                 return deleted, revision
             after_id = ids[-1]

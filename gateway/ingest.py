@@ -175,7 +175,11 @@ class Ingest:
                     metadata={"id": job_id, "state": job.state.value},
                 )
             writer = ImageWriter(self._backends, self._ledger)
-            return writer.delete_matching(job.collection, deadline, uid=job.collection_uid, of_revision=job.revision)
+
+            def told(deleted: int) -> None:
+                self._ledger.note_undone(job_id, deleted)
+
+            return writer.delete_matching(job.collection, deadline, uid=job.collection_uid, of_revision=job.revision, told=told)
 
         return await self._run(undo, deadline)
 

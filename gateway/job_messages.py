@@ -58,7 +58,12 @@ def job_message(job: Job) -> pb.IngestJob:
         deleted=job.deleted,
         forecast=None if job.forecast is None else _forecast_message(job.forecast),
         comparison=None if job.comparison is None else _comparison_message(job.comparison),
+        held=job.held,
+        worked=job.worked,
     )
+    if job.undo is not None:
+        message.undo.deleted = job.undo.images
+        message.undo.time.FromDatetime(job.undo.at)
     message.create_time.FromDatetime(job.created_at)
     if job.ended_at is not None:
         message.end_time.FromDatetime(job.ended_at)

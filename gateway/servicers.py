@@ -162,7 +162,7 @@ class CollectionServicer(CollectionServiceServicer):
     async def ReembedCollection(  # noqa: N802
         self, request: collection_pb.ReembedCollectionRequest, context: Context
     ) -> collection_pb.ReembedCollectionResponse:
-        wanted = Reembed(request.name, request.model, request.request_id, request.allow_missing, request.grace_s)
+        wanted = Reembed(request.name, request.model, request.request_id, request.allow_missing, request.grace_s, request.force)
         job = await self._generations.reembed(wanted, deadline_of(context))
         return collection_pb.ReembedCollectionResponse(job_id=job.id)
 

@@ -63,8 +63,12 @@ class Calls:
     ) -> Iterator[tuple[Fetched, R | LookalikeError]]:
         """The first pass over a chunk, `results`; the second, `alone`, where there is no `aside`."""
         if aside is None:
-            return self.alone(fetched, call, work.stages, work.interruption)
-        return self.results(fetched, call, work.stages, aside)
+            results = self.alone(fetched, call, work.stages, work.interruption)
+        else:
+            results = self.results(fetched, call, work.stages, aside)
+        for result in results:
+            work.lease.done.items += 1
+            yield result
 
     def results(
         self,

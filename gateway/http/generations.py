@@ -24,6 +24,7 @@ class ReembedCollectionBody(BaseModel, extra="forbid"):
     allow_missing: bool = Field(
         False, description="Switch although some images could not be embedded again; they are no longer in the collection then."
     )
+    force: bool = Field(False, description="Switch although the comparison is worse; else such a job is held (`job.held`).")
     grace_s: float = Field(
         0.0,
         allow_inf_nan=False,
@@ -42,7 +43,7 @@ def generations_router(generations: Generations) -> APIRouter:
         responses=errors(400, 404),
     )
     async def reembed(collection: models.Name, body: ReembedCollectionBody, deadline: RequestDeadline) -> Response:
-        wanted = Reembed(collection, body.model, body.request_id, body.allow_missing, body.grace_s)
+        wanted = Reembed(collection, body.model, body.request_id, body.allow_missing, body.grace_s, body.force)
         job = await generations.reembed(wanted, deadline)
         return respond(pb.ReembedCollectionResponse(job_id=job.id), 202)
 

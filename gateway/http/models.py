@@ -280,6 +280,13 @@ class IngestForecast(BaseModel):
     deleted: Int64 = Field(description="Images that would be deleted, with `mirror`.")
 
 
+class IngestUndo(BaseModel):
+    """What was deleted of what a job wrote."""
+
+    deleted: Int64 = Field(description="Images, over all calls.")
+    time: datetime = Field(description="When the last of them ended.")
+
+
 class IngestJob(BaseModel):
     id: str
     collection: str
@@ -303,6 +310,9 @@ class IngestJob(BaseModel):
     dry_run: bool = Field(description="Nothing is written.")
     forecast: IngestForecast | None = Field(None, description="Of a dry run, at its end.")
     comparison: ReembedComparison | None = Field(None, description="Of a re-embedding, from before its switch.")
+    undo: IngestUndo | None = Field(None, description="What was deleted of what it wrote; absent where nothing was undone.")
+    held: str = Field(description="Why it is paused and waits to be resumed nevertheless, or cancelled; empty otherwise.")
+    worked: Int64 = Field(description="Items of chunks under way that have their vectors; not in `counts` yet.")
 
 
 class CreateIngestJobResponse(BaseModel):

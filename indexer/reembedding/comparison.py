@@ -59,8 +59,8 @@ def compare(store: VectorStore, collection: Collection, ids: Sequence[str], *, t
                 after.append(_precision(image, now))
     if not overlaps:
         return None
-    precisions = (fmean(before), fmean(after)) if before else (None, None)
-    return Comparison(len(overlaps), K, fmean(overlaps), *precisions)
+    precisions: tuple[float | None, float | None] = (fmean(before), fmean(after)) if before else (None, None)
+    return Comparison(len(overlaps), K, fmean(overlaps), *precisions, len(before))
 
 
 def _answers(

@@ -19,7 +19,7 @@ from indexer.reembedding.comparison import Sample, compare
 from indexer.reembedding.generations import Generations
 from indexer.writing import check_as_embedded
 from lookalike.errors import FailedPrecondition, Unavailable
-from lookalike.jobs.job import Job
+from lookalike.jobs.job import Comparison, Job
 from lookalike.jobs.leases import Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE
@@ -61,7 +61,8 @@ class Finish:
         """Switch `collection` to the generation that `job` has filled, and record that.
 
         Raises `FailedPrecondition` REEMBED_INCOMPLETE where images are missing in it and the job does not allow that, or
-        REEMBED_GONE; `NotFound` ("collection"), `TRANSIENT` errors, `Draining`, `LeaseLost`.
+        REEMBED_GONE; `LeaseLost` also where it is held, because it measured itself worse; `NotFound` ("collection"),
+        `TRANSIENT` errors, `Draining`.
         """
         if is_filled_by(collection, job.id):
             collection = self._check_and_switch(job, collection, lease, interruption)
@@ -82,9 +83,23 @@ class Finish:
             raise LeaseLost("the lease went to another worker before the switch")
         if seen.missing and not job.options.allow_missing:
             raise _incomplete(job, seen)
+        if comparison is not None and comparison.worse and not (job.options.force or job.forced):
+            self._hold(job, lease, comparison)
         now = self._generations.switch(job, lease)
         structlog.get_logger().info("switched", job=job.id, collection=now.name, generation=now.generation)
         return now
+
+    def _hold(self, job: Job, lease: Lease, comparison: Comparison) -> None:
+        """Leave it to a person whether to switch to what is worse. Raises `LeaseLost`: nothing more is to be done for now."""
+        why = (
+            f"the new generation measured itself worse: of the {comparison.k} nearest of labelled images, "
+            f"{comparison.precision_after:.1%} have the same label, and {comparison.precision_before:.1%} before; "
+            "resume the job to switch nevertheless, or cancel it to drop what it made"
+        )
+        if self._leases.hold(lease, why):
+            structlog.get_logger().warning("held, measured worse", job=job.id, collection=job.collection)
+            raise LeaseLost("the job waits for a person")
+        raise LeaseLost("the lease went to another worker before the switch")
 
     def _look_through(self, collection: Collection, lease: Lease, interruption: Interruption) -> Seen:
         """Compare what both generations hold, image by image; take out of both what the current one does not have whole."""

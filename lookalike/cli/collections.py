@@ -92,6 +92,10 @@ def reembed(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Switch although some pictures are gone; these images leave the collection.")
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Switch although fewer neighbours have the same label than before."),
+    ] = False,
     grace: Annotated[
         float, typer.Option(help="Hours for which one can go back after the switch, 0.01 to 720.", min=0.01, max=720)
     ] = 24.0,
@@ -103,14 +107,16 @@ def reembed(
     """Embed a collection anew with another model, or the newest version of its own, while it goes on to be searched.
 
     Every picture is read again from where it came from. When all are done the collection is switched in one step, and
-    `collections rollback` goes back for as long as --grace says. A job that is cancelled or fails changes nothing. With
-    --watch exits with 0 if every image was embedded again (6 where one was not).
+    `collections rollback` goes back for as long as --grace says. A job that is cancelled or fails changes nothing. Where images
+    have a label, and the share of neighbours with the same one is lower by more than 2 points than before, the job is held
+    before the switch: `jobs resume` switches nevertheless, `jobs cancel` drops what was made. With --watch exits with 0 if
+    every image was embedded again (6 where one was not, 4 where the job is held).
     """
     from lookalike.cli.progress import exit_code_of, follow, tell
 
     with connect(context) as client:
         job_id = client.reembed_collection(
-            name, model=model, allow_missing=allow_missing, grace_s=grace * 3600, request_id=request_id
+            name, model=model, allow_missing=allow_missing, force=force, grace_s=grace * 3600, request_id=request_id
         )
         job = follow(client, job_id) if watch else client.get_job(job_id)
         if as_json:

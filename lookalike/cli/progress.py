@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lookalike.cli import exits
-from lookalike.cli.terminal import bytes_text, console, count_text, duration_text, note, visible
+from lookalike.cli.terminal import bytes_text, console, count_text, duration_text, note, time_text, visible
 from lookalike.client import JobState
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def bar(unit: str = "images") -> Progress:
 
 
 def follow(client: Client, job_id: str) -> Job:
-    """Watch a job to its end and return it as it ended. Ctrl-C stops the watching, not the job, and says so."""
+    """Watch a job until it ends or is held, and return it as it was then. Ctrl-C stops the watching, not the job."""
     last: Job | None = None
     told_s = time.monotonic()
     with bar() as progress:
@@ -57,11 +57,13 @@ def follow(client: Client, job_id: str) -> Job:
             for job in client.watch_job(job_id):
                 last = job
                 counts = job.counts
-                done, total = (counts.done, counts.submitted) if counts.submitted else (job.listed, 0)
+                done, total = (counts.done + job.worked, counts.submitted) if counts.submitted else (job.listed, 0)
                 progress.update(task, description=job.standing, total=total or None, completed=done)
                 if progress.disable and time.monotonic() - told_s > _LINE_EVERY_S:
                     told_s = time.monotonic()
                     note(f"{job.standing}: {done:,} of {total:,}" if total else f"{job.standing}: {done:,} listed")
+                if job.held:
+                    break
         except KeyboardInterrupt:
             note(
                 f"job {job_id} goes on; `lookalike jobs watch {job_id}` looks again, `lookalike jobs cancel {job_id}` stops it"
@@ -90,6 +92,14 @@ def tell(client: Client, job: Job, *, indent: str = "") -> None:
             out.print(f"{indent}  {forecast_line}", markup=False, soft_wrap=True)
     if job.comparison:
         out.print(f"{indent}  {comparison_text(job.comparison)}", markup=False, soft_wrap=True)
+    if job.held:
+        out.print(visible(f"{indent}  held: {job.held}"), soft_wrap=True)
+        out.print(
+            f"{indent}  (`lookalike jobs resume {job.id}` or `lookalike jobs cancel {job.id}`)", markup=False, soft_wrap=True
+        )
+    if job.undo:
+        undone = f"undone {time_text(job.undo.at)}: {count_text(job.undo.deleted, 'image')} of it deleted"
+        out.print(f"{indent}  {undone}", markup=False, soft_wrap=True)
     if job.error:
         out.print(visible(f"{indent}  {job.error}"), soft_wrap=True)
     if counts.failed:
@@ -128,6 +138,8 @@ def comparison_text(compared: Comparison) -> str:
 
 
 def exit_code_of(job: Job) -> int:
-    """0 for a job that has succeeded without a failed item."""
+    """0 for a job that has succeeded without a failed item; of one that is held, that the state is another."""
+    if job.held:
+        return exits.WRONG_STATE
     good = job.state is JobState.SUCCEEDED and job.counts.failed == 0
     return exits.OK if good else exits.ITEMS_FAILED

@@ -40,6 +40,7 @@ from lookalike.client.records import (
     Report,
     SearchResult,
     SpaceShare,
+    Undo,
     UpdateResult,
 )
 from lookalike.client.searching import SearchCalls
@@ -92,6 +93,7 @@ __all__ = [
     "Source",
     "Space",
     "SpaceShare",
+    "Undo",
     "UpdateResult",
     "Upload",
     "UploadItem",

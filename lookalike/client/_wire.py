@@ -156,6 +156,9 @@ def job(message: ingest_service_pb2.IngestJob) -> records.Job:
         comparison=_comparison(message.comparison) if message.HasField("comparison") else None,
         deleted=message.deleted,
         forecast=_forecast(message.forecast) if message.HasField("forecast") else None,
+        undo=records.Undo(message.undo.deleted, _time(message.undo, "time")) if message.HasField("undo") else None,
+        held=message.held,
+        worked=message.worked,
     )
 
 

@@ -58,6 +58,7 @@ class CollectionCalls(Calls):
         *,
         model: str = "",
         allow_missing: bool = False,
+        force: bool = False,
         grace_s: float = 0.0,
         request_id: str = "",
         timeout_s: float | None = None,
@@ -66,7 +67,8 @@ class CollectionCalls(Calls):
         switch to it: the id of the job that does it. A `request_id` seen before gives the earlier job.
 
         The generation before is kept for `grace_s` seconds after the switch (30 to 2,592,000; 0 means a day). With
-        `allow_missing` it is switched although some images could not be embedded again, which are no longer in it then. Raises
+        `allow_missing` it is switched although some images could not be embedded again, which are no longer in it then. With
+        `force` it is switched although it measured itself worse; else such a job is held (`Job.held`). Raises
         `InvalidArgument`, `NotFound` (collection, model), `FailedPrecondition`, `DeadlineExceeded`, `Unavailable`.
         """
         request = collection_service_pb2.ReembedCollectionRequest(
@@ -74,6 +76,7 @@ class CollectionCalls(Calls):
             model=text("model", model),
             request_id=text("request_id", request_id) or f"client-{secrets.token_hex(12)}",
             allow_missing=flag("allow_missing", allow_missing),
+            force=flag("force", force),
             grace_s=number("grace_s", grace_s, "30 to 2,592,000, and 0 for a day"),
         )
         return self._call(self._collections.ReembedCollection, request, timeout_s).job_id

@@ -219,10 +219,19 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
+class Undo:
+    """How many images were deleted when what a job had written was, over all calls, and when."""
+
+    deleted: int
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A request to add many images, and how far it is. `error` says why the job as a whole failed, else it is empty. A `paused`
     job begins no further chunk; nothing has come of a `stalled` one for minutes; `listed` items were found in its source, and a
-    mirror has `deleted` images that are not in it."""
+    mirror has `deleted` images that are not in it. `held` says why it waits for somebody to resume it nevertheless, or to
+    cancel it. `worked` items of chunks under way have their vectors and are in no count yet. `undo` says that it was undone."""
 
     id: str
     collection: str
@@ -243,11 +252,15 @@ class Job:
     comparison: Comparison | None = None
     deleted: int = 0
     forecast: Forecast | None = None
+    undo: Undo | None = None
+    held: str = ""
+    worked: int = 0
 
     @property
     def standing(self) -> str:
-        """Its state for people: `running`, `running, paused`, `running, stalled`."""
-        words = (self.state.value, "paused" if self.paused else "", "stalled" if self.stalled else "")
+        """Its state for people: `running`, `running, paused`, `running, held`, `running, stalled`, `succeeded, undone`."""
+        paused = "held" if self.held else "paused" if self.paused else ""
+        words = (self.state.value, paused, "stalled" if self.stalled else "", "undone" if self.undo else "")
         return ", ".join(filter(None, words))
 
 

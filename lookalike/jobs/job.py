@@ -42,6 +42,11 @@ FIRST_STRETCH_MS = 1000
 STALL_S = 300.0
 """Without progress for so long, a job that should be going on counts as stalled: no chunk takes minutes."""
 
+WORSE_BY = 0.02
+"""Bounds what a new generation's precision may lose and count as no worse: less is chance, on 200 queries and 10 neighbours."""
+LEAST_JUDGED = 20
+"""Labelled queries below which a precision is no judgement."""
+
 DEFAULT_NEAR_DUPLICATE = 0.98
 """Similarity in the space `siamese`, in [0, 1]."""
 
@@ -69,7 +74,7 @@ class SourceSpec:
 class JobOptions:
     """How a job treats its items. `threshold` is a similarity in the space `siamese`, in [0, 1]; `grace_s` in seconds.
 
-    `model`, `allow_missing` and `grace_s` matter to a re-embedding only: see the contract's `ReembedCollectionRequest`.
+    `model`, `allow_missing`, `grace_s` and `force` matter to a re-embedding only: see `ReembedCollectionRequest`.
     """
 
     near_duplicates: NearDuplicatePolicy = "keep"
@@ -79,6 +84,7 @@ class JobOptions:
     model: str = ""
     allow_missing: bool = False
     grace_s: float = 0.0
+    force: bool = False
 
     def to_json(self) -> str:
         """Canonical, as of `SourceSpec`: only what differs from the default."""
@@ -129,6 +135,24 @@ class Comparison:
     overlap: float
     precision_before: float | None = None
     precision_after: float | None = None
+    labelled: int = 0
+    """Of the images asked for, those that have a label: what the precisions are means of."""
+
+    @property
+    def worse(self) -> bool:
+        """Whether the new generation measured itself worse: of `LEAST_JUDGED` labelled images or more, the share of neighbours
+        with the query's label is lower by more than `WORSE_BY`. Without labels the overlap says only that both differ."""
+        if self.labelled < LEAST_JUDGED or self.precision_before is None or self.precision_after is None:
+            return False
+        return self.precision_before - self.precision_after > WORSE_BY
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """How many images were deleted when what a job had written was, over all calls, and when the last of these was."""
+
+    images: int
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +232,14 @@ class Job:
     """Images that a mirror has deleted."""
     forecast: Forecast | None = None
     """Of a dry run, at its end."""
+    held: str = ""
+    """Why it waits, paused, for a person to resume it nevertheless, or to cancel it."""
+    forced: bool = False
+    """Resumed after it was held: what it was held for is accepted."""
+    worked: int = 0
+    """Items of chunks under way that have their vectors; they count in none of `counts` yet."""
+    undo: Undo | None = None
+    """What was deleted of what it wrote."""
     trace: str = ""
     """The `traceparent` of the call that asked for it; "" where that was not traced."""
 
@@ -239,6 +271,10 @@ class Job:
             unidentified=int(fields.get("unidentified", 0)),
             deleted=int(fields.get("deleted", 0)),
             forecast=Forecast(**json.loads(fields["forecast"])) if "forecast" in fields else None,
+            held=fields.get("held", ""),
+            forced="forced" in fields,
+            worked=int(fields.get("worked", 0)),
+            undo=Undo(int(fields.get("undone", 0)), _moment(fields["undone_ms"])) if "undone_ms" in fields else None,
             trace=fields.get("trace", ""),
         )
 

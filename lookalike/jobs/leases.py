@@ -39,6 +39,13 @@ class LeaseSettings:
     """The same of all jobs together, shared evenly; but each job may always have one."""
 
 
+@dataclass(slots=True)
+class Done:
+    """How many of a chunk's items have their vectors: raised by the thread that works on it, told by the heartbeat."""
+
+    items: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right to work on one unit. `attempt` counts from 1 how many workers began it and did not give it back."""
@@ -47,6 +54,7 @@ class Lease:
     unit: str
     owner: str
     attempt: int
+    done: Done = field(default_factory=Done, compare=False)
     lost: threading.Event = field(default_factory=threading.Event, compare=False)
     """Set when the lease is known to have gone to somebody else, or can no longer be renewed."""
 
@@ -106,8 +114,10 @@ class Leases:
             thread.join()
 
     def renew(self, lease: Lease) -> bool:
-        """Prolong a lease; False (and `lease.lost`) where it has gone to somebody else or the unit is not wanted any more."""
-        held = bool(self._redis.run("renew", lease.job_id, lease.unit, lease.owner, _ms(self.settings.lease_s)))
+        """Prolong a lease, and tell how far its holder is; False (and `lease.lost`) where it has gone to somebody else or the
+        unit is not wanted any more."""
+        until = _ms(self.settings.lease_s)
+        held = bool(self._redis.run("renew", lease.job_id, lease.unit, lease.owner, until, lease.done.items))
         if not held:
             lease.lost.set()
         return held
@@ -165,6 +175,10 @@ class Leases:
     def finished(self, lease: Lease, **fields: str) -> bool:
         """Record the last unit of a job, with fields of it, so that the job can end; False where the lease was lost."""
         return bool(self._redis.run("finished", lease.job_id, lease.owner, *_pairs(fields)))
+
+    def hold(self, lease: Lease, why: str) -> bool:
+        """Lay the last unit of a job down until a person resumes the job, or cancels it; False where the lease was lost."""
+        return bool(self._redis.run("hold", lease.job_id, lease.owner, why[:1000]))
 
     def drop(self, lease: Lease) -> bool:
         """Take a unit off the job for good, its items neither indexed nor failed: what it would write to is gone."""

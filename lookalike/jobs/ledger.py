@@ -186,6 +186,10 @@ class Ledger:
         """Let a paused job go on; return it. Resuming one that is not paused changes nothing. Raises as `pause`."""
         return self._unless_ended(job_id, self.connection.run("pause", job_id, 0))
 
+    def note_undone(self, job_id: str, images: int) -> None:
+        """Note that what a job wrote is being deleted: so many images more."""
+        self.connection.run("undone", job_id, images)
+
     def cancel_collection(self, collection_uid: str) -> int:
         """Ask every unfinished job of a removed collection to stop; how many there were."""
         jobs = [job for job in self.active_jobs() if job.collection_uid == collection_uid]

@@ -64,10 +64,20 @@ def test_undoing_a_job_leaves_what_others_wrote_since(client, stack):
         more = ((f"undone/{n}", picture(100 + n), {"number": 100 + n}) for n in range(5))
         job = ingest(stubs(channel), COLLECTION, more)
     kept = client.update_images(COLLECTION, [ImageUpdate("undone/2", {"keep": True}, merge=True)])
+    assert client.get_job(job.id).undo is None
     assert client.undo_job(job.id).deleted == 4
+    undone = client.get_job(job.id)
+    assert undone.undo is not None
+    assert (undone.undo.deleted, undone.standing) == (4, "succeeded, undone")
+    assert undone.undo.at is not None
+    assert job.created_at is not None
+    assert undone.undo.at > job.created_at
     assert ids(client, "number >= 100") == ["undone/2"]
     assert client.get_image(COLLECTION, "undone/2", consistency=Consistency.STRONG).revision == kept.revision
     assert client.undo_job(job.id).deleted == 0
+    again = client.get_job(job.id).undo
+    assert again is not None
+    assert (again.deleted, again.at > undone.undo.at) == (4, True), "over all calls"
 
 
 def test_a_job_that_never_was_cannot_be_undone(client):

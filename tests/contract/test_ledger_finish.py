@@ -91,6 +91,52 @@ def test_a_paused_job_waits_before_its_last_unit(ledger: Ledger) -> None:
     assert leases.due(job.id).units == (FINISH,)
 
 
+def test_a_job_that_is_held_waits_for_a_person_and_then_knows_it_was_told_to_go_on(ledger: Ledger) -> None:
+    leases = Leases(ledger, LONG)
+    job = with_one_chunk(ledger, leases)
+    leases.due(job.id)
+    lease = finishing(leases, job)
+    assert leases.hold(lease, "it is worse")
+    assert not leases.hold(lease, "it is worse"), "it is laid down"
+    held = ledger.get(job.id)
+    assert (held.held, held.paused, held.forced, held.stalled) == ("it is worse", True, False, False)
+    assert leases.take(job.id, FINISH) is None
+    assert leases.due(job.id).units == ()
+
+    resumed = ledger.resume(job.id)
+    assert (resumed.held, resumed.paused, resumed.forced) == ("", False, True)
+    assert leases.due(job.id).units == (FINISH,)
+    assert finishing(leases, job).attempt == 1, "to be held is no attempt"
+
+
+def test_a_job_that_only_was_paused_was_told_nothing(ledger: Ledger) -> None:
+    job = with_one_chunk(ledger, Leases(ledger, LONG))
+    ledger.pause(job.id)
+    assert not ledger.resume(job.id).forced
+
+
+def test_a_held_job_can_be_cancelled(ledger: Ledger) -> None:
+    leases = Leases(ledger, LONG)
+    job = with_one_chunk(ledger, leases)
+    leases.due(job.id)
+    assert leases.hold(finishing(leases, job), "it is worse")
+    assert ledger.request_cancel(job.id).held == ""
+
+
+def test_an_undo_leaves_its_trace_on_the_job_for_as_long_as_that_is_kept(ledger: Ledger) -> None:
+    leases = Leases(ledger, LONG)
+    job = with_one_chunk(ledger, leases)
+    assert ledger.get(job.id).undo is None
+    ledger.note_undone(job.id, 3)
+    ledger.note_undone(job.id, 2)
+    undo = ledger.get(job.id).undo
+    assert undo is not None
+    assert undo.images == 5
+    assert undo.at >= job.created_at
+    ledger.note_undone("0123456789abcdef", 1)
+    assert ledger.find("0123456789abcdef") is None, "no trace of a job that is no longer kept"
+
+
 def test_a_reembedding_holds_up_no_other_job_and_leaves_no_tombstones(ledger: Ledger) -> None:
     leases = Leases(ledger, LONG)
     with_one_chunk(ledger, leases, done=False)

@@ -56,6 +56,44 @@ class TestLeases:
         assert adds_up(job)
         assert job.ended_at is not None
 
+    def test_what_is_worked_on_is_told_by_the_heartbeat_and_counted_once(self, ledger: Ledger) -> None:
+        leases = Leases(ledger, LONG)
+        job = planned(ledger, leases, submitted=20, chunks=2)
+        leases.due(job.id)
+        first, second = taken(leases, job, 0), taken(leases, job, 1)
+        first.done.items, second.done.items = 4, 3
+        assert leases.renew(first)
+        assert leases.renew(first)
+        assert leases.renew(second)
+        assert ledger.get(job.id).worked == 7
+        assert leases.record(first, indexed(10))
+        now = ledger.get(job.id)
+        assert (now.counts.indexed, now.worked) == (10, 3), "what is counted is no longer under way"
+        leases.give_back(second)
+        assert ledger.get(job.id).worked == 0, "to be done again"
+        again = taken(leases, job, 1)
+        again.done.items = 10
+        assert not leases.renew(second)
+        assert leases.renew(again)
+        assert ledger.get(job.id).worked == 10
+        assert leases.record(again, indexed(10))
+        assert leases.close(job.id) is JobState.SUCCEEDED
+        assert ledger.get(job.id).worked == 0
+
+    def test_what_a_dead_worker_had_done_is_not_counted_beside_that_of_the_next(self, ledger: Ledger) -> None:
+        leases = Leases(ledger, QUICK)
+        job = planned(ledger, leases, submitted=10, chunks=1)
+        leases.due(job.id)
+        dead = taken(leases, job, 0)
+        dead.done.items = 9
+        assert leases.renew(dead)
+        until(lambda: leases.due(job.id).units == ("0",), "its chunk is sent again")
+        assert ledger.get(job.id).worked == 0
+        current = taken(leases, job, 0)
+        current.done.items = 2
+        assert leases.renew(current)
+        assert ledger.get(job.id).worked == 2
+
     def test_one_who_lost_the_lease_can_change_nothing(self, ledger: Ledger) -> None:
         leases = Leases(ledger, QUICK)
         job = planned(ledger, leases, submitted=2, chunks=1)

@@ -9,6 +9,7 @@ if MOVES[state] == nil or next(MOVES[state]) == nil then return {'0'} end
 local sent, paused = {}, is_paused(id)
 for _, unit in ipairs(paused and {} or redis.call('ZRANGEBYSCORE', open_key(id), '-inf', whole(now), 'LIMIT', 0, window)) do
   local held = redis.call('HDEL', units_key(id), 'o:' .. unit) == 1
+  if held then set_worked(id, unit, 0) end
   local attempts = tonumber(redis.call('HGET', units_key(id), 'a:' .. unit) or '0')
   if held and attempts > 1 then
     -- Its workers have died more than once: it may be what kills them, so it is kept apart in time from its neighbours.

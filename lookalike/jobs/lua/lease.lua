@@ -6,6 +6,7 @@ local holder = redis.call('HGET', units_key(id), 'o:' .. unit)
 local now = now_ms()
 if is_paused(id) and holder ~= owner then return 0 end
 if holder and holder ~= owner and due > now then return -1 end
+if holder ~= owner then set_worked(id, unit, 0) end
 if unit == 'plan' and state_of(id) == 'PENDING' then move(id, 'PLANNING') end
 redis.call('HSET', units_key(id), 'o:' .. unit, owner)
 redis.call('HDEL', units_key(id), 's:' .. unit)

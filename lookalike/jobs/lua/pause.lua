@@ -8,6 +8,7 @@ if pause then
   if state == 'CANCELLING' then return 'STOPPING' end
   redis.call('HSET', job_key(id), 'paused', 1)
 elseif redis.call('HDEL', job_key(id), 'paused') == 1 then
+  if redis.call('HDEL', job_key(id), 'held') == 1 then redis.call('HSET', job_key(id), 'forced', 1) end
   redis.call('HSET', job_key(id), 'progress_ms', whole(now_ms()))
   -- What was sent before the pause was not begun and will not come again by itself: it is due now, as if never sent.
   for _, unit in ipairs(redis.call('ZRANGE', open_key(id), 0, -1)) do

@@ -5,6 +5,7 @@
 -- lookalike:job:{id}:open       zset   units of work handed out and not done ("plan", a chunk's number, "finish") -> when to look again:
 --                                      the end of the lease, or when to send it again where nobody holds it
 -- lookalike:job:{id}:units      hash   per open unit: o:{unit} owner, a:{unit} attempts, r:{unit} transient retries, s:{unit} sends,
+--                                      d:{unit} items of a chunk that have their vectors,
 --                                      i:{unit} position of the item that its worker is at, where workers died of the chunk
 -- lookalike:job:{id}:recorded:{n} hash chunks n*100 to n*100+99 that are recorded -> "{owner}:{items failed}"; names the outcome
 --                                      files. A hundred to a hash, since Redis packs a hash of up to 128 short entries
@@ -45,7 +46,7 @@ local function move(id, to)
   local from = state_of(id)
   if not MOVES[from] or not MOVES[from][to] then return false end
   redis.call('HSET', job_key(id), 'state', to)
-  if to ~= 'PLANNING' and to ~= 'RUNNING' then redis.call('HDEL', job_key(id), 'paused') end
+  if to ~= 'PLANNING' and to ~= 'RUNNING' then redis.call('HDEL', job_key(id), 'paused', 'held') end
   return true
 end
 
@@ -59,7 +60,16 @@ local function next_of(key)
   return next
 end
 
+local function set_worked(id, unit, items)
+  -- How many of an open chunk's items have their vectors; the job's own counter, `worked`, is the sum over its open chunks.
+  local before = tonumber(redis.call('HGET', units_key(id), 'd:' .. unit) or '0')
+  if items == before then return end
+  if items == 0 then redis.call('HDEL', units_key(id), 'd:' .. unit) else redis.call('HSET', units_key(id), 'd:' .. unit, whole(items)) end
+  redis.call('HINCRBY', job_key(id), 'worked', whole(items - before))
+end
+
 local function forget_unit(id, unit)
+  set_worked(id, unit, 0)
   redis.call('HDEL', units_key(id), 'o:' .. unit, 'a:' .. unit, 'r:' .. unit, 's:' .. unit, 'i:' .. unit)
   return redis.call('ZREM', open_key(id), unit)
 end
@@ -69,7 +79,8 @@ local function owns(id, unit, owner)
 end
 
 local function wait_unowned(id, unit, delay_ms)
-  -- Lets go of a unit until it is due again; the wait in whole milliseconds.
+  -- Lets go of a unit until it is due again; the wait in whole milliseconds. What was worked on is to be done again.
+  set_worked(id, unit, 0)
   redis.call('HDEL', units_key(id), 'o:' .. unit)
   redis.call('ZADD', open_key(id), whole(now_ms() + delay_ms), unit)
   return math.floor(delay_ms)
@@ -107,6 +118,7 @@ local function finish(id, to, retention_ms)
   local collection = fields[1]
   redis.call('HSET', job_key(id), 'ended_ms', whole(now_ms()))
   redis.call('DEL', open_key(id), units_key(id))
+  redis.call('HDEL', job_key(id), 'worked')
   redis.call('SREM', 'lookalike:active', id)
   redis.call('ZREM', 'lookalike:active:' .. collection, id)
   redis.call('PEXPIRE', job_key(id), retention_ms)

@@ -10,7 +10,7 @@ import pytest
 
 from indexer.reconciler import Reconciler
 from lookalike.errors import NotFound, Unavailable
-from lookalike.jobs.job import Job, JobOptions, SourceSpec
+from lookalike.jobs.job import Comparison, Job, JobOptions, SourceSpec
 from lookalike.jobs.states import JobState
 from lookalike.names import id_from_uri
 from lookalike.spaces import Metric, Space
@@ -92,6 +92,84 @@ def test_the_two_generations_are_compared_before_the_switch(bench: Bench) -> Non
     assert compared.precision_before is not None
     assert compared.precision_after is not None
     assert 0.2 < compared.precision_after < 0.8, "two classes, and vectors that know nothing of them"
+
+
+def fill_well(bench: Bench, count: int) -> None:
+    """Pictures whose old vectors know their label, as those of the fake's new model do not."""
+    fill(bench, count)
+    rows = bench.store.of(OLD)
+    for place, (image_id, row) in enumerate(rows.items()):
+        about = f"{row.metadata['label']}+{'x' * (place % 20)}".encode()
+        rows[image_id] = replace(row, vectors={**row.vectors, "siamese": vector_of(about, OLD)})
+
+
+def test_a_generation_that_measured_itself_worse_is_held_and_switched_when_a_person_says_so(bench: Bench) -> None:
+    fill_well(bench, 40)
+    job = bench.run(reembed(bench))
+    assert (job.state, job.paused, job.counts.indexed) == (JobState.RUNNING, True, 40)
+    assert job.comparison is not None
+    assert job.comparison.worse
+    assert "measured itself worse" in job.held
+    assert "resume the job to switch nevertheless" in job.held
+    assert collection(bench).generation == 1
+    embedded = len(bench.embedder.calls)
+    bench.worker.advance(job.id)
+    assert bench.queue.sent == [], "it waits"
+
+    bench.ledger.resume(job.id)
+    job = ended(bench, job)
+    assert (job.state, job.held, collection(bench).generation) == (JobState.SUCCEEDED, "", 2)
+    assert len(bench.embedder.calls) == embedded, "nothing is embedded again"
+
+
+def test_a_held_generation_goes_when_its_job_is_cancelled(bench: Bench) -> None:
+    fill_well(bench, 40)
+    job = bench.run(reembed(bench))
+    bench.ledger.request_cancel(job.id)
+    job = ended(bench, job)
+    assert (job.state, job.held, collection(bench).generation) == (JobState.CANCELLED, "", 1)
+    bench.worker.tidy()
+    assert collection(bench).other is None
+
+
+def test_what_is_worse_is_switched_to_by_force(bench: Bench) -> None:
+    fill_well(bench, 40)
+    assert bench.run(reembed(bench, force=True)).state is JobState.SUCCEEDED
+    assert collection(bench).generation == 2
+
+
+@pytest.mark.parametrize(
+    ("labelled", "before", "after", "worse"),
+    [
+        (200, 0.90, 0.87, True), (200, 0.90, 0.885, False), (200, 0.80, 0.95, False),
+        (19, 0.90, 0.10, False), (20, 0.90, 0.10, True), (0, None, None, False),
+    ],
+)  # fmt: skip
+def test_worse_is_a_lower_precision_by_more_than_chance_of_enough_labels(
+    labelled: int, before: float | None, after: float | None, worse: bool
+) -> None:
+    assert Comparison(200, 10, 0.01, before, after, labelled).worse is worse
+
+
+def test_progress_is_told_within_a_chunk_and_not_counted_twice(bench: Bench) -> None:
+    for number in range(100):
+        bench.put(f"{number:03d}.png")
+    job = bench.create()
+    step(bench, 1)
+    seen: list[int] = []
+
+    def during(_call: int) -> None:
+        until(lambda: bench.ledger.get(job.id).worked or len(bench.embedder.calls) < 4, "the heartbeat tells")
+        now = bench.ledger.get(job.id)
+        seen.append(now.worked)
+        assert now.counts.indexed + now.worked <= 100
+
+    bench.embedder.during = during
+    bench.leases.settings = replace(bench.leases.settings, heartbeat_s=0.02)
+    bench.run(job)
+    assert 0 < max(seen) < 100
+    now = bench.ledger.get(job.id)
+    assert (now.counts.indexed, now.worked, now.state) == (100, 0, JobState.SUCCEEDED)
 
 
 def test_only_spaces_whose_fingerprint_changes_are_filled(bench: Bench) -> None:

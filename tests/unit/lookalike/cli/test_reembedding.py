@@ -48,6 +48,41 @@ def test_watched_to_its_end_it_tells_how_the_answers_compare(gateway: FakeGatewa
     assert "91.2% before, 93.4% after" in said.out
 
 
+def test_a_job_that_is_held_ends_the_watching_and_says_what_can_be_done(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    held = compared(a_job(RUNNING, submitted=9, indexed=9))
+    held.paused, held.held = True, "the new generation measured itself worse"
+    gateway.jobs["job-1"] = [a_job(RUNNING, submitted=9), held]
+    said = lookalike("collections", "reembed", "shoes", "--force", "--watch")
+    assert said.code == exits.WRONG_STATE
+    assert gateway.seen[0].force
+    assert "job job-1 running, held; 9 items" in said.out
+    assert "held: the new generation measured itself worse" in said.out
+    assert "lookalike jobs resume job-1; lookalike jobs cancel job-1" in said.out
+
+
+def test_a_job_that_was_undone_says_so_wherever_it_is_shown(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    job = a_job(SUCCEEDED, submitted=9, indexed=9)
+    job.undo.deleted = 7
+    job.undo.time.FromSeconds(1_700_000_100)
+    gateway.jobs["job-1"] = [job]
+    shown = lookalike("jobs", "show", "job-1").out
+    assert "job job-1 succeeded, undone; 9 items" in shown
+    assert "undone 2023-11-14 2" in shown
+    assert ": 7 images of it deleted" in shown
+    assert "succeeded, undone" in lookalike("jobs", "list").out
+    undo = json.loads(lookalike("jobs", "show", "job-1", "--json").out)["undo"]
+    assert undo == {"deleted": 7, "at": "2023-11-14T22:15:00+00:00"}
+
+
+def test_what_a_chunk_under_way_has_done_counts_as_progress(gateway: FakeGateway, lookalike: Lookalike, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("lookalike.cli.progress._LINE_EVERY_S", -1.0)
+    running = a_job(RUNNING, submitted=900, indexed=256)
+    running.worked = 100
+    gateway.jobs["job-1"] = [running, a_job(SUCCEEDED, submitted=900, indexed=900)]
+    said = lookalike("jobs", "watch", "job-1")
+    assert "running: 356 of 900" in said.err
+
+
 def test_show_tells_how_far_it_is_and_then_how_long_one_can_go_back(gateway: FakeGateway, lookalike: Lookalike) -> None:
     gateway.jobs["job-1"] = [a_job(RUNNING, submitted=9, indexed=4)]
     lookalike("collections", "reembed", "shoes", "--model", "photo")
