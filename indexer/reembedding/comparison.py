@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import math
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import fmean, stdev
 
 import numpy as np
 
@@ -60,7 +61,9 @@ def compare(store: VectorStore, collection: Collection, ids: Sequence[str], *, t
     if not overlaps:
         return None
     precisions: tuple[float | None, float | None] = (fmean(before), fmean(after)) if before else (None, None)
-    return Comparison(len(overlaps), K, fmean(overlaps), *precisions, len(before))
+    lost = [was - now for was, now in zip(before, after, strict=True)]
+    error = stdev(lost) / math.sqrt(len(lost)) if len(lost) > 1 else 0.0
+    return Comparison(len(overlaps), K, fmean(overlaps), *precisions, len(before), error)
 
 
 def _answers(

@@ -43,7 +43,7 @@ STALL_S = 300.0
 """Without progress for so long, a job that should be going on counts as stalled: no chunk takes minutes."""
 
 WORSE_BY = 0.02
-"""Bounds what a new generation's precision may lose and count as no worse: less is chance, on 200 queries and 10 neighbours."""
+"""Bounds what a new generation's precision may lose and count as no worse, however sure that is."""
 LEAST_JUDGED = 20
 """Labelled queries below which a precision is no judgement."""
 
@@ -137,14 +137,17 @@ class Comparison:
     precision_after: float | None = None
     labelled: int = 0
     """Of the images asked for, those that have a label: what the precisions are means of."""
+    standard_error: float = 0.0
+    """Of the difference of the precisions, image by image."""
 
     @property
     def worse(self) -> bool:
         """Whether the new generation measured itself worse: of `LEAST_JUDGED` labelled images or more, the share of neighbours
-        with the query's label is lower by more than `WORSE_BY`. Without labels the overlap says only that both differ."""
+        with the query's label is lower by more than `WORSE_BY`, and by more than three standard errors. Without labels the
+        overlap says only that both differ."""
         if self.labelled < LEAST_JUDGED or self.precision_before is None or self.precision_after is None:
             return False
-        return self.precision_before - self.precision_after > WORSE_BY
+        return self.precision_before - self.precision_after > max(WORSE_BY, 3 * self.standard_error)
 
 
 @dataclass(frozen=True, slots=True)

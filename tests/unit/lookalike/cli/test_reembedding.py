@@ -57,7 +57,7 @@ def test_a_job_that_is_held_ends_the_watching_and_says_what_can_be_done(gateway:
     assert gateway.seen[0].force
     assert "job job-1 running, held; 9 items" in said.out
     assert "held: the new generation measured itself worse" in said.out
-    assert "lookalike jobs resume job-1; lookalike jobs cancel job-1" in said.out
+    assert "`lookalike jobs resume job-1` or `lookalike jobs cancel job-1`" in said.out
 
 
 def test_a_job_that_was_undone_says_so_wherever_it_is_shown(gateway: FakeGateway, lookalike: Lookalike) -> None:
