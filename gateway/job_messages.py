@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from google.rpc import status_pb2
 
 from gateway.messages import moment_from
@@ -113,16 +115,21 @@ def report_message(report: Report) -> pb.GetIngestReportResponse:
     )
 
 
+def _chosen(source: SourceSpec) -> dict[str, Any]:
+    return {"exclude": source.choice.exclude, "include_hidden": source.choice.include_hidden}
+
+
 def _source_message(source: SourceSpec) -> pb.Source:
     match source.kind:
         case "folder":
-            return pb.Source(folder=pb.FolderSource(uri=source.uri, labels_from_folders=source.labels_from_folders))
+            labels = source.labels_from_folders
+            return pb.Source(folder=pb.FolderSource(uri=source.uri, labels_from_folders=labels, **_chosen(source)))
         case "manifest":
             return pb.Source(manifest=pb.ManifestSource(uri=source.uri))
         case "upload":
             return pb.Source(upload=pb.UploadSource(upload_id=source.uri))
         case "archive":
-            return pb.Source(archive=pb.ArchiveSource(uri=source.uri))
+            return pb.Source(archive=pb.ArchiveSource(uri=source.uri, **_chosen(source)))
         case "failures":
             return pb.Source(failures=pb.FailuresSource(job_id=source.uri))
         case "collection":

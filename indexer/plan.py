@@ -6,14 +6,15 @@ nothing behind that anybody reads, and is done again from the start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from indexer.interruption import Interruption
 from indexer.seen_ids import SeenIds
 from lookalike.artifacts import Artifacts
 from lookalike.errors import FailedPrecondition, Unavailable
-from lookalike.items import INCOMPLETE_REASONS, Item
+from lookalike.items import INCOMPLETE_REASONS, LEFT_OUT, Item
 from lookalike.jobs.job import Job
 from lookalike.jobs.manifest import ManifestWriter
 from lookalike.sources.web import SOURCE_UNAVAILABLE
@@ -23,14 +24,16 @@ SOURCE_EMPTY = "SOURCE_EMPTY"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a source holds: `manifest` is its folder in the artifacts; `submitted` counts duplicates too. `unidentified` items
-    have no id that is known, or stand for a part of the source that could not be listed: it may hold images nobody named."""
+    """What a source holds: `manifest` is its folder in the artifacts; `submitted` counts duplicates and what is left out too,
+    the latter by why it counts as skipped. `unidentified` items have no id that is known, or stand for a part of the source
+    that could not be listed: it may hold images nobody named."""
 
     manifest: str
     submitted: int
     duplicates: int
     chunks: int
     unidentified: int
+    left_out: Mapping[str, int]
 
 
 _PROGRESS_EVERY = 4096
@@ -58,6 +61,7 @@ def make_plan(
     path = f"{_folder(job.id)}/manifest-{interruption.lease.owner}"
     writer = ManifestWriter(artifacts, path)
     submitted = duplicates = unidentified = 0
+    left_out: Counter[str] = Counter()
     try:
         with SeenIds() as seen:
             for item in items:
@@ -65,13 +69,16 @@ def make_plan(
                 submitted += 1
                 if submitted % _PROGRESS_EVERY == 0:
                     progress(submitted)
+                if item.problem_reason in LEFT_OUT:
+                    left_out[LEFT_OUT[item.problem_reason]] += 1
+                    continue
                 if not item.problem and not seen.add(item.id):
                     duplicates += 1
                     continue
                 unidentified += bool(item.problem) and (not item.id or item.problem_reason in INCOMPLETE_REASONS)
                 writer.add(item)
-        if not submitted and job.source.kind in _LISTED:
-            raise FailedPrecondition(f"{job.source.uri[:200]!r} holds nothing to ingest", reason=SOURCE_EMPTY)
+        if submitted == left_out.total() and job.source.kind in _LISTED:
+            raise FailedPrecondition(f"{job.source.uri[:200]!r} holds nothing to ingest{_told(left_out)}", reason=SOURCE_EMPTY)
         artifacts.settle()  # What was copied out of archives is durable before the manifest names it.
         writer.commit()
     except Unavailable as error:
@@ -83,7 +90,7 @@ def make_plan(
     except BaseException:
         writer.discard()
         raise
-    return Plan(path, submitted, duplicates, writer.chunks, unidentified)
+    return Plan(path, submitted, duplicates, writer.chunks, unidentified, dict(left_out))
 
 
 def delete_other_plans(artifacts: Artifacts, job_id: str, manifest: str) -> None:
@@ -92,6 +99,11 @@ def delete_other_plans(artifacts: Artifacts, job_id: str, manifest: str) -> None
         path = f"{_folder(job_id)}/{name}"
         if name.startswith("manifest-") and path != manifest:
             artifacts.delete_tree(path)
+
+
+def _told(left_out: Counter[str]) -> str:
+    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(left_out.items()))
+    return f"; what it has was left out ({reasons})" if left_out else ""
 
 
 def _folder(job_id: str) -> str:

@@ -17,7 +17,7 @@ from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.items import INCOMPLETE_REASONS, SOURCE_INCOMPLETE, Item, broken_item
 from lookalike.jobs.job import SourceSpec
 from lookalike.jobs.uploads import Uploads
-from lookalike.listing import list_archive, list_manifest
+from lookalike.listing import Choice, list_archive, list_manifest
 from lookalike.listing.tars import ARCHIVE_SUFFIXES, is_archive, is_compressed, plain_stream
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.sources import Reader
@@ -42,9 +42,10 @@ class Sources:
             return self.uploads.items(source.uri)
         if source.kind == "folder":
             roots, buckets = self.reader.roots, self.reader.buckets
-            return folder_items(roots, buckets, source.uri, labels_from_folders=source.labels_from_folders)
+            labels = source.labels_from_folders
+            return folder_items(roots, buckets, source.uri, labels_from_folders=labels, choice=source.choice)
         if source.kind == "archive":
-            return self._archives(source.uri, interruption)
+            return self._archives(source.uri, source.choice, interruption)
         return self._manifest(source.uri, interruption)
 
     def _manifest(self, uri: str, interruption: Interruption) -> Iterator[Item]:
@@ -56,17 +57,17 @@ class Sources:
         with open_source(self.reader.roots, self.reader.buckets, uri) as stream:
             yield from list_manifest(stream, name, folder, check=interruption.check)
 
-    def _archives(self, uri: str, interruption: Interruption) -> Iterator[Item]:
+    def _archives(self, uri: str, choice: Choice, interruption: Interruption) -> Iterator[Item]:
         position = 0
         place = check_listable(self.reader.roots, uri)
         alone = is_archive(place.key) if isinstance(place, Url) else not place.is_dir()
-        for found in uris_under(self.reader.roots, self.reader.buckets, uri, is_archive):
+        for found in uris_under(self.reader.roots, self.reader.buckets, uri, is_archive, choice):
             if isinstance(found, Item):
                 yield replace(found, position=position)
                 position += 1
                 continue
             try:
-                for item in self._archive(found, position, interruption):
+                for item in self._archive(found, position, choice, interruption):
                     yield item
                     position += 1
             except (NotFound, InvalidArgument, FailedPrecondition) as error:
@@ -76,13 +77,13 @@ class Sources:
                 yield broken_item(position, error.message, uri=found, reason=reason)
                 position += 1
 
-    def _archive(self, uri: str, start: int, interruption: Interruption) -> Iterator[Item]:
+    def _archive(self, uri: str, start: int, choice: Choice, interruption: Interruption) -> Iterator[Item]:
         name = posixpath.basename(uri)
         if not is_archive(name):
             raise InvalidArgument("archive", f"{name} must be named {', '.join(ARCHIVE_SUFFIXES)}", reason="ARCHIVE_INVALID")
         with open_source(self.reader.roots, self.reader.buckets, uri) as packed:
             stream = plain_stream(packed, name, interruption.check)
-            for item in list_archive(stream, name, uri, start=start, check=interruption.check):
+            for item in list_archive(stream, name, uri, start=start, check=interruption.check, choice=choice):
                 yield _kept(self.reader.artifacts, stream, item) if is_compressed(name) and not item.problem else item
 
 

@@ -243,12 +243,13 @@ class Worker:
             plan.manifest,
             submitted=plan.submitted,
             duplicates=plan.duplicates,
+            left_out=plan.left_out,
             chunks=0 if job.options.dry_run else plan.chunks,
             unidentified=plan.unidentified,
         ):
             parts.reader.artifacts.delete_tree(plan.manifest)
             raise LeaseLost("the plan is no longer wanted")
-        ITEMS.labels("skipped").inc(plan.duplicates)
+        ITEMS.labels("skipped").inc(plan.duplicates + sum(plan.left_out.values()))
         delete_other_plans(parts.reader.artifacts, job.id, plan.manifest)
         self._log.info("planned", job=job.id, items=plan.submitted, duplicates=plan.duplicates, chunks=plan.chunks)
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
@@ -24,11 +25,18 @@ from lookalike.names import MAX_METADATA_BYTES, check_id, check_uri, id_from_uri
 
 ITEM_INVALID = "ITEM_INVALID"
 """Reason of an item whose line, id, URI or metadata cannot be used."""
+IMAGE_FORMAT_UNKNOWN = "IMAGE_FORMAT_UNKNOWN"
+"""Reason of a picture of a kind that is not read."""
 SOURCE_UNREADABLE = "SOURCE_UNREADABLE"
 SOURCE_INCOMPLETE = "SOURCE_INCOMPLETE"
 """Reason of the item that stands for a part of a source that broke off while it was listed."""
 INCOMPLETE_REASONS = frozenset({SOURCE_UNREADABLE, SOURCE_INCOMPLETE})
 """Where a listing holds an item with one of these, the source may hold more than was listed."""
+SOURCE_HIDDEN, SOURCE_SYSTEM, SOURCE_EXCLUDED = "SOURCE_HIDDEN", "SOURCE_SYSTEM", "SOURCE_EXCLUDED"
+LEFT_OUT: Mapping[str, str] = MappingProxyType(
+    {SOURCE_HIDDEN: "hidden", SOURCE_SYSTEM: "system_file", SOURCE_EXCLUDED: "excluded"}
+)
+"""Reasons of items that are left out on purpose while a source is listed -> as what they count among the skipped."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _USER = re.compile(r"((?:tar://.*::)?https?://)[^/?#]*@", re.IGNORECASE)
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -66,12 +74,22 @@ def broken_item(position: int, problem: str, *, uri: str = "", item_id: str = ""
     return Item(position, _cut(item_id, 256), _cut(uri, 2048), {}, _cut(problem, 1000), reason)
 
 
-def checked_item(position: int, item_id: str, uri: str, metadata: Mapping[str, object], *, where: str = "") -> Item:
-    """An item whose id, URI and metadata can be stored, its id derived from the URI where it has none; else a broken one."""
+def checked_item(
+    position: int,
+    item_id: str,
+    uri: str,
+    metadata: Mapping[str, object],
+    *,
+    where: str = "",
+    problem: str = "",
+    reason: str = ITEM_INVALID,
+) -> Item:
+    """An item whose id, URI and metadata can be stored, its id derived from the URI where it has none; else a broken one. With
+    a `problem` it is broken in any case, and its id is known where it can be."""
     if user := _USER.match(uri):
         # What stands before the @ may be a password: it goes no further than here.
-        shown, problem = f"{user[1]}{uri[user.end() :]}", f"{where}the URI holds a user's name; leave it out"
-        return broken_item(position, problem, uri=shown, item_id=item_id, reason="SOURCE_FORBIDDEN")
+        shown, forbidden = f"{user[1]}{uri[user.end() :]}", f"{where}the URI holds a user's name; leave it out"
+        return broken_item(position, forbidden, uri=shown, item_id=item_id, reason="SOURCE_FORBIDDEN")
     try:
         check_uri("uri", uri)
         if item_id:
@@ -79,7 +97,10 @@ def checked_item(position: int, item_id: str, uri: str, metadata: Mapping[str, o
         check_metadata(metadata)
     except InvalidArgument as error:
         return broken_item(position, f"{where}{error.message}", uri=uri, item_id=item_id or _id_of(uri))
-    return Item(position, item_id or id_from_uri(uri), uri, metadata)
+    item_id = item_id or id_from_uri(uri)
+    if problem:
+        return broken_item(position, f"{where}{problem}", uri=uri, item_id=item_id, reason=reason)
+    return Item(position, item_id, uri, metadata)
 
 
 def _id_of(uri: str) -> str:

@@ -77,8 +77,9 @@ def check_request_id(field: str, request_id: str) -> str:
 
 
 def id_from_uri(uri: str) -> str:
-    """The id of an image whose caller gave none: 32 hex digits of the SHA-256 of its normalised URI."""
-    return hashlib.sha256(unicodedata.normalize("NFC", uri).encode()).hexdigest()[:32]
+    """The id of an image whose caller gave none: 32 hex digits of the SHA-256 of its URI. Two URIs that only look alike, such
+    as one name in NFC and in NFD, are of two files."""
+    return hashlib.sha256(uri.encode()).hexdigest()[:32]
 
 
 def id_from_content(content: bytes) -> str:

@@ -21,6 +21,7 @@ from embedder.training.tables import read_columns
 from lookalike.errors import InvalidArgument, LookalikeError, NotFound
 from lookalike.items import open_file, path_of, resolve_uri, unreadable
 from lookalike.listing import list_folder
+from lookalike.listing.choosing import Chooser
 
 FASHION = "fashion-mnist"
 TABLES = (".csv", ".parquet")
@@ -158,7 +159,11 @@ def _labelled_files(root: Path, skipped: list[Skipped]) -> Iterator[tuple[str, s
             yield uri, label
         else:
             skipped.append(Skipped(uri, "lies beside the classes' folders, not in one"))
-    folders = (folder for folder in sorted(root.iterdir()) if folder.is_dir() and folder.name[0] != ".")
+    usual = Chooser()
+    folders = (
+        folder for folder in sorted(root.iterdir())
+        if folder.is_dir() and not usual.of_entry((folder.name,), is_folder=True)
+    )  # fmt: skip
     empty = (folder for folder in folders if os.fsencode(folder.name).decode("utf-8", "replace") not in seen)
     skipped += [Skipped(folder.as_uri(), "a class's folder without a picture") for folder in empty]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from gateway.http.errors import ErrorBody
-from lookalike.bounds import most_bytes
+from lookalike.bounds import most_bytes, most_items
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as search_pb
 
@@ -24,6 +24,10 @@ JobId = Annotated[str, Field(max_length=most_bytes(ingest_pb.GetIngestJobRequest
 RequestId = Annotated[str, Field(max_length=most_bytes(ingest_pb.CreateIngestJobRequest.DESCRIPTOR, "request_id"))]
 PageToken = Annotated[str, Field(max_length=most_bytes(search_pb.ListImagesRequest.DESCRIPTOR, "page_token"))]
 Uri = Annotated[str, Field(max_length=most_bytes(ingest_pb.FolderSource.DESCRIPTOR, "uri"))]
+Globs = Annotated[
+    list[Annotated[str, Field(max_length=most_bytes(ingest_pb.FolderSource.DESCRIPTOR, "exclude"))]],
+    Field(max_length=most_items(ingest_pb.FolderSource.DESCRIPTOR, "exclude")),
+]
 UploadId = Annotated[str, Field(max_length=most_bytes(ingest_pb.UploadSource.DESCRIPTOR, "upload_id"))]
 
 
@@ -181,11 +185,22 @@ class Status(BaseModel):
     details: list[dict[str, Any]]
 
 
+_EXCLUDE = (
+    "Globs of what is left out, such as `*.gif`, `drafts/` or `/2019/**/raw`: without a slash they are matched against every "
+    "name, with one against the path below the source. Case does not count."
+)
+_INCLUDE_HIDDEN = (
+    "Take hidden files, and what systems leave among pictures (`@eaDir`, `#recycle` ...), for pictures like others."
+)
+
+
 class FolderSource(BaseModel):
     """A folder of pictures that the workers can reach."""
 
     uri: Uri = Field(description="A path inside the workers' configured roots, a `file://` URI or an `s3://` prefix.")
     labels_from_folders: bool = Field(False, description="Make each sub-folder's name the metadata `label`.")
+    exclude: Globs = Field([], description=_EXCLUDE)
+    include_hidden: bool = Field(False, description=_INCLUDE_HIDDEN)
 
 
 class ManifestSource(BaseModel):
@@ -204,6 +219,8 @@ class ArchiveSource(BaseModel):
     """Pictures in tar files that the workers can reach."""
 
     uri: Uri = Field(description="Path or URI of a tar file, or of a folder or prefix of them.")
+    exclude: Globs = Field([], description=_EXCLUDE)
+    include_hidden: bool = Field(False, description=_INCLUDE_HIDDEN)
 
 
 class FailuresSource(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
     from lookalike.client import Client, HistogramSettings, Job, NearDuplicatePolicy, Source, Upload, UploadItem
+    from lookalike.listing.choosing import Choice
 
 
 SourceName = Annotated[
@@ -58,6 +60,21 @@ Mirror = Annotated[
         "else all others of the collection.",
     ),
 ]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        help="Leave out what matches, such as '*.gif', 'drafts/' or '/2019/**/raw': without a slash any name, with one the "
+        "path below SOURCE. May be given again.",
+    ),
+]
+IncludeHidden = Annotated[
+    bool,
+    typer.Option(
+        "--include-hidden",
+        help="Take hidden files, and what systems leave (@eaDir, #recycle ...), for pictures like others, not skip them.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Write nothing: list SOURCE, try up to 100 items, say what the job would take.")
 ]
@@ -72,6 +89,8 @@ def ingest(
     labels_from_folders: LabelsFromFolders = False,
     archives: Archives = False,
     in_place: InPlace = False,
+    exclude: Exclude = None,
+    include_hidden: IncludeHidden = False,
     request_id: RequestId = "",
     create: Create = False,
     model: Model = "",
@@ -93,17 +112,19 @@ def ingest(
     """
     from lookalike.cli.progress import follow
     from lookalike.client import HistogramSettings, IngestOptions
+    from lookalike.listing.choosing import Choice, check_globs
 
     settings = HistogramSettings(bins=bins, grid=grid, color=color)
     wishes = [model or None, settings if settings != HistogramSettings() else None]
     if not create and any(wishes):
         raise InvalidArgument("--create", "is needed with --model, --bins, --grid and --color: they are fixed at creation")
+    choice = Choice(check_globs("--exclude", exclude or ()), include_hidden)
     options = IngestOptions(policy_of(near_duplicates), near_threshold, mirror, dry_run)
     watch = watch or dry_run  # What it would take is all there is to a dry run.
     with connect(context) as client:
         if create:
             ensure_collection(client, collection, model, settings, strict=any(wishes))
-        job_source = source_of(client, collection, source, labels_from_folders, archives, in_place)
+        job_source = source_of(client, collection, source, labels_from_folders, archives, in_place, choice)
         job = client.create_ingest_job(collection, job_source, request_id=request_id, options=options)
         if watch:
             job = follow(client, job.id)
@@ -111,7 +132,7 @@ def ingest(
 
 
 def source_of(
-    client: Client, collection: str, source: str, labels_from_folders: bool, archives: bool, in_place: bool
+    client: Client, collection: str, source: str, labels_from_folders: bool, archives: bool, in_place: bool, choice: Choice
 ) -> Source:
     """What the job is to ingest: uploaded here, or named for the workers to read."""
     from lookalike.cli.in_place import name_in_place
@@ -119,8 +140,11 @@ def source_of(
     from lookalike.client import UploadSource
 
     if in_place:
-        return name_in_place(client, collection, source, labels_from_folders=labels_from_folders, archives=archives)
-    upload = send(client, collection, source_here(source), labels_from_folders=labels_from_folders, archives=archives)
+        return name_in_place(
+            client, collection, source, labels_from_folders=labels_from_folders, archives=archives, choice=choice
+        )
+    path = source_here(source)
+    upload = send(client, collection, path, labels_from_folders=labels_from_folders, archives=archives, choice=choice)
     note(upload_text(upload))
     return UploadSource(upload.id)
 
@@ -170,20 +194,34 @@ def ensure_collection(client: Client, name: str, model: str, settings: Histogram
         )
 
 
-def send(client: Client, collection: str, source: Path, *, labels_from_folders: bool, archives: bool = False) -> Upload:
-    """Upload everything that `source` holds, one stream, with a progress bar."""
+def send(
+    client: Client,
+    collection: str,
+    source: Path,
+    *,
+    labels_from_folders: bool,
+    archives: bool = False,
+    choice: Choice | None = None,
+) -> Upload:
+    """Upload everything that `source` holds but what `choice` leaves out, one stream, with a progress bar."""
     from lookalike.cli.progress import bar
     from lookalike.cli.sending import list_source, upload_items
+    from lookalike.items import LEFT_OUT
+    from lookalike.listing.choosing import EVERYTHING_SEEN
 
+    choice = choice or EVERYTHING_SEEN
     with bar() as progress:
-        total = sum(1 for _ in list_source(source, labels_from_folders=labels_from_folders, archives=archives))
-        if total == 0:
+        listed = list_source(source, labels_from_folders=labels_from_folders, archives=archives, choice=choice)
+        found = Counter(item.problem_reason in LEFT_OUT for item in listed)
+        total, left_out = found.total(), found[True]
+        if total == left_out:
             hint = "" if archives else "; --archives reads the tar files in a folder"
-            raise InvalidArgument("SOURCE", f"{source} holds no pictures{hint}")
+            rest = f" but {left_out:,} that are hidden, left by a system or excluded" if left_out else ""
+            raise InvalidArgument("SOURCE", f"{source} holds no pictures{rest}{hint}")
         task = progress.add_task("uploading", total=total)
 
         def items() -> Iterator[UploadItem]:
-            for item in upload_items(source, labels_from_folders=labels_from_folders, archives=archives):
+            for item in upload_items(source, labels_from_folders=labels_from_folders, archives=archives, choice=choice):
                 yield item
                 progress.advance(task)
 

@@ -14,9 +14,10 @@ from lookalike.client import UploadItem
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.items import INCOMPLETE_REASONS, SOURCE_INCOMPLETE, SOURCE_UNREADABLE, Item, broken_item, open_file, path_of
 from lookalike.listing import MANIFEST_SUFFIXES, list_archive, list_folder, list_manifest
-from lookalike.listing.folders import files_under
+from lookalike.listing.choosing import EVERYTHING_SEEN, Choice
+from lookalike.listing.folders import files_under, picture_item
 from lookalike.listing.tars import is_archive, plain_stream
-from lookalike.names import MAX_IMAGE_BYTES, id_from_uri
+from lookalike.names import MAX_IMAGE_BYTES
 
 _Listed = Iterator[tuple[Item, IO[bytes] | None]]
 """Items, those of tar files with the stream that holds their bytes: to be read before the next one is asked for."""
@@ -40,26 +41,29 @@ def source_here(source: str) -> Path:
     return path
 
 
-def list_source(source: Path, *, labels_from_folders: bool, archives: bool = False) -> Iterator[Item]:
+def list_source(
+    source: Path, *, labels_from_folders: bool, archives: bool = False, choice: Choice = EVERYTHING_SEEN
+) -> Iterator[Item]:
     """The items of a folder, a manifest (CSV, JSONL, Parquet, text), a tar file or a single picture, in a fixed order; with
-    `archives`, of the tar files in a folder.
+    `archives`, of the tar files in a folder. Of folders and tar files `choice` leaves some out: these are items that say so.
 
     Raises `NotFound` where there is nothing, `InvalidArgument` for a manifest or tar file that cannot be used as a whole, for
-    `labels_from_folders` with anything but a folder, and for `archives` with anything but tar files.
+    `labels_from_folders` with anything but a folder, for `archives` with anything but tar files, and for a `choice` of neither.
     """
-    return (item for item, _ in _listed(source, labels_from_folders, archives))
+    return (item for item, _ in _listed(source, labels_from_folders, archives, choice))
 
 
-def upload_items(source: Path, *, labels_from_folders: bool, archives: bool = False) -> Iterator[UploadItem]:
+def upload_items(
+    source: Path, *, labels_from_folders: bool, archives: bool = False, choice: Choice = EVERYTHING_SEEN
+) -> Iterator[UploadItem]:
     """What `list_source` gives, with the bytes of everything that lies on this machine. Raises as it does."""
-    for item, stream in _listed(source, labels_from_folders, archives):
+    for item, stream in _listed(source, labels_from_folders, archives, choice):
         yield upload_item(item) if stream is None else _member(item, stream)
 
 
 def single(path: Path) -> Item:
     """A single picture as the one item of a source."""
-    uri = path.as_uri()
-    return Item(position=0, id=id_from_uri(uri), uri=uri)
+    return picture_item(0, path.as_uri(), path.name, {})
 
 
 def upload_item(item: Item) -> UploadItem:
@@ -89,7 +93,7 @@ def local_path(uri: str) -> Path | None:
         return None
 
 
-def _listed(source: Path, labels_from_folders: bool, archives: bool) -> _Listed:
+def _listed(source: Path, labels_from_folders: bool, archives: bool, choice: Choice) -> _Listed:
     path = source.expanduser().absolute()
     if not path.exists():
         raise NotFound("source", str(source))
@@ -97,12 +101,13 @@ def _listed(source: Path, labels_from_folders: bool, archives: bool) -> _Listed:
         raise InvalidArgument("--labels-from-folders", f"{source} is not read as a folder of pictures")
     if path.is_dir():
         if archives:
-            return _shards(path)
-        return _alone(list_folder(path, labels_from_folders=labels_from_folders))
+            return _shards(path, choice)
+        return _alone(list_folder(path, labels_from_folders=labels_from_folders, choice=choice))
     if is_archive(path.name):
-        return _members(path)
+        return _members(path, choice)
     if archives:
         raise InvalidArgument("--archives", f"{source} is neither a folder of tar files nor one of them")
+    refuse_choice(choice, str(source))
     if is_manifest(path.name):
         return _alone(list_manifest(path, path.name, path.parent.as_uri()))
     return _alone(iter((single(path),)))
@@ -112,23 +117,32 @@ def _alone(items: Iterator[Item]) -> _Listed:
     return ((item, None) for item in items)
 
 
-def _shards(folder: Path) -> _Listed:
+def refuse_choice(choice: Choice, source: str) -> None:
+    """Raise `InvalidArgument` for a choice from what is neither a folder nor a tar file: it would choose nothing."""
+    if choice.exclude:
+        raise InvalidArgument("--exclude", f"{source} is not read as a folder or as tar files")
+    if choice.include_hidden:
+        raise InvalidArgument("--include-hidden", f"{source} is not read as a folder or as tar files")
+
+
+def _shards(folder: Path, choice: Choice) -> _Listed:
     """The pictures of all tar files under `folder`; one that cannot be used is an item that says so."""
-    for path, problem in files_under(folder, is_archive):
-        if problem:
-            yield broken_item(0, problem, uri=path.as_uri(), reason=SOURCE_UNREADABLE), None
+    for found in files_under(folder, is_archive, choice):
+        path = Path(found.path)
+        if item := found.item(0, path.as_uri()):
+            yield item, None
             continue
         try:
-            yield from _members(path)
+            yield from _members(path, choice)
         except (NotFound, InvalidArgument, FailedPrecondition) as error:
             reason = error.reason if error.reason in INCOMPLETE_REASONS else SOURCE_INCOMPLETE
             yield broken_item(0, error.message, uri=path.as_uri(), reason=reason), None
 
 
-def _members(path: Path) -> _Listed:
+def _members(path: Path, choice: Choice) -> _Listed:
     with open_file(path) as packed:
         stream = plain_stream(packed, path.name)
-        for item in list_archive(stream, path.name, path.as_uri()):
+        for item in list_archive(stream, path.name, path.as_uri(), choice=choice):
             yield item, None if item.problem else stream
 
 

@@ -206,14 +206,20 @@ def source(given: object) -> ingest_service_pb2.Source:
             folder = ingest_service_pb2.FolderSource(
                 uri=_arguments.place("source.uri", given.uri),
                 labels_from_folders=_arguments.flag("source.labels_from_folders", given.labels_from_folders),
+                exclude=_arguments.texts("source.exclude", given.exclude),
+                include_hidden=_arguments.flag("source.include_hidden", given.include_hidden),
             )
             return ingest_service_pb2.Source(folder=folder)
         case sources.ManifestSource():
             uri = _arguments.place("source.uri", given.uri)
             return ingest_service_pb2.Source(manifest=ingest_service_pb2.ManifestSource(uri=uri))
         case sources.ArchiveSource():
-            uri = _arguments.place("source.uri", given.uri)
-            return ingest_service_pb2.Source(archive=ingest_service_pb2.ArchiveSource(uri=uri))
+            archive = ingest_service_pb2.ArchiveSource(
+                uri=_arguments.place("source.uri", given.uri),
+                exclude=_arguments.texts("source.exclude", given.exclude),
+                include_hidden=_arguments.flag("source.include_hidden", given.include_hidden),
+            )
+            return ingest_service_pb2.Source(archive=archive)
         case sources.UploadSource():
             upload_id = _arguments.text("source.upload_id", given.upload_id)
             return ingest_service_pb2.Source(upload=ingest_service_pb2.UploadSource(upload_id=upload_id))
@@ -227,11 +233,13 @@ def source(given: object) -> ingest_service_pb2.Source:
 def _source(message: ingest_service_pb2.Source) -> sources.Source | sources.FailuresSource | sources.CollectionSource | None:
     match message.WhichOneof("kind"):
         case "folder":
-            return sources.FolderSource(message.folder.uri, message.folder.labels_from_folders)
+            folder = message.folder
+            return sources.FolderSource(folder.uri, folder.labels_from_folders, tuple(folder.exclude), folder.include_hidden)
         case "manifest":
             return sources.ManifestSource(message.manifest.uri)
         case "archive":
-            return sources.ArchiveSource(message.archive.uri)
+            archive = message.archive
+            return sources.ArchiveSource(archive.uri, tuple(archive.exclude), archive.include_hidden)
         case "upload":
             return sources.UploadSource(message.upload.upload_id)
         case "failures":

@@ -34,10 +34,13 @@ class Upload:
 @dataclass(frozen=True, slots=True)
 class FolderSource:
     """A folder of pictures inside the workers' configured roots, or a prefix such as `s3://bucket/photos/`. With
-    `labels_from_folders`, sub-folders name the `label`."""
+    `labels_from_folders`, sub-folders name the `label`. `exclude` are globs of what is left out: see `ingest --help`; with
+    `include_hidden`, hidden files and what systems leave among pictures are pictures like others."""
 
     uri: str
     labels_from_folders: bool = False
+    exclude: tuple[str, ...] = ()
+    include_hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,11 @@ class ManifestSource:
 @dataclass(frozen=True, slots=True)
 class ArchiveSource:
     """Pictures in tar files inside the workers' configured roots, such as WebDataset's shards: a `.tar`, `.tar.gz` or `.tgz`
-    file, or a folder or prefix of them."""
+    file, or a folder or prefix of them. `exclude` and `include_hidden` as of `FolderSource`."""
 
     uri: str
+    exclude: tuple[str, ...] = ()
+    include_hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)

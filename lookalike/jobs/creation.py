@@ -19,6 +19,7 @@ from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.uploads import Uploads
 from lookalike.listing import MANIFEST_SUFFIXES
+from lookalike.listing.choosing import Choice, check_globs
 from lookalike.names import check_name, check_request_id, check_uri
 from lookalike.runtime.tracing import current_traceparent
 from lookalike.sources import Roots
@@ -88,17 +89,22 @@ def create_job_of(request: ingest_pb2.CreateIngestJobRequest) -> CreateJob:
     kind = request.source.WhichOneof("kind")
     if kind == "folder":
         folder = request.source.folder
-        source = SourceSpec("folder", folder.uri, folder.labels_from_folders)
+        source = SourceSpec("folder", folder.uri, folder.labels_from_folders, _choice(folder, "folder"))
     elif kind == "manifest":
         source = SourceSpec("manifest", request.source.manifest.uri)
     elif kind == "upload":
         source = SourceSpec("upload", request.source.upload.upload_id)
     elif kind == "archive":
-        source = SourceSpec("archive", request.source.archive.uri)
+        archive = request.source.archive
+        source = SourceSpec("archive", archive.uri, choice=_choice(archive, "archive"))
     else:
         raise InvalidArgument("source", "is missing; name a folder, a manifest, an archive or an upload")
     options = JobOptions(*_near_duplicates(request.near_duplicates), mirror=request.mirror, dry_run=request.dry_run)
     return CreateJob(request.collection, source, request.request_id, options)
+
+
+def _choice(source: ingest_pb2.FolderSource | ingest_pb2.ArchiveSource, kind: str) -> Choice:
+    return Choice(check_globs(f"source.{kind}.exclude", source.exclude), source.include_hidden)
 
 
 def _near_duplicates(message: ingest_pb2.NearDuplicates) -> tuple[NearDuplicatePolicy, float]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from lookalike.jobs.states import JobState
+from lookalike.listing.choosing import EVERYTHING_SEEN, Choice
 
 SourceKind = Literal["folder", "manifest", "upload", "archive", "failures", "collection"]
 NearDuplicatePolicy = Literal["keep", "skip", "link"]
@@ -59,15 +60,22 @@ class SourceSpec:
     kind: SourceKind
     uri: str
     labels_from_folders: bool = False
+    choice: Choice = EVERYTHING_SEEN
+    """What of a folder or of archives is left out."""
 
     def to_json(self) -> str:
         """Canonical: the same source gives the same text."""
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        fields = asdict(self)
+        if self.choice == EVERYTHING_SEEN:
+            del fields["choice"]  # As it was before there was a choice, so that a request of then is still the same.
+        return json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> SourceSpec:
         fields = json.loads(text)
-        return cls(fields["kind"], fields["uri"], fields["labels_from_folders"])
+        choice = fields.get("choice", {"exclude": (), "include_hidden": False})
+        chosen = Choice(tuple(choice["exclude"]), choice["include_hidden"])
+        return cls(fields["kind"], fields["uri"], fields["labels_from_folders"], chosen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from lookalike.errors import LookalikeError
+from lookalike.jobs.job import SKIPPED_DUPLICATE
 from lookalike.jobs.ledger import SEND_GRACE_S, Ledger
 from lookalike.jobs.states import JobState
 
@@ -139,11 +141,22 @@ class Leases:
         self._redis.run("release", lease.job_id, lease.unit, lease.owner, 0, 0, 0, 0)
 
     def planned(
-        self, lease: Lease, manifest: str, *, submitted: int, duplicates: int, chunks: int, unidentified: int = 0
+        self,
+        lease: Lease,
+        manifest: str,
+        *,
+        submitted: int,
+        duplicates: int,
+        chunks: int,
+        unidentified: int = 0,
+        left_out: Mapping[str, int] = MappingProxyType({}),
     ) -> bool:
-        """Record the plan of a job; False where the lease was lost or the job was cancelled meanwhile."""
-        plan = (manifest, submitted, duplicates, chunks, unidentified)
-        return bool(self._redis.run("planned", lease.job_id, lease.owner, *plan))
+        """Record the plan of a job; False where the lease was lost or the job was cancelled meanwhile. `left_out` items count
+        as skipped, by reason, as duplicates do."""
+        skipped = {reason: count for reason, count in {SKIPPED_DUPLICATE: duplicates, **left_out}.items() if count}
+        plan = (manifest, submitted, sum(skipped.values()), chunks, unidentified)
+        pairs = [part for reason, count in sorted(skipped.items()) for part in (f"skip:{reason}", count)]
+        return bool(self._redis.run("planned", lease.job_id, lease.owner, *plan, *pairs))
 
     def listed(self, lease: Lease, items: int) -> bool:
         """Note how many items the plan has found so far; False where the lease was lost."""

@@ -18,8 +18,10 @@ from dataclasses import dataclass, replace
 from typing import IO, Any
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, Unavailable
-from lookalike.items import SOURCE_INCOMPLETE, Item, broken_item, checked_item, member_uri
-from lookalike.listing.folders import is_hidden, is_picture
+from lookalike.items import SOURCE_INCOMPLETE, Item, broken_item, member_uri
+from lookalike.listing.choosing import EVERYTHING_SEEN, Choice, Chooser, left_out_item
+from lookalike.listing.folders import picture_item
+from lookalike.listing.kinds import is_picture
 from lookalike.listing.tars import walk
 from lookalike.listing.text import MAX_LINE_BYTES, no_constant
 
@@ -34,9 +36,16 @@ _PACKED_FROM_BYTES = 1024
 
 
 def list_archive(
-    stream: IO[bytes], name: str, uri: str, *, start: int = 0, check: Callable[[], None] = lambda: None
+    stream: IO[bytes],
+    name: str,
+    uri: str,
+    *,
+    start: int = 0,
+    check: Callable[[], None] = lambda: None,
+    choice: Choice = EVERYTHING_SEEN,
 ) -> Iterator[Item]:
-    """The pictures of the tar in `stream` (of a compressed one: what it holds, see `plain_stream`), in its order.
+    """The pictures of the tar in `stream` (of a compressed one: what it holds, see `plain_stream`), in its order. What `choice`
+    leaves out, by the names of members, is an item with a reason of `LEFT_OUT`.
 
     `uri` names the archive; positions count from `start`; `check` is called now and then, and may raise. `offset` of an item is
     its place in the stream. Where the tar breaks off, a last item says so: it is SOURCE_INCOMPLETE. Raises `InvalidArgument`
@@ -46,8 +55,9 @@ def list_archive(
     try:
         with closing(sqlite3.connect("", isolation_level=None)) as members:
             end = _gather(members, stream, name, check)
+            chooser = Chooser(choice)
             for picture in members.execute("SELECT name, offset, size, problem FROM pictures ORDER BY number"):
-                yield _item(position, name, uri, _Picture(*picture), members)
+                yield _item(position, name, uri, _Picture(*picture), members, chooser)
                 position += 1
     except sqlite3.Error as error:
         raise Unavailable("temporary folder", str(error)) from error
@@ -118,7 +128,7 @@ def _note(members: sqlite3.Connection, member: tarfile.TarInfo, content: bytes) 
         if len(raw) <= _MOST_NAME_BYTES:
             row = (name.stem, name.kind, name.sample, name.middle, _packed(content))
             members.execute("INSERT OR IGNORE INTO sides VALUES (?, ?, ?, ?, ?)", row)
-    elif is_picture(member.name) and not is_hidden(member.name):
+    elif is_picture(member.name):
         place = (name.stem, raw[:_MOST_NAME_BYTES], member.offset_data, member.size, _unusable(member))
         members.execute("INSERT INTO pictures (stem, name, offset, size, problem) VALUES (?, ?, ?, ?, ?)", place)
 
@@ -135,9 +145,11 @@ def _side_bytes(member: tarfile.TarInfo) -> int:
     return MAX_LINE_BYTES + 1 if member.name.lower().endswith(_SIDES) else 0
 
 
-def _item(position: int, archive: str, uri: str, picture: _Picture, members: sqlite3.Connection) -> Item:
+def _item(position: int, archive: str, uri: str, picture: _Picture, members: sqlite3.Connection, chooser: Chooser) -> Item:
     member = picture.name.decode("utf-8", "surrogateescape")
     place = member_uri(member, uri)
+    if reason := chooser.reason(member):
+        return left_out_item(position, place, reason)
     shown = f"{archive}: {picture.name.decode('utf-8', 'replace')[:200]}: "
     if picture.problem:
         return broken_item(position, shown + picture.problem, uri=place)
@@ -145,7 +157,7 @@ def _item(position: int, archive: str, uri: str, picture: _Picture, members: sql
         metadata = _metadata(members, _Name.of(member))
     except InvalidArgument as error:
         return broken_item(position, shown + error.message, uri=place)
-    item = checked_item(position, "", place, metadata, where=shown)
+    item = picture_item(position, place, member, metadata, where=shown)
     return item if item.problem else replace(item, offset=picture.offset, size_bytes=picture.size_bytes)
 
 

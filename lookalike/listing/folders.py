@@ -4,69 +4,88 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
 from lookalike.errors import InvalidArgument, NotFound, Unavailable
-from lookalike.items import SOURCE_UNREADABLE, Item, broken_item, checked_item, file_uri
+from lookalike.items import IMAGE_FORMAT_UNKNOWN, SOURCE_UNREADABLE, Item, broken_item, checked_item, file_uri
+from lookalike.listing.choosing import EVERYTHING_SEEN, Choice, Chooser, left_out_item
+from lookalike.listing.kinds import is_picture, kind_of
 
-_DECODED = frozenset({".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-_NOT_DECODED = frozenset({".avif", ".heic", ".heif", ".jp2", ".jxl"})
-"""What cameras and phones write besides. Listed, so that each fails with its reason, and no folder seems smaller than it is."""
-IMAGE_SUFFIXES = _DECODED | _NOT_DECODED
+_COUNTED = 100_000
+"""Entries that are looked at in a folder that is left out, so that the pictures in it are counted: of a folder of snapshots,
+which holds the source many times over, no more than a few seconds' worth."""
 _SORTED_IN_MEMORY = 100_000
 """Names of one folder; some 20 MB. More are sorted in a temporary file."""
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file is a picture, told by its suffix."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a name, millions of times
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a part of a path begins with a dot."""
-    return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
-
-
-def list_folder(root: Path, *, labels_from_folders: bool) -> Iterator[Item]:
-    """The pictures (by suffix) under `root` and its sub-folders, in order of path; hidden files and folders are left out.
+def list_folder(root: Path, *, labels_from_folders: bool, choice: Choice = EVERYTHING_SEEN) -> Iterator[Item]:
+    """The pictures (by suffix) under `root` and its sub-folders, in order of path.
 
     With `labels_from_folders`, metadata `label` is the name of the sub-folder of `root` that the picture is in, however deep;
-    a picture in `root` itself has none. Links to folders are not followed. Raises `NotFound` ("source"), `InvalidArgument`,
+    a picture in `root` itself has none. What `choice` leaves out is an item with a reason of `LEFT_OUT`; a picture of a kind
+    that is not read is one with a problem. Links to folders are not followed. Raises `NotFound` ("source"), `InvalidArgument`,
     `Unavailable` where the names of a folder of very many cannot be sorted for want of room.
     """
     top = checked_folder(root)
-    for position, (path, problem) in enumerate(_walk(str(top), is_picture)):
-        uri = file_uri(path)
-        if problem:
-            yield broken_item(position, problem, uri=uri, reason=SOURCE_UNREADABLE)
-            continue
-        first, slash, _ = path[len(str(top)) :].lstrip(os.sep).partition(os.sep)
+    for position, found in enumerate(_walk(str(top), is_picture, Chooser(choice))):
+        uri = file_uri(found.path)
+        first, slash, _ = found.path[len(str(top)) :].lstrip(os.sep).partition(os.sep)
         labelled = labels_from_folders and slash
-        yield checked_item(position, "", uri, {"label": os.fsencode(first).decode("utf-8", "replace")} if labelled else {})
+        metadata = {"label": os.fsencode(first).decode("utf-8", "replace")} if labelled else {}
+        yield found.item(position, uri) or picture_item(position, uri, found.path, metadata)
 
 
-def list_keys(uri: str, prefix: str, keys: Iterable[str], *, labels_from_folders: bool) -> Iterator[Item]:
+def list_keys(
+    uri: str, prefix: str, keys: Iterable[str], *, labels_from_folders: bool, choice: Choice = EVERYTHING_SEEN
+) -> Iterator[Item]:
     """As `list_folder`, of the objects `keys` of the bucket `uri` (`s3://bucket`), all of which begin with `prefix`."""
-    position = 0
+    position, chooser = 0, Chooser(choice)
     for key in keys:
-        below = key[len(prefix) :].lstrip("/")
-        if is_hidden(below) or not is_picture(key):
+        if not is_picture(key):
             continue
-        first, slash, _ = below.partition("/")
-        yield checked_item(position, "", f"{uri}/{key}", {"label": first} if labels_from_folders and slash else {})
+        below = key[len(prefix) :].lstrip("/")
+        if reason := chooser.reason(below):
+            yield left_out_item(position, f"{uri}/{key}", reason)
+        else:
+            first, slash, _ = below.partition("/")
+            yield picture_item(position, f"{uri}/{key}", key, {"label": first} if labels_from_folders and slash else {})
         position += 1
 
 
-def files_under(root: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[Path, str]]:
-    """The files under `root` whose names are wanted, in order of path; and, with a problem, the folders that cannot be read.
+def picture_item(position: int, uri: str, name: str, metadata: Mapping[str, object], *, where: str = "") -> Item:
+    """The item of a picture that is called `name`: one with a problem where its kind is not read."""
+    kind = kind_of(name)
+    if kind is not None and not kind.read:
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a name
+        problem = f"is {kind.name} ({suffix[:20]}), a kind of picture that is not read"
+        return checked_item(position, "", uri, metadata, where=where, problem=problem, reason=IMAGE_FORMAT_UNKNOWN)
+    return checked_item(position, "", uri, metadata, where=where)
 
-    Raises as `list_folder` does.
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file, or a folder that cannot be read, which is a `problem`. `reason` is why it is left out, "" where it is not."""
+
+    path: str
+    problem: str = ""
+    reason: str = ""
+
+    def item(self, position: int, uri: str) -> Item | None:
+        """What stands for it where it cannot be read, or is left out."""
+        if self.problem:
+            return broken_item(position, self.problem, uri=uri, reason=SOURCE_UNREADABLE)
+        return left_out_item(position, uri, self.reason) if self.reason else None
+
+
+def files_under(root: Path, wanted: Callable[[str], bool], choice: Choice = EVERYTHING_SEEN) -> Iterator[Found]:
+    """The files under `root` whose names are wanted, in order of path, those among them that are left out; and the folders that
+    cannot be read. Raises as `list_folder` does.
     """
-    for path, problem in _walk(str(checked_folder(root)), wanted):
-        yield Path(path), problem
+    return _walk(str(checked_folder(root)), wanted, Chooser(choice))
 
 
 def checked_folder(root: Path) -> Path:
@@ -78,31 +97,69 @@ def checked_folder(root: Path) -> Path:
     return Path(os.path.normpath(root.absolute()))
 
 
-def _walk(folder: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-    """Paths of the files whose names are wanted; and, with a problem, of the folders that cannot be read."""
-    try:
-        with os.scandir(folder) as entries:
-            found = (
-                (os.fsencode(entry.name), entry.is_dir(follow_symlinks=False))
-                for entry in entries
-                if not entry.name.startswith(".") and (wanted(entry.name) or entry.is_dir(follow_symlinks=False))
-            )
-            names = _sorted(found)
-            first = next(names, None)
-    except OSError as error:
-        yield folder, f"the folder cannot be read: {error.strerror}"
-        return
-    if first is None:
-        return
-    for name, is_folder in chain((first,), names):
-        path = os.path.join(folder, os.fsdecode(name))  # noqa: PTH118 - millions of times
+@dataclass(slots=True)
+class _Open:
+    """A folder whose entries are being given. Of one that is left out, `left` says how many more are looked at in it."""
+
+    path: str
+    parts: tuple[str, ...]
+    reason: str = ""
+    left: list[int] = field(default_factory=list)
+    entries: Iterator[_Entry] = field(default_factory=lambda: iter(()))
+
+
+_Entry = tuple[bytes, bool, str]
+"""Name, whether it is a folder, and why it is left out."""
+
+
+def _walk(top: str, wanted: Callable[[str], bool], chooser: Chooser) -> Iterator[Found]:
+    """Files whose names are wanted, and folders that cannot be read: in order, and without recursion, however deep they are."""
+    opened = [_Open(top, ())]
+    opened[0].entries = _entries(opened[0], wanted, chooser)
+    while opened:
+        here = opened[-1]
+        try:
+            entry = next(here.entries, None)
+        except OSError as error:
+            opened.pop()
+            if not here.reason:
+                yield Found(here.path, f"the folder cannot be read: {error.strerror}")
+            continue
+        if entry is None:
+            opened.pop()
+            continue
+        raw, is_folder, reason = entry
+        name = os.fsdecode(raw)
+        path = os.path.join(here.path, name)  # noqa: PTH118 - millions of times
         if is_folder:
-            yield from _walk(path, wanted)
+            inner = _Open(path, (*here.parts, name), reason, here.left if here.reason else [_COUNTED])
+            inner.entries = _entries(inner, wanted, chooser)
+            opened.append(inner)
         elif not os.path.isdir(path):  # noqa: PTH112 - a link to a folder is not followed
-            yield path, ""
+            yield Found(path, "", reason)
 
 
-def _sorted(found: Iterator[tuple[bytes, bool]]) -> Iterator[tuple[bytes, bool]]:
+def _entries(folder: _Open, wanted: Callable[[str], bool], chooser: Chooser) -> Iterator[_Entry]:
+    """Its wanted files and its folders, in order. Raises `OSError` where it cannot be read, before the first."""
+    with os.scandir(folder.path) as entries:
+        yield from _sorted(_looked_at(folder, entries, wanted, chooser))
+
+
+def _looked_at(
+    folder: _Open, entries: Iterable[os.DirEntry[str]], wanted: Callable[[str], bool], chooser: Chooser
+) -> Iterator[_Entry]:
+    for entry in entries:
+        if folder.reason:
+            folder.left[0] -= 1
+            if folder.left[0] < 0:
+                return
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if is_folder or wanted(entry.name):
+            reason = folder.reason or chooser.of_entry((*folder.parts, entry.name), is_folder=is_folder)
+            yield os.fsencode(entry.name), is_folder, reason
+
+
+def _sorted(found: Iterator[_Entry]) -> Iterator[_Entry]:
     """The names in order of their bytes. All of them have been read when the first one comes."""
     few = list(islice(found, _SORTED_IN_MEMORY))
     if len(few) < _SORTED_IN_MEMORY:
@@ -112,9 +169,10 @@ def _sorted(found: Iterator[tuple[bytes, bool]]) -> Iterator[tuple[bytes, bool]]
         with closing(sqlite3.connect("", isolation_level=None)) as names:
             for statement in ("PRAGMA journal_mode=OFF", "PRAGMA cache_size=-16384", "BEGIN"):
                 names.execute(statement)
-            names.execute("CREATE TABLE names (name BLOB PRIMARY KEY, folder INTEGER) WITHOUT ROWID")
-            names.executemany("INSERT OR IGNORE INTO names VALUES (?, ?)", chain(few, found))
+            names.execute("CREATE TABLE names (name BLOB PRIMARY KEY, folder INTEGER, reason TEXT) WITHOUT ROWID")
+            names.executemany("INSERT OR IGNORE INTO names VALUES (?, ?, ?)", chain(few, found))
             few.clear()
-            yield from ((name, bool(folder)) for name, folder in names.execute("SELECT name, folder FROM names ORDER BY name"))
+            ordered = names.execute("SELECT name, folder, reason FROM names ORDER BY name")
+            yield from ((name, bool(folder), reason) for name, folder, reason in ordered)
     except sqlite3.Error as error:
         raise Unavailable("temporary folder", str(error)) from error

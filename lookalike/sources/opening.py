@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import IO
 
 from lookalike.errors import InvalidArgument
-from lookalike.items import SOURCE_UNREADABLE, Item, broken_item, file_uri, open_file
-from lookalike.listing.folders import files_under, is_hidden, list_folder, list_keys
+from lookalike.items import Item, file_uri, open_file
+from lookalike.listing.choosing import EVERYTHING_SEEN, Choice, Chooser, left_out_item
+from lookalike.listing.folders import files_under, list_folder, list_keys
 from lookalike.sources.buckets import Buckets
 from lookalike.sources.roots import Roots
 from lookalike.sources.urls import Url
@@ -32,13 +33,16 @@ def open_source(roots: Roots, buckets: Buckets, uri: str) -> Iterator[IO[bytes]]
             yield stream
 
 
-def folder_items(roots: Roots, buckets: Buckets, uri: str, *, labels_from_folders: bool) -> Iterator[Item]:
+def folder_items(
+    roots: Roots, buckets: Buckets, uri: str, *, labels_from_folders: bool, choice: Choice = EVERYTHING_SEEN
+) -> Iterator[Item]:
     """The pictures under a folder or prefix. URIs are named as the caller named the source, links in it not resolved."""
     roots.resolve(uri)
     place = check_listable(roots, uri)
     if isinstance(place, Path):
-        return list_folder(place, labels_from_folders=labels_from_folders)
-    return list_keys(f"s3://{place.host}", place.key, buckets.keys(place), labels_from_folders=labels_from_folders)
+        return list_folder(place, labels_from_folders=labels_from_folders, choice=choice)
+    bucket, keys = f"s3://{place.host}", buckets.keys(place)
+    return list_keys(bucket, place.key, keys, labels_from_folders=labels_from_folders, choice=choice)
 
 
 def uri_prefix(roots: Roots, uri: str) -> str:
@@ -50,24 +54,28 @@ def uri_prefix(roots: Roots, uri: str) -> str:
     return f"s3://{place.host}/{folder}/" if folder else f"s3://{place.host}/"
 
 
-def uris_under(roots: Roots, buckets: Buckets, uri: str, wanted: Callable[[str], bool]) -> Iterator[str | Item]:
-    """`uri` itself where it names a file; else the URIs of the wanted files under it, in order, and a broken item for each
-    folder that cannot be read."""
+def uris_under(
+    roots: Roots, buckets: Buckets, uri: str, wanted: Callable[[str], bool], choice: Choice = EVERYTHING_SEEN
+) -> Iterator[str | Item]:
+    """`uri` itself where it names a file; else the URIs of the wanted files under it, in order, and an item for each of them
+    that is left out, and for each folder that cannot be read."""
     roots.resolve(uri)
     place = check_listable(roots, uri)
     if isinstance(place, Url):
         if wanted(place.key):
             yield str(place)
             return
-        for key in buckets.keys(place):
-            if wanted(key) and not is_hidden(key[len(place.key) :]):
-                yield f"s3://{place.host}/{key}"
+        chooser = Chooser(choice)
+        for key in filter(wanted, buckets.keys(place)):
+            found = f"s3://{place.host}/{key}"
+            reason = chooser.reason(key[len(place.key) :])
+            yield left_out_item(0, found, reason) if reason else found
     elif not place.is_dir():
         yield file_uri(str(place))
     else:
-        for path, problem in files_under(place, wanted):
-            found = file_uri(str(path))
-            yield broken_item(0, problem, uri=found, reason=SOURCE_UNREADABLE) if problem else found
+        for file in files_under(place, wanted, choice):
+            found = file_uri(file.path)
+            yield file.item(0, found) or found
 
 
 def check_listable(roots: Roots, uri: str) -> Path | Url:

@@ -129,6 +129,12 @@ def test_what_is_not_there_has_the_same_shape_of_error(method, path, code, statu
             {"json": {"collection": "things", "source": {"folder": {"uri": "/a"}, "upload": {"upload_id": "b"}}}},
             "source",
         ),
+        (
+            "POST",
+            "/v1/ingest-jobs",
+            {"json": {"collection": "things", "source": {"folder": {"uri": "/a", "exclude": ["a", "!b"]}}}},
+            "source.folder.exclude[1]",
+        ),
         ("POST", "/v1/collections/things/images", {"data": {"ids": "a"}, "files": {"x": b""}}, "images"),
         ("GET", "/v1/collections", {"headers": {"x-timeout-s": "-1"}}, "x-timeout-s"),
     ],

@@ -26,6 +26,7 @@ from lookalike.errors import Internal, InvalidArgument
 from lookalike.items import check_metadata
 from lookalike.jobs.job import JobError, SourceSpec
 from lookalike.jobs.states import JobState
+from lookalike.listing import Choice
 from lookalike.spaces import HistogramSettings
 from lookalike.store.vectors import Consistency
 from lookalike.v1 import image_pb2
@@ -165,6 +166,7 @@ def test_a_job_that_failed_says_why():
     ("source", "kind"),
     [
         (SourceSpec("folder", "/a", labels_from_folders=True), "folder"),
+        (SourceSpec("folder", "/a", choice=Choice(("*.gif", "b/"), include_hidden=True)), "folder"),
         (SourceSpec("manifest", "/a.csv"), "manifest"),
         (SourceSpec("upload", "feed"), "upload"),
     ],
@@ -173,3 +175,4 @@ def test_a_source_is_told_by_its_kind(source, kind):
     message = job_message(job(JobState.PENDING, source=source)).source
     assert message.WhichOneof("kind") == kind
     assert message.folder.labels_from_folders == source.labels_from_folders
+    assert Choice(tuple(message.folder.exclude), message.folder.include_hidden) == source.choice

@@ -107,6 +107,15 @@ class TestEverywhere:
         assert [item.uri for item in planning.items("folder", place.uri)] == [
             f"{place.uri}/{name}" for name in ("a.png", "b/2.png", "b/c/3.jpg")
         ]
+        plan = planning.plan("folder", place.uri)
+        assert (plan.submitted, plan.left_out, plan.unidentified) == (4, {"hidden": 1}, 0)
+
+    def test_a_folder_of_nothing_but_what_is_left_out_holds_nothing(self, planning: Planning, place: Place) -> None:
+        for name in (".hidden/x.png", "@eaDir/y.png", "@eaDir/z.png"):
+            place.write(name, b"x")
+        refusal = planning.refusal("folder", place.uri)
+        assert refusal.reason == "SOURCE_EMPTY"
+        assert "what it has was left out (hidden 1, system_file 2)" in refusal.message
 
     @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "txt"])
     def test_a_manifest_whose_paths_are_taken_from_its_own_folder(self, planning: Planning, place: Place, suffix: str) -> None:

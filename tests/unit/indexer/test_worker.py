@@ -18,7 +18,7 @@ from lookalike.jobs.leases import Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.states import JobState
 from lookalike.jobs.uploads import Uploads
-from lookalike.listing import list_folder
+from lookalike.listing import Choice, list_folder
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL
 from lookalike.store.vectors import StoredImage
 from tests.servers.processes import until
@@ -76,6 +76,27 @@ class TestJobs:
             (7, "SOURCE_FORBIDDEN"),
         ]
         assert bench.failures(job)[0].uri.endswith("/0005.png")
+
+    def test_what_is_left_out_is_counted_by_reason_and_what_is_not_read_fails_by_name(self, bench: Bench) -> None:
+        left_out = ("e.gif", "@eaDir/a.png", "#recycle/b.png", ".git/c.png", "x/f.gif", "y/.g.png")
+        for name in ("a.png", "b.MPO", "c.dng", "d.psd", *left_out):
+            bench.put(name)
+        source = SourceSpec("folder", str(bench.folder / "data"), choice=Choice(("*.gif",)))
+        job = bench.run(bench.create(source))
+        assert job.source == source
+        assert job.counts == Counts(submitted=10, indexed=2, skipped=6, failed=2)
+        assert job.skip_reasons == {"system_file": 2, "hidden": 2, "excluded": 2}
+        assert [(failure.uri.rpartition("/")[2], failure.reason) for failure in bench.failures(job)] == [
+            ("c.dng", "IMAGE_FORMAT_UNKNOWN"),
+            ("d.psd", "IMAGE_FORMAT_UNKNOWN"),
+        ]
+
+    def test_what_a_client_leaves_out_of_its_upload_is_counted_too(self, bench: Bench) -> None:
+        upload = Uploads(bench.artifacts).begin("products")
+        upload.add("one", "/home/me/a.png", {}, content=b"good")
+        upload.add("", "/home/me/.b.png", {}, problem="is hidden", problem_reason="SOURCE_HIDDEN")
+        job = bench.run(bench.create(SourceSpec("upload", upload.finish()[0])))
+        assert (job.counts, job.skip_reasons) == (Counts(2, 1, 1, 0), {"hidden": 1})
 
     def test_metadata_that_cannot_be_stored_fails_its_own_item_only(self, bench: Bench) -> None:
         for name in "abc":

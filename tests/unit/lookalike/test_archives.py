@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError, NotFound
-from lookalike.items import ITEM_INVALID, SOURCE_INCOMPLETE, Item, member_uri, split_member
+from lookalike.items import ITEM_INVALID, SOURCE_HIDDEN, SOURCE_INCOMPLETE, Item, member_uri, split_member
 from lookalike.listing import list_archive
 from lookalike.listing.tars import plain_stream
 from lookalike.names import id_from_uri
@@ -43,6 +43,7 @@ class TestListing:
                 }
             )
         )
+        assert items.pop().problem_reason == SOURCE_HIDDEN
         assert [(split_member(item.uri)[0], dict(item.metadata)) for item in items] == [
             ("set/1.jpg", {"label": "bag", "price": 9.5}),
             ("set/2.PNG", {}),

@@ -9,6 +9,7 @@ import pytest
 
 from lookalike.errors import FailedPrecondition, LookalikeError
 from lookalike.items import member_uri
+from lookalike.listing import Choice
 from lookalike.sources import Artifacts, Reader
 from lookalike.sources.opening import folder_items
 from lookalike.sources.web import SOURCE_UNAVAILABLE
@@ -88,11 +89,16 @@ def test_a_prefix_is_listed_in_order_page_by_page(s3: Bucket, reader: Reader, mo
     for uri in (f"{s3.url}/photos", f"{s3.url}/photos/"):
         items = list(folder_items(reader.roots, reader.buckets, uri, labels_from_folders=True))
         assert [(item.uri.removeprefix(f"{s3.url}/photos/"), dict(item.metadata)) for item in items] == [
+            (".hidden/x.png", {}),
             ("a.jpg", {}),
             ("b/2.PNG", {"label": "b"}),
             ("b/c/1.png", {"label": "b"}),
         ]
-    assert len(pages) == 6
+        assert [item.problem_reason for item in items] == ["SOURCE_HIDDEN", "", "", ""]
+    chosen = Choice(("b/C/", "/a.*"), include_hidden=True)
+    items = list(folder_items(reader.roots, reader.buckets, f"{s3.url}/photos", labels_from_folders=True, choice=chosen))
+    assert [item.problem_reason for item in items] == ["", "SOURCE_EXCLUDED", "", "SOURCE_EXCLUDED"]
+    assert len(pages) == 9
     assert max(pages) == 2
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lookalike.errors import InvalidArgument, NotFound
-from lookalike.items import ITEM_INVALID, Item, checked_item, path_of, resolve_uri
+from lookalike.items import ITEM_INVALID, SOURCE_HIDDEN, Item, checked_item, path_of, resolve_uri
 from lookalike.listing import list_folder, list_manifest
 from lookalike.listing.text import MAX_LINE_BYTES, number_or_text
 from lookalike.names import id_from_uri
@@ -34,15 +34,19 @@ class TestFolders:
         names = ["b/2.PNG", "a.jpg", "b/1.jpeg", "c.txt", ".hidden.png", ".git/x.png", "b/deep/er/3.webp", "z.tiff"]
         for name in names:
             put(tmp_path / name)
-        items = list(list_folder(tmp_path, labels_from_folders=False))
+        *hidden, _, _, _, _, _ = items = list(list_folder(tmp_path, labels_from_folders=False))
         assert [Path(item.uri).relative_to(tmp_path.as_uri()).as_posix() for item in items] == [
+            ".git/x.png",
+            ".hidden.png",
             "a.jpg",
             "b/1.jpeg",
             "b/2.PNG",
             "b/deep/er/3.webp",
             "z.tiff",
         ]
-        assert [item.position for item in items] == [0, 1, 2, 3, 4]
+        assert [item.position for item in items] == [0, 1, 2, 3, 4, 5, 6]
+        assert [item.problem_reason for item in hidden] == [SOURCE_HIDDEN] * 2
+        items = items[2:]
         assert all(item.id == id_from_uri(item.uri) and item.metadata == {} and not item.problem for item in items)
 
     def test_photographs_that_cannot_be_decoded_are_not_left_out_in_silence(self, tmp_path: Path) -> None:

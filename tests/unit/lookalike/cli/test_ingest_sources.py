@@ -68,6 +68,52 @@ def test_a_source_that_does_not_fit_its_options_is_one_line(
     assert gateway.seen == []
 
 
+@pytest.mark.parametrize(("source", "kind"), [("/data/photos", "folder"), ("s3://bucket/a.tar", "archive")])
+def test_in_place_the_workers_are_told_what_to_leave_out(
+    gateway: FakeGateway, lookalike: Lookalike, source: str, kind: str
+) -> None:
+    options = ("--exclude", "*.gif", "--exclude", "drafts/", "--include-hidden")
+    assert lookalike("ingest", source, "-C", "shoes", "--in-place", *options).code == exits.OK
+    (request,) = gateway.seen
+    chosen = getattr(request.source, kind)
+    assert (list(chosen.exclude), chosen.include_hidden) == (["*.gif", "drafts/"], True)
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "words"),
+    [
+        ("/data/list.csv", ("--in-place", "--exclude", "*.gif"), "--exclude: /data/list.csv is not read as a folder"),
+        ("s3://b/a.png", ("--in-place", "--include-hidden"), "--include-hidden: s3://b/a.png is not read as a folder"),
+        ("/data", ("--exclude", ""), "--exclude[0]: is empty"),
+        ("/data", ("--exclude", "!a"), "--exclude[0]: begins with '!'"),
+    ],
+)
+def test_what_cannot_be_excluded_is_one_line(
+    gateway: FakeGateway, lookalike: Lookalike, source: str, options: tuple[str, ...], words: str
+) -> None:
+    said = lookalike("ingest", source, "-C", "shoes", *options)
+    assert (said.code, words in said.err) == (exits.INVALID, True), said.err
+    assert gateway.seen == []
+
+
+def test_an_upload_tells_what_it_leaves_out(gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path) -> None:
+    for name in ("a.png", "b.gif", ".c.png", "@eaDir/d.png", "e.dng"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"content")
+    assert lookalike("ingest", str(tmp_path), "-C", "shoes", "--exclude", "*.gif").code == exits.OK
+    (items,) = [seen for seen in gateway.seen if isinstance(seen, list)]
+    sent = {request.item.uri.rpartition("/")[2]: (request.item.content, request.item.problem_reason) for request in items}
+    assert sent == {
+        "a.png": (b"content", ""),
+        "b.gif": (b"", "SOURCE_EXCLUDED"),
+        ".c.png": (b"", "SOURCE_HIDDEN"),
+        "d.png": (b"", "SOURCE_SYSTEM"),
+        "e.dng": (b"", "IMAGE_FORMAT_UNKNOWN"),
+    }
+    said = lookalike("ingest", str(tmp_path), "-C", "shoes", "--exclude", "*")
+    assert (said.code, "holds no pictures but 5 that are hidden" in said.err) == (exits.INVALID, True)
+
+
 def test_ingest_uploads_the_tars_of_a_folder(gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar({"1.jpg": b"one", "1.json": b'{"label": "bag"}'}))
     said = lookalike("ingest", str(tmp_path), "-C", "shoes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -16,6 +17,7 @@ from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.queue import FIRST_QUEUE, KEY_PREFIX, QUEUE, TaskQueue
 from lookalike.jobs.states import MOVES, JobState, moves_as_lua
 from lookalike.jobs.uploads import Uploads
+from lookalike.listing import Choice
 from lookalike.sources import Artifacts, Roots
 from tests.servers.processes import until
 
@@ -154,6 +156,20 @@ class TestJson:
         for name, kind in (("manifest", {"uri": "/m.csv"}), ("upload", {"upload_id": "/m.csv"})):
             job = create_job_of_json({"collection": "c", "request_id": "r", "source": {name: kind}})
             assert (job.source.kind, job.source.uri) == (name, "/m.csv")
+
+    @pytest.mark.parametrize("kind", ["folder", "archive"])
+    def test_what_is_to_be_left_out_is_taken_checked_and_kept(self, kind: Literal["folder", "archive"]) -> None:
+        named = {"uri": "/data", "exclude": ["*.gif", "drafts/"], "include_hidden": True}
+        source = create_job_of_json({"collection": "c", "request_id": "r", "source": {kind: named}}).source
+        assert source == SourceSpec(kind, "/data", choice=Choice(("*.gif", "drafts/"), include_hidden=True))
+        assert SourceSpec.from_json(source.to_json()) == source
+        for globs, place in ((["*"] * 65, "exclude: has 65 globs"), (["a", "x" * 300], r"exclude\[1\]: is 300 bytes")):
+            with pytest.raises(InvalidArgument, match=rf"source\.{kind}\.{place}"):
+                create_job_of_json({"collection": "c", "request_id": "r", "source": {kind: named | {"exclude": globs}}})
+
+    def test_a_source_without_a_choice_is_written_as_it_always_was(self) -> None:
+        assert FOLDER.to_json() == '{"kind":"folder","labels_from_folders":false,"uri":"/data/products"}'
+        assert SourceSpec.from_json(FOLDER.to_json()) == FOLDER
 
     @pytest.mark.parametrize(
         ("request_", "problem"),
