@@ -2,8 +2,8 @@
 
 Owns which profiles are applied and how. The rule is that of browsers: a profile counts where its colour space is the
 picture's own (one of RGB also for a grey picture), by its perceptual intent; a picture without a profile is taken for sRGB.
-CMYK without a profile has no colours of its own: each ink takes its part of the light, 255 - min(255, ink + black). Where a
-profile cannot be used it is left out, and the picture counts as repaired.
+CMYK without a profile has no colours of its own: each ink takes its part of the light, (255 - ink) (255 - black) / 255.
+Where a profile cannot be used it is left out, and the picture counts as repaired.
 
 A profile is compiled once. Whether it changes anything is asked of a lattice of colours: most profiles are sRGB's under some
 name, and cost a hash from then on.

@@ -12,11 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lookalike.errors import BadImage
-
 WHITE = (255, 255, 255)
-_PHOTOMETRIC = 262
-"""TIFF 6.0, PhotometricInterpretation."""
 Box = tuple[int, int, int, int]
 """Left, upper, right, lower; in pixels."""
 
@@ -28,30 +24,28 @@ def raw_mode(image: Image.Image) -> str:
     return first if isinstance(first, str) else ""
 
 
-def covered(image: Image.Image) -> Box:
+def covered(image: Image.Image, data: bytes) -> Box:
     """The part of the picture that its first frame covers. Known before loading only."""
     tiles = getattr(image, "tile", None)
-    whole = (0, 0, *image.size)
-    return tiles[0][1] if image.format == "GIF" and tiles else whole
+    if image.format == "GIF" and tiles:
+        left, upper, right, lower = tiles[0][1]
+        return left, upper, right, lower
+    if image.format == "WEBP" and getattr(image, "n_frames", 1) > 1 and (start := data.find(b"ANMF")) >= 0:
+        # WebP container: places in units of two pixels, sides less one, three bytes each.
+        left, upper, width, height = (int.from_bytes(data[at : at + 3], "little") for at in range(start + 8, start + 20, 3))
+        return 2 * left, 2 * upper, 2 * left + width + 1, 2 * upper + height + 1
+    return 0, 0, *image.size
 
 
 def flattened(image: Image.Image, stored: str) -> Image.Image:
-    """A loaded picture as L, RGB or CMYK, transparency on white; `stored` is its `raw_mode`.
-
-    Raises `BadImage` for samples that have no range.
-    """
-    if image.mode.startswith("I;16"):
-        return _from_16_bit_grey(image, stored)
-    if image.mode in ("I", "F", "LAB"):
-        raise BadImage(
-            f"has samples of a kind that is not supported (Pillow's mode {image.mode}); save it as 8-bit grey or RGB",
-            reason="IMAGE_FORMAT_UNKNOWN",
-        )
+    """A loaded picture as L, RGB or CMYK, transparency on white; `stored` is its `raw_mode`."""
     key = image.info.pop("transparency", None)
+    if image.mode.startswith("I;16"):
+        return _from_16_bit_grey(image, key)
     if image.mode in ("1", "L") and isinstance(key, int):
         return _with_grey_key(image.convert("L"), _scaled_key(key, stored))
     if image.mode == "RGB" and isinstance(key, tuple):
-        return _with_colour_key(image, tuple(part >> 8 if ";16" in stored else part & 255 for part in key))
+        return _with_colour_key(image, tuple(part & 255 for part in key))
     if key is not None:
         image.info["transparency"] = key
     if image.has_transparency_data:
@@ -100,13 +94,10 @@ def to_8_bits(samples: npt.NDArray[Any], top: int) -> npt.NDArray[np.uint8]:
     return np.asarray((samples.astype(np.uint32) * np.uint32(255) + np.uint32(top // 2)) // np.uint32(top), np.uint8)
 
 
-def _from_16_bit_grey(image: Image.Image, stored: str) -> Image.Image:
+def _from_16_bit_grey(image: Image.Image, key: object) -> Image.Image:
     """16-bit grey -> L by dividing with rounding, since Pillow's own conversion clips at 255."""
     samples = np.asarray(image)
-    grey = to_8_bits(samples, 4095 if stored == "I;12" else 65535)
-    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:  # type: ignore[attr-defined]
-        grey = 255 - grey  # "0 is white", which Pillow minds in 8 bits only
-    key = image.info.get("transparency")
+    grey = to_8_bits(samples, 65535)
     if isinstance(key, int):
         grey[samples == key] = 255
     return Image.fromarray(grey)

@@ -20,8 +20,16 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
+from embedder.pictures.headers import Header
+from embedder.pictures.kinds import unsupported
 from lookalike.errors import BadImage
 
+_OTHER_KINDS = {
+    "lossless": "lossless JPEG (SOF3)", "lossless arithmetic": "lossless JPEG with arithmetic codes (SOF11)",
+    "arithmetic": "JPEG with arithmetic codes (SOF9)", "progressive arithmetic": "JPEG with arithmetic codes (SOF10)",
+    **{f"SOF{n}": f"hierarchical JPEG (SOF{n})" for n in (5, 6, 7, 13, 14, 15)},
+}  # fmt: skip
+_ADVICE = "save it as an ordinary JPEG (baseline, 8 bits)"
 _FORMATS = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 _SOS, _EOI, _DHT, _APP0, _APP1, _APP2, _APP14 = 0xDA, 0xD9, 0xC4, 0xE0, 0xE1, 0xE2, 0xEE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
@@ -69,6 +77,16 @@ def decoded(data: bytes, mode: str, size: tuple[int, int]) -> tuple[Image.Image,
         # Inverted, as Adobe stores it and every reader takes it to be.
         return Image.fromarray(255 - pixels, "CMYK"), repaired
     return Image.fromarray(pixels[..., 0] if mode == "L" else pixels), repaired
+
+
+def check_kind(header: Header) -> None:
+    """Raises `BadImage` for a kind that libjpeg-turbo does not decode to 8 bits, by its name."""
+    if header.variant in _OTHER_KINDS:
+        raise unsupported(f"a {_OTHER_KINDS[header.variant]}", _ADVICE)
+    if header.bits in (12, 16):
+        raise unsupported(f"a {header.bits}-bit JPEG", _ADVICE)
+    if header.bits == 8 and header.samples not in (1, 3, 4):
+        raise unsupported(f"a JPEG of {header.samples} bands", _ADVICE)
 
 
 def without_oddities(data: bytes) -> bytes:

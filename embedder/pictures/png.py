@@ -6,10 +6,14 @@ pixels, and never looks at the checksums of the pixels themselves. Called by `em
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
 
 from embedder.pictures.headers import png as header
 
@@ -76,6 +80,23 @@ def problem(data: bytes) -> str:
     if rows and 0 <= stored < wanted:
         return f"it ends after row {stored * rows // wanted:,} of {rows:,}"
     return ""
+
+
+def without_deep_key(data: bytes) -> Image.Image:
+    """A picture of 16 bits a colour of which one is transparent, as RGB with that one white. Pillow keeps the upper bytes alone, of
+    which several colours may have the same; read once more as if its bytes were swapped, it gives the lower ones."""
+    upper, lower = (_in_raw_mode(data, mode) for mode in ("RGB;16B", "RGB;16L"))
+    key = np.array(upper.info["transparency"])
+    pixels = np.array(upper)
+    pixels[((pixels == key >> 8) & (np.asarray(lower) == key & 255)).all(axis=-1)] = 255
+    return Image.fromarray(pixels)
+
+
+def _in_raw_mode(data: bytes, mode: str) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=("PNG",))
+    image.tile = [tile._replace(args=mode) for tile in image.tile]
+    image.load()
+    return image
 
 
 def profile(data: bytes, most_bytes: int) -> bytes | None:

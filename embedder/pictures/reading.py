@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from PIL import ExifTags, Image, ImageFile
 
 from embedder.pictures import colour, jpeg, png
+from embedder.pictures.bmp_pixels import read_bmp
 from embedder.pictures.flatten import covered, flattened, on_white, raw_mode
 from embedder.pictures.headers import Header
+from embedder.pictures.tiff_pixels import read_page
 from embedder.pictures.working_size import Least
 from lookalike.errors import BadImage
 
@@ -44,6 +46,14 @@ class Working:
 
 def read(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
     """The picture in `data`. Raises `BadImage`."""
+    if header.format == "TIFF":
+        page = read_page(data, max_pixels)
+        return _finished(page.picture, least, page.profile, page.orientation if 1 <= page.orientation <= 8 else 1, ())
+    if header.format == "BMP":
+        bitmap, profile = read_bmp(data, max_pixels)
+        return _finished(bitmap, least, profile, 1, ())
+    if header.format == "JPEG":
+        jpeg.check_kind(header)
     image, data, repaired = _opened(data, header)
     with image:
         # Once more, by what Pillow reads: the two may differ where a file contradicts itself.
@@ -59,17 +69,25 @@ def read(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
                 picture, mended = jpeg.decoded(data, image.mode, image.size)
                 repaired += mended
             else:
-                stored, box = raw_mode(image), covered(image)
+                stored, box = raw_mode(image), covered(image, data)
                 image.decodermaxblock = len(data)  # all at once: it lies in memory, and blocks would be copied out of it
                 image.load()
                 # After the load: Pillow turns TIFF by itself while loading, and then forgets the tag.
                 orientation = _orientation(image)
-                picture = on_white(flattened(image, stored), box)
+                deep_key = stored == "RGB;16B" and isinstance(image.info.get("transparency"), tuple)
+                picture = png.without_deep_key(data) if deep_key else on_white(flattened(image, stored), box)
         except DAMAGED as error:
             raise _damaged(png.problem(data) if header.format == "PNG" else "") from error
+    profile = png.profile(data, colour.MAX_PROFILE_BYTES + 1) if header.format == "PNG" else image.info.get("icc_profile")
+    return _finished(picture, least, profile, orientation, repaired)
+
+
+def _finished(
+    picture: Image.Image, least: Least, profile: bytes | None, orientation: int, repaired: tuple[str, ...]
+) -> Working:
+    """Averaged down first: a profile costs time for every pixel."""
     factor = least.factor(picture.size)
     small = picture.reduce(factor) if factor > 1 else picture
-    profile = png.profile(data, colour.MAX_PROFILE_BYTES + 1) if header.format == "PNG" else image.info.get("icc_profile")
     managed, usable = colour.managed(small, profile)
     return Working(managed, orientation, repaired if usable else (*repaired, "profile"))
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from embedder.pictures.headers import bmp, gif, jpeg, png, tiff, webp
 from embedder.pictures.headers.header import Format, Header
 from embedder.pictures.headers.limits import Limits, is_quick
-from lookalike.errors import BadImage
+from embedder.pictures.kinds import is_disguised, not_read
 
 __all__ = ["FORMATS", "Format", "Header", "Limits", "is_quick", "read_header"]
 
@@ -30,7 +30,9 @@ FORMATS = tuple(name for name, _, _ in _READERS)
 
 def read_header(data: bytes) -> Header:
     """The header of an encoded picture. Raises `BadImage`: of no format that is read, or cut off before its size."""
+    if is_disguised(data):
+        raise not_read(data)
     for name, magics, read in _READERS:
         if data.startswith(magics) and (name != "WEBP" or data[8:12] == b"WEBP"):
             return read(data)
-    raise BadImage("is not a JPEG, PNG, WebP, GIF, BMP or TIFF picture", reason="IMAGE_FORMAT_UNKNOWN")
+    raise not_read(data)

@@ -9,7 +9,8 @@ import struct
 
 from embedder.pictures.headers.header import WORK_A_BYTE, WORK_A_PART, Header, held_bytes, unreadable_header
 
-_CORE, _LEAST_INFO = 12, 40
+_CORE, _LEAST_INFO = 12, 16
+"""BITMAPCOREHEADER, and the shortest of OS/2's, which ends after the bits a pixel."""
 _RUN_LENGTHS = frozenset({1, 2})
 _VARIANTS = {0: "raw", 1: "RLE8", 2: "RLE4", 3: "bit fields", 4: "JPEG", 5: "PNG"}
 
@@ -24,6 +25,7 @@ def read(data: bytes) -> Header:
         width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
     elif header_bytes >= _LEAST_INFO and len(data) >= 34:
         width, height, _, bits, compression = struct.unpack_from("<IiHHI", data, 18)
+        compression = compression if header_bytes >= 20 else 0
     else:
         raise unreadable_header()
     height = abs(height)
