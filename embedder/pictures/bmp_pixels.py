@@ -1,8 +1,8 @@
 """A BMP's samples -> its picture. Called by `embedder.pictures.reading`.
 
-Owned here, because BMP has grown by whoever wrote it and Pillow knows part of it: headers of OS/2 and of Windows 1 to 5, any masks,
-2 bits a pixel, transparency that is all zeros and means none, runs that leave pixels out (which are white here, as a part of a GIF that
-no frame covers is). By name refused: JPEG, PNG, fax and 24-bit runs inside of a BMP.
+Owned here, because Pillow knows only a part of what BMP has grown to: headers of OS/2 and of Windows 1 to 5, any masks, 2 bits
+a pixel, and transparency that is all zeros and means none. Pixels that runs leave out are white, as what no frame of a GIF
+covers. JPEG, PNG, fax and 24-bit runs inside of a BMP are refused by name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _EMBEDDED = b"DEBM"
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """`masks`: of red, green, blue and transparency, for 16 bits and more; else `palette` uint8 `[n, 3]`. `pixels_at`: bytes."""
+    """`masks`: of red, green, blue and transparency, for 16 bits and more; else `palette` uint8 `[n, 3]`."""
 
     width: int
     height: int
@@ -139,9 +139,9 @@ def _indices(data: bytes, layout: _Layout) -> npt.NDArray[np.uint8]:
     rows = _rows(data, layout)
     if layout.bits == 8:
         return rows[:, : layout.width]
-    shifts = np.arange(8 - layout.bits, -1, -layout.bits, np.uint8)
+    shifts = np.arange(8 - layout.bits, -1, -layout.bits).astype(np.uint8)
     spread = (rows[..., None] >> shifts) & np.uint8((1 << layout.bits) - 1)
-    return spread.reshape(layout.height, -1)[:, : layout.width]
+    return np.asarray(spread.reshape(layout.height, -1)[:, : layout.width], np.uint8)
 
 
 def _by_masks(data: bytes, layout: _Layout) -> npt.NDArray[np.uint8]:

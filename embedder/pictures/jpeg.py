@@ -5,12 +5,13 @@ simplejpeg has the same libjpeg-turbo (the pixels are the same to the bit) and s
 pixels alone (junk between segments, short or odd ones, no end) is mended: the file is put together anew from its sound parts
 and decoded once more, as strictly.
 
-A hole of zeros may decode without a warning, since zeros are a code as well. But in any coder's tables that code either ends a
-block, as in flat parts of a picture, or writes coefficient after coefficient of one value, as no picture does.
+A hole of zeros may decode without a warning, since zeros are a code as well. But in a coder's tables that code either ends a
+block, as in flat parts of a picture, or fills block after block with coefficients of one value, as no picture does.
 """
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,8 +36,6 @@ _SOS, _EOI, _DHT, _APP0, _APP1, _APP2, _APP14 = 0xDA, 0xD9, 0xC4, 0xE0, 0xE1, 0x
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
 _TABLES = frozenset({_DHT, 0xCC, 0xDB, 0xDD})
 """DHT, DAC, DQT, DRI."""
-_METADATA = frozenset({_APP1, _APP2})
-"""EXIF and XMP; the colour profile."""
 _MARKER = re.compile(rb"\xff+([\xc0-\xcf\xda-\xdf\xe0-\xef\xfe\xd9])", re.DOTALL)
 """What may stand between segments. RST0 to RST7 may not."""
 _AFTER_DATA = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
@@ -47,6 +46,7 @@ _FEW = 2
 _HOLE = bytes(64)
 _JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
 _ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
+_NO_NAME = "Could not determine subsampling level"
 _END = b"\xff\xd9"
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 
@@ -61,7 +61,9 @@ class _Segment:
     end: int
 
 
-def decoded(data: bytes, mode: str, size: tuple[int, int]) -> tuple[Image.Image, tuple[str, ...]]:
+def decoded(
+    data: bytes, mode: str, size: tuple[int, int], *, several_scans: bool = False
+) -> tuple[Image.Image, tuple[str, ...]]:
     """The picture in `mode` (L, RGB or CMYK) and of `size`, which is its own over 1, 2, 4 or 8; and what was mended.
 
     Raises `BadImage` where the pixels are damaged.
@@ -70,7 +72,11 @@ def decoded(data: bytes, mode: str, size: tuple[int, int]) -> tuple[Image.Image,
     try:
         pixels = _strictly(data, mode, size)
     except ValueError as error:
+        if _NO_NAME in str(error):
+            return _by_pillow(data, mode, size), repaired
         data, pixels, repaired = _mended(data, mode, size, str(error))
+    if several_scans and not _is_complete(data):
+        raise _damaged("it ends before its last scans")
     if _has_hole(data):
         raise _damaged("a part of its pixels is overwritten with zeros")
     if mode == "CMYK":
@@ -107,6 +113,16 @@ def _strictly(data: bytes, mode: str, size: tuple[int, int]) -> npt.NDArray[np.u
     return pixels
 
 
+def _by_pillow(data: bytes, mode: str, size: tuple[int, int]) -> Image.Image:
+    """Not strictly: samples of the colours in proportions that TurboJPEG has no name for, such as 4:1:0."""
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        image.draft(None, size)
+        if (image.mode, image.size) != (mode, size):
+            raise _damaged("its size is given twice")
+        image.load()
+        return image.copy()
+
+
 def _mended(
     data: bytes, mode: str, size: tuple[int, int], problem: str
 ) -> tuple[bytes, npt.NDArray[np.uint8], tuple[str, ...]]:
@@ -122,7 +138,7 @@ def _mended(
             problem = str(error)
         padded = _EXTRANEOUS.search(problem)
         if padded and _is_padding(attempt[: -len(_END)][-int(padded[1]) :]):
-            attempts, kind = [attempt[: -len(_END) - int(padded[1])] + _END], "jpeg padding"
+            attempts, kind = [attempt[: -len(_END) - int(padded[1])] + _END], kind if kind == "jpeg end" else "jpeg padding"
     raise _damaged(_where(rebuilt, mode, size, problem))
 
 
@@ -156,7 +172,7 @@ def _rebuilt(data: bytes, *, metadata: bool) -> bytes:
             parts.append(_JFIF)
         elif marker == _APP14 and content.startswith(b"Adobe") and len(content) >= 12:
             parts.append(_ADOBE + bytes([min(content[11], 2)]))
-        elif marker in _FRAMES or marker in _TABLES or (metadata and marker in _METADATA):
+        elif marker in _FRAMES or marker in _TABLES or (metadata and _is_metadata(marker, content)):
             progressive = progressive or marker in _PROGRESSIVE
             parts.append(whole)
         elif marker == _SOS:
@@ -164,6 +180,11 @@ def _rebuilt(data: bytes, *, metadata: bool) -> bytes:
             header = whole[: segment.data - segment.start]
             parts.append((header if progressive else header[:-3] + b"\0\x3f\0") + whole[segment.data - segment.start :])
     return b"".join(parts) + _END
+
+
+def _is_metadata(marker: int, content: bytes) -> bool:
+    """EXIF and XMP, or a piece of a colour profile."""
+    return marker == _APP1 or (marker == _APP2 and content.startswith(b"ICC_PROFILE\0") and len(content) > 14)
 
 
 def _where(data: bytes, mode: str, size: tuple[int, int], problem: str) -> str:
@@ -188,6 +209,22 @@ def _damaged(problem: str) -> BadImage:
     return BadImage(f"is truncated or damaged in its pixels: {problem}", reason="IMAGE_UNREADABLE")
 
 
+def _is_complete(data: bytes) -> bool:
+    """Whether every coefficient of every component is there to its last bit (ITU-T T.81, G.1.1.1): libjpeg says nothing of a
+    progressive picture that is cut between two scans."""
+    missing: dict[int, list[bool]] = {}
+    for segment in _segments(data):
+        content = data[segment.start + 4 : segment.data]
+        if segment.marker in _FRAMES:
+            missing = {content[at]: [True] * 64 for at in range(6, 6 + 3 * content[5], 3)}
+        elif segment.marker == _SOS:
+            first, last, bits = content[-3:]
+            for component in content[1 : 1 + 2 * content[0] : 2]:
+                if component in missing:
+                    missing[component][first : last + 1] = [bits & 15 > 0] * len(missing[component][first : last + 1])
+    return not any(any(one) for one in missing.values())
+
+
 def _has_hole(data: bytes) -> bool:
     """Whether coded data holds a run of zeros that no coder writes."""
     first = data.find(_HOLE)
@@ -200,9 +237,13 @@ def _has_hole(data: bytes) -> bool:
         elif segment.marker == _SOS and data.find(_HOLE, segment.data, segment.end) >= 0:
             header = data[segment.start + 4 : segment.data]
             tables = {16 + (pair & 15) for pair in header[2 : 1 + 2 * header[0] : 2]}
-            # Of a pass over the first coefficients alone, zeros are a flat part of the picture.
-            first_alone = header[-2] == 0
-            if not first_alone and any(not _ends_block(zero_codes.get(table)) for table in tables):
+            first, last, bits = header[-3:]
+            # A pass over the means of blocks alone, or one that refines, may be zeros where the picture is flat or even.
+            if (
+                last
+                and not bits >> 4
+                and any(_fills_blocks(zero_codes.get(table), last - max(first, 1) + 1) for table in tables)
+            ):
                 return True
     return False
 
@@ -215,6 +256,10 @@ def _zero_codes(content: bytes) -> Iterator[tuple[int, int]]:
         position += 17 + sum(content[position + 1 : position + 17])
 
 
-def _ends_block(symbol: int | None) -> bool:
-    """End of a block, or of several in a progressive picture. Unknown where arithmetic coding has no tables."""
-    return symbol is None or (symbol & 15 == 0 and symbol >> 4 < 15)
+def _fills_blocks(symbol: int | None, coefficients: int) -> bool:
+    """Whether a Huffman symbol, again and again, fills blocks of so many coefficients with what no coder writes: it ends no
+    block, and goes past its end, or makes at least four of its coefficients the same."""
+    if symbol is None or (symbol & 15 == 0 and symbol >> 4 < 15):
+        return False
+    step = (symbol >> 4) + 1
+    return coefficients % step > 0 or coefficients // step >= 4

@@ -1,7 +1,7 @@
 """Kinds of file that are not read, and how a caller is told: by name, with what to do about it.
 
-Owned here: what is recognised, by its first bytes. A file that is none of these is said to be no picture that is read. Called by
-the readers of headers and by the decoders of `embedder.pictures`.
+Owned here: what is recognised, by its first bytes. A file that is none of these is said to be no picture that is read. Called
+by the readers of headers and by the decoders of `embedder.pictures`.
 """
 
 from __future__ import annotations

@@ -83,8 +83,8 @@ def problem(data: bytes) -> str:
 
 
 def without_deep_key(data: bytes) -> Image.Image:
-    """A picture of 16 bits a colour of which one is transparent, as RGB with that one white. Pillow keeps the upper bytes alone, of
-    which several colours may have the same; read once more as if its bytes were swapped, it gives the lower ones."""
+    """A picture of 16 bits a sample, one colour of which is transparent, as RGB with that one white. Pillow keeps the upper
+    bytes alone, and several colours may have the same; read once more as if its bytes were swapped, it gives the lower ones."""
     upper, lower = (_in_raw_mode(data, mode) for mode in ("RGB;16B", "RGB;16L"))
     key = np.array(upper.info["transparency"])
     pixels = np.array(upper)

@@ -66,7 +66,9 @@ def read(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
         try:
             if header.format == "JPEG":
                 orientation = _orientation(image)
-                picture, mended = jpeg.decoded(data, image.mode, image.size)
+                picture, mended = jpeg.decoded(
+                    data, image.mode, image.size, several_scans=header.interlaced or header.scans > 1
+                )
                 repaired += mended
             else:
                 stored, box = raw_mode(image), covered(image, data)

@@ -1,7 +1,7 @@
 """How a TIFF stores its samples: its directory of tags as one record, or by name why it is not read (TIFF 6.0, and BigTIFF).
 
-Owned here: which of the many kinds of TIFF are read at all. A kind is read where its samples have one meaning to everybody: whole
-numbers from 0 to all ones, as grey, RGB, YCbCr, CMYK or places in a palette. Called by `embedder.pictures.tiff_pixels`.
+Owned here: which of the many kinds of TIFF are read at all. A kind is read where its samples have one meaning to everybody:
+whole numbers from 0 to all ones, as grey, RGB, YCbCr, CMYK or places in a palette. Called by `embedder.pictures.tiff_pixels`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ RAW, CCITT, LZW, OLD_JPEG, JPEG, DEFLATE, PACKBITS, LZMA, ZSTD = (
 _READ = {*RAW, *CCITT, *LZW, *OLD_JPEG, *JPEG, *DEFLATE, *PACKBITS, *LZMA, *ZSTD}
 _OTHER_COMPRESSIONS = {
     9: "JBIG", 10: "JBIG", 34661: "JBIG", 32766: "NeXT", 32809: "ThunderScan", 34676: "LogLuv",
-    34677: "LogLuv", 34712: "JPEG 2000", 33003: "JPEG 2000", 33005: "JPEG 2000", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
+    34677: "LogLuv", 34712: "JPEG 2000", 33003: "JPEG 2000", 33005: "JPEG 2000", 50001: "WebP", 50002: "JPEG XL",
+    52546: "JPEG XL",
     34887: "LERC", 34713: "a camera's raw compression",
 }  # fmt: skip
 _FORMATS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
@@ -71,8 +72,8 @@ PREMULTIPLIED = 1
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`bits` a sample, unsigned. `base` samples make the colour; `alpha` is the place of the transparency among all `samples`, or
-    None. `guessed_alpha`: the file does not say that it is one.
+    """`bits` a sample, unsigned. `base` samples make the colour; `alpha` is the place of the transparency among all `samples`,
+    or None. `guessed_alpha`: the file does not say that it is one.
 
     A part (strip or tile) is `part_width` x `part_height` pixels; of the last strip fewer rows. `offsets` and `lengths` (bytes)
     name all parts of the first plane, then of the next; `separate` planes hold one sample each.

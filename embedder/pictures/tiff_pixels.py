@@ -1,7 +1,7 @@
 """A TIFF's samples -> its picture. Called by `embedder.pictures.reading`.
 
-Owned here, because Pillow misreads or refuses a good part of what TIFF can store: how samples become colours. What is compressed
-is left to those who know it: to zlib, to simplejpeg, and to Pillow's libtiff, which is given each run of parts under a header of its
+Owned here, because Pillow misreads or refuses a good part of what TIFF can store: how samples become colours. What is
+compressed is left to zlib, to simplejpeg, and to Pillow's libtiff. libtiff is given each run of parts under a header of its
 own, as grey bytes of no other meaning, so that none of its views of the picture counts.
 """
 

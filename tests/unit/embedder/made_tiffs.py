@@ -1,4 +1,4 @@
-"""TIFF files of every layout that the tests ask for, written from arrays: Pillow writes few of them, and reads them its own way."""
+"""TIFF files of every layout, written from arrays: Pillow writes few of them."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def tiff_of(
                     part = np.pad(part, ((0, tile - part.shape[0]), (0, tile - part.shape[1]), (0, 0)), "edge")
                 parts.append(_compressed(_packed(part, bits, order, predictor, fill_order), compression))
     tags: dict[int, tuple[str, Sequence[int]]] = {
-        256: ("I", [width]), 257: ("I", [height]), 258: ("H", [bits] * count), 259: ("H", [compression]), 262: ("H", [photometric]),
-        266: ("H", [fill_order]), 277: ("H", [count]), 284: ("H", [2 if separate else 1]), 317: ("H", [predictor]),
-        339: ("H", [sample_format] * count),
+        256: ("I", [width]), 257: ("I", [height]), 258: ("H", [bits] * count), 259: ("H", [compression]),
+        262: ("H", [photometric]), 266: ("H", [fill_order]), 277: ("H", [count]), 284: ("H", [2 if separate else 1]),
+        317: ("H", [predictor]), 339: ("H", [sample_format] * count),
     }  # fmt: skip
     tags |= {322: ("I", [tile]), 323: ("I", [tile])} if tile else {278: ("I", [rows])}
     tags |= {338: ("H", extra)} if extra else {}

@@ -16,7 +16,8 @@ from tests.unit.embedder.made_tiffs import DEFLATE, LZW, PACKBITS, RAW, Samples,
 WIDTH, HEIGHT = 37, 23
 GREY_IS_INK, GREY, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 KINDS = [  # photometric, samples, extra samples
-    (GREY_IS_INK, 1, ()), (GREY, 1, ()), (GREY, 2, (0,)), (GREY, 2, (1,)), (GREY, 2, (2,)), (GREY_IS_INK, 2, (2,)), (RGB, 3, ()),
+    (GREY_IS_INK, 1, ()), (GREY, 1, ()), (GREY, 2, (0,)), (GREY, 2, (1,)), (GREY, 2, (2,)), (GREY_IS_INK, 2, (2,)),
+    (RGB, 3, ()),
     (RGB, 4, ()), (RGB, 4, (0,)), (RGB, 4, (1,)), (RGB, 4, (2,)), (RGB, 5, (0, 2)), (CMYK, 4, ()), (CMYK, 5, (0,)),
 ]  # fmt: skip
 WAYS = list(
