@@ -22,6 +22,7 @@ from gateway.settings import GatewaySettings
 from lookalike.errors import LookalikeError
 from lookalike.runtime.channels import open_aio_channel
 from lookalike.runtime.environment import load_settings, refuse_setting
+from lookalike.runtime.peers import PeerBounds
 from lookalike.runtime.telemetry import configure_logging
 from lookalike.runtime.tracing import configure_tracing
 
@@ -32,7 +33,9 @@ async def serve(settings: GatewaySettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with _assembled(settings) as gateway:
-        grpc_server = await build_grpc(gateway.core, settings.gateway_grpc_address, settings.gateway_health_address)
+        grpc_server = await build_grpc(
+            gateway.core, settings.gateway_grpc_address, settings.gateway_health_address, _peer_bounds(settings)
+        )
         gateway.readiness.on_change = grpc_server.set_ready
         http_server = HttpServer(gateway.app, settings.gateway_http_address, _peer_limits(settings))
         await http_server.start()
@@ -53,6 +56,15 @@ def _peer_limits(settings: GatewaySettings) -> PeerLimits:
         header_s=settings.gateway_header_s,
         grace_s=settings.gateway_silence_s,
         least_bytes_per_s=settings.gateway_least_bytes_per_s,
+    )
+
+
+def _peer_bounds(settings: GatewaySettings) -> PeerBounds:
+    return PeerBounds(
+        calls=settings.gateway_calls_max,
+        streams=settings.gateway_streams_max,
+        uploads=settings.gateway_uploads_max,
+        silence_s=settings.gateway_message_s,
     )
 
 

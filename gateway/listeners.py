@@ -16,6 +16,7 @@ from gateway.http.connections import Connections, PeerLimits
 from gateway.ingest_servicer import IngestServicer
 from gateway.servicers import CollectionServicer, SearchServicer
 from lookalike.errors import Unavailable
+from lookalike.runtime.peers import PeerBounds
 from lookalike.runtime.server import AioServer, Servicer, build_aio_server
 from lookalike.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
 from lookalike.v1.ingest_service_pb2_grpc import add_IngestServiceServicer_to_server
@@ -26,10 +27,15 @@ _VANISHED_S = 60
 """A peer that answers nothing for so long, not even at the level of TCP, has gone, with whatever it was sent."""
 
 
-async def build_grpc(core: Core, address: str, health_address: str | None = None) -> AioServer:
+async def build_grpc(
+    core: Core,
+    address: str,
+    health_address: str | None = None,
+    bounds: PeerBounds = PeerBounds(),  # noqa: B008 - frozen
+) -> AioServer:
     """The gRPC server, bound to `address` (`HOST:PORT`), not started. Raises `Unavailable` where it cannot be bound.
 
-    `health_address`: where health checks are answered whatever the load, as `build_aio_server` has it.
+    `health_address`: where health checks are answered whatever the load; `bounds`: for its peers.
     """
     return await build_aio_server(
         [
@@ -47,6 +53,7 @@ async def build_grpc(core: Core, address: str, health_address: str | None = None
         ],
         address=address,
         health_address=health_address,
+        bounds=bounds,
     )
 
 

@@ -72,6 +72,20 @@ class GatewaySettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
     gateway_least_bytes_per_s: float = Field(
         4096.0, gt=0, le=1e9, description="Bytes a second at which a peer sends a body, and reads an answer, at the least."
     )
+    gateway_calls_max: int = Field(
+        192,
+        ge=1,
+        le=10_000,
+        description="Calls of gRPC at work at once, beside streams and uploads. Keep it above threads and places to wait "
+        "together, so that a burst is refused there.",
+    )
+    gateway_uploads_max: int = Field(64, ge=1, le=10_000, description="Uploads of gRPC at once.")
+    gateway_message_s: Seconds = Field(
+        60.0,
+        gt=0,
+        description="Seconds in which a peer of gRPC sends a whole message (at most 32 MiB), and reads an answer. Where others "
+        "need its place, a silent one has a second.",
+    )
     gateway_streams_max: int = Field(
         128,
         ge=1,

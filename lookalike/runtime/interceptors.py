@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -24,12 +25,16 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_status import rpc_status
 
 from lookalike import bounds
-from lookalike.errors import Cancelled, Internal, InvalidArgument, LookalikeError
+from lookalike.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, LookalikeError, Overloaded
 from lookalike.runtime import tracing
+from lookalike.runtime.peers import Peers, RpcTasks
+from lookalike.runtime.places import Place
 from lookalike.runtime.status import to_status
 from lookalike.runtime.telemetry import observed
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # a string: generic only in the type stubs
+AioContext: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+T = TypeVar("T")
 _OURS = "/lookalike."
 _READ_AT_ONCE_BYTES = 512 * 1024
 """Of a request that is read on the loop: some 5 ms of metadata at the worst. Most pictures are smaller, and going through a
@@ -70,40 +75,99 @@ def wire_status(error: LookalikeError) -> Any:
 class ErrorInterceptor(grpc.ServerInterceptor):
     """For servers with threads."""
 
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
     ) -> Handler | None:
         handler = continuation(details)
-        if handler is None or not details.method.startswith(_OURS):
-            return handler
+        if handler is None:
+            return None
+        if not details.method.startswith(_OURS):
+            return self._foreign(handler)
         method = details.method.lstrip("/")
 
         def abort(error: BaseException, context: grpc.ServicerContext) -> NoReturn:
             context.abort_with_status(wire_status(as_ours(error, method)))
 
-        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        def admitted(requests: Iterator[_Unread], context: grpc.ServicerContext) -> tuple[_Unread, Place]:
+            with _refusals_counted(method):
+                first = self._first(requests, context)
+                place = places.take(_end(context))
+            if not context.add_callback(place.release):
+                place.release()  # the peer has gone already
+            return first, place
+
+        def answer(requests: Iterator[_Unread], context: grpc.ServicerContext) -> Any:
             try:
+                first, place = admitted(requests, context)
                 with observed(method, tracing.incoming(context.invocation_metadata())):
-                    return behaviour(readable(request), context)
+                    response = behaviour(readable(first, requests), context)
+                place.waits()  # until it is read
+                return response
             except Exception as error:  # noqa: BLE001 - the edge
                 abort(error, context)
 
-        def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        def stream(requests: Iterator[_Unread], context: grpc.ServicerContext) -> Iterator[Any]:
             try:
+                first, place = admitted(requests, context)
                 with observed(method, tracing.incoming(context.invocation_metadata())):
-                    yield from behaviour(readable(request), context)
+                    for message in behaviour(readable(first, requests), context):
+                        place.waits()
+                        yield message
+                        place.goes_on()
             except Exception as error:  # noqa: BLE001 - the edge
                 abort(error, context)
 
         behaviour = _behaviour(handler)
         readable = _each_read if handler.request_streaming else _read
+        places = self._peers.places_for(
+            request_streaming=handler.request_streaming, response_streaming=handler.response_streaming
+        )
         return _rebuilt(handler, method, stream if handler.response_streaming else answer)
+
+    def _foreign(self, handler: Handler) -> Handler:
+        """`handler` of gRPC's own services (health, reflection). A talk about reflection waits from its start; a watch of
+        health is at work, in places apart."""
+
+        def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+            places = self._peers.watches if handler.response_streaming else self._peers.arriving
+            try:
+                first = None if handler.request_streaming else self._first(requests, context)
+                place = places.take(_end(context))
+            except LookalikeError as error:
+                context.abort_with_status(wire_status(error))
+            if handler.request_streaming:
+                place.waits()
+            if not context.add_callback(place.release):
+                place.release()
+            return behaviour(requests if handler.request_streaming else first, context)
+
+        behaviour = _behaviour(handler)
+        make = grpc.stream_stream_rpc_method_handler if handler.response_streaming else grpc.stream_unary_rpc_method_handler
+        return make(answer, handler.request_deserializer, handler.response_serializer)
+
+    def _first(self, requests: Iterator[T], context: grpc.ServicerContext) -> T:
+        arriving = self._peers.arriving.take(_end(context))
+        arriving.waits()
+        try:
+            return next(requests)
+        except StopIteration:
+            raise InvalidArgument("request", "is missing") from None
+        except Exception as error:
+            if context.is_active():
+                raise
+            raise Cancelled("the caller has gone, or its request took too long to come") from error
+        finally:
+            arriving.release()
 
 
 class AioErrorInterceptor(grpc.aio.ServerInterceptor):
     """For servers on asyncio."""
 
-    def __init__(self) -> None:
+    def __init__(self, peers: Peers, tasks: RpcTasks) -> None:
+        self._peers, self._tasks = peers, tasks
         self._made: dict[Handler, Handler] = {}
         """By the handler that they stand for: making one for every call would take as long as a small call's own work."""
 
@@ -113,35 +177,88 @@ class AioErrorInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith(_OURS):
-            return handler
+        if handler is None:
+            return None
+        if not handler_call_details.method.startswith(_OURS):
+            return self._foreign(handler)
         if handler not in self._made:
             self._made[handler] = self._around(handler, handler_call_details.method.lstrip("/"))
         return self._made[handler]
 
+    def _foreign(self, handler: Handler) -> Handler:
+        """`handler` of gRPC's own services. A check of health and a talk about reflection wait from the start; a watch of
+        health is at work, in places apart."""
+        try:
+            watches = handler.response_streaming and not handler.request_streaming
+            place = (self._peers.watches if watches else self._peers.arriving).take(self._tasks.ending())
+        except Overloaded as error:
+            return _refusing(error)
+        if not watches:
+            place.waits()
+        _task().add_done_callback(lambda _: place.release())
+        return handler
+
     def _around(self, handler: Handler, method: str) -> Handler:
-        async def abort(error: BaseException, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        async def abort(error: BaseException, context: AioContext) -> None:
             status = wire_status(as_ours(error, method))
             await context.abort(status.code, status.details, status.trailing_metadata)
 
-        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def admitted(context: AioContext) -> tuple[_Unread, Place]:
+            """The first request, and a place of the call's kind until the call has ended."""
+            with _refusals_counted(method):
+                first = await self._first(context)
+                place = places.take(self._tasks.ending())
+            _task().add_done_callback(lambda _: place.release())
+            return first, place
+
+        async def answer(_requests: Any, context: AioContext) -> Any:
             try:
+                first, place = await admitted(context)
                 with observed(method, tracing.incoming(context.invocation_metadata())):
-                    return await behaviour(await readable(request), context)
+                    response = await behaviour(await readable(first, context, place), context)
+                place.waits()  # until it is read
+                return response
             except Exception as error:  # noqa: BLE001 - the edge
                 await abort(error, context)
 
-        async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        async def stream(_requests: Any, context: AioContext) -> AsyncIterator[Any]:
             try:
+                first, place = await admitted(context)
                 with observed(method, tracing.incoming(context.invocation_metadata())):
-                    async for message in behaviour(await readable(request), context):
+                    async for message in behaviour(await readable(first, context, place), context):
+                        place.waits()
                         yield message
+                        place.goes_on()
             except Exception as error:  # noqa: BLE001 - the edge
                 await abort(error, context)
 
         behaviour = _behaviour(handler)
+        places = self._peers.places_for(
+            request_streaming=handler.request_streaming, response_streaming=handler.response_streaming
+        )
         readable = _each_read_in_turn if handler.request_streaming else _read_in_turn
         return _rebuilt(handler, method, stream if handler.response_streaming else answer)
+
+    async def _first(self, context: AioContext) -> _Unread:
+        """The call's first request. Raises `InvalidArgument`, `DeadlineExceeded`, `Overloaded`."""
+        task = _task()
+        place = self._peers.arriving.take(lambda: _cancel(task))
+        place.waits()
+        try:
+            request = await _next(context)
+        except asyncio.CancelledError:
+            if not place.ended:
+                raise
+            task.uncancel()
+            late = f"the request did not come within {self._peers.silence_s:g} s"
+            raise (
+                DeadlineExceeded(late) if place.overdue else Overloaded("too many requests are on their way; try again")
+            ) from None
+        finally:
+            place.release()
+        if request is None:
+            raise InvalidArgument("request", "is missing")
+        return request
 
 
 def _behaviour(handler: Handler) -> Callable[..., Any]:
@@ -150,28 +267,79 @@ def _behaviour(handler: Handler) -> Callable[..., Any]:
     return chosen
 
 
-def _read(request: _Unread) -> Message:
+def _read(request: _Unread, _rest: Iterator[_Unread]) -> Message:
     return request.read()
 
 
-def _each_read(requests: Iterable[_Unread]) -> Iterator[Message]:
-    for request in requests:
+def _each_read(first: _Unread, rest: Iterator[_Unread]) -> Iterator[Message]:
+    yield first.read()
+    for request in rest:
         yield request.read()
 
 
-async def _read_in_turn(request: _Unread) -> Message:
+async def _read_in_turn(request: _Unread, _context: AioContext, _place: Place) -> Message:
     """A large one is read in a thread: the loop has others to serve."""
     if len(request.content) <= _READ_AT_ONCE_BYTES:
         return request.read()
     return await asyncio.to_thread(request.read)
 
 
-async def _each_read_in_turn(requests: AsyncIterable[_Unread]) -> AsyncIterable[Message]:
+async def _each_read_in_turn(first: _Unread, context: AioContext, place: Place) -> AsyncIterator[Message]:
     async def read() -> AsyncIterator[Message]:
-        async for request in requests:
-            yield await _read_in_turn(request)
+        yield await _read_in_turn(first, context, place)
+        while True:
+            place.waits()
+            request = await _next(context)
+            place.goes_on()
+            if request is None:
+                return
+            yield await _read_in_turn(request, context, place)
 
     return read()
+
+
+def _end(context: grpc.ServicerContext) -> Callable[[], None]:
+    def end() -> None:
+        context.cancel()
+
+    return end
+
+
+async def _next(context: AioContext) -> _Unread | None:
+    """The call's next request, or None. gRPC's iterator of them would be a circle of references for every call."""
+    request = await context.read()
+    return request if isinstance(request, _Unread) else None
+
+
+def _task() -> asyncio.Task[Any]:
+    """In which grpc.aio handles the call."""
+    task = asyncio.current_task()
+    assert task is not None, "grpc.aio handles a call in a task of its own"  # noqa: S101
+    return task
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+
+
+@contextmanager
+def _refusals_counted(method: str) -> Iterator[None]:
+    """Count what is refused before the servicer comes to know of it."""
+    try:
+        yield
+    except LookalikeError:
+        with observed(method):
+            raise
+
+
+def _refusing(error: LookalikeError) -> Handler:
+    """A handler, of whatever kind, that ends its call with `error`."""
+
+    async def refuse(_requests: Any, context: AioContext) -> None:
+        status = wire_status(error)
+        await context.abort(status.code, status.details, status.trailing_metadata)
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _written(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:
@@ -182,13 +350,8 @@ def _written(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes]
 
 
 def _rebuilt(handler: Handler, method: str, behaviour: Callable[..., Any]) -> Handler:
-    """`handler` with another behaviour of the same kind, which gets its requests as `_Unread`."""
-    kinds = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }
-    make = kinds[(handler.request_streaming, handler.response_streaming)]
+    """`handler` with another behaviour, which gets its requests as `_Unread`, one too as a stream: so it is called before the
+    request has come, and waits for that itself. On the wire they are the same."""
+    make = grpc.stream_stream_rpc_method_handler if handler.response_streaming else grpc.stream_unary_rpc_method_handler
     message = GetMessageClass(descriptor_pool.Default().FindMethodByName(method.replace("/", ".")).input_type)
     return make(behaviour, lambda content: _Unread(content, message), _written(handler.response_serializer))

@@ -53,6 +53,12 @@ class Places:
             if waits and not place.ended:
                 self._waiting[place] = self._clock()
 
+    def waiting(self, since_s: float) -> int:
+        """How many have waited for their peers for `since_s` at least."""
+        with self._lock:
+            until = self._clock() - since_s
+            return sum(1 for since in self._waiting.values() if since <= until)
+
     def end_overdue(self, longest_s: float) -> None:
         """End those that have waited for their peers for `longest_s`."""
         with self._lock:
@@ -63,6 +69,7 @@ class Places:
                     break
                 overdue.append(place)
             for place in overdue:
+                place.overdue = True
                 self._forget(place)
         for place in overdue:
             place.end()
@@ -91,12 +98,12 @@ class Places:
 
 
 class Place:
-    """What one holder has of `Places`. `ended`: it was given to another, or its peer was waited for too long."""
+    """What one holder has of `Places`. `ended`: it was given to another, or (`overdue`) its peer was waited for too long."""
 
-    __slots__ = ("_places", "end", "ended", "size")
+    __slots__ = ("_places", "end", "ended", "overdue", "size")
 
     def __init__(self, places: Places, end: Callable[[], None]) -> None:
-        self._places, self.end, self.size, self.ended = places, end, 0, False
+        self._places, self.end, self.size, self.ended, self.overdue = places, end, 0, False, False
 
     def grow(self, size: int) -> None:
         """Have `size` from now on. Raises `Overloaded`."""

@@ -4,17 +4,23 @@
 is READY until told. Both say SERVING for the service `liveness` from the start: whoever restarts what hangs asks for that, and
 does not restart a service for what it waits for.
 
-gRPC counts a health check among the calls that it bounds, so an overloaded server refuses it, and who asked takes it for dead.
+A server that is out of places refuses a health check with all else, and the prober takes it for dead.
 Hence probes ask at an address apart, which takes health checks only: `build_health_server`, or `health_address` on asyncio,
 where the answer then still tells that the event loop turns.
 
+Calls at work, answers that go on, uploads, and requests that have not come yet have places apart (`peers`), so that a silent
+peer keeps nobody else out; what is beyond them is refused at once, with our details.
+
 What gRPC refuses by itself never reaches our interceptor and comes without our details: RESOURCE_EXHAUSTED for a message over
-the limit or a call beyond `max_concurrent`, UNIMPLEMENTED for a method that is not there. `status.from_rpc_error` tells them
-apart for our own clients; others see the bare code.
+the limit (also once it is decompressed) or a call beyond all places together, UNIMPLEMENTED for a method that is not there.
+`status.from_rpc_error` tells them apart for our own clients; others see the bare code.
 """
 
 from __future__ import annotations
 
+import asyncio
+import resource
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +35,7 @@ from lookalike.errors import Unavailable
 from lookalike.names import MAX_MESSAGE_BYTES
 from lookalike.runtime.arrivals import Arrivals
 from lookalike.runtime.interceptors import AioErrorInterceptor, ErrorInterceptor
+from lookalike.runtime.peers import PeerBounds, Peers, RpcTasks
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -41,14 +48,24 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # Clients ping every 30 s (see `channels.OPTIONS`); the default would close their connection for it.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # A peer that has gone without a word is noticed within a minute and a half, and the streams that it left with it.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # A connection that says nothing of HTTP/2, or makes no call.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 120_000),
+    ("grpc.max_allowed_incoming_connections", 1_000),
+    # Beyond all places that there are, so that refusals are ours.
+    ("grpc.max_concurrent_streams", 2_000),
 )
 
-MAX_CONCURRENT = 256
-"""Calls at once on an asyncio server. Each may hold a message (at most 32 MiB, a picture commonly 0.1), or be a watch or an
-upload, which wait most of the time. It is above the gateway's threads and places to wait (144) together, so that a burst is
-refused there, with details, and leaves a hundred watches."""
+SILENCE_S = 60.0
+"""For a whole message to come and for an answer to be read: the largest, of 32 MiB, at 4.5 Mbit/s."""
+_SILENT_S = 1.0
+_OPEN_FILES = 65_536
 _HEALTH_CALLS = 16
 """Health checks at once; each takes microseconds, or is a watch."""
+_HEALTH_BOUNDS = PeerBounds(arriving=64, calls=_HEALTH_CALLS, streams=1, uploads=1, watches=_HEALTH_CALLS, silence_s=10.0)
 LIVENESS = "liveness"
 """A name that only the health service knows: the process answers, whatever it needs does or not."""
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -65,7 +82,7 @@ class Servicer:
 
 
 class Server:
-    """A gRPC server with threads. `port` is the port it listens on; `arrivals` counts its calls."""
+    """A gRPC server with threads. `port` is the port it listens on."""
 
     def __init__(
         self,
@@ -74,16 +91,23 @@ class Server:
         names: Sequence[str],
         port: int,
         arrivals: Arrivals,
+        peers: Peers,
     ) -> None:
-        self._server, self._health, self._names, self.port, self.arrivals = server, health_servicer, names, port, arrivals
+        self._server, self._health, self._names, self.port, self._arrivals = server, health_servicer, names, port, arrivals
+        self._peers, self._stopped = peers, threading.Event()
 
     def start(self) -> None:
+        self._peers.watch_in_thread(self._stopped)
         self._server.start()
 
     def set_ready(self, ready: bool) -> None:
         """Answer health checks (of the server and of each service) with SERVING or NOT_SERVING."""
         for name in self._names:
             self._health.set(name, _SERVING if ready else _NOT_SERVING)
+
+    def unanswered(self) -> int:
+        """Calls that have arrived and are not answered; without those whose peers are silent about what they want."""
+        return max(0, self._arrivals.unanswered() - self._peers.silent(_SILENT_S))
 
     def wait(self) -> None:
         self._server.wait_for_termination()
@@ -92,6 +116,7 @@ class Server:
         """Refuse new calls, give those under way `grace_s` seconds, then end."""
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_s).wait()
+        self._stopped.set()
 
 
 class AioServer:
@@ -104,11 +129,14 @@ class AioServer:
         names: Sequence[str],
         port: int,
         for_health: grpc.aio.Server | None,
+        peers: Sequence[Peers],
     ) -> None:
         self._server, self._health, self._names, self.port = server, health_servicer, names, port
-        self._for_health = for_health
+        self._for_health, self._peers = for_health, peers
+        self._watches: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
+        self._watches = [asyncio.create_task(peers.watch()) for peers in self._peers]
         await self._server.start()
         if self._for_health is not None:
             await self._for_health.start()
@@ -124,24 +152,35 @@ class AioServer:
         await self._server.stop(grace_s)
         if self._for_health is not None:
             await self._for_health.stop(None)
+        for watch in self._watches:
+            watch.cancel()
 
 
-def build_server(servicers: Sequence[Servicer], *, address: str, threads: int, max_concurrent: int) -> Server:
-    """A server with `threads` workers that refuses calls beyond `max_concurrent` at once, bound to `address`.
+def build_server(
+    servicers: Sequence[Servicer], *, address: str, threads: int, max_concurrent: int, silence_s: float = SILENCE_S
+) -> Server:
+    """A server with `threads` workers that refuses calls beyond `max_concurrent` at once, bound to `address`. A peer may take
+    `silence_s` seconds to send a request, and to read an answer.
 
     Raises `Unavailable` where the address cannot be bound.
     """
-    # Health and reflection must be answered while every worker is busy, hence the two more.
+    raise_open_files()
+    bounds = PeerBounds(
+        max_concurrent, max_concurrent, max_concurrent, max_concurrent, watches=_HEALTH_CALLS, silence_s=silence_s
+    )
+    peers = Peers(bounds)
+    # A request on its way has a thread that waits for it; threads are made when they are needed first. Health and reflection
+    # must be answered while every worker is busy, hence the two more.
     server = grpc.server(
-        ThreadPoolExecutor(threads + 2, thread_name_prefix="rpc"),
-        interceptors=[ErrorInterceptor()],
+        ThreadPoolExecutor(threads + bounds.arriving + bounds.watches + 2, thread_name_prefix="rpc"),
+        interceptors=[ErrorInterceptor(peers)],
         options=OPTIONS,
-        maximum_concurrent_rpcs=max_concurrent,
+        maximum_concurrent_rpcs=max_concurrent + bounds.arriving + bounds.watches,
     )
     arrivals = Arrivals()
     health_servicer = health.HealthServicer()
     names = _add_all(server, servicers, health_servicer)
-    built = Server(server, health_servicer, names, _bind(server, address), arrivals)
+    built = Server(server, health_servicer, names, _bind(server, address), arrivals, peers)
     health_servicer.set(LIVENESS, _SERVING)
     built.set_ready(False)
     return built
@@ -160,25 +199,42 @@ def build_health_server(address: str | None) -> Server | None:
 
 
 async def build_aio_server(
-    servicers: Sequence[Servicer], *, address: str, health_address: str | None = None, max_concurrent: int = MAX_CONCURRENT
+    servicers: Sequence[Servicer],
+    *,
+    address: str,
+    health_address: str | None = None,
+    bounds: PeerBounds = PeerBounds(),  # noqa: B008 - frozen
 ) -> AioServer:
-    """A server on the running loop that refuses calls beyond `max_concurrent` at once, bound to `address`; health checks are
-    answered at `health_address` too, whatever it refuses.
+    """A server on the running loop that refuses calls beyond `bounds` at once, bound to `address`; health checks are answered
+    at `health_address` too, whatever it refuses.
 
     Raises `Unavailable` where an address cannot be bound.
     """
-    server = grpc.aio.server(interceptors=[AioErrorInterceptor()], options=OPTIONS, maximum_concurrent_rpcs=max_concurrent)
+    raise_open_files()
+    peers, peers_of_health, tasks = Peers(bounds), Peers(_HEALTH_BOUNDS), RpcTasks()
+    tasks.install(asyncio.get_running_loop())
+    interceptor = AioErrorInterceptor(peers, tasks)
+    server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS, maximum_concurrent_rpcs=bounds.together)
     health_servicer = health.aio.HealthServicer()
     names = _add_all(server, servicers, health_servicer)
     for_health = None
     if health_address is not None:
-        for_health = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=_HEALTH_CALLS)
+        of_health = AioErrorInterceptor(peers_of_health, tasks)
+        for_health = grpc.aio.server(interceptors=[of_health], options=OPTIONS, maximum_concurrent_rpcs=_HEALTH_BOUNDS.together)
         _add_all(for_health, [], health_servicer)
         _bind(for_health, health_address)
-    built = AioServer(server, health_servicer, names, _bind(server, address), for_health)
+    built = AioServer(server, health_servicer, names, _bind(server, address), for_health, (peers, peers_of_health))
     await health_servicer.set(LIVENESS, _SERVING)
     await built.set_ready(False)
     return built
+
+
+def raise_open_files() -> None:
+    """Let this process open as many files as it may: connections are files, and the common limit of 1,024 is too low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _add_all(server: Any, servicers: Sequence[Servicer], health_servicer: Any) -> list[str]:

@@ -34,12 +34,12 @@ def test_calls_are_counted_from_their_arrival_to_their_answer() -> None:
         with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             stub = rpc.EmbedderServiceStub(channel)
             calls = [stub.ListModels.future(messages.ListModelsRequest()) for _ in range(20)]
-            until(lambda: server.arrivals.unanswered() == 20, "all calls have arrived")
-            assert other.arrivals.unanswered() == 0
+            until(lambda: server.unanswered() == 20, "all calls have arrived")
+            assert other.unanswered() == 0
             held.free.set()
             for call in calls:
                 call.result(30)
-            until(lambda: server.arrivals.unanswered() == 0, "all calls are answered")
+            until(lambda: server.unanswered() == 0, "all calls are answered")
     finally:
         held.free.set()
         server.stop(1.0)

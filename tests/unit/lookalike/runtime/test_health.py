@@ -6,11 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
+import pytest
 from prometheus_client import REGISTRY
 
+from lookalike.errors import Overloaded
 from lookalike.runtime.channels import open_aio_channel, open_channel
+from lookalike.runtime.peers import PeerBounds
 from lookalike.runtime.probe import check_serving, problem
 from lookalike.runtime.server import LIVENESS, AioServer, Servicer, build_aio_server, build_health_server
+from lookalike.runtime.status import from_rpc_error
 from lookalike.v1 import ingest_service_pb2 as messages
 from lookalike.v1 import ingest_service_pb2_grpc as rpc
 from tests.servers.processes import free_port
@@ -37,9 +42,9 @@ class Waiting(rpc.IngestServiceServicer):
             await asyncio.sleep(0)
 
 
-async def serving(waiting: Waiting, *, max_concurrent: int = 8, health: str | None = None) -> AioServer:
+async def serving(waiting: Waiting, *, bounds: PeerBounds = PeerBounds(), health: str | None = None) -> AioServer:  # noqa: B008
     servicer = Servicer(rpc.add_IngestServiceServicer_to_server, waiting, NAME)
-    server = await build_aio_server([servicer], address="127.0.0.1:0", health_address=health, max_concurrent=max_concurrent)
+    server = await build_aio_server([servicer], address="127.0.0.1:0", health_address=health, bounds=bounds)
     await server.start()
     await server.set_ready(True)
     return server
@@ -49,17 +54,21 @@ def counted(method: str, code: str) -> float:
     return REGISTRY.get_sample_value("lookalike_rpc_seconds_count", {"method": method, "code": code}) or 0.0
 
 
-def test_a_probe_at_the_address_for_health_is_answered_while_the_server_refuses_calls() -> None:
+def test_probes_are_answered_at_both_addresses_while_the_server_refuses_calls() -> None:
     async def scenario() -> None:
         waiting, health = Waiting(), f"127.0.0.1:{free_port()}"
-        server = await serving(waiting, max_concurrent=1, health=health)
+        server = await serving(waiting, bounds=PeerBounds(calls=1), health=health)
         target = f"127.0.0.1:{server.port}"
         async with open_aio_channel(target) as channel:
-            call = rpc.IngestServiceStub(channel).GetIngestJob(messages.GetIngestJobRequest(), timeout=30)
+            stub: Any = rpc.IngestServiceStub(channel)
+            call = stub.GetIngestJob(messages.GetIngestJobRequest(), timeout=30)
             await asyncio.wait_for(waiting.begun.wait(), 10)
-            assert "RESOURCE_EXHAUSTED" in await asyncio.to_thread(problem, target)
-            assert await asyncio.to_thread(problem, health) == ""
-            assert await asyncio.to_thread(problem, health, LIVENESS) == ""
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.GetIngestJob(messages.GetIngestJobRequest(), timeout=30)
+            assert isinstance(from_rpc_error(refused.value, "gateway"), Overloaded)
+            for address in (target, health):
+                assert await asyncio.to_thread(problem, address) == ""
+                assert await asyncio.to_thread(problem, address, LIVENESS) == ""
             call.cancel()
         await server.set_ready(False)
         assert await asyncio.to_thread(problem, health) == f"{health} says NOT_SERVING"
@@ -70,15 +79,11 @@ def test_a_probe_at_the_address_for_health_is_answered_while_the_server_refuses_
 
 def test_who_refuses_a_health_check_for_its_load_does_its_part() -> None:
     async def scenario() -> None:
-        waiting = Waiting()
-        server = await serving(waiting, max_concurrent=1)
+        server = await serving(Waiting(), bounds=PeerBounds(arriving=0))
         target = f"127.0.0.1:{server.port}"
-        async with open_aio_channel(target) as channel:
-            call = rpc.IngestServiceStub(channel).GetIngestJob(messages.GetIngestJobRequest(), timeout=30)
-            await asyncio.wait_for(waiting.begun.wait(), 10)
-            with open_channel(target) as other:
-                await asyncio.to_thread(check_serving, other, "embedder")
-            call.cancel()
+        assert "RESOURCE_EXHAUSTED" in await asyncio.to_thread(problem, target)
+        with open_channel(target) as other:
+            await asyncio.to_thread(check_serving, other, "embedder")
         await server.stop(0)
 
     asyncio.run(scenario())

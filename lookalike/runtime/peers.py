@@ -1,0 +1,143 @@
+"""What slow and silent peers of a gRPC server may cost: places apart for calls, streams and uploads, a time for each message.
+
+A call whose request has not come takes none of the places of those at work. It waits among its like, of which the one silent
+for longest makes room for a new one. A call that waits for its peer later (for the next message of an upload, or until its
+answer is read) gives up its place the same way, and at the latest after `silence_s`. Used by `interceptors` and `server`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any, cast
+
+from lookalike.runtime.places import Places
+
+_SWEEPS = 8
+"""Looks in `silence_s`, so that it is kept within an eighth."""
+_LONGEST_SWEEP_S = 1.0
+_RPC_COROUTINE = "_handle_exceptions"
+"""Of grpc.aio: what runs our handler, in a task of its own, for which another one waits that holds the call itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerBounds:
+    """At most so many at once. Each call may hold a message (at most 32 MiB, a picture commonly 0.1).
+
+    `calls` is above the gateway's threads and places to wait (144) together, so that a burst is refused there, by what it
+    waits for. `silence_s`: for a whole message to come, and for an answer to be read.
+    """
+
+    arriving: int = 1000
+    calls: int = 192
+    streams: int = 128
+    uploads: int = 64
+    watches: int = 32
+    silence_s: float = 60.0
+
+    @property
+    def together(self) -> int:
+        return self.arriving + self.calls + self.streams + self.uploads + self.watches
+
+
+class Peers:
+    """The places of one server."""
+
+    def __init__(self, bounds: PeerBounds) -> None:
+        patience_s = min(1.0, bounds.silence_s / 4)
+        self.silence_s = bounds.silence_s
+        self.arriving = Places(bounds.arriving, "as many requests as there may be are on their way; try again", patience_s=0.0)
+        self.watches = Places(bounds.watches, "as many watches of health as there may be are under way; try again")
+        self._calls = Places(bounds.calls, "as many calls as there may be are under way; try again", patience_s=patience_s)
+        self._streams = Places(
+            bounds.streams, "as many streams as there may be are under way; try again", patience_s=patience_s
+        )
+        self._uploads = Places(
+            bounds.uploads, "as many uploads as there may be are under way; try again", patience_s=patience_s
+        )
+
+    def places_for(self, *, request_streaming: bool, response_streaming: bool) -> Places:
+        return self._uploads if request_streaming else self._streams if response_streaming else self._calls
+
+    def silent(self, since_s: float) -> int:
+        """Calls whose request has been waited for that long."""
+        return self.arriving.waiting(since_s)
+
+    def end_overdue(self) -> None:
+        for places in (self.arriving, self.watches, self._calls, self._streams, self._uploads):
+            places.end_overdue(self.silence_s)
+
+    @property
+    def _interval_s(self) -> float:
+        return min(self.silence_s / _SWEEPS, _LONGEST_SWEEP_S)
+
+    async def watch(self) -> None:
+        """End what is overdue; until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval_s)
+            self.end_overdue()
+
+    def watch_in_thread(self, stop: threading.Event) -> None:
+        """As `watch`, in a thread of its own; until `stop`."""
+
+        def watch() -> None:
+            while not stop.wait(self._interval_s):
+                self.end_overdue()
+
+        threading.Thread(target=watch, name="peers", daemon=True).start()
+
+
+class RpcTasks:
+    """Ends a call of grpc.aio from outside, whatever it waits for: the library has no public way for it.
+
+    A handler's own end would leave the call to a peer that does not read; when the task that holds the call ends, gRPC's core
+    cancels the call and frees its messages.
+    """
+
+    def __init__(self) -> None:
+        self._holding: dict[asyncio.Task[Any], asyncio.Task[Any]] = {}
+
+    def install(self, loop: asyncio.AbstractEventLoop) -> None:
+        """See which task holds which call, from now on."""
+        loop.set_task_factory(cast("Any", self._made))
+
+    def ending(self) -> Callable[[], None]:
+        """What ends the call that this task handles."""
+        handling = asyncio.current_task()
+        assert handling is not None, "a handler runs in a task"  # noqa: S101 - grpc.aio's own way
+        holding = self._holding.get(handling)
+        return _Ending(handling) if holding is None else _Ending(holding, handling)
+
+    def _made(
+        self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], *, context: Context | None = None
+    ) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, context=context)
+        if getattr(coro, "__name__", "") == _RPC_COROUTINE and (holding := asyncio.current_task(loop)) is not None:
+            self._holding[task] = holding
+            task.add_done_callback(self._holding.pop)
+        return task
+
+
+class _Ending:
+    """Cancels tasks once, and lets go of them: what refers to a call in a circle would keep its messages for a while."""
+
+    __slots__ = ("_tasks",)
+
+    def __init__(self, *tasks: asyncio.Task[Any]) -> None:
+        self._tasks = tasks
+
+    def __call__(self) -> None:
+        tasks, self._tasks = self._tasks, ()
+        for task in tasks:
+            task.add_done_callback(_let_go)
+            task.cancel()
+
+
+def _let_go(task: asyncio.Task[Any]) -> None:
+    """A cancelled task keeps the error that ended it, and with it all its frames, until somebody asks."""
+    with suppress(asyncio.CancelledError):
+        task.exception()
