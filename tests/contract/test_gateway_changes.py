@@ -70,8 +70,8 @@ def test_undoing_a_job_leaves_what_others_wrote_since(client, stack):
     assert undone.undo is not None
     assert (undone.undo.deleted, undone.standing) == (4, "succeeded, undone")
     assert undone.undo.at is not None
-    assert job.created_at is not None
-    assert undone.undo.at > job.created_at
+    assert undone.created_at is not None
+    assert undone.undo.at > undone.created_at
     assert ids(client, "number >= 100") == ["undone/2"]
     assert client.get_image(COLLECTION, "undone/2", consistency=Consistency.STRONG).revision == kept.revision
     assert client.undo_job(job.id).deleted == 0

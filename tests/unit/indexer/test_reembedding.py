@@ -233,7 +233,7 @@ def test_metadata_that_changes_while_the_picture_is_embedded_is_the_one_that_sta
 def test_an_ingest_job_in_the_middle_of_a_reembedding_ends_in_both_generations(bench: Bench) -> None:
     fill(bench, 40)
     bench.embedder.calls.clear()
-    job = reembed(bench)
+    job = reembed(bench, force=True)
     step(bench, 1)
     ingest = bench.create()
 
