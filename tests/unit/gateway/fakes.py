@@ -252,6 +252,10 @@ class FakeLedger:
         self.log: list[str] = []
         self.moments = list(moments)
         self.still_held = True
+        self.undone: list[tuple[str, int]] = []
+
+    def note_undone(self, job_id: str, images: int) -> None:
+        self.undone.append((job_id, images))
 
     @contextlib.contextmanager
     def write_lock(self, collection: str, *, timeout_s: float) -> Iterator[Callable[[], bool]]:

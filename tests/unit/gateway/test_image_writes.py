@@ -114,7 +114,9 @@ def undo(ledger: FakeLedger, vectors: FakeVectors, catalogue: FakeCatalogue | No
 
 def test_undoing_a_job_deletes_what_it_wrote_last():
     vectors = FakeVectors([image("old", revision=4), image("its", revision=5), image("newer", revision=6)])
-    assert undo(FakeLedger(job(JobState.CANCELLED)), vectors) == (1, 9)
+    ledger = FakeLedger(job(JobState.CANCELLED))
+    assert undo(ledger, vectors) == (1, 9)
+    assert ledger.undone == [(job(JobState.CANCELLED).id, 1)], "the job says so from then on"
     assert set(vectors.images) == {"old", "newer"}
 
 
