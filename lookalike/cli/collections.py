@@ -215,4 +215,4 @@ def _other_text(other: OtherGeneration, job: Job | None) -> str:
     text = f"being re-embedded: generation {other.generation}, model {other.model}, job {other.job_id}"
     if job is None:
         return text
-    return f"{text} ({job.standing}, {job.counts.done:,} of {count_text(job.counts.submitted, 'image')})"
+    return f"{text} ({job.standing}, {job.counts.done + job.worked:,} of {count_text(job.counts.submitted, 'image')})"
