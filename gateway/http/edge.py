@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 
-from prometheus_client import Histogram
+from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,13 +23,21 @@ from lookalike.runtime.places import Places
 
 HTTP_SECONDS = Histogram(
     "lookalike_gateway_http_seconds",
-    "Time to serve an HTTP request, by route, method and status code.",
-    ("route", "method", "code"),
+    "Time to serve an HTTP request, by route and method.",
+    ("route", "method"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 
+HTTP_REQUESTS = Counter(
+    "lookalike_gateway_http_requests_total",
+    "HTTP requests served, by route, method and status code.",
+    ("route", "method", "code"),
+)
+"""Apart from their times: each code that a caller provokes would be a series for every bucket."""
+
 STREAMS_FULL = "as many answers that go on for long as there may be are under way; try again"
 _STREAM_PATH = re.compile(r"/v1/(ingest-jobs/[^/]+(:watch|/failures:download)|collections/[^/]+/search:batch)")
+_OTHER = "OTHER"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -84,7 +92,10 @@ class Edge:
         finally:
             body.release()
             elapsed_s = time.perf_counter() - started_s
-            HTTP_SECONDS.labels(_route(scope), _method(scope), str(code)).observe(elapsed_s)
+            # A route that does not have the method is no operation of its own.
+            labels = (_route(scope), _method(scope) if code != HTTPStatus.METHOD_NOT_ALLOWED else _OTHER)
+            HTTP_SECONDS.labels(*labels).observe(elapsed_s)
+            HTTP_REQUESTS.labels(*labels, str(code)).inc()
 
 
 def _traced(scope: Scope) -> AbstractContextManager[None]:
@@ -97,7 +108,7 @@ def _traced(scope: Scope) -> AbstractContextManager[None]:
 
 def _method(scope: Scope) -> str:
     """HTTP lets a client invent methods; each would be a time series of its own."""
-    return scope["method"] if scope["method"] in _METHODS else "OTHER"
+    return scope["method"] if scope["method"] in _METHODS else _OTHER
 
 
 def _route(scope: Scope) -> str:

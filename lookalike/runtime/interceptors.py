@@ -91,7 +91,7 @@ class ErrorInterceptor(grpc.ServerInterceptor):
         def abort(error: BaseException, context: grpc.ServicerContext) -> NoReturn:
             context.abort_with_status(wire_status(as_ours(error, method)))
 
-        def admitted(requests: Iterator[_Unread], context: grpc.ServicerContext) -> tuple[_Unread, Place]:
+        def admitted(requests: Iterator[_Unread], context: grpc.ServicerContext) -> tuple[_Unread | None, Place]:
             with _refusals_counted(method):
                 first = self._first(requests, context)
                 place = places.take(_end(context))
@@ -135,6 +135,8 @@ class ErrorInterceptor(grpc.ServerInterceptor):
             places = self._peers.watches if handler.response_streaming else self._peers.arriving
             try:
                 first = None if handler.request_streaming else self._first(requests, context)
+                if first is None and not handler.request_streaming:
+                    raise InvalidArgument("request", "is missing")
                 place = places.take(_end(context))
             except LookalikeError as error:
                 context.abort_with_status(wire_status(error))
@@ -148,13 +150,11 @@ class ErrorInterceptor(grpc.ServerInterceptor):
         make = grpc.stream_stream_rpc_method_handler if handler.response_streaming else grpc.stream_unary_rpc_method_handler
         return make(answer, handler.request_deserializer, handler.response_serializer)
 
-    def _first(self, requests: Iterator[T], context: grpc.ServicerContext) -> T:
+    def _first(self, requests: Iterator[T], context: grpc.ServicerContext) -> T | None:
         arriving = self._peers.arriving.take(_end(context))
         arriving.waits()
         try:
-            return next(requests)
-        except StopIteration:
-            raise InvalidArgument("request", "is missing") from None
+            return next(requests, None)
         except Exception as error:
             if context.is_active():
                 raise
@@ -203,7 +203,7 @@ class AioErrorInterceptor(grpc.aio.ServerInterceptor):
             status = wire_status(as_ours(error, method))
             await context.abort(status.code, status.details, status.trailing_metadata)
 
-        async def admitted(context: AioContext) -> tuple[_Unread, Place]:
+        async def admitted(context: AioContext) -> tuple[_Unread | None, Place]:
             """The first request, and a place of the call's kind until the call has ended."""
             with _refusals_counted(method):
                 first = await self._first(context)
@@ -239,8 +239,8 @@ class AioErrorInterceptor(grpc.aio.ServerInterceptor):
         readable = _each_read_in_turn if handler.request_streaming else _read_in_turn
         return _rebuilt(handler, method, stream if handler.response_streaming else answer)
 
-    async def _first(self, context: AioContext) -> _Unread:
-        """The call's first request. Raises `InvalidArgument`, `DeadlineExceeded`, `Overloaded`."""
+    async def _first(self, context: AioContext) -> _Unread | None:
+        """The call's first request, or None. Raises `DeadlineExceeded`, `Overloaded`."""
         task = _task()
         place = self._peers.arriving.take(lambda: _cancel(task))
         place.waits()
@@ -256,8 +256,6 @@ class AioErrorInterceptor(grpc.aio.ServerInterceptor):
             ) from None
         finally:
             place.release()
-        if request is None:
-            raise InvalidArgument("request", "is missing")
         return request
 
 
@@ -267,25 +265,33 @@ def _behaviour(handler: Handler) -> Callable[..., Any]:
     return chosen
 
 
-def _read(request: _Unread, _rest: Iterator[_Unread]) -> Message:
+def _read(request: _Unread | None, _rest: Iterator[_Unread]) -> Message:
+    if request is None:
+        raise InvalidArgument("request", "is missing")
     return request.read()
 
 
-def _each_read(first: _Unread, rest: Iterator[_Unread]) -> Iterator[Message]:
+def _each_read(first: _Unread | None, rest: Iterator[_Unread]) -> Iterator[Message]:
+    if first is None:
+        return
     yield first.read()
     for request in rest:
         yield request.read()
 
 
-async def _read_in_turn(request: _Unread, _context: AioContext, _place: Place) -> Message:
-    """A large one is read in a thread: the loop has others to serve."""
+async def _read_in_turn(request: _Unread | None, _context: AioContext, _place: Place) -> Message:
+    """A large one is read in a thread: the loop has others to serve. Raises `InvalidArgument`."""
+    if request is None:
+        raise InvalidArgument("request", "is missing")
     if len(request.content) <= _READ_AT_ONCE_BYTES:
         return request.read()
     return await asyncio.to_thread(request.read)
 
 
-async def _each_read_in_turn(first: _Unread, context: AioContext, place: Place) -> AsyncIterator[Message]:
+async def _each_read_in_turn(first: _Unread | None, context: AioContext, place: Place) -> AsyncIterator[Message]:
     async def read() -> AsyncIterator[Message]:
+        if first is None:
+            return
         yield await _read_in_turn(first, context, place)
         while True:
             place.waits()

@@ -19,11 +19,12 @@ from types import TracebackType
 
 import grpc
 import structlog
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 from lookalike.errors import LookalikeError, Unavailable
 from lookalike.runtime import tracing
 from lookalike.runtime.environment import unknown_settings
+from lookalike.runtime.metrics_server import start_metrics_server
 from lookalike.runtime.settings import LogSettings
 from lookalike.runtime.status import grpc_code
 
@@ -46,7 +47,7 @@ _INTERNAL_CODES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 def configure_logging(settings: LogSettings, service: str) -> None:
     """Send structlog's and the standard library's logs to standard error in one format, each line with `service`, and with the
     trace that it belongs to where there is one. Also tells Prometheus who this is."""
-    BUILD.labels(service, version("lookalike")).set(1)
+    tell_prometheus(service)
     level = getattr(logging, settings.log_level.upper())
 
     def with_service(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -88,6 +89,12 @@ def configure_logging(settings: LogSettings, service: str) -> None:
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
 
 
+def tell_prometheus(service: str) -> None:
+    """Who this is; and nothing of when each counter was made, a series more for each that Prometheus does not use."""
+    BUILD.labels(service, version("lookalike")).set(1)
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
 def _told(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
     """What nobody has caught, in the log's format too."""
     if isinstance(error, Exception):
@@ -113,7 +120,7 @@ def serve_metrics(port: int | None, *, host: str = "127.0.0.1") -> None:
     if port is None:
         return
     try:
-        start_http_server(port, addr=host)
+        start_metrics_server(host, port)
     except (OSError, UnicodeError) as error:
         problem = error.strerror if isinstance(error, OSError) else "there can be no such host"
         raise Unavailable("address", f"cannot serve metrics on {host}:{port}: {problem}") from error

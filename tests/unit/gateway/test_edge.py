@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from gateway.http.bodies import FULL, Pace, Share
 from gateway.http.edge import Edge
 from lookalike.runtime.places import Places
+from tests.unit.gateway.http_app import shared
 
 LIMIT = 100
 
@@ -122,10 +123,10 @@ def test_a_sender_that_keeps_the_pace_may_take_longer_than_any_pause():
     async def steady() -> AsyncIterator[bytes]:
         for _ in range(10):
             yield b"x" * 10
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.05)
 
     async def run() -> httpx.Response:
-        async with client(edge(pace=Pace(0.045, 500))) as http:
+        async with client(edge(pace=Pace(0.4, 50))) as http:
             return await http.post("/", content=steady())
 
     assert asyncio.run(run()).text == "100"
@@ -201,7 +202,7 @@ def test_a_complete_body_s_answer_may_take_longer_than_silence_may():
 
 def counted(code: int) -> float:
     labels = {"route": "unknown", "method": "POST", "code": str(code)}
-    return REGISTRY.get_sample_value("lookalike_gateway_http_seconds_count", labels) or 0.0
+    return REGISTRY.get_sample_value("lookalike_gateway_http_requests_total", labels) or 0.0
 
 
 POST: Scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
@@ -262,6 +263,24 @@ def test_methods_that_clients_invent_make_no_label_of_their_own():
     assert not {"BREW", "PROPFIND"} & methods
     routes = {sample.labels["route"] for sample in metric.samples}
     assert "/nowhere" not in routes
+
+
+def test_codes_and_methods_that_callers_provoke_multiply_no_buckets():
+    async def run() -> None:
+        for method in ("GET", "PUT", "PATCH", "DELETE", "POST"):
+            await ask_in_loop(method)
+
+    async def ask_in_loop(method: str) -> None:
+        transport = httpx.ASGITransport(shared())
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            await http.request(method, "/v1/collections/things/search")
+
+    asyncio.run(run())
+    metrics = {found.name: found.samples for found in REGISTRY.collect()}
+    assert all("code" not in sample.labels for sample in metrics["lookalike_gateway_http_seconds"])
+    route = "/v1/collections/{collection}/search"
+    requests = [sample.labels for sample in metrics["lookalike_gateway_http_requests"] if sample.labels["route"] == route]
+    assert {labels["method"] for labels in requests} <= {"POST", "OTHER"}
 
 
 async def _in_parts(size_bytes: int) -> AsyncIterator[bytes]:
