@@ -15,6 +15,7 @@ from lookalike.cli.fitting import put
 from lookalike.cli.listing import ImageTable
 from lookalike.cli.pages import Commands
 from lookalike.cli.terminal import (
+    MOST_LISTED,
     confirm,
     console,
     count_text,
@@ -47,7 +48,9 @@ def list_images(
     filter_: Annotated[
         str, typer.Option("--filter", "-f", help="Only images for which this holds, such as 'label = \"Coat\"'.")
     ] = "",
-    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="List at most so many; 0 lists all.")] = 50,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=0, max=MOST_LISTED, help="List at most so many; 0 lists all.")
+    ] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """List images in order of id."""

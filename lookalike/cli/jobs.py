@@ -14,6 +14,7 @@ from lookalike.cli.connection import connect
 from lookalike.cli.job_tables import print_failures, print_jobs
 from lookalike.cli.pages import Commands
 from lookalike.cli.terminal import (
+    MOST_LISTED,
     confirm,
     console,
     count_text,
@@ -54,7 +55,7 @@ def list_jobs(
     since: Annotated[str, typer.Option(help="Only jobs created on this day or at this time (local), or later.")] = "",
     until: Annotated[str, typer.Option(help="Only jobs created before this day or time.")] = "",
     search: Annotated[str, typer.Option(metavar="TEXT", help="Only jobs with TEXT in their id, request id or source.")] = "",
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="List at most so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST_LISTED, help="List at most so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first, the old ones too: they are kept for 30 days after their end."""
@@ -203,7 +204,14 @@ def failures(
     job_id: JobId,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", "-n", min=0, help="List at most so many; 0 lists all.", show_default="50 in a table, else all"),
+        typer.Option(
+            "--limit",
+            "-n",
+            min=0,
+            max=MOST_LISTED,
+            help="List at most so many; 0 lists all.",
+            show_default="50 in a table, else all",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,

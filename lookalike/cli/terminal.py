@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _PIPED_WIDTH = 240
 """Columns where nobody looks: wide enough that no id or URI is cut."""
+MOST_LISTED = 1_000_000_000
+"""Bounds `--limit`: more are all."""
 _STEERING = ("Cc", "Cs")
 """Categories of Unicode: control characters, and lone surrogates, which cannot be written at all."""
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

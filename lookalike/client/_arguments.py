@@ -65,7 +65,7 @@ def whole(field: str, value: object, allowed: str) -> int:
     except TypeError:
         raise InvalidArgument(field, f"is {_kind(value)}; give a whole number, {allowed}") from None
     if number not in _INT32:
-        raise InvalidArgument(field, f"{_shown(number)} is out of range; {allowed} are allowed")
+        raise InvalidArgument(field, f"{_shown(number)} is out of range; allowed: {allowed}")
     return number
 
 
@@ -78,7 +78,7 @@ def number(field: str, value: object, allowed: str) -> float:
     except OverflowError:
         found = math.inf
     if not math.isfinite(found):
-        raise InvalidArgument(field, f"{_shown(value)} is not a finite number; {allowed} are allowed")
+        raise InvalidArgument(field, f"{_shown(value)} is not a finite number; allowed: {allowed}")
     return found
 
 
@@ -86,7 +86,7 @@ def float32(field: str, value: object, allowed: str) -> float:
     """As `number`, of what 32 bits hold."""
     found = number(field, value, allowed)
     if abs(found) > float(np.finfo(np.float32).max):
-        raise InvalidArgument(field, f"{_shown(value)} is out of range; {allowed} are allowed")
+        raise InvalidArgument(field, f"{_shown(value)} is out of range; allowed: {allowed}")
     return found
 
 
@@ -94,7 +94,7 @@ def timeout(value: object, field: str = "timeout_s") -> float:
     """Seconds, above 0 and at most a year."""
     found = number(field, value, "above 0")
     if not 0 < found <= MAX_TIMEOUT_S:
-        raise InvalidArgument(field, f"{_shown(value)} is out of range; above 0 to {MAX_TIMEOUT_S:,.0f} are allowed")
+        raise InvalidArgument(field, f"{_shown(value)} is out of range; allowed: above 0 to {MAX_TIMEOUT_S:,.0f}")
     return found
 
 

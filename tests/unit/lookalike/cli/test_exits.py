@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from lookalike.cli import exits
 from lookalike.cli.exits import pointer
+from lookalike.cli.main import run_command
 from lookalike.errors import BadFilter, InvalidArgument
 
 
@@ -31,6 +33,14 @@ def test_of_a_long_filter_only_the_surroundings_are_shown() -> None:
     assert shown.startswith("  ...")
     assert shown[caret.index("^")] == "="
     assert pointer(BadFilter("column 1: x"), ("-f", text)).split("\n")[1] == "  ^"
+
+
+@pytest.mark.parametrize("command", [("jobs", "list"), ("images", "list", "shoes"), ("jobs", "failures", "job-1")])
+def test_a_limit_beyond_all_numbers_is_wrong_usage_and_no_defect(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command([*command, "--limit", str(10**30)]) == exits.INVALID
+    assert "--limit" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [InvalidArgument("top_k", "is 0"), BadFilter("is too long"), BadFilter("column 99: x")])
