@@ -258,13 +258,15 @@ class Job:
     def from_hash(cls, job_id: str, fields: Mapping[str, str], *, stalled_before_ms: int = 0) -> Job:
         """Read the hash that `lua/create.lua` writes. A job is stalled whose last progress lies before `stalled_before_ms`."""
         error_reason, state, paused = fields.get("error_reason", ""), JobState(fields["state"]), "paused" in fields
+        counts = Counts(*(int(fields[name]) for name in ("submitted", "indexed", "skipped", "failed")))
+        left = counts.submitted - counts.indexed - counts.skipped - counts.failed
         return cls(
             id=job_id,
             collection=fields["collection"],
             collection_uid=fields["collection_uid"],
             source=SourceSpec.from_json(fields["source"]),
             state=state,
-            counts=Counts(*(int(fields[name]) for name in ("submitted", "indexed", "skipped", "failed"))),
+            counts=counts,
             skip_reasons={key[len("skip:") :]: int(value) for key, value in fields.items() if key.startswith("skip:")},
             chunks_total=int(fields["chunks_total"]),
             chunks_done=int(fields["chunks_done"]),
@@ -284,7 +286,8 @@ class Job:
             forecast=Forecast(**json.loads(fields["forecast"])) if "forecast" in fields else None,
             held=fields.get("held", ""),
             forced="forced" in fields,
-            worked=int(fields.get("worked", 0)),
+            # Of an item that is tried again within its chunk each try is told.
+            worked=min(int(fields.get("worked", 0)), max(left, 0)),
             undo=Undo(int(fields.get("undone", 0)), _moment(fields["undone_ms"])) if "undone_ms" in fields else None,
             trace=fields.get("trace", ""),
         )

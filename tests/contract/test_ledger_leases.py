@@ -66,6 +66,11 @@ class TestLeases:
         assert leases.renew(first)
         assert leases.renew(second)
         assert ledger.get(job.id).worked == 7
+        second.done.items = 300
+        assert leases.renew(second)
+        assert ledger.get(job.id).worked == 20, "no more than there are"
+        second.done.items = 3
+        assert leases.renew(second)
         assert leases.record(first, indexed(10))
         now = ledger.get(job.id)
         assert (now.counts.indexed, now.worked) == (10, 3), "what is counted is no longer under way"
