@@ -262,7 +262,7 @@ class Catalogue:
                 return  # what was read is older than a change of ours
             self._cache.pop(name, None)
             if collection is not None:
-                self._cache[name] = (now, collection)
+                self._cache[name] = (now, replace(collection, exact=self.exact))
 
 
 _NOWHERE = [0.0, 0.0]

@@ -48,6 +48,10 @@ def test_a_collection_is_made_shown_to_other_processes_and_removed(connection: C
         other.list()
         catalogue.create(collection)
         assert catalogue.get(collection.name) == collection
+        found = connection.call(
+            "describe_index", collection.physical("siamese"), deadline=Deadline(TIMEOUT_S), index_name="vector"
+        )
+        assert catalogue.get(collection.name).exact == (found["index_type"] == "FLAT")
         assert other.get(collection.name) == collection, "a reader elsewhere looks again before it says no"
         names = [found.name for found in other.list()]
         assert collection.name in names
