@@ -17,6 +17,7 @@ from gateway.http.bodies import BODY_LIMIT_BYTES, FULL, Pace, Share
 from gateway.http.collections import collections_router
 from gateway.http.edge import STREAMS_FULL, Edge
 from gateway.http.errors import add_error_handlers
+from gateway.http.examples import complete
 from gateway.http.generations import generations_router
 from gateway.http.heads import Heads
 from gateway.http.hosts import Hosts
@@ -137,6 +138,7 @@ class _App(FastAPI):
                 operation["responses"].pop("422", None)
         for name in ("HTTPValidationError", "ValidationError"):
             document["components"]["schemas"].pop(name, None)
+        complete(document)
         return document
 
 

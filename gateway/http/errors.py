@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,6 +12,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match
 
 from gateway.http.json_texts import printable
 from lookalike.errors import InvalidArgument, LookalikeError
@@ -106,11 +109,16 @@ async def _validation(_request: Request, error: Exception) -> JSONResponse:
     return error_response(as_invalid(error.errors(), skip=1))
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> Response:
     """Starlette's own: no such path, wrong method, a body that is not what its header says."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
     if isinstance(error.__cause__, LookalikeError):
         return error_response(error.__cause__)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
+        if request.method == "OPTIONS":
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
     known = {
         404: ("NOT_FOUND", "PATH_NOT_FOUND", f"there is nothing at {request.url.path}; see /docs"),
         405: ("UNIMPLEMENTED", "METHOD_NOT_ALLOWED", f"{request.method} is not possible at {request.url.path}; see /docs"),
@@ -119,7 +127,18 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     status, reason, message = known.get(error.status_code, other)
     field = "body" if status == "INVALID_ARGUMENT" else None
     body = ErrorBody(code=error.status_code, status=status, reason=reason, message=message, field=field, metadata={})
-    return _response(body, dict(error.headers or {}))
+    return _response(body, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Every method that the path of `request` has; Starlette names those of the first route that fits."""
+    routes = request.app.routes
+    methods = [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return sorted([*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])])
 
 
 def _response(body: ErrorBody, headers: dict[str, str]) -> JSONResponse:
