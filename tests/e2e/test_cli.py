@@ -131,7 +131,6 @@ def test_in_place_reads_inside_the_roots_only(
         (("collections", "create", "Bad-Name"), exits.INVALID, "name"),
         (("collections", "create", COLLECTION), exits.WRONG_STATE, COLLECTION),
         (("images", "show", COLLECTION, "no-such"), exits.NOT_FOUND, "no-such"),
-        (("images", "list", COLLECTION, "-f", "label ="), exits.INVALID, "filter"),
         (("search", "--id", "no-such", "-C", COLLECTION), exits.NOT_FOUND, "no-such"),
         (("search", __file__, "-C", COLLECTION), exits.INVALID, "image"),
         (("search", __file__, "-C", COLLECTION, "-k", "20000"), exits.INVALID, "top_k"),
@@ -144,6 +143,14 @@ def test_an_error_of_the_system_is_one_line_with_the_field(
     done = lookalike(*arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
     assert names in done.stderr
+
+
+def test_an_error_of_a_filter_says_what_to_write_and_points_at_the_place(lookalike: Lookalike, filled: Path) -> None:
+    done = lookalike("images", "list", COLLECTION, "-f", "label = 'Coat'")
+    assert (done.returncode, done.stdout) == (exits.INVALID, "")
+    said, text, caret = done.stderr.splitlines()
+    assert 'text goes in double quotes; write "Coat"' in said
+    assert (text, caret) == ("  label = 'Coat'", "          ^")
 
 
 def _ids_of_no_fixture(lookalike: Lookalike) -> list[str]:
