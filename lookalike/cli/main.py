@@ -49,7 +49,7 @@ def run() -> NoReturn:
 
 
 def run_command(arguments: list[str]) -> int:
-    """Run one command line and return its exit code; errors are one line on standard error (a filter has its place under it)."""
+    """Run one command line and return its exit code; errors are a line on standard error (a filter has its place under it)."""
     try:
         code = build_app()(args=arguments, prog_name="lookalike", standalone_mode=False)
         sys.stdout.flush()
