@@ -57,7 +57,8 @@ class Connections:
 
     def __init__(self, limits: PeerLimits) -> None:
         self.limits = limits
-        self.places = Places(limits.connections, _CONNECTIONS, patience_s=min(1.0, limits.header_s / 2))
+        # No patience: who opens connections by the thousand would keep others out for as long as it lasts.
+        self.places = Places(limits.connections, _CONNECTIONS, patience_s=0.0)
         self.open: set[_Protocol] = set()
         self.logger = logging.getLogger(f"{__name__}.peers")
         self.logger.setLevel(logging.ERROR)  # what peers do wrong is counted; it must not fill the log
