@@ -65,7 +65,7 @@ class QueryEmbeddings:
         Whoever gives up, by its deadline or because its caller has gone, leaves the call to the others who wait for it.
         """
         deadline.remaining_s()  # Who has no time left begins nothing.
-        keys = [await self._key(image, collection, spaces, deadline) for image in images]
+        keys = await self._keys(images, collection, spaces, deadline)
         # From here to the first wait nobody else runs, so that no two callers begin the same.
         outcomes: dict[_Key, Embedding] = {}
         places: dict[_Key, _Call] = {}
@@ -87,12 +87,15 @@ class QueryEmbeddings:
         outcomes.update(await self._wait(places, deadline))
         return [outcomes[key] for key in keys]
 
-    async def _key(self, image: bytes, collection: Collection, spaces: Sequence[Space], deadline: Deadline) -> _Key:
-        if len(image) > _HASHED_IN_LOOP_BYTES:
-            digest = await self._threads.run(lambda: hashlib.sha256(image).digest(), deadline)
-        else:
-            digest = hashlib.sha256(image).digest()
-        return _Key(digest, collection.model, tuple(spaces))
+    async def _keys(
+        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
+    ) -> list[_Key]:
+        def hashed() -> list[bytes]:
+            return [hashlib.sha256(image).digest() for image in images]
+
+        large = sum(map(len, images)) > _HASHED_IN_LOOP_BYTES
+        digests = await self._threads.run(hashed, deadline) if large else hashed()
+        return [_Key(digest, collection.model, tuple(spaces)) for digest in digests]
 
     def _begin(self, new: Mapping[_Key, bytes], collection: Collection, spaces: Sequence[Space]) -> _Call:
         task = asyncio.create_task(self._run(new, collection, spaces))

@@ -65,6 +65,7 @@ class Search:
                 for task in done:
                     for outcome in task.result():
                         yield outcome
+                        await asyncio.sleep(0)  # each takes a while to write, and they are there all at once
         finally:
             for task in under_way:
                 task.cancel()
