@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 from google.protobuf import json_format
 
+from lookalike.bounds import check_message
 from lookalike.errors import FailedPrecondition, InvalidArgument, Unavailable
 from lookalike.jobs.job import DEFAULT_NEAR_DUPLICATE, DEFAULTS, Job, JobOptions, NearDuplicatePolicy, SourceSpec
 from lookalike.jobs.ledger import Ledger
@@ -127,8 +128,9 @@ def create_job_of_json(request: Mapping[str, object]) -> CreateJob:
     """
     try:
         parsed = json_format.ParseDict(dict(request), ingest_pb2.CreateIngestJobRequest())
-    except (json_format.ParseError, TypeError, ValueError) as error:
+    except (json_format.ParseError, TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument("request", " ".join(str(error).split())[:300]) from error
+    check_message(parsed)
     if not parsed.request_id:
         raise InvalidArgument("request_id", "is missing; a task needs one, since it may be delivered twice")
     return create_job_of(parsed)

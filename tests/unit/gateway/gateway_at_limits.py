@@ -25,7 +25,7 @@ from gateway.generations import Generations
 from gateway.http.app import Core, build_app
 from gateway.images import Images
 from gateway.ingest import Ingest
-from gateway.listeners import HttpServer, build_grpc
+from gateway.listeners import HttpServer, build_grpc, set_aside_what_stays
 from gateway.readiness import Readiness
 from lookalike.errors import NotFound
 from lookalike.jobs.outcomes import Failure
@@ -61,6 +61,7 @@ METADATA = {f"k{number:04d}": number for number in range(1200)}
 WITH_METADATA = 40
 """Of the images, the first and the nearest: enough to hold a loop for a second where they are written on it."""
 HOLDING_PATH, HOLDING_S = "/hold", 0.08
+COLLECTING_PATH = "/collect"
 
 
 class FullVectors(FakeVectors):
@@ -154,6 +155,8 @@ def holding(app: ASGIApp) -> ASGIApp:
             end_s = time.thread_time() + HOLDING_S
             while time.thread_time() < end_s:
                 pass
+        if scope.get("path") == COLLECTING_PATH:
+            gc.collect()
         await app(scope, receive, send)
 
     return called
@@ -168,8 +171,7 @@ async def serve() -> None:
     http_server = HttpServer(holding(app), "127.0.0.1:0")
     await grpc_server.start()
     await http_server.start()
-    gc.collect()
-    gc.freeze()  # the fakes are no part of a gateway
+    set_aside_what_stays()
     probe.start()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -23,7 +23,7 @@ from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import image_pb2
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as pb
-from tests.unit.gateway.gateway_at_limits import HOLDING_PATH, METADATA, SPACES
+from tests.unit.gateway.gateway_at_limits import COLLECTING_PATH, HOLDING_PATH, METADATA, SPACES
 from tests.unit.gateway.http_app import ask
 
 HELD_S = 0.05
@@ -301,6 +301,7 @@ ROUTES = (
     Route("GET", f"{J}/j/failures?page_size=1000"),
     Route("GET", f"{J}/j/failures:download"),
     Route("GET", f"{J}/j/failures:download?format=jsonl"),
+    Route("GET", COLLECTING_PATH, dict, "404"),
     *(Route("GET", path) for path in ("/openapi.json", "/", "/docs", "/metrics", "/healthz", "/readyz", "/page/app.js")),
 )
 

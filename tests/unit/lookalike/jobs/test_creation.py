@@ -182,6 +182,12 @@ class TestJson:
             ({"collection": 3, "request_id": "r"}, "request"),
             ({"request_id": "r", "source": {"folder": {"uri": "/x"}, "manifest": {"uri": "/y"}}}, "oneof"),
             ({"request_id": "r", "source": "folder"}, "request"),
+            ({"request_id": "r", "source": {"folder": {"url": "/x"}}}, "url"),
+            ({"request_id": "r", "source": {"folder": {"uri": "/" * 3000}}}, "source.folder.uri: is 3,000 bytes long"),
+            ({"request_id": "r" * 129, "source": {"folder": {"uri": "/x"}}}, "request_id: is 129 bytes long"),
+            ({"request_id": "r", "source": {"folder": {"uri": "/\ud800"}}}, "request"),
+            ({"request_id": "r", "source": {"folder": {"uri": [[[["/x"]]]]}}}, "request"),
+            ({"request_id": "r", "near_duplicates": {"threshold": 1e999}, "source": {"folder": {"uri": "/x"}}}, "request"),
         ],
     )
     def test_what_is_not_a_request_is_refused(self, request_: dict[str, object], problem: str) -> None:
