@@ -41,7 +41,7 @@ _BODIES: dict[tuple[str, str], Any] = {
 _FORM_FIELDS: dict[str, Any] = {
     "spaces": ["siamese"],
     "filter": "",
-    "weights": '{"siamese": 2, "histogram": 1}',
+    "weights": "{}",
     "ids": ["beach/0001.jpg"],
     "metadata": ['{"label": "Coat", "year": 2019}'],
 }

@@ -246,7 +246,7 @@ def _body(files: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, Any]
     }
     return {
         "required": True,
-        "content": {FORM_TYPE: {"schema": form}, JSON_TYPE: {"schema": _inlined(model.model_json_schema())}},
+        "content": {JSON_TYPE: {"schema": _inlined(model.model_json_schema())}, FORM_TYPE: {"schema": form}},
     }
 
 
