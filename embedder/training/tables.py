@@ -8,6 +8,7 @@ from typing import Any
 
 from lookalike.csv_cells import read_back
 from lookalike.errors import FailedPrecondition, InvalidArgument
+from lookalike.listing.parquet_pages import check_footer, rows_at_once
 from lookalike.listing.text import CsvRow, csv_rows, is_utf8
 
 
@@ -49,17 +50,30 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
+
+        from lookalike.listing.tables import batch_rows
     except ImportError as error:
         problem = f"{path.name} is a Parquet file, and pyarrow, which reads it, is not installed; install it, or save a CSV"
         raise FailedPrecondition(problem, reason="PYARROW_MISSING") from error
     try:
-        with pq.ParquetFile(path) as file:
+        with path.open("rb") as stream:
+            check_footer(stream)
+            file = pq.ParquetFile(stream, pre_buffer=False)
             header = file.schema_arrow.names
             for column in columns:
                 _place(path, header, column)
-            for batch in file.iter_batches(columns=list(columns)):
-                yield from zip(*(map(_text, batch.column(column).to_pylist()) for column in columns), strict=True)
-    except (pa.ArrowException, OSError) as error:
+            every = range(file.metadata.num_columns)
+            wanted = [number for number in every if file.schema.column(number).path.partition(".")[0] in columns]
+            for group in range(file.metadata.num_row_groups):
+                at_once = rows_at_once(stream, file, group, wanted)
+                for batch in file.iter_batches(at_once, row_groups=[group], columns=list(columns), use_threads=False):
+                    for row in batch_rows(batch):
+                        if row is None:
+                            raise InvalidArgument("dataset", f"{path} has a row that is too long")
+                        yield tuple(_text(row[column]) for column in columns)
+    except InvalidArgument as error:
+        raise InvalidArgument("dataset", error.problem if error.field == "dataset" else f"{path} {error.problem}") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InvalidArgument("dataset", f"{path} cannot be read: {error}") from error
 
 

@@ -43,7 +43,7 @@ def _read(suffix: str, stream: IO[bytes], name: str, base: str, check: Check) ->
             from lookalike.listing.tables import parquet_items
         except ImportError:
             refuse(name, "needs pyarrow to be read; install it with: pip install 'lookalike[export]'")
-        return parquet_items(stream, name, base)
+        return parquet_items(stream, name, base, check)
     if suffix == ".csv":
         return csv_items(stream, name, base, check)
     return uri_items(stream, name, base, check) if suffix == ".txt" else jsonl_items(stream, name, base, check)

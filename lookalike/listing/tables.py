@@ -14,35 +14,48 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lookalike.errors import InvalidArgument
 from lookalike.items import SOURCE_INCOMPLETE, Item, broken_item
-from lookalike.listing.text import item_of, refuse
+from lookalike.listing.parquet_pages import MAX_FOOTER_BYTES, check_footer, rows_at_once
+from lookalike.listing.text import MAX_LINE_BYTES, Check, item_of, refuse, unchecked
 
-_BATCH_ROWS = 1024
+_MOST_DENSE_BYTES = 64 * 1024 * 1024
+"""Of a batch with each value of a dictionary written out."""
+_WHOLE_BYTES = 1024 * 1024
+"""Of a batch that becomes Python's values as a whole; of a larger one the rows are looked at one by one."""
 
 
-def parquet_items(stream: IO[bytes], name: str, base: str) -> Iterator[Item]:
-    """The rows of a Parquet file. A row group that cannot be read is one item that says so, SOURCE_INCOMPLETE.
+def parquet_items(stream: IO[bytes], name: str, base: str, check: Check = unchecked) -> Iterator[Item]:
+    """The rows of a Parquet file. A row group that cannot be read is one item that says so, SOURCE_INCOMPLETE. `check` is
+    called now and then, and may raise.
 
     Raises `InvalidArgument` ("manifest") for what is no Parquet file, or has a column that cannot be used, by its name.
     """
     try:
+        check_footer(stream)
         # Not buffered ahead: that would hold a whole row group, which a writer may have made of any size.
-        file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1024 * 1024)
-    except (pa.ArrowException, OSError) as error:
+        limits = {"thrift_string_size_limit": MAX_FOOTER_BYTES, "thrift_container_size_limit": MAX_FOOTER_BYTES}
+        file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1024 * 1024, **limits)
+    except InvalidArgument as error:
+        refuse(name, error.problem)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         refuse(name, f"is not a Parquet file, or a part of it is missing: {_said(error)}")
     _check_columns(file.schema_arrow, name)
     position = row = 0
     for group in range(file.metadata.num_row_groups):
         rows_before, rows = row, file.metadata.row_group(group).num_rows
         try:
-            for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], use_threads=False):
-                for fields in batch.to_pylist(maps_as_pydicts="strict"):
+            at_once = rows_at_once(stream, file, group, range(file.metadata.num_columns), check)
+            for batch in file.iter_batches(at_once, row_groups=[group], use_threads=False):
+                check()
+                for fields in batch_rows(batch):
                     row += 1
                     yield _item(position, row, fields, base)
                     position += 1
-        except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
+        except (pa.ArrowException, InvalidArgument, OSError, UnicodeDecodeError, KeyError) as error:
             first, row = row + 1, rows_before + rows
             yield broken_item(
                 position, f"{name}: rows {first} to {row} cannot be read: {_said(error)}", reason=SOURCE_INCOMPLETE
@@ -50,7 +63,33 @@ def parquet_items(stream: IO[bytes], name: str, base: str) -> Iterator[Item]:
             position += 1
 
 
-def _item(position: int, row: int, fields: dict[str, Any], base: str) -> Item:
+def batch_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
+    """The rows of a batch as Python's values; None for one that is longer than any that can be used."""
+    kept = [column for column in batch.columns if pa.types.is_dictionary(column.type)]
+    if all(_longest(column.dictionary) * batch.num_rows <= _MOST_DENSE_BYTES for column in kept):
+        batch, kept = _dense(batch), []
+        if batch.nbytes <= _WHOLE_BYTES:
+            yield from batch.to_pylist(maps_as_pydicts="strict")
+            return
+    for number in range(batch.num_rows):
+        row = batch.slice(number, 1)
+        row = _dense(row) if kept else row
+        yield row.to_pylist(maps_as_pydicts="strict")[0] if row.nbytes <= MAX_LINE_BYTES else None
+
+
+def _longest(values: Any) -> int:
+    """Bytes of the longest value of a dictionary; 0 of one whose values are all short."""
+    return (pc.max(pc.binary_length(values)).as_py() or 0) if _is_text(values.type) else 0
+
+
+def _dense(batch: Any) -> Any:
+    columns = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _item(position: int, row: int, fields: dict[str, Any] | None, base: str) -> Item:
+    if fields is None:
+        return broken_item(position, f"row {row}: is longer than {MAX_LINE_BYTES} bytes")
     item_id, uri = fields.pop("id", None), fields.pop("uri", None)
     metadata = {key: _json(value) for key, value in fields.items() if not _absent(value)}
     return item_of(position, f"row {row}", "" if item_id is None else str(item_id), uri or "", metadata, base)
@@ -115,4 +154,4 @@ def _is_text(type_: Any) -> bool:
 
 
 def _said(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return " ".join((error.problem if isinstance(error, InvalidArgument) else str(error)).split())[:200]

@@ -11,12 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embedder.training.tables import read_columns
 from lookalike.errors import Cancelled, InvalidArgument, LookalikeError
 from lookalike.items import SOURCE_INCOMPLETE, Item
 from lookalike.listing import list_archive, list_manifest
+from lookalike.listing.parquet_pages import rows_at_once
 from lookalike.listing.tars import plain_stream, walk
 from lookalike.listing.text import MAX_LINE_BYTES
 from tests.unit.lookalike.tar_files import tar
@@ -271,3 +276,96 @@ class TestText:
             table.write_bytes(content)
             with flat(), pytest.raises(InvalidArgument, match=r"dataset: .*list\.csv cannot be read: line 2"):
                 list(read_columns(table, ("uri", "label")))
+
+
+def parquet(table: pa.Table, **options: object) -> io.BytesIO:
+    stream = io.BytesIO()
+    pq.write_table(table, stream, compression="zstd", write_statistics=False, **options)
+    stream.seek(0)
+    return stream
+
+
+def rows(stream: io.BytesIO) -> list[Item]:
+    return list(list_manifest(stream, "m.parquet", "file:///data"))
+
+
+class TestParquet:
+    @pytest.mark.parametrize("version", ["1.0", "2.0"])
+    def test_a_page_that_unpacks_to_anything_fails_its_row_group_by_name(
+        self, version: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("lookalike.listing.parquet_pages.MAX_PAGES_BYTES", MIB)
+        table = pa.table({"uri": ["a.png", "b.png", "c.png"], "note": ["x" * 4 * MIB, "small", "small"]})
+        bomb = parquet(table, use_dictionary=False, row_group_size=1, data_page_version=version)
+        assert len(bomb.getvalue()) < 10_000
+        before = pa.default_memory_pool().bytes_allocated()
+        bad, *good = rows(bomb)
+        assert bad.problem_reason == SOURCE_INCOMPLETE
+        assert "m.parquet: rows 1 to 1 cannot be read: column 'note' has pages of 4," in bad.problem
+        assert [item.problem for item in good] == ["", ""]
+        assert pa.default_memory_pool().bytes_allocated() - before < MIB
+
+    @pytest.mark.parametrize("kept", [True, False])
+    @pytest.mark.parametrize("encoding", ["RLE_DICTIONARY", "DELTA_BYTE_ARRAY"])
+    def test_a_value_that_every_row_repeats_is_not_held_for_every_row(self, encoding: str, kept: bool) -> None:
+        value = "x" * 4 * MIB
+        repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 256, pa.int32()), [value])
+        note = repeated if encoding.startswith("RLE") else [value] * 24
+        options = {} if encoding.startswith("RLE") else {"use_dictionary": False, "column_encoding": {"note": encoding}}
+        kept = kept and encoding.startswith("RLE")
+        bomb = parquet(pa.table({"uri": ["a.png"] * len(note), "note": note}), store_schema=kept, **options)
+        assert len(bomb.getvalue()) < 100_000
+        file = pq.ParquetFile(bomb)
+        at_once = rows_at_once(bomb, file, 0, range(2))
+        assert at_once <= 16 or kept
+        with flat(MIB):
+            assert {item.problem.partition(": ")[2] for item in rows(bomb)} == {f"is longer than {MAX_LINE_BYTES} bytes"}
+
+    def test_usual_tables_are_read_in_usual_batches(self) -> None:
+        table = pa.table(
+            {"uri": [f"{number}.png" for number in range(5000)], "label": ["a", "b"] * 2500, "tags": [["x", "y"]] * 5000}
+        )
+        stream = parquet(table)
+        file = pq.ParquetFile(stream)
+        assert rows_at_once(stream, file, 0, range(file.metadata.num_columns)) == 1024
+        assert len(rows(stream)) == 5000
+
+    def test_a_dictionary_of_many_values_is_no_long_row(self) -> None:
+        values = [f"{number:01000}" for number in range(20_000)]
+        items = rows(parquet(pa.table({"uri": ["a.png"] * 20_000, "note": pa.array(values).dictionary_encode()})))
+        assert not any(item.problem for item in items)
+
+    def test_lists_without_end_fail_by_the_name_of_their_column(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("lookalike.listing.parquet_pages._MOST_LISTED", 100_000)
+        listed = pa.ListArray.from_arrays(pa.array([0, 1_000_000], pa.int32()), pa.nulls(1_000_000, pa.int8()))
+        (bad,) = rows(parquet(pa.table({"uri": ["a.png"], "tags": listed})))
+        assert "column 'tags.list.element' has lists of 1,000,000 values" in bad.problem
+
+    def test_a_schema_without_a_floor_and_footers_without_end_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        type_ = pa.int8()
+        for _ in range(200):
+            type_ = pa.struct([("a", type_)])
+        with pytest.raises(InvalidArgument, match=r"m\.parquet has columns nested deeper than 128 levels"):
+            rows(parquet(pa.table({"uri": ["a.png"], "deep": pa.nulls(1, type_)})))
+        whole = parquet(pa.table({"uri": ["a.png"] * 50}), row_group_size=1)
+        monkeypatch.setattr("lookalike.listing.parquet_pages._MOST_CHUNKS", 99)
+        with pytest.raises(InvalidArgument, match=r"m\.parquet has more than 99 chunks of columns"):
+            rows(whole)
+        monkeypatch.setattr("lookalike.listing.parquet_pages.MAX_FOOTER_BYTES", 1000)
+        with pytest.raises(InvalidArgument, match=r"m\.parquet has a footer of [0-9,]+ bytes; at most 1,000 are allowed"):
+            rows(whole)
+
+    @given(st.integers(4, 400), st.binary(min_size=1, max_size=8))
+    def test_damage_anywhere_is_told_by_name(self, place: int, damage: bytes) -> None:
+        content = bytearray(_SMALL)
+        content[place % len(content) : place % len(content) + len(damage)] = damage
+        try:
+            items = rows(io.BytesIO(content))
+        except InvalidArgument as error:
+            problem = error.problem
+        else:
+            problem = "" if all(item.problem or item.uri for item in items) else "an item without anything"
+        assert not problem or problem.startswith("m.parquet ")
+
+
+_SMALL = parquet(pa.table({"uri": ["a.png", "b.png"], "n": [1, 2]})).getvalue()
