@@ -3,7 +3,8 @@
 Owns which profiles are applied and how. The rule is that of browsers: a profile counts where its colour space is the
 picture's own (one of RGB also for a grey picture), by its perceptual intent; a picture without a profile is taken for sRGB.
 CMYK without a profile has no colours of its own: each ink takes its part of the light, (255 - ink) (255 - black) / 255.
-Where a profile cannot be used it is left out, and the picture counts as repaired.
+Where a profile cannot be used it is left out, and the picture counts as repaired. What a PNG says by other chunks becomes a
+profile too (`pictures.png_colour`).
 
 A profile is compiled once. Whether it changes anything is asked of a lattice of colours: most profiles are sRGB's under some
 name, and cost a hash from then on.
@@ -68,7 +69,7 @@ _CACHE = _Cache()
 
 def managed(picture: Image.Image, profile: bytes | None) -> tuple[Image.Image, bool]:
     """`picture` (L, RGB or CMYK) in sRGB, as L or RGB; and whether its profile could be used (or there is none)."""
-    if not profile:
+    if profile is None:
         return _unmanaged(picture), True
     compiled = _CACHE.get(picture.mode, profile)
     if compiled.transform is None:

@@ -99,21 +99,6 @@ def _in_raw_mode(data: bytes, mode: str) -> Image.Image:
     return image
 
 
-def profile(data: bytes, most_bytes: int) -> bytes | None:
-    """The ICC profile of at most `most_bytes`, or the start of a longer one; b"" where it cannot be read, None where there is
-    none. The space of a profile of sRGB, of cICP or of gAMA is not looked at here."""
-    for kind, start, end, sound in chunks(data):
-        if kind == b"iCCP":
-            _, _, deflated = data[start:end].partition(b"\0")
-            try:
-                return zlib.decompressobj().decompress(deflated[1:], most_bytes) if sound else b""
-            except zlib.error:
-                return b""
-        if kind == b"IDAT":
-            return None
-    return None
-
-
 def _fits(data: bytes, start: int, end: int) -> bool:
     """Whether a transparent colour or palette has as many values as its picture takes."""
     lengths = {0: range(2, 3), 2: range(6, 7), 3: range(1, 257)}

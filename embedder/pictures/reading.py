@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image, ImageFile
 
-from embedder.pictures import colour, jpeg, png
+from embedder.pictures import colour, jpeg, png, png_colour
 from embedder.pictures.bmp_pixels import read_bmp
 from embedder.pictures.flatten import covered, flattened, on_white, raw_mode
 from embedder.pictures.headers import Header
@@ -54,6 +54,7 @@ def read(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
         return _finished(bitmap, least, profile, 1, ())
     if header.format == "JPEG":
         jpeg.check_kind(header)
+    original = data
     image, data, repaired = _opened(data, header)
     with image:
         # Once more, by what Pillow reads: the two may differ where a file contradicts itself.
@@ -80,7 +81,9 @@ def read(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
                 picture = png.without_deep_key(data) if deep_key else on_white(flattened(image, stored), box)
         except DAMAGED as error:
             raise _damaged(png.problem(data) if header.format == "PNG" else "") from error
-    profile = png.profile(data, colour.MAX_PROFILE_BYTES + 1) if header.format == "PNG" else image.info.get("icc_profile")
+    profile = image.info.get("icc_profile")
+    if header.format == "PNG":
+        profile = png_colour.profile(original, colour.MAX_PROFILE_BYTES + 1)
     return _finished(picture, least, profile, orientation, repaired)
 
 
