@@ -63,8 +63,9 @@ class InvalidArgument(LookalikeError):
 class BadImage(InvalidArgument):
     """Bytes that cannot be used. `reason` is one of `IMAGE_EMPTY`, `IMAGE_TOO_LARGE` (bytes), `IMAGE_TOO_MANY_PIXELS`,
     `IMAGE_TOO_COSTLY` (memory or work), `IMAGE_CRASHED_DECODER` (it ended the process that decoded it),
-    `IMAGE_FORMAT_UNKNOWN`, `IMAGE_UNREADABLE` (truncated or corrupt), `IMAGE_BREAKS_EMBEDDER` (it ended the embedder again
-    and again, or was never answered for)."""
+    `IMAGE_FORMAT_UNKNOWN` (not of a kind that is read; the text names the kind where it is recognised), `IMAGE_UNREADABLE`
+    (truncated or damaged; the text says where), `IMAGE_BREAKS_EMBEDDER` (it ended the embedder again and again, or was never
+    answered for)."""
 
     reason = "IMAGE_UNREADABLE"
 

@@ -1,13 +1,12 @@
-"""Encoded bytes -> pixels: the only place that decodes pictures, with Pillow. Called by `embedder.service`.
+"""Encoded bytes -> pixels: the only place that decodes pictures. Called by `embedder.service`.
 
-Owns which formats are read, the limits that are checked on the header before anything is decoded, and how every kind of
-picture (turned, CMYK, palette, transparent, 16-bit, animated) becomes upright grey or RGB on white. From one decode come the
-histogram's canvas and the tower's input (a tower of more than 224 pixels has a decode of its own), or a thumbnail: at no larger
-a size than `working_size` says. Pillow releases the GIL while it decodes, so threads run side by side.
+Owns the limits that are checked on the header before anything is decoded, and what is made of the working picture (grey or RGB
+in sRGB, on white) that `reading` gives. From one decode come the histogram's canvas and the tower's input (a tower of more than
+224 pixels has a decode of its own), or a thumbnail: at no larger a size than `working_size` says. The decoders release the GIL,
+so threads run side by side.
 
 The pixels decide the vectors: whoever changes them here raises the versions of the maths in `lookalike.spaces` and
-`embedder.bundle`, which are part of the fingerprints. Of an animation, a burst or several
-pages the first picture counts.
+`embedder.bundle`, which are part of the fingerprints. Of an animation, a burst or several pages the first picture counts.
 """
 
 from __future__ import annotations

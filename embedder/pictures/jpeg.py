@@ -11,15 +11,17 @@ block, as in flat parts of a picture, or fills block after block with coefficien
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image
+from PIL import ExifTags, Image
 
 from embedder.pictures.headers import Header
 from embedder.pictures.kinds import unsupported
@@ -47,8 +49,18 @@ _HOLE = bytes(64)
 _JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
 _ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
 _NO_NAME = "Could not determine subsampling level"
+_EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=\"|>)([0-9])")
 _END = b"\xff\xd9"
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """`orientation`: EXIF, 1 to 8. `profile`: the ICC profile; empty where pieces of it are missing."""
+
+    orientation: int
+    profile: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +93,9 @@ def decoded(
         raise _damaged("a part of its pixels is overwritten with zeros")
     if mode == "CMYK":
         # Inverted, as Adobe stores it and every reader takes it to be.
-        return Image.fromarray(255 - pixels, "CMYK"), repaired
-    return Image.fromarray(pixels[..., 0] if mode == "L" else pixels), repaired
+        pixels = 255 - pixels
+    # By the buffer: `fromarray` would copy it once more.
+    return Image.frombuffer(mode, size, pixels, "raw", mode, 0, 1), repaired
 
 
 def check_kind(header: Header) -> None:
@@ -95,9 +108,34 @@ def check_kind(header: Header) -> None:
         raise unsupported(f"a JPEG of {header.samples} bands", _ADVICE)
 
 
-def without_oddities(data: bytes) -> bytes:
-    """The same picture, its metadata with it, without segments that are short, odd or unknown."""
-    return _rebuilt(data, metadata=True)
+def metadata(data: bytes) -> Metadata:
+    """What stands beside the pixels and matters to them. Nothing of it can cost the picture."""
+    exif, xmp, pieces = b"", b"", dict[int, bytes]()
+    for segment in _segments(data, scans=False):
+        if segment.marker == _APP1 and data.startswith(_EXIF, segment.start + 4):
+            exif = exif or data[segment.start + 4 : segment.data]
+        elif segment.marker == _APP1 and data.startswith(_XMP, segment.start + 4):
+            xmp = data[segment.start + 4 : segment.data]
+        elif segment.marker == _APP2 and data.startswith(_ICC, segment.start + 4) and segment.data - segment.start > 18:
+            number, count = data[segment.start + 16 : segment.start + 18]
+            pieces[number] = data[segment.start + 18 : segment.data]
+    profile = None
+    if pieces:
+        profile = b"".join(pieces[number] for number in sorted(pieces)) if len(pieces) == count else b""
+    return Metadata(_orientation(exif, xmp), profile)
+
+
+def _orientation(exif: bytes, xmp: bytes) -> int:
+    """As EXIF says, or XMP where EXIF does not say."""
+    value = None
+    if exif:
+        read = Image.Exif()
+        with contextlib.suppress(OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):  # damaged EXIF
+            read.load(exif)
+            value = read.get(ExifTags.Base.Orientation)
+    if value is None and (found := _XMP_ORIENTATION.search(xmp)):
+        value = int(found[1])
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _strictly(data: bytes, mode: str, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -127,7 +165,7 @@ def _mended(
     data: bytes, mode: str, size: tuple[int, int], problem: str
 ) -> tuple[bytes, npt.NDArray[np.uint8], tuple[str, ...]]:
     """The file that could be decoded, its pixels, and what was mended. Raises `BadImage`, of the damage that is left."""
-    rebuilt = _rebuilt(data, metadata=False)
+    rebuilt = _rebuilt(data)
     attempts = [rebuilt, rebuilt[: -len(_END)].rstrip(b"\0") + _END]
     kind = "jpeg end" if problem.startswith("Premature") else "jpeg segments"
     while attempts:
@@ -146,8 +184,9 @@ def _is_padding(tail: bytes) -> bool:
     return len(tail) <= _FEW or not tail.strip(b"\0\xff")
 
 
-def _segments(data: bytes) -> Iterator[_Segment]:
-    """Those of the first picture in the file, its end not among them. What lies between segments is passed over."""
+def _segments(data: bytes, *, scans: bool = True) -> Iterator[_Segment]:
+    """Those of the first picture in the file, its end not among them. What lies between segments is passed over. Without
+    `scans`, those before the first."""
     position = 2
     while (found := _MARKER.search(data, position)) and found[1][0] != _EOI:
         marker, position = found[1][0], found.end()
@@ -156,13 +195,16 @@ def _segments(data: bytes) -> Iterator[_Segment]:
             return
         end = after
         if marker == _SOS:
+            if not scans:
+                return
             following = _AFTER_DATA.search(data, after)
             end = following.start() if following else len(data)
         yield _Segment(marker, found.end() - 2, after, end)
         position = end
 
 
-def _rebuilt(data: bytes, *, metadata: bool) -> bytes:
+def _rebuilt(data: bytes) -> bytes:
+    """The tables, the frame and the scans, and what is said of the colours; nothing else."""
     parts = [b"\xff\xd8"]
     progressive = False
     for segment in _segments(data):
@@ -172,7 +214,7 @@ def _rebuilt(data: bytes, *, metadata: bool) -> bytes:
             parts.append(_JFIF)
         elif marker == _APP14 and content.startswith(b"Adobe") and len(content) >= 12:
             parts.append(_ADOBE + bytes([min(content[11], 2)]))
-        elif marker in _FRAMES or marker in _TABLES or (metadata and _is_metadata(marker, content)):
+        elif marker in _FRAMES or marker in _TABLES:
             progressive = progressive or marker in _PROGRESSIVE
             parts.append(whole)
         elif marker == _SOS:
@@ -180,11 +222,6 @@ def _rebuilt(data: bytes, *, metadata: bool) -> bytes:
             header = whole[: segment.data - segment.start]
             parts.append((header if progressive else header[:-3] + b"\0\x3f\0") + whole[segment.data - segment.start :])
     return b"".join(parts) + _END
-
-
-def _is_metadata(marker: int, content: bytes) -> bool:
-    """EXIF and XMP, or a piece of a colour profile."""
-    return marker == _APP1 or (marker == _APP2 and content.startswith(b"ICC_PROFILE\0") and len(content) > 14)
 
 
 def _where(data: bytes, mode: str, size: tuple[int, int], problem: str) -> str:

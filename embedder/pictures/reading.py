@@ -28,10 +28,9 @@ DAMAGED = (
     AssertionError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 
-REPAIRS = frozenset(
-    {"png checksum", "png surroundings", "jpeg surroundings", "jpeg end", "jpeg segments", "jpeg padding", "profile"}
-)
+REPAIRS = frozenset({"png checksum", "png surroundings", "jpeg end", "jpeg segments", "jpeg padding", "profile"})
 """What is mended, in words for a metric."""
+_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def read(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
         bitmap, profile = read_bmp(data, max_pixels)
         return _finished(bitmap, least, profile, 1, ())
     if header.format == "JPEG":
-        jpeg.check_kind(header)
+        return _from_jpeg(data, header, least)
     original = data
     image, data, repaired = _opened(data, header)
     with image:
@@ -63,28 +62,35 @@ def read(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
                 f"is {image.width} x {image.height} pixels; at most {max_pixels:,} in all are allowed",
                 reason="IMAGE_TOO_MANY_PIXELS",
             )
-        image.draft(None, least.draft_size(image.size))
         try:
-            if header.format == "JPEG":
-                orientation = _orientation(image)
-                picture, mended = jpeg.decoded(
-                    data, image.mode, image.size, several_scans=header.interlaced or header.scans > 1
-                )
-                repaired += mended
-            else:
-                stored, box = raw_mode(image), covered(image, data)
-                image.decodermaxblock = len(data)  # all at once: it lies in memory, and blocks would be copied out of it
-                image.load()
-                # After the load: Pillow turns TIFF by itself while loading, and then forgets the tag.
-                orientation = _orientation(image)
-                deep_key = stored == "RGB;16B" and isinstance(image.info.get("transparency"), tuple)
-                picture = png.without_deep_key(data) if deep_key else on_white(flattened(image, stored), box)
+            stored, box = raw_mode(image), covered(image, data)
+            image.decodermaxblock = len(data)  # all at once: it lies in memory, and blocks would be copied out of it
+            image.load()
+            orientation = _orientation(image)
+            deep_key = stored == "RGB;16B" and isinstance(image.info.get("transparency"), tuple)
+            picture = png.without_deep_key(data) if deep_key else on_white(flattened(image, stored), box)
         except DAMAGED as error:
             raise _damaged(png.problem(data) if header.format == "PNG" else "") from error
     profile = image.info.get("icc_profile")
     if header.format == "PNG":
         profile = png_colour.profile(original, colour.MAX_PROFILE_BYTES + 1)
     return _finished(picture, least, profile, orientation, repaired)
+
+
+def _from_jpeg(data: bytes, header: Header, least: Least) -> Working:
+    """At the reduced scale that `least` allows. Pillow's reader of headers is passed by: it gives up where nothing is wrong."""
+    jpeg.check_kind(header)
+    try:
+        wanted = least.draft_size((header.width, header.height))
+        scale = min(header.width // wanted[0], header.height // wanted[1])
+        size = -(-header.width // scale), -(-header.height // scale)
+        picture, repaired = jpeg.decoded(
+            data, _MODES[header.samples], size, several_scans=header.interlaced or header.scans > 1
+        )
+        beside = jpeg.metadata(data)
+    except DAMAGED as error:
+        raise _damaged() from error
+    return _finished(picture, least, beside.profile, beside.orientation, repaired)
 
 
 def _finished(
@@ -108,12 +114,11 @@ def _opened(data: bytes, header: Header) -> tuple[ImageFile.ImageFile, bytes, tu
     try:
         return _header(data, header), data, ()
     except DAMAGED as error:
-        mend = {"PNG": png.without_oddities, "JPEG": jpeg.without_oddities}.get(header.format)
-        if mend is None:
+        if header.format != "PNG":
             raise _damaged_header() from error
     try:
-        mended = mend(data)
-        return _header(mended, header), mended, (f"{header.format.lower()} surroundings",)
+        mended = png.without_oddities(data)
+        return _header(mended, header), mended, ("png surroundings",)
     except DAMAGED as error:
         raise _damaged_header() from error
 
@@ -130,7 +135,7 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _damaged(problem: str) -> BadImage:
+def _damaged(problem: str = "") -> BadImage:
     return BadImage("is truncated or damaged" + (f": {problem}" if problem else ""), reason="IMAGE_UNREADABLE")
 
 

@@ -80,10 +80,9 @@ def cmyk_profile() -> bytes:
     """A press of four inks, by a table of its 16 full overprints (lut8Type, ICC.1:2022, 10.11)."""
     corners = bytearray()
     for cyan, magenta, yellow, black in itertools.product((0, 1), repeat=4):
-        lightness = (255 - 80 * cyan - 90 * magenta - 15 * yellow) * (1 - 0.9 * black)
-        corners += bytes(
-            [max(0, int(lightness)), 128 - 40 * cyan + 40 * magenta * (1 - black), 128 - 45 * cyan + 80 * yellow * (1 - black)]
-        )
+        light = 1 - black  # full black is L 0, so that there is nothing for black point compensation to do
+        corners += bytes([(255 - 80 * cyan - 90 * magenta - 15 * yellow) * light])
+        corners += bytes([128 + (40 * magenta - 40 * cyan) * light, 128 + (80 * yellow - 45 * cyan) * light])
     steps = bytes(range(256))
     table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
     table += steps * 4 + bytes(corners) + steps * 3
@@ -166,7 +165,8 @@ def told(data: bytes) -> tuple[npt.NDArray[np.uint8], list[str]]:
     "profile",
     [
         b"no profile", SRGB[:100], bytes(4000), matrix_profile(ADOBE, (2.2,))[:200], cmyk_profile(),
-        SRGB[:16] + b"GRAY" + SRGB[20:], SRGB[:12] + b"link" + SRGB[16:], b"\xff" * 128 + SRGB[128:], SRGB + bytes(colour.MAX_PROFILE_BYTES),
+        SRGB[:16] + b"GRAY" + SRGB[20:], SRGB[:12] + b"link" + SRGB[16:], b"\xff" * 128 + SRGB[128:],
+        SRGB + bytes(colour.MAX_PROFILE_BYTES),
     ],
     ids=["text", "cut in its header", "zeros", "cut", "of CMYK", "of grey", "a link", "damaged", "huge"],
 )  # fmt: skip
