@@ -60,7 +60,10 @@ class Buckets:
                 yield str(entry["Key"])
             if not answer.get("IsTruncated"):
                 return
-            page = {"ContinuationToken": answer["NextContinuationToken"]}
+            token = str(answer.get("NextContinuationToken", ""))
+            if not token or token in page.values():
+                raise Unavailable(f"S3 ({url.host})", "its list of keys does not come to an end", reason=SOURCE_UNAVAILABLE)
+            page = {"ContinuationToken": token}
 
     def stamp(self, url: Url) -> str:
         """Something that changes whenever the object does: its tag, size and time."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.errors import FailedPrecondition, LookalikeError
+from lookalike.errors import FailedPrecondition, LookalikeError, Unavailable
 from lookalike.items import member_uri
 from lookalike.listing import Choice
 from lookalike.sources import Artifacts, Reader
@@ -100,6 +100,16 @@ def test_a_prefix_is_listed_in_order_page_by_page(s3: Bucket, reader: Reader, mo
     assert [item.problem_reason for item in items] == ["", "SOURCE_EXCLUDED", "", "SOURCE_EXCLUDED"]
     assert len(pages) == 9
     assert max(pages) == 2
+
+
+@pytest.mark.parametrize("token", [{"NextContinuationToken": "again"}, {}])
+def test_a_list_of_keys_that_goes_round_is_broken_off(
+    s3: Bucket, reader: Reader, monkeypatch: pytest.MonkeyPatch, token: dict[str, str]
+) -> None:
+    page = {"Contents": [{"Key": "photos/a.jpg"}], "IsTruncated": True, **token}
+    monkeypatch.setattr(type(s3.files), "call_s3", lambda *_, **__: page)
+    with pytest.raises(Unavailable, match="does not come to an end"):
+        list(folder_items(reader.roots, reader.buckets, f"{s3.url}/photos", labels_from_folders=False))
 
 
 def test_members_of_an_archive_are_read_by_range(s3: Bucket, reader: Reader) -> None:
