@@ -73,6 +73,14 @@ function problemsOf(query, answers) {
   };
 }
 
+/** A filter that finds something: by what a hit is said to be. */
+function exampleOf({ results }) {
+  const hits = Object.values(results).flatMap((result) => result.neighbours ?? []);
+  const facts = hits.flatMap((hit) => Object.entries(hit.image.metadata));
+  const [key, value] = facts.find(([name, said]) => /^[a-z_][a-z0-9_]*$/i.test(name) && typeof said === "string" && /^[^"\\*]{1,24}$/.test(said)) ?? [];
+  return key ? `${key} = "${value}"` : 'label = "..."';
+}
+
 /** The address as a title, so that entries of the history can be told apart. */
 function useTitle(text) {
   useEffect(() => { document.title = text ? `${text} · Lookalike` : "Lookalike"; }, [text]);
@@ -157,7 +165,7 @@ function App() {
       ${collection && html`
         <${QueryCard}
           collection=${collection} query=${query?.isGone ? null : query} name=${name} vector=${vector} over=${over}
-          filter=${typed} filterProblem=${problems.filter} note=${said.note}
+          filter=${typed} example=${exampleOf(answers)} filterProblem=${problems.filter} note=${said.note}
           complaint=${said.problem || gone || problems.image}
           onFile=${(file) => take({ file })} onFilter=${setTyped} onClear=${clear}
         />

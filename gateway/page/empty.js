@@ -5,7 +5,7 @@ import { isRunning } from "./collections.js";
 import { Name, nameOf } from "./names.js";
 import { Thumbnail } from "./results.js";
 
-const SAMPLES = 21;
+const SAMPLES = 24; // Whole rows of 3, 4, 6 and 8.
 
 export function NotReady({ error }) {
   return html`<section class="welcome" role="alert">
@@ -19,7 +19,7 @@ export function NoCollection({ onReload }) {
   return html`<section class="welcome">
     <h1>No collection yet</h1>
     <p>A collection is a set of images that is searched together. Make one from a folder of pictures:</p>
-    <pre tabindex="0"><code>lookalike ingest ~/Pictures --collection photos --create --watch</code></pre>
+    <pre tabindex="0"><code>lookalike ingest ~/Pictures --collection pictures --create --watch</code></pre>
     <p>Then come back here, choose a picture, and see what looks like it.</p>
     <button type="button" class="strong" onClick=${onReload}>Look again</button>
   </section>`;

@@ -48,11 +48,11 @@ function Chooser({ query, over, onFile }) {
     </button>`;
 }
 
-function Filter({ filter, problem, onFilter }) {
+function Filter({ filter, example, problem, onFilter }) {
   return html`<div class="filter">
     <label for="filter">Filter</label>
     <input id="filter" type="search" spellcheck="false" autocomplete="off" autocapitalize="off" value=${filter}
-      placeholder='label = "Coat"' aria-describedby="filter-note" aria-invalid=${Boolean(problem)}
+      placeholder=${example} aria-describedby="filter-note" aria-invalid=${Boolean(problem)}
       onInput=${(event) => onFilter(event.target.value)} />
     <p id="filter-note" class=${problem ? "wrong" : "note"} role=${problem ? "alert" : null}>
       ${problem ?? "On metadata, with AND, OR, NOT, IN and parentheses."}
@@ -68,7 +68,7 @@ function Origin({ query }) {
     <p class="note">id <bdi class="id">${shown(query.id)}</bdi></p>`;
 }
 
-export function QueryCard({ collection, query, name, vector, over, filter, filterProblem, note, complaint, onFile, onFilter, onClear }) {
+export function QueryCard({ collection, query, name, vector, over, filter, example, filterProblem, note, complaint, onFile, onFilter, onClear }) {
   return html`<section class="query ${over ? "over" : ""}" aria-label="Query">
     ${query && html`<div class="asked">
       <div class="picture"><${Picture} collection=${collection} query=${query} /></div>
@@ -84,6 +84,6 @@ export function QueryCard({ collection, query, name, vector, over, filter, filte
     </div>
     ${complaint && html`<p class="wrong" role="alert" id="complaint">${complaint}</p>`}
     ${query && vector && html`<${Histogram} values=${vector.values} settings=${collection.histogram} />`}
-    <${Filter} filter=${filter} problem=${filterProblem} onFilter=${onFilter} />
+    <${Filter} filter=${filter} example=${example} problem=${filterProblem} onFilter=${onFilter} />
   </section>`;
 }

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
+from lookalike.fashion_mnist import CLASS_NAMES
 from tests.contract.gateway_collections import image_id, label, picture
 from tests.servers.browser import COUNT, QUERY, hits
 
@@ -59,6 +60,7 @@ def test_one_may_start_from_a_picture_of_the_collection_by_keyboard(page):
 def test_a_filter_narrows_the_hits_and_a_broken_one_says_where(page):
     page.set_input_files("#file", QUERY)
     expect(hits(page, "siamese")).to_have_count(5)
+    expect(page.locator("#filter")).to_have_attribute("placeholder", re.compile(f'label = "({"|".join(CLASS_NAMES)})"'))
     page.fill("#filter", 'label = "Bag"')
     expect(hits(page, "siamese").first).to_contain_text("Bag")
     expect(page.locator(".column.siamese .name")).to_have_text(["Bag"] * hits(page, "siamese").count())

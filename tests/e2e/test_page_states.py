@@ -172,6 +172,7 @@ NAMES = """async (images) => {
         ({"metadata": {"title": "👨\u200d👩\u200d👧 می\u200cروم"}}, "👨\u200d👩\u200d👧 می\u200cروم", ""),
         ({"metadata": {"title": "x" * 9000}}, "x" * 400, ""),
     ],
+    ids=map(str, range(16)),
 )
 def test_an_image_is_called_what_people_called_it(named: Page, image, name, place):
     assert named.evaluate(NAMES, [image]) == [[name, place]]
@@ -234,7 +235,7 @@ def test_nothing_bursts_its_card_at_any_width_whatever_names_and_pictures_are_li
             expect(page.locator(".query .histogram")).to_be_visible()
         else:
             page.get_by_role("button", name="Clear").click()
-            expect(page.locator(".sample")).to_have_count(21)
+            expect(page.locator(".sample")).to_have_count(24)
         for width in (320, 390, 768, 1440):
             page.set_viewport_size({"width": width, "height": 900})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
