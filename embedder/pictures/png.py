@@ -69,7 +69,7 @@ def checked(data: bytes) -> Pixels:
     if broken is None:
         return Pixels(whole=True)
     stored, wanted, _ = _inflated(data)
-    if stored == wanted:
+    if 0 < stored == wanted:
         return Pixels(whole=True, odd=True)
     return Pixels(whole=False, problem=f"the checksum of its pixels does not hold in the part at byte {broken:,}")
 

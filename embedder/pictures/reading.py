@@ -110,15 +110,19 @@ def _opened(data: bytes, header: Header) -> tuple[ImageFile.ImageFile, bytes, tu
         if not pixels.whole:
             raise _damaged(pixels.problem)
         if pixels.odd:
-            return _header(png.without_oddities(data), header), data, ("png checksum",)
+            return *_mended_png(data, header), ("png checksum",)
     try:
         return _header(data, header), data, ()
     except DAMAGED as error:
         if header.format != "PNG":
             raise _damaged_header() from error
+    return *_mended_png(data, header), ("png surroundings",)
+
+
+def _mended_png(data: bytes, header: Header) -> tuple[ImageFile.ImageFile, bytes]:
+    mended = png.without_oddities(data)
     try:
-        mended = png.without_oddities(data)
-        return _header(mended, header), mended, ("png surroundings",)
+        return _header(mended, header), mended
     except DAMAGED as error:
         raise _damaged_header() from error
 

@@ -147,6 +147,17 @@ def test_pixels_that_end_are_said_with_their_row(interlaced: bool) -> None:
         canvas(data[: len(data) // 2])
 
 
+def test_damage_in_the_header_and_the_pixels_is_refused() -> None:
+    data = bytearray(file(SCENE, 8, RGB))
+    data[-17] ^= 1  # of the pixels' checksum
+    for place in (16, 24, 29):  # the width, the depth, the checksum
+        hurt = bytearray(data)
+        hurt[place] ^= 5
+        with pytest.raises(BadImage) as caught:
+            canvas(bytes(hurt))
+        assert caught.value.reason in ("IMAGE_UNREADABLE", "IMAGE_TOO_MANY_PIXELS")
+
+
 def test_a_file_without_its_end_is_whole_where_its_pixels_are() -> None:
     np.testing.assert_array_equal(canvas(file(SCENE, 8, RGB)[:-12]), SCENE)
 
