@@ -19,8 +19,10 @@ from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
 from lookalike.errors import (
+    BadFilter,
     DeadlineExceeded,
     Internal,
+    InvalidArgument,
     LookalikeError,
     NotFound,
     Overloaded,
@@ -52,6 +54,9 @@ _AUTHENTICATION = 1400
 _TLS_PROBLEM = re.compile(r"SSL routines:[^:]*:(?P<code>[A-Z0-9_]+)(: (?P<why>[^:]+))?")
 """How BoringSSL says it in gRPC's text: `...SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: certificate has expired`.
 What follows other codes has nothing to do with them."""
+
+_EXPRESSION = re.compile(r"(parse|plan|invalid).{0,40}\bexpr|query plan", re.IGNORECASE)
+"""How 2.3 to 3.x say that an expression makes no sense to them: `cannot parse expression`, `failed to create query plan`."""
 
 _OVERLOADED_RPC = {grpc.StatusCode.RESOURCE_EXHAUSTED}
 _REFUSED_RPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
@@ -218,8 +223,8 @@ def _translated(subject: str = "") -> Iterator[None]:
         raise _from_rpc_error(error) from error
     except MilvusException as error:
         raise _from_milvus_error(error, subject) from error
-    except ValueError as error:  # gRPC's way to say that the channel has been closed
-        raise Unavailable(_DEPENDENCY, "the connection is closed") from error
+    except ValueError as error:
+        raise _from_value_error(error) from error
 
 
 def _from_rpc_error(error: grpc.RpcError) -> LookalikeError:
@@ -251,7 +256,9 @@ def _from_milvus_error(error: MilvusException, subject: str) -> LookalikeError:
     if isinstance(error.__cause__, grpc.RpcError):
         return _from_rpc_error(error.__cause__)
     code, message = error.code, str(error.message)
-    if isinstance(error.__cause__, ValueError) or "should create connection first" in message:
+    if isinstance(error.__cause__, ValueError):
+        return _from_value_error(error.__cause__)
+    if "should create connection first" in message:
         return Unavailable(_DEPENDENCY, "the connection is closed")
     if code == _COLLECTION_NOT_FOUND:
         return NotFound("collection", subject)
@@ -265,4 +272,16 @@ def _from_milvus_error(error: MilvusException, subject: str) -> LookalikeError:
         return DeadlineExceeded("milvus did not answer in time")
     if code in _NOT_READY or "not ready" in message.lower():
         return Unavailable(_DEPENDENCY, "it is starting or recovering")
+    if _EXPRESSION.search(message):
+        # Of what it gets as text only filters are a caller's; those that are known to be too much for it are refused before.
+        return BadFilter("is none that this version of milvus can carry out; write it in another way")
     return Internal(f"milvus refused: {message[:300]}", reason="MILVUS_REFUSED")
+
+
+def _from_value_error(error: ValueError) -> LookalikeError:
+    """gRPC says so that a channel has been closed, and Python that a text cannot be sent: no outage, whoever wrote it."""
+    if isinstance(error, UnicodeError):
+        return InvalidArgument("request", "holds text that is not Unicode (a lone surrogate)")
+    if "closed" in str(error).lower():
+        return Unavailable(_DEPENDENCY, "the connection is closed")
+    return Internal("what was to be sent to milvus is no request", reason="MILVUS_REFUSED")

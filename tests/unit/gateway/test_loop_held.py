@@ -30,6 +30,8 @@ HELD_S = 0.05
 _TRIES = 4
 """The least of so many counts: a machine that is busy makes a call seem to hold the loop, but not each time."""
 NAME = "things"
+PATIENT = {"x-timeout-s": "60"}
+"""A machine may be busy; what is measured is processor time."""
 FILTER = " AND ".join(f"a{number}=1" for number in range(500))[:4096].rpartition(" AND")[0]
 IDS = [f"{number:04d}" + "i" * 252 for number in range(1000)]
 NUMBERS = {"n": [1] * 8000}
@@ -57,7 +59,7 @@ class Gateway:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         ports = self._told()
         self.channel = grpc.insecure_channel(f"127.0.0.1:{ports['grpc']}", [("grpc.max_receive_message_length", -1)])
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{ports['http']}", timeout=60)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{ports['http']}", timeout=60, headers=PATIENT)
 
     def held(self, call: Callable[[Gateway], str]) -> tuple[float, str, str]:
         """How long `call` held the loop, what did, and how it ended: the least of some tries."""
@@ -267,7 +269,7 @@ ROUTES = (
     Route("POST", f"{C}/search", lambda: body(b'{"weights":{' + b'"a":1,' * 4_000_000 + b'"a":1}}'), "400"),
     Route("POST", f"{C}/search", lambda: body({"vectors": [{"space": "siamese", "values": ["x"] * 32_768}] * 8}), "400"),
     Route("POST", f"{C}/search", lambda: body(b"[" * 27_000_000), "400"),
-    Route("POST", f"{C}/search:batch", lambda: body({"queries": [{"vectors": vectors_as_json()}] * 64, "top_k": 1})),
+    Route("POST", f"{C}/search:batch", lambda: body({"queries": [{"vectors": vectors_as_json()}] * 32, "top_k": 1})),
     Route("POST", f"{C}/search:batch", lambda: form(*[("images", "a", bytes([n]) * 500_000) for n in range(40)])),
     Route("POST", f"{C}/search:batch", lambda: body(lists()), "400"),
     Route("GET", f"{C}/images?page_size=1000&filter={FILTER.replace(' ', '%20')}"),
@@ -278,7 +280,7 @@ ROUTES = (
     ),
     Route("POST", f"{C}/images", lambda: form(("images", "a", b"x"), ("metadata", "", b"[" * 128_000)), "400"),
     Route("POST", f"{C}/images:delete", lambda: body({"ids": IDS})),
-    Route("POST", f"{C}/images:update", lambda: body({"updates": updates(1000)})),
+    Route("POST", f"{C}/images:update", lambda: body({"updates": updates(200)})),
     Route("POST", f"{C}/images:update", lambda: body({"updates": updates(1000, NUMBERS)}), "400"),
     Route("DELETE", f"{C}/images?filter={'(' * 4000}", dict, "400"),
     Route("GET", f"{C}/images/{FIRST}?include_vectors=true"),

@@ -9,9 +9,10 @@ from typing import Any
 
 import grpc
 import pytest
+from pymilvus.exceptions import MilvusException
 
-from lookalike.errors import Internal, Unavailable
-from lookalike.store.connection import MilvusAccessDenied, connect
+from lookalike.errors import BadFilter, Internal, InvalidArgument, LookalikeError, Unavailable
+from lookalike.store.connection import MilvusAccessDenied, _translated, connect
 
 
 @contextmanager
@@ -46,3 +47,27 @@ def test_a_refused_token_is_told_at_once_and_is_worth_trying_again(code: grpc.St
 def test_a_server_that_is_no_milvus_is_no_outage() -> None:
     with milvus_that_answers(grpc.StatusCode.UNIMPLEMENTED) as uri, pytest.raises(Internal):
         connect(uri, timeout_s=30)
+
+
+def _surrogate() -> UnicodeEncodeError:
+    try:
+        "\ud800".encode()
+    except UnicodeEncodeError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (_surrogate(), InvalidArgument),
+        (ValueError("Cannot invoke RPC on closed channel!"), Unavailable),
+        (ValueError("dimension must be above 0"), Internal),
+        (MilvusException(1100, "failed to create query plan: cannot parse expression: metadata[x"), BadFilter),
+        (MilvusException(65535, "cannot parse expression: a, error: line 1:3"), BadFilter),
+        (MilvusException(1, "something else"), Internal),
+    ],
+)
+def test_what_a_caller_wrote_is_no_outage_of_milvus(raised: Exception, expected: type[LookalikeError]) -> None:
+    with pytest.raises(expected), _translated():
+        raise raised
