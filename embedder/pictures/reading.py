@@ -55,26 +55,38 @@ def read(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
         return _from_jpeg(data, header, least)
     original = data
     image, data, repaired = _opened(data, header)
-    with image:
-        # Once more, by what Pillow reads: the two may differ where a file contradicts itself.
-        if image.width * image.height > max_pixels:
-            raise BadImage(
-                f"is {image.width} x {image.height} pixels; at most {max_pixels:,} in all are allowed",
-                reason="IMAGE_TOO_MANY_PIXELS",
-            )
-        try:
-            stored, box = raw_mode(image), covered(image, data)
-            image.decodermaxblock = len(data)  # all at once: it lies in memory, and blocks would be copied out of it
-            image.load()
-            orientation = _orientation(image)
-            deep_key = stored == "RGB;16B" and isinstance(image.info.get("transparency"), tuple)
-            picture = png.without_deep_key(data) if deep_key else on_white(flattened(image, stored), box)
-        except DAMAGED as error:
+    # Once more, by what Pillow reads: the two may differ where a file contradicts itself.
+    if image.width * image.height > max_pixels:
+        raise BadImage(
+            f"is {image.width} x {image.height} pixels; at most {max_pixels:,} in all are allowed",
+            reason="IMAGE_TOO_MANY_PIXELS",
+        )
+    try:
+        picture, orientation = _loaded(image, data)
+    except DAMAGED as error:
+        if header.format != "PNG" or not png.is_whole(data):
             raise _damaged(png.problem(data) if header.format == "PNG" else "") from error
+        image, data = _mended_png(data, header)
+        repaired = (*repaired, "png surroundings")
+        try:
+            picture, orientation = _loaded(image, data)
+        except DAMAGED:
+            raise _damaged() from error
     profile = image.info.get("icc_profile")
     if header.format == "PNG":
         profile = png_colour.profile(original, colour.MAX_PROFILE_BYTES + 1)
     return _finished(picture, least, profile, orientation, repaired)
+
+
+def _loaded(image: ImageFile.ImageFile, data: bytes) -> tuple[Image.Image, int]:
+    """The picture as L, RGB or CMYK on white, and its orientation. Raises what Pillow does."""
+    with image:
+        stored, box = raw_mode(image), covered(image, data)
+        image.decodermaxblock = len(data)  # all at once: it lies in memory, and blocks would be copied out of it
+        image.load()
+        deep_key = stored == "RGB;16B" and isinstance(image.info.get("transparency"), tuple)
+        picture = png.without_deep_key(data) if deep_key else on_white(flattened(image, stored), box)
+        return picture, _orientation(image)
 
 
 def _from_jpeg(data: bytes, header: Header, least: Least) -> Working:

@@ -159,7 +159,15 @@ def test_damage_in_the_header_and_the_pixels_is_refused() -> None:
 
 
 def test_a_file_without_its_end_is_whole_where_its_pixels_are() -> None:
-    np.testing.assert_array_equal(canvas(file(SCENE, 8, RGB)[:-12]), SCENE)
+    data = file(SCENE, 8, RGB)
+    for cut in (
+        data[:-12],
+        data[:-8],
+        data[:-3],
+        data[:-12] + chunk(b"fdAT", b"") + data[-12:],
+        data[:-12] + b"\0\0\0\5tEXt\0",
+    ):
+        np.testing.assert_array_equal(canvas(cut), SCENE)
 
 
 def test_pixels_in_many_parts_some_empty() -> None:
