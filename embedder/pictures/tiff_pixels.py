@@ -26,6 +26,7 @@ from lookalike.errors import BadImage
 
 _RUN_BYTES = 8 << 20
 """So many bytes of samples are decoded together, or one part."""
+_PIECE_BYTES = 1 << 16
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
 
@@ -176,8 +177,13 @@ def _inflated(stored: list[bytes], layout: Layout, row_bytes: int, heights: list
 def _inflate(piece: bytes, size: int) -> bytes:
     stream = zlib.decompressobj()
     inflated = stream.decompress(piece, size)
-    if not stream.eof:
-        stream.decompress(stream.unconsumed_tail, 1)  # the checksum at its end
+    # To the checksum at its end. A last strip may be stored as long as the others.
+    rest, more = stream.unconsumed_tail, 0
+    while rest and not stream.eof and more <= size + _RUN_BYTES:
+        more += len(stream.decompress(rest, _PIECE_BYTES))
+        rest = stream.unconsumed_tail
+    if rest and not stream.eof:
+        raise _Damaged("a part holds more than its pixels")
     return inflated
 
 

@@ -178,6 +178,13 @@ def test_a_part_that_is_cut_off_or_missing_is_said_with_its_row(compression: int
         canvas(data[:-20])
 
 
+def test_a_hole_of_zeros_in_deflated_samples_is_refused() -> None:
+    data = tiff_of(samples(3, 8), 8, RGB, compression=DEFLATE)
+    for place in (600, 1000, 2000):
+        with pytest.raises(BadImage, match="is truncated or damaged"):
+            canvas(data[:place] + bytes(200) + data[place + 200 :])
+
+
 def test_jpeg_in_tiff_keeps_its_colours() -> None:
     picture = encoded(np.full((32, 48, 3), (200, 60, 20), np.uint8), "TIFF", compression="jpeg", quality=95)
     np.testing.assert_allclose(canvas(picture)[5, 5].astype(int), (200, 60, 20), atol=3)
