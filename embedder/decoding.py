@@ -87,6 +87,7 @@ class DecodePool:
 
         Raises `DeadlineExceeded` or `Cancelled` where nobody waits any more, and `Unavailable` where what is elsewhere is.
         """
+        images = list(images)  # of protobuf's own list every look at one is a copy
         begun = [_begun(elsewhere, image) for image in images]
         left = [image for image, one in zip(images, begun, strict=True) if one is None]
         try:

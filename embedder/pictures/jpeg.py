@@ -24,6 +24,7 @@ import simplejpeg
 from PIL import ExifTags, Image
 
 from embedder.pictures.headers import Header
+from embedder.pictures.headers.jpeg import MAX_SEGMENTS
 from embedder.pictures.kinds import unsupported
 from lookalike.errors import BadImage
 
@@ -38,10 +39,11 @@ _SOS, _EOI, _DHT, _APP0, _APP1, _APP2, _APP14 = 0xDA, 0xD9, 0xC4, 0xE0, 0xE1, 0x
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
 _TABLES = frozenset({_DHT, 0xCC, 0xDB, 0xDD})
 """DHT, DAC, DQT, DRI."""
-_MARKER = re.compile(rb"\xff+([\xc0-\xcf\xda-\xdf\xe0-\xef\xfe\xd9])", re.DOTALL)
+_MARKER = re.compile(rb"\xff([\xc0-\xcf\xda-\xdf\xe0-\xef\xfe\xd9])", re.DOTALL)
 """What may stand between segments. RST0 to RST7 may not."""
-_AFTER_DATA = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
-"""ITU-T T.81, B.1.1.5: in coded data 0xFF00 is a byte of it, and 0xFFD0 to 0xFFD7 restart it."""
+_AFTER_DATA = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+"""ITU-T T.81, B.1.1.5: in coded data 0xFF00 is a byte of it, and 0xFFD0 to 0xFFD7 restart it. What may repeat is no part of
+the pattern: a search for it would take the square of the time in a file of nothing else."""
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _FEW = 2
 """So many bytes too many before the end are a coder's padding."""
@@ -185,10 +187,13 @@ def _is_padding(tail: bytes) -> bool:
 
 
 def _segments(data: bytes, *, scans: bool = True) -> Iterator[_Segment]:
-    """Those of the first picture in the file, its end not among them. What lies between segments is passed over. Without
-    `scans`, those before the first."""
+    """Those of the first picture in the file, its end not among them, `MAX_SEGMENTS` at most. What lies between segments is
+    passed over. Without `scans`, those before the first."""
     position = 2
-    while (found := _MARKER.search(data, position)) and found[1][0] != _EOI:
+    for _ in range(MAX_SEGMENTS):
+        found = _MARKER.search(data, position)
+        if found is None or found[1][0] == _EOI:
+            return
         marker, position = found[1][0], found.end()
         after = position + int.from_bytes(data[position : position + 2])
         if after < position + 2 or after > len(data):
@@ -198,7 +203,8 @@ def _segments(data: bytes, *, scans: bool = True) -> Iterator[_Segment]:
             if not scans:
                 return
             following = _AFTER_DATA.search(data, after)
-            end = following.start() if following else len(data)
+            # Without the bytes that fill up before a marker.
+            end = after + len(data[after : following.start()].rstrip(b"\xff")) if following else len(data)
         yield _Segment(marker, found.end() - 2, after, end)
         position = end
 

@@ -92,7 +92,8 @@ def _marker(data: bytes, position: int) -> tuple[int | None, int, bool]:
     found = _MARKER.search(data, position)
     if found is None:
         return None, len(data), False
-    return data[found.start() + 1], found.end(), data.count(b"\xff", position, found.start()) == found.start() - position
+    start = found.start()
+    return data[start + 1], start + 2, start == position or data.count(b"\xff", position, start) == start - position
 
 
 def _frame(marker: int, content: bytes) -> _Frame:

@@ -102,5 +102,7 @@ def test_damaged_bytes_give_a_picture_or_a_reason(kind: str, changes: list[tuple
         data[min(int(place * limit), len(data) - 1)] = value
     decoder = Decoder(max_pixels=1_000_000)
     as_vectors = outcome(lambda part: decoder.decode(part, Wanted(3, 28, 1)), bytes(data))
-    assert as_vectors in ("decoded", "IMAGE_UNREADABLE", "IMAGE_FORMAT_UNKNOWN", "IMAGE_TOO_MANY_PIXELS", "IMAGE_TOO_COSTLY")
+    # A header may come to claim anything.
+    claimed = ("IMAGE_TOO_MANY_PIXELS", "IMAGE_TOO_COSTLY")
+    assert as_vectors in ("decoded", "IMAGE_UNREADABLE", "IMAGE_FORMAT_UNKNOWN", *claimed)
     assert outcome(lambda part: decoder.thumbnail(part, 64), bytes(data)) == as_vectors
