@@ -6,7 +6,7 @@ UV_VERSION := 0.9
 SOURCES := lookalike embedder indexer gateway tests protos
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check test test-torch test-openvino format stubs train unseen photographs photo chaos rolling containers manifests recall scale bench bench-quick bench-growth clean
+.PHONY: help install up demo check test test-torch test-openvino format stubs train unseen photographs photo chaos rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ chaos: install ## Kill every part of the system in turn while 5,000 images are i
 
 rolling: install ## Restart two of each service in turn, twice, under searches and a job of 5,000 pictures, on the real Milvus (minutes)
 	$(BIN)/pytest -m long -s tests/e2e/test_rolling_restart.py
+
+hostile: install ## Send 300 hostile pictures among 3,000 good ones to an embedder of 2.5 GB, as searches and as a job (minutes)
+	$(BIN)/pytest -m long -s tests/e2e/test_hostile.py tests/unit/embedder/pictures/test_hostile_pictures.py
 
 containers: install ## Build the images, run compose.yaml, kill each container during a job (docker, or CONTAINERS=podman COMPOSE=podman-compose)
 	deploy/checks/compose.sh

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,10 +129,12 @@ def fleet(
     gateways: int = 1,
     models: tuple[Path, ...] = (SHIPPED / "fashion",),
     worker_settings: Mapping[str, str] | None = None,
+    launched: Callable[[int], object] = lambda _: None,
 ) -> Iterator[Fleet]:
     """A fleet in `folder` on a Milvus that runs already, and a Redis that forces every write to the disk.
 
     `worker_settings` go before what `Worker` sets for tests, in which everything is to happen soon.
+    `launched` hears of each embedder's process, by its id, before it holds much memory.
     """
     (folder / "redis").mkdir(parents=True)
     redis = RedisServer(folder / "redis", fsync="always")
@@ -146,7 +148,7 @@ def fleet(
         for part in parts:
             started.callback(part.kill)
         for eye in eyes:
-            eye.launch()  # side by side: it takes them most of the time
+            launched(eye.launch().pid)  # side by side: it takes them most of the time
         for part in parts:
             part.start()
         yield Fleet(folder, milvus_uri, redis, eyes, doors, hands)

@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 
 from embedder.pictures.headers.header import METADATA_BYTES, WORK_A_BYTE, WORK_A_PART, Header, unreadable_header
+from lookalike.errors import BadImage
 
 MAX_SEGMENTS = 4096
 """Segments before the first scan, and tables between scans, that are walked. A profile has 255 at most, 20 MB of XMP 320."""
@@ -78,6 +79,8 @@ def read(data: bytes) -> Header:
                 break  # the only scan: a decoder reads no further
             found = _NEXT_MARKER.search(data, position)
             position = found.start() if found else len(data)
+    if frame is None and segments == MAX_SEGMENTS:
+        raise BadImage(f"has more than {MAX_SEGMENTS:,} segments before its pixels", reason="IMAGE_TOO_COSTLY")
     if frame is None:
         raise unreadable_header()
     if segments == MAX_SEGMENTS or len(scans) == MAX_SCANS:

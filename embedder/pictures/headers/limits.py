@@ -14,6 +14,8 @@ _LEAST_MEMORY_BYTES, _LEAST_WORK = 64_000_000, 50_000_000
 """Where few pixels are allowed: what is not pixels takes so much."""
 QUICK_MEMORY_BYTES, QUICK_WORK = 64_000_000, 30_000_000
 """What a decode may cost in the embedder's own process: some five megapixels of PNG, a tenth of a second."""
+QUICK_SCANS_WORK = 10_000_000
+"""Of a JPEG of several scans: where it is damaged it is decoded several times, to be mended or to say where."""
 _QUICK = frozenset({"JPEG", "PNG", "WEBP"})
 _HELD_BYTES = 4
 
@@ -69,4 +71,5 @@ def is_quick(header: Header, drafted: tuple[int, int]) -> bool:
         return False
     if header.format == "JPEG" and header.scans == 1 and not header.interlaced:
         return _HELD_BYTES * drafted[0] * drafted[1] <= QUICK_MEMORY_BYTES
-    return header.memory_bytes <= QUICK_MEMORY_BYTES and header.work <= QUICK_WORK
+    most_work = QUICK_SCANS_WORK if header.format == "JPEG" else QUICK_WORK
+    return header.memory_bytes <= QUICK_MEMORY_BYTES and header.work <= most_work

@@ -1,0 +1,54 @@
+"""Pictures that ask for much, sent to the embedder beside good ones: each fails alone, and every good one is answered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from lookalike.runtime.channels import open_channel
+from lookalike.runtime.status import from_status
+from lookalike.v1 import embedder_service_pb2 as messages
+from lookalike.v1 import embedder_service_pb2_grpc as rpc
+from tests.servers.embedder import serving
+from tests.unit.embedder.hostile_pictures import KINDS
+from tests.unit.embedder.made_pictures import encoded, noise
+
+TIMEOUT_S = 60.0
+SLOW = {"JPEG scans", "BMP runs", "BMP jumps", "PNG", "PNG interlaced", "WebP", "TIFF deflate", "TIFF deflate of 32 bits"}
+"""Half a second each and more: `make hostile` sends them."""
+
+
+@pytest.fixture(scope="module")
+def stub() -> Iterator[rpc.EmbedderServiceStub]:
+    with serving() as target, open_channel(target) as channel:
+        yield rpc.EmbedderServiceStub(channel)
+
+
+def test_hostile_pictures_fail_alone_and_good_ones_are_answered_meanwhile(stub: rpc.EmbedderServiceStub) -> None:
+    good = encoded(noise(40, 40, 3))
+    hostile = [make(1) for name, make in KINDS.items() if name not in SLOW]
+    expected = stub.Embed(messages.EmbedRequest(model="small", images=[good]), timeout=TIMEOUT_S).results[0].vectors
+    ended = threading.Event()
+    results: list[messages.EmbedResult] = []
+
+    def send() -> None:
+        for start in range(0, len(hostile), 4):
+            images = [hostile[start], good, *hostile[start + 1 : start + 4]]
+            request = messages.EmbedRequest(model="small", images=images, lane=messages.LANE_BULK)
+            results.extend(stub.Embed(request, timeout=TIMEOUT_S).results)
+        ended.set()
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    answered = 0
+    while sender.is_alive() or not answered:
+        response = stub.Embed(messages.EmbedRequest(model="small", images=[good]), timeout=TIMEOUT_S)
+        assert response.results[0].vectors == expected
+        answered += 1
+    assert ended.is_set(), "a call with hostile pictures failed as a whole"
+    assert [one.vectors for one in results].count(expected) >= len(hostile) // 4
+    reasons = {from_status(one.error).reason for one in results if one.HasField("error")}
+    assert {"IMAGE_TOO_MANY_PIXELS", "IMAGE_TOO_COSTLY", "IMAGE_UNREADABLE"} <= reasons
+    assert reasons <= {"IMAGE_TOO_MANY_PIXELS", "IMAGE_TOO_COSTLY", "IMAGE_UNREADABLE", "IMAGE_FORMAT_UNKNOWN"}
