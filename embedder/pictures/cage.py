@@ -25,7 +25,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from embedder.admission import Lane
 from embedder.decoding import Waiting, count_repair
-from embedder.pictures.caged_process import TIME_SIGNALS, CagedProcess, Ended, Overlong
+from embedder.pictures.caged_process import FOREIGN_SIGNALS, TIME_SIGNALS, CagedProcess, Ended, Overlong
 from embedder.pictures.headers import Header
 from embedder.pictures.headers.limits import QUICK_MEMORY_BYTES
 from embedder.pictures.reading import REPAIRS
@@ -63,6 +63,7 @@ _BULK_AHEAD_S = 5.0
 """Interactive pictures go before bulk ones that came so much earlier."""
 _PICTURES_A_PROCESS = 1000
 """Then it is replaced: nothing that it may have gathered, or that took it over, lives for ever."""
+_CLOSE_S = 5.0
 _REASON = re.compile(r"IMAGE_[A-Z_]{1,40}")
 
 
@@ -152,7 +153,7 @@ class Cage:
             CAGED_WAITING.labels(work.lane.value).dec()
             _fail(work, Unavailable("embedder", "it is stopping"))
         for thread in self._threads:
-            thread.join()
+            thread.join(_CLOSE_S)
         for process in self._idle:
             process.close()
         self._idle.clear()
@@ -250,8 +251,7 @@ class Cage:
         except Ended as error:
             if error.signal_number in TIME_SIGNALS:
                 raise _too_slow(processor_s) from None
-            if error.signal_number == signal.SIGKILL and not last:
-                # The system's doing, where memory ran out, maybe for another's sake.
+            if error.signal_number in FOREIGN_SIGNALS and not last:
                 return self._asked(work, last=True)
             raise _crashed(_name(error.signal_number), work) from None
         except (ValueError, BadAnswer, KeyError, TypeError):

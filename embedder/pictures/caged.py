@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -23,6 +24,8 @@ from lookalike.names import MAX_IMAGE_BYTES
 
 def serve(answer: Callable[[dict[str, Any], bytes, Sandbox], tuple[dict[str, Any], bytes]]) -> None:
     """Answer to what comes over standard input until it ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # it ends with its input, when the embedder has done what is under way
+        signal.signal(number, signal.SIG_IGN)
     requests, answers = os.fdopen(0, "rb", buffering=0), os.fdopen(1, "wb", buffering=0)
     _import_everything(Decoder())
     sandbox = Sandbox()

@@ -29,6 +29,9 @@ _PASSED_ON = ("PATH", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_E
 """Of the environment; no settings, which may hold secrets."""
 _ALONE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 TIME_SIGNALS = frozenset({signal.SIGPROF, signal.SIGXCPU})
+"""What ends a process whose processor time is up."""
+FOREIGN_SIGNALS = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""What no decoder does to itself: the system, where memory ran out, or a person."""
 
 
 class Ended(Exception):
@@ -55,6 +58,7 @@ class CagedProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the embedder, which lets what is under way end
             env=passed_on | _ALONE,
             bufsize=0,
         )

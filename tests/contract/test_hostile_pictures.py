@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
 
 from lookalike.runtime.channels import open_channel
@@ -26,6 +27,14 @@ def stub() -> Iterator[rpc.EmbedderServiceStub]:
         yield rpc.EmbedderServiceStub(channel)
 
 
+def same(vectors: Sequence[bytes], expected: Sequence[bytes]) -> bool:
+    """But for rounding, which depends on what else is in a batch."""
+    return len(vectors) == len(expected) and all(
+        np.allclose(np.frombuffer(one, "<f4"), np.frombuffer(other, "<f4"), atol=1e-5)
+        for one, other in zip(vectors, expected, strict=True)
+    )
+
+
 def test_hostile_pictures_fail_alone_and_good_ones_are_answered_meanwhile(stub: rpc.EmbedderServiceStub) -> None:
     good = encoded(noise(40, 40, 3))
     hostile = [make(1) for name, make in KINDS.items() if name not in SLOW]
@@ -45,10 +54,10 @@ def test_hostile_pictures_fail_alone_and_good_ones_are_answered_meanwhile(stub: 
     answered = 0
     while sender.is_alive() or not answered:
         response = stub.Embed(messages.EmbedRequest(model="small", images=[good]), timeout=TIMEOUT_S)
-        assert response.results[0].vectors == expected
+        assert same(response.results[0].vectors, expected)
         answered += 1
     assert ended.is_set(), "a call with hostile pictures failed as a whole"
-    assert [one.vectors for one in results].count(expected) >= len(hostile) // 4
+    assert sum(same(one.vectors, expected) for one in results) >= len(hostile) // 4
     reasons = {from_status(one.error).reason for one in results if one.HasField("error")}
     assert {"IMAGE_TOO_MANY_PIXELS", "IMAGE_TOO_COSTLY", "IMAGE_UNREADABLE"} <= reasons
     assert reasons <= {"IMAGE_TOO_MANY_PIXELS", "IMAGE_TOO_COSTLY", "IMAGE_UNREADABLE", "IMAGE_FORMAT_UNKNOWN"}
