@@ -39,7 +39,7 @@ def read(data: bytes) -> Header:
         samples=samples,
         bits=bits if samples == 1 else 8,
         # The rows as Pillow joins them from runs (three times), the picture, and what is made of a palette or of alpha.
-        memory_bytes=pixels * (held + 8 + (3 if runs else 0)),
+        memory_bytes=pixels * (held + 10 + (3 if runs else 0)),
         work=pixels + (WORK_A_PART * (len(data) // 2) // 4 + 8 * pixels if runs else WORK_A_BYTE * len(data)),
         variant=_VARIANTS.get(compression, f"compression {compression}"),
         tile_pixels=width,

@@ -62,7 +62,7 @@ def held_bytes(samples: int, bits: int) -> int:
 
 def made_bytes(samples: int, bits: int) -> int:
     """Bytes that are made of a pixel beside what Pillow holds: RGBA and RGB of it, or grey of 16 bits in 32."""
-    return 12 if samples == 1 and bits > 8 else 8
+    return 12 if samples == 1 and bits > 8 else 9
 
 
 def unreadable_header() -> BadImage:
