@@ -2,6 +2,11 @@
 
 Only ids that are new to the collection are looked at; who comes first, in the collection or in the chunk, is the original.
 A chunk that is done again after a kill comes to the same: what it wrote itself counts as not there yet.
+
+Similar is not enough: two pages of text are as similar as a photograph and its copy. A near-duplicate also stands out: it is
+much nearer to its original than to the pictures that come next. From a similarity of .95 on, 97 % of 250 different pages of
+text were taken for duplicates without this, and none with it; of copies of 592 photographs as many are found
+(`tests/bench/near_duplicates.py`).
 """
 
 from __future__ import annotations
@@ -16,8 +21,17 @@ from lookalike.store.vectors import Consistency, StoredImage, VectorStore
 
 _EF = 64
 """Breadth of the search, as of a search for five neighbours; only the nearest is asked for."""
+STANDS_OUT, OTHERS = 4.0, 5
+"""A near-duplicate's distance to its original is at most a quarter of that to the fifth picture after it: so there may be four
+other copies."""
+ALONE_SIMILARITY = 0.995
+"""Where there are not five others to compare with, only this tells: no two different pages of text were so similar."""
 _ROUNDING = 1e-6
 """Cosines of float32 vectors are known to about this."""
+
+
+_Neighbour = tuple[float, str]
+"""Distance and id."""
 
 
 class NearDuplicates:
@@ -35,53 +49,53 @@ class NearDuplicates:
         new = [one for one in embedded if _is_new(stored.get(one.item.id, ()), work.job.revision)]
         if work.job.options.near_duplicates == "keep" or not new:
             return {}
-        # similarity = (1 + cos) / 2, distance = 1 - cos
-        within = 2.0 * (1.0 - work.job.options.threshold) + _ROUNDING
-        nearest = self._in_collection(work, new, [one.item.id for one in embedded if one.item.id in stored], within)
-        self._in_chunk(work, embedded, new, within, nearest)
-        return {image_id: of for image_id, (_, of) in nearest.items()}
+        answers = self._nearest(work, new, [one.item.id for one in embedded if one.item.id in stored])
+        return _found(work.job.options.near_duplicates == "skip", work.job.options.threshold, embedded, new, answers)
 
-    def _in_collection(
-        self, work: Work, new: Sequence[Ready], replaced: Sequence[str], within: float
-    ) -> dict[str, tuple[float, str]]:
-        """By id, distance and id of the nearest image that stays as it is. Strong: the chunk written just before counts."""
+    def _nearest(self, work: Work, new: Sequence[Ready], replaced: Sequence[str]) -> list[list[_Neighbour]]:
+        """Of each of `new` the nearest images that stay as they are. Strong: the chunk written just before counts."""
         answers = self._store.search(
             work.collection,
             SIAMESE,
             np.stack([one.vectors[SIAMESE] for one in new]),
-            1,
-            within=within,
+            1 + OTHERS,
             exclude_ids=replaced,
             ef=_EF,
             consistency=Consistency.STRONG,
             timeout_s=self._timeout_s,
         )
-        return {one.item.id: (hits[0].distance, hits[0].image.id) for one, hits in zip(new, answers, strict=True) if hits}
+        return [[(hit.distance, hit.image.id) for hit in hits] for hits in answers]
 
-    def _in_chunk(
-        self,
-        work: Work,
-        embedded: Sequence[Ready],
-        new: Sequence[Ready],
-        within: float,
-        nearest: dict[str, tuple[float, str]],
-    ) -> None:
-        """Compare with what comes before in the chunk, and with what it replaces; improves `nearest`."""
-        skips = work.job.options.near_duplicates == "skip"
-        places = {one.item.id: place for place, one in enumerate(embedded)}
-        vectors = np.stack([one.vectors[SIAMESE] for one in embedded])
-        new_ids = {one.item.id for one in new}
-        kept = [image_id for image_id in places if image_id not in new_ids]
-        for one in new:
-            image_id = one.item.id
-            if kept:
-                distances = Metric.COSINE.distance(vectors[places[image_id]], vectors[[places[other] for other in kept]])
-                found = min(zip(map(float, distances), kept, strict=True))
-                nearest_now = min(found, nearest.get(image_id, found))
-                if nearest_now[0] <= within:
-                    nearest[image_id] = nearest_now
-            if not (skips and image_id in nearest):
-                kept.append(image_id)
+
+def _found(
+    skips: bool, threshold: float, embedded: Sequence[Ready], new: Sequence[Ready], answers: Sequence[list[_Neighbour]]
+) -> dict[str, str]:
+    """Compare with the collection (`answers`), with what comes before in the chunk, and with what it replaces there."""
+    places = {one.item.id: place for place, one in enumerate(embedded)}
+    vectors = np.stack([one.vectors[SIAMESE] for one in embedded])
+    new_ids = {one.item.id for one in new}
+    kept = [image_id for image_id in places if image_id not in new_ids]
+    found: dict[str, str] = {}
+    for one, stored in zip(new, answers, strict=True):
+        image_id, place = one.item.id, places[one.item.id]
+        distances = Metric.COSINE.distance(vectors[place], vectors)
+        candidates = [*stored, *((float(distances[places[other]]), other) for other in kept)]
+        in_sight = [distance for distance, _ in stored] + [float(d) for n, d in enumerate(distances) if n != place]
+        if candidates and stands_out(min(candidates)[0], sorted(in_sight), threshold):
+            found[image_id] = min(candidates)[1]
+        if not (skips and image_id in found):
+            kept.append(image_id)
+    return found
+
+
+def stands_out(distance: float, in_sight: Sequence[float], threshold: float) -> bool:
+    """Whether the picture whose nearest is at `distance` is a near-duplicate of it. `in_sight` are the distances of all others,
+    that one's included, in order; similarity = (1 + cos) / 2, distance = 1 - cos."""
+    if len(in_sight) <= OTHERS:
+        threshold = max(threshold, ALONE_SIMILARITY)
+    elif distance > in_sight[OTHERS] / STANDS_OUT + _ROUNDING:
+        return False
+    return distance <= 2.0 * (1.0 - threshold) + _ROUNDING
 
 
 def _is_new(rows: Sequence[StoredImage], revision: int) -> bool:

@@ -244,7 +244,9 @@ class NearDuplicates(BaseModel):
         "NEAR_DUPLICATE_POLICY_SKIP",
         "NEAR_DUPLICATE_POLICY_LINK",
     ] = "NEAR_DUPLICATE_POLICY_UNSPECIFIED"
-    threshold: float = Field(0.0, description="Similarity in the space `siamese`, in [0, 1]. 0 means 0.98.")
+    threshold: float = Field(
+        0.0, description="Similarity in the space `siamese`, in [0, 1], of a picture that stands out. 0 means 0.95."
+    )
 
 
 class Source(BaseModel, extra="forbid"):

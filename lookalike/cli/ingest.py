@@ -46,11 +46,18 @@ NearDuplicates = Annotated[
     str,
     typer.Option(
         metavar="keep|skip|link",
-        help="What to do with pictures that look almost like another one of the collection; link notes its id in the metadata.",
+        help="What to do with a picture that is almost another one of the collection; link notes its id in the metadata. Finds "
+        "copies saved again, scaled, trimmed or brightened; different pages of text count as different.",
     ),
 ]
 NearThreshold = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Similarity from which on two pictures are near-duplicates.")
+    float,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Similarity from which on a picture that stands out from all others is a near-duplicate. Of copies of photographs "
+        ".95 finds 97 % at JPEG quality 75, 76 % at 30, 94 % at 256 pixels, 89 % with 5 % trimmed off each side.",
+    ),
 ]
 Mirror = Annotated[
     bool,
@@ -98,7 +105,7 @@ def ingest(
     grid: Grid = 1,
     color: Color = False,
     near_duplicates: NearDuplicates = "keep",
-    near_threshold: NearThreshold = 0.98,
+    near_threshold: NearThreshold = 0.95,
     mirror: Mirror = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,

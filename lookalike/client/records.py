@@ -161,7 +161,7 @@ class NearDuplicatePolicy(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
     """How a job treats its items. Two images are near-duplicates from a similarity of `near_threshold` in the space `siamese`
-    on, in [0, 1]; 0 leaves it to the server (0.98). `mirror` deletes at the end what the source does not have: of a folder the
+    on, in [0, 1]; 0 leaves it to the server (0.95). `mirror` deletes at the end what the source does not have: of a folder the
     images whose URI lies in it, else all others of the collection. A `dry_run` writes nothing and gives a `Job.forecast`."""
 
     near_duplicates: NearDuplicatePolicy = NearDuplicatePolicy.KEEP

@@ -48,7 +48,7 @@ WORSE_BY = 0.02
 LEAST_JUDGED = 20
 """Labelled queries below which a precision is no judgement."""
 
-DEFAULT_NEAR_DUPLICATE = 0.98
+DEFAULT_NEAR_DUPLICATE = 0.95
 """Similarity in the space `siamese`, in [0, 1]."""
 
 
