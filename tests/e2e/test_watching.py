@@ -6,9 +6,6 @@ import pytest
 
 from lookalike.client import UploadItem, UploadSource
 from tests.contract.gateway_collections import picture
-from tests.e2e.test_page import browser
-
-__all__ = ["browser"]
 
 pytestmark = pytest.mark.browser
 

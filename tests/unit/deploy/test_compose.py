@@ -1,4 +1,4 @@
-"""Compose files agree with the services' settings and with each other; each command of the README is run, or says why not."""
+"""Compose files agree with the services' settings and with each other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from embedder.settings import EmbedderSettings
@@ -73,33 +72,3 @@ def test_the_images_have_the_packages_version() -> None:
     for service in OURS:
         assert services()[service]["image"] == f"lookalike/{service}:{version}"
     assert f'image.version="{version}"' in (DEPLOY / "Dockerfile").read_text()
-
-
-_BLOCK = re.compile(r"(<!-- (?P<kind>run by|not run): (?P<what>[^>]+?) -->\n)?```\n(?P<commands>.*?)```", re.DOTALL)
-
-
-def blocks(path: Path) -> list[tuple[str, str, list[str]]]:
-    return [
-        (
-            match["kind"] or "",
-            match["what"] or "",
-            [line.partition("  #")[0].strip() for line in match["commands"].splitlines()],
-        )
-        for match in _BLOCK.finditer(path.read_text())
-    ]
-
-
-def test_every_block_of_commands_says_what_runs_it_or_why_nothing_does() -> None:
-    found = blocks(DEPLOY / "README.md")
-    assert len(found) >= 8
-    assert [commands for kind, _, commands in found if not kind] == []
-
-
-@pytest.mark.parametrize(
-    ("by", "commands"),
-    [(what, commands) for kind, what, commands in blocks(DEPLOY / "README.md") if kind == "run by"],
-    ids=lambda value: value if isinstance(value, str) else value[0][:40],
-)
-def test_what_runs_a_command_has_it(by: str, commands: list[str]) -> None:
-    taken = re.findall(r"readme '([^']+)'", (ROOT / by).read_text())  # the block as it stands, by how it begins
-    assert any(commands[0].startswith(beginning) for beginning in taken), commands[0]

@@ -101,7 +101,9 @@ def test_an_answer_that_breaks_the_contract_is_a_defect_not_a_result(wrong):
     assert isinstance(failure(lambda: answer(**wrong)), Internal)
 
 
-@pytest.mark.parametrize(("content", "reason"), [(b"", "IMAGE_EMPTY"), (bytes(20_000_001), "IMAGE_TOO_LARGE")])
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "IMAGE_EMPTY"), (bytes(20_000_001), "IMAGE_TOO_LARGE")], ids=["empty", "large"]
+)
 def test_a_picture_of_an_impossible_size_is_not_sent_and_fails_none_beside_it(content, reason):
     (error,), asked = embed(answer, content)
     assert (error.reason, error.field) == (reason, "image")

@@ -163,7 +163,8 @@ class TestJson:
         source = create_job_of_json({"collection": "c", "request_id": "r", "source": {kind: named}}).source
         assert source == SourceSpec(kind, "/data", choice=Choice(("*.gif", "drafts/"), include_hidden=True))
         assert SourceSpec.from_json(source.to_json()) == source
-        for globs, place in ((["*"] * 65, "exclude: has 65 globs"), (["a", "x" * 300], r"exclude\[1\]: is 300 bytes")):
+        too_many, too_long = ["*"] * 65, ["a", "x" * 300]
+        for globs, place in ((too_many, "exclude: more than 64 are given"), (too_long, r"exclude\[1\]: is 300 bytes")):
             with pytest.raises(InvalidArgument, match=rf"source\.{kind}\.{place}"):
                 create_job_of_json({"collection": "c", "request_id": "r", "source": {kind: named | {"exclude": globs}}})
 
