@@ -55,8 +55,9 @@ _TLS_PROBLEM = re.compile(r"SSL routines:[^:]*:(?P<code>[A-Z0-9_]+)(: (?P<why>[^
 """How BoringSSL says it in gRPC's text: `...SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: certificate has expired`.
 What follows other codes has nothing to do with them."""
 
-_EXPRESSION = re.compile(r"(parse|plan|invalid).{0,40}\bexpr|query plan", re.IGNORECASE)
-"""How 2.3 to 3.x say that an expression makes no sense to them: `cannot parse expression`, `failed to create query plan`."""
+_EXPRESSION = re.compile(r"(parse|plan|invalid|end of).{0,40}\bexpr|query plan|\bat column \d", re.IGNORECASE)
+"""How 2.3 to 3.x say that an expression makes no sense to them: `cannot parse expression`, `failed to create query plan`; and
+milvus-lite: `unexpected end of expression at column 3`."""
 
 _OVERLOADED_RPC = {grpc.StatusCode.RESOURCE_EXHAUSTED}
 _REFUSED_RPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
