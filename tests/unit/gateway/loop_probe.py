@@ -1,12 +1,13 @@
 """Measures how long an event loop was held: by a callback of its own, or by another thread that kept Python's lock.
 
 In processor time, since a busy machine makes everything late: of a callback that of its thread; of what keeps the loop from its
-turn, that of the process, where it was late by as much.
+turn, that of Python's threads, where it was late by as much. gRPC has threads of its own, which need no lock of Python's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import Any
 
@@ -32,18 +33,29 @@ class LoopProbe:
         def timed(handle: asyncio.Handle) -> None:
             began_s = time.thread_time()
             run(handle)
-            self._note(time.thread_time() - began_s, handle)
+            self._note(time.thread_time() - began_s, getattr(handle._callback, "__self__", handle._callback))
 
         asyncio.Handle._run = timed  # type: ignore[method-assign]
         self._beating = asyncio.create_task(self._beat())
 
     async def _beat(self) -> None:
         while True:
-            began_s, used_s = time.monotonic(), time.process_time()
+            began_s, used = time.monotonic(), _used_by_threads()
             await asyncio.sleep(_BEAT_S)
             late_s = time.monotonic() - began_s - _BEAT_S
-            self._note(min(late_s, time.process_time() - used_s), "another thread, or several callbacks in a row")
+            used_s = sum(now_s - used.get(thread, 0.0) for thread, now_s in _used_by_threads().items())
+            self._note(min(late_s, used_s), "another thread, or several callbacks in a row")
 
     def _note(self, held_s: float, by: Any) -> None:
         if held_s > self._held_s:
-            self._held_s, self._by = held_s, str(by)
+            # Not its `repr`: that of a task shows its result, a thousand images perhaps, and would be what holds the loop.
+            told = (
+                by if isinstance(by, str) else by.get_coro().__qualname__ if isinstance(by, asyncio.Task) else type(by).__name__
+            )
+            self._held_s, self._by = held_s, told
+
+
+def _used_by_threads() -> dict[int, float]:
+    """Processor time of each of Python's threads in seconds, by its id."""
+    alive = [thread.ident for thread in threading.enumerate() if thread.ident is not None]
+    return {ident: time.clock_gettime(time.pthread_getcpuclockid(ident)) for ident in alive}
