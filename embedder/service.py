@@ -22,7 +22,7 @@ from embedder.pictures.headers import is_quick
 from embedder.pictures.tasks import DecodeTask, Result, Task, ThumbnailTask
 from embedder.serving import Served, Serving
 from embedder.spaces import Embedded, Work
-from lookalike.errors import InvalidArgument, LookalikeError, Unavailable
+from lookalike.errors import BadImage, InvalidArgument, LookalikeError, Unavailable
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL
 from lookalike.runtime import tracing
 from lookalike.runtime.channels import remaining_s
@@ -224,6 +224,9 @@ def _result(names: Sequence[str], outcome: Embedded | LookalikeError) -> message
     """Raises what the batch failed with: not the picture's fault, so the call fails and may be tried again."""
     if isinstance(outcome, LookalikeError):
         raise outcome
+    if outcome.siamese is not None and not outcome.siamese.any():
+        problem = "the model finds nothing in it: its vector is all zeros, which has no direction to compare"
+        return _failed(BadImage(problem, reason="IMAGE_WITHOUT_FEATURES"))
     vectors = {HISTOGRAM: outcome.histogram, SIAMESE: outcome.siamese}
     return messages.EmbedResult(
         vectors=[vector.astype("<f4").tobytes() for name in names if (vector := vectors[name]) is not None]

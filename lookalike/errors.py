@@ -63,6 +63,7 @@ class InvalidArgument(LookalikeError):
 class BadImage(InvalidArgument):
     """Bytes that cannot be used. `reason` is one of `IMAGE_EMPTY`, `IMAGE_TOO_LARGE` (bytes), `IMAGE_TOO_MANY_PIXELS`,
     `IMAGE_TOO_COSTLY` (memory or work), `IMAGE_CRASHED_DECODER` (it ended the process that decoded it),
+    `IMAGE_WITHOUT_FEATURES` (the model sees nothing in it),
     `IMAGE_FORMAT_UNKNOWN` (not of a kind that is read; the text names the kind where it is recognised), `IMAGE_UNREADABLE`
     (truncated or damaged; the text says where), `IMAGE_BREAKS_EMBEDDER` (it ended the embedder again and again, or was never
     answered for)."""
