@@ -1,4 +1,5 @@
-"""Servers that tests talk to, each started once per process of a test run and ended with it; and which tests stay together."""
+"""Servers that tests talk to, each started once per process of a test run and ended with it; which tests stay together, and
+in which order they are handed out."""
 
 import signal
 
@@ -13,14 +14,27 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of two processes that share a run (`pytest -n 2 --dist loadgroup`), one gets all tests of a server that is slow to start,
-    and each file whole."""
+    and each file whole. The longest come first, so that both end at about the same time (`--no-loadscope-reorder`)."""
     slow = {"milvus_uri": "milvus", "stack": "stack"}
     groups: dict[str, str] = {}
     for item in items:
         file = item.nodeid.partition("::")[0]
         needs = [slow[name] for name in getattr(item, "fixturenames", ()) if name in slow]
-        if "store_uri" in getattr(item, "fixturenames", ()):
+        # A test may ask for the server by `request.getfixturevalue`, which no name tells: its mark does.
+        if "store_uri" in getattr(item, "fixturenames", ()) or item.get_closest_marker("milvus"):
             needs.append("milvus")
         groups[file] = min([*needs, groups.get(file, file)], key=lambda group: (group not in slow.values(), group))
     for item in items:
         item.add_marker(pytest.mark.xdist_group(groups[item.nodeid.partition("::")[0]]))
+    if items and getattr(items[0].config.option, "loadgroup", False):
+        items.sort(key=lambda item: _turn(item, groups))
+
+
+def _turn(item: pytest.Item, groups: dict[str, str]) -> int:
+    """Groups by the time they take: Milvus, the stack, other processes, all that needs none."""
+    file = item.nodeid.partition("::")[0]
+    kinds = ("tests/e2e", "tests/contract", "tests/unit/embedder", "tests/unit")
+    turns = ("milvus", "stack")
+    if groups[file] in turns:
+        return turns.index(groups[file])
+    return len(turns) + next((n for n, kind in enumerate(kinds) if file.startswith(kind)), len(kinds))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lookalike.cli import exits
+from lookalike.cli.main import run_command
 from lookalike.demo import dataset
 from tests.servers.stack import Stack
 
@@ -138,17 +139,21 @@ def test_in_place_reads_inside_the_roots_only(
     ],
 )
 def test_an_error_of_the_system_is_one_line_with_the_field(
-    lookalike: Lookalike, filled: Path, arguments: tuple[str, ...], code: int, names: str
+    stack: Stack, filled: Path, arguments: tuple[str, ...], code: int, names: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    done = lookalike(*arguments)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
-    assert names in done.stderr
+    ended = run_command(["--address", stack.target, *arguments])
+    told = capfd.readouterr()
+    assert (ended, told.out, told.err.count("\n")) == (code, "", 1), told.err
+    assert names in told.err
 
 
-def test_an_error_of_a_filter_says_what_to_write_and_points_at_the_place(lookalike: Lookalike, filled: Path) -> None:
-    done = lookalike("images", "list", COLLECTION, "-f", "label = 'Coat'")
-    assert (done.returncode, done.stdout) == (exits.INVALID, "")
-    said, text, caret = done.stderr.splitlines()
+def test_an_error_of_a_filter_says_what_to_write_and_points_at_the_place(
+    stack: Stack, filled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["--address", stack.target, "images", "list", COLLECTION, "-f", "label = 'Coat'"]) == exits.INVALID
+    told = capsys.readouterr()
+    assert told.out == ""
+    said, text, caret = told.err.splitlines()
     assert 'text goes in double quotes; write "Coat"' in said
     assert (text, caret) == ("  label = 'Coat'", "          ^")
 

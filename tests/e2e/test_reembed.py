@@ -37,6 +37,8 @@ COUNT = 1000
 WRITTEN, DELETED = range(10), range(20, 30)
 """Pictures that are replaced by others, and that are deleted, while the job runs."""
 SPACE = "siamese"
+_PAUSE_S = 0.05
+"""Between two searches: what is embedded anew and started again needs the processor as well."""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,7 @@ class Searcher:
 
     def _run(self) -> None:
         number = 0
-        while not self.stopped.is_set():
+        while not self.stopped.wait(_PAUSE_S):
             number = (number + 1) % len(self.queries)
             try:
                 self._search(number)

@@ -30,8 +30,8 @@ from tests.servers.worker import EmbedderProcess, Worker
 
 SEARCHED, INGESTED = "rolling_searched", "rolling_ingested"
 _CALLERS = 4
-_PAUSE_S = 0.02
-"""Between two searches of a caller: a steady load, and not all that the machine can do."""
+_PAUSE_S = 0.1
+"""Between two searches of a caller: a steady load, and not all that two cores can do beside what is being started."""
 
 
 @dataclass

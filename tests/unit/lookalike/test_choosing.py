@@ -93,7 +93,9 @@ class TestWhatIsLeftOut:
             assert found.path.count("/d") >= 1500
         finally:
             os.close(here)
-            subprocess.run(["rm", "-r", tmp_path / "d"], check=True)  # Python 3.11 cannot, and pytest would try at the end of later runs.
+            subprocess.run(
+                ["rm", "-r", tmp_path / "d"], check=True
+            )  # Python 3.11 cannot, and pytest would try at the end of later runs.
 
 
 class TestGlobs:
