@@ -4,11 +4,16 @@ in which order they are handed out."""
 import signal
 
 import pytest
+import structlog
 
 pytest_plugins = [f"tests.servers.{name}" for name in ("redis", "milvus", "s3", "stack", "browser")]
 
 # A shell that starts a test run in the background lets it ignore Ctrl-C, and whatever it starts would ignore it as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# structlog draws tracebacks with every local variable unless it is told otherwise, which takes seconds of the processor.
+*_before, _ = structlog.get_config()["processors"]
+structlog.configure([*_before, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook

@@ -24,7 +24,6 @@ from lookalike.jobs.queue import CREATE_TASK, QUEUE, transport_options
 from lookalike.runtime.probe import problem
 from lookalike.runtime.server import LIVENESS
 from tests.servers import processes
-from tests.servers.fleet import GatewayProcess
 from tests.servers.redis import RedisServer
 from tests.servers.worker import EmbedderProcess, Worker
 
@@ -72,23 +71,6 @@ def test_an_indexer_with_a_wrong_password_waits_says_so_once_and_goes_on_with_th
         assert worker.stop() == 0, "who waits can be asked to end, also as process 1, which no signal ends by itself"
     finally:
         worker.kill()
-
-
-def test_a_gateway_with_nothing_that_it_needs_lives_and_names_all_of_it(tmp_path: Path) -> None:
-    (tmp_path / "artifacts").write_text("a file in the folder's place")
-    gateway = GatewayProcess(f"redis://{_NOWHERE}/0", f"http://{_NOWHERE}", _NOWHERE, tmp_path)
-    gateway.start()
-    try:
-        parts = {"redis", "milvus", "embedder", "artifacts"}
-        processes.until(
-            lambda: dependencies(gateway.http_address) == dict.fromkeys(parts, 0.0), "it has looked at all", timeout_s=60
-        )
-        answer = httpx.get(f"{gateway.http_url}/readyz")
-        assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
-        assert all(part in answer.text for part in parts)
-        assert (problem(gateway.target, LIVENESS), problem(gateway.target)) == ("", f"{gateway.target} says NOT_SERVING")
-    finally:
-        gateway.kill()
 
 
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is a GPU here")

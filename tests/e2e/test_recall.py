@@ -28,7 +28,8 @@ from lookalike.store.vectors import VectorStore
 from lookalike.tuning import tune
 
 QUERIES, TOP_K, THREADS = 200, 5, 4
-TUNED_WITH = 100
+"""Of the long version; the short one asks half of them, so that one miss of 500 hits is 0.002."""
+TUNED_WITH = 50
 DEFAULT_EF = 64
 SOME = 2000
 """Pictures of the short version, in which recall is measured and what the demo promises of all 9,000 is not."""
@@ -69,7 +70,7 @@ def test_the_gateway_agrees_with_exact_search_and_finds_what_the_demo_promises(
         ids = [gallery.id(index) for index in range(len(gallery))]
         with _stored(uri, ids) as stored:
             for space, vectors in stored.items():
-                recall, ef = _recall(client, space, vectors, ids, queries)
+                recall, ef = _recall(client, space, vectors, ids, queries if whole else first(queries, QUERIES // 2))
                 with capsys.disabled():
                     print(f"\n  recall@{TOP_K} on {server.removesuffix('_uri')}, {space}, ef {ef}: {recall:.4f}", end="")
                 assert recall >= 0.99
@@ -95,7 +96,8 @@ def _recall(client: Client, space: str, stored: Vector, ids: list[str], queries:
     """The share of hits that are no farther than the true fifth neighbour, and the `ef` that was used."""
     place = {image_id: index for index, image_id in enumerate(ids)}
     right = 0
-    for index in range(QUERIES):
+    asked = min(len(queries), QUERIES)
+    for index in range(asked):
         answer = client.search(
             COLLECTION, image=queries.png(index), spaces=[space], top_k=TOP_K, include_query_vectors=True, timeout_s=30
         )
@@ -107,7 +109,7 @@ def _recall(client: Client, space: str, stored: Vector, ids: list[str], queries:
             exact = float(distances[place[hit.image.id]])
             assert hit.distance == pytest.approx(exact, abs=1e-3)
             right += exact <= worst + TIED
-    return right / (QUERIES * TOP_K), answer.ef
+    return right / (asked * TOP_K), answer.ef
 
 
 def _precision(client: Client, queries: dataset.Pictures) -> list[Measured]:

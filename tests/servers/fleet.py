@@ -74,7 +74,7 @@ class GatewayProcess:
         }
         env = {**os.environ, **{f"LOOKALIKE_{name}": value for name, value in settings.items()}}
         self.process = processes.start([sys.executable, "-m", "gateway"], self.folder / f"{self.name}.log", env=env)
-        processes.until(self._lives, "the gateway answers /healthz")
+        processes.until(self._lives, "the gateway answers /healthz", timeout_s=120)
 
     def kill(self) -> None:
         if self.process is not None:
