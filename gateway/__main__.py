@@ -17,7 +17,8 @@ import structlog
 
 from gateway.assembly import Gateway, assemble
 from gateway.http.connections import PeerLimits
-from gateway.listeners import HttpServer, build_grpc, set_aside_what_stays
+from gateway.listeners import HttpServer, build_grpc
+from gateway.memory import settle
 from gateway.settings import GatewaySettings
 from lookalike.errors import LookalikeError
 from lookalike.runtime.channels import open_aio_channel
@@ -40,7 +41,7 @@ async def serve(settings: GatewaySettings) -> None:
         http_server = HttpServer(gateway.app, settings.gateway_http_address, _peer_limits(settings))
         await http_server.start()
         await grpc_server.start()
-        set_aside_what_stays()
+        settle()
         structlog.get_logger().info("listening", grpc_port=grpc_server.port, http_port=http_server.port)
         watch = asyncio.create_task(gateway.watch(settings.gateway_ready_interval_s))
         await stop.wait()

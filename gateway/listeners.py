@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -26,13 +25,6 @@ from lookalike.v1.search_service_pb2_grpc import add_SearchServiceServicer_to_se
 _BACKLOG = 2048
 _VANISHED_S = 60
 """A peer that answers nothing for so long, not even at the level of TCP, has gone, with whatever it was sent."""
-
-
-def set_aside_what_stays() -> None:
-    """Called once all is loaded. Python's collector looks through everything now and then, holding its lock: the modules alone
-    take it 0.27 s, and they are there for good."""
-    gc.collect()
-    gc.freeze()
 
 
 async def build_grpc(

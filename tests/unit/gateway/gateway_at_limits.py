@@ -25,7 +25,8 @@ from gateway.generations import Generations
 from gateway.http.app import Core, build_app
 from gateway.images import Images
 from gateway.ingest import Ingest
-from gateway.listeners import HttpServer, build_grpc, set_aside_what_stays
+from gateway.listeners import HttpServer, build_grpc
+from gateway.memory import settle
 from gateway.readiness import Readiness
 from lookalike.errors import NotFound
 from lookalike.jobs.outcomes import Failure
@@ -171,7 +172,7 @@ async def serve() -> None:
     http_server = HttpServer(holding(app), "127.0.0.1:0")
     await grpc_server.start()
     await http_server.start()
-    set_aside_what_stays()
+    settle()
     probe.start()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,7 +1,8 @@
 """Measures how long an event loop was held: by a callback of its own, or by another thread that kept Python's lock.
 
-In processor time, since a busy machine makes everything late: of a callback that of its thread; of what keeps the loop from its
-turn, that of Python's threads, where it was late by as much. gRPC has threads of its own, which need no lock of Python's.
+A busy machine makes everything late, so waiting for a processor does not count. Of a callback the processor time of its thread
+counts; of what keeps the loop from its turn, that of Python's threads, where the loop was late by as much although a processor
+was free for it (Linux knows how long a thread that could run had none). gRPC's own threads need no lock of Python's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 _BEAT_S = 0.002
@@ -36,15 +38,20 @@ class LoopProbe:
             self._note(time.thread_time() - began_s, getattr(handle._callback, "__self__", handle._callback))
 
         asyncio.Handle._run = timed  # type: ignore[method-assign]
+        self._schedule = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
         self._beating = asyncio.create_task(self._beat())
 
     async def _beat(self) -> None:
         while True:
-            began_s, used = time.monotonic(), _used_by_threads()
+            began_s, waited_s, used = time.monotonic(), self._waited_s(), _used_by_threads()
             await asyncio.sleep(_BEAT_S)
-            late_s = time.monotonic() - began_s - _BEAT_S
+            late_s = time.monotonic() - began_s - _BEAT_S - (self._waited_s() - waited_s)
             used_s = sum(now_s - used.get(thread, 0.0) for thread, now_s in _used_by_threads().items())
             self._note(min(late_s, used_s), "another thread, or several callbacks in a row")
+
+    def _waited_s(self) -> float:
+        """How long the loop's thread has waited for a processor since it began, in seconds."""
+        return int(self._schedule.read_text().split()[1]) / 1e9
 
     def _note(self, held_s: float, by: Any) -> None:
         if held_s > self._held_s:

@@ -27,9 +27,8 @@ from tests.unit.gateway.gateway_at_limits import COLLECTING_PATH, HOLDING_PATH, 
 from tests.unit.gateway.http_app import ask
 
 HELD_S = 0.05
-_TRIES = 20
-"""The least of so many counts: where others use both cores the loop is late while a thread works, and seems to be held by it.
-What really holds the loop does so each time."""
+_TRIES = 4
+"""The least of these counts: what really holds the loop does so each time."""
 NAME = "things"
 PATIENT = {"x-timeout-s": "60"}
 """A machine may be busy; what is measured is processor time."""
