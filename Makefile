@@ -3,10 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.9
-SOURCES := lookalike embedder indexer gateway tests protos
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check test test-torch test-openvino format stubs train unseen photographs photo chaos rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
+.PHONY: help install up demo check types github test test-torch test-openvino format stubs train unseen photographs photo chaos rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,12 +24,21 @@ up: install ## Run the whole system on this machine until Ctrl-C
 demo: install ## Ingest 9,000 real pictures, search with 1,000 others, show how good the answers are
 	$(BIN)/lookalike demo --out build
 
-check: install ## Lint, types, import rules, contract
+check: install types github ## Lint, types, import rules, contract, .github
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
+
+types: install ## Strict mypy
+	$(BIN)/mypy
+
+github: install ## Compare the files of .github and .pre-commit-config.yaml with their schemas
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+	$(BIN)/pre-commit validate-config
 
 test-torch: install ## Train a tiny tower by PyTorch, in an environment of its own (a large download)
 	$(BIN)/uv venv --quiet --allow-existing build/torch

@@ -65,6 +65,54 @@ def test_a_flag_or_command_that_is_not_there_is_found() -> None:
             check(wrong.split(), "a document")
 
 
+def links(path: Path) -> list[str]:
+    """Where the links of a document lead, without those to other hosts. Code and comments hold none."""
+    prose = re.sub(r"^( *)```.*?^\1```$|<!--.*?-->|`[^`\n]+`", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    targets = re.findall(r"\]\(<?([^)\s>]+)>?\)|^\[[^\]]+\]: (\S+)", prose, flags=re.MULTILINE)
+    return [target for pair in targets for target in pair if target and not re.match(r"[a-z]+:", target)]
+
+
+def anchors(path: Path) -> set[str]:
+    """The names of a document's headings, as GitHub makes them: `#### Where it's run` is `where-its-run`."""
+    prose = re.sub(r"^( *)```.*?^\1```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", prose, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def wrong_links(path: Path) -> list[str]:
+    """The links of a document that lead nowhere."""
+    wrong = []
+    for link in links(path):
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        is_there = target.exists() and target.is_relative_to(ROOT)
+        if not is_there or (anchor and (target.suffix != ".md" or anchor not in anchors(target))):
+            wrong.append(link)
+    return wrong
+
+
+@pytest.mark.parametrize(
+    "path", [*documents(), *ROOT.glob(".github/**/*.md")], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_every_relative_link_resolves(path: Path) -> None:
+    assert wrong_links(path) == []
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
+    page = ROOT / "deploy" / "README.md"
+    assert links(page)
+    text = "[a](../README.md) [b](#no-such-heading) [c](no-such-file.md) [d](SIZING.md#the-law) [e](SIZING.md#no-law) [f](https://x.example/)"
+    wrong = tmp_path / "wrong.md"
+    wrong.write_text(
+        text.replace("](", f"]({page.parent}/").replace(f"{page.parent}/#", "#").replace(f"{page.parent}/https", "https")
+    )
+    assert [link.removeprefix(f"{page.parent}/") for link in wrong_links(wrong)] == [
+        "#no-such-heading",
+        "no-such-file.md",
+        "SIZING.md#no-law",
+    ]
+
+
 def _simple(command: str) -> list[list[str]]:
     """The words of each of the commands that pipes and operators join. `...` is what a reader knows; `a|b` is either."""
     found: list[list[str]] = [[]]
