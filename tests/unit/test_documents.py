@@ -113,6 +113,32 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     ]
 
 
+DECISIONS = sorted(path for path in (ROOT / "docs" / "decisions").glob("*.md") if path.name != "README.md")
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_has_a_date_a_reason_and_what_would_change_it(path: Path) -> None:
+    for decision in path.read_text().split("\n## ")[1:]:
+        assert re.match(r".+ \(20\d\d-\d\d-\d\d\)\n\n[^\n*].+\n\n\*Would change our mind:\* .+\.\s*\Z", decision, re.DOTALL), (
+            decision
+        )
+
+
+def test_the_index_of_decisions_has_each_by_its_title() -> None:
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text()
+    for path in DECISIONS:
+        (row,) = [line for line in index.splitlines() if f"]({path.name})" in line]
+        titles = re.findall(r"^## (.+) \(", path.read_text(), re.MULTILINE)
+        assert row.endswith(f"| {'; '.join(titles)} |")
+
+
+def test_files_that_decisions_name_exist() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    there = {Path(line).name for line in listed.splitlines()}
+    named = {(path.name, file) for path in DECISIONS for file in re.findall(r"`(\w+\.py)`", path.read_text())}
+    assert {one for one in named if one[1] not in there} == set()
+
+
 def _simple(command: str) -> list[list[str]]:
     """The words of each of the commands that pipes and operators join. `...` is what a reader knows; `a|b` is either."""
     found: list[list[str]] = [[]]
