@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.9
+# Whose words `make words` checks.
+PROSE := '*.md' 'protos/lookalike/*.proto' '.github/*'
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check types github test test-torch test-openvino format stubs train unseen photographs photo chaos rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
+.PHONY: help install up demo check types words github test test-torch test-openvino format stubs train unseen photographs photo chaos rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +26,7 @@ up: install ## Run the whole system on this machine until Ctrl-C
 demo: install ## Ingest 9,000 real pictures, search with 1,000 others, show how good the answers are
 	$(BIN)/lookalike demo --out build
 
-check: install types github ## Lint, types, import rules, contract, .github
+check: install types words github ## Lint, types, import rules, contract, words, .github
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
@@ -32,6 +34,9 @@ check: install types github ## Lint, types, import rules, contract, .github
 
 types: install ## Strict mypy
 	$(BIN)/mypy
+
+words: install ## Find misspellings, and the words of .ci/words.txt that are not used
+	git ls-files -z -- $(PROSE) | xargs -0 $(BIN)/codespell
 
 github: install ## Compare the files of .github and .pre-commit-config.yaml with their schemas
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
