@@ -18,8 +18,8 @@ from gateway.merging import MergedSearches
 from gateway.sampled_recall import SampledRecall
 from gateway.search import Search
 from gateway.threads import Threads
-from lookalike.errors import BadImage, NotFound, Unavailable
-from lookalike.jobs.job import Counts, Job, SourceSpec
+from lookalike.errors import BadImage, FailedPrecondition, NotFound, Unavailable
+from lookalike.jobs.job import DEFAULTS, Counts, Job, JobOptions, SourceSpec
 from lookalike.jobs.states import JobState
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
 from lookalike.store.catalogue import Collection
@@ -245,12 +245,24 @@ class FakeEmbedder:
         return b"jpeg of " + image
 
 
+class FakeQueue:
+    """Notes for which jobs a task was sent."""
+
+    def __init__(self) -> None:
+        self.plans: list[str] = []
+
+    def send_plan(self, job_id: str) -> None:
+        self.plans.append(job_id)
+
+
 class FakeLedger:
-    """Notes what was done in which order; its jobs are what a test puts there."""
+    """Notes what was done in which order; its jobs are what a test puts there and what is created, which stays pending."""
 
     def __init__(self, *moments: Job) -> None:
         self.log: list[str] = []
         self.moments = list(moments)
+        self.created: dict[str, Job] = {}
+        """By request id."""
         self.still_held = True
         self.undone: list[tuple[str, int]] = []
 
@@ -276,8 +288,51 @@ class FakeLedger:
         self.log.append(f"cancel jobs of {uid}")
         return 0
 
+    def create(
+        self,
+        collection: str,
+        collection_uid: str,
+        source: SourceSpec,
+        request_id: str,
+        options: JobOptions = DEFAULTS,
+        *,
+        trace: str = "",
+    ) -> tuple[Job, bool]:
+        if (earlier := self.find_request(request_id, collection, source, options)) is not None:
+            return earlier, False
+        self.created[request_id] = replace(
+            job(JobState.PENDING),
+            id=f"{len(self.created):016x}",
+            collection=collection,
+            collection_uid=collection_uid,
+            source=source,
+            options=options,
+            request_id=request_id,
+            counts=Counts(),
+            chunks_total=0,
+            revision=self.take_revision(collection),
+        )
+        return self.created[request_id], True
+
+    def find_request(self, request_id: str, collection: str, source: SourceSpec, options: JobOptions = DEFAULTS) -> Job | None:
+        found = self.created.get(request_id)
+        if found is not None and (found.collection, found.source, found.options) != (collection, source, options):
+            raise FailedPrecondition(f"request id {request_id!r} was used for another request", reason="REQUEST_ID_REUSED")
+        return found
+
+    def find_reembedding(self, request_id: str, collection: str, options: JobOptions) -> Job | None:
+        found = self.created.get(request_id)
+        source = found.source if found is not None else SourceSpec("collection", "")
+        return self.find_request(request_id, collection, source, options)
+
+    def active_reembedding(self, collection_uid: str) -> Job | None:
+        jobs = (job for job in self.created.values() if job.collection_uid == collection_uid)
+        return next((job for job in jobs if job.source.kind == "collection"), None)
+
     def get(self, job_id: str) -> Job:
-        """The next moment of the job; the last one for ever after."""
+        """A job that was created; else the next moment of the test's one, the last one for ever after."""
+        if (made := next((job for job in self.created.values() if job.id == job_id), None)) is not None:
+            return made
         if not self.moments:
             raise NotFound("ingest job", job_id, field="id")
         return self.moments.pop(0) if len(self.moments) > 1 else self.moments[0]

@@ -9,17 +9,19 @@ from typing import Any
 import httpx
 
 from gateway.collections import Collections
+from gateway.generations import Generations
 from gateway.http.app import Core, build_app
 from gateway.images import Images
 from gateway.ingest import Ingest
 from gateway.readiness import Readiness
 from lookalike.jobs.uploads import Uploads
-from lookalike.sources import Artifacts
+from lookalike.sources import Artifacts, Roots
 from tests.unit.gateway.fakes import (
     NOTHING,
     FakeBackends,
     FakeEmbedder,
     FakeLedger,
+    FakeQueue,
     FakeVectors,
     few_threads,
     image,
@@ -41,12 +43,14 @@ def build(readiness: Readiness | None = None) -> Any:
     stored = [*random_images(9), image("a/b c", random_images(1)[0].vectors, metadata={"year": 2019.0, "label": "Coat"})]
     backends, ledger = FakeBackends(FakeVectors(stored)), FakeLedger()
     embedder, threads = FakeEmbedder(random_images(1)[0].vectors), few_threads()
+    queue, collections = FakeQueue(), Collections(backends, ledger, embedder, threads)
+    uploads, roots = Uploads(Artifacts("memory://uploads-of-tests")), Roots(["/data"])
     core = Core(
         search_core(backends, embedder, threads),
         Images(backends, ledger, embedder, NOTHING, NOTHING, threads),
-        Collections(backends, ledger, embedder, threads),
-        Ingest(backends, ledger, NOTHING, Uploads(Artifacts("memory://uploads-of-tests")), NOTHING, NOTHING, threads),
-        NOTHING,
+        collections,
+        Ingest(backends, ledger, queue, uploads, NOTHING, roots, threads),
+        Generations(backends, ledger, queue, embedder, collections, threads),
     )
     return build_app(core, readiness or Readiness({}), upload_limit_bytes=LIMIT)
 

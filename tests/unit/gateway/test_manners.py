@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator, Iterator
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -102,11 +103,11 @@ def bodies() -> list[tuple[str, str, Any]]:
 def test_every_body_has_an_example_that_is_taken_as_it_stands():
     assert len(bodies()) >= 9
     app = build()
-    for method, path, example in bodies():
+    for method, path, example in sorted(bodies(), key=itemgetter(1)):  # a collection is made before it is filled
         assert example is not None, path
         answer = ask(method, path.format(collection="things", job_id="0" * 32, image_id="a"), app, json=example)
         error = json.loads(answer.text.splitlines()[0]).get("error", {})  # a batch is answered in lines
-        assert error.get("status") not in ("INVALID_ARGUMENT", "UNIMPLEMENTED"), (path, error)
+        assert error.get("status") not in ("INVALID_ARGUMENT", "UNIMPLEMENTED", "INTERNAL"), (path, error)
 
 
 def test_what_a_path_needs_has_an_example():
