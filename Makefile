@@ -53,7 +53,7 @@ test-torch: install ## Train a tiny tower by PyTorch, in an environment of its o
 
 test-openvino: install ## Compare OpenVINO's vectors with TensorFlow's; installs the extra [openvino] into .venv (180 MB)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --editable ".[dev,openvino]"
-	$(BIN)/pytest tests/unit/embedder/test_openvino_engine.py tests/contract/test_embedder_process.py
+	$(BIN)/pytest tests/unit/embedder/serving/test_openvino_engine.py tests/contract/test_embedder_process.py
 
 test: install ## Unit, contract and end-to-end tests against real servers, in two processes
 	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
@@ -103,7 +103,7 @@ unseen: install ## Train on five classes, ask about the other five, write the re
 	$(BIN)/python -m embedder.training.unseen --out build/unseen
 
 photographs: install ## Gather real photographs from Debian packages into build/photographs
-	$(BIN)/python -m embedder.training.photographs build/photographs
+	$(BIN)/python -m embedder.datasets.photographs build/photographs
 
 photo: photographs ## Train the shipped model for photographs again (minutes on one core)
 	$(BIN)/lookalike convert-weights build/efficientnet_lite0.npz

@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING
 import structlog
 from prometheus_client import Gauge, Info
 
-from embedder import bundle as bundles
-from embedder.admission import Limits
-from embedder.batcher import Batcher
-from embedder.gpu_wait import GPU, GPU_MISSING, wait_for_gpu
-from embedder.openvino_engine import OpenVino
+from embedder.models import bundle as bundles
+from embedder.models.gpu_wait import GPU, GPU_MISSING, wait_for_gpu
 from embedder.pictures.decode import Decoder
-from embedder.registry import Registry
+from embedder.registry.registry import Registry
+from embedder.serving.admission import Limits
+from embedder.serving.batcher import Batcher
+from embedder.serving.openvino_engine import OpenVino
 from embedder.settings import EmbedderSettings
 from lookalike.errors import FailedPrecondition, LookalikeError
 from lookalike.runtime.environment import load_settings, refuse_setting
@@ -44,13 +44,13 @@ from lookalike.runtime.tracing import configure_tracing
 from lookalike.v1.embedder_service_pb2_grpc import add_EmbedderServiceServicer_to_server
 
 if TYPE_CHECKING:
-    from embedder.decoding import DecodePool
-    from embedder.model import Device
+    from embedder.models.model import Device
     from embedder.pictures.cage import Cage
-    from embedder.service import EmbedderService
-    from embedder.serving import Served, Serving
-    from embedder.spaces import Embedded, TracedModel, Work
-    from embedder.watching import RegistryWatcher
+    from embedder.serving.decode_pool import DecodePool
+    from embedder.serving.service import EmbedderService
+    from embedder.serving.spaces import Embedded, TracedModel, Work
+    from embedder.serving.versions import Served, Serving
+    from embedder.serving.watching import RegistryWatcher
 
 DEVICE = Info("lookalike_embedder_device", "The device that the models run on.")
 ENGINE = Info("lookalike_embedder_engine", "What computes the models' vectors: tensorflow or openvino.")
@@ -105,11 +105,11 @@ def serve(settings: EmbedderSettings, stop: threading.Event, health: Server | No
     compile_tower = OpenVino(settings.cores).compile_tower if settings.embedder_engine == "openvino" else None
     registry = Registry(settings.embedder_registry) if settings.embedder_registry else None
 
-    from embedder.decoding import DecodePool
-    from embedder.model import execution_on, set_up_tensorflow
+    from embedder.models.model import execution_on, set_up_tensorflow
     from embedder.pictures.cage import Cage
-    from embedder.serving import Serving, build_served
-    from embedder.spaces import Spaces
+    from embedder.serving.decode_pool import DecodePool
+    from embedder.serving.spaces import Spaces
+    from embedder.serving.versions import Serving, build_served
 
     device = set_up_tensorflow("cpu" if compile_tower else settings.embedder_device, settings.cores)
     if settings.embedder_device == "gpu":
@@ -173,7 +173,7 @@ def _watching(
     registry: Registry, serving: Serving, build: Callable[[bundles.Bundle], Served], poll_s: float, stop: threading.Event
 ) -> RegistryWatcher:
     """A watcher that has loaded what the registry holds, or has tried to, for a minute at most."""
-    from embedder.watching import RegistryWatcher
+    from embedder.serving.watching import RegistryWatcher
 
     def build_warm(bundle: bundles.Bundle) -> Served:
         served = build(bundle)
@@ -197,10 +197,10 @@ def _listening(
     batcher: Batcher[Work, Embedded],
 ) -> tuple[EmbedderService, Server]:
     """The service, already answering health checks (NOT_SERVING) and what needs no warm model."""
-    from embedder.decoding import count_repair
-    from embedder.gpu_memory import tell_gpu_memory
     from embedder.pictures.cage import largest_bytes
-    from embedder.service import FULL_NAME, EmbedderService
+    from embedder.serving.decode_pool import count_repair
+    from embedder.serving.gpu_memory import tell_gpu_memory
+    from embedder.serving.service import FULL_NAME, EmbedderService
 
     service = EmbedderService(
         serving,

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from embedder.bundle import CARD, SHIPPED
 from embedder.cores import usable_cores
+from embedder.models.bundle import CARD, SHIPPED
 from lookalike.names import MAX_IMAGE_BYTES, MAX_IMAGES_PER_CALL, MAX_MESSAGE_BYTES
 from lookalike.runtime.settings import Address, LogSettings, Seconds, TraceSettings, split_paths
 

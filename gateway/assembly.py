@@ -9,28 +9,28 @@ from dataclasses import dataclass
 import grpc.aio
 from starlette.types import ASGIApp
 
-from gateway import job_gauges
-from gateway.answering import Answering
-from gateway.backends import Backends
-from gateway.careful import Careful
-from gateway.collections import Collections
-from gateway.deadlines import Deadline
-from gateway.embedding import Embedder
-from gateway.generations import Generations
+from gateway.backends.careful import Careful
+from gateway.backends.deadlines import Deadline
+from gateway.backends.embedder import Embedder
+from gateway.backends.milvus import Backends
+from gateway.backends.threads import Threads
+from gateway.collections.collections import Collections
+from gateway.collections.generations import Generations
 from gateway.http.app import Core, build_app
 from gateway.http.bodies import Pace
 from gateway.http.hosts import Hosts
-from gateway.images import Images
-from gateway.ingest import Ingest
-from gateway.lookups import Lookups
-from gateway.merging import MergedSearches
-from gateway.query_cache import QueryCache
-from gateway.query_embeddings import QueryEmbeddings
+from gateway.images.images import Images
+from gateway.jobs import gauges as job_gauges
+from gateway.jobs.ingest import Ingest
 from gateway.readiness import CHECK_TIMEOUT_S, Check, Readiness
-from gateway.sampled_recall import SampledRecall
-from gateway.search import Search
+from gateway.search.answer import Answering
+from gateway.search.coalescing import MergedSearches
+from gateway.search.collection_lookup import Lookups
+from gateway.search.query_cache import QueryCache
+from gateway.search.query_embeddings import QueryEmbeddings
+from gateway.search.sampled_recall import SampledRecall
+from gateway.search.search import Search
 from gateway.settings import GatewaySettings
-from gateway.threads import Threads
 from lookalike.artifact_check import ArtifactCheck
 from lookalike.jobs.ledger import Ledger, open_redis
 from lookalike.jobs.outcomes import Outcomes

@@ -11,10 +11,10 @@ from typing import cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from gateway.grpc.ingest import IngestServicer
+from gateway.grpc.search import CollectionServicer, SearchServicer
 from gateway.http.app import Core
 from gateway.http.connections import Connections, PeerLimits
-from gateway.ingest_servicer import IngestServicer
-from gateway.servicers import CollectionServicer, SearchServicer
 from lookalike.errors import Unavailable
 from lookalike.runtime.peers import PeerBounds
 from lookalike.runtime.server import AioServer, Servicer, build_aio_server

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from gateway.deadlines import Deadline
+from gateway.backends.deadlines import Deadline
 from lookalike.errors import DeadlineExceeded, LookalikeError
 from lookalike.runtime.telemetry import DEPENDENCY_UP
 

@@ -16,12 +16,12 @@ from collections.abc import Callable
 
 import structlog
 
-from indexer.calls import Calls
-from indexer.embedding import Embedder
-from indexer.fetching import Fetcher
-from indexer.forecasting import Forecaster
-from indexer.mirroring import Mirror
-from indexer.pipeline import Pipeline
+from indexer.chunk.embed_batches import Calls
+from indexer.chunk.embedder import Embedder
+from indexer.chunk.fetching import Fetcher
+from indexer.chunk.pipeline import Pipeline
+from indexer.finishing.forecast import Forecaster
+from indexer.finishing.mirror import Mirror
 from indexer.readiness import Check, Readiness
 from indexer.reconciler import Reconciler
 from indexer.reembedding import make_reembedding

@@ -1,6 +1,6 @@
 """Says that jobs stand still: a warning once per stall. Called by the reconciler, so by one worker at a time.
 
-How many stand still is a metric of the gateway's (`gateway.job_gauges`): it is there when no worker is.
+How many stand still is a metric of the gateway's (`gateway.jobs.gauges`): it is there when no worker is.
 """
 
 from __future__ import annotations

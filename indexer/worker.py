@@ -16,20 +16,20 @@ from typing import Protocol
 
 import structlog
 
-from indexer.comparing import written_whole
-from indexer.failed_items import failed_items
-from indexer.forecasting import Forecaster
+from indexer.chunk.comparing import written_whole
+from indexer.chunk.item_by_item import ItemByItem
+from indexer.chunk.items import Failed, Indexed, Outcome, Work
+from indexer.chunk.pipeline import Pipeline
+from indexer.chunk.recording import record
+from indexer.chunk.stages import ITEMS, UNITS_LAID_DOWN
+from indexer.finishing.forecast import Forecaster
+from indexer.finishing.mirror import Mirror
 from indexer.interruption import TRANSIENT, Draining, Interruption, LeaseLost, Overdue
-from indexer.item_by_item import ItemByItem
-from indexer.mirroring import Mirror
-from indexer.pipeline import Pipeline
-from indexer.plan import delete_other_plans, make_plan
-from indexer.recording import record
+from indexer.planning.failed_items import failed_items
+from indexer.planning.plan import delete_other_plans, make_plan
+from indexer.planning.sources import Sources
 from indexer.reembedding import Reembedding
-from indexer.source import Sources
-from indexer.stages import ITEMS, UNITS_LAID_DOWN
 from indexer.unit_spans import unit_span
-from indexer.work import Failed, Indexed, Outcome, Work
 from lookalike.errors import FailedPrecondition, Internal, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.items import Item
 from lookalike.jobs.creation import create_ingest_job, create_job_of_json

@@ -1,7 +1,7 @@
 """What images take in Milvus: the law by which memory and disk grow, for each index type that a cluster could use.
 
-Pure functions of numbers; standard library only. `indexer.forecasting` forecasts a job with `growth`, `lookalike sizing` a
-cluster with `size`. What is reckoned here is compared with what is measured in deploy/SIZING.md.
+Pure functions of numbers; standard library only. `indexer.finishing.forecast` forecasts a job with `growth`, `lookalike sizing`
+a cluster with `size`. What is reckoned here is compared with what is measured in deploy/SIZING.md.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lookalike.errors import InvalidArgument
+from lookalike.index_settings import HNSW_M
 from lookalike.spaces import MAX_DIMENSION, Space
-from lookalike.store.index_settings import HNSW_M
 
 _FLOAT_BYTES = 4
 _LINK_BYTES = 4

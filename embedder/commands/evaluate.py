@@ -131,7 +131,7 @@ def evaluate_command(
         else:
             settings = histogram_settings(histogram or [])
             from embedder.evaluation.labelled import evaluate_bundle
-            from embedder.registry import find_bundle
+            from embedder.registry.registry import find_bundle
 
             found = evaluate_bundle(
                 find_bundle(subject, registry_url(registry)), dataset,
@@ -208,7 +208,7 @@ def _attacks(
 ) -> None:
     from embedder.evaluation.attacks import evaluate_attacks
     from embedder.evaluation.labelled import subject_of
-    from embedder.registry import find_bundle
+    from embedder.registry.registry import find_bundle
 
     bundle = find_bundle(subject, registry_url(registry))
     with _progress() as report:

@@ -14,8 +14,8 @@ from lookalike.cli.terminal import note
 from lookalike.errors import FailedPrecondition, LookalikeError
 
 if TYPE_CHECKING:
-    from embedder.bundle import Bundle, DataSummary
-    from embedder.comparison import Comparison
+    from embedder.models.bundle import Bundle, DataSummary
+    from embedder.registry.comparison import Comparison
 
 
 def check_servable(bundle: Bundle) -> None:
@@ -24,7 +24,7 @@ def check_servable(bundle: Bundle) -> None:
     Raises `FailedPrecondition` (`MODEL_UNSERVABLE`) where that does not work.
     """
     import_keras()
-    from embedder.serving import build_served
+    from embedder.serving.versions import build_served
 
     try:
         build_served(bundle, 1).traced.warm_up(lambda *_: None)
@@ -45,7 +45,7 @@ def measuring(dataset: str, *, attacks: bool, data: Path | None) -> Callable[[Bu
         return figures[bundle.fingerprint]
 
     def measure(new: Bundle, current: Bundle) -> Comparison:
-        from embedder.comparison import compare, not_comparable
+        from embedder.registry.comparison import compare, not_comparable
 
         (theirs, before), (ours, after) = measured(current), measured(new)
         if before.digest != after.digest:

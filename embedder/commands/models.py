@@ -20,8 +20,8 @@ from lookalike.errors import DeadlineExceeded, FailedPrecondition, InvalidArgume
 
 if TYPE_CHECKING:
     from embedder.commands.models_text import Listed
-    from embedder.registry import Registry
-    from embedder.registry_record import Record
+    from embedder.registry.record import Record
+    from embedder.registry.registry import Registry
 
 T = TypeVar("T")
 
@@ -57,9 +57,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one version of a model in full, and the history of its name. Its files are read and checked on the way."""
-    from embedder.bundle import card_of
     from embedder.commands.models_text import print_bundle, print_history
-    from embedder.registry import Registry, find_bundle
+    from embedder.models.bundle import card_of
+    from embedder.registry.registry import Registry, find_bundle
 
     url = registry_url(registry)
     bundle = find_bundle(model, url)
@@ -103,10 +103,10 @@ def promote(
     keep the version that they were made with, which stays in service until it is retired. Embedders that watch the registry
     take the new one up by themselves, without a pause.
     """
-    from embedder import promotion
     from embedder.commands.models_text import print_comparison
-    from embedder.comparison import compare_cards
-    from embedder.registry import Registry, find_bundle
+    from embedder.registry import promotion
+    from embedder.registry.comparison import compare_cards
+    from embedder.registry.registry import Registry, find_bundle
 
     _check_reason(force, reason)
     if attacks and on is None:
@@ -154,8 +154,8 @@ def retire(
 
     Its files stay unless --delete is given, so that promoting it again brings it back.
     """
-    from embedder.registry import Registry, parse_version, retirable
-    from embedder.registry_record import Change
+    from embedder.registry.record import Change
+    from embedder.registry.registry import Registry, parse_version, retirable
 
     _check_reason(force, reason)
     name, fingerprint = parse_version(model)
@@ -184,9 +184,9 @@ def retire(
 
 def _listed(url: str) -> list[Listed]:
     """Every version, by name: the current one, the live ones, the retired ones."""
-    from embedder.bundle import SHIPPED
     from embedder.commands.models_text import Listed
-    from embedder.registry import Registry, shipped_bundle, shipped_names
+    from embedder.models.bundle import SHIPPED
+    from embedder.registry.registry import Registry, shipped_bundle, shipped_names
 
     registry, rows = Registry(url), []
     known = registry.names()
@@ -217,7 +217,7 @@ def _listed(url: str) -> list[Listed]:
 
 
 def _known(registry: Registry, name: str) -> Record:
-    from embedder.registry import shipped_names
+    from embedder.registry.registry import shipped_names
 
     if registry.find(name) is None and name in shipped_names():
         raise FailedPrecondition(

@@ -11,9 +11,9 @@ from lookalike.cli.fitting import put
 from lookalike.cli.terminal import console, table, time_text
 
 if TYPE_CHECKING:
-    from embedder.bundle import Bundle, DataSummary
-    from embedder.comparison import Comparison
-    from embedder.registry_record import Change
+    from embedder.models.bundle import Bundle, DataSummary
+    from embedder.registry.comparison import Comparison
+    from embedder.registry.record import Change
 
 _HEADLINES = {"p_at_1": "P@1", "p_at_5": "P@5", "map_at_1000": "mAP@1000", "r_at_1_mean": "R@1 after attacks"}
 """What stands in a list, where a bundle has it."""

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from embedder.bundle import DataSummary, InputSpec
+from embedder.models.bundle import DataSummary, InputSpec
 from lookalike import fashion_mnist
 from lookalike.errors import FailedPrecondition, NotFound
 

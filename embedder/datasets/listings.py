@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from embedder.training.tables import read_columns
+from embedder.datasets.tables import read_columns
 from lookalike.errors import InvalidArgument, LookalikeError, NotFound
 from lookalike.items import open_file, path_of, resolve_uri, unreadable
 from lookalike.listing import list_folder
@@ -123,7 +123,7 @@ def list_pictures(source: str, *, data: Path | None = None, uri_column: str = "u
 
 
 def _fashion(split: Split, folder: Path | None) -> Listing:
-    from embedder.training.data import fashion_mnist_images  # imports Keras, which listing files does not need
+    from embedder.datasets.data import fashion_mnist_images  # imports Keras, which listing files does not need
 
     images = fashion_mnist_images(split, folder)
     uris = tuple(f"{FASHION}:{split}/{row:05d}" for row in range(len(images)))

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from embedder.datasets.data import LabelledImages
+from embedder.datasets.listings import FASHION, Listing, Skipped, Split, list_labelled, list_pictures
 from embedder.pictures.decode import Decoded, Decoder, Wanted
-from embedder.training.data import LabelledImages
-from embedder.training.listings import FASHION, Listing, Skipped, Split, list_labelled, list_pictures
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError
 from lookalike.items import open_file, path_of, unreadable
 from lookalike.names import MAX_IMAGE_BYTES

@@ -10,11 +10,11 @@ from functools import partial
 
 import numpy as np
 
+from embedder.datasets.sources import Listing, Skipped, read
 from embedder.evaluation.labelled import spread
 from embedder.evaluation.result import SHOWN
 from embedder.evaluation.stored import Stored
 from embedder.evaluation.vectors import Report
-from embedder.training.sources import Listing, Skipped, read
 from lookalike.client import Client, SearchResult
 from lookalike.demo.dataset import png
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from embedder.bundle import Bundle, DataSummary
+from embedder.models.bundle import Bundle, DataSummary
 from embedder.pictures import alterations as alter
 from embedder.pictures.decode import WORKING_SIDE, Decoder, Wanted
 from lookalike.errors import InvalidArgument, LookalikeError, NotFound
@@ -160,7 +160,7 @@ class _Tower:
     def __init__(self, bundle: Bundle) -> None:
         import tensorflow as tf
 
-        from embedder.model import Model
+        from embedder.models.model import Model
 
         side, channels = bundle.tower.input_size, bundle.tower.channels
         self.wanted = Wanted(0, side, channels, bundle.input.fit)

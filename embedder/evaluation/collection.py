@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from embedder.bundle import DataSummary
+from embedder.datasets.sources import Listing, list_labelled
 from embedder.evaluation import metrics
 from embedder.evaluation.asking import Answer, Asked, Asking, Plan
 from embedder.evaluation.labelled import check_classes, name_of, spread
@@ -24,7 +24,7 @@ from embedder.evaluation.result import SHOWN, Evaluation, Subject, Way
 from embedder.evaluation.stored import Stored, read_stored
 from embedder.evaluation.thumbnails import StoredThumbnails
 from embedder.evaluation.vectors import Report
-from embedder.training.sources import Listing, list_labelled
+from embedder.models.bundle import DataSummary
 from lookalike.client import Client, Collection
 from lookalike.errors import InvalidArgument
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from embedder.bundle import Bundle, DataSummary
+from embedder.datasets.sources import FASHION, Listing, list_labelled
 from embedder.evaluation import exact, metrics
 from embedder.evaluation.metrics import Scores
 from embedder.evaluation.result import SHOWN, Evaluation, Subject, Way, title
 from embedder.evaluation.thumbnails import ListingThumbnails
 from embedder.evaluation.vectors import Embedding, Report, Vectors
-from embedder.training.sources import FASHION, Listing, list_labelled
+from embedder.models.bundle import Bundle, DataSummary
 from lookalike.errors import InvalidArgument
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric
 

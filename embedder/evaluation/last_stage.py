@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from embedder import efficientnet_lite0 as network
-from embedder import pretrained
+from embedder.models import efficientnet_lite0 as network
+from embedder.models import pretrained
 from embedder.pictures.decode import Decoder, Wanted
 
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from embedder.bundle import DataSummary
 from embedder.evaluation.markup import Markup, join, tag
 from embedder.evaluation.result import Subject, Thumbnail
+from embedder.models.bundle import DataSummary
 from lookalike.cli.terminal import count_text
 
 _STYLE = Path(__file__).with_name("report.css")

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from embedder.bundle import DataSummary
+from embedder.datasets.listings import Skipped
 from embedder.evaluation import metrics
 from embedder.evaluation.metrics import Scores
-from embedder.training.listings import Skipped
+from embedder.models.bundle import DataSummary
 from lookalike.spaces import HISTOGRAM, HistogramSettings
 
 SHOWN = 10

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from embedder.datasets.sources import Listing
 from embedder.evaluation.metrics import NOTHING
 from embedder.evaluation.vectors import Report
-from embedder.training.sources import Listing
 from lookalike.client import Client, Collection
 from lookalike.errors import FailedPrecondition
 

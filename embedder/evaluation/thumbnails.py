@@ -6,9 +6,9 @@ import io
 
 from PIL import Image
 
+from embedder.datasets.sources import Listing, read
 from embedder.evaluation.result import Thumbnail
 from embedder.pictures.decode import Decoder
-from embedder.training.sources import Listing, read
 from lookalike.client import Client
 from lookalike.errors import LookalikeError
 

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
-from embedder.bundle import Bundle
-from embedder.model import Model
+from embedder.datasets.sources import Listing, Skipped, decoded
+from embedder.models.bundle import Bundle
+from embedder.models.model import Model
 from embedder.pictures.decode import Decoded, Pixels, Wanted
-from embedder.spaces import Spaces, Work
-from embedder.training.sources import Listing, Skipped, decoded
+from embedder.serving.spaces import Spaces, Work
 from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.spaces import HistogramSettings
 

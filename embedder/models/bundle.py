@@ -1,7 +1,7 @@
 """A model at rest: one folder with weights, tower, input spec, metrics, data, provenance, licence and fingerprint.
 
-Owns the folder's format and the fingerprint. NumPy only: reading a bundle costs no TensorFlow. `embedder.model` serves one,
-`embedder.training` writes one, `embedder.registry` keeps many.
+Owns the folder's format and the fingerprint. NumPy only: reading a bundle costs no TensorFlow. `embedder.models.model` serves
+one, `embedder.training` writes one, `embedder.registry.registry` keeps many.
 
     bundle.json    everything but the weights, for people and programs
     weights.npz    the tower's variables, float32 or float16, keyed `000`, `001`, ... in the order `build_tower` creates them
@@ -28,7 +28,7 @@ from lookalike.names import check_name
 FORMAT = 2
 MATHS_VERSION = "siamese-4"
 """Part of every fingerprint: raise it when the code between decoded pixels and the vector changes what comes out."""
-SHIPPED = Path(__file__).parent / "bundles"
+SHIPPED = Path(__file__).parent.parent / "bundles"
 """Where the bundles that come with the package live, one folder each."""
 CARD, WEIGHTS = "bundle.json", "weights.npz"
 
@@ -37,10 +37,10 @@ CARD, WEIGHTS = "bundle.json", "weights.npz"
 class TowerConfig:
     """What is needed to build a tower: the same config always builds the same variables in the same order.
 
-    `backbone` is a name that `embedder.backbones` knows, `head` one that `embedder.tower` knows. `input_size` is in pixels
-    (square), `channels` is 1 (grey) or 3 (RGB). `widths` are the filters of the stages of the backbone `conv`; others have
-    theirs built in and leave it empty. `embedding_dim` is the length of the output vector; of these the last `kept_dim` are
-    not learnt from labels but kept from the standardised scales, and make up `kept_share` (0 to 1) of its squared length
+    `backbone` is a name that `embedder.models.backbones` knows, `head` one that `embedder.models.tower` knows. `input_size` is
+    in pixels (square), `channels` is 1 (grey) or 3 (RGB). `widths` are the filters of the stages of the backbone `conv`; others
+    have theirs built in and leave it empty. `embedding_dim` is the length of the output vector; of these the last `kept_dim`
+    are not learnt from labels but kept from the standardised scales, and make up `kept_share` (0 to 1) of its squared length
     (head `joined` only).
     """
 

@@ -2,7 +2,7 @@
 
 Owns the network (Google's, github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite: EfficientNet-B0 of Tan & Le
 2019, arXiv 1905.11946, without squeeze-and-excitation, with ReLU6) and what its variables are called in the PyTorch port of it.
-`keras.layers` only. `embedder.backbones` registers it; where weights come from is `embedder.pretrained`'s.
+`keras.layers` only. `embedder.models.backbones` registers it; where weights come from is `embedder.models.pretrained`'s.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import layers
 
-from embedder.bundle import InputSpec
+from embedder.models.bundle import InputSpec
 from lookalike.errors import InvalidArgument
 
 INPUT = InputSpec(mean=(127 / 255,) * 3, std=(128 / 255,) * 3, mirror=False, fit="squash")

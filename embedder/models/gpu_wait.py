@@ -19,7 +19,7 @@ from lookalike.errors import FailedPrecondition
 from lookalike.runtime.telemetry import DEPENDENCY_UP
 
 GPU_MISSING = "GPU_MISSING"
-"""The reason of the error, as `embedder.model` raises it."""
+"""The reason of the error, as `embedder.models.model` raises it."""
 GPU = "gpu"
 """As a dependency, where one is asked for."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 15.0, 300.0

@@ -1,7 +1,7 @@
 """A model at work: a bundle's tower, from pixels to unit vectors.
 
-Owns what TensorFlow runs for the `siamese` space, the choice of device and how towers run on it. `embedder.spaces` puts it
-beside the histogram; the trainer measures a bundle through it, so that the figures shipped are those of the serving path.
+Owns what TensorFlow runs for the `siamese` space, the choice of device and how towers run on it. `embedder.serving.spaces` puts
+it beside the histogram; the trainer measures a bundle through it, so that the figures shipped are those of the serving path.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from embedder.bundle import Bundle
-from embedder.gpu_wait import GPU_MISSING
-from embedder.tower import build_tower
+from embedder.models.bundle import Bundle
+from embedder.models.gpu_wait import GPU_MISSING
+from embedder.models.tower import build_tower
 from lookalike.errors import FailedPrecondition, InvalidArgument
 
 

@@ -15,9 +15,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from embedder import bundle as bundles
-from embedder import efficientnet_lite0 as network
-from embedder.torch_checkpoint import read_tensors
+from embedder.models import bundle as bundles
+from embedder.models import efficientnet_lite0 as network
+from embedder.models.torch_checkpoint import read_tensors
 from lookalike.errors import InvalidArgument, NotFound
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
@@ -64,7 +64,7 @@ def last_stage_of(weights: Weights) -> Weights:
 
 
 def _shipped() -> Weights:
-    from embedder.tower import build_tower
+    from embedder.models.tower import build_tower
 
     bundle = bundles.load(SHIPPED)
     variables = build_tower(bundle.tower).variables

@@ -2,7 +2,7 @@
 
 Owns the file format that `torch.save` wrote before PyTorch 1.6 (five pickles, then each storage as a count and raw bytes). A
 pickle can name any function for its reader to call; this one knows two names, and refuses a file that holds a third. Called by
-`embedder.pretrained`.
+`embedder.models.pretrained`.
 """
 
 from __future__ import annotations

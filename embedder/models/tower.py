@@ -1,6 +1,6 @@
 """The multi-scale Siamese tower: the network that turns normalised pixels into a unit vector.
 
-Owns the heads, which join a backbone's feature maps into an embedding. `embedder.model` builds towers to serve a bundle,
+Owns the heads, which join a backbone's feature maps into an embedding. `embedder.models.model` builds towers to serve a bundle,
 `embedder.training` to train one. `keras.layers` only, so that every Keras backend (TensorFlow, JAX, PyTorch) can.
 
 "Multi-scale" as in SimNet (Appalaraju & Chaoji, 2017, arXiv 1709.08761): the embedding joins what an early, a middle and
@@ -15,8 +15,8 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
-from embedder.backbones import FeatureMaps, find_backbone
-from embedder.bundle import TowerConfig
+from embedder.models.backbones import FeatureMaps, find_backbone
+from embedder.models.bundle import TowerConfig
 from lookalike.errors import InvalidArgument
 
 SHALLOW_CELLS = 4
@@ -27,7 +27,7 @@ Head = Callable[[FeatureMaps, TowerConfig], keras.KerasTensor]
 
 def build_tower(config: TowerConfig, *, pretrained: str = "") -> keras.Model:
     """Build the tower with fresh weights, or with a backbone `pretrained`: "imagenet", or a file with weights that the backbone
-    can read (see `embedder.backbones`).
+    can read (see `embedder.models.backbones`).
 
     Input: float32 `[n, input_size, input_size, channels]`, normalised as the bundle's input spec says.
     Output: float32 `[n, embedding_dim]`, each row of Euclidean length 1.

@@ -1,7 +1,7 @@
 """The cage: a few processes with limits, in which pictures are decoded that are not of the quick and safe kinds.
 
 Owns which picture is decoded next, in how many processes, and what a crash or a passed limit means: the end of one process and
-a `BadImage` for one picture. Called by `embedder.decoding`; the work of a process is in `caged`.
+a `BadImage` for one picture. Called by `embedder.serving.decode_pool`; the work of a process is in `caged`.
 
 The order is by time of arrival and expected work together, so that a small picture never waits for all large ones that came
 before it, nor a large one for ever. No lane may have all processes; of each lane one large picture is decoded at a time, and
@@ -23,13 +23,13 @@ from typing import Any
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from embedder.admission import Lane
-from embedder.decoding import Waiting, count_repair
 from embedder.pictures.caged_process import FOREIGN_SIGNALS, TIME_SIGNALS, CagedProcess, Ended, Overlong
 from embedder.pictures.headers import Header
 from embedder.pictures.headers.limits import QUICK_MEMORY_BYTES
 from embedder.pictures.reading import REPAIRS
 from embedder.pictures.tasks import BadAnswer, Result, Task, as_json
+from embedder.serving.admission import Lane
+from embedder.serving.decode_pool import Waiting, count_repair
 from lookalike.errors import BadImage, Internal, LookalikeError, Unavailable
 from lookalike.names import MAX_IMAGE_BYTES
 

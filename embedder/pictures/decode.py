@@ -1,4 +1,4 @@
-"""Encoded bytes -> pixels: the only place that decodes pictures. Called by `embedder.service`.
+"""Encoded bytes -> pixels: the only place that decodes pictures. Called by `embedder.serving.service`.
 
 Owns the limits that are checked on the header before anything is decoded, and what is made of the working picture (grey or RGB
 in sRGB, on white) that `reading` gives. From one decode come the histogram's canvas and the tower's input (a tower of more than
@@ -6,7 +6,8 @@ in sRGB, on white) that `reading` gives. From one decode come the histogram's ca
 so threads run side by side.
 
 The pixels decide the vectors: whoever changes them here raises the versions of the maths in `lookalike.spaces` and
-`embedder.bundle`, which are part of the fingerprints. Of an animation, a burst or several pages the first picture counts.
+`embedder.models.bundle`, which are part of the fingerprints. Of an animation, a burst or several pages the first picture
+counts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Whether a new bundle is at least as good as the one that its name means: the same figures, on the same data.
 
-Owns the rule of `lookalike models promote`. NumPy only; called by `embedder.commands.models`, kept in `embedder.registry`.
+Owns the rule of `lookalike models promote`. NumPy only; called by `embedder.commands.models`, kept in
+`embedder.registry.registry`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from embedder.bundle import Bundle
+from embedder.models.bundle import Bundle
 from lookalike.errors import FailedPrecondition
 
 HEADLINES = ("p_at_5", "r_at_1_mean")

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from embedder.bundle import Bundle
-from embedder.comparison import Comparison, compare_cards, not_comparable, not_finite
-from embedder.registry import Registry, shipped_bundle
-from embedder.registry_record import Change, Record
+from embedder.models.bundle import Bundle
+from embedder.registry.comparison import Comparison, compare_cards, not_comparable, not_finite
+from embedder.registry.record import Change, Record
+from embedder.registry.registry import Registry, shipped_bundle
 from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError
 
 Measure = Callable[[Bundle, Bundle], Comparison]

@@ -1,6 +1,6 @@
 """What the registry knows of one model: its versions, its history, and how that stands in a file.
 
-Owns the format of `{name}/model-*.json`. `embedder.registry` reads and writes them.
+Owns the format of `{name}/model-*.json`. `embedder.registry.registry` reads and writes them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from embedder.bundle import DataSummary
-from embedder.comparison import Comparison
+from embedder.models.bundle import DataSummary
+from embedder.registry.comparison import Comparison
 from lookalike.errors import InvalidArgument
 
 FORMAT = 1

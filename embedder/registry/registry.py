@@ -1,9 +1,9 @@
 """The registry: the versions of models, which of them are in service, and what each name means for new collections.
 
-A folder or any fsspec URL. Written by `lookalike models`, watched by the embedder (`embedder.watching`).
+A folder or any fsspec URL. Written by `lookalike models`, watched by the embedder (`embedder.serving.watching`).
 
     {name}/model-000007.json           how things stand since change 7, and that change; the highest number counts
-    {name}/{fingerprint}/bundle.json   a version, as `embedder.bundle` writes it
+    {name}/{fingerprint}/bundle.json   a version, as `embedder.models.bundle` writes it
     {name}/{fingerprint}/weights.npz
 
 No record is ever written over: a change is a new file, made only if its number is free. So of two writers at once one gets the
@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from embedder import bundle as bundles
-from embedder.bundle import Bundle
-from embedder.registry_record import Change, Record, Version, decoded, encoded
+from embedder.models import bundle as bundles
+from embedder.models.bundle import Bundle
+from embedder.registry.record import Change, Record, Version, decoded, encoded
 from lookalike.artifacts import Artifacts
 from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from lookalike.names import check_name

@@ -1,4 +1,4 @@
-"""Which callers get a place in the batcher's queue, and when the others should come back. Called by `embedder.batcher`.
+"""Which callers get a place in the batcher's queue, and when the others should come back. Called by `embedder.serving.batcher`.
 
 Owns the bounds of the two lanes and the advice that refusals carry. Overload must cost the callers who are let in nothing, so a
 refusal is only as good as its advice: it takes the server as long as a good part of an answer, and callers who come back too

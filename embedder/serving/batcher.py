@@ -1,8 +1,8 @@
 """The greedy batcher: many callers' items, one compute function, no timer.
 
 Owns the queue between the RPC threads and the one thread that computes: its two lanes, and what happens to work that nobody
-waits for any more (`admission` owns its bounds). Knows nothing of pictures or TensorFlow: `embedder.service` fills it,
-`embedder.spaces` computes.
+waits for any more (`admission` owns its bounds). Knows nothing of pictures or TensorFlow: `embedder.serving.service` fills it,
+`embedder.serving.spaces` computes.
 
 Whenever the compute thread is free it takes what is queued, up to the largest batch, and runs it; under load batches fill by
 themselves. A timer would add latency to a quiet service and nothing to a busy one (the approach of Hugging Face's
@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 import structlog
 from prometheus_client import Counter, Histogram
 
-from embedder.admission import Admission, Door, Lane, Limits
+from embedder.serving.admission import Admission, Door, Lane, Limits
 from lookalike.errors import Cancelled, DeadlineExceeded, Internal, LookalikeError, Unavailable
 
 Item = TypeVar("Item")

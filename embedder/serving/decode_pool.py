@@ -2,7 +2,7 @@
 
 Owns the decode threads. Interactive and bulk work have threads of their own, so that one picture never waits behind a job's
 thousands; the system shares the cores between them. A picture that is decoded elsewhere, in the cage, holds no thread of these.
-Called by `embedder.service`, which holds a place in the batcher's queue meanwhile: that bounds what can wait here.
+Called by `embedder.serving.service`, which holds a place in the batcher's queue meanwhile: that bounds what can wait here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TypeVar
 import structlog
 from prometheus_client import Counter, Histogram
 
-from embedder.admission import Lane
+from embedder.serving.admission import Lane
 from lookalike.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, LookalikeError
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from functools import partial
 import tensorflow as tf
 from prometheus_client import Gauge
 
-from embedder.model import Device
+from embedder.models.model import Device
 
 GPU_MEMORY_BYTES = Gauge(
     "lookalike_embedder_gpu_memory_bytes",

@@ -1,7 +1,7 @@
 """Towers compiled by OpenVINO instead of TensorFlow: an engine for CPUs, installed by the extra `[openvino]`.
 
 Owns all that is asked of OpenVINO, and alone imports it. `embedder.__main__` makes the engine where the settings ask for it,
-and `embedder.spaces` calls the towers that it compiles; histograms are counted by TensorFlow with either engine.
+and `embedder.serving.spaces` calls the towers that it compiles; histograms are counted by TensorFlow with either engine.
 
 The fingerprints of spaces do not name the engine: in float32, which is all it may compute in, vectors differ from TensorFlow's
 by less than TensorFlow's own do between processors with other kernels, and by far less than neighbours differ.
@@ -20,7 +20,7 @@ from lookalike.errors import FailedPrecondition
 from lookalike.spaces import Vector
 
 if TYPE_CHECKING:
-    from embedder.model import Model
+    from embedder.models.model import Model
 
 _PRECISION = "f32"
 """Left to itself OpenVINO computes in bfloat16 where the processor can, and vectors would depend on the machine."""

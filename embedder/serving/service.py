@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 import grpc
 
-from embedder.admission import Lane
-from embedder.batcher import Batcher
-from embedder.decoding import DecodePool, Waiting
 from embedder.pictures.cage import Cage
 from embedder.pictures.decode import MAX_SIDE, Decoded, Decoder, Wanted
 from embedder.pictures.headers import is_quick
 from embedder.pictures.tasks import DecodeTask, Result, Task, ThumbnailTask
-from embedder.serving import Served, Serving
-from embedder.spaces import Embedded, Work
+from embedder.serving.admission import Lane
+from embedder.serving.batcher import Batcher
+from embedder.serving.decode_pool import DecodePool, Waiting
+from embedder.serving.spaces import Embedded, Work
+from embedder.serving.versions import Served, Serving
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, Unavailable
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL
 from lookalike.runtime import tracing

@@ -1,7 +1,7 @@
 """Both spaces in one graph: pixels of a batch in, histograms and siamese vectors out. The compute function of the batcher.
 
 Owns the histogram's maths and the traced TensorFlow functions. `embedder.__main__` hands `Spaces.compute` to the batcher, and
-`embedder.serving` makes a `TracedModel` of every version that is served.
+`embedder.serving.versions` makes a `TracedModel` of every version that is served.
 
 Counting every setting with one trace: the pixels of all canvases are laid end to end, and beside each stands the number of its
 *owner*, one per image, cell and channel. A count's place is then `owner * bins + pixel * bins / 256`, so that bins, cells,
@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from embedder.model import ON_CPU, Execution, Model
+from embedder.models.model import ON_CPU, Execution, Model
 from embedder.pictures.decode import Pixels
 from lookalike.errors import FailedPrecondition
 from lookalike.spaces import HistogramSettings, Vector

@@ -2,7 +2,8 @@
 
 `Serving` holds one snapshot that never changes and is swapped as a whole, so that a call sees one state and takes no lock. A
 call keeps the version that it found, and so does every picture of it that waits: a version that is taken out of service
-meanwhile answers what it was asked and is freed after that. Asked by `embedder.service`, changed by `embedder.watching`.
+meanwhile answers what it was asked and is freed after that. Asked by `embedder.serving.service`, changed by
+`embedder.serving.watching`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from dataclasses import dataclass, field, replace
 
 from prometheus_client import Gauge
 
-from embedder.bundle import Bundle
-from embedder.model import ON_CPU, Execution, Model
+from embedder.models.bundle import Bundle
+from embedder.models.model import ON_CPU, Execution, Model
 from embedder.pictures.decode import MAX_SIDE
-from embedder.spaces import CompileTower, TracedModel
+from embedder.serving.spaces import CompileTower, TracedModel
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.spaces import SIAMESE, Metric, Space
 

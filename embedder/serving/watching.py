@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from embedder.bundle import Bundle
-from embedder.registry import Registry
-from embedder.registry_record import Record
-from embedder.serving import Key, Lack, Served, Serving
+from embedder.models.bundle import Bundle
+from embedder.registry.record import Record
+from embedder.registry.registry import Registry
+from embedder.serving.versions import Key, Lack, Served, Serving
 from lookalike.errors import LookalikeError, Unavailable
 from lookalike.runtime.telemetry import DEPENDENCY_UP
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embedder.bundle import InputSpec
-from embedder.training.data import AugmentedBatches, LabelledImages
+from embedder.datasets.data import AugmentedBatches, LabelledImages
+from embedder.models.bundle import InputSpec
 from embedder.training.losses import Loss
 from embedder.training.mining import (
     POOL,

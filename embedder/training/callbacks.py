@@ -13,8 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from embedder.datasets.data import AugmentedBatches
 from embedder.training import checkpoint as checkpoints
-from embedder.training.data import AugmentedBatches
 
 
 @dataclass(frozen=True, slots=True)

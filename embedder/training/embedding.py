@@ -1,4 +1,7 @@
-"""Many pictures through a tower on any Keras backend, as a bundle would serve them. `embedder.model` does it in TensorFlow."""
+"""Many pictures through a tower on any Keras backend, as a bundle would serve them.
+
+`embedder.models.model` does it in TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from embedder.bundle import InputSpec
+from embedder.models.bundle import InputSpec
 
 _BATCH_PIXELS = 256 * 64**2
 """Input pixels that go through a tower together: 256 pictures of 64x64, 20 of 224x224."""

@@ -16,9 +16,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from embedder.bundle import InputSpec, TowerConfig
-from embedder.tower import build_tower
-from embedder.training.data import LabelledImages, augment
+from embedder.datasets.data import LabelledImages, augment
+from embedder.models.bundle import InputSpec, TowerConfig
+from embedder.models.tower import build_tower
 from embedder.training.mining import Pairs
 from embedder.training.train import AfterEpoch, Course, Report, TrainingConfig
 

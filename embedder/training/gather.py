@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from embedder.datasets.sources import FASHION, Listing, Skipped, decoded, list_labelled, list_pictures
 from embedder.pictures.decode import Wanted
 from embedder.training.mining import Pairs
 from embedder.training.pairs import PairListing, list_pairs
-from embedder.training.sources import FASHION, Listing, Skipped, decoded, list_labelled, list_pictures
 from lookalike.errors import InvalidArgument, LookalikeError
 
 Kind = Literal["labels", "pairs", "views"]

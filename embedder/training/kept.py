@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from embedder.bundle import InputSpec, TowerConfig
-from embedder.tower import build_tower
-from embedder.training.data import LabelledImages
+from embedder.datasets.data import LabelledImages
+from embedder.models.bundle import InputSpec, TowerConfig
+from embedder.models.tower import build_tower
 
 SAMPLE = 20_000
 """Pictures that the directions are found from: ten times as many as there are scales in the shipped `fashion`."""

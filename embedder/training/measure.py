@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from embedder.bundle import DataSummary, InputSpec
+from embedder.datasets.data import LabelledImages
 from embedder.evaluation import metrics
 from embedder.evaluation.exact import nearest, ranked
-from embedder.training.data import LabelledImages
+from embedder.models.bundle import DataSummary, InputSpec
 from embedder.training.embedding import embed_pixels
 from lookalike.spaces import Metric
 

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from embedder.bundle import InputSpec, TowerConfig
+from embedder.models.bundle import InputSpec, TowerConfig
+from embedder.models.tower import build_tower
 from embedder.pictures import alterations as alter
 from embedder.pictures.decode import WORKING_SIDE, Decoder, Wanted
-from embedder.tower import build_tower
 from embedder.training.views import view
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError
 
@@ -85,7 +85,7 @@ def train_head(
     """Train the head of a tower for near-duplicates of `pictures` (encoded, or why one cannot be read; read once, in order,
     never held all at once).
 
-    `tower_config` names a backbone that has pretrained weights (`embedder.backbones`: `efficientnet_lite0` or
+    `tower_config` names a backbone that has pretrained weights (`embedder.models.backbones`: `efficientnet_lite0` or
     `keras.applications.<Name>`; `usual_input` gives its size and spec) and the head `pooled`; `pretrained` is "imagenet" or a
     file with the backbone's weights. What is held in memory is 4 bytes for each of a picture's `views + 1` times the head's
     inputs (472 of EfficientNet-Lite0: 60 kB a picture). The same pictures, configs and machine give the same tower.

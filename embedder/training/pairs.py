@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from embedder.training.listings import Listing, Skipped, distinct, existing, resolved
+from embedder.datasets.listings import Listing, Skipped, distinct, existing, resolved
+from embedder.datasets.tables import read_columns
 from embedder.training.mining import Pairs
-from embedder.training.tables import read_columns
 from lookalike.errors import InvalidArgument
 
 COLUMNS = ("uri_a", "uri_b", "same")

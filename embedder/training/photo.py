@@ -16,15 +16,15 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from embedder import bundle as bundles
-from embedder import efficientnet_lite0 as network
-from embedder import pretrained
-from embedder.bundle import Bundle, DataSummary, TowerConfig
+from embedder.datasets.photographs import LICENCES, Photograph, listed
 from embedder.evaluation.attacks import AttackEvaluation, evaluate_attacks
+from embedder.models import bundle as bundles
+from embedder.models import efficientnet_lite0 as network
+from embedder.models import pretrained
+from embedder.models.bundle import Bundle, DataSummary, TowerConfig
 from embedder.pictures.decode import Decoder
 from embedder.training import provenance
 from embedder.training.near_duplicates import HeadConfig, HeadProgress, TrainedHead, train_head
-from embedder.training.photographs import LICENCES, Photograph, listed
 from lookalike.errors import NotFound
 
 TOWER = TowerConfig(

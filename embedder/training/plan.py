@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from embedder.backbones import find_backbone, usual_input
-from embedder.bundle import InputSpec, TowerConfig
+from embedder.models.backbones import find_backbone, usual_input
+from embedder.models.bundle import InputSpec, TowerConfig
 from embedder.training.gather import Kind, Look
 from embedder.training.losses import LOSSES, find_loss
 from embedder.training.recipes import FASHION, Recipe

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import keras
 
-from embedder.bundle import DataSummary
 from embedder.cores import usable_cores
+from embedder.models.bundle import DataSummary
 
 IMAGENET = "imagenet"
 _LIBRARIES = ("keras", "numpy", "pillow", "tensorflow", "tensorflow-cpu", "jax", "torch")
@@ -49,7 +49,7 @@ def _gpu() -> str:
     """What the backend calls its first GPU; empty where it has none."""
     match keras.config.backend():
         case "tensorflow":
-            from embedder.model import pick_device
+            from embedder.models.model import pick_device
 
             device = pick_device()
             return device.name if device.kind == "GPU" else ""

@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from embedder.bundle import MATHS_VERSION, InputSpec, TowerConfig
+from embedder.models.bundle import MATHS_VERSION, InputSpec, TowerConfig
 from embedder.training.train import TrainingConfig
 
 VERSION = 1

@@ -18,10 +18,11 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from embedder import bundle as bundles
-from embedder.bundle import Bundle, DataSummary, InputSpec, TowerConfig
+from embedder.datasets.data import LabelledImages
+from embedder.datasets.sources import FASHION, Listing, Loaded, Shape, Skipped, list_labelled, load, read
+from embedder.models import bundle as bundles
+from embedder.models.bundle import Bundle, DataSummary, InputSpec, TowerConfig
 from embedder.training import measure, provenance
-from embedder.training.data import LabelledImages
 from embedder.training.embedding import embed_pixels
 from embedder.training.frozen import FrozenTower, vectors_of
 from embedder.training.gather import Gathered, of_classes
@@ -31,7 +32,6 @@ from embedder.training.mining import Pairs
 from embedder.training.near_duplicates import HeadConfig, train_head
 from embedder.training.pairs import kept_pairs
 from embedder.training.plan import Plan
-from embedder.training.sources import FASHION, Listing, Loaded, Shape, Skipped, list_labelled, load, read
 from embedder.training.tensorboard import ScalarLog
 from embedder.training.train import AfterEpoch, Progress, train
 from lookalike.csv_cells import csv_text

@@ -13,12 +13,12 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from embedder.bundle import InputSpec, TowerConfig
-from embedder.tower import build_tower
+from embedder.datasets.data import AugmentedBatches, LabelledImages
+from embedder.models.bundle import InputSpec, TowerConfig
+from embedder.models.tower import build_tower
 from embedder.training import checkpoint as checkpoints
 from embedder.training.batches import make_batches
 from embedder.training.callbacks import AfterEpoch, AveragedWeights, Progress, Report, Run
-from embedder.training.data import AugmentedBatches, LabelledImages
 from embedder.training.embedding import embed_pixels
 from embedder.training.losses import Loss, find_loss
 from embedder.training.mining import Mining, Pairs, Rows

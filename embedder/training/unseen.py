@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from embedder.bundle import SHIPPED
+from embedder.datasets.data import LabelledImages, fashion_mnist_images
 from embedder.evaluation.exact import nearest
+from embedder.models.bundle import SHIPPED
 from embedder.training import provenance
-from embedder.training.data import LabelledImages, fashion_mnist_images
 from embedder.training.embedding import embed_pixels
 from embedder.training.kept import keep_scales
 from embedder.training.recipes import FASHION, Recipe

@@ -21,8 +21,8 @@ from typing import TypeVar
 
 import structlog
 
-from gateway.deadlines import Deadline
-from gateway.threads import Threads
+from gateway.backends.deadlines import Deadline
+from gateway.backends.threads import Threads
 from lookalike.errors import CallLost, DeadlineExceeded, Internal, LookalikeError, Unavailable
 from lookalike.jobs.suspects import KEPT_S, KNOWN_GOOD, MOST_DEATHS, Suspects, breaks_embedder, kept_part
 

@@ -12,9 +12,9 @@ import numpy as np
 from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from gateway.careful import Careful
-from gateway.deadlines import Deadline
-from gateway.messages import histogram_from, histogram_message
+from gateway.backends.careful import Careful
+from gateway.backends.deadlines import Deadline
+from gateway.messages.search import histogram_from, histogram_message
 from lookalike.errors import BadImage, FingerprintMismatch, Internal, LookalikeError, Overloaded, Unavailable
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.runtime import tracing

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from gateway.deadlines import Deadline
+from gateway.backends.deadlines import Deadline
 from lookalike.errors import DeadlineExceeded, Overloaded
 
 T = TypeVar("T")

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from gateway.backends import Backends, find_collection
-from gateway.deadlines import Deadline
-from gateway.embedding import Description, Embedder
-from gateway.importing import check_spaces
-from gateway.threads import Threads
+from gateway.backends.deadlines import Deadline
+from gateway.backends.embedder import Description, Embedder
+from gateway.backends.milvus import Backends, find_collection
+from gateway.backends.threads import Threads
+from gateway.images.given_vectors import check_spaces
 from lookalike.errors import Internal, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_name, check_prose

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gateway.backends import Backends, find_collection
-from gateway.collections import Collections
-from gateway.deadlines import Deadline
-from gateway.embedding import Description, Embedder
-from gateway.threads import Threads
+from gateway.backends.deadlines import Deadline
+from gateway.backends.embedder import Description, Embedder
+from gateway.backends.milvus import Backends, find_collection
+from gateway.backends.threads import Threads
+from gateway.collections.collections import Collections
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.jobs.creation import CreateJob, start_job
 from lookalike.jobs.job import Job, JobOptions, SourceSpec

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from functools import partial
 
-from gateway.ingest import IDLE_S, Ingest, UploadedItem, unless_idle
-from gateway.job_messages import failure_message, job_filter_from, job_message, report_message
-from gateway.large_answers import MANY
-from gateway.messages import metadata_from
-from gateway.servicers import Context, deadline_of
-from gateway.threads import off_loop
+from gateway.backends.threads import off_loop
+from gateway.grpc.search import Context, deadline_of
+from gateway.jobs.ingest import IDLE_S, Ingest, UploadedItem, unless_idle
+from gateway.messages.jobs import failure_message, job_filter_from, job_message, report_message
+from gateway.messages.large import MANY
+from gateway.messages.search import metadata_from
 from lookalike.errors import InvalidArgument
 from lookalike.jobs.creation import create_job_of
 from lookalike.v1 import ingest_service_pb2 as pb

@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 
 import grpc.aio
 
-from gateway.collections import Collections, NewCollection
-from gateway.deadlines import DEFAULT_S, MAX_S, Deadline
-from gateway.generations import Generations, Reembed
-from gateway.images import Images
-from gateway.large_answers import MANY, is_large, is_large_answer, is_large_outcome, written
-from gateway.messages import (
+from gateway.backends.deadlines import DEFAULT_S, MAX_S, Deadline
+from gateway.backends.threads import off_loop
+from gateway.collections.collections import Collections, NewCollection
+from gateway.collections.generations import Generations, Reembed
+from gateway.images.images import Images
+from gateway.messages.large import MANY, is_large, is_large_answer, is_large_outcome, written
+from gateway.messages.search import (
     batch_from,
     batch_parts,
     collection_message,
@@ -30,8 +31,7 @@ from gateway.messages import (
     update_response,
     updates_from,
 )
-from gateway.search import Search
-from gateway.threads import off_loop
+from gateway.search.search import Search
 from lookalike.errors import InvalidArgument
 from lookalike.runtime.channels import remaining_s
 from lookalike.v1 import collection_service_pb2 as collection_pb

@@ -11,8 +11,8 @@ from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.types import ASGIApp
 
-from gateway.collections import Collections
-from gateway.generations import Generations
+from gateway.collections.collections import Collections
+from gateway.collections.generations import Generations
 from gateway.http.bodies import BODY_LIMIT_BYTES, FULL, Pace, Share
 from gateway.http.collections import collections_router
 from gateway.http.edge import STREAMS_FULL, Edge
@@ -28,10 +28,10 @@ from gateway.http.jobs import jobs_router
 from gateway.http.page import add_pages
 from gateway.http.parameters import only_known_parameters
 from gateway.http.search import search_router
-from gateway.images import Images
-from gateway.ingest import Ingest
+from gateway.images.images import Images
+from gateway.jobs.ingest import Ingest
 from gateway.readiness import Readiness
-from gateway.search import Search
+from gateway.search.search import Search
 from lookalike.runtime.places import Places
 
 DESCRIPTION = """\

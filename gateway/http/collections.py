@@ -6,12 +6,12 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from gateway.collections import MAX_DESCRIPTION, Collections, NewCollection
+from gateway.collections.collections import MAX_DESCRIPTION, Collections, NewCollection
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, errors, respond, respond_with
 from gateway.http.reading import ReadingRoute
-from gateway.large_answers import MANY
-from gateway.messages import collection_message
+from gateway.messages.large import MANY
+from gateway.messages.search import collection_message
 from lookalike.spaces import HistogramSettings
 from lookalike.v1 import collection_service_pb2 as pb
 

@@ -11,10 +11,10 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from pydantic import BaseModel
 
-from gateway.deadlines import DEFAULT_S, MAX_S, Deadline
+from gateway.backends.deadlines import DEFAULT_S, MAX_S, Deadline
+from gateway.backends.threads import off_loop
 from gateway.http.errors import ErrorResponse
 from gateway.http.json_texts import json_pieces
-from gateway.threads import off_loop
 from lookalike.errors import InvalidArgument
 from lookalike.wire import plain
 

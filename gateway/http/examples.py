@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.queries import DEFAULT_TOP_K
+from gateway.search.query import DEFAULT_TOP_K
 from lookalike.names import MAX_PAGE_SIZE, MAX_TOP_K
 from lookalike.store.vectors import MAX_EF
 

@@ -6,11 +6,11 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from gateway.generations import Generations, Reembed
+from gateway.collections.generations import Generations, Reembed
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, errors, respond
 from gateway.http.reading import ReadingRoute
-from gateway.messages import collection_message
+from gateway.messages.search import collection_message
 from lookalike.v1 import collection_service_pb2 as pb
 
 

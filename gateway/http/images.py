@@ -12,10 +12,10 @@ from gateway.http import models
 from gateway.http.convert import RequestDeadline, errors, respond, respond_with
 from gateway.http.reading import LARGE_BODY_BYTES, ReadingRoute
 from gateway.http.search_bodies import ConsistencyName, Filter, Int32
-from gateway.image_writes import MAX_IDS_PER_WRITE, MetadataUpdate
-from gateway.images import Images
-from gateway.large_answers import is_large
-from gateway.messages import consistency_from, image_message, page_parts, spaces_by_name, update_response
+from gateway.images.images import Images
+from gateway.images.writes import MAX_IDS_PER_WRITE, MetadataUpdate
+from gateway.messages.large import is_large
+from gateway.messages.search import consistency_from, image_message, page_parts, spaces_by_name, update_response
 from lookalike.errors import NotFound
 from lookalike.v1 import search_service_pb2 as pb
 

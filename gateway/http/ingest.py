@@ -11,13 +11,13 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
-from gateway.deadlines import Deadline
+from gateway.backends.deadlines import Deadline
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, RequestTimeout, errors, respond, to_message
 from gateway.http.json_texts import read_json
 from gateway.http.reading import FORM_TEXT_BYTES, ReadingRoute, read_form
-from gateway.ingest import Ingest, UploadedItem
-from gateway.job_messages import job_message
+from gateway.jobs.ingest import Ingest, UploadedItem
+from gateway.messages.jobs import job_message
 from lookalike.errors import InvalidArgument
 from lookalike.jobs.creation import CreateJob, create_job_of
 from lookalike.jobs.job import SourceSpec

@@ -15,14 +15,14 @@ from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Send
 
+from gateway.backends.threads import off_loop
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, errors, to_json
 from gateway.http.errors import error_response
 from gateway.http.reading import ReadingRoute
-from gateway.ingest import Ingest
-from gateway.job_messages import failure_message, job_message
-from gateway.large_answers import MANY
-from gateway.threads import off_loop
+from gateway.jobs.ingest import Ingest
+from gateway.messages.jobs import failure_message, job_message
+from gateway.messages.large import MANY
 from lookalike.csv_cells import csv_text
 from lookalike.errors import LookalikeError
 from lookalike.jobs.job import Job

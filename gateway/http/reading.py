@@ -19,10 +19,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData
 
+from gateway.backends.threads import off_loop
 from gateway.http.bodies import BODY_LIMIT_BYTES
 from gateway.http.errors import BodyTooLarge, as_invalid
 from gateway.http.json_texts import printable, read_json
-from gateway.threads import off_loop
 from lookalike.errors import InvalidArgument
 
 B = TypeVar("B", bound=BaseModel)

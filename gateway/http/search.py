@@ -10,18 +10,18 @@ from functools import partial
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from gateway.deadlines import Deadline
+from gateway.backends.deadlines import Deadline
+from gateway.backends.threads import off_loop
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, RequestTimeout, errors, respond_with, to_json
 from gateway.http.errors import error_body
 from gateway.http.json_texts import json_pieces
 from gateway.http.reading import ReadingRoute
 from gateway.http.search_bodies import batch_body, read_batch, read_search, search_body
-from gateway.large_answers import is_large_answer, is_large_outcome
-from gateway.messages import batch_from, query_from, search_response
-from gateway.queries import Outcome
-from gateway.search import Search
-from gateway.threads import off_loop
+from gateway.messages.large import is_large_answer, is_large_outcome
+from gateway.messages.search import batch_from, query_from, search_response
+from gateway.search.query import Outcome
+from gateway.search.search import Search
 from lookalike.errors import LookalikeError
 
 _BATCH = """\

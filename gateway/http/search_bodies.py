@@ -10,9 +10,9 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, FailFast, Field, SkipValidation
 from starlette.datastructures import UploadFile
 
+from gateway.backends.threads import off_loop
 from gateway.http.json_texts import PIECE, read_json
 from gateway.http.reading import FORM_TEXT_BYTES, LARGE_BODY_BYTES, read_body, read_form, validated
-from gateway.threads import off_loop
 from lookalike.bounds import most_bytes, most_items
 from lookalike.errors import InvalidArgument
 from lookalike.names import MAX_QUERIES_PER_BATCH

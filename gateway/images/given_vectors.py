@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gateway.queries import GivenVector
+from gateway.search.query import GivenVector
 from lookalike.errors import FingerprintMismatch, InvalidArgument
 from lookalike.items import check_metadata
 from lookalike.names import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_URI_BYTES, check_id, check_uri

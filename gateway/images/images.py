@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from gateway.backends import Backends, find_collection
-from gateway.deadlines import Deadline
-from gateway.embedding import Embedder
-from gateway.filtering import check_filter, is_long
-from gateway.image_writes import ImageWriter, MetadataUpdate, Updated, check_deletable, check_updates
-from gateway.importing import GivenImage, how_many_fit, images_per_answer
-from gateway.large_answers import is_large
-from gateway.paging import Page, make_token, page_size_from, read_token
-from gateway.threads import Threads, off_loop
+from gateway.backends.deadlines import Deadline
+from gateway.backends.embedder import Embedder
+from gateway.backends.milvus import Backends, find_collection
+from gateway.backends.threads import Threads, off_loop
+from gateway.images.given_vectors import GivenImage, how_many_fit, images_per_answer
+from gateway.images.paging import Page, make_token, page_size_from, read_token
+from gateway.images.writes import ImageWriter, MetadataUpdate, Updated, check_deletable, check_updates
+from gateway.messages.large import is_large
+from gateway.search.filtering import check_filter, is_long
 from lookalike.errors import FailedPrecondition, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE, check_id, check_name

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from gateway.backends import Backends, find_collection
-from gateway.deadlines import Deadline
-from gateway.importing import GivenImage, checked
+from gateway.backends.deadlines import Deadline
+from gateway.backends.milvus import Backends, find_collection
+from gateway.images.given_vectors import GivenImage, checked
 from lookalike.errors import BadFilter, InvalidArgument, NotFound, Unavailable
 from lookalike.items import check_metadata
 from lookalike.jobs.ledger import Ledger

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 import structlog
 from prometheus_client import Gauge
 
-from gateway.deadlines import Deadline
-from gateway.threads import Threads
+from gateway.backends.deadlines import Deadline
+from gateway.backends.threads import Threads
 from lookalike.errors import LookalikeError
 from lookalike.jobs.job import Job
 from lookalike.jobs.ledger import Ledger

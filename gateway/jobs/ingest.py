@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from gateway.backends import Backends, find_collection
-from gateway.deadlines import DEFAULT_S, Deadline
-from gateway.image_writes import ImageWriter
-from gateway.paging import page_size_from
-from gateway.threads import Threads
+from gateway.backends.deadlines import DEFAULT_S, Deadline
+from gateway.backends.milvus import Backends, find_collection
+from gateway.backends.threads import Threads
+from gateway.images.paging import page_size_from
+from gateway.images.writes import ImageWriter
 from lookalike.errors import DeadlineExceeded, FailedPrecondition, Overloaded, Unavailable
 from lookalike.jobs.creation import CreateJob, create_ingest_job
 from lookalike.jobs.job import Job

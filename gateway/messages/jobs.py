@@ -6,7 +6,7 @@ from typing import Any
 
 from google.rpc import status_pb2
 
-from gateway.messages import moment_from
+from gateway.messages.search import moment_from
 from lookalike.errors import FailedPrecondition, InvalidArgument
 from lookalike.jobs.job import Comparison, Forecast, Job, JobError, JobOptions, SourceSpec
 from lookalike.jobs.outcomes import Failure

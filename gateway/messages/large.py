@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from google.protobuf.message import Message
 
-from gateway.queries import Answer, Outcome
+from gateway.search.query import Answer, Outcome
 from lookalike.errors import InvalidArgument
 from lookalike.names import MAX_MESSAGE_BYTES
 from lookalike.store.vectors import StoredImage

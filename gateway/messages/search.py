@@ -14,10 +14,21 @@ import numpy as np
 from google.protobuf import struct_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.image_writes import MetadataUpdate, Updated
-from gateway.importing import GivenImage
-from gateway.paging import Page
-from gateway.queries import Answer, Batch, ByImage, ByStoredImage, ByVectors, GivenVector, Neighbour, Outcome, Query, Target
+from gateway.images.given_vectors import GivenImage
+from gateway.images.paging import Page
+from gateway.images.writes import MetadataUpdate, Updated
+from gateway.search.query import (
+    Answer,
+    Batch,
+    ByImage,
+    ByStoredImage,
+    ByVectors,
+    GivenVector,
+    Neighbour,
+    Outcome,
+    Query,
+    Target,
+)
 from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.runtime.status import to_status
 from lookalike.spaces import HistogramSettings, Space, Vector

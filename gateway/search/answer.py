@@ -11,16 +11,16 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from prometheus_client import Histogram
 
-from gateway import fusion
-from gateway.backends import Backends
-from gateway.batches import most_together
-from gateway.deadlines import Deadline
-from gateway.embedding import Embedding
-from gateway.merging import Ask, MergedSearches
-from gateway.queries import Answer, ByImage, ByStoredImage, ByVectors, Neighbour, Outcome, Plan, Query, check_vectors
-from gateway.query_embeddings import QueryEmbeddings
-from gateway.sampled_recall import SampledRecall
-from gateway.threads import Threads, off_loop
+from gateway.backends.deadlines import Deadline
+from gateway.backends.embedder import Embedding
+from gateway.backends.milvus import Backends
+from gateway.backends.threads import Threads, off_loop
+from gateway.search import fusion
+from gateway.search.coalescing import Ask, MergedSearches
+from gateway.search.grouping import most_together
+from gateway.search.query import Answer, ByImage, ByStoredImage, ByVectors, Neighbour, Outcome, Plan, Query, check_vectors
+from gateway.search.query_embeddings import QueryEmbeddings
+from gateway.search.sampled_recall import SampledRecall
 from lookalike.errors import LookalikeError, NotFound
 from lookalike.names import check_id
 from lookalike.runtime import tracing

@@ -18,9 +18,9 @@ from functools import partial
 import numpy as np
 from prometheus_client import Histogram
 
-from gateway.backends import Backends
-from gateway.deadlines import Deadline
-from gateway.threads import Threads
+from gateway.backends.deadlines import Deadline
+from gateway.backends.milvus import Backends
+from gateway.backends.threads import Threads
 from lookalike.errors import DeadlineExceeded, LookalikeError, Overloaded, Unavailable
 from lookalike.spaces import Space, Vector
 from lookalike.store.catalogue import Collection

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from gateway.backends import Backends, find_collection
-from gateway.deadlines import MAX_S, Deadline
-from gateway.threads import Threads
+from gateway.backends.deadlines import MAX_S, Deadline
+from gateway.backends.milvus import Backends, find_collection
+from gateway.backends.threads import Threads
 from lookalike.errors import DeadlineExceeded, NotFound
 from lookalike.store.catalogue import Collection
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.threads import off_loop
+from gateway.backends.threads import off_loop
 from lookalike.store.filters import compile_filter
 
 _LONG_CHARACTERS = 256

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.queries import Neighbour, Plan, Share
+from gateway.search.query import Neighbour, Plan, Share
 from lookalike.spaces import Space, Vector
 from lookalike.store.vectors import Hit, StoredImage
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter
 
-from gateway.deadlines import MAX_S, Deadline
-from gateway.embedding import Embedder, Embedding
-from gateway.query_cache import QueryCache
-from gateway.threads import Threads
+from gateway.backends.deadlines import MAX_S, Deadline
+from gateway.backends.embedder import Embedder, Embedding
+from gateway.backends.threads import Threads
+from gateway.search.query_cache import QueryCache
 from lookalike.errors import DeadlineExceeded, LookalikeError
 from lookalike.spaces import Space
 from lookalike.store.catalogue import Collection

@@ -15,9 +15,9 @@ from functools import partial
 import structlog
 from prometheus_client import Histogram
 
-from gateway.backends import Backends
-from gateway.merging import Ask
-from gateway.threads import Threads
+from gateway.backends.milvus import Backends
+from gateway.backends.threads import Threads
+from gateway.search.coalescing import Ask
 from lookalike.errors import LookalikeError, Overloaded, Unavailable
 from lookalike.spaces import Vector
 from lookalike.store.vectors import MAX_EF, Hit

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from gateway.answering import Answering
-from gateway.batches import Groups, Placed, check_batch, groups_of
-from gateway.deadlines import Deadline
-from gateway.filtering import check_filter
-from gateway.lookups import Lookups
-from gateway.queries import Answer, Batch, Outcome, Query, plan
+from gateway.backends.deadlines import Deadline
+from gateway.search.answer import Answering
+from gateway.search.collection_lookup import Lookups
+from gateway.search.filtering import check_filter
+from gateway.search.grouping import Groups, Placed, check_batch, groups_of
+from gateway.search.query import Answer, Batch, Outcome, Query, plan
 from lookalike.errors import LookalikeError
 from lookalike.names import check_name
 from lookalike.store.catalogue import Collection

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from indexer.work import Fetched, Indexed, Outcome, Ready, Skipped, Work, failed
+from indexer.chunk.items import Fetched, Indexed, Outcome, Ready, Skipped, Work, failed
 from lookalike.errors import LookalikeError
 from lookalike.items import Item
 from lookalike.jobs.job import SKIPPED_UNCHANGED

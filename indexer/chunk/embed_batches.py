@@ -20,9 +20,9 @@ from typing import TypeVar
 import structlog
 from prometheus_client import Counter
 
+from indexer.chunk.items import Fetched, Work
+from indexer.chunk.stages import Stages
 from indexer.interruption import Interruption
-from indexer.stages import Stages
-from indexer.work import Fetched, Work
 from lookalike.errors import CallLost, DeadlineExceeded, Internal, LookalikeError, Unavailable
 from lookalike.items import Item
 from lookalike.jobs.suspects import KNOWN_GOOD, MOST_DEATHS, Suspects, breaks_embedder

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import grpc
 import numpy as np
 
+from indexer.chunk.stages import Stages
 from indexer.interruption import TRANSIENT, Interruption
-from indexer.stages import Stages
 from lookalike.errors import (
     CallLost,
     DeadlineExceeded,

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
+from indexer.chunk.stages import Stages
 from indexer.interruption import Interruption
-from indexer.stages import Stages
 from lookalike.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.items import Item
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGE_BYTES, MAX_IMAGES_PER_CALL

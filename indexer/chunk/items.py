@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from indexer.chunk.stages import Stages
 from indexer.interruption import Interruption
-from indexer.stages import Stages
 from lookalike.errors import LookalikeError
 from lookalike.items import Item
 from lookalike.jobs.job import Job

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from indexer.work import Ready, Work
+from indexer.chunk.items import Ready, Work
 from lookalike.spaces import SIAMESE, Metric
 from lookalike.store.vectors import Consistency, StoredImage, VectorStore
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from indexer.calls import Calls
-from indexer.comparing import to_embed
-from indexer.embedding import Embedded, Embedder, embed_everywhere
-from indexer.fetching import Fetcher
-from indexer.work import Failed, Fetched, Outcome, Ready, Work, failed
-from indexer.writing import Writer
+from indexer.chunk.comparing import to_embed
+from indexer.chunk.embed_batches import Calls
+from indexer.chunk.embedder import Embedded, Embedder, embed_everywhere
+from indexer.chunk.fetching import Fetcher
+from indexer.chunk.items import Failed, Fetched, Outcome, Ready, Work, failed
+from indexer.chunk.writing import Writer
 from lookalike.errors import LookalikeError
 from lookalike.items import Item
 from lookalike.jobs.leases import Leases

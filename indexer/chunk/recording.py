@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from indexer.comparing import place
+from indexer.chunk.comparing import place
+from indexer.chunk.items import Failed, Indexed, Outcome, Skipped
+from indexer.chunk.stages import ITEMS, Stages
 from indexer.interruption import LeaseLost
-from indexer.stages import ITEMS, Stages
-from indexer.work import Failed, Indexed, Outcome, Skipped
 from lookalike.jobs.leases import ChunkCounts, Lease, Leases
 from lookalike.jobs.outcomes import ItemOutcome, Outcomes
 

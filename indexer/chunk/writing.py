@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from indexer.comparing import NEAR_DUPLICATE_OF, kept_link, place, same_bytes
+from indexer.chunk.comparing import NEAR_DUPLICATE_OF, kept_link, place, same_bytes
+from indexer.chunk.items import Indexed, Outcome, Ready, Skipped, Work, failed
+from indexer.chunk.near_duplicates import NearDuplicates
 from indexer.interruption import LeaseLost
-from indexer.near_duplicates import NearDuplicates
-from indexer.work import Indexed, Outcome, Ready, Skipped, Work, failed
 from lookalike.errors import InvalidArgument, NotFound, Unavailable
 from lookalike.items import check_metadata
 from lookalike.jobs.job import SKIPPED_NEAR_DUPLICATE, SKIPPED_SUPERSEDED

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from indexer.comparing import place
+from indexer.chunk.comparing import place
+from indexer.chunk.items import Failed, Skipped, Work
+from indexer.chunk.pipeline import Pipeline
+from indexer.finishing.mirror import Mirror, check_complete
 from indexer.interruption import Interruption, LeaseLost
-from indexer.mirroring import Mirror, check_complete
-from indexer.pipeline import Pipeline
-from indexer.work import Failed, Skipped, Work
 from lookalike.artifacts import Artifacts
 from lookalike.items import Item
 from lookalike.jobs.job import Forecast, Job
@@ -23,8 +23,8 @@ from lookalike.jobs.leases import Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.manifest import read_columns, read_spread
 from lookalike.jobs.report import read_report
+from lookalike.sizing import growth
 from lookalike.store.catalogue import Collection
-from lookalike.store.sizing import growth
 
 SAMPLE = 100
 """Of 100 items without a failure, fewer than 3 % of all would fail (the rule of three)."""

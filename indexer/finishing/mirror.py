@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import structlog
 
 from indexer.interruption import Interruption, LeaseLost
-from indexer.seen_ids import SeenIds
+from indexer.planning.seen_ids import SeenIds
 from lookalike.errors import FailedPrecondition, NotFound, Unavailable
 from lookalike.jobs.job import Job
 from lookalike.jobs.leases import Lease, Leases

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from indexer.interruption import Interruption
-from indexer.seen_ids import SeenIds
+from indexer.planning.seen_ids import SeenIds
 from lookalike.artifacts import Artifacts
 from lookalike.errors import FailedPrecondition, Unavailable
 from lookalike.items import INCOMPLETE_REASONS, LEFT_OUT, Item

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from indexer.calls import Calls
-from indexer.embedding import Embedder
-from indexer.fetching import Fetcher
+from indexer.chunk.embed_batches import Calls
+from indexer.chunk.embedder import Embedder
+from indexer.chunk.fetching import Fetcher
 from indexer.reembedding.chunks import Chunks
 from indexer.reembedding.finish import Finish
 from indexer.reembedding.generations import Generations

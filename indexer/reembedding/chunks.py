@@ -10,13 +10,13 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from indexer.calls import Calls
-from indexer.embedding import Embedded, Embedder
-from indexer.fetching import Fetcher
+from indexer.chunk.embed_batches import Calls
+from indexer.chunk.embedder import Embedded, Embedder
+from indexer.chunk.fetching import Fetcher
+from indexer.chunk.items import Failed, Fetched, Indexed, Outcome, Ready, Skipped, Work, failed
+from indexer.chunk.stages import Stages
+from indexer.chunk.writing import check_as_embedded, each_that_can
 from indexer.interruption import LeaseLost
-from indexer.stages import Stages
-from indexer.work import Failed, Fetched, Indexed, Outcome, Ready, Skipped, Work, failed
-from indexer.writing import check_as_embedded, each_that_can
 from lookalike.errors import FailedPrecondition, LookalikeError, NotFound
 from lookalike.items import Item
 from lookalike.jobs.job import SKIPPED_SUPERSEDED

@@ -18,7 +18,7 @@ QUERIES = 200
 """The mean of 200 shares lies within 0.07 of that over all images: two standard errors where each is 0 or 1, the worst case."""
 K = 10
 _EF = 64
-"""What a search for 10 takes by itself (`gateway.queries`)."""
+"""What a search for 10 takes by itself (`gateway.search.query`)."""
 _LABEL = "label"
 _AT_ONCE = 50
 

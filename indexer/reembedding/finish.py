@@ -13,11 +13,11 @@ from itertools import islice
 
 import structlog
 
+from indexer.chunk.writing import check_as_embedded
 from indexer.interruption import Interruption, LeaseLost
 from indexer.reembedding.chunks import Rows, current_row, is_filled
 from indexer.reembedding.comparison import Sample, compare
 from indexer.reembedding.generations import Generations
-from indexer.writing import check_as_embedded
 from lookalike.errors import FailedPrecondition, Unavailable
 from lookalike.jobs.job import Comparison, Job
 from lookalike.jobs.leases import Lease, Leases

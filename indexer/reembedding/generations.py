@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from indexer.embedding import Embedder
+from indexer.chunk.embedder import Embedder
 from indexer.interruption import LeaseLost
 from lookalike.errors import NotFound
 from lookalike.items import Item

@@ -15,7 +15,7 @@ from lookalike.errors import InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lookalike.store.sizing import IndexType, Size
+    from lookalike.sizing import IndexType, Size
 
 _COUNTS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 _BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -53,11 +53,11 @@ def sizing(
 ) -> None:
     """Reckon what images need on a Milvus cluster: memory, disk, query nodes, by index type.
 
-    By formulas, each with its source in lookalike/store/sizing.py; nothing is asked. Without --rate the images count as written
+    By formulas, each with its source in lookalike/sizing.py; nothing is asked. Without --rate the images count as written
     at once: then the log has all of them, and the storage twice what it will keep. Lookalike itself builds HNSW; see
     deploy/SIZING.md.
     """
-    from lookalike.store.sizing import size
+    from lookalike.sizing import size
 
     count, dimensions = parse_count("images", images), [parse_count("dimension", one) for one in dimension]
     node_bytes, gpu_bytes = parse_bytes("node-memory", node_memory), parse_bytes("gpu-memory", gpu_memory)
@@ -94,7 +94,7 @@ def parse_bytes(name: str, text: str) -> int:
 
 def parse_types(names: Sequence[str]) -> list[IndexType]:
     """Index types by name, in any case; all of them where there is none. Raises `InvalidArgument`."""
-    from lookalike.store.sizing import IndexType
+    from lookalike.sizing import IndexType
 
     there = {one.value: one for one in IndexType}
     for name in names:

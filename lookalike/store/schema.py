@@ -16,10 +16,10 @@ from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.milvus_client import IndexParams
 
 from lookalike.errors import InvalidArgument
+from lookalike.index_settings import HNSW_EF_CONSTRUCTION, HNSW_M
 from lookalike.items import check_metadata
 from lookalike.names import MAX_ID_BYTES, MAX_URI_BYTES, check_id, check_uri
 from lookalike.spaces import Space, Vector, vectors_problem
-from lookalike.store.index_settings import HNSW_EF_CONSTRUCTION, HNSW_M
 
 ID, VECTOR, URI, METADATA = "id", "vector", "uri", "metadata"
 SHA256, REVISION, INDEXED_AT = "sha256", "revision", "indexed_at"

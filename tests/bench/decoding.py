@@ -44,10 +44,10 @@ def _measure(width: int, height: int, scale: Scale, findings: Findings) -> None:
 
 
 def _note_cage(width: int, height: int, scale: Scale, findings: Findings) -> None:
-    from embedder.admission import Lane
-    from embedder.decoding import Waiting
     from embedder.pictures.cage import Cage
     from embedder.pictures.tasks import DecodeTask
+    from embedder.serving.admission import Lane
+    from embedder.serving.decode_pool import Waiting
     from tests.bench.pipeline import pipeline, tower
 
     decoder, task = pipeline().decoder, DecodeTask(tower("photo").wanted)

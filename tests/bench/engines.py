@@ -13,8 +13,8 @@ from statistics import median
 
 import numpy as np
 
-from embedder.bundle import SHIPPED, load
-from embedder.openvino_engine import OpenVino
+from embedder.models.bundle import SHIPPED, load
+from embedder.serving.openvino_engine import OpenVino
 
 ROUNDS, SIZES, NAMES = 9, (1, 32), ("photo", "fashion")
 _LEAST_S = 0.05
@@ -27,7 +27,7 @@ def main() -> None:
 
     import tensorflow as tf
 
-    from embedder.model import Model, set_up_tensorflow
+    from embedder.models.model import Model, set_up_tensorflow
 
     set_up_tensorflow("cpu", 1)
     for name in NAMES:

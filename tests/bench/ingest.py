@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import redis
 
-from embedder.admission import Lane
+from embedder.serving.admission import Lane
 from lookalike.client import JobState, ManifestSource
 from lookalike.jobs.queue import TaskQueue
 from lookalike.names import MAX_IMAGES_PER_CALL

@@ -1,9 +1,9 @@
 """`python -m tests.bench.near_duplicates KIND=FOLDER ...`: which copies a job finds, and what it takes for one, by threshold.
 
 The folders hold pictures of which no two are the same. Each threshold has two lines: by similarity alone, and as jobs decide,
-where a near-duplicate stands out as well (`indexer.near_duplicates`). `wrong` is the share of pictures that would be taken for
-a copy of another; the other columns are shares of copies that are found: saved again as a JPEG of quality 75 and 30, 256 pixels
-large, with 5 % trimmed off each side, a tenth brighter. `photo`, the default model, computes.
+where a near-duplicate stands out as well (`indexer.chunk.near_duplicates`). `wrong` is the share of pictures that would be
+taken for a copy of another; the other columns are shares of copies that are found: saved again as a JPEG of quality 75 and 30,
+256 pixels large, with 5 % trimmed off each side, a tenth brighter. `photo`, the default model, computes.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from embedder.bundle import SHIPPED, load
+from embedder.models.bundle import SHIPPED, load
 from embedder.pictures import alterations as alter
 from embedder.pictures.decode import Decoder, Wanted
-from indexer.near_duplicates import stands_out
+from indexer.chunk.near_duplicates import stands_out
 from lookalike.errors import BadImage
 
 SIMILARITIES = (0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995)
@@ -56,7 +56,7 @@ def main() -> None:
 def _embedding() -> Callable[[list[bytes]], Vectors]:
     import tensorflow as tf
 
-    from embedder.model import Model
+    from embedder.models.model import Model
 
     bundle = load(SHIPPED / "photo")
     side, channels = bundle.tower.input_size, bundle.tower.channels

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from embedder.admission import Lane, Limits
-from embedder.batcher import Batcher
-from embedder.bundle import SHIPPED, load
-from embedder.decoding import DecodePool, Waiting
+from embedder.models.bundle import SHIPPED, load
 from embedder.pictures.decode import Decoded, Decoder, Wanted
+from embedder.serving.admission import Lane, Limits
+from embedder.serving.batcher import Batcher
+from embedder.serving.decode_pool import DecodePool, Waiting
 from embedder.settings import EmbedderSettings
 from lookalike.runtime.environment import load_settings
 from lookalike.spaces import HistogramSettings, Vector
@@ -72,7 +72,7 @@ class Pipeline:
 def pipeline() -> Pipeline:
     """The one of this process."""
     settings = _set_up()
-    from embedder.spaces import Spaces
+    from embedder.serving.spaces import Spaces
 
     spaces = Spaces()
     spaces.warm_up()
@@ -90,8 +90,8 @@ def pipeline() -> Pipeline:
 def tower(name: str) -> Tower:
     """The shipped model called `name`, traced and warm, as the embedder serves it."""
     settings = _set_up()
-    from embedder.model import Model
-    from embedder.serving import build_served
+    from embedder.models.model import Model
+    from embedder.serving.versions import build_served
 
     bundle = load(SHIPPED / name)
     served = build_served(bundle, settings.embedder_batch_images)
@@ -104,7 +104,7 @@ def tower(name: str) -> Tower:
 @functools.cache
 def _set_up() -> EmbedderSettings:
     settings = load_settings(EmbedderSettings)
-    from embedder.model import set_up_tensorflow
+    from embedder.models.model import set_up_tensorflow
 
     set_up_tensorflow(settings.embedder_device, settings.cores)
     return settings
@@ -130,6 +130,6 @@ def with_canvas(wanted: Wanted, channels: int) -> Wanted:
 
 
 def _work(tower: Tower, decoded: Decoded, settings: HistogramSettings):  # type: ignore[no-untyped-def]
-    from embedder.spaces import Work
+    from embedder.serving.spaces import Work
 
     return Work(settings, decoded.canvas, tower.served.traced, decoded.tower)  # type: ignore[attr-defined]

@@ -2,9 +2,10 @@
 
     python -m tests.bench.scale --items 10000000
 
-The plan is the worker's own (`indexer.source`, `indexer.plan`) over a CSV manifest of which 5 % of the lines are broken, in a
-process of its own whose resident memory is sampled. The ledger is the real one on redis-server: the job is planned, and every
-one of its chunks leased and recorded as a worker does, with 5 % of its items failed; what Redis says it uses is compared.
+The plan is the worker's own (`indexer.planning.sources`, `indexer.planning.plan`) over a CSV manifest of which 5 % of the lines
+are broken, in a process of its own whose resident memory is sampled. The ledger is the real one on redis-server: the job is
+planned, and every one of its chunks leased and recorded as a worker does, with 5 % of its items failed; what Redis says it uses
+is compared.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ import psutil
 import redis
 
 from indexer.interruption import Interruption
-from indexer.plan import make_plan
-from indexer.source import Sources
+from indexer.planning.plan import make_plan
+from indexer.planning.sources import Sources
 from lookalike.jobs.job import Counts, Job, SourceSpec
 from lookalike.jobs.leases import PLAN, ChunkCounts, Lease, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from embedder.bundle import SHIPPED
+from embedder.models.bundle import SHIPPED
 from lookalike.runtime.channels import open_channel
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from tests.bench import callers
@@ -36,8 +36,8 @@ import os, signal, sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from pathlib import Path
 import tensorflow
-from embedder.bundle import load
-from embedder.model import Model
+from embedder.models.bundle import load
+from embedder.models.model import Model
 model = Model(load(Path(sys.argv[1])))
 Path(sys.argv[2]).touch()
 signal.pause()

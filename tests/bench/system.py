@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 from pymilvus import MilvusClient
 
-from embedder.bundle import SHIPPED
+from embedder.models.bundle import SHIPPED
 from lookalike.client import Client
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Vector
 from lookalike.store.catalogue import Catalogue

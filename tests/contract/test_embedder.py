@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from PIL import Image
 
-from embedder.admission import Limits
+from embedder.serving.admission import Limits
 from lookalike.errors import BadImage, FingerprintMismatch, InvalidArgument, LookalikeError, NotFound, Overloaded, Unavailable
 from lookalike.runtime.channels import open_channel
 from lookalike.runtime.status import from_rpc_error, from_status

@@ -18,7 +18,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from embedder import bundle as bundles
+from embedder.models import bundle as bundles
 from lookalike.runtime.channels import open_channel
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc

@@ -16,10 +16,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from embedder import bundle as bundles
-from embedder.bundle import Bundle
-from embedder.registry import Registry
-from embedder.registry_record import Change
+from embedder.models import bundle as bundles
+from embedder.models.bundle import Bundle
+from embedder.registry.record import Change
+from embedder.registry.registry import Registry
 from lookalike.errors import FingerprintMismatch, LookalikeError
 from lookalike.runtime.channels import open_channel
 from lookalike.runtime.status import from_rpc_error

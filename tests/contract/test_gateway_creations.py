@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from gateway.collections import Collections, NewCollection
-from gateway.deadlines import Deadline
-from gateway.threads import Threads
+from gateway.backends.deadlines import Deadline
+from gateway.backends.threads import Threads
+from gateway.collections.collections import Collections, NewCollection
 from lookalike.errors import AlreadyExists
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.spaces import HistogramSettings

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from embedder.bundle import Bundle
-from embedder.registry import Registry
-from embedder.registry_record import Change
+from embedder.models.bundle import Bundle
+from embedder.registry.record import Change
+from embedder.registry.registry import Registry
 from lookalike.client import Client, Collection, Consistency, JobState, UploadItem, UploadSource
 from lookalike.errors import BadImage, FingerprintMismatch, NotFound, Unavailable
 from lookalike.runtime.channels import open_channel

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.careful import Careful
-from gateway.deadlines import Deadline
-from gateway.embedding import Embedder as GatewayEmbedder
-from indexer.embedding import Embedder
+from gateway.backends.careful import Careful
+from gateway.backends.deadlines import Deadline
+from gateway.backends.embedder import Embedder as GatewayEmbedder
+from indexer.chunk.embedder import Embedder
 from lookalike.errors import BadImage, CallLost, LookalikeError, Unavailable
 from lookalike.jobs.job import Counts, Job, SourceSpec
 from lookalike.jobs.suspects import BREAKS_EMBEDDER, MOST_DEATHS

@@ -16,7 +16,7 @@ import pytest
 import redis
 from celery import Celery
 
-from embedder.bundle import SHIPPED
+from embedder.models.bundle import SHIPPED
 from lookalike.artifact_check import ArtifactCheck
 from lookalike.artifacts import Artifacts
 from lookalike.errors import Unavailable

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.deadlines import Deadline
-from gateway.image_writes import ImageWriter, MetadataUpdate
+from gateway.backends.deadlines import Deadline
+from gateway.images.writes import ImageWriter, MetadataUpdate
 from lookalike.jobs.job import Counts, Job, JobOptions, SourceSpec
 from lookalike.jobs.leases import PLAN
 from lookalike.store.catalogue import Catalogue, Collection

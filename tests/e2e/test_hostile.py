@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.bundle import SHIPPED
+from embedder.models.bundle import SHIPPED
 from lookalike.client import Client, JobState
 from lookalike.client.sources import FolderSource
 from lookalike.errors import BadImage, DeadlineExceeded, LookalikeError

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.bundle import SHIPPED
+from embedder.models.bundle import SHIPPED
 from lookalike.client import Client, JobState, ManifestSource
 from lookalike.demo import dataset
 from lookalike.demo.measure import Measured, measure

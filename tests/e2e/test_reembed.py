@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from embedder import bundle as bundles
+from embedder.models import bundle as bundles
 from lookalike.client import (
     Client,
     Collection,

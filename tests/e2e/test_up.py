@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from embedder.bundle import SHIPPED
+from embedder.models.bundle import SHIPPED
 from lookalike.client import Client, Consistency
 from lookalike.demo import dataset
 

@@ -6,12 +6,12 @@ import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from embedder.admission import Limits
-from embedder.batcher import Batcher
-from embedder.bundle import Bundle, InputSpec, TowerConfig
-from embedder.decoding import DecodePool
+from embedder.models.bundle import Bundle, InputSpec, TowerConfig
 from embedder.pictures.cage import Cage
 from embedder.pictures.decode import Decoder
+from embedder.serving.admission import Limits
+from embedder.serving.batcher import Batcher
+from embedder.serving.decode_pool import DecodePool
 from lookalike.runtime.server import Servicer, build_server
 
 LARGEST_BATCH = 8
@@ -22,7 +22,7 @@ def random_bundle(name: str, *, color: bool = False, mirror: bool = True) -> Bun
     """A bundle whose weights are random, but the same in every run."""
     import keras
 
-    from embedder.tower import build_tower
+    from embedder.models.tower import build_tower
 
     keras.utils.set_random_seed(1)
     channels = 3 if color else 1
@@ -40,7 +40,7 @@ def random_bundle(name: str, *, color: bool = False, mirror: bool = True) -> Bun
 @functools.cache
 def models():  # type: ignore[no-untyped-def]  # TensorFlow is imported only by tests that ask for it
     """The models `small` (grey, 16 pixels, 8 values; mirrored) and `colour` (RGB, 20 pixels, 12 values)."""
-    from embedder.model import Model
+    from embedder.models.model import Model
 
     return Model(random_bundle("small")), Model(random_bundle("colour", color=True, mirror=False))
 
@@ -48,7 +48,7 @@ def models():  # type: ignore[no-untyped-def]  # TensorFlow is imported only by 
 @functools.cache
 def traced():  # type: ignore[no-untyped-def]
     """`models()`, traced and warm."""
-    from embedder.spaces import TracedModel
+    from embedder.serving.spaces import TracedModel
 
     made = tuple(TracedModel(model, LARGEST_BATCH) for model in models())
     for model in made:
@@ -59,7 +59,7 @@ def traced():  # type: ignore[no-untyped-def]
 @functools.cache
 def warm_spaces():  # type: ignore[no-untyped-def]
     """`Spaces`, warm."""
-    from embedder.spaces import Spaces
+    from embedder.serving.spaces import Spaces
 
     spaces = Spaces()
     spaces.warm_up()
@@ -68,7 +68,7 @@ def warm_spaces():  # type: ignore[no-untyped-def]
 
 def served(model):  # type: ignore[no-untyped-def]
     """A `TracedModel` as `Serving` holds it."""
-    from embedder.serving import Served
+    from embedder.serving.versions import Served
     from lookalike.spaces import SIAMESE, Metric, Space
 
     bundle = model.bundle
@@ -77,7 +77,7 @@ def served(model):  # type: ignore[no-untyped-def]
 
 def small_serving():  # type: ignore[no-untyped-def]
     """A `Serving` of `models()`, the first the default."""
-    from embedder.serving import Serving
+    from embedder.serving.versions import Serving
 
     return Serving([served(model) for model in traced()])
 
@@ -85,7 +85,7 @@ def small_serving():  # type: ignore[no-untyped-def]
 @contextmanager
 def serving(limits: Limits | None = None, *, warm: bool = True) -> Iterator[str]:
     """Serve `models()` on a free port of 127.0.0.1; gives the target to call."""
-    from embedder.service import FULL_NAME, EmbedderService
+    from embedder.serving.service import FULL_NAME, EmbedderService
     from lookalike.v1.embedder_service_pb2_grpc import add_EmbedderServiceServicer_to_server
 
     batcher = Batcher(warm_spaces().compute, lambda work: work.size_bytes, limits or Limits(batch_items=LARGEST_BATCH))

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import httpx
 
-from embedder.bundle import SHIPPED
+from embedder.models.bundle import SHIPPED
 from lookalike.client import Client
 from tests.servers import processes
 from tests.servers.redis import RedisServer

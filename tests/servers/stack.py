@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.bundle import SHIPPED
+from embedder.models.bundle import SHIPPED
 from lookalike.client import Client
 from lookalike.local.parts import LocalConfig
 from lookalike.local.ports import HOST

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc
 
-from embedder.bundle import SHIPPED
+from embedder.models.bundle import SHIPPED
 from lookalike.runtime.channels import open_channel
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from embedder import bundle as bundles
 from embedder import settings
 from embedder.__main__ import read_bundles
+from embedder.models import bundle as bundles
 from embedder.settings import EmbedderSettings
 from lookalike.errors import FailedPrecondition
 from lookalike.runtime.environment import load_settings

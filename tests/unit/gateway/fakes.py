@@ -10,14 +10,14 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from gateway.answering import Answering
-from gateway.deadlines import Deadline
-from gateway.embedding import Description, Embedding
-from gateway.lookups import Lookups
-from gateway.merging import MergedSearches
-from gateway.sampled_recall import SampledRecall
-from gateway.search import Search
-from gateway.threads import Threads
+from gateway.backends.deadlines import Deadline
+from gateway.backends.embedder import Description, Embedding
+from gateway.backends.threads import Threads
+from gateway.search.answer import Answering
+from gateway.search.coalescing import MergedSearches
+from gateway.search.collection_lookup import Lookups
+from gateway.search.sampled_recall import SampledRecall
+from gateway.search.search import Search
 from lookalike.errors import BadImage, FailedPrecondition, NotFound, Unavailable
 from lookalike.jobs.job import DEFAULTS, Counts, Job, JobOptions, SourceSpec
 from lookalike.jobs.states import JobState

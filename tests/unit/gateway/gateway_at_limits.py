@@ -20,11 +20,11 @@ import numpy as np
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.collections import Collections
-from gateway.generations import Generations
+from gateway.collections.collections import Collections
+from gateway.collections.generations import Generations
 from gateway.http.app import Core, build_app
-from gateway.images import Images
-from gateway.ingest import Ingest
+from gateway.images.images import Images
+from gateway.jobs.ingest import Ingest
 from gateway.listeners import HttpServer, build_grpc
 from gateway.memory import settle
 from gateway.readiness import Readiness

@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 
-from gateway.collections import Collections
-from gateway.generations import Generations
+from gateway.collections.collections import Collections
+from gateway.collections.generations import Generations
 from gateway.http.app import Core, build_app
-from gateway.images import Images
-from gateway.ingest import Ingest
+from gateway.images.images import Images
+from gateway.jobs.ingest import Ingest
 from gateway.readiness import Readiness
 from lookalike.jobs.uploads import Uploads
 from lookalike.sources import Artifacts, Roots

@@ -18,10 +18,10 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.grpc.ingest import IngestServicer
+from gateway.grpc.search import CollectionServicer, SearchServicer
 from gateway.http.app import build_app
-from gateway.ingest_servicer import IngestServicer
 from gateway.readiness import Readiness
-from gateway.servicers import CollectionServicer, SearchServicer
 from lookalike import bounds
 from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument, LookalikeError, NotFound
 from lookalike.v1 import collection_service_pb2, ingest_service_pb2, search_service_pb2

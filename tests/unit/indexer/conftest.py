@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from indexer.calls import Calls
-from indexer.fetching import Fetcher
-from indexer.forecasting import Forecaster
-from indexer.mirroring import Mirror
-from indexer.pipeline import Pipeline
+from indexer.chunk.embed_batches import Calls
+from indexer.chunk.fetching import Fetcher
+from indexer.chunk.pipeline import Pipeline
+from indexer.finishing.forecast import Forecaster
+from indexer.finishing.mirror import Mirror
 from indexer.reembedding import make_reembedding
 from indexer.worker import Parts, Worker
 from lookalike.jobs.job import DEFAULTS, Job, JobOptions, SourceSpec

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from indexer.embedding import Embedded
+from indexer.chunk.embedder import Embedded
+from indexer.chunk.stages import Stages
 from indexer.interruption import Interruption
-from indexer.stages import Stages
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
 from lookalike.spaces import HistogramSettings, Metric, Space, Vector
 from lookalike.store.catalogue import Collection

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.training.tables import read_columns
+from embedder.datasets.tables import read_columns
 from lookalike.errors import Cancelled, InvalidArgument, LookalikeError
 from lookalike.items import SOURCE_INCOMPLETE, Item
 from lookalike.listing import list_archive, list_manifest

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from embedder import bundle as bundles
-from embedder.bundle import Bundle, DataSummary
 from embedder.commands.registry import registry_url
-from embedder.registry import Registry
+from embedder.models import bundle as bundles
+from embedder.models.bundle import Bundle, DataSummary
+from embedder.registry.registry import Registry
 from lookalike.cli import exits
 from lookalike.cli.main import run_command
 from lookalike.v1 import collection_service_pb2, image_pb2

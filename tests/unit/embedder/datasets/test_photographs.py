@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.training.photographs import Photograph, gather, listed
+from embedder.datasets.photographs import Photograph, gather, listed
 from lookalike.errors import NotFound
 from tests.unit.embedder.made_pictures import encoded
 from tests.unit.embedder.scenes import scene

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from embedder.datasets.sources import Shape, decoded, list_labelled, list_pictures, load, load_labelled
 from embedder.pictures.decode import Decoder, Wanted
-from embedder.training.sources import Shape, decoded, list_labelled, list_pictures, load, load_labelled
 from lookalike.errors import BadImage, FailedPrecondition, InvalidArgument, NotFound
 from tests.unit.embedder.made_pictures import encoded, noise
 
@@ -210,7 +210,7 @@ def test_a_file_that_vanishes_after_listing_is_an_error_in_its_place(folder: Pat
 
 def test_many_pixels_go_into_a_memory_map(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_memory = load_labelled(str(folder), SHAPE)
-    monkeypatch.setattr("embedder.training.sources.IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr("embedder.datasets.sources.IN_MEMORY_BYTES", 100)
     (folder / "alone").mkdir()
     for name, content in (("a.png", picture(80)), ("b.png", b"no picture")):
         (folder / "alone" / name).write_bytes(content)
@@ -221,7 +221,7 @@ def test_many_pixels_go_into_a_memory_map(folder: Path, tmp_path: Path, monkeypa
 
 
 def test_a_picture_too_large_to_upload_is_too_large_to_train_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedder.training.sources.MAX_IMAGE_BYTES", 1500)
+    monkeypatch.setattr("embedder.datasets.sources.MAX_IMAGE_BYTES", 1500)
     stream = io.BytesIO()
     Image.fromarray(noise(40, 40, 3)).save(stream, "PNG")
     (folder / "cups" / "large.png").write_bytes(stream.getvalue())

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder import bundle as bundles
 from embedder.evaluation.attacks import ATTACKS, AttackEvaluation, _Run, evaluate_attacks, score
-from embedder.pretrained import SHIPPED
+from embedder.models import bundle as bundles
+from embedder.models.pretrained import SHIPPED
 from lookalike.errors import InvalidArgument, NotFound
 from tests.unit.embedder.scenes import scene
 

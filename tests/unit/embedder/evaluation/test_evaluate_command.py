@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.bundle import save
 from embedder.commands.evaluate import histogram_settings
+from embedder.models.bundle import save
 from lookalike.cli import exits
 from lookalike.cli.main import run_command
 from lookalike.demo import dataset

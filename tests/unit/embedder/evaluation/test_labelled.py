@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.bundle import Bundle
+from embedder.datasets.sources import Listing, list_labelled, read
 from embedder.evaluation import exact
 from embedder.evaluation.labelled import evaluate_bundle, make_task, spread
 from embedder.evaluation.result import Evaluation
 from embedder.evaluation.vectors import Embedding, Vectors
+from embedder.models.bundle import Bundle
 from embedder.pictures.decode import Decoder, Wanted
-from embedder.spaces import Spaces, Work
-from embedder.training.sources import Listing, list_labelled, read
+from embedder.serving.spaces import Spaces, Work
 from lookalike import fashion_mnist
 from lookalike.demo import dataset
 from lookalike.errors import InvalidArgument
@@ -81,8 +81,8 @@ def test_vectors_are_those_that_the_embedder_serves(folder: Path, bundle: Bundle
 def test_a_dataset_of_pixels_and_the_same_as_files_are_the_same_data(folder: Path) -> None:
     import keras
 
-    from embedder.bundle import InputSpec, TowerConfig
-    from embedder.tower import build_tower
+    from embedder.models.bundle import InputSpec, TowerConfig
+    from embedder.models.tower import build_tower
 
     tower = TowerConfig(input_size=28, widths=(4, 4, 4), embedding_dim=4)
     keras.utils.set_random_seed(2)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from embedder.bundle import DataSummary
+from embedder.datasets.listings import Skipped
 from embedder.evaluation import metrics
 from embedder.evaluation.attack_report import attack_report
 from embedder.evaluation.attacks import AttackEvaluation
@@ -18,7 +18,7 @@ from embedder.evaluation.report import evaluation_report
 from embedder.evaluation.result import Evaluation, Subject, Thumbnail, Way
 from embedder.evaluation.sheet import choose
 from embedder.evaluation.table import figure
-from embedder.training.listings import Skipped
+from embedder.models.bundle import DataSummary
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings
 
 NASTY = "<script>alert(\"x\")</script> & 'co' \udcff"

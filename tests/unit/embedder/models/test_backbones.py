@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from embedder import applications
-from embedder.backbones import usual_input
-from embedder.bundle import TowerConfig
-from embedder.tower import build_tower
+from embedder.models import applications
+from embedder.models.backbones import usual_input
+from embedder.models.bundle import TowerConfig
+from embedder.models.tower import build_tower
 from lookalike.errors import InvalidArgument, NotFound
 
 SMALL = TowerConfig(backbone="keras.applications.MobileNetV3Small", head="pooled", input_size=64, channels=3, embedding_dim=20)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder import bundle as bundles
-from embedder.bundle import Bundle, InputSpec, TowerConfig
+from embedder.models import bundle as bundles
+from embedder.models.bundle import Bundle, InputSpec, TowerConfig
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 
 

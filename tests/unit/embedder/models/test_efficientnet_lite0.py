@@ -9,15 +9,15 @@ import keras
 import numpy as np
 import pytest
 
-from embedder import bundle as bundles
-from embedder import efficientnet_lite0 as network
-from embedder import pretrained
 from embedder.commands.convert import convert_command
-from embedder.torch_checkpoint import read_tensors
+from embedder.models import bundle as bundles
+from embedder.models import efficientnet_lite0 as network
+from embedder.models import pretrained
+from embedder.models.torch_checkpoint import read_tensors
 from lookalike.errors import InvalidArgument, NotFound
 from tests.reference.efficientnet_lite0 import pictures
 
-REFERENCE = Path(__file__).parents[2] / "reference" / "efficientnet_lite0.npz"
+REFERENCE = Path(__file__).parents[3] / "reference" / "efficientnet_lite0.npz"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from embedder import bundle as bundles
+from embedder.models import bundle as bundles
 from embedder.training.recipes import FASHION
 
 

@@ -6,7 +6,7 @@ import threading
 
 from prometheus_client import REGISTRY
 
-from embedder.gpu_wait import GPU_MISSING, wait_for_gpu
+from embedder.models.gpu_wait import GPU_MISSING, wait_for_gpu
 from lookalike.errors import FailedPrecondition
 
 MISSING = FailedPrecondition("there is no GPU", reason=GPU_MISSING)

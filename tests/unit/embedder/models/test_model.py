@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from embedder.model import Device, Model, embed_all, set_up_tensorflow
+from embedder.models.model import Device, Model, embed_all, set_up_tensorflow
 from lookalike.errors import FailedPrecondition, InvalidArgument
 from tests.servers.embedder import models, random_bundle
 from tests.unit.embedder.made_pictures import noise

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from embedder import bundle as bundles
+from embedder.datasets.photographs import LICENCES, listed
 from embedder.evaluation.attacks import ATTACKS
-from embedder.pretrained import SHIPPED
-from embedder.training.photographs import LICENCES, listed
+from embedder.models import bundle as bundles
+from embedder.models.pretrained import SHIPPED
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.torch_checkpoint import read_tensors
+from embedder.models.torch_checkpoint import read_tensors
 from lookalike.errors import InvalidArgument, NotFound
 
 MAGIC, PROTOCOL, SYSTEM = 0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True}

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.admission import Lane
-from embedder.decoding import Waiting
 from embedder.pictures.cage import Cage
 from embedder.pictures.caged_process import CagedProcess
 from embedder.pictures.decode import Decoded, Decoder, Wanted
 from embedder.pictures.tasks import DecodeTask, Result, Task, ThumbnailTask
+from embedder.serving.admission import Lane
+from embedder.serving.decode_pool import Waiting
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Unavailable
 from tests.servers.crashing_cage import BABBLE, BURN, CRASH, EAT, KILLED, LIE, SLEEP
 from tests.unit.embedder.made_pictures import encoded, noise

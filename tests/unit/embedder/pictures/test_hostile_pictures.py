@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from embedder.admission import Lane
-from embedder.decoding import Waiting
 from embedder.pictures.cage import Cage, allowance_bytes, largest_bytes
 from embedder.pictures.caged_process import CagedProcess
 from embedder.pictures.decode import Decoder, Wanted
 from embedder.pictures.headers import Header, is_quick
 from embedder.pictures.tasks import DecodeTask
+from embedder.serving.admission import Lane
+from embedder.serving.decode_pool import Waiting
 from lookalike.errors import BadImage
 from tests.unit.embedder.hostile_pictures import KINDS
 

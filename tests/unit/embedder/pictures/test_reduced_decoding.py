@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.bundle import SHIPPED, load
-from embedder.model import Model
+from embedder.models.bundle import SHIPPED, load
+from embedder.models.model import Model
 from embedder.pictures.decode import Decoded, Decoder, Pixels, Wanted
-from embedder.spaces import TracedModel, Work
+from embedder.serving.spaces import TracedModel, Work
 from lookalike.spaces import HistogramSettings, Vector
 from tests.bench.inputs import photographs
 from tests.servers.embedder import warm_spaces

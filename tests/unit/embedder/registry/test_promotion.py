@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder import bundle as bundles
-from embedder.bundle import Bundle, DataSummary, InputSpec, TowerConfig
-from embedder.comparison import Comparison, compare
-from embedder.promotion import promote, standing
-from embedder.registry import Registry
+from embedder.models import bundle as bundles
+from embedder.models.bundle import Bundle, DataSummary, InputSpec, TowerConfig
+from embedder.registry.comparison import Comparison, compare
+from embedder.registry.promotion import promote, standing
+from embedder.registry.registry import Registry
 from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError
 
 DATA = DataSummary("things", 10, 2, digest="d" * 16)

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from embedder import bundle as bundles
-from embedder import registry as registries
-from embedder.bundle import Bundle, DataSummary, InputSpec, TowerConfig
-from embedder.comparison import Comparison
-from embedder.registry import Registry, find_bundle
-from embedder.registry_record import Change, Record
+from embedder.models import bundle as bundles
+from embedder.models.bundle import Bundle, DataSummary, InputSpec, TowerConfig
+from embedder.registry import registry as registries
+from embedder.registry.comparison import Comparison
+from embedder.registry.record import Change, Record
+from embedder.registry.registry import Registry, find_bundle
 from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError, NotFound, Unavailable
 
 AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -10,8 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from prometheus_client import REGISTRY
 
-from embedder.admission import LEAST_RETRY_S, LONGEST_RETRY_S, Lane, Limits
-from embedder.batcher import Batcher
+from embedder.serving.admission import LEAST_RETRY_S, LONGEST_RETRY_S, Lane, Limits
+from embedder.serving.batcher import Batcher
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Internal, LookalikeError, Overloaded, Unavailable
 
 SOON_S = 10.0

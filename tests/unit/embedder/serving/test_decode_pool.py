@@ -9,8 +9,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from embedder.admission import Lane
-from embedder.decoding import TASK_BYTES, DecodePool, Waiting
+from embedder.serving.admission import Lane
+from embedder.serving.decode_pool import TASK_BYTES, DecodePool, Waiting
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Internal, Unavailable
 
 SOON_S = 10.0

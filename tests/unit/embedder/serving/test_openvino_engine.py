@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from embedder.bundle import SHIPPED, load
-from embedder.model import Model
-from embedder.openvino_engine import OpenVino
+from embedder.models.bundle import SHIPPED, load
+from embedder.models.model import Model
 from embedder.pictures.decode import Decoder, Wanted
-from embedder.spaces import TracedModel, Work
+from embedder.serving.openvino_engine import OpenVino
+from embedder.serving.spaces import TracedModel, Work
 from lookalike.demo import dataset
 from lookalike.errors import FailedPrecondition
 from lookalike.spaces import HistogramSettings, Vector
@@ -90,7 +90,7 @@ def test_warming_up_runs_every_size(openvino: OpenVino) -> None:
 def test_its_makers_are_told_nothing(openvino: OpenVino) -> None:
     """In a process of its own: what is imported once cannot be seen to be left out."""
     script = (
-        "import sys; from embedder.openvino_engine import OpenVino; OpenVino(1); "
+        "import sys; from embedder.serving.openvino_engine import OpenVino; OpenVino(1); "
         "print([name for name, module in sys.modules.items() if name.startswith('openvino_telemetry') and module])"
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)

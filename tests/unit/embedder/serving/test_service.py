@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedder.service import _result
-from embedder.spaces import Embedded
+from embedder.serving.service import _result
+from embedder.serving.spaces import Embedded
 from lookalike.errors import BadImage, Internal
 from lookalike.runtime.status import from_status
 

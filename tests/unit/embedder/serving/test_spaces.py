@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from embedder.model import ON_CPU, ON_GPU, Model
-from embedder.spaces import Embedded, TracedModel, Work, batch_sizes
+from embedder.models.model import ON_CPU, ON_GPU, Model
+from embedder.serving.spaces import Embedded, TracedModel, Work, batch_sizes
 from lookalike.spaces import HistogramSettings, Vector
 from tests.servers.embedder import LARGEST_BATCH, models, random_bundle, traced, warm_spaces
 from tests.unit.embedder.made_pictures import noise

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from embedder.admission import Lane, Limits
-from embedder.batcher import Batcher
-from embedder.bundle import Bundle
-from embedder.serving import Lack, Served, Serving, build_served
-from embedder.spaces import Embedded, Work
+from embedder.models.bundle import Bundle
+from embedder.serving.admission import Lane, Limits
+from embedder.serving.batcher import Batcher
+from embedder.serving.spaces import Embedded, Work
+from embedder.serving.versions import Lack, Served, Serving, build_served
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.spaces import SIAMESE, HistogramSettings, Metric, Space
 from tests.servers.embedder import random_bundle, warm_spaces

@@ -15,12 +15,12 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from embedder import bundle as bundles
-from embedder.bundle import Bundle, InputSpec, TowerConfig
-from embedder.registry import Registry
-from embedder.registry_record import Change
-from embedder.serving import NOT_LOADED, Served, Serving
-from embedder.watching import RegistryWatcher
+from embedder.models import bundle as bundles
+from embedder.models.bundle import Bundle, InputSpec, TowerConfig
+from embedder.registry.record import Change
+from embedder.registry.registry import Registry
+from embedder.serving.versions import NOT_LOADED, Served, Serving
+from embedder.serving.watching import RegistryWatcher
 from lookalike.errors import FingerprintMismatch, InvalidArgument, NotFound, Unavailable
 from lookalike.spaces import SIAMESE, Metric, Space
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedder.bundle import InputSpec
+from embedder.datasets.data import AugmentedBatches, LabelledImages, augment
+from embedder.models.bundle import InputSpec
 from embedder.training.batches import GROUP, PairBatches, ViewBatches, grouped, make_batches, views
-from embedder.training.data import AugmentedBatches, LabelledImages, augment
 from embedder.training.losses import LOSSES, find_loss
 from embedder.training.mining import Pairs
 from lookalike.fashion_mnist import CLASS_NAMES, load

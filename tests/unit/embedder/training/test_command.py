@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder import bundle as bundles
-from embedder.model import Model, embed_all
+from embedder.models import bundle as bundles
+from embedder.models.model import Model, embed_all
 from embedder.training.gather import Request, gather
 from lookalike.cli.main import run_command
 from lookalike.fashion_mnist import CLASS_NAMES, load
@@ -60,8 +60,8 @@ register(app)
 pixels, vectors, out = sys.argv[1:4]
 app(["train", "--out", out, *sys.argv[4:]], standalone_mode=False)
 import numpy as np
-from embedder import bundle as bundles
-from embedder.tower import build_tower
+from embedder.models import bundle as bundles
+from embedder.models.tower import build_tower
 from embedder.training.embedding import embed_pixels
 bundle = bundles.load(Path(out))
 tower = build_tower(bundle.tower)

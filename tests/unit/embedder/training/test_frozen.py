@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.bundle import InputSpec, TowerConfig
-from embedder.training.data import fashion_mnist_images
+from embedder.datasets.data import fashion_mnist_images
+from embedder.models.bundle import InputSpec, TowerConfig
 from embedder.training.embedding import embed_pixels
 from embedder.training.frozen import FrozenTower, vectors_of
 from embedder.training.kept import keep_scales

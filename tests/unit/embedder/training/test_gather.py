@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embedder.datasets.listings import Listing
 from embedder.training.gather import Look, Request, gather, look_at, of_classes
-from embedder.training.listings import Listing
 from embedder.training.pairs import kept_pairs, list_pairs
 from embedder.training.plan import Wishes, make_plan
 from embedder.training.recipes import FASHION

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from embedder.bundle import InputSpec, TowerConfig
+from embedder.models.bundle import InputSpec, TowerConfig
 from embedder.training import near_duplicates
 from embedder.training.near_duplicates import HeadConfig, HeadProgress, TrainedHead, nt_xent, train_head, whitened_components
 from lookalike.errors import InvalidArgument, LookalikeError, NotFound
@@ -84,7 +84,7 @@ def test_the_same_pictures_and_seed_give_the_same_head(head: TrainedHead) -> Non
 
 def test_only_the_head_learns(head: TrainedHead) -> None:
     keras.utils.set_random_seed(CONFIG.seed)
-    from embedder.tower import build_tower
+    from embedder.models.tower import build_tower
 
     fresh = build_tower(TOWER)
     same = [

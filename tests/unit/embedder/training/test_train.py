@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.bundle import InputSpec, TowerConfig
+from embedder.datasets.data import LabelledImages, fashion_mnist_images
 from embedder.evaluation.exact import nearest
-from embedder.training.data import LabelledImages, fashion_mnist_images
+from embedder.models.bundle import InputSpec, TowerConfig
 from embedder.training.embedding import embed_pixels
 from embedder.training.losses import LOSSES
 from embedder.training.train import Progress, TrainingConfig, train

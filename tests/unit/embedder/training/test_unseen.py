@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.bundle import TowerConfig
-from embedder.tower import build_tower
-from embedder.training.data import LabelledImages, fashion_mnist_images
+from embedder.datasets.data import LabelledImages, fashion_mnist_images
+from embedder.models.bundle import TowerConfig
+from embedder.models.tower import build_tower
 from embedder.training.embedding import embed_pixels
 from embedder.training.kept import keep_scales
 from embedder.training.recipes import FASHION

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.careful import Careful
+from gateway.backends.careful import Careful
 from lookalike.errors import CallLost, DeadlineExceeded, Internal, LookalikeError, Unavailable
 from lookalike.jobs.ledger import connect_ledger
 from lookalike.jobs.suspects import BREAKS_EMBEDDER, KNOWN_GOOD, MOST_DEATHS, Suspects

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from gateway.embedding import Embedder
+from gateway.backends.embedder import Embedder
 from lookalike.errors import BadImage, DeadlineExceeded, FingerprintMismatch, Internal, LookalikeError, Unavailable
 from lookalike.runtime.channels import open_aio_channel
 from lookalike.runtime.server import Servicer, build_aio_server

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from gateway.deadlines import Deadline
-from gateway.threads import Threads
+from gateway.backends.deadlines import Deadline
+from gateway.backends.threads import Threads
 from lookalike.errors import DeadlineExceeded, Overloaded
 from tests.unit.gateway.fakes import soon
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.collections import Collections, NewCollection
-from gateway.deadlines import Deadline
+from gateway.backends.deadlines import Deadline
+from gateway.collections.collections import Collections, NewCollection
 from lookalike.errors import DeadlineExceeded, Internal, InvalidArgument, NotFound, Unavailable
 from lookalike.spaces import HistogramSettings
 from lookalike.store.catalogue import Collection

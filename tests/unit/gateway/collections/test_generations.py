@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from gateway.collections import Collections
-from gateway.embedding import Description
-from gateway.generations import DEFAULT_GRACE_S, Generations, Reembed
-from gateway.queries import ByImage, Query
+from gateway.backends.embedder import Description
+from gateway.collections.collections import Collections
+from gateway.collections.generations import DEFAULT_GRACE_S, Generations, Reembed
+from gateway.search.query import ByImage, Query
 from lookalike.errors import FailedPrecondition, LookalikeError, NotFound, Unavailable
 from lookalike.jobs.job import Job, JobOptions, SourceSpec
 from lookalike.jobs.ledger import Ledger, connect_ledger

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.collections import Collections
-from gateway.deadlines import Deadline
+from gateway.backends.deadlines import Deadline
+from gateway.collections.collections import Collections
 from gateway.http.app import Core, build_app
 from gateway.http.errors import error_response
-from gateway.ingest import Ingest
+from gateway.jobs.ingest import Ingest
 from gateway.readiness import Readiness
 from lookalike.errors import Overloaded
 from lookalike.jobs.creation import CreateJob

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from gateway.http.app import Core, build_app
-from gateway.ingest import Ingest
+from gateway.jobs.ingest import Ingest
 from gateway.listeners import HttpServer
 from gateway.readiness import Readiness
 from lookalike.errors import NotFound, Unavailable

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gateway.collections import Collections, NewCollection
-from gateway.images import Images
-from gateway.importing import GivenImage, images_per_answer
-from gateway.queries import GivenVector
+from gateway.collections.collections import Collections, NewCollection
+from gateway.images.given_vectors import GivenImage, images_per_answer
+from gateway.images.images import Images
+from gateway.search.query import GivenVector
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space
 from lookalike.store.vectors import Consistency

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.images import Images
+from gateway.images.images import Images
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from lookalike.sources import Artifacts, Reader
 from lookalike.store.vectors import Consistency

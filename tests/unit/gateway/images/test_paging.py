@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.paging import make_token, page_size_from, read_token
+from gateway.images.paging import make_token, page_size_from, read_token
 from lookalike.errors import InvalidArgument
 
 

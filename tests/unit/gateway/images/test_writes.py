@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.deadlines import Deadline
-from gateway.image_writes import MetadataUpdate
-from gateway.images import Images
-from gateway.ingest import Ingest
+from gateway.backends.deadlines import Deadline
+from gateway.images.images import Images
+from gateway.images.writes import MetadataUpdate
+from gateway.jobs.ingest import Ingest
 from lookalike.errors import BadFilter, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from lookalike.jobs.states import JobState
 from tests.unit.gateway.fakes import (

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client import REGISTRY
 
-from gateway.job_gauges import pending_chunks, tell
+from gateway.jobs.gauges import pending_chunks, tell
 from lookalike.jobs.job import Counts, Job, SourceSpec
 from lookalike.jobs.states import JobState
 

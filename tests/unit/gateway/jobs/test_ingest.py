@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from gateway.ingest import Ingest, UploadedItem
-from gateway.ingest_servicer import IngestServicer
-from gateway.threads import Threads
+from gateway.backends.threads import Threads
+from gateway.grpc.ingest import IngestServicer
+from gateway.jobs.ingest import Ingest, UploadedItem
 from lookalike.errors import DeadlineExceeded, InvalidArgument, LookalikeError, NotFound, Overloaded, Unavailable
 from lookalike.jobs.states import JobState
 from lookalike.jobs.uploads import Uploads
@@ -110,7 +110,7 @@ def test_an_upload_does_not_wait_for_a_busy_gateway_beyond_its_item_s_time(artif
                 raise Overloaded("busy")
             return await super().run(call, deadline)
 
-    monkeypatch.setattr("gateway.ingest._ITEM_S", 0.12)
+    monkeypatch.setattr("gateway.jobs.ingest._ITEM_S", 0.12)
     threads = Full(1, 0)
     ingest = Ingest(FakeBackends(), FakeLedger(), NOTHING, Uploads(artifacts), NOTHING, NOTHING, threads)
     with pytest.raises(Overloaded):

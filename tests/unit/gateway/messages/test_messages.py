@@ -10,8 +10,8 @@ from google.protobuf import struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.job_messages import job_message
-from gateway.messages import (
+from gateway.messages.jobs import job_message
+from gateway.messages.search import (
     collection_message,
     consistency_from,
     given_images_from,
@@ -21,7 +21,7 @@ from gateway.messages import (
     query_from,
     spaces_by_name,
 )
-from gateway.queries import ByImage, ByStoredImage, ByVectors
+from gateway.search.query import ByImage, ByStoredImage, ByVectors
 from lookalike.errors import Internal, InvalidArgument
 from lookalike.items import check_metadata
 from lookalike.jobs.job import JobError, SourceSpec

@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from gateway.deadlines import Deadline
-from gateway.merging import Ask, MergedSearches
+from gateway.backends.deadlines import Deadline
+from gateway.search.coalescing import Ask, MergedSearches
 from lookalike.errors import DeadlineExceeded, Overloaded, Unavailable
 from lookalike.spaces import SIAMESE
 from lookalike.store.vectors import Consistency

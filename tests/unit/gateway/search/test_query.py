@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.queries import ByImage, Query, plan
+from gateway.search.query import ByImage, Query, plan
 from lookalike.errors import InvalidArgument
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings
 from tests.unit.gateway.fakes import COLLECTION, SPACES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gateway.query_cache import ENTRY_BYTES, QueryCache
+from gateway.search.query_cache import ENTRY_BYTES, QueryCache
 
 
 def vectors(values: int) -> dict[str, np.ndarray]:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from gateway.deadlines import Deadline
-from gateway.embedding import Embedder
-from gateway.query_cache import QueryCache
-from gateway.query_embeddings import QueryEmbeddings
+from gateway.backends.deadlines import Deadline
+from gateway.backends.embedder import Embedder
+from gateway.search.query_cache import QueryCache
+from gateway.search.query_embeddings import QueryEmbeddings
 from lookalike.errors import BadImage, DeadlineExceeded, LookalikeError, Overloaded, Unavailable
 from lookalike.runtime.channels import open_aio_channel
 from lookalike.runtime.server import Servicer, build_aio_server

@@ -11,9 +11,9 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from gateway.merging import Ask
-from gateway.sampled_recall import BROADER, SampledRecall, recall
-from gateway.threads import Threads
+from gateway.backends.threads import Threads
+from gateway.search.coalescing import Ask
+from gateway.search.sampled_recall import BROADER, SampledRecall, recall
 from lookalike.errors import Unavailable
 
 VECTOR = np.ones((1, 4), np.float32)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gateway.queries import Answer, ByImage, ByStoredImage, ByVectors, GivenVector, Query
+from gateway.search.query import Answer, ByImage, ByStoredImage, ByVectors, GivenVector, Query
 from lookalike.errors import BadFilter, FailedPrecondition, InvalidArgument, NotFound
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from lookalike.store.vectors import Consistency

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gateway.deadlines import Deadline
-from gateway.queries import Answer, Batch, ByImage, ByStoredImage, ByVectors, GivenVector, Outcome, Query
-from gateway.search import Search
+from gateway.backends.deadlines import Deadline
+from gateway.search.query import Answer, Batch, ByImage, ByStoredImage, ByVectors, GivenVector, Outcome, Query
+from gateway.search.search import Search
 from lookalike.errors import BadFilter, DeadlineExceeded, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from lookalike.store.vectors import Consistency

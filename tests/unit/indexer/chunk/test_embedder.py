@@ -10,9 +10,9 @@ import grpc
 import numpy as np
 import pytest
 
-from indexer.embedding import Embedder
+from indexer.chunk.embedder import Embedder
+from indexer.chunk.stages import Stages
 from indexer.interruption import Draining, Interruption, LeaseLost
-from indexer.stages import Stages
 from lookalike.errors import BadImage, DeadlineExceeded, FingerprintMismatch, LookalikeError, NotFound, Overloaded, Unavailable
 from lookalike.jobs.leases import Lease
 from lookalike.runtime.channels import open_channel

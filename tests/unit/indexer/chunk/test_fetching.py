@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import pytest
 
-from indexer import fetching
-from indexer.fetching import Content, Fetcher
+from indexer.chunk import fetching
+from indexer.chunk.fetching import Content, Fetcher
+from indexer.chunk.stages import Stages
 from indexer.interruption import Draining, Interruption
-from indexer.stages import Stages
 from lookalike.errors import LookalikeError, NotFound, Unavailable
 from lookalike.items import Item
 from lookalike.jobs.leases import Lease

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from indexer.item_by_item import KILLS_WORKER
+from indexer.chunk.item_by_item import KILLS_WORKER
 from indexer.worker import ABANDONED, Worker
 from lookalike.jobs.job import Counts, Job, JobOptions, SourceSpec
 from lookalike.jobs.leases import FINISH, PLAN, Lease

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from indexer.near_duplicates import ALONE_SIMILARITY, stands_out
+from indexer.chunk.near_duplicates import ALONE_SIMILARITY, stands_out
 
 FAR = [0.4, 0.5, 0.6, 0.7, 0.8]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from indexer import stages as module
-from indexer.stages import Stages
+from indexer.chunk import stages as module
+from indexer.chunk.stages import Stages
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from indexer import mirroring
+from indexer.finishing import mirror as mirroring
 from lookalike.errors import Unavailable
 from lookalike.jobs.job import Counts, JobOptions, SourceSpec
 from lookalike.jobs.leases import FINISH

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexer.interruption import Interruption
-from indexer.plan import Plan, make_plan
-from indexer.source import Sources
+from indexer.planning.plan import Plan, make_plan
+from indexer.planning.sources import Sources
 from lookalike.errors import LookalikeError
 from lookalike.items import INCOMPLETE_REASONS, Item, member_uri
 from lookalike.jobs.job import Counts, Job, SourceKind, SourceSpec

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from lookalike.errors import InvalidArgument
+from lookalike.sizing import GIB, IndexType, diskann_node_bytes, growth, row_bytes, size
 from lookalike.spaces import Metric, Space
-from lookalike.store.sizing import GIB, IndexType, diskann_node_bytes, growth, row_bytes, size
 
 SPACES = (Space("histogram", 256, Metric.L2, "a" * 16), Space("siamese", 384, Metric.COSINE, "b" * 16))
 

@@ -1,0 +1,1 @@
+"""Stored images: read, written and deleted, whether gRPC or HTTP asks."""

@@ -1,0 +1,1 @@
+"""Ingest jobs: created, watched and cancelled, whether gRPC or HTTP asks."""

@@ -1,0 +1,1 @@
+"""The gateway's records as messages of the contract, and back."""

@@ -1,0 +1,1 @@
+"""The way of a chunk: fetched, compared, embedded, written, recorded."""

@@ -1,0 +1,1 @@
+"""A job's last unit, after its chunks: mirror, or the forecast of a dry run."""

@@ -1,0 +1,1 @@
+"""From a job's source to its manifest."""
