@@ -46,8 +46,8 @@ class Working:
 def read(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
     """The picture in `data`. Raises `BadImage`."""
     if header.format == "TIFF":
-        page = read_page(data, max_pixels)
-        return _finished(page.picture, least, page.profile, page.orientation if 1 <= page.orientation <= 8 else 1, ())
+        page = read_page(data, least, max_pixels)
+        return _managed(page.picture, page.profile, page.orientation if 1 <= page.orientation <= 8 else 1, ())
     if header.format == "BMP":
         bitmap, profile = read_bmp(data, max_pixels)
         return _finished(bitmap, least, profile, 1, ())
@@ -109,9 +109,12 @@ def _finished(
     picture: Image.Image, least: Least, profile: bytes | None, orientation: int, repaired: tuple[str, ...]
 ) -> Working:
     """Averaged down first: a profile costs time for every pixel."""
-    factor = least.factor(picture.size)
-    small = picture.reduce(factor) if factor > 1 else picture
-    managed, usable = colour.managed(small, profile)
+    return _managed(least.reduced(picture), profile, orientation, repaired)
+
+
+def _managed(picture: Image.Image, profile: bytes | None, orientation: int, repaired: tuple[str, ...]) -> Working:
+    """Of a picture at working size."""
+    managed, usable = colour.managed(picture, profile)
     return Working(managed, orientation, repaired if usable else (*repaired, "profile"))
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from PIL import Image
+
 SHARED_SIDE = 224
 """Towers up to this side (that of the shipped `photo`) see the very decode that the histogram's canvas is made from."""
 SHOWN_SIDE = 512
@@ -50,6 +52,11 @@ class Least:
         """The largest whole factor, 1 or more, to average a picture of `size` down by."""
         longer, shorter = self.averaged
         return max(1, min(max(size) // longer, min(size) // shorter if shorter else max(size)))
+
+    def reduced(self, picture: Image.Image) -> Image.Image:
+        """`picture` averaged down by that factor."""
+        factor = self.factor(picture.size)
+        return picture.reduce(factor) if factor > 1 else picture
 
 
 SHOWN = Least((SHOWN_SIDE, 0), (SHOWN_SIDE, 0))

@@ -26,7 +26,8 @@ METADATA_BYTES = 256 * 1024
 @dataclass(frozen=True, slots=True)
 class Header:
     """`width` x `height`: the largest raster that the decoder makes, in pixels, before the picture is turned. `tile_pixels`: of
-    the largest part that is decoded whole (a tile, a strip), no less than a row.
+    the largest part that is stored as one (a tile, a strip), no less than a row; `undivided_pixels`: of such a part that its
+    compression gives as a whole or not at all.
 
     `samples` of `bits` bits make a pixel; 0 where the reader cannot tell. `scans`: how often the decoder goes over the pixels.
     `frames`: 1, or 2 where more than one follows. `variant` says in the format's own words how it is coded.
@@ -46,6 +47,7 @@ class Header:
     frames: int = 1
     interlaced: bool = False
     tile_pixels: int = 0
+    undivided_pixels: int = 0
     plain: bool = True
 
     @property

@@ -16,6 +16,8 @@ QUICK_MEMORY_BYTES, QUICK_WORK = 64_000_000, 30_000_000
 """What a decode may cost in the embedder's own process: some five megapixels of PNG, a tenth of a second."""
 QUICK_SCANS_WORK = 10_000_000
 """Of a JPEG of several scans: where it is damaged it is decoded several times, to be mended or to say where."""
+_LARGE_PART_PIXELS = 1 << 20
+"""Pixels of a part from which on it matters that its compression does not let it be decoded in pieces."""
 _QUICK = frozenset({"JPEG", "PNG", "WEBP"})
 _HELD_BYTES = 4
 
@@ -47,8 +49,13 @@ class Limits:
                 reason="IMAGE_TOO_MANY_PIXELS",
             )
         if header.memory_bytes > self.memory_bytes:
+            whole = (
+                f", since its parts of {header.undivided_pixels:,} pixels in {header.variant} cannot be decoded in pieces"
+                if header.undivided_pixels > _LARGE_PART_PIXELS
+                else ""
+            )
             raise BadImage(
-                f"would take {_megabytes(header.memory_bytes)} of memory to decode; "
+                f"would take {_megabytes(header.memory_bytes)} of memory to decode{whole}; "
                 f"at most {_megabytes(self.memory_bytes)} are allowed",
                 reason="IMAGE_TOO_COSTLY",
             )
