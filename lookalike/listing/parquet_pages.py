@@ -111,7 +111,9 @@ def _look_at(stream: IO[bytes], start: int, end: int, name: str, check: Callable
             dictionary = max(dictionary, unpacked)
             continue
         listed += values
-        encoding = facts.get(4 if kind == _DATA_V2 else 2)
+        encoding = _number(facts.get(4 if kind == _DATA_V2 else 2))
+        if encoding < 0:
+            raise _refused(f"column {name!r} has a damaged page")
         if encoding in _REPEATING:
             repeated = max(repeated, dictionary if encoding != 7 else unpacked)
     return largest, repeated, listed

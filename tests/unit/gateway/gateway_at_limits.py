@@ -96,13 +96,15 @@ class FullLedger(FakeLedger):
     def get(self, job_id: str) -> Any:
         raise NotFound("ingest job", job_id, field="id")
 
-    def __getattr__(self, name: str) -> Any:
-        def nothing(*_: Any, **__: Any) -> Any:
-            raise NotFound("ingest job", "any", field="id")
+    def find_request(self, *_: Any) -> Any:
+        raise NotFound("ingest job", "any", field="id")
 
+    find_reembedding = find_request
+
+    def __getattr__(self, name: str) -> Any:
         if name == "connection":
-            nothing()
-        return nothing
+            self.find_request()
+        return self.find_request
 
 
 class FullOutcomes:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from embedder.datasets.tables import read_columns
@@ -356,6 +356,7 @@ class TestParquet:
             rows(whole)
 
     @given(st.integers(4, 400), st.binary(min_size=1, max_size=8))
+    @example(53, b"\x00\x1c")  # a struct where the encoding should be
     def test_damage_anywhere_is_told_by_name(self, place: int, damage: bytes) -> None:
         content = bytearray(_SMALL)
         content[place % len(content) : place % len(content) + len(damage)] = damage
