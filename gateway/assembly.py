@@ -38,7 +38,7 @@ from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.suspects import Suspects
 from lookalike.jobs.uploads import Uploads
 from lookalike.sources import Artifacts, Reader, Roots
-from lookalike.store.connection import connect
+from lookalike.store.milvus.connection import connect
 
 _CHECK_THREADS = 4
 """One for each thing that is looked at in a thread, apart from the requests' own: a busy gateway is still ready."""

@@ -46,9 +46,9 @@ from lookalike.runtime.server import build_health_server
 from lookalike.runtime.telemetry import configure_logging, serve_metrics
 from lookalike.runtime.tracing import configure_tracing
 from lookalike.sources import Artifacts, Reader
-from lookalike.store.catalogue import Catalogue
-from lookalike.store.connection import Connection, connect
-from lookalike.store.vectors import VectorStore
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.connection import Connection, connect
+from lookalike.store.milvus.vectors import VectorStore
 
 
 def main() -> int:

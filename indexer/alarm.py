@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from lookalike.jobs.job import Job
+from lookalike.records.job import Job
 
 
 class StallAlarm:

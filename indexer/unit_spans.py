@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from lookalike.jobs.job import Job
 from lookalike.jobs.leases import FINISH, PLAN, Lease
+from lookalike.records.job import Job
 from lookalike.runtime import tracing
 
 CHUNKS_IN_TRACE = 64

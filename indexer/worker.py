@@ -33,20 +33,21 @@ from indexer.unit_spans import unit_span
 from lookalike.errors import FailedPrecondition, Internal, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.items import Item
 from lookalike.jobs.creation import create_ingest_job, create_job_of_json
-from lookalike.jobs.job import Job
 from lookalike.jobs.leases import FINISH, PLAN, Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.manifest import read_chunk
 from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.queue import TaskQueue
-from lookalike.jobs.states import JobState
 from lookalike.jobs.suspects import Suspects
 from lookalike.jobs.uploads import Uploads
 from lookalike.jobs.write_order import try_lock, unlock
+from lookalike.records.collection import Collection
+from lookalike.records.job import Job
+from lookalike.records.job_state import JobState
 from lookalike.runtime import tracing
 from lookalike.sources import Reader
-from lookalike.store.catalogue import Catalogue, Collection
-from lookalike.store.vectors import VectorStore
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.vectors import VectorStore
 
 ABANDONED = "CHUNK_ABANDONED"
 """Reason of the items of a chunk that workers died of, again and again."""

@@ -31,7 +31,7 @@ from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Space
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from lookalike.v1 import image_pb2
-from lookalike.wire import space_message
+from lookalike.wire.spaces import space_message
 
 FULL_NAME = messages.DESCRIPTOR.services_by_name["EmbedderService"].full_name
 THUMBNAIL_SIDE = 160

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable
 
 from lookalike.errors import NotFound, Unavailable
-from lookalike.store.catalogue import Catalogue, Collection
-from lookalike.store.connection import Connection
-from lookalike.store.vectors import VectorStore
+from lookalike.records.collection import Collection
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.connection import Connection
+from lookalike.store.milvus.vectors import VectorStore
 
 
 class Backends:

@@ -18,8 +18,8 @@ from gateway.images.given_vectors import check_spaces
 from lookalike.errors import Internal, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_name, check_prose
+from lookalike.records.collection import Collection
 from lookalike.spaces import HistogramSettings, Space
-from lookalike.store.catalogue import Collection
 
 T = TypeVar("T")
 

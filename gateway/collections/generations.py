@@ -19,11 +19,11 @@ from gateway.backends.threads import Threads
 from gateway.collections.collections import Collections
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.jobs.creation import CreateJob, start_job
-from lookalike.jobs.job import Job, JobOptions, SourceSpec
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.queue import TaskQueue
 from lookalike.names import check_name, check_request_id
-from lookalike.store.catalogue import Collection
+from lookalike.records.collection import Collection
+from lookalike.records.job import Job, JobOptions, SourceSpec
 from lookalike.store.generations import MIN_GRACE_S, check_can_begin, rolled_back, without_previous
 
 DEFAULT_GRACE_S = 86_400.0

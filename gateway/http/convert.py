@@ -16,7 +16,7 @@ from gateway.backends.threads import off_loop
 from gateway.http.errors import ErrorResponse
 from gateway.http.json_texts import json_pieces
 from lookalike.errors import InvalidArgument
-from lookalike.wire import plain
+from lookalike.wire.spaces import plain
 
 M = TypeVar("M", bound=Message)
 

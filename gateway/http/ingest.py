@@ -20,8 +20,8 @@ from gateway.jobs.ingest import Ingest, UploadedItem
 from gateway.messages.jobs import job_message
 from lookalike.errors import InvalidArgument
 from lookalike.jobs.creation import CreateJob, create_job_of
-from lookalike.jobs.job import SourceSpec
 from lookalike.names import MAX_IMAGE_BYTES, id_from_content
+from lookalike.records.job import SourceSpec
 from lookalike.v1 import ingest_service_pb2 as pb
 
 MAX_FILES = 1000

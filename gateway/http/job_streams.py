@@ -25,8 +25,8 @@ from gateway.messages.jobs import failure_message, job_message
 from gateway.messages.large import MANY
 from lookalike.csv_cells import csv_text
 from lookalike.errors import LookalikeError
-from lookalike.jobs.job import Job
 from lookalike.jobs.outcomes import Failure
+from lookalike.records.job import Job
 from lookalike.v1 import ingest_service_pb2 as pb
 
 ENDED = "ended"

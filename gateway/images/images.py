@@ -20,9 +20,9 @@ from gateway.search.filtering import check_filter, is_long
 from lookalike.errors import FailedPrecondition, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE, check_id, check_name
+from lookalike.records.collection import Collection
+from lookalike.records.image import Consistency, StoredImage
 from lookalike.sources import Artifacts, Reader
-from lookalike.store.catalogue import Collection
-from lookalike.store.vectors import Consistency, StoredImage
 
 T = TypeVar("T")
 

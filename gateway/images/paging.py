@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from lookalike.errors import InvalidArgument
 from lookalike.names import MAX_PAGE_SIZE, check_id
-from lookalike.store.catalogue import Collection
-from lookalike.store.vectors import StoredImage
+from lookalike.records.collection import Collection
+from lookalike.records.image import StoredImage
 
 DEFAULT_PAGE_SIZE = 50
 

@@ -17,10 +17,10 @@ from lookalike.errors import BadFilter, InvalidArgument, NotFound, Unavailable
 from lookalike.items import check_metadata
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_id
+from lookalike.records.collection import Collection
+from lookalike.records.image import StoredImage
 from lookalike.spaces import Space
-from lookalike.store.catalogue import Collection
 from lookalike.store.filters import compile_filter
-from lookalike.store.vectors import StoredImage
 
 MAX_IDS_PER_WRITE = 1000
 _DELETED_AT_ONCE = 1000

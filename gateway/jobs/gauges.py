@@ -16,8 +16,8 @@ from prometheus_client import Gauge
 from gateway.backends.deadlines import Deadline
 from gateway.backends.threads import Threads
 from lookalike.errors import LookalikeError
-from lookalike.jobs.job import Job
 from lookalike.jobs.ledger import Ledger
+from lookalike.records.job import Job
 
 ACTIVE_JOBS = Gauge("lookalike_ingest_active_jobs", "Ingest jobs that have not ended.")
 PENDING_CHUNKS = Gauge(

@@ -17,7 +17,6 @@ from gateway.images.paging import page_size_from
 from gateway.images.writes import ImageWriter
 from lookalike.errors import DeadlineExceeded, FailedPrecondition, Overloaded, Unavailable
 from lookalike.jobs.creation import CreateJob, create_ingest_job
-from lookalike.jobs.job import Job
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.outcomes import Failure, Outcomes
 from lookalike.jobs.pages import ANY_JOB, JobFilter
@@ -26,6 +25,7 @@ from lookalike.jobs.report import Report, read_report
 from lookalike.jobs.retrying import retry_failures
 from lookalike.jobs.uploads import Upload, Uploads
 from lookalike.names import MAX_PAGE_SIZE, check_name
+from lookalike.records.job import Job
 from lookalike.sources import Roots
 
 T = TypeVar("T")

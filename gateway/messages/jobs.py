@@ -8,12 +8,12 @@ from google.rpc import status_pb2
 
 from gateway.messages.search import moment_from
 from lookalike.errors import FailedPrecondition, InvalidArgument
-from lookalike.jobs.job import Comparison, Forecast, Job, JobError, JobOptions, SourceSpec
 from lookalike.jobs.outcomes import Failure
 from lookalike.jobs.pages import JobFilter
 from lookalike.jobs.report import Report
-from lookalike.jobs.states import JobState
 from lookalike.names import check_uri
+from lookalike.records.job import Comparison, Forecast, Job, JobError, JobOptions, SourceSpec
+from lookalike.records.job_state import JobState
 from lookalike.runtime.status import to_status
 from lookalike.v1 import ingest_service_pb2 as pb
 

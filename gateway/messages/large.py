@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from gateway.search.query import Answer, Outcome
 from lookalike.errors import InvalidArgument
 from lookalike.names import MAX_MESSAGE_BYTES
-from lookalike.store.vectors import StoredImage
+from lookalike.records.image import StoredImage
 
 _MOST_AT_ONCE = 3000
 """What is written on the loop: values, of which an image is 20 and a float of a vector a twentieth; some 4 ms, of JSON 10."""

@@ -30,14 +30,14 @@ from gateway.search.query import (
     Target,
 )
 from lookalike.errors import InvalidArgument, LookalikeError
+from lookalike.records.collection import Collection, Generation
+from lookalike.records.image import Consistency, StoredImage
 from lookalike.runtime.status import to_status
 from lookalike.spaces import HistogramSettings, Space, Vector
-from lookalike.store.collection import Collection, Generation
-from lookalike.store.vectors import Consistency, StoredImage
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as search_pb
-from lookalike.wire import plain, space_from, space_message
+from lookalike.wire.spaces import plain, space_from, space_message
 
 T = TypeVar("T")
 

@@ -23,10 +23,10 @@ from gateway.search.query_embeddings import QueryEmbeddings
 from gateway.search.sampled_recall import SampledRecall
 from lookalike.errors import LookalikeError, NotFound
 from lookalike.names import check_id
+from lookalike.records.collection import Collection
+from lookalike.records.image import Hit, StoredImage
 from lookalike.runtime import tracing
 from lookalike.spaces import Space, Vector
-from lookalike.store.catalogue import Collection
-from lookalike.store.vectors import Hit, StoredImage
 
 T = TypeVar("T")
 Vectors: TypeAlias = Mapping[str, Vector]

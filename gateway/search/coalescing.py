@@ -22,9 +22,9 @@ from gateway.backends.deadlines import Deadline
 from gateway.backends.milvus import Backends
 from gateway.backends.threads import Threads
 from lookalike.errors import DeadlineExceeded, LookalikeError, Overloaded, Unavailable
+from lookalike.records.collection import Collection
+from lookalike.records.image import Consistency, Hit
 from lookalike.spaces import Space, Vector
-from lookalike.store.catalogue import Collection
-from lookalike.store.vectors import Consistency, Hit
 
 QUERIES_PER_CALL = Histogram(
     "lookalike_gateway_search_queries_per_call",

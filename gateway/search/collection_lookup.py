@@ -14,7 +14,7 @@ from gateway.backends.deadlines import MAX_S, Deadline
 from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
 from lookalike.errors import DeadlineExceeded, NotFound
-from lookalike.store.catalogue import Collection
+from lookalike.records.collection import Collection
 
 T = TypeVar("T")
 

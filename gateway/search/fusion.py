@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.search.query import Neighbour, Plan, Share
+from lookalike.records.image import Hit, StoredImage
 from lookalike.spaces import Space, Vector
-from lookalike.store.vectors import Hit, StoredImage
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from gateway.backends.embedder import Embedder, Embedding
 from gateway.backends.threads import Threads
 from gateway.search.query_cache import QueryCache
 from lookalike.errors import DeadlineExceeded, LookalikeError
+from lookalike.records.collection import Collection
 from lookalike.spaces import Space
-from lookalike.store.catalogue import Collection
 
 EMBEDDINGS = Counter(
     "lookalike_gateway_query_embeddings_total",

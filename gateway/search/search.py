@@ -13,7 +13,7 @@ from gateway.search.grouping import Groups, Placed, check_batch, groups_of
 from gateway.search.query import Answer, Batch, Outcome, Query, plan
 from lookalike.errors import LookalikeError
 from lookalike.names import check_name
-from lookalike.store.catalogue import Collection
+from lookalike.records.collection import Collection
 
 _GROUPS_AT_ONCE = 2
 """Of one batch: while one is embedded the other is searched; more would only take the threads of other callers."""

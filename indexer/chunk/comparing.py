@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from indexer.chunk.items import Fetched, Indexed, Outcome, Ready, Skipped, Work, failed
 from lookalike.errors import LookalikeError
 from lookalike.items import Item
-from lookalike.jobs.job import SKIPPED_UNCHANGED
-from lookalike.store.vectors import StoredImage
+from lookalike.records.image import StoredImage
+from lookalike.records.job import SKIPPED_UNCHANGED
 
 NEAR_DUPLICATE_OF = "near_duplicate_of"
 """Key of the metadata under which a job that links near-duplicates names the nearest one."""

@@ -21,14 +21,14 @@ from lookalike.errors import (
     NotFound,
     Unavailable,
 )
+from lookalike.records.collection import Collection
 from lookalike.runtime import tracing
 from lookalike.runtime.status import from_rpc_error, from_status
 from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
-from lookalike.store.catalogue import Collection
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
 from lookalike.v1 import image_pb2
-from lookalike.wire import space_from
+from lookalike.wire.spaces import space_from
 
 Embedded = Mapping[str, Vector] | LookalikeError
 """What became of one picture: its vectors by space, or why it could not be used."""

@@ -9,10 +9,10 @@ from indexer.chunk.stages import Stages
 from indexer.interruption import Interruption
 from lookalike.errors import LookalikeError
 from lookalike.items import Item
-from lookalike.jobs.job import Job
 from lookalike.jobs.leases import Lease
+from lookalike.records.collection import Collection
+from lookalike.records.job import Job
 from lookalike.spaces import Vector
-from lookalike.store.catalogue import Collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Indexed:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Left out on purpose; reasons are in `lookalike.jobs.job`."""
+    """Left out on purpose; reasons are in `lookalike.records.job`."""
 
     item: Item
     reason: str

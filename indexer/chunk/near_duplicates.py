@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from indexer.chunk.items import Ready, Work
+from lookalike.records.image import Consistency, StoredImage
 from lookalike.spaces import SIAMESE, Metric
-from lookalike.store.vectors import Consistency, StoredImage, VectorStore
+from lookalike.store.milvus.vectors import VectorStore
 
 _EF = 64
 """Breadth of the search, as of a search for five neighbours; only the nearest is asked for."""

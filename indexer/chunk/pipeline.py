@@ -21,8 +21,9 @@ from lookalike.errors import LookalikeError
 from lookalike.items import Item
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.store.catalogue import Catalogue
-from lookalike.store.vectors import StoredImage, VectorStore
+from lookalike.records.image import StoredImage
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.vectors import VectorStore
 
 
 class Pipeline:

@@ -14,11 +14,13 @@ from indexer.chunk.near_duplicates import NearDuplicates
 from indexer.interruption import LeaseLost
 from lookalike.errors import InvalidArgument, NotFound, Unavailable
 from lookalike.items import check_metadata
-from lookalike.jobs.job import SKIPPED_NEAR_DUPLICATE, SKIPPED_SUPERSEDED
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.store.catalogue import Catalogue, Collection
-from lookalike.store.vectors import StoredImage, VectorStore
+from lookalike.records.collection import Collection
+from lookalike.records.image import StoredImage
+from lookalike.records.job import SKIPPED_NEAR_DUPLICATE, SKIPPED_SUPERSEDED
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.vectors import VectorStore
 
 _LOCK_TIMEOUT_S = 30.0
 """A write takes a second or so; some dozens of chunks may stand in line before one is better done again later."""

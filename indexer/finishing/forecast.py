@@ -18,13 +18,13 @@ from indexer.finishing.mirror import Mirror, check_complete
 from indexer.interruption import Interruption, LeaseLost
 from lookalike.artifacts import Artifacts
 from lookalike.items import Item
-from lookalike.jobs.job import Forecast, Job
 from lookalike.jobs.leases import Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.manifest import read_columns, read_spread
 from lookalike.jobs.report import read_report
+from lookalike.records.collection import Collection
+from lookalike.records.job import Forecast, Job
 from lookalike.sizing import growth
-from lookalike.store.catalogue import Collection
 
 SAMPLE = 100
 """Of 100 items without a failure, fewer than 3 % of all would fail (the rule of three)."""

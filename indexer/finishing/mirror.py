@@ -12,14 +12,15 @@ import structlog
 from indexer.interruption import Interruption, LeaseLost
 from indexer.planning.seen_ids import SeenIds
 from lookalike.errors import FailedPrecondition, NotFound, Unavailable
-from lookalike.jobs.job import Job
 from lookalike.jobs.leases import Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.manifest import read_columns
+from lookalike.records.collection import Collection
+from lookalike.records.job import Job
 from lookalike.sources import Reader
 from lookalike.sources.opening import uri_prefix
-from lookalike.store.catalogue import Catalogue, Collection
-from lookalike.store.vectors import VectorStore
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.vectors import VectorStore
 
 MIRROR_INCOMPLETE = "MIRROR_INCOMPLETE"
 _LOCK_TIMEOUT_S = 30.0

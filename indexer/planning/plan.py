@@ -15,8 +15,8 @@ from indexer.planning.seen_ids import SeenIds
 from lookalike.artifacts import Artifacts
 from lookalike.errors import FailedPrecondition, Unavailable
 from lookalike.items import INCOMPLETE_REASONS, LEFT_OUT, Item
-from lookalike.jobs.job import Job
 from lookalike.jobs.manifest import ManifestWriter
+from lookalike.records.job import Job
 from lookalike.sources.web import SOURCE_UNAVAILABLE
 
 SOURCE_EMPTY = "SOURCE_EMPTY"

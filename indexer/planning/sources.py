@@ -15,11 +15,11 @@ from indexer.interruption import Interruption
 from lookalike.artifacts import Artifacts
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.items import INCOMPLETE_REASONS, SOURCE_INCOMPLETE, Item, broken_item
-from lookalike.jobs.job import SourceSpec
 from lookalike.jobs.uploads import Uploads
 from lookalike.listing import Choice, list_archive, list_manifest
 from lookalike.listing.tars import ARCHIVE_SUFFIXES, is_archive, is_compressed, plain_stream
 from lookalike.names import MAX_IMAGE_BYTES
+from lookalike.records.job import SourceSpec
 from lookalike.sources import Reader
 from lookalike.sources.opening import check_listable, folder_items, open_source, uris_under
 from lookalike.sources.urls import Url

@@ -19,8 +19,8 @@ from indexer.reembedding.finish import Finish
 from indexer.reembedding.generations import Generations
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.store.catalogue import Catalogue
-from lookalike.store.vectors import VectorStore
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.vectors import VectorStore
 
 
 @dataclass(frozen=True, slots=True)

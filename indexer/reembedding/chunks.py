@@ -19,14 +19,16 @@ from indexer.chunk.writing import check_as_embedded, each_that_can
 from indexer.interruption import LeaseLost
 from lookalike.errors import FailedPrecondition, LookalikeError, NotFound
 from lookalike.items import Item
-from lookalike.jobs.job import SKIPPED_SUPERSEDED
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
+from lookalike.records.collection import Collection
+from lookalike.records.image import StoredImage
+from lookalike.records.job import SKIPPED_SUPERSEDED
 from lookalike.sources import Artifacts
 from lookalike.spaces import Space
-from lookalike.store.catalogue import Catalogue, Collection
 from lookalike.store.generations import is_filled_by
-from lookalike.store.vectors import StoredImage, VectorStore
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.vectors import VectorStore
 
 _LOCK_TIMEOUT_S = 30.0
 """As for the write of any chunk."""

@@ -10,9 +10,10 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from lookalike.jobs.job import Comparison
-from lookalike.store.catalogue import Collection
-from lookalike.store.vectors import Consistency, Hit, StoredImage, VectorStore
+from lookalike.records.collection import Collection
+from lookalike.records.image import Consistency, Hit, StoredImage
+from lookalike.records.job import Comparison
+from lookalike.store.milvus.vectors import VectorStore
 
 QUERIES = 200
 """The mean of 200 shares lies within 0.07 of that over all images: two standard errors where each is 0 or 1, the worst case."""

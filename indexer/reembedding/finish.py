@@ -19,13 +19,15 @@ from indexer.reembedding.chunks import Rows, current_row, is_filled
 from indexer.reembedding.comparison import Sample, compare
 from indexer.reembedding.generations import Generations
 from lookalike.errors import FailedPrecondition, Unavailable
-from lookalike.jobs.job import Comparison, Job
 from lookalike.jobs.leases import Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE
-from lookalike.store.catalogue import Catalogue, Collection
+from lookalike.records.collection import Collection
+from lookalike.records.image import Consistency, StoredImage
+from lookalike.records.job import Comparison, Job
 from lookalike.store.generations import is_filled_by, is_switched_by
-from lookalike.store.vectors import Consistency, StoredImage, VectorStore
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.vectors import VectorStore
 
 _LOCK_TIMEOUT_S = 30.0
 _NAMED = 3

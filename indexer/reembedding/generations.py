@@ -16,14 +16,15 @@ from indexer.chunk.embedder import Embedder
 from indexer.interruption import LeaseLost
 from lookalike.errors import NotFound
 from lookalike.items import Item
-from lookalike.jobs.job import Job
 from lookalike.jobs.leases import Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE
-from lookalike.store.catalogue import Catalogue
-from lookalike.store.collection import Collection, GenerationState
+from lookalike.records.collection import Collection, GenerationState
+from lookalike.records.image import Consistency
+from lookalike.records.job import Job
 from lookalike.store.generations import begun, is_filled_by, switched, without_filled_by, without_overdue
-from lookalike.store.vectors import Consistency, VectorStore
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.vectors import VectorStore
 
 _LOCK_TIMEOUT_S = 30.0
 """As for the write of a chunk, behind which a change may have to stand in line."""

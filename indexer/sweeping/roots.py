@@ -14,13 +14,13 @@ import structlog
 from indexer.planning.failed_items import failed_items
 from lookalike.artifacts import SCHEME, Artifacts
 from lookalike.errors import Internal, NotFound
-from lookalike.jobs.job import Job
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.manifest import read_columns
 from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.uploads import UPLOADS, Uploads
+from lookalike.records.collection import Collection
+from lookalike.records.job import Job
 from lookalike.spaces import Space
-from lookalike.store.catalogue import Collection
 
 _ROWS_AT_ONCE = 1000
 _PAGE_TIMEOUT_S = 60.0

@@ -16,7 +16,7 @@ from lookalike.items import check_metadata
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.spaces import HistogramSettings, Space, Vector
 from lookalike.v1 import collection_service_pb2, image_pb2, ingest_service_pb2, search_service_pb2
-from lookalike.wire import plain, space_from
+from lookalike.wire.spaces import plain, space_from
 
 _STATE_PREFIX = "INGEST_JOB_STATE_"
 _CONSISTENCY = {

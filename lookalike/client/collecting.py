@@ -11,7 +11,7 @@ from lookalike.client._channel import Calls
 from lookalike.client.records import Collection
 from lookalike.spaces import HistogramSettings, Space
 from lookalike.v1 import collection_service_pb2
-from lookalike.wire import space_message
+from lookalike.wire.spaces import space_message
 
 
 class CollectionCalls(Calls):

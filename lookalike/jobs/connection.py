@@ -17,8 +17,8 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
 
 from lookalike.errors import Internal, LookalikeError, Unavailable
-from lookalike.jobs import job
-from lookalike.jobs.states import moves_as_lua
+from lookalike.records import job
+from lookalike.records.job_state import moves_as_lua
 from lookalike.runtime.redis_access import RedisAccess, Sentinels
 
 CONNECT_TIMEOUT_S = 2.0

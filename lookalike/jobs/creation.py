@@ -15,13 +15,13 @@ from google.protobuf import json_format
 
 from lookalike.bounds import check_message
 from lookalike.errors import FailedPrecondition, InvalidArgument, Unavailable
-from lookalike.jobs.job import DEFAULT_NEAR_DUPLICATE, DEFAULTS, Job, JobOptions, NearDuplicatePolicy, SourceSpec
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.uploads import Uploads
 from lookalike.listing import MANIFEST_SUFFIXES
 from lookalike.listing.choosing import Choice, check_globs
 from lookalike.names import check_name, check_request_id, check_uri
+from lookalike.records.job import DEFAULT_NEAR_DUPLICATE, DEFAULTS, Job, JobOptions, NearDuplicatePolicy, SourceSpec
 from lookalike.runtime.tracing import current_traceparent
 from lookalike.sources import Roots
 from lookalike.sources.opening import check_listable

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from lookalike.errors import LookalikeError
-from lookalike.jobs.job import SKIPPED_DUPLICATE
 from lookalike.jobs.ledger import SEND_GRACE_S, Ledger
-from lookalike.jobs.states import JobState
+from lookalike.records.job import SKIPPED_DUPLICATE
+from lookalike.records.job_state import JobState
 
 PLAN = "plan"
 FINISH = "finish"

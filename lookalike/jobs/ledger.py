@@ -21,7 +21,10 @@ from contextlib import AbstractContextManager
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.jobs.connection import RedisConnection
-from lookalike.jobs.job import (
+from lookalike.jobs.pages import ANY_JOB, JobFilter, page_of_jobs
+from lookalike.jobs.write_order import write_lock
+from lookalike.names import MAX_PAGE_SIZE
+from lookalike.records.job import (
     DEFAULTS,
     STALL_S,
     Job,
@@ -32,9 +35,6 @@ from lookalike.jobs.job import (
     rest_counts_as,
     writes_own_revision,
 )
-from lookalike.jobs.pages import ANY_JOB, JobFilter, page_of_jobs
-from lookalike.jobs.write_order import write_lock
-from lookalike.names import MAX_PAGE_SIZE
 from lookalike.runtime.redis_access import RedisAccess
 
 RETENTION_S = 30 * 86_400

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 
 from lookalike.artifacts import Artifacts
 from lookalike.errors import Internal, InvalidArgument, NotFound
-from lookalike.jobs.job import CHUNKS_TOGETHER
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE
+from lookalike.records.job import CHUNKS_TOGETHER
 
 _TEXT = ("id", "uri", "outcome", "reason", "message")
 _SCHEMA = pa.schema(

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 from lookalike.errors import InvalidArgument
 from lookalike.jobs.connection import RedisConnection
-from lookalike.jobs.job import Job
-from lookalike.jobs.states import JobState
 from lookalike.names import MAX_PAGE_SIZE
+from lookalike.records.job import Job
+from lookalike.records.job_state import JobState
 
 MOST_LOOKED_AT = 5000
 """Jobs that one call looks at: a fraction of a second."""

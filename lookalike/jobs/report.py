@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lookalike.errors import NotFound
-from lookalike.jobs.job import FIRST_STRETCH_MS, Job
 from lookalike.jobs.ledger import Ledger
+from lookalike.records.job import FIRST_STRETCH_MS, Job
 
 
 @dataclass(frozen=True, slots=True)

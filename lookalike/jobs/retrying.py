@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from lookalike.errors import FailedPrecondition, NotFound
 from lookalike.jobs.creation import CreateJob, start_job
-from lookalike.jobs.job import Job, SourceSpec
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.queue import TaskQueue
 from lookalike.names import check_request_id
+from lookalike.records.job import Job, SourceSpec
 
 
 def retry_failures(

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Literal
 
-from lookalike.jobs.states import JobState
 from lookalike.listing.choosing import EVERYTHING_SEEN, Choice
+from lookalike.records.job_state import JobState
 
 SourceKind = Literal["folder", "manifest", "upload", "archive", "failures", "collection"]
 NearDuplicatePolicy = Literal["keep", "skip", "link"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from lookalike.store.expressions import Expression, compared, joined, literal, prefixed
+from lookalike.store.milvus.expressions import Expression, compared, joined, literal, prefixed
 
 
 class Condition(Protocol):

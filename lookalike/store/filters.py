@@ -37,7 +37,7 @@ from lark.exceptions import UnexpectedInput
 from lookalike.errors import BadFilter, InvalidArgument
 from lookalike.store.conditions import Chain, Comparison, Condition, Field, Not, Value
 from lookalike.store.filter_hints import syntax_error
-from lookalike.store.schema import ID, INDEXED_AT, METADATA, REVISION, SHA256, URI, to_microseconds
+from lookalike.store.milvus.schema import ID, INDEXED_AT, METADATA, REVISION, SHA256, URI, to_microseconds
 
 MAX_CHARACTERS = 4096
 MAX_NESTING = 32

@@ -12,8 +12,8 @@ import datetime
 from dataclasses import replace
 
 from lookalike.errors import FailedPrecondition
+from lookalike.records.collection import Collection, Generation, GenerationState
 from lookalike.spaces import Space
-from lookalike.store.collection import Collection, Generation, GenerationState
 
 MIN_GRACE_S = 30.0
 """No search reads what is dropped: a reader knows the catalogue as it was some 6 s ago at most, and a call takes 20 s or so."""

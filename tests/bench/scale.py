@@ -28,12 +28,12 @@ import redis
 from indexer.interruption import Interruption
 from indexer.planning.plan import make_plan
 from indexer.planning.sources import Sources
-from lookalike.jobs.job import Counts, Job, SourceSpec
 from lookalike.jobs.leases import PLAN, ChunkCounts, Lease, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.manifest import CHUNK_ITEMS, read_columns
-from lookalike.jobs.states import JobState
 from lookalike.jobs.uploads import Uploads
+from lookalike.records.job import Counts, Job, SourceSpec
+from lookalike.records.job_state import JobState
 from lookalike.sources import Artifacts, Reader
 from tests.servers.redis import RedisServer
 

@@ -19,12 +19,13 @@ from pymilvus import MilvusClient
 
 from embedder.models.bundle import SHIPPED
 from lookalike.client import Client
+from lookalike.records.collection import Collection
+from lookalike.records.image import StoredImage
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Vector
-from lookalike.store.catalogue import Catalogue
-from lookalike.store.collection import Collection
-from lookalike.store.connection import connect
-from lookalike.store.schema import FACTS, VECTOR
-from lookalike.store.vectors import StoredImage, VectorStore
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.connection import connect
+from lookalike.store.milvus.schema import FACTS, VECTOR
+from lookalike.store.milvus.vectors import VectorStore
 from tests.servers.fleet import Fleet, fleet
 from tests.servers.milvus import RealServer
 

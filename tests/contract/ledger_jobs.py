@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from lookalike.jobs.job import Job, SourceSpec
 from lookalike.jobs.leases import PLAN, ChunkCounts, Lease, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
+from lookalike.records.job import Job, SourceSpec
 
 SOURCE = SourceSpec("folder", "/data/products", labels_from_folders=True)
 QUICK = LeaseSettings(lease_s=0.2, heartbeat_s=0.05, send_grace_s=0.2, retry_base_s=0.05, retry_cap_s=0.2, window_chunks=3)

@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 import numpy as np
 
 from lookalike.errors import NotFound
+from lookalike.records.collection import Collection
+from lookalike.records.image import StoredImage
 from lookalike.spaces import HistogramSettings, Metric, Space, Vector
-from lookalike.store.catalogue import Catalogue, Collection
-from lookalike.store.connection import Connection
-from lookalike.store.vectors import StoredImage
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.connection import Connection
 
 NOW = datetime.datetime(2026, 1, 31, 12, 0, 0, 250000, tzinfo=datetime.UTC)
 HISTOGRAM = HistogramSettings(bins=8)

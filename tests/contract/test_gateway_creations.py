@@ -15,10 +15,11 @@ from gateway.backends.threads import Threads
 from gateway.collections.collections import Collections, NewCollection
 from lookalike.errors import AlreadyExists
 from lookalike.jobs.ledger import Ledger, connect_ledger
+from lookalike.records.collection import Collection
 from lookalike.spaces import HistogramSettings
-from lookalike.store.catalogue import Catalogue, Collection
-from lookalike.store.connection import Connection, connect
-from lookalike.store.vectors import VectorStore
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.connection import Connection, connect
+from lookalike.store.milvus.vectors import VectorStore
 from tests.contract.store_samples import image
 from tests.unit.gateway.fakes import FakeEmbedder, FakeVectors
 

@@ -8,9 +8,9 @@ import pytest
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from lookalike.jobs.connection import RedisAccessDenied
-from lookalike.jobs.job import Counts, Job, SourceSpec
 from lookalike.jobs.ledger import Ledger, connect_ledger
-from lookalike.jobs.states import JobState
+from lookalike.records.job import Counts, Job, SourceSpec
+from lookalike.records.job_state import JobState
 from tests.contract.ledger_jobs import SOURCE, ledger
 from tests.servers.processes import until
 

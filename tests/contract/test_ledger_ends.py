@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from lookalike.errors import FailedPrecondition
-from lookalike.jobs.job import Counts, JobError
 from lookalike.jobs.leases import PLAN, Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.jobs.states import MOVES, JobState
+from lookalike.records.job import Counts, JobError
+from lookalike.records.job_state import MOVES, JobState
 from tests.contract.ledger_jobs import LONG, QUICK, SOURCE, adds_up, indexed, ledger, planned, taken
 from tests.servers.processes import until
 

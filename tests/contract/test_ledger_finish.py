@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lookalike.jobs.job import Comparison, Job, JobOptions, SourceSpec
 from lookalike.jobs.leases import FINISH, PLAN, Lease, Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.jobs.states import JobState
+from lookalike.records.job import Comparison, Job, JobOptions, SourceSpec
+from lookalike.records.job_state import JobState
 from tests.contract.ledger_jobs import LONG, QUICK, indexed, ledger, taken
 from tests.servers.processes import until
 

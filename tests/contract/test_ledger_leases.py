@@ -8,10 +8,10 @@ import time
 import pytest
 
 from lookalike.errors import Unavailable
-from lookalike.jobs.job import Counts
 from lookalike.jobs.leases import PLAN, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
-from lookalike.jobs.states import JobState
+from lookalike.records.job import Counts
+from lookalike.records.job_state import JobState
 from tests.contract.ledger_jobs import LONG, QUICK, SOURCE, adds_up, indexed, ledger, planned, taken
 from tests.servers.processes import until
 from tests.servers.redis import RedisServer

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lookalike.jobs.job import Job, SourceSpec
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.pages import MOST_LOOKED_AT, JobFilter
-from lookalike.jobs.states import JobState
+from lookalike.records.job import Job, SourceSpec
+from lookalike.records.job_state import JobState
 from tests.contract.ledger_jobs import LONG, SOURCE, ledger, planned
 
 __all__ = ["ledger"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from lookalike.errors import FailedPrecondition, NotFound
-from lookalike.jobs.job import Counts
 from lookalike.jobs.leases import PLAN, Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.jobs.states import JobState
+from lookalike.records.job import Counts
+from lookalike.records.job_state import JobState
 from tests.contract.ledger_jobs import LONG, QUICK, SOURCE, adds_up, indexed, ledger, planned, taken
 from tests.servers.processes import until
 

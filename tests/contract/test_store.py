@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from lookalike.errors import InvalidArgument, NotFound
-from lookalike.store.catalogue import Collection
-from lookalike.store.connection import Connection, connect
-from lookalike.store.vectors import Consistency, VectorStore
+from lookalike.records.collection import Collection
+from lookalike.records.image import Consistency
+from lookalike.store.milvus.connection import Connection, connect
+from lookalike.store.milvus.vectors import VectorStore
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection, stacked
 
 

@@ -12,11 +12,12 @@ import pytest
 
 from lookalike.errors import AlreadyExists, Internal, InvalidArgument, NotFound
 from lookalike.names import alias_name
-from lookalike.store.catalogue import CATALOGUE, Catalogue, Collection
-from lookalike.store.collection import to_entry
-from lookalike.store.connection import Connection, Deadline, connect
-from lookalike.store.schema import image_schema
-from lookalike.store.vectors import VectorStore
+from lookalike.records.collection import Collection
+from lookalike.store.milvus.catalogue import CATALOGUE, Catalogue
+from lookalike.store.milvus.connection import Connection, Deadline, connect
+from lookalike.store.milvus.entries import to_entry
+from lookalike.store.milvus.schema import image_schema
+from lookalike.store.milvus.vectors import VectorStore
 from tests.contract.store_samples import TIMEOUT_S, image, new_collection
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lookalike.store.connection import Connection, connect
-from lookalike.store.vectors import Consistency, VectorStore
+from lookalike.records.image import Consistency
+from lookalike.store.milvus.connection import Connection, connect
+from lookalike.store.milvus.vectors import VectorStore
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 
 INJECTION = '" or id != "'

@@ -11,12 +11,14 @@ import pytest
 
 from lookalike.errors import FailedPrecondition, Unavailable
 from lookalike.names import alias_name
+from lookalike.records.collection import Collection
+from lookalike.records.image import Consistency, StoredImage
 from lookalike.spaces import Metric, Space
-from lookalike.store.catalogue import Catalogue, Collection
-from lookalike.store.connection import Connection, Deadline, connect
 from lookalike.store.generations import begun, rolled_back, switched, without_previous
-from lookalike.store.schema import image_schema
-from lookalike.store.vectors import Consistency, StoredImage, VectorStore
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.connection import Connection, Deadline, connect
+from lookalike.store.milvus.schema import image_schema
+from lookalike.store.milvus.vectors import VectorStore
 from tests.contract.store_samples import NOW, TIMEOUT_S, image, made, new_collection
 
 NEW = Space("siamese", 3, Metric.COSINE, "99887766554433ff")

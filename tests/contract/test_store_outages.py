@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from lookalike.errors import BadFilter, DeadlineExceeded, Internal, Unavailable
-from lookalike.store.catalogue import Catalogue
-from lookalike.store.connection import Connection, Deadline, connect
-from lookalike.store.vectors import VectorStore
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.connection import Connection, Deadline, connect
+from lookalike.store.milvus.vectors import VectorStore
 from tests.contract.store_samples import TIMEOUT_S, image, new_collection
 from tests.servers.milvus import LiteServer, lite_server
 from tests.servers.processes import free_port

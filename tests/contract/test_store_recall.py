@@ -9,9 +9,10 @@ from collections.abc import Callable
 import numpy as np
 
 from lookalike import fashion_mnist
+from lookalike.records.image import Consistency, StoredImage
 from lookalike.spaces import HistogramSettings, Vector
-from lookalike.store.connection import connect
-from lookalike.store.vectors import Consistency, StoredImage, VectorStore
+from lookalike.store.milvus.connection import connect
+from lookalike.store.milvus.vectors import VectorStore
 from tests.contract.store_samples import TIMEOUT_S, made, new_collection
 
 STORED, QUERIES, TOP_K, EF = 9000, 200, 5, 64

@@ -14,7 +14,7 @@ from lookalike.errors import Unavailable
 from lookalike.jobs.ledger import connect_ledger
 from lookalike.jobs.queue import CREATE_TASK, QUEUE, TaskQueue, transport_options
 from lookalike.runtime.settings import RedisSettings
-from lookalike.store.connection import connect
+from lookalike.store.milvus.connection import connect
 from tests.servers import processes
 from tests.servers.fleet import GatewayProcess
 from tests.servers.tls import Certificate, behind_tls, certificate

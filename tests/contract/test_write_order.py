@@ -16,11 +16,13 @@ import pytest
 
 from gateway.backends.deadlines import Deadline
 from gateway.images.writes import ImageWriter, MetadataUpdate
-from lookalike.jobs.job import Counts, Job, JobOptions, SourceSpec
 from lookalike.jobs.leases import PLAN
-from lookalike.store.catalogue import Catalogue, Collection
-from lookalike.store.connection import connect
-from lookalike.store.vectors import Consistency, StoredImage, VectorStore
+from lookalike.records.collection import Collection
+from lookalike.records.image import Consistency, StoredImage
+from lookalike.records.job import Counts, Job, JobOptions, SourceSpec
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.connection import connect
+from lookalike.store.milvus.vectors import VectorStore
 from tests.contract.store_samples import TIMEOUT_S, new_collection
 from tests.unit.indexer.conftest import Bench, made_bench
 from tests.unit.indexer.fakes import vector_of

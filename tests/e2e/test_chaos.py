@@ -17,9 +17,9 @@ import redis
 from lookalike import fashion_mnist
 from lookalike.client import Client, Job, JobState, ManifestSource
 from lookalike.demo import dataset
-from lookalike.store.catalogue import Catalogue
-from lookalike.store.connection import Connection, Deadline, connect
-from lookalike.store.vectors import VectorStore
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.connection import Connection, Deadline, connect
+from lookalike.store.milvus.vectors import VectorStore
 from tests.servers.fleet import Fleet, Part, fleet
 from tests.servers.milvus import RealServer, why_no_milvus
 from tests.servers.processes import until

@@ -21,10 +21,11 @@ from lookalike.demo.measure import Measured, measure
 from lookalike.demo.report import surprises
 from lookalike.local.parts import LocalConfig
 from lookalike.local.system import LocalSystem
+from lookalike.records.collection import Collection
 from lookalike.spaces import Vector
-from lookalike.store.catalogue import Catalogue, Collection
-from lookalike.store.connection import connect
-from lookalike.store.vectors import VectorStore
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.connection import connect
+from lookalike.store.milvus.vectors import VectorStore
 from lookalike.tuning import tune
 
 QUERIES, TOP_K, THREADS = 200, 5, 4

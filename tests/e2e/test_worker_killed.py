@@ -20,19 +20,20 @@ from PIL import Image
 
 from lookalike import fashion_mnist
 from lookalike.jobs.creation import CreateJob, create_ingest_job
-from lookalike.jobs.job import Counts, Job, SourceKind, SourceSpec
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.queue import TaskQueue
-from lookalike.jobs.states import JobState
 from lookalike.jobs.uploads import Uploads
 from lookalike.listing import list_folder
+from lookalike.records.collection import Collection
+from lookalike.records.job import Counts, Job, SourceKind, SourceSpec
+from lookalike.records.job_state import JobState
 from lookalike.runtime.channels import open_channel
 from lookalike.sources import Artifacts, Roots
 from lookalike.spaces import HistogramSettings, Metric, Space
-from lookalike.store.catalogue import Catalogue, Collection
-from lookalike.store.connection import connect
-from lookalike.store.vectors import VectorStore
+from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.connection import connect
+from lookalike.store.milvus.vectors import VectorStore
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
 from tests.servers.processes import until

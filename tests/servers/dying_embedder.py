@@ -22,7 +22,7 @@ import grpc
 from lookalike.runtime.server import Servicer, build_server
 from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
-from lookalike.wire import space_message
+from lookalike.wire.spaces import space_message
 from tests.servers import processes
 from tests.unit.indexer.fakes import SPACES, vector_of
 

@@ -208,7 +208,7 @@ class ServerDied(Exception):
 
 def wait_until_it_answers(uri: str, process: subprocess.Popen[bytes], log_path: Path) -> None:
     """Return when the server at `uri` answers; raise with the end of its log when it has died."""
-    from lookalike.store.connection import connect  # here, so that a run that needs no Milvus does not pay for pymilvus
+    from lookalike.store.milvus.connection import connect  # here, so that a run that needs no Milvus does not pay for pymilvus
 
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:

@@ -21,10 +21,11 @@ from pymilvus.milvus_client import IndexParams
 
 from lookalike.errors import AlreadyExists, NotFound, Unavailable
 from lookalike.names import MAX_NAME_BYTES, alias_name, check_name
+from lookalike.records.collection import Collection
 from lookalike.spaces import Space
-from lookalike.store.collection import Collection, from_entry, to_entry
-from lookalike.store.connection import Connection, Deadline
-from lookalike.store.schema import image_index, image_schema
+from lookalike.store.milvus.connection import Connection, Deadline
+from lookalike.store.milvus.entries import from_entry, to_entry
+from lookalike.store.milvus.schema import image_index, image_schema
 
 __all__ = ["CATALOGUE", "Catalogue", "Collection"]
 

@@ -9,24 +9,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from lookalike.records.collection import Collection
+from lookalike.records.image import Consistency, StoredImage
 from lookalike.spaces import Space
-from lookalike.store.catalogue import Collection
-from lookalike.store.connection import Deadline
-from lookalike.store.expressions import both, id_above, prefixed
 from lookalike.store.filters import compile_filter
-from lookalike.store.rows import WRITE_TIMEOUT_S, Consistency, Rows, slices
-from lookalike.store.schema import (
-    ID,
-    REVISION,
-    SHA256,
-    URI,
-    VECTOR,
-    StoredImage,
-    check_facts,
-    row_vector,
-    rows_per_write,
-    to_row,
-)
+from lookalike.store.milvus.connection import Deadline
+from lookalike.store.milvus.expressions import both, id_above, prefixed
+from lookalike.store.milvus.rows import WRITE_TIMEOUT_S, Rows, slices
+from lookalike.store.milvus.schema import ID, REVISION, SHA256, URI, VECTOR, check_facts, row_vector, rows_per_write, to_row
 
 
 class Changes(Rows):

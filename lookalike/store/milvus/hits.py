@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
+from lookalike.records.image import Hit
 from lookalike.spaces import Metric, Space
-from lookalike.store.schema import ID, StoredImage, from_row, row_vector
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A stored image and how far it is from the query: Euclidean, or 1 - cos; never below 0."""
-
-    image: StoredImage
-    distance: float
+from lookalike.store.milvus.schema import ID, from_row, row_vector
 
 
 def to_hits(answer: Any, space: Space, include_vectors: bool) -> list[Hit]:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import enum
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from lookalike.records.collection import Collection
+from lookalike.records.image import Consistency
 from lookalike.spaces import Space
-from lookalike.store.catalogue import Collection
-from lookalike.store.connection import Connection, Deadline
-from lookalike.store.expressions import ids_among
-from lookalike.store.schema import ID
+from lookalike.store.milvus.connection import Connection, Deadline
+from lookalike.store.milvus.expressions import ids_among
+from lookalike.store.milvus.schema import ID
 
 WRITE_TIMEOUT_S = 30.0
 IDS_PER_CALL = 1000
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-
-class Consistency(enum.Enum):
-    """How fresh a read is; the value is Milvus' own word."""
-
-    BOUNDED = "Bounded"
-    """May miss the writes of the last 5 seconds; takes a few milliseconds."""
-    STRONG = "Strong"
-    """Sees every write acknowledged before; about 200 ms more on Milvus 2.3 (it waits for the next tick of its clock)."""
 
 
 class Rows:

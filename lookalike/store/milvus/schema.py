@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from lookalike.errors import InvalidArgument
 from lookalike.index_settings import HNSW_EF_CONSTRUCTION, HNSW_M
 from lookalike.items import check_metadata
 from lookalike.names import MAX_ID_BYTES, MAX_URI_BYTES, check_id, check_uri
+from lookalike.records.image import StoredImage
 from lookalike.spaces import Space, Vector, vectors_problem
 
 ID, VECTOR, URI, METADATA = "id", "vector", "uri", "metadata"
@@ -34,27 +34,6 @@ _ROW_BYTES = 1024
 _MAX_INT64 = 2**63 - 1
 _SHA256_BYTES = 64
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredImage:
-    """An image as it is stored. `indexed_at` knows its time zone; `vectors` float32 `[dimension]` by name of space.
-
-    `other_vectors` are, to be written, those of the spaces that only the collection's other generation has.
-    """
-
-    id: str
-    uri: str
-    metadata: Mapping[str, object]
-    sha256: str
-    revision: int
-    indexed_at: datetime.datetime
-    vectors: Mapping[str, Vector] = field(default_factory=dict)
-    other_vectors: Mapping[str, Vector] = field(default_factory=dict)
-
-    def as_other(self) -> StoredImage:
-        """The image with the vectors of the other generation."""
-        return replace(self, vectors=self.other_vectors, other_vectors={})
 
 
 def image_schema(space: Space) -> CollectionSchema:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lookalike.store.connection import Connection, Deadline
+from lookalike.store.milvus.connection import Connection, Deadline
 
 _INDEX_MIN_ROWS = 1024
 """Milvus builds no index for a smaller segment and compares with its every row

@@ -18,19 +18,19 @@ import numpy as np
 
 from lookalike.errors import FailedPrecondition, InvalidArgument
 from lookalike.names import MAX_PAGE_SIZE, MAX_TOP_K
+from lookalike.records.collection import Collection
+from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.spaces import Metric, Space, Vector
-from lookalike.store.catalogue import Collection
-from lookalike.store.changes import Changes
-from lookalike.store.connection import Deadline
-from lookalike.store.expressions import both, id_above, ids_among, ids_not_among
 from lookalike.store.filters import compile_filter
-from lookalike.store.hits import Hit, to_hits
-from lookalike.store.rows import IDS_PER_CALL, WRITE_TIMEOUT_S, Consistency, slices
-from lookalike.store.schema import (
+from lookalike.store.milvus.changes import Changes
+from lookalike.store.milvus.connection import Deadline
+from lookalike.store.milvus.expressions import both, id_above, ids_among, ids_not_among
+from lookalike.store.milvus.hits import to_hits
+from lookalike.store.milvus.rows import IDS_PER_CALL, WRITE_TIMEOUT_S, slices
+from lookalike.store.milvus.schema import (
     FACTS,
     ID,
     VECTOR,
-    StoredImage,
     check_image,
     check_vectors,
     from_row,
@@ -38,7 +38,7 @@ from lookalike.store.schema import (
     rows_per_write,
     to_row,
 )
-from lookalike.store.segments import pending_rows
+from lookalike.store.milvus.segments import pending_rows
 
 __all__ = ["MAX_EF", "Consistency", "Hit", "StoredImage", "VectorStore"]
 

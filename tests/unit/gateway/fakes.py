@@ -19,11 +19,11 @@ from gateway.search.collection_lookup import Lookups
 from gateway.search.sampled_recall import SampledRecall
 from gateway.search.search import Search
 from lookalike.errors import BadImage, FailedPrecondition, NotFound, Unavailable
-from lookalike.jobs.job import DEFAULTS, Counts, Job, JobOptions, SourceSpec
-from lookalike.jobs.states import JobState
+from lookalike.records.collection import Collection
+from lookalike.records.image import Consistency, Hit, StoredImage
+from lookalike.records.job import DEFAULTS, Counts, Job, JobOptions, SourceSpec
+from lookalike.records.job_state import JobState
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
-from lookalike.store.catalogue import Collection
-from lookalike.store.vectors import Consistency, Hit, StoredImage
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SPACES = (

@@ -17,12 +17,12 @@ from indexer.finishing.forecast import Forecaster
 from indexer.finishing.mirror import Mirror
 from indexer.reembedding import make_reembedding
 from indexer.worker import Parts, Worker
-from lookalike.jobs.job import DEFAULTS, Job, JobOptions, SourceSpec
 from lookalike.jobs.leases import FINISH, PLAN, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.outcomes import Failure, Outcomes
 from lookalike.jobs.suspects import Suspects
 from lookalike.jobs.uploads import Uploads
+from lookalike.records.job import DEFAULTS, Job, JobOptions, SourceSpec
 from lookalike.sources import Artifacts, Reader
 from tests.unit.indexer.fakes import FakeCatalogue, FakeEmbedder, FakeStore
 

@@ -14,9 +14,9 @@ from indexer.chunk.embedder import Embedded
 from indexer.chunk.stages import Stages
 from indexer.interruption import Interruption
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
+from lookalike.records.collection import Collection
+from lookalike.records.image import Hit, StoredImage
 from lookalike.spaces import HistogramSettings, Metric, Space, Vector
-from lookalike.store.catalogue import Collection
-from lookalike.store.vectors import Hit, StoredImage
 
 SPACES = (HistogramSettings(bins=8).space, Space("siamese", 4, Metric.COSINE, "f" * 16))
 

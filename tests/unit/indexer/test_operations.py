@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 
 from indexer.worker import ABANDONED, Worker
-from lookalike.jobs.job import Counts, SourceSpec
-from lookalike.jobs.states import JobState
-from lookalike.store.catalogue import Collection
+from lookalike.records.collection import Collection
+from lookalike.records.job import Counts, SourceSpec
+from lookalike.records.job_state import JobState
 from tests.servers.processes import until
 from tests.unit.indexer.conftest import Bench
 from tests.unit.indexer.fakes import a_collection

@@ -10,13 +10,13 @@ import pytest
 
 from indexer.reconciler import Reconciler
 from lookalike.errors import NotFound, Unavailable
-from lookalike.jobs.job import Comparison, Job, JobOptions, SourceSpec
-from lookalike.jobs.states import JobState
 from lookalike.names import id_from_uri
+from lookalike.records.collection import Collection, GenerationState
+from lookalike.records.image import StoredImage
+from lookalike.records.job import Comparison, Job, JobOptions, SourceSpec
+from lookalike.records.job_state import JobState
 from lookalike.spaces import Metric, Space
-from lookalike.store.collection import Collection, GenerationState
 from lookalike.store.generations import begun, rolled_back, switched
-from lookalike.store.vectors import StoredImage
 from tests.servers.processes import until
 from tests.unit.indexer.conftest import Bench
 from tests.unit.indexer.fakes import SPACES, vector_of

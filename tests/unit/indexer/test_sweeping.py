@@ -17,10 +17,10 @@ from indexer.sweeping.sweep import Sweep, Swept
 from indexer.sweeping.sweeper import Sweeper
 from lookalike.artifacts import Artifacts
 from lookalike.errors import Unavailable
-from lookalike.jobs.job import SourceSpec
 from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.uploads import Uploads
-from lookalike.store.collection import Generation, GenerationState
+from lookalike.records.collection import Generation, GenerationState
+from lookalike.records.job import SourceSpec
 from tests.unit.indexer.conftest import Bench
 
 TWO_DAYS_S = 2 * 86_400.0

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lookalike.errors import FingerprintMismatch
-from lookalike.jobs.states import JobState
+from lookalike.records.collection import Collection
+from lookalike.records.job_state import JobState
 from lookalike.spaces import Metric, Space
-from lookalike.store.collection import Collection
 from lookalike.store.generations import begun, switched, without_filled_by
 from tests.servers.processes import until
 from tests.unit.indexer.conftest import Bench

@@ -13,14 +13,14 @@ from indexer.reconciler import Reconciler
 from indexer.worker import ABANDONED, MANIFEST_UNREADABLE
 from lookalike.errors import DeadlineExceeded, FingerprintMismatch, Internal, NotFound, Overloaded, Unavailable
 from lookalike.items import ITEM_INVALID
-from lookalike.jobs.job import Counts, SourceSpec
 from lookalike.jobs.leases import Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger
-from lookalike.jobs.states import JobState
 from lookalike.jobs.uploads import Uploads
 from lookalike.listing import Choice, list_folder
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL
-from lookalike.store.vectors import StoredImage
+from lookalike.records.image import StoredImage
+from lookalike.records.job import Counts, SourceSpec
+from lookalike.records.job_state import JobState
 from tests.servers.processes import until
 from tests.unit.indexer.conftest import Bench
 from tests.unit.indexer.fakes import a_collection

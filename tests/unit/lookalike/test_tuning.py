@@ -15,7 +15,7 @@ from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError
 from lookalike.spaces import Metric
 from lookalike.tuning import BREADTHS, Step, distances, tune
 from lookalike.v1 import collection_service_pb2, image_pb2, search_service_pb2
-from lookalike.wire import space_message
+from lookalike.wire.spaces import space_message
 from tests.unit.gateway.fakes import SPACES, random_images
 from tests.unit.lookalike.cli.command import Lookalike, lookalike
 from tests.unit.lookalike.fake_gateway import FakeGateway, an_image, served

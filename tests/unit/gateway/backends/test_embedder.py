@@ -16,7 +16,7 @@ from lookalike.runtime.status import to_status
 from lookalike.spaces import SIAMESE
 from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceServicer, add_EmbedderServiceServicer_to_server
-from lookalike.wire import space_message
+from lookalike.wire.spaces import space_message
 from tests.unit.gateway.fakes import COLLECTION, SPACES, Deadline, soon
 
 VECTORS = [np.linspace(0, 1, 8, dtype="<f4"), np.ones(4, "<f4")]

@@ -12,8 +12,8 @@ import pytest
 from gateway.backends.deadlines import Deadline
 from gateway.collections.collections import Collections, NewCollection
 from lookalike.errors import DeadlineExceeded, Internal, InvalidArgument, NotFound, Unavailable
+from lookalike.records.collection import Collection
 from lookalike.spaces import HistogramSettings
-from lookalike.store.catalogue import Collection
 from tests.unit.gateway.fakes import (
     COLLECTION,
     SPACES,

@@ -14,11 +14,11 @@ from gateway.collections.collections import Collections
 from gateway.collections.generations import DEFAULT_GRACE_S, Generations, Reembed
 from gateway.search.query import ByImage, Query
 from lookalike.errors import FailedPrecondition, LookalikeError, NotFound, Unavailable
-from lookalike.jobs.job import Job, JobOptions, SourceSpec
 from lookalike.jobs.ledger import Ledger, connect_ledger
-from lookalike.jobs.states import JobState
+from lookalike.records.collection import Collection
+from lookalike.records.job import Job, JobOptions, SourceSpec
+from lookalike.records.job_state import JobState
 from lookalike.spaces import SIAMESE, Metric, Space
-from lookalike.store.catalogue import Collection
 from lookalike.store.generations import begun, switched
 from tests.unit.gateway.fakes import (
     COLLECTION,

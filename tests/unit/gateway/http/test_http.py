@@ -20,9 +20,9 @@ from gateway.jobs.ingest import Ingest
 from gateway.readiness import Readiness
 from lookalike.errors import Overloaded
 from lookalike.jobs.creation import CreateJob
-from lookalike.jobs.job import Job
-from lookalike.jobs.states import JobState
 from lookalike.jobs.uploads import Uploads
+from lookalike.records.job import Job
+from lookalike.records.job_state import JobState
 from lookalike.sources import Artifacts
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import NOTHING, FakeBackends, FakeEmbedder, FakeLedger, FakeVectors, few_threads, job

@@ -17,10 +17,10 @@ from gateway.jobs.ingest import Ingest
 from gateway.listeners import HttpServer
 from gateway.readiness import Readiness
 from lookalike.errors import NotFound, Unavailable
-from lookalike.jobs.job import Job
 from lookalike.jobs.outcomes import Failure
 from lookalike.jobs.pages import ANY_JOB, JobFilter
-from lookalike.jobs.states import JobState
+from lookalike.records.job import Job
+from lookalike.records.job_state import JobState
 from tests.unit.gateway.events import Event, events
 from tests.unit.gateway.fakes import MOMENT, NOTHING, FakeBackends, FakeLedger, few_threads, job
 from tests.unit.gateway.http_app import LIMIT, ask

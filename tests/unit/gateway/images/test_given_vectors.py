@@ -13,8 +13,8 @@ from gateway.images.given_vectors import GivenImage, images_per_answer
 from gateway.images.images import Images
 from gateway.search.query import GivenVector
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError
+from lookalike.records.image import Consistency
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space
-from lookalike.store.vectors import Consistency
 from tests.unit.gateway.fakes import (
     MOMENT,
     NOTHING,

@@ -11,8 +11,8 @@ import pytest
 
 from gateway.images.images import Images
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from lookalike.records.image import Consistency
 from lookalike.sources import Artifacts, Reader
-from lookalike.store.vectors import Consistency
 from tests.unit.gateway.fakes import NOTHING, FakeBackends, FakeEmbedder, FakeLedger, FakeVectors, few_threads, image, soon
 
 

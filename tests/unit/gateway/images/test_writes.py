@@ -12,7 +12,7 @@ from gateway.images.images import Images
 from gateway.images.writes import MetadataUpdate
 from gateway.jobs.ingest import Ingest
 from lookalike.errors import BadFilter, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from lookalike.jobs.states import JobState
+from lookalike.records.job_state import JobState
 from tests.unit.gateway.fakes import (
     COLLECTION,
     NOTHING,

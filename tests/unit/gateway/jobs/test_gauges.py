@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from prometheus_client import REGISTRY
 
 from gateway.jobs.gauges import pending_chunks, tell
-from lookalike.jobs.job import Counts, Job, SourceSpec
-from lookalike.jobs.states import JobState
+from lookalike.records.job import Counts, Job, SourceSpec
+from lookalike.records.job_state import JobState
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 JOB = Job(

@@ -13,8 +13,8 @@ from gateway.backends.threads import Threads
 from gateway.grpc.ingest import IngestServicer
 from gateway.jobs.ingest import Ingest, UploadedItem
 from lookalike.errors import DeadlineExceeded, InvalidArgument, LookalikeError, NotFound, Overloaded, Unavailable
-from lookalike.jobs.states import JobState
 from lookalike.jobs.uploads import Uploads
+from lookalike.records.job_state import JobState
 from lookalike.runtime.channels import open_aio_channel
 from lookalike.runtime.server import Servicer, build_aio_server
 from lookalike.runtime.status import from_rpc_error

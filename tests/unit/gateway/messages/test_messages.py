@@ -24,15 +24,15 @@ from gateway.messages.search import (
 from gateway.search.query import ByImage, ByStoredImage, ByVectors
 from lookalike.errors import Internal, InvalidArgument
 from lookalike.items import check_metadata
-from lookalike.jobs.job import JobError, SourceSpec
-from lookalike.jobs.states import JobState
 from lookalike.listing import Choice
+from lookalike.records.image import Consistency
+from lookalike.records.job import JobError, SourceSpec
+from lookalike.records.job_state import JobState
 from lookalike.spaces import HistogramSettings
-from lookalike.store.vectors import Consistency
 from lookalike.v1 import image_pb2
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as search_pb
-from lookalike.wire import space_from, space_message
+from lookalike.wire.spaces import space_from, space_message
 from tests.unit.gateway.fakes import COLLECTION, MOMENT, SPACES, image, job
 
 

@@ -13,8 +13,8 @@ import pytest
 from gateway.backends.deadlines import Deadline
 from gateway.search.coalescing import Ask, MergedSearches
 from lookalike.errors import DeadlineExceeded, Overloaded, Unavailable
+from lookalike.records.image import Consistency
 from lookalike.spaces import SIAMESE
-from lookalike.store.vectors import Consistency
 from tests.unit.gateway.fakes import COLLECTION, FakeBackends, FakeVectors, few_threads, random_images, soon
 
 AT_ONCE = 2

@@ -10,8 +10,8 @@ import pytest
 
 from gateway.search.query import Answer, ByImage, ByStoredImage, ByVectors, GivenVector, Query
 from lookalike.errors import BadFilter, FailedPrecondition, InvalidArgument, NotFound
+from lookalike.records.image import Consistency
 from lookalike.spaces import HISTOGRAM, SIAMESE
-from lookalike.store.vectors import Consistency
 from tests.unit.gateway.fakes import (
     SPACES,
     FakeBackends,

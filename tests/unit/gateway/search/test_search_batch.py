@@ -13,8 +13,8 @@ from gateway.backends.deadlines import Deadline
 from gateway.search.query import Answer, Batch, ByImage, ByStoredImage, ByVectors, GivenVector, Outcome, Query
 from gateway.search.search import Search
 from lookalike.errors import BadFilter, DeadlineExceeded, InvalidArgument, LookalikeError, NotFound, Unavailable
+from lookalike.records.image import Consistency
 from lookalike.spaces import HISTOGRAM, SIAMESE
-from lookalike.store.vectors import Consistency
 from tests.unit.gateway.fakes import FakeBackends, FakeEmbedder, FakeVectors, random_images, search_core, soon
 
 IMAGES = random_images(300)

@@ -9,11 +9,11 @@ import pytest
 
 from indexer.chunk.item_by_item import KILLS_WORKER
 from indexer.worker import ABANDONED, Worker
-from lookalike.jobs.job import Counts, Job, JobOptions, SourceSpec
 from lookalike.jobs.leases import FINISH, PLAN, Lease
-from lookalike.jobs.states import JobState
 from lookalike.jobs.suspects import MOST_DEATHS
-from lookalike.store.vectors import StoredImage
+from lookalike.records.image import StoredImage
+from lookalike.records.job import Counts, Job, JobOptions, SourceSpec
+from lookalike.records.job_state import JobState
 from tests.unit.indexer.conftest import Bench
 
 MAX_ATTEMPTS = 3

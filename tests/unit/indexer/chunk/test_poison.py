@@ -10,10 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from lookalike.errors import BadImage, CallLost, DeadlineExceeded, Internal, LookalikeError, Unavailable
-from lookalike.jobs.job import Counts, Job, JobOptions, SourceSpec
 from lookalike.jobs.retrying import retry_failures
-from lookalike.jobs.states import JobState
 from lookalike.jobs.suspects import BREAKS_EMBEDDER, KNOWN_GOOD, MOST_DEATHS, Suspects
+from lookalike.records.job import Counts, Job, JobOptions, SourceSpec
+from lookalike.records.job_state import JobState
 from lookalike.spaces import Metric, Space
 from tests.servers.processes import until
 from tests.unit.indexer.conftest import Bench

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lookalike.errors import Unavailable
-from lookalike.jobs.job import Counts, Job, JobOptions, SourceSpec
+from lookalike.records.job import Counts, Job, JobOptions, SourceSpec
 from tests.unit.indexer.conftest import Bench
 
 SKIP = JobOptions(near_duplicates="skip", threshold=0.99)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lookalike.jobs.job import Counts, JobOptions, SourceSpec
-from lookalike.jobs.states import JobState
+from lookalike.records.job import Counts, JobOptions, SourceSpec
+from lookalike.records.job_state import JobState
 from tests.unit.indexer.conftest import Bench
 
 DRY_RUN = JobOptions(dry_run=True)

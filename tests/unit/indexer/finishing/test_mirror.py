@@ -8,10 +8,10 @@ import pytest
 
 from indexer.finishing import mirror as mirroring
 from lookalike.errors import Unavailable
-from lookalike.jobs.job import Counts, JobOptions, SourceSpec
 from lookalike.jobs.leases import FINISH
-from lookalike.jobs.states import JobState
 from lookalike.names import id_from_uri
+from lookalike.records.job import Counts, JobOptions, SourceSpec
+from lookalike.records.job_state import JobState
 from tests.unit.indexer.conftest import Bench
 from tests.unit.indexer.fakes import a_collection
 

@@ -20,11 +20,11 @@ from indexer.planning.plan import Plan, make_plan
 from indexer.planning.sources import Sources
 from lookalike.errors import LookalikeError
 from lookalike.items import INCOMPLETE_REASONS, Item, member_uri
-from lookalike.jobs.job import Counts, Job, SourceKind, SourceSpec
 from lookalike.jobs.leases import PLAN, Lease
 from lookalike.jobs.manifest import read_chunk
-from lookalike.jobs.states import JobState
 from lookalike.jobs.uploads import Uploads
+from lookalike.records.job import Counts, Job, SourceKind, SourceSpec
+from lookalike.records.job_state import JobState
 from lookalike.sources import Artifacts, Reader
 from tests.servers.s3 import Bucket
 from tests.unit.lookalike.tar_files import tar

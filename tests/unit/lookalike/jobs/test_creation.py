@@ -11,13 +11,13 @@ import pytest
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.jobs.creation import CreateJob, create_ingest_job, create_job_of_json
-from lookalike.jobs.job import Job, SourceSpec
 from lookalike.jobs.leases import PLAN, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.queue import FIRST_QUEUE, KEY_PREFIX, QUEUE, TaskQueue
-from lookalike.jobs.states import MOVES, JobState, moves_as_lua
 from lookalike.jobs.uploads import Uploads
 from lookalike.listing import Choice
+from lookalike.records.job import Job, SourceSpec
+from lookalike.records.job_state import MOVES, JobState, moves_as_lua
 from lookalike.sources import Artifacts, Roots
 from tests.servers.processes import until
 

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from lookalike.errors import Internal, InvalidArgument, NotFound
-from lookalike.jobs.job import Job, SourceSpec
 from lookalike.jobs.leases import PLAN, ChunkCounts, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.outcomes import Failure, ItemOutcome, Outcomes
+from lookalike.records.job import Job, SourceSpec
 from lookalike.sources import Artifacts
 
 

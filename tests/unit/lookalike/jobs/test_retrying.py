@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
-from lookalike.jobs.job import Job, JobOptions, SourceSpec
 from lookalike.jobs.leases import FINISH, PLAN, ChunkCounts, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.retrying import retry_failures
+from lookalike.records.job import Job, JobOptions, SourceSpec
 
 SOURCE = SourceSpec("folder", "/data/products")
 

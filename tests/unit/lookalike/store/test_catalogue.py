@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from lookalike.errors import DeadlineExceeded
-from lookalike.store.catalogue import CATALOGUE, Catalogue, Collection, _held
-from lookalike.store.collection import to_entry
-from lookalike.store.connection import Deadline
+from lookalike.records.collection import Collection
+from lookalike.store.milvus.catalogue import CATALOGUE, Catalogue, _held
+from lookalike.store.milvus.connection import Deadline
+from lookalike.store.milvus.entries import to_entry
 from tests.contract.store_samples import new_collection
 
 TIMEOUT_S = 10.0

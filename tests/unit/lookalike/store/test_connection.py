@@ -12,7 +12,7 @@ import pytest
 from pymilvus.exceptions import MilvusException
 
 from lookalike.errors import BadFilter, Internal, InvalidArgument, LookalikeError, Unavailable
-from lookalike.store.connection import MilvusAccessDenied, _translated, connect
+from lookalike.store.milvus.connection import MilvusAccessDenied, _translated, connect
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookalike.errors import BadFilter
-from lookalike.store.expressions import both, id_above, ids_among, ids_not_among
 from lookalike.store.filters import MAX_CHARACTERS, compile_filter
+from lookalike.store.milvus.expressions import both, id_above, ids_among, ids_not_among
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lookalike.errors import FailedPrecondition, Internal
+from lookalike.records.collection import Collection, GenerationState
 from lookalike.spaces import HistogramSettings, Metric, Space
-from lookalike.store.collection import Collection, GenerationState, from_entry, to_entry
 from lookalike.store.generations import (
     begun,
     rolled_back,
@@ -19,6 +19,7 @@ from lookalike.store.generations import (
     without_overdue,
     without_previous,
 )
+from lookalike.store.milvus.entries import from_entry, to_entry
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)

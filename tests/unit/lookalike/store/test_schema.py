@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from lookalike.errors import InvalidArgument
+from lookalike.records.image import StoredImage
 from lookalike.spaces import Metric, Space
-from lookalike.store.schema import StoredImage, check_image, check_vectors, from_row, to_row
+from lookalike.store.milvus.schema import check_image, check_vectors, from_row, to_row
 
 SPACE = Space("siamese", 3, Metric.COSINE, "0123456789abcdef")
 IMAGE = StoredImage(

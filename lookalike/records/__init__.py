@@ -1,0 +1,1 @@
+"""Frozen values that services and callers share, free of protobuf, Milvus and Redis."""

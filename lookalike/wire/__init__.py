@@ -1,0 +1,1 @@
+"""Records to messages of the contract, and back."""
