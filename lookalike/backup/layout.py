@@ -9,17 +9,19 @@ images-00000.parquet  id, uri, metadata (JSON), sha256, revision, indexed_at, an
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from lookalike.artifacts import Artifacts, translated
 from lookalike.client import Image
-from lookalike.errors import FailedPrecondition, NotFound
-from lookalike.spaces import HistogramSettings, Metric, Space
+from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
+from lookalike.names import MAX_METADATA_BYTES, check_id, check_name, check_prose, check_uri
+from lookalike.spaces import MAX_DIMENSION, HistogramSettings, Metric, Space, Vector, vectors_problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +32,15 @@ ROWS_AT_ONCE = 500
 """Images per row group: what is in memory at a time, and what one call of an import sends. With vectors of 256 and 256 values
 and the largest metadata that is 12 MB."""
 _BATCH_BYTES = 12 * 1024 * 1024
+MAX_DESCRIPTION_BYTES = 8 * 1024 * 1024
+"""Of `collection.json`: some 50,000 shards. Read as a whole it takes twenty times as much."""
+_MAX_SPACES = 16
+_MAX_DESCRIPTION_CHARACTERS = 100_000
+_MAX_METADATA_TEXT_BYTES = 4 * MAX_METADATA_BYTES
+"""Of metadata as JSON: with spaces, and numbers written out."""
+_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{8,64}")
+_SHA256 = re.compile(r"(?:[0-9a-f]{64})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,30 +73,90 @@ class Export:
 def read_export(files: Artifacts) -> Export | None:
     """What is there; None where nothing is. Raises `FailedPrecondition` EXPORT_DAMAGED or EXPORT_FORMAT_UNKNOWN."""
     try:
-        raw = json.loads(files.read(DESCRIPTION))
-        if raw["format"] != FORMAT:
-            problem = f"{DESCRIPTION} has format {raw['format']}; this version of lookalike reads format {FORMAT}"
-            raise FailedPrecondition(problem, reason="EXPORT_FORMAT_UNKNOWN")
-        return Export(
-            name=raw["name"],
-            description=raw["description"],
-            model=raw["model"],
-            histogram=HistogramSettings(**raw["histogram"]),
-            spaces=tuple(Space(s["name"], s["dimension"], Metric(s["metric"]), s["fingerprint"]) for s in raw["spaces"]),
-            made_at=raw["made_at"],
-            shards=tuple(Shard(**shard) for shard in raw["shards"]),
-            complete=raw["complete"],
-        )
+        content = files.read(DESCRIPTION, max_bytes=MAX_DESCRIPTION_BYTES)
     except NotFound:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    if len(content) > MAX_DESCRIPTION_BYTES:
+        raise damaged(DESCRIPTION, f"it is longer than {MAX_DESCRIPTION_BYTES:,} bytes")
+    try:
+        raw = json.loads(content)
+        if raw["format"] != FORMAT:
+            problem = f"{DESCRIPTION} has format {str(raw['format'])[:20]}; this version of lookalike reads format {FORMAT}"
+            raise FailedPrecondition(problem, reason="EXPORT_FORMAT_UNKNOWN")
+        return Export(
+            name=check_name("name", _text(raw, "name")),
+            description=check_prose("description", _text(raw, "description"), _MAX_DESCRIPTION_CHARACTERS),
+            model=_model(_text(raw, "model")),
+            histogram=HistogramSettings(**raw["histogram"]),
+            spaces=_spaces(raw["spaces"]),
+            made_at=_text(raw, "made_at")[:64],
+            shards=_shards(raw["shards"]),
+            complete=raw["complete"] is True,
+        )
+    except InvalidArgument as error:
+        raise damaged(DESCRIPTION, f"{error.field} {error.problem}") from error
+    except KeyError as error:
+        raise damaged(DESCRIPTION, f"{error} is missing") from error
+    except RecursionError as error:
+        raise damaged(DESCRIPTION, "it is nested too deep") from error
+    except (ValueError, TypeError, AttributeError) as error:
         raise damaged(DESCRIPTION, str(error)) from error
 
 
+def _text(raw: Mapping[str, Any], key: str) -> str:
+    if not isinstance(raw[key], str):
+        raise InvalidArgument(key, "is no text")
+    return str(raw[key])
+
+
+def _model(name: str) -> str:
+    return check_name("model", name) if name else ""
+
+
+def _spaces(raw: Sequence[Mapping[str, Any]]) -> tuple[Space, ...]:
+    if not isinstance(raw, list) or not 1 <= len(raw) <= _MAX_SPACES:
+        raise InvalidArgument("spaces", f"is no list of 1 to {_MAX_SPACES} spaces")
+    spaces = tuple(Space(s["name"], s["dimension"], Metric(s["metric"]), _text(s, "fingerprint")) for s in raw)
+    for space in spaces:
+        check_name("spaces.name", str(space.name))
+        if type(space.dimension) is not int or not 1 <= space.dimension <= MAX_DIMENSION:
+            raise InvalidArgument(
+                "spaces.dimension", f"{str(space.dimension)[:40]} is out of range; 1 to {MAX_DIMENSION} are allowed"
+            )
+        if not _FINGERPRINT.fullmatch(space.fingerprint):
+            raise InvalidArgument("spaces.fingerprint", "is no fingerprint (8 to 64 hex digits)")
+    if len({space.name for space in spaces}) < len(spaces):
+        raise InvalidArgument("spaces", "names a space twice")
+    return spaces
+
+
+def _shards(raw: Sequence[Mapping[str, Any]]) -> tuple[Shard, ...]:
+    if not isinstance(raw, list):
+        raise InvalidArgument("shards", "is no list")
+    shards = tuple(Shard(**shard) for shard in raw)
+    for shard in shards:
+        if not isinstance(shard.name, str) or not _SHARD_NAME.fullmatch(shard.name):
+            raise InvalidArgument("shards.name", f"{str(shard.name)[:80]!r} is no name of a file in the export")
+        if type(shard.images) is not int or shard.images < 1:
+            raise InvalidArgument("shards.images", f"of {shard.name} is no count of images")
+        check_id("shards.last_id", shard.last_id if isinstance(shard.last_id, str) else "")
+    if len({shard.name for shard in shards}) < len(shards):
+        raise InvalidArgument("shards", "names a file twice")
+    return shards
+
+
 def write_export(files: Artifacts, export: Export) -> None:
-    """Write `collection.json` as a whole."""
+    """Write `collection.json` as a whole. Raises `FailedPrecondition` EXPORT_TOO_MANY_FILES where it would be too long to be
+    read again."""
     spaces = [{**asdict(space), "metric": space.metric.value} for space in export.spaces]
-    files.write(DESCRIPTION, json.dumps({"format": FORMAT, **asdict(export), "spaces": spaces}, indent=2).encode())
+    content = json.dumps({"format": FORMAT, **asdict(export), "spaces": spaces}, indent=2).encode()
+    if len(content) > MAX_DESCRIPTION_BYTES:
+        raise FailedPrecondition(
+            f"an export of {len(export.shards):,} files cannot be read again; "
+            "export to an empty place with a larger --shard-images",
+            reason="EXPORT_TOO_MANY_FILES",
+        )
+    files.write(DESCRIPTION, content)
 
 
 def rows_at_once(spaces: Sequence[Space]) -> int:
@@ -150,19 +221,30 @@ class ShardWriter:
 
 def check_shard(files: Artifacts, shard: Shard, spaces: Sequence[Space]) -> None:
     """Look at a shard's footer. Raises `FailedPrecondition` EXPORT_DAMAGED where it is not what `collection.json` says."""
-    with _parquet_of(files, shard) as parquet:
+    with _parquet_of(files, shard) as (parquet, _):
         if parquet.metadata.num_rows != shard.images:
             raise damaged(shard.name, f"it holds {parquet.metadata.num_rows} images instead of {shard.images}")
-        wrong = [field.name for field in _schema(spaces) if field not in list(parquet.schema_arrow)]
+        there = list(parquet.schema_arrow)
+        wrong = [field.name for field in _schema(spaces) if there.count(field) != 1]
         if wrong:
-            raise damaged(shard.name, f"column {wrong[0]} is missing or of another type")
+            raise damaged(shard.name, f"column {wrong[0]} is missing, doubled or of another type")
 
 
 def read_shard(files: Artifacts, shard: Shard, spaces: Sequence[Space]) -> Iterator[list[Image]]:
-    """The images of a shard, a row group at a time. Raises `FailedPrecondition` EXPORT_DAMAGED naming the shard."""
-    with _parquet_of(files, shard) as parquet:
+    """The images of a shard, `rows_at_once` at a time. Raises `FailedPrecondition` EXPORT_DAMAGED naming the shard."""
+    from lookalike.listing.parquet_pages import rows_at_once as readable_rows
+
+    with _parquet_of(files, shard) as (parquet, stream):
+        names = [field.name for field in _schema(spaces)]
+        columns = [
+            column
+            for column in range(parquet.metadata.num_columns)
+            if parquet.metadata.schema.column(column).path.partition(".")[0] in names
+        ]
         for group in range(parquet.num_row_groups):
-            yield _images(parquet.read_row_group(group), spaces)
+            at_once = min(rows_at_once(spaces), readable_rows(stream, parquet, group, columns))
+            for batch in parquet.iter_batches(at_once, row_groups=[group], columns=names, use_threads=False):
+                yield _images(batch, spaces, shard.name)
 
 
 def damaged(name: str, problem: str) -> FailedPrecondition:
@@ -170,15 +252,24 @@ def damaged(name: str, problem: str) -> FailedPrecondition:
 
 
 @contextmanager
-def _parquet_of(files: Artifacts, shard: Shard) -> Iterator[Any]:
+def _parquet_of(files: Artifacts, shard: Shard) -> Iterator[tuple[Any, IO[bytes]]]:
+    """The file and the stream below it, after a look at its footer."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from lookalike.listing.parquet_pages import MAX_FOOTER_BYTES, check_footer
+
+    # Not buffered ahead: that would hold a whole row group, which a writer may have made of any size.
+    limits = {"thrift_string_size_limit": MAX_FOOTER_BYTES, "thrift_container_size_limit": MAX_FOOTER_BYTES}
     try:
         with files.open_read(shard.name) as stream:
-            yield pq.ParquetFile(stream, page_checksum_verification=True)
+            check_footer(stream)
+            file = pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=False, buffer_size=1024 * 1024, **limits)
+            yield file, stream
     except NotFound as error:
         raise damaged(shard.name, "it is missing") from error
+    except InvalidArgument as error:
+        raise damaged(shard.name, error.problem) from error
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(shard.name, str(error)) from error
 
@@ -196,14 +287,38 @@ def _column(space: Space) -> str:
     return f"vector_{space.name}"
 
 
-def _images(table: pa.Table, spaces: Sequence[Space]) -> list[Image]:
-    facts = table.select(["id", "uri", "metadata", "sha256", "revision", "indexed_at"]).to_pylist()
-    vectors = {
-        space.name: table[_column(space)].combine_chunks().flatten().to_numpy().reshape(-1, space.dimension) for space in spaces
-    }
-    return [_image(row, {name: rows[number] for name, rows in vectors.items()}) for number, row in enumerate(facts)]
+def _images(batch: pa.RecordBatch, spaces: Sequence[Space], shard: str) -> list[Image]:
+    facts = batch.select(["id", "uri", "metadata", "sha256", "revision", "indexed_at"]).to_pylist()
+    vectors = {space.name: _vectors(batch.column(_column(space)), space, shard) for space in spaces}
+    return [_image(row, {name: rows[number] for name, rows in vectors.items()}, shard) for number, row in enumerate(facts)]
 
 
-def _image(row: Mapping[str, Any], vectors: Mapping[str, Any]) -> Image:
-    metadata = json.loads(row["metadata"])
-    return Image(row["id"], row["uri"], metadata, row["sha256"], row["revision"], row["indexed_at"], vectors)
+def _vectors(column: pa.FixedSizeListArray, space: Space, shard: str) -> Vector:
+    """float32 `[n, dimension]`. Raises `FailedPrecondition` EXPORT_DAMAGED where a vector is missing or cannot be compared."""
+    flat = column.flatten()
+    if column.null_count or flat.null_count:
+        raise damaged(shard, f"a vector of space {space.name} is missing")
+    vectors: Vector = flat.to_numpy().reshape(-1, space.dimension)
+    if problem := vectors_problem(vectors, space.metric):
+        raise damaged(shard, f"a vector of space {space.name} {problem}")
+    return vectors
+
+
+def _image(row: Mapping[str, Any], vectors: Mapping[str, Any], shard: str) -> Image:
+    """Raises `FailedPrecondition` EXPORT_DAMAGED, naming the image, for what no collection could hold."""
+    image_id = row["id"] or ""
+    try:
+        check_id("id", image_id)
+        check_uri("uri", row["uri"] or "")
+        if len((row["metadata"] or "").encode()) > _MAX_METADATA_TEXT_BYTES:
+            raise InvalidArgument("metadata", f"is longer than {_MAX_METADATA_TEXT_BYTES:,} bytes")
+        metadata = json.loads(row["metadata"] or "")
+        if not isinstance(metadata, dict):
+            raise InvalidArgument("metadata", "is no JSON object")
+        if not _SHA256.fullmatch(row["sha256"] or ""):
+            raise InvalidArgument("sha256", "is no SHA-256")
+    except InvalidArgument as error:
+        raise damaged(shard, f"{error.field} of image {image_id[:80]!r} {error.problem}") from error
+    except (ValueError, RecursionError) as error:
+        raise damaged(shard, f"metadata of image {image_id[:80]!r} is no JSON, or nested too deep") from error
+    return Image(image_id, row["uri"] or "", metadata, row["sha256"] or "", row["revision"] or 0, row["indexed_at"], vectors)
