@@ -7,7 +7,9 @@ Credentials, region and endpoint come from where every AWS tool finds them (`AWS
 from __future__ import annotations
 
 import errno
+import functools
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -24,7 +26,10 @@ _CONFIG = {"connect_timeout": 5, "read_timeout": 20, "max_pool_connections": 32}
 """Seconds; and as many connections as threads may read at a time."""
 _STREAM_BLOCK = 4 * 1024 * 1024
 """Bytes per request of what is read from end to end."""
+_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 _ABSENT = ("InvalidRange", "416")
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+"""Of an answer that is read as a whole before it is understood: a page of 1,000 keys of 1,024 bytes, each a `%xx`, has 4 MB."""
 
 
 class Buckets:
@@ -103,7 +108,62 @@ class _Stream(io.RawIOBase):
 
 def _files() -> Any:
     # fsspec keeps one instance per process.
-    return fsspec.filesystem("s3", use_listings_cache=False, config_kwargs=_CONFIG)
+    config = {**_CONFIG, "http_session_cls": _bounded_session()}
+    return fsspec.filesystem("s3", use_listings_cache=False, config_kwargs=config)
+
+
+@functools.cache
+def _bounded_session() -> type[Any]:
+    """aiobotocore's session, over answers that are no longer than was asked for: a list or an error at most
+    `MAX_ANSWER_BYTES`, since it is held as a whole, and a range of an object no more than the range. What is longer is
+    `FailedPrecondition` SOURCE_UNREADABLE."""
+    import aiohttp
+    import botocore.exceptions as boto  # type: ignore[import-untyped]
+    from aiobotocore.httpsession import AIOHTTPSession  # type: ignore[import-untyped]
+
+    class Answer(aiohttp.ClientResponse):
+        async def start(self, connection: Any) -> aiohttp.ClientResponse:
+            await super().start(connection)
+            asked = _RANGE.fullmatch(self.request_info.headers.get("Range", ""))
+            if asked and self.status < 300:
+                most = int(asked[2]) - int(asked[1]) + 1
+                if self.content_length is None or self.content_length > most:
+                    self.close()
+                    sent = "an answer without a length" if self.content_length is None else f"{self.content_length:,} bytes"
+                    raise _sent(f"{sent} instead of the {most:,} bytes that were asked for", self.url.host)
+            return self
+
+        async def read(self) -> bytes:
+            # Of objects the content is read in pieces, from `content`.
+            pieces, left = [], MAX_ANSWER_BYTES
+            async for piece in self.content.iter_any():
+                left -= len(piece)
+                if left < 0:
+                    self.close()
+                    raise _sent(f"an answer of more than {MAX_ANSWER_BYTES:,} bytes", self.url.host)
+                pieces.append(piece)
+            return b"".join(pieces)
+
+    class Session(AIOHTTPSession):  # type: ignore[misc]
+        async def send(self, request: Any) -> Any:
+            try:
+                return await super().send(request)
+            except boto.HTTPClientError as error:
+                # As such it would be tried again, and the same sent again.
+                if isinstance(error.kwargs.get("error"), FailedPrecondition):
+                    raise error.kwargs["error"] from error
+                raise
+
+        async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
+            session = await super()._get_session(proxy_url)
+            session._response_class = Answer  # noqa: SLF001 - aiobotocore makes the session, and passes no class on.
+            return session  # type: ignore[no-any-return]
+
+    return Session
+
+
+def _sent(what: str, host: str | None) -> FailedPrecondition:
+    return FailedPrecondition(f"S3 ({host or ''}) sent {what}", reason=SOURCE_UNREADABLE)
 
 
 def _name(url: Url) -> str:
@@ -119,7 +179,7 @@ def _code(error: OSError) -> str:
 @contextmanager
 def _translated(url: Url) -> Iterator[None]:
     import aiohttp
-    import botocore.exceptions as boto  # type: ignore[import-untyped]
+    import botocore.exceptions as boto
 
     shown = str(url)[:200]
     try:
