@@ -1,10 +1,11 @@
 """Keeps a picture that the embedder dies of from being sent again and again, by a page reloaded or a client that retries.
 
 Called by `embedding`, for searches and thumbnails apart. A call is sent once; no layer below tries it again. The pictures of a
-call that the embedder died in are suspects from then on: each is sent alone, one at a time, after a good one, and refused after
-`MOST_DEATHS` deaths (`lookalike.jobs.suspects` has the rule, and shares what is known between gateways and workers). Without
-Redis a gateway goes by what it has seen itself: searches do not wait for Redis, and nothing is looked up while nothing is
-suspected.
+call that the embedder died in, or kept for `_HANG_S`, are suspects from then on: each is sent alone, one at a time, after a
+good one, and refused after `MOST_DEATHS` deaths (`lookalike.jobs.suspects` has the rule, and shares what is known between
+gateways and workers). A hang counts like a death where a good picture that was sent later is answered at once. A slow or
+overloaded embedder is slow with the good picture too, so that nothing is counted then. Without Redis a gateway goes by what it
+has seen itself: searches do not wait for Redis, and nothing is looked up while nothing is suspected.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ _HASHED_IN_LOOP_BYTES = 1024 * 1024
 _APART_S = 1.0
 """As of the indexer: most that is waited before a picture of which the embedder has died is sent again."""
 
+_HANG_S = 8.0
+"""How long the embedder may keep a picture: far above any healthy answer, and below the 10 s that callers wait by default."""
+_SOON_S = 1.0
+"""Longest answer for the good picture of an embedder that is neither slow nor overloaded; it takes some .05 s."""
+
 
 @dataclass(slots=True)
 class _Suspect:
@@ -55,10 +61,14 @@ class Careful:
         *,
         kept_s: float = KEPT_S,
         apart_s: float = _APART_S,
+        hang_s: float = _HANG_S,
+        soon_s: float = _SOON_S,
     ) -> None:
         self._shared, self._threads, self._kept_s, self._apart_s = shared, threads, kept_s, apart_s
         self._known: OrderedDict[str, _Suspect] = OrderedDict()
+        self._hang_s, self._soon_s = hang_s, soon_s
         self._turn = asyncio.Lock()
+        self._trials: set[asyncio.Task[object]] = set()
         self._log = structlog.get_logger()
 
     async def made(
@@ -89,8 +99,15 @@ class Careful:
     async def _together(
         self, contents: Sequence[bytes], call: Callable[[Sequence[bytes]], Awaitable[Sequence[R | LookalikeError]]]
     ) -> Sequence[R | LookalikeError]:
+        began_s = time.monotonic()
         try:
             return await call(contents)
+        except (DeadlineExceeded, asyncio.CancelledError):
+            # Callers that wait no longer cancel it. Nothing is waited for here, so that they can.
+            if time.monotonic() - began_s >= self._hang_s:
+                for content in contents:
+                    self._remember(_sha256(content), 0)
+            raise
         except CallLost:
             hashes = await _hashes(contents)
             for sha256 in hashes:
@@ -115,21 +132,48 @@ class Careful:
     async def _alone(
         self, content: bytes, sha256: str, call: Callable[[Sequence[bytes]], Awaitable[Sequence[R | LookalikeError]]]
     ) -> R | LookalikeError:
-        async with self._turn:
-            deaths = await self._deaths(sha256)
-            if deaths >= MOST_DEATHS:
-                return breaks_embedder()
-            if deaths:
-                await asyncio.sleep(random.uniform(0.0, self._apart_s))  # noqa: S311 - not for secrecy
-            try:
-                await _check_sound(call)
-                (result,) = await call([content])
-            except CallLost as error:
-                return await self._died(sha256, error)
-            except LookalikeError as error:
-                return error
-            await self._acquit(sha256)
-            return result
+        await self._turn.acquire()
+        # A task of its own: a caller that waits less than `hang_s` must not end what would show a hang.
+        trial = asyncio.create_task(self._tried(content, sha256, call))
+        self._trials.add(trial)
+        trial.add_done_callback(self._trials.discard)
+        trial.add_done_callback(lambda _: self._turn.release())
+        return await asyncio.shield(trial)
+
+    async def _tried(
+        self, content: bytes, sha256: str, call: Callable[[Sequence[bytes]], Awaitable[Sequence[R | LookalikeError]]]
+    ) -> R | LookalikeError:
+        deaths = await self._deaths(sha256)
+        if deaths >= MOST_DEATHS:
+            return breaks_embedder()
+        if deaths:
+            await asyncio.sleep(random.uniform(0.0, self._apart_s))  # noqa: S311 - not for secrecy
+        try:
+            await _check_sound(call, self._soon_s)
+            result = await self._answer(content, call)
+        except CallLost as error:
+            return await self._died(sha256, error)
+        except LookalikeError as error:
+            return error
+        if result is None:
+            return await self._died(sha256, DeadlineExceeded(f"embedder did not answer for the picture in {self._hang_s:g} s"))
+        await self._acquit(sha256)
+        return result
+
+    async def _answer(
+        self, content: bytes, call: Callable[[Sequence[bytes]], Awaitable[Sequence[R | LookalikeError]]]
+    ) -> R | LookalikeError | None:
+        """What `call` gives; None where the embedder hangs over this picture. Raises `Unavailable` where all are slow."""
+        answer = asyncio.ensure_future(call([content]))
+        try:
+            await asyncio.wait({answer}, timeout=self._hang_s)
+            if not answer.done():
+                await _check_sound(call, self._soon_s)
+                # An overload may have ended just now: then this picture is answered as well.
+                await asyncio.wait({answer}, timeout=self._soon_s)
+            return (await answer)[0] if answer.done() else None
+        finally:
+            answer.cancel()
 
     def _suspected(self, sha256: str) -> bool:
         found = self._known.get(sha256)
@@ -153,7 +197,7 @@ class Careful:
         (elsewhere,) = await self._asked(lambda: shared.deaths([sha256])) or [None]
         return self._remember(sha256, elsewhere or 0)
 
-    async def _died(self, sha256: str, error: CallLost) -> LookalikeError:
+    async def _died(self, sha256: str, error: LookalikeError) -> LookalikeError:
         deaths = self._remember(sha256, self._remember(sha256, 0) + 1)
         if (shared := self._shared) is not None:
             deaths = self._remember(sha256, await self._asked(lambda: shared.died(sha256)) or 0)
@@ -174,10 +218,13 @@ class Careful:
         return None
 
 
-async def _check_sound(call: Callable[[Sequence[bytes]], Awaitable[object]]) -> None:
-    """Raise `Unavailable` unless the embedder answers for a good picture: nothing can be held against others then."""
+async def _check_sound(call: Callable[[Sequence[bytes]], Awaitable[object]], soon_s: float) -> None:
+    """Raise `Unavailable` unless the embedder soon answers for a good picture: nothing can be held against others then."""
     try:
-        await call([KNOWN_GOOD])
+        async with asyncio.timeout(soon_s):
+            await call([KNOWN_GOOD])
+    except TimeoutError as error:
+        raise Unavailable("embedder", f"it takes over {soon_s:g} s for a good picture too") from error
     except (CallLost, DeadlineExceeded, Internal) as error:
         raise Unavailable("embedder", f"it fails with a good picture too: {error.message}") from error
 

@@ -15,18 +15,24 @@ from tests.unit.gateway.fakes import few_threads
 
 
 class Embedder:
-    """Dies of every picture that starts with `poison`; is away while `away` is set."""
+    """Dies of every picture that starts with `poison`, never answers for those that start with `tar`; is away while `away` is
+    set, and answers nobody while `overloaded`."""
 
     def __init__(self) -> None:
         self.calls: list[list[bytes]] = []
         self.deaths = 0
         self.away: LookalikeError | None = None
+        self.overloaded = False
+        self.hung = 0
 
     async def __call__(self, images: Sequence[bytes]) -> list[bytes]:
         self.calls.append(list(images))
         await asyncio.sleep(0)
         if self.away:
             raise self.away
+        if self.overloaded or any(image.startswith(b"tar") for image in images):
+            self.hung += 1
+            await asyncio.Event().wait()
         if any(image.startswith(b"poison") for image in images):
             self.deaths += 1
             raise CallLost("embedder", "Socket closed")
@@ -118,6 +124,80 @@ def test_a_defect_that_one_picture_meets_fails_no_other_of_its_call() -> None:
     assert (first, last) == (b"of a", b"of b")
     assert isinstance(odd, Internal)
     assert calls == [[b"a", b"odd", b"b"], [b"a"], [b"odd"], [b"b"]]
+
+
+class TestHangs:
+    """Callers give up after `patience_s`, as those of `query_embeddings` do."""
+
+    HANG_S = 0.05
+
+    def end(self, careful: Careful, embedder: Embedder, image: bytes, *, times: int, patience_s: float = 0.2) -> object:
+        """What became of the picture, the last time; TimeoutError where its caller waited no longer."""
+
+        async def run() -> object:
+            end: object = None
+            for _ in range(times):
+                try:
+                    async with asyncio.timeout(patience_s):
+                        (end,) = await careful.made([image], embedder)
+                except (LookalikeError, TimeoutError) as error:
+                    end = error
+            while careful._trials:
+                await asyncio.sleep(0.001)
+            return end
+
+        return asyncio.run(run())
+
+    def careful(self, soon_s: float = 0.05) -> Careful:
+        return Careful(apart_s=0, hang_s=self.HANG_S, soon_s=soon_s)
+
+    def test_a_picture_that_the_embedder_hangs_over_is_refused_after_a_few_times(self) -> None:
+        careful, embedder = self.careful(), Embedder()
+        refused = self.end(careful, embedder, b"tar", times=20, patience_s=10 * self.HANG_S)
+        assert isinstance(refused, LookalikeError)
+        assert refused.reason == BREAKS_EMBEDDER
+        assert embedder.hung == 1 + MOST_DEATHS
+        assert self.end(careful, embedder, b"good", times=1) == b"of good"
+
+    def test_it_is_found_though_no_later_caller_waits_long_enough(self) -> None:
+        careful, embedder = self.careful(), Embedder()
+        self.end(careful, embedder, b"tar", times=1)
+        for _ in range(10):
+            end = self.end(careful, embedder, b"tar", times=1, patience_s=self.HANG_S / 5)
+        assert isinstance(end, LookalikeError)
+        assert (end.reason, embedder.hung) == (BREAKS_EMBEDDER, 1 + MOST_DEATHS)
+
+    def test_a_caller_that_leaves_early_makes_nothing_suspected(self) -> None:
+        careful, embedder = Careful(hang_s=60), Embedder()
+        assert isinstance(self.end(careful, embedder, b"tar", times=3, patience_s=0.01), TimeoutError)
+        assert not careful._known
+
+    def test_an_overloaded_embedder_condemns_nobody(self) -> None:
+        careful, embedder = self.careful(), Embedder()
+        embedder.overloaded = True
+        ends = [self.end(careful, embedder, b"good %d" % (n % 2), times=1) for n in range(10)]
+        assert isinstance(ends[-1], Unavailable)
+        assert [suspect.deaths for suspect in careful._known.values()] == [0, 0]
+        embedder.overloaded = False
+        assert self.end(careful, embedder, b"good 0", times=1) == b"of good 0"
+
+    def test_an_overload_that_begins_after_the_good_picture_condemns_nobody(self) -> None:
+        careful, embedder = self.careful(), Embedder()
+        embedder.overloaded = True
+        self.end(careful, embedder, b"good", times=1)
+
+        async def call(images: Sequence[bytes]) -> list[bytes]:
+            embedder.overloaded = embedder.overloaded or images == [b"good"]
+            return await embedder(images)
+
+        async def run() -> None:
+            for _ in range(2 * MOST_DEATHS):
+                embedder.overloaded = False
+                (end,) = await careful.made([b"good"], call)
+                assert isinstance(end, Unavailable)
+
+        asyncio.run(run())
+        assert [suspect.deaths for suspect in careful._known.values()] == [0]
 
 
 class TestSharing:
