@@ -87,6 +87,7 @@ def sweeper(stack: Stack, tmp_path: Path) -> Iterator[Worker]:
     worker.stop()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_a_sweep_takes_exactly_the_files_of_what_was_deleted(stack: Stack, ledger: Ledger, sweeper: Worker) -> None:
     root = stack.inside.data / "artifacts"
