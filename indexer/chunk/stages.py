@@ -22,11 +22,6 @@ CHUNK_SECONDS = Histogram(
     ("stage",),
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
 )
-UNITS_LAID_DOWN = Counter(
-    "lookalike_indexer_units_released_total",
-    "Chunks and plans that a worker gave back, or lost, before they were done, by reason; they are done again.",
-    ("reason",),
-)
 
 
 class Stages:

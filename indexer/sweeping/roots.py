@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from indexer.planning.failed_items import failed_items
+from indexer.planning.sources import failed_items
 from lookalike.artifacts import SCHEME, Artifacts
 from lookalike.errors import Internal, NotFound
 from lookalike.jobs.ledger import Ledger
