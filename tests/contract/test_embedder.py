@@ -23,9 +23,9 @@ from lookalike.spaces import HistogramSettings
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from lookalike.v1 import image_pb2
+from tests.pictures.hostile_pictures import gif_of_one_colour, tiff_tiled
+from tests.pictures.made_pictures import bomb, corners, encoded, noise
 from tests.servers.embedder import models, serving
-from tests.unit.embedder.hostile_pictures import gif_of_one_colour, tiff_tiled
-from tests.unit.embedder.made_pictures import bomb, corners, encoded, noise
 
 TIMEOUT_S = 30.0
 

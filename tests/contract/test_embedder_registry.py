@@ -25,9 +25,9 @@ from lookalike.runtime.channels import open_channel
 from lookalike.runtime.status import from_rpc_error
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
+from tests.pictures.made_pictures import encoded, noise
 from tests.servers.embedder import random_bundle
 from tests.servers.processes import free_port, start, stop, until
-from tests.unit.embedder.made_pictures import encoded, noise
 
 TIMEOUT_S = 30.0
 PICTURE = encoded(noise(16, 16))

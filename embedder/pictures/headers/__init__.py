@@ -13,7 +13,7 @@ from collections.abc import Callable
 from embedder.pictures.headers import bmp, gif, jpeg, png, tiff, webp
 from embedder.pictures.headers.header import Format, Header
 from embedder.pictures.headers.limits import Limits, is_quick
-from embedder.pictures.kinds import is_disguised, not_read
+from embedder.pictures.unsupported import is_disguised, not_read
 
 __all__ = ["FORMATS", "Format", "Header", "Limits", "is_quick", "read_header"]
 

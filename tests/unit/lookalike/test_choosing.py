@@ -17,8 +17,8 @@ from lookalike.items import IMAGE_FORMAT_UNKNOWN, SOURCE_EXCLUDED, SOURCE_HIDDEN
 from lookalike.listing import Choice, list_folder
 from lookalike.listing.choosing import MAX_GLOBS, Chooser, check_globs
 from lookalike.listing.folders import files_under
-from lookalike.listing.kinds import KINDS, kind_of
 from lookalike.names import id_from_uri
+from lookalike.picture_formats import KINDS, kind_of
 from tests.unit.lookalike.tar_files import tar
 from tests.unit.lookalike.test_archives import listed
 
@@ -195,7 +195,7 @@ class TestKinds:
         assert not odd.problem
 
     def test_no_suffix_stands_for_two_kinds(self) -> None:
-        from lookalike.listing import kinds
+        from lookalike import picture_formats as kinds
 
         suffixes = [suffix for table in (kinds._READ, kinds._NOT_READ) for line in table.values() for suffix in line.split()]
         assert len(suffixes) == len(set(suffixes)) == len(KINDS)

@@ -19,8 +19,8 @@ from embedder.pictures.tasks import DecodeTask, Result, Task, ThumbnailTask
 from embedder.serving.admission import Lane
 from embedder.serving.decode_pool import Waiting
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Unavailable
+from tests.pictures.made_pictures import encoded, noise
 from tests.servers.crashing_cage import BABBLE, BURN, CRASH, EAT, KILLED, LIE, SLEEP
-from tests.unit.embedder.made_pictures import encoded, noise
 
 SOON_S = 30.0
 BOTH = DecodeTask(Wanted(3, 224, 1))

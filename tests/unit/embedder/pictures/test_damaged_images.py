@@ -14,7 +14,7 @@ from PIL import Image
 from embedder.pictures.decode import Decoder, Wanted
 from embedder.pictures.headers import FORMATS
 from lookalike.errors import BadImage
-from tests.unit.embedder.made_pictures import bomb, encoded, noise
+from tests.pictures.made_pictures import bomb, encoded, noise
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # damaged files make Pillow grumble
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from embedder.pictures.headers import FORMATS, Limits, read_header
 from lookalike.errors import BadImage
-from tests.unit.embedder.hostile_pictures import (
+from tests.pictures.hostile_pictures import (
     bmp_of_runs,
     gif_of_one_colour,
     jpeg_of_scans,
@@ -24,7 +24,7 @@ from tests.unit.embedder.hostile_pictures import (
     tiff_tiled,
     webp_canvas,
 )
-from tests.unit.embedder.made_pictures import bomb, encoded, noise
+from tests.pictures.made_pictures import bomb, encoded, noise
 
 SOUND = {
     "JPEG": encoded(noise(30, 47, 3), "JPEG"),

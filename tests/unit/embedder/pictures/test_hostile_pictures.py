@@ -18,7 +18,7 @@ from embedder.pictures.tasks import DecodeTask
 from embedder.serving.admission import Lane
 from embedder.serving.decode_pool import Waiting
 from lookalike.errors import BadImage
-from tests.unit.embedder.hostile_pictures import KINDS
+from tests.pictures.hostile_pictures import KINDS
 
 TASK = DecodeTask(Wanted(3, 224, 3))
 MEMORY_BYTES = 1_200_000_000
