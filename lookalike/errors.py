@@ -15,7 +15,7 @@
     ├── Cancelled                   the caller has gone                        CANCELLED            499
     └── Internal                    a defect of ours                           INTERNAL             500
 
-A library's own errors are translated into these where the library is imported. `runtime.status` holds the one table that maps
+A library's own errors are translated into these where the library is imported. `wire.status` holds the one table that maps
 them to gRPC and HTTP and back, so that a client catches the same class that the service raised. Standard library only.
 """
 

@@ -19,11 +19,11 @@ from lookalike.errors import BadImage, FingerprintMismatch, Internal, LookalikeE
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.records.collection import Collection
 from lookalike.runtime import tracing
-from lookalike.runtime.status import from_rpc_error, from_status
 from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
 from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceStub
 from lookalike.wire.spaces import space_from
+from lookalike.wire.status import from_rpc_error, from_status
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["EmbedderService"].full_name
 

@@ -32,12 +32,12 @@ from gateway.search.query import (
 from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.records.collection import Collection, Generation
 from lookalike.records.image import Consistency, StoredImage
-from lookalike.runtime.status import to_status
 from lookalike.spaces import HistogramSettings, Space, Vector
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as search_pb
 from lookalike.wire.spaces import plain, space_from, space_message
+from lookalike.wire.status import to_status
 
 T = TypeVar("T")
 

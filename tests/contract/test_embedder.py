@@ -18,11 +18,11 @@ from PIL import Image
 from embedder.serving.admission import Limits
 from lookalike.errors import BadImage, FingerprintMismatch, InvalidArgument, LookalikeError, NotFound, Overloaded, Unavailable
 from lookalike.runtime.channels import open_channel
-from lookalike.runtime.status import from_rpc_error, from_status
 from lookalike.spaces import HistogramSettings
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from lookalike.v1 import image_pb2
+from lookalike.wire.status import from_rpc_error, from_status
 from tests.pictures.hostile_pictures import gif_of_one_colour, tiff_tiled
 from tests.pictures.made_pictures import bomb, corners, encoded, noise
 from tests.servers.embedder import models, serving

@@ -17,10 +17,10 @@ from lookalike.errors import BadImage, DeadlineExceeded, FingerprintMismatch, Lo
 from lookalike.jobs.leases import Lease
 from lookalike.runtime.channels import open_channel
 from lookalike.runtime.server import Servicer, build_server
-from lookalike.runtime.status import to_status
 from lookalike.v1 import embedder_service_pb2 as pb2
 from lookalike.v1 import embedder_service_pb2_grpc as pb2_grpc
 from lookalike.v1 import image_pb2
+from lookalike.wire.status import to_status
 from tests.unit.indexer.fakes import SPACES, a_collection
 
 
