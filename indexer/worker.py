@@ -43,8 +43,7 @@ from lookalike.records.job import Job
 from lookalike.records.job_state import JobState
 from lookalike.runtime import tracing
 from lookalike.sources import Reader
-from lookalike.store.milvus.catalogue import Catalogue
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.protocols import Catalogue, Vectors
 
 ABANDONED = "CHUNK_ABANDONED"
 """Reason of the items of a chunk that workers died of, again and again."""
@@ -71,7 +70,7 @@ class Parts:
     leases: Leases
     queue: TaskQueue
     catalogue: Catalogue
-    store: VectorStore
+    store: Vectors
     reader: Reader
     uploads: Uploads
     outcomes: Outcomes

@@ -35,7 +35,7 @@ QUERIES_PER_CALL = Histogram(
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is asked of Milvus beside the vectors; see `VectorStore.search`. `most` is how many vectors may go into one call."""
+    """What is asked of Milvus beside the vectors; see `Vectors.search`. `most` is how many vectors may go into one call."""
 
     collection: Collection
     space: Space
@@ -84,7 +84,7 @@ class MergedSearches:
         self._waiting = 0
 
     async def nearest(self, ask: Ask, vectors: Vector, deadline: Deadline) -> list[list[Hit]]:
-        """For each of `vectors` (float32 `[n, dimension]`) its hits, as `VectorStore.search`.
+        """For each of `vectors` (float32 `[n, dimension]`) its hits, as `Vectors.search`.
 
         Raises what that does, `Overloaded` where too many wait, `DeadlineExceeded` when `deadline` passes first. A caller who
         gives up leaves the call to the others in it.

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError
-from lookalike.names import MAX_MESSAGE_BYTES, MAX_TOP_K
+from lookalike.names import MAX_EF, MAX_MESSAGE_BYTES, MAX_TOP_K
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.spaces import SIAMESE, Space, Vector, vectors_problem
-from lookalike.store.milvus.vectors import MAX_EF
 
 DEFAULT_TOP_K = 5
 _MIN_EF = 64

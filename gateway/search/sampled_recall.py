@@ -19,9 +19,9 @@ from gateway.backends.milvus import Backends
 from gateway.backends.threads import Threads
 from gateway.search.coalescing import Ask
 from lookalike.errors import LookalikeError, Overloaded, Unavailable
+from lookalike.names import MAX_EF
 from lookalike.records.image import Hit
 from lookalike.spaces import Vector
-from lookalike.store.milvus.vectors import MAX_EF
 
 RECALL = Histogram(
     "lookalike_gateway_sampled_recall",

@@ -22,8 +22,7 @@ from lookalike.items import Item
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.records.image import StoredImage
-from lookalike.store.milvus.catalogue import Catalogue
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.protocols import Catalogue, Vectors
 
 
 class Pipeline:
@@ -34,7 +33,7 @@ class Pipeline:
         ledger: Ledger,
         leases: Leases,
         catalogue: Catalogue,
-        store: VectorStore,
+        store: Vectors,
         fetcher: Fetcher,
         embedder: Embedder,
         calls: Calls,

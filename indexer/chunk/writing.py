@@ -19,22 +19,19 @@ from lookalike.jobs.ledger import Ledger
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
 from lookalike.records.job import SKIPPED_NEAR_DUPLICATE, SKIPPED_SUPERSEDED
-from lookalike.store.milvus.catalogue import Catalogue
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.protocols import Catalogue, Vectors
 
 _LOCK_TIMEOUT_S = 30.0
 """A write takes a second or so; some dozens of chunks may stand in line before one is better done again later."""
 
 Stored = Mapping[str, Sequence[StoredImage]]
-"""Rows by id, as `VectorStore.get_everywhere` gives them."""
+"""Rows by id, as `Vectors.get_everywhere` gives them."""
 
 
 class Writer:
     """Thread-safe."""
 
-    def __init__(
-        self, ledger: Ledger, leases: Leases, catalogue: Catalogue, store: VectorStore, *, store_timeout_s: float
-    ) -> None:
+    def __init__(self, ledger: Ledger, leases: Leases, catalogue: Catalogue, store: Vectors, *, store_timeout_s: float) -> None:
         self._ledger, self._leases, self._catalogue, self._store = ledger, leases, catalogue, store
         self._near_duplicates = NearDuplicates(store, timeout_s=store_timeout_s)
         self._store_timeout_s = store_timeout_s

@@ -19,8 +19,7 @@ from lookalike.records.collection import Collection
 from lookalike.records.job import Job
 from lookalike.sources import Reader
 from lookalike.sources.opening import uri_prefix
-from lookalike.store.milvus.catalogue import Catalogue
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.protocols import Catalogue, Vectors
 
 MIRROR_INCOMPLETE = "MIRROR_INCOMPLETE"
 _LOCK_TIMEOUT_S = 30.0
@@ -37,7 +36,7 @@ class Mirror:
         ledger: Ledger,
         leases: Leases,
         catalogue: Catalogue,
-        store: VectorStore,
+        store: Vectors,
         reader: Reader,
         *,
         store_timeout_s: float,

@@ -19,8 +19,7 @@ from indexer.reembedding.finish import Finish
 from indexer.reembedding.generations import Generations
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.store.milvus.catalogue import Catalogue
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.protocols import Catalogue, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ def make_reembedding(
     ledger: Ledger,
     leases: Leases,
     catalogue: Catalogue,
-    store: VectorStore,
+    store: Vectors,
     fetcher: Fetcher,
     embedder: Embedder,
     calls: Calls,

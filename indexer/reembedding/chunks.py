@@ -27,8 +27,7 @@ from lookalike.records.job import SKIPPED_SUPERSEDED
 from lookalike.sources import Artifacts
 from lookalike.spaces import Space
 from lookalike.store.generations import is_filled_by
-from lookalike.store.milvus.catalogue import Catalogue
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.protocols import Catalogue, Vectors
 
 _LOCK_TIMEOUT_S = 30.0
 """As for the write of any chunk."""
@@ -44,7 +43,7 @@ class Chunks:
         ledger: Ledger,
         leases: Leases,
         catalogue: Catalogue,
-        store: VectorStore,
+        store: Vectors,
         fetcher: Fetcher,
         embedder: Embedder,
         calls: Calls,

@@ -26,8 +26,7 @@ from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.job import Comparison, Job
 from lookalike.store.generations import is_filled_by, is_switched_by
-from lookalike.store.milvus.catalogue import Catalogue
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.protocols import Catalogue, Vectors
 
 _LOCK_TIMEOUT_S = 30.0
 _NAMED = 3
@@ -51,7 +50,7 @@ class Finish:
         ledger: Ledger,
         leases: Leases,
         catalogue: Catalogue,
-        store: VectorStore,
+        store: Vectors,
         generations: Generations,
         *,
         store_timeout_s: float,

@@ -23,8 +23,7 @@ from lookalike.records.collection import Collection, GenerationState
 from lookalike.records.image import Consistency
 from lookalike.records.job import Job
 from lookalike.store.generations import begun, is_filled_by, switched, without_filled_by, without_overdue
-from lookalike.store.milvus.catalogue import Catalogue
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.protocols import Catalogue, Vectors
 
 _LOCK_TIMEOUT_S = 30.0
 """As for the write of a chunk, behind which a change may have to stand in line."""
@@ -38,7 +37,7 @@ class Generations:
         ledger: Ledger,
         leases: Leases,
         catalogue: Catalogue,
-        store: VectorStore,
+        store: Vectors,
         embedder: Embedder,
         *,
         store_timeout_s: float,

@@ -28,7 +28,7 @@ _ORIGINALS = SCHEME + "originals/"
 
 
 class Rows(Protocol):
-    """The part of `VectorStore` that is needed."""
+    """The part of `Vectors` that is needed."""
 
     def contents(
         self, collection: Collection, space: Space, *, after_id: str, limit: int, timeout_s: float

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lookalike.records.image import Consistency
 from lookalike.store.milvus.connection import Connection, connect
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 
 INJECTION = '" or id != "'
@@ -108,7 +108,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(store_uri: str) -> Iterator[Server]:
     connection: Connection = connect(store_uri)
-    store = VectorStore(connection)
+    store = MilvusVectors(connection)
     rows = PLAIN if connection.is_lite else PLAIN | MIXED
     with made(connection, new_collection()) as collection:
         store.upsert(collection, [image(i, metadata=metadata) for i, metadata in rows.items()])

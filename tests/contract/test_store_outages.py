@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from lookalike.errors import BadFilter, DeadlineExceeded, Internal, Unavailable
-from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import Connection, Deadline, connect
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, image, new_collection
 from tests.servers.milvus import LiteServer, lite_server
 from tests.servers.processes import free_port
@@ -40,8 +40,8 @@ def server() -> Iterator[LiteServer]:
 
 def test_a_call_ends_by_its_timeout_when_the_server_hangs(server: LiteServer) -> None:
     connection = connect(server.uri)
-    store, collection = VectorStore(connection), new_collection()
-    Catalogue(connection).create(collection)
+    store, collection = MilvusVectors(connection), new_collection()
+    MilvusCatalogue(connection).create(collection)
     server.signal(signal.SIGSTOP)
     try:
         for call in (
@@ -62,7 +62,7 @@ def test_a_call_ends_by_its_timeout_when_the_server_hangs(server: LiteServer) ->
 
 def test_a_killed_server_is_unavailable_at_once_and_comes_back_with_everything(server: LiteServer) -> None:
     connection = connect(server.uri)
-    store, catalogue, collection = VectorStore(connection), Catalogue(connection, ttl_s=0), new_collection()
+    store, catalogue, collection = MilvusVectors(connection), MilvusCatalogue(connection, ttl_s=0), new_collection()
     catalogue.create(collection)
     store.upsert(collection, [image(f"i{n}") for n in range(300)])
     store.delete(collection, ["i0"], timeout_s=TIMEOUT_S)
@@ -98,7 +98,7 @@ def test_a_deadline_in_the_past_asks_nobody(milvus_lite_uri: str) -> None:
 
 def test_what_the_server_refuses_is_a_defect_of_ours(store_uri: str) -> None:
     connection = connect(store_uri)
-    Catalogue(connection).list()
+    MilvusCatalogue(connection).list()
     with pytest.raises(Internal, match="refused"):
         connection.call("insert", "lookalike_catalogue", deadline=Deadline(TIMEOUT_S), data=[{"nothing": 1}])
     # Only filters are a caller's. Those that are known to be too much for a server never get there.

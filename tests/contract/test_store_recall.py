@@ -12,7 +12,7 @@ from lookalike import fashion_mnist
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.spaces import HistogramSettings, Vector
 from lookalike.store.milvus.connection import connect
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, made, new_collection
 
 STORED, QUERIES, TOP_K, EF = 9000, 200, 5, 64
@@ -24,7 +24,7 @@ _SAME = 1e-5
 def test_recall_at_5_is_at_least_99_percent_in_both_spaces(store_uri: str) -> None:
     histograms, features = _vectors()
     connection = connect(store_uri)
-    store = VectorStore(connection)
+    store = MilvusVectors(connection)
     queries = 20 if connection.is_lite else QUERIES  # 20-60 ms a query there
     with made(connection, new_collection(histogram=HistogramSettings(), siamese_dimension=128)) as collection:
         stored = {"histogram": histograms[:STORED], "siamese": features[:STORED]}

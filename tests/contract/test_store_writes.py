@@ -14,7 +14,7 @@ from lookalike.errors import InvalidArgument
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
 from lookalike.store.milvus.connection import Connection, Deadline, connect
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 from tests.servers.processes import until
 
@@ -29,8 +29,8 @@ def connection(store_uri: str) -> Iterator[Connection]:
 
 
 @pytest.fixture(scope="module")
-def store(connection: Connection) -> VectorStore:
-    return VectorStore(connection)
+def store(connection: Connection) -> MilvusVectors:
+    return MilvusVectors(connection)
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,11 @@ def shared(connection: Connection) -> Iterator[Collection]:
 
 
 def test_a_strong_read_sees_the_write_just_acknowledged_to_another_client(
-    store: VectorStore, store_uri: str, shared: Collection
+    store: MilvusVectors, store_uri: str, shared: Collection
 ) -> None:
     other = connect(store_uri)
     try:
-        reader = VectorStore(other)
+        reader = MilvusVectors(other)
         for turn in range(5):
             store.upsert(shared, [image("fresh", revision=turn)])
             seen = reader.get(shared, ["fresh"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
@@ -54,7 +54,7 @@ def test_a_strong_read_sees_the_write_just_acknowledged_to_another_client(
         other.close()
 
 
-def test_metadata_comes_back_as_it_went_in(store: VectorStore, shared: Collection) -> None:
+def test_metadata_comes_back_as_it_went_in(store: MilvusVectors, shared: Collection) -> None:
     metadata = {
         "text": 'q"uo\\te\n\tü😀',
         "int": -(2**62),
@@ -71,7 +71,7 @@ def test_metadata_comes_back_as_it_went_in(store: VectorStore, shared: Collectio
     assert found["bare"].metadata == {}
 
 
-def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: VectorStore, shared: Collection) -> None:
+def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: MilvusVectors, shared: Collection) -> None:
     store.upsert(shared, [image(i, metadata={"odd": True}) for i in ODD_IDS])
     strong, odd_ones, query = Consistency.STRONG, "odd = true", np.ones((1, 4), np.float32)
     assert set(store.get(shared, ODD_IDS, consistency=strong, timeout_s=TIMEOUT_S)) == set(ODD_IDS)
@@ -90,7 +90,7 @@ def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: VectorStore
 
 
 def test_every_id_stays_one_row_in_each_space_through_updates_deletes_and_flushes(
-    connection: Connection, store: VectorStore
+    connection: Connection, store: MilvusVectors
 ) -> None:
     ids = [f"k{n:04}" for n in range(1600)]
     random.Random(1).shuffle(ids)
@@ -125,7 +125,7 @@ def test_every_id_stays_one_row_in_each_space_through_updates_deletes_and_flushe
         check()
 
 
-def test_what_nobody_waited_for_is_there_and_gets_its_index(store: VectorStore, connection: Connection) -> None:
+def test_what_nobody_waited_for_is_there_and_gets_its_index(store: MilvusVectors, connection: Connection) -> None:
     with made(connection, new_collection()) as collection:
         store.upsert(collection, [image(f"i{n}") for n in range(1500)])
         store.flush(collection, wait=False)
@@ -135,13 +135,15 @@ def test_what_nobody_waited_for_is_there_and_gets_its_index(store: VectorStore, 
         until(lambda: store.pending(collection) == 0, "every row is indexed", timeout_s=60)
 
 
-def test_a_bad_image_stops_the_call_before_anything_is_written(store: VectorStore, shared: Collection) -> None:
+def test_a_bad_image_stops_the_call_before_anything_is_written(store: MilvusVectors, shared: Collection) -> None:
     with pytest.raises(InvalidArgument, match="siamese"):
         store.upsert(shared, [image("good"), image("bad", siamese=np.zeros(5, np.float32))])
     assert store.get_everywhere(shared, ["good", "bad"], timeout_s=TIMEOUT_S) == {}
 
 
-def test_get_everywhere_tells_half_written_images_apart(connection: Connection, store: VectorStore, shared: Collection) -> None:
+def test_get_everywhere_tells_half_written_images_apart(
+    connection: Connection, store: MilvusVectors, shared: Collection
+) -> None:
     store.upsert(shared, [image("whole", revision=3), image("half", revision=1)])
     connection.call("delete", shared.physical("siamese"), deadline=Deadline(TIMEOUT_S), filter='id == "half"')
     found = store.get_everywhere(shared, ["whole", "half", "none"], timeout_s=TIMEOUT_S)
@@ -150,7 +152,7 @@ def test_get_everywhere_tells_half_written_images_apart(connection: Connection, 
     assert store.delete(shared, ["half"], timeout_s=TIMEOUT_S) == 1
 
 
-def test_many_threads_may_share_a_store(store: VectorStore, shared: Collection) -> None:
+def test_many_threads_may_share_a_store(store: MilvusVectors, shared: Collection) -> None:
     queries = np.ones((2, 4), np.float32)
     start = threading.Barrier(8)
 
@@ -183,7 +185,7 @@ def _rows(connection: Connection, collection: Collection, space: str) -> int:
     return int(answer[0]["count(*)"])
 
 
-def _paged(store: VectorStore, collection: Collection, limit: int) -> list[tuple[str, int]]:
+def _paged(store: MilvusVectors, collection: Collection, limit: int) -> list[tuple[str, int]]:
     """Id and revision of every image, by pages; the first read is Strong, so that those after it see as much."""
     found: list[tuple[str, int]] = []
     consistency = Consistency.STRONG

@@ -27,8 +27,6 @@ from lookalike.store.milvus.connection import Connection, Deadline
 from lookalike.store.milvus.entries import from_entry, to_entry
 from lookalike.store.milvus.schema import image_index, image_schema
 
-__all__ = ["CATALOGUE", "Catalogue", "Collection"]
-
 CATALOGUE = "lookalike_catalogue"
 _READ_TIMEOUT_S = 10.0
 _CHANGE_TIMEOUT_S = 60.0
@@ -39,7 +37,7 @@ _MAX_COLLECTIONS = 16_384
 """The most rows that one Milvus query returns."""
 
 
-class Catalogue:
+class MilvusCatalogue:
     """The collections of one Milvus. `get` remembers an answer for `ttl_s` seconds; may be used by several threads."""
 
     def __init__(self, connection: Connection, *, ttl_s: float = 1.0) -> None:
