@@ -23,7 +23,7 @@ from lookalike.jobs.ledger import Ledger
 from lookalike.records.collection import Collection
 from lookalike.records.job import Job
 from lookalike.runtime import tracing
-from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.protocols import Catalogue
 
 UNITS_RELEASED = Counter(
     "lookalike_indexer_units_released_total",
