@@ -140,7 +140,8 @@ def test_risky_kinds_give_the_same_vectors_and_thumbnails_as_safe_ones(stub: rpc
     )
     for result in response.results[1:4]:
         np.testing.assert_array_equal(vector(result, 0), vector(response.results[0], 0))
-        np.testing.assert_array_equal(vector(result, 1), vector(response.results[0], 1))
+        # Another batch, another last digit.
+        np.testing.assert_allclose(vector(result, 1), vector(response.results[0], 1), rtol=0, atol=1e-6)
     assert {from_status(result.error).reason for result in response.results[4:]} == {"IMAGE_TOO_MANY_PIXELS"}
     made = {
         stub.MakeThumbnail(messages.MakeThumbnailRequest(image=encoded(picture, kind)), timeout=TIMEOUT_S).jpeg

@@ -38,6 +38,10 @@ _CHANNEL_OPTIONS = {
     # gRPC's own back-off grows to two minutes; a Milvus that came back must be seen within seconds.
     "grpc.initial_reconnect_backoff_ms": 200,
     "grpc.max_reconnect_backoff_ms": 2000,
+    # pymilvus pings every 10 s, also while no call is under way. For that milvus-lite's server may end a connection ("too many
+    # pings"), and with it a call that has just begun.
+    "grpc.keepalive_time_ms": 60_000,
+    "grpc.keepalive_permit_without_calls": 0,
 }
 _CONNECT_POLL_S = 0.2
 
