@@ -19,7 +19,6 @@ from gateway.messages.search import (
     batch_from,
     batch_parts,
     collection_message,
-    consistency_from,
     given_images_from,
     histogram_from,
     image_message,
@@ -38,6 +37,7 @@ from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import search_service_pb2 as search_pb
 from lookalike.v1.collection_service_pb2_grpc import CollectionServiceServicer
 from lookalike.v1.search_service_pb2_grpc import SearchServiceServicer
+from lookalike.wire.query import consistency_from
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answered: TypeAlias = Any

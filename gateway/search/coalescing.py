@@ -23,7 +23,8 @@ from gateway.backends.milvus import Backends
 from gateway.backends.threads import Threads
 from lookalike.errors import DeadlineExceeded, LookalikeError, Overloaded, Unavailable
 from lookalike.records.collection import Collection
-from lookalike.records.image import Consistency, Hit
+from lookalike.records.image import Hit
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import Space, Vector
 
 QUERIES_PER_CALL = Histogram(
@@ -35,25 +36,19 @@ QUERIES_PER_CALL = Histogram(
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is asked of Milvus beside the vectors; see `Vectors.search`. `most` is how many vectors may go into one call."""
+    """What is asked of Milvus beside the vectors; see `Vectors.search`. `options` are those of the space; `most` is how many
+    vectors may go into one call."""
 
     collection: Collection
     space: Space
-    limit: int
-    ef: int
-    filter: str
-    consistency: Consistency
-    include_vectors: bool
+    options: SearchOptions
     exclude_ids: tuple[str, ...]
     most: int
 
     @property
     def kind(self) -> tuple[object, ...]:
         """Equal where one call may answer both."""
-        return (
-            self.collection.physical(self.space.name), self.limit, self.ef, self.filter, self.consistency,
-            self.include_vectors, self.exclude_ids,
-        )  # fmt: skip
+        return (self.collection.physical(self.space.name), self.options, self.exclude_ids)
 
 
 @dataclass(eq=False, slots=True)
@@ -141,11 +136,7 @@ class MergedSearches:
             ask.collection,
             ask.space.name,
             vectors,
-            ask.limit,
-            filter=ask.filter,
-            ef=ask.ef,
-            consistency=ask.consistency,
-            include_vectors=ask.include_vectors,
+            ask.options,
             exclude_ids=ask.exclude_ids,
             timeout_s=deadline.remaining_s(),
         )

@@ -31,7 +31,7 @@ class Search:
 
         async def answer(collection: Collection) -> Answer:
             planned = plan(query, collection)
-            await check_filter(query.filter)  # One that does not parse must not cost an embedding first.
+            await check_filter(query.options.filter)  # One that does not parse must not cost an embedding first.
             (outcome,) = await self._answering.answer(collection, [query], planned, deadline)
             if isinstance(outcome, LookalikeError):
                 raise outcome
@@ -46,7 +46,7 @@ class Search:
         """
         check_name("collection", batch.collection)
         check_batch(batch)
-        await check_filter(next((query.filter for query in batch.queries if isinstance(query, Query)), ""))
+        await check_filter(next((query.options.filter for query in batch.queries if isinstance(query, Query)), ""))
         collection = await self._lookups.find(batch.collection, deadline)
         return self._as_ready(batch.collection, groups_of(batch, collection), deadline)
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from indexer.chunk.items import Ready, Work
 from lookalike.records.image import Consistency, StoredImage
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import SIAMESE, Metric
 from lookalike.store.protocols import Vectors
 
@@ -59,10 +60,8 @@ class NearDuplicates:
             work.collection,
             SIAMESE,
             np.stack([one.vectors[SIAMESE] for one in new]),
-            1 + OTHERS,
+            SearchOptions(top_k=1 + OTHERS, ef=_EF, consistency=Consistency.STRONG),
             exclude_ids=replaced,
-            ef=_EF,
-            consistency=Consistency.STRONG,
             timeout_s=self._timeout_s,
         )
         return [[(hit.distance, hit.image.id) for hit in hits] for hits in answers]

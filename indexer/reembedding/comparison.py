@@ -13,6 +13,7 @@ import numpy as np
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.job import Comparison
+from lookalike.records.query import SearchOptions
 from lookalike.store.protocols import Vectors
 
 QUERIES = 200
@@ -76,7 +77,8 @@ def _answers(
     if not found:
         return {}
     queries = np.stack([image.vectors[space] for image in found])
-    answers = store.search(collection, space, queries, K + 1, ef=_EF, consistency=Consistency.STRONG, timeout_s=timeout_s)
+    options = SearchOptions(top_k=K + 1, ef=_EF, consistency=Consistency.STRONG)
+    answers = store.search(collection, space, queries, options, timeout_s=timeout_s)
     return {
         image.id: (image, [hit for hit in hits if hit.image.id != image.id][:K])
         for image, hits in zip(found, answers, strict=True)

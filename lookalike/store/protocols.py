@@ -14,6 +14,7 @@ from typing import Protocol
 
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, Hit, StoredImage
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import Space, Vector
 
 WRITE_TIMEOUT_S = 30.0
@@ -39,12 +40,8 @@ class Vectors(Protocol):
         collection: Collection,
         space: str,
         queries: Vector,
-        top_k: int,
+        options: SearchOptions,
         *,
-        filter: str = "",  # noqa: A002 - the word of the contract
-        ef: int,
-        consistency: Consistency = Consistency.BOUNDED,
-        include_vectors: bool = False,
         exclude_ids: Sequence[str] = (),
         within: float | None = None,
         timeout_s: float,
@@ -52,8 +49,9 @@ class Vectors(Protocol):
         """For each of `queries` (float32 `[n, dimension]`) its at most `top_k` nearest images, nearest first, ties by id.
         Raises `InvalidArgument` (`top_k`, `ef`, `vectors`), `BadFilter`, `NotFound` (space).
 
-        `top_k` is 1 to 1,000; `ef`, the breadth of the HNSW search, 1 to 32,768 (raised to `top_k` where it is less);
-        `within` leaves out what is as far or farther. Of images equally far at the end of the list, any may be left out.
+        Of `options` those count that are of one space (`SearchOptions.of_space`). `top_k` is 1 to 1,000; `ef`, the breadth of
+        the HNSW search, 1 to 32,768 (raised to `top_k` where it is less); `within` leaves out what is as far or farther. Of
+        images equally far at the end of the list, any may be left out.
         """
 
     def get(

@@ -12,6 +12,7 @@ import pytest
 from lookalike.errors import InvalidArgument, NotFound
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
+from lookalike.records.query import SearchOptions
 from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection, stacked
@@ -56,7 +57,11 @@ def test_search_finds_the_true_neighbours_with_their_true_distances(
     metric = gallery.space(space).metric
     queries = stacked([image("q1"), image("q2"), GALLERY[7]], space)
     answers = store.search(
-        gallery, space, queries, 10, ef=64, consistency=Consistency.STRONG, include_vectors=True, timeout_s=TIMEOUT_S
+        gallery,
+        space,
+        queries,
+        SearchOptions(top_k=10, ef=64, consistency=Consistency.STRONG, include_vectors=True),
+        timeout_s=TIMEOUT_S,
     )
     assert len(answers) == 3
     for query, hits in zip(queries, answers, strict=True):
@@ -71,7 +76,11 @@ def test_search_finds_the_true_neighbours_with_their_true_distances(
 
 def test_a_hit_is_the_image_that_was_stored(store: MilvusVectors, gallery: Collection) -> None:
     (hits,) = store.search(
-        gallery, "siamese", stacked([GALLERY[5]], "siamese"), 1, ef=64, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S
+        gallery,
+        "siamese",
+        stacked([GALLERY[5]], "siamese"),
+        SearchOptions(top_k=1, ef=64, consistency=Consistency.STRONG),
+        timeout_s=TIMEOUT_S,
     )
     assert hits[0].image == replace(GALLERY[5], vectors={})
 
@@ -81,11 +90,8 @@ def test_filter_and_excluded_id_leave_the_rest(store: MilvusVectors, gallery: Co
         gallery,
         "siamese",
         stacked([GALLERY[4]], "siamese"),
-        1000,
-        filter='label = "even" OR n = 7',
+        SearchOptions(top_k=1000, filter='label = "even" OR n = 7', ef=64, consistency=Consistency.STRONG),
         exclude_ids=["g04"],
-        ef=64,
-        consistency=Consistency.STRONG,
         timeout_s=TIMEOUT_S,
     )
     assert sorted(hit.image.id for hit in hits) == [f"g{n:02}" for n in range(60) if (n % 2 == 0 or n == 7) and n != 4]
@@ -101,10 +107,8 @@ def test_a_bound_leaves_out_what_is_as_far_or_farther(store: MilvusVectors, gall
             gallery,
             space,
             query[np.newaxis],
-            1000,
-            ef=64,
+            SearchOptions(top_k=1000, ef=64, consistency=Consistency.STRONG),
             within=between,
-            consistency=Consistency.STRONG,
             timeout_s=TIMEOUT_S,
         )
         assert len(hits) == count
@@ -116,9 +120,7 @@ def test_top_k_of_a_thousand_with_a_small_ef_returns_everything_there_is(store: 
         gallery,
         "histogram",
         stacked([GALLERY[0]], "histogram"),
-        1000,
-        ef=1,
-        consistency=Consistency.STRONG,
+        SearchOptions(top_k=1000, ef=1, consistency=Consistency.STRONG),
         timeout_s=TIMEOUT_S,
     )
     assert len(hits) == len(GALLERY)
@@ -133,10 +135,7 @@ def test_hits_of_equal_distance_come_by_id(store: MilvusVectors, shared: Collect
         shared,
         "histogram",
         same[np.newaxis],
-        12,
-        filter="tie = true",
-        ef=64,
-        consistency=Consistency.STRONG,
+        SearchOptions(top_k=12, filter="tie = true", ef=64, consistency=Consistency.STRONG),
         timeout_s=TIMEOUT_S,
     )
     assert [hit.image.id for hit in hits] == ids
@@ -145,19 +144,20 @@ def test_hits_of_equal_distance_come_by_id(store: MilvusVectors, shared: Collect
 @pytest.mark.parametrize(("top_k", "ef", "field"), [(0, 64, "top_k"), (1001, 64, "top_k"), (5, 0, "ef"), (5, 32769, "ef")])
 def test_numbers_out_of_range_are_refused(store: MilvusVectors, gallery: Collection, top_k: int, ef: int, field: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        store.search(gallery, "siamese", np.zeros((1, 4), np.float32), top_k, ef=ef, timeout_s=TIMEOUT_S)
+        store.search(gallery, "siamese", np.zeros((1, 4), np.float32), SearchOptions(top_k=top_k, ef=ef), timeout_s=TIMEOUT_S)
     assert refused.value.field == field
 
 
 def test_a_query_of_the_wrong_length_and_an_unknown_space_are_refused(store: MilvusVectors, gallery: Collection) -> None:
     with pytest.raises(InvalidArgument, match="needs 8"):
-        store.search(gallery, "histogram", np.zeros((1, 4), np.float32), 5, ef=64, timeout_s=TIMEOUT_S)
+        store.search(gallery, "histogram", np.zeros((1, 4), np.float32), SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S)
     with pytest.raises(NotFound, match="histogram, siamese"):
-        store.search(gallery, "colour", np.zeros((1, 4), np.float32), 5, ef=64, timeout_s=TIMEOUT_S)
+        store.search(gallery, "colour", np.zeros((1, 4), np.float32), SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S)
 
 
 def test_no_queries_give_no_answers(store: MilvusVectors, gallery: Collection) -> None:
-    assert store.search(gallery, "siamese", np.zeros((0, 4), np.float32), 5, ef=64, timeout_s=TIMEOUT_S) == []
+    nobody = np.zeros((0, 4), np.float32)
+    assert store.search(gallery, "siamese", nobody, SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S) == []
 
 
 def test_get_returns_what_is_there_with_the_vectors_asked_for(store: MilvusVectors, gallery: Collection) -> None:

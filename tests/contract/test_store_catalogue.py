@@ -13,6 +13,7 @@ import pytest
 from lookalike.errors import AlreadyExists, Internal, InvalidArgument, NotFound
 from lookalike.names import alias_name
 from lookalike.records.collection import Collection
+from lookalike.records.query import SearchOptions
 from lookalike.store.milvus.catalogue import CATALOGUE, MilvusCatalogue
 from lookalike.store.milvus.connection import Connection, Deadline, connect
 from lookalike.store.milvus.entries import to_entry
@@ -78,7 +79,9 @@ def test_a_collection_is_made_shown_to_other_processes_and_removed(connection: C
 def _every_call_says_that_it_is_gone(store: MilvusVectors, collection: Collection) -> None:
     for call in (
         lambda: store.upsert(collection, [image("a")]),
-        lambda: store.search(collection, "siamese", np.ones((1, 4), np.float32), 5, ef=64, timeout_s=TIMEOUT_S),
+        lambda: store.search(
+            collection, "siamese", np.ones((1, 4), np.float32), SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S
+        ),
         lambda: store.get(collection, ["a"], timeout_s=TIMEOUT_S),
         lambda: store.page(collection, limit=5, timeout_s=TIMEOUT_S),
         lambda: store.delete(collection, ["a"], timeout_s=TIMEOUT_S),

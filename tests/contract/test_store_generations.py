@@ -13,6 +13,7 @@ from lookalike.errors import FailedPrecondition, Unavailable
 from lookalike.names import alias_name
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import Metric, Space
 from lookalike.store.generations import begun, rolled_back, switched, without_previous
 from lookalike.store.milvus.catalogue import MilvusCatalogue
@@ -92,7 +93,9 @@ def _only_the_current_one_is_read(store: MilvusVectors, two: Collection) -> None
     assert ids(store, two.as_other()) == ["b", "c", "only in the other one"]
     assert store.count(two, timeout_s=TIMEOUT_S) == 2
     query = np.ones((1, 3), np.float32)
-    found = store.search(two.as_other(), "siamese", query, 5, ef=64, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+    found = store.search(
+        two.as_other(), "siamese", query, SearchOptions(top_k=5, ef=64, consistency=Consistency.STRONG), timeout_s=TIMEOUT_S
+    )
     assert len(found[0]) == 3
     store.delete(two, ["only in the other one"], timeout_s=TIMEOUT_S)
 

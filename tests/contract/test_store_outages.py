@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from lookalike.errors import BadFilter, DeadlineExceeded, Internal, Unavailable
+from lookalike.records.query import SearchOptions
 from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import Connection, Deadline, connect
 from lookalike.store.milvus.vectors import MilvusVectors
@@ -82,7 +83,9 @@ def test_a_killed_server_is_unavailable_at_once_and_comes_back_with_everything(s
     _until_it_answers(connection)
     assert catalogue.get(collection.name) == collection
     assert store.count(collection, timeout_s=TIMEOUT_S) == 299
-    (hits,) = store.search(collection, "siamese", np.ones((1, 4), np.float32), 1000, ef=64, timeout_s=TIMEOUT_S)
+    (hits,) = store.search(
+        collection, "siamese", np.ones((1, 4), np.float32), SearchOptions(top_k=1000, ef=64), timeout_s=TIMEOUT_S
+    )
     assert len(hits) == 299
     connection.close()
     with pytest.raises(Unavailable, match="closed"):

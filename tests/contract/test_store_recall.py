@@ -10,6 +10,7 @@ import numpy as np
 
 from lookalike import fashion_mnist
 from lookalike.records.image import Consistency, StoredImage
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import HistogramSettings, Vector
 from lookalike.store.milvus.connection import connect
 from lookalike.store.milvus.vectors import MilvusVectors
@@ -43,7 +44,9 @@ def test_recall_at_5_is_at_least_99_percent_in_both_spaces(store_uri: str) -> No
         _until_nothing_is_pending(lambda: store.pending(collection))
         for space, rows in (("histogram", histograms), ("siamese", features)):
             asked = rows[STORED : STORED + queries]
-            answers = store.search(collection, space, asked, TOP_K, ef=EF, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+            answers = store.search(
+                collection, space, asked, SearchOptions(top_k=TOP_K, ef=EF, consistency=Consistency.STRONG), timeout_s=TIMEOUT_S
+            )
             found = [[int(hit.image.id) for hit in hits] for hits in answers]
             metric = collection.space(space).metric
             recall = _recall(np.stack([metric.distance(query, rows[:STORED]) for query in asked]), found)

@@ -13,6 +13,7 @@ import pytest
 from lookalike.errors import InvalidArgument
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
+from lookalike.records.query import SearchOptions
 from lookalike.store.milvus.connection import Connection, Deadline, connect
 from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
@@ -78,11 +79,13 @@ def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: MilvusVecto
     paged = store.page(shared, filter=odd_ones, limit=1000, consistency=strong, timeout_s=TIMEOUT_S)
     assert [found.id for found in paged] == sorted(ODD_IDS)
     # One strong read of a space makes what it saw visible to the bounded ones after it.
-    store.search(shared, "siamese", query, 1, ef=64, consistency=strong, timeout_s=TIMEOUT_S)
+    store.search(shared, "siamese", query, SearchOptions(top_k=1, ef=64, consistency=strong), timeout_s=TIMEOUT_S)
     for odd in ODD_IDS[:6]:
         after = store.page(shared, filter=odd_ones, after_id=odd, limit=1000, timeout_s=TIMEOUT_S)
         assert [found.id for found in after] == [i for i in sorted(ODD_IDS) if i > odd]
-        (hits,) = store.search(shared, "siamese", query, 100, filter=odd_ones, ef=100, exclude_ids=[odd], timeout_s=TIMEOUT_S)
+        (hits,) = store.search(
+            shared, "siamese", query, SearchOptions(top_k=100, filter=odd_ones, ef=100), exclude_ids=[odd], timeout_s=TIMEOUT_S
+        )
         assert {hit.image.id for hit in hits} == set(ODD_IDS) - {odd}
     assert store.delete(shared, [*ODD_IDS[:6], "nobody"], timeout_s=TIMEOUT_S) == 6
     left = store.page(shared, filter=odd_ones, limit=1000, consistency=strong, timeout_s=TIMEOUT_S)
@@ -130,7 +133,9 @@ def test_what_nobody_waited_for_is_there_and_gets_its_index(store: MilvusVectors
         store.upsert(collection, [image(f"i{n}") for n in range(1500)])
         store.flush(collection, wait=False)
         assert store.count(collection, timeout_s=TIMEOUT_S) == 1500
-        (hits,) = store.search(collection, "siamese", np.ones((1, 4), np.float32), 1000, ef=1000, timeout_s=TIMEOUT_S)
+        (hits,) = store.search(
+            collection, "siamese", np.ones((1, 4), np.float32), SearchOptions(top_k=1000, ef=1000), timeout_s=TIMEOUT_S
+        )
         assert len(hits) == 1000
         until(lambda: store.pending(collection) == 0, "every row is indexed", timeout_s=60)
 
@@ -160,7 +165,7 @@ def test_many_threads_may_share_a_store(store: MilvusVectors, shared: Collection
         start.wait(10)
         for turn in range(6):
             store.upsert(shared, [image(f"w{worker}-{turn}-{n}", revision=worker) for n in range(10)])
-            store.search(shared, "siamese", queries, 5, ef=64, timeout_s=TIMEOUT_S)
+            store.search(shared, "siamese", queries, SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S)
             store.get(shared, [f"w{worker}-{turn}-0"], spaces=["histogram", "siamese"], timeout_s=TIMEOUT_S)
             store.page(shared, limit=5, timeout_s=TIMEOUT_S)
         return store.delete(shared, [f"w{worker}-{turn}-9" for turn in range(6)], timeout_s=TIMEOUT_S)

@@ -18,6 +18,8 @@ IDS_PER_CALL = 1000
 _INDEX_MIN_ROWS = 1024
 """Milvus builds no index for a smaller segment and compares with its every row
 (`indexCoord.segment.minSegmentNumRowsToEnableIndex` in milvus.yaml)."""
+CONSISTENCY_LEVELS = {Consistency.BOUNDED: "Bounded", Consistency.STRONG: "Strong"}
+"""In Milvus' own words (its documentation, "Consistency Level")."""
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -48,7 +50,7 @@ class Rows:
                 deadline,
                 filter=ids_among(some),
                 output_fields=list(fields),
-                consistency_level=consistency.value,
+                consistency_level=CONSISTENCY_LEVELS[consistency],
             )
             rows.update((row[ID], row) for row in answer)
         return rows
@@ -75,7 +77,7 @@ class Rows:
             filter=expression,
             output_fields=list(fields),
             limit=limit,
-            consistency_level=consistency.value,
+            consistency_level=CONSISTENCY_LEVELS[consistency],
             **order,
         )
         return sorted(rows, key=lambda row: str(row[ID]))
@@ -102,7 +104,7 @@ class Rows:
 
     def count(self, collection: Collection, space: Space, deadline: Deadline) -> int:
         """How many rows there are now. Strong."""
-        level = Consistency.STRONG.value
+        level = CONSISTENCY_LEVELS[Consistency.STRONG]
         counted = self.call(
             "query", collection, space, deadline, filter="", output_fields=["count(*)"], consistency_level=level
         )

@@ -14,12 +14,13 @@ import numpy as np
 
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, Hit, StoredImage
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import Metric, Space, Vector, check_vectors
 from lookalike.store.checks import check_breadth, check_facts, check_image, check_images, check_limit
 from lookalike.store.filters import compile_filter
 from lookalike.store.milvus.connection import Connection, Deadline
 from lookalike.store.milvus.expressions import both, id_above, ids_among, ids_not_among, prefixed
-from lookalike.store.milvus.rows import IDS_PER_CALL, Rows, slices
+from lookalike.store.milvus.rows import CONSISTENCY_LEVELS, IDS_PER_CALL, Rows, slices
 from lookalike.store.milvus.schema import (
     FACTS,
     ID,
@@ -72,21 +73,18 @@ class MilvusVectors:
         collection: Collection,
         space: str,
         queries: Vector,
-        top_k: int,
+        options: SearchOptions,
         *,
-        filter: str = "",  # noqa: A002 - the word of the contract
-        ef: int,
-        consistency: Consistency = Consistency.BOUNDED,
-        include_vectors: bool = False,
         exclude_ids: Sequence[str] = (),
         within: float | None = None,
         timeout_s: float,
     ) -> list[list[Hit]]:
-        check_breadth(top_k, ef)
+        top_k, include_vectors = options.top_k, options.include_vectors
+        check_breadth(top_k, options.ef)
         found = collection.space(space)
         check_vectors("vectors", queries, found)
-        expression = both(compile_filter(filter), ids_not_among(exclude_ids) if exclude_ids else "")
-        breadth = {"ef": max(ef, top_k)}
+        expression = both(compile_filter(options.filter), ids_not_among(exclude_ids) if exclude_ids else "")
+        breadth = {"ef": max(options.ef, top_k)}
         bound = {} if within is None else {"radius": _radius(found.metric, within)}
         answers, deadline = list[list[Hit]](), Deadline(timeout_s)
         at_once = _LITE_QUERIES_PER_CALL if self._is_lite else max(1, len(queries))
@@ -102,7 +100,7 @@ class MilvusVectors:
                 limit=top_k,
                 output_fields=[*FACTS, VECTOR] if include_vectors else list(FACTS),
                 search_params={"metric_type": found.metric.value, "params": breadth | bound},
-                consistency_level=consistency.value,
+                consistency_level=CONSISTENCY_LEVELS[options.consistency],
             )
             answers += [_hits(rows, found, include_vectors) for rows in found_rows]
         return answers

@@ -23,6 +23,7 @@ from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.job import DEFAULTS, Counts, Job, JobOptions, SourceSpec
 from lookalike.records.job_state import JobState
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -112,20 +113,16 @@ class FakeVectors:
         collection: Collection,
         space: str,
         queries: Vector,
-        top_k: int,
+        options: SearchOptions,
         *,
-        filter: str = "",  # noqa: A002 - the word of the contract
-        ef: int,
-        consistency: Consistency = Consistency.BOUNDED,
-        include_vectors: bool = False,
         exclude_ids: Sequence[str] = (),
         within: float | None = None,
         timeout_s: float,
     ) -> list[list[Hit]]:
         self.calls.append("search")
-        self.asked.append((space, top_k, ef))
-        self.consistencies.append(consistency)
-        assert 1 <= top_k <= 1000
+        self.asked.append((space, options.top_k, options.ef))
+        self.consistencies.append(options.consistency)
+        assert 1 <= options.top_k <= 1000
         metric = collection.space(space).metric
         answers = []
         for query in queries:
@@ -133,9 +130,9 @@ class FakeVectors:
             for one in self.images.values():
                 if one.id not in exclude_ids and space in one.vectors:
                     distance = max(0.0, float(metric.distance(query, one.vectors[space])))
-                    vectors = {space: one.vectors[space]} if include_vectors else {}
+                    vectors = {space: one.vectors[space]} if options.include_vectors else {}
                     hits.append(Hit(replace(one, vectors=vectors), distance))
-            answers.append(sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[:top_k])
+            answers.append(sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[: options.top_k])
         return answers
 
     def get(

@@ -16,6 +16,7 @@ from indexer.interruption import Interruption
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
 from lookalike.records.collection import Collection
 from lookalike.records.image import Hit, StoredImage
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import HistogramSettings, Metric, Space, Vector
 
 SPACES = (HistogramSettings(bins=8).space, Space("siamese", 4, Metric.COSINE, "f" * 16))
@@ -130,7 +131,7 @@ class FakeStore:
         collection: Collection,
         space: str,
         queries: Vector,
-        top_k: int,
+        options: SearchOptions,
         *,
         exclude_ids: Sequence[str] = (),
         within: float = math.inf,
@@ -141,7 +142,7 @@ class FakeStore:
         for query in queries:
             hits = [Hit(row, float(metric.distance(query, row.vectors[space]))) for row in rows.values()]
             hits = [hit for hit in hits if hit.distance < within and hit.image.id not in exclude_ids]
-            answers.append(sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[:top_k])
+            answers.append(sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[: options.top_k])
         return answers
 
     def flush(self, collection: Collection, *, wait: bool = True) -> None:
