@@ -1,7 +1,8 @@
-"""Which files are pictures, told by their names: one table of kinds, with those that are not read.
+"""Picture formats: which are read, and how a file's name or a browser says that it is of one.
 
-Only what a suffix says is looked at: a file is opened when it is its turn. A kind that is not read fails by its name, so that
-no folder seems smaller than it is; of some whose name may mislead (phones call JPEGs `.heic`) the bytes decide.
+The one table of formats: `FORMATS`. The embedder has a reader for each (`embedder.pictures.formats`), listings take files by
+its suffixes, and the page offers its media types. Kinds that are not read stand below it: a file of one fails by its name, so
+that no folder seems smaller than it is. Only the name is looked at here: a file is opened when it is its turn.
 """
 
 from __future__ import annotations
@@ -14,26 +15,35 @@ from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """`name` with its article, such as `a RAW photograph`; `read` where a file of it is fetched and looked at."""
+class PictureFormat:
+    """A format that is read. `key` is Pillow's name for it, `name` the usual spelling. `suffixes` have no dot."""
 
+    key: str
     name: str
-    read: bool
+    media_type: str
+    suffixes: tuple[str, ...]
 
 
-_READ = {
-    "a JPEG": "jpg jpeg jpe jfif jfi jif pjpeg pjp mpo jps insp",
-    "a PNG": "png apng",
-    "a WebP": "webp",
-    "a GIF": "gif",
-    "a BMP": "bmp dib",
-    "a TIFF": "tif tiff",
-    # Their bytes decide.
+FORMATS = (
+    PictureFormat(
+        "JPEG", "JPEG", "image/jpeg", ("jpg", "jpeg", "jpe", "jfif", "jfi", "jif", "pjpeg", "pjp", "mpo", "jps", "insp")
+    ),
+    PictureFormat("PNG", "PNG", "image/png", ("png", "apng")),
+    PictureFormat("WEBP", "WebP", "image/webp", ("webp",)),
+    PictureFormat("GIF", "GIF", "image/gif", ("gif",)),
+    PictureFormat("BMP", "BMP", "image/bmp", ("bmp", "dib")),
+    PictureFormat("TIFF", "TIFF", "image/tiff", ("tif", "tiff")),
+)
+SUFFIXES = frozenset(f".{suffix}" for read in FORMATS for suffix in read.suffixes)
+"""Of the formats that are read, in lower case and with their dots."""
+
+_MISLEADING = {
     "an AVIF": "avif",
     "a HEIF": "heic heif hif",
     "a JPEG 2000": "jp2",
     "a JPEG XL": "jxl",
 }
+"""Fetched although no format of that name is read: phones and shops call JPEGs so, and the bytes decide."""
 _NOT_READ = {
     "a RAW photograph": "3fr arw bay cr2 cr3 crw dcr dng erf fff gpr iiq k25 kdc mef mos mrw nef nrw orf pef ptx raf raw rw2 "
     "rwl sr2 srf srw x3f",
@@ -63,16 +73,27 @@ _NOT_READ = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a file is by its name: of a kind that is not read, `name` has its article (`a RAW photograph`). `read`: a file of it
+    is fetched and looked at."""
+
+    name: str
+    read: bool
+
+
 def _table() -> Mapping[str, Kind]:
-    kinds = [(name, suffixes, True) for name, suffixes in _READ.items()]
-    kinds += [(name, suffixes, False) for name, suffixes in _NOT_READ.items()]
-    return MappingProxyType({f".{suffix}": Kind(name, read) for name, suffixes, read in kinds for suffix in suffixes.split()})
+    read = [(one.name, one.suffixes, True) for one in FORMATS]
+    misleading = [(name, tuple(suffixes.split()), True) for name, suffixes in _MISLEADING.items()]
+    not_read = [(name, tuple(suffixes.split()), False) for name, suffixes in _NOT_READ.items()]
+    kinds = (*read, *misleading, *not_read)
+    return MappingProxyType({f".{suffix}": Kind(name, fetched) for name, suffixes, fetched in kinds for suffix in suffixes})
 
 
 KINDS = _table()
 """By suffix, in lower case and with its dot."""
 _SUFFIX = re.compile(r"\.[a-z0-9]+")
-"""What stands behind is somebody's addition: `.jpg_large`, `.png!thumb`, `.jpg:orig`, `.jpg?w=200`."""
+"""Behind a suffix may stand what a site added: `.jpg_large`, `.png!thumb`, `.jpg:orig`, `.jpg?w=200`."""
 
 
 def kind_of(name: str) -> Kind | None:
@@ -85,5 +106,5 @@ def kind_of(name: str) -> Kind | None:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file is a picture of any kind, told by its suffix."""
+    """Whether a file is a picture of any kind, by its suffix."""
     return kind_of(name) is not None

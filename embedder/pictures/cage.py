@@ -29,7 +29,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from embedder.pictures.caged_process import FOREIGN_SIGNALS, TIME_SIGNALS, CagedProcess, Ended, Overlong
-from embedder.pictures.headers import Header
+from embedder.pictures.headers.header import Header
 from embedder.pictures.headers.limits import QUICK_MEMORY_BYTES
 from embedder.pictures.reading import REPAIRS
 from embedder.pictures.tasks import BadAnswer, Result, Task, as_json

@@ -15,7 +15,7 @@ import grpc
 
 from embedder.pictures.cage import Cage
 from embedder.pictures.decode import MAX_SIDE, Decoded, Decoder, Wanted
-from embedder.pictures.headers import is_quick
+from embedder.pictures.formats import is_quick
 from embedder.pictures.tasks import DecodeTask, Result, Task, ThumbnailTask
 from embedder.serving.admission import Lane
 from embedder.serving.batcher import Batcher
@@ -148,7 +148,7 @@ class EmbedderService(rpc.EmbedderServiceServicer):
 
         def caged(image: bytes) -> Future[Result] | None:
             header = self._decoder.header(image)
-            if is_quick(header, task.least.draft_size((header.width, header.height))):
+            if is_quick(header, task.least):
                 return None
             return self._cage.submit(task, image, header, lane, waiting)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from embedder.pictures.decode import Decoder, Wanted
-from embedder.pictures.headers import read_header
+from embedder.pictures.formats import read_header
 from lookalike.errors import BadImage
 from tests.pictures.hostile_pictures import tiff_of_strips
 from tests.pictures.made_pictures import encoded
