@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.embedder import Description, Embedder
 from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
@@ -19,6 +18,7 @@ from lookalike.errors import Internal, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_name, check_prose
 from lookalike.records.collection import Collection
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import HistogramSettings, Space
 
 T = TypeVar("T")

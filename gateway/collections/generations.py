@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.embedder import Description, Embedder
 from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
@@ -24,6 +23,7 @@ from lookalike.jobs.queue import TaskQueue
 from lookalike.names import check_name, check_request_id
 from lookalike.records.collection import Collection
 from lookalike.records.job import Job, JobOptions, SourceSpec
+from lookalike.runtime.call import Deadline
 from lookalike.store.generations import MIN_GRACE_S, check_can_begin, rolled_back, without_previous
 
 DEFAULT_GRACE_S = 86_400.0

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 import grpc.aio
 
-from gateway.backends.deadlines import DEFAULT_S, MAX_S, Deadline
 from gateway.backends.threads import off_loop
+from gateway.calls import DEFAULT_S, MAX_S
 from gateway.collections.collections import Collections, NewCollection
 from gateway.collections.generations import Generations, Reembed
 from gateway.images.images import Images
@@ -32,6 +32,7 @@ from gateway.messages.search import (
 )
 from gateway.search.search import Search
 from lookalike.errors import InvalidArgument
+from lookalike.runtime.call import Deadline
 from lookalike.runtime.channels import remaining_s
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import search_service_pb2 as search_pb

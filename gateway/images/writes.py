@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.milvus import Backends, find_collection
 from gateway.images.given_vectors import GivenImage, checked
 from lookalike.errors import BadFilter, InvalidArgument, NotFound, Unavailable
@@ -19,6 +18,7 @@ from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_id
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space
 from lookalike.store.filters import compile_filter
 

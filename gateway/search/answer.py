@@ -11,7 +11,6 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from prometheus_client import Histogram
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.embedder import Embedding
 from gateway.backends.milvus import Backends
 from gateway.backends.threads import Threads, off_loop
@@ -26,6 +25,7 @@ from lookalike.names import check_id
 from lookalike.records.collection import Collection
 from lookalike.records.image import Hit, StoredImage
 from lookalike.runtime import tracing
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space, Vector
 
 T = TypeVar("T")

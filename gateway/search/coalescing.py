@@ -18,13 +18,13 @@ from functools import partial
 import numpy as np
 from prometheus_client import Histogram
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.milvus import Backends
 from gateway.backends.threads import Threads
 from lookalike.errors import DeadlineExceeded, LookalikeError, Overloaded, Unavailable
 from lookalike.records.collection import Collection
 from lookalike.records.image import Hit
 from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space, Vector
 
 QUERIES_PER_CALL = Histogram(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from gateway.backends.deadlines import Deadline
 from gateway.search.answer import Answering
 from gateway.search.collection_lookup import Lookups
 from gateway.search.filtering import check_filter
@@ -14,6 +13,7 @@ from gateway.search.query import Answer, Batch, Outcome, Query, plan
 from lookalike.errors import LookalikeError
 from lookalike.names import check_name
 from lookalike.records.collection import Collection
+from lookalike.runtime.call import Deadline
 
 _GROUPS_AT_ONCE = 2
 """Of one batch: while one is embedded the other is searched; more would only take the threads of other callers."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.threads import Threads
 from gateway.collections.collections import Collections, NewCollection
 from lookalike.errors import AlreadyExists
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.records.collection import Collection
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import HistogramSettings
 from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import Connection, connect

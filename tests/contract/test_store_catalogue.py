@@ -14,8 +14,9 @@ from lookalike.errors import AlreadyExists, Internal, InvalidArgument, NotFound
 from lookalike.names import alias_name
 from lookalike.records.collection import Collection
 from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.store.milvus.catalogue import CATALOGUE, MilvusCatalogue
-from lookalike.store.milvus.connection import Connection, Deadline, connect
+from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.entries import to_entry
 from lookalike.store.milvus.schema import image_schema
 from lookalike.store.milvus.vectors import MilvusVectors
@@ -34,9 +35,9 @@ def _row_of(connection: Connection, collection: Collection) -> Iterator[Collecti
     """Only the catalogue's row of `collection`: making it whole takes seconds."""
     MilvusCatalogue(connection).list()
     row = {"name": collection.name, "uid": collection.uid, "entry": to_entry(collection), "vector": [0.0, 0.0]}
-    connection.call("upsert", CATALOGUE, deadline=Deadline(TIMEOUT_S), data=[row])
+    connection.call("upsert", CATALOGUE, deadline=Deadline.after(TIMEOUT_S), data=[row])
     yield collection
-    connection.call("delete", CATALOGUE, deadline=Deadline(TIMEOUT_S), filter=f'name == "{collection.name}"')
+    connection.call("delete", CATALOGUE, deadline=Deadline.after(TIMEOUT_S), filter=f'name == "{collection.name}"')
 
 
 def test_a_collection_is_made_shown_to_other_processes_and_removed(connection: Connection, store_uri: str) -> None:
@@ -51,7 +52,7 @@ def test_a_collection_is_made_shown_to_other_processes_and_removed(connection: C
         catalogue.create(collection)
         assert catalogue.get(collection.name) == collection
         found = connection.call(
-            "describe_index", collection.physical("siamese"), deadline=Deadline(TIMEOUT_S), index_name="vector"
+            "describe_index", collection.physical("siamese"), deadline=Deadline.after(TIMEOUT_S), index_name="vector"
         )
         assert catalogue.get(collection.name).exact == (found["index_type"] == "FLAT")
         assert other.get(collection.name) == collection, "a reader elsewhere looks again before it says no"
@@ -62,13 +63,13 @@ def test_a_collection_is_made_shown_to_other_processes_and_removed(connection: C
             other.create(replace(collection, uid="another"))
         physical = [collection.physical(space.name) for space in collection.spaces]
         for space, name in zip(collection.spaces, physical, strict=True):
-            assert alias_name(collection.name, space.name) in connection.aliases(name, deadline=Deadline(TIMEOUT_S))
+            assert alias_name(collection.name, space.name) in connection.aliases(name, deadline=Deadline.after(TIMEOUT_S))
         catalogue.delete(collection.name)
         with pytest.raises(NotFound):
             catalogue.get(collection.name)
         with pytest.raises(NotFound):
             other.get(collection.name, fresh=True)
-        assert not set(physical) & set(connection.list_collections(deadline=Deadline(TIMEOUT_S)))
+        assert not set(physical) & set(connection.list_collections(deadline=Deadline.after(TIMEOUT_S)))
         with pytest.raises(NotFound):
             catalogue.delete(collection.name)
         _every_call_says_that_it_is_gone(MilvusVectors(connection), collection)
@@ -97,21 +98,21 @@ def test_what_a_killed_create_or_delete_left_behind_never_comes_back(connection:
     store.upsert(collection, [image("old")])
     neighbour = f"{collection.name}_x__siamese__01234567"
     schema = image_schema(collection.space("siamese"))
-    connection.call("create_collection", neighbour, deadline=Deadline(TIMEOUT_S), schema=schema)
+    connection.call("create_collection", neighbour, deadline=Deadline.after(TIMEOUT_S), schema=schema)
     # As a delete leaves it that is killed after its first step, and a create that is killed before its last one.
-    connection.call("delete", CATALOGUE, deadline=Deadline(TIMEOUT_S), filter=f'name == "{collection.name}"')
+    connection.call("delete", CATALOGUE, deadline=Deadline.after(TIMEOUT_S), filter=f'name == "{collection.name}"')
     with pytest.raises(NotFound):
         MilvusCatalogue(connection).get(collection.name, fresh=True)
     again = MilvusCatalogue(connection)
     again.create(replace(collection, uid="new"))
     assert store.count(collection, timeout_s=TIMEOUT_S) == 0
-    connection.call("delete", CATALOGUE, deadline=Deadline(TIMEOUT_S), filter=f'name == "{collection.name}"')
+    connection.call("delete", CATALOGUE, deadline=Deadline.after(TIMEOUT_S), filter=f'name == "{collection.name}"')
     with pytest.raises(NotFound):
         again.delete(collection.name)
-    left = connection.list_collections(deadline=Deadline(TIMEOUT_S))
+    left = connection.list_collections(deadline=Deadline.after(TIMEOUT_S))
     mine = [name for name in left if name.startswith(collection.name)]
     assert mine == [neighbour], "the second delete finishes the first, and leaves alone what is another's"
-    connection.call("drop_collection", neighbour, deadline=Deadline(TIMEOUT_S))
+    connection.call("drop_collection", neighbour, deadline=Deadline.after(TIMEOUT_S))
 
 
 def test_an_answer_is_remembered_for_as_long_as_it_may_be(connection: Connection) -> None:
@@ -137,12 +138,12 @@ def test_an_entry_of_another_version_is_an_error_that_says_so(connection: Connec
     catalogue = MilvusCatalogue(connection)
     catalogue.list()
     row = {"name": "from_the_future", "uid": "x", "entry": {"format": 99}, "vector": [0.0, 0.0]}
-    connection.call("upsert", CATALOGUE, deadline=Deadline(TIMEOUT_S), data=[row])
+    connection.call("upsert", CATALOGUE, deadline=Deadline.after(TIMEOUT_S), data=[row])
     try:
         with pytest.raises(Internal, match="another version"):
             catalogue.get("from_the_future")
     finally:
-        connection.call("delete", CATALOGUE, deadline=Deadline(TIMEOUT_S), filter='name == "from_the_future"')
+        connection.call("delete", CATALOGUE, deadline=Deadline.after(TIMEOUT_S), filter='name == "from_the_future"')
 
 
 def test_the_moment_of_creation_survives(connection: Connection) -> None:

@@ -11,7 +11,8 @@ import pytest
 from lookalike.errors import BadFilter, InvalidArgument
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
-from lookalike.store.milvus.connection import Connection, Deadline, connect
+from lookalike.runtime.call import Deadline
+from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 
@@ -71,7 +72,7 @@ def test_ids_are_found_by_what_their_uri_begins_with(store: MilvusVectors, share
 def test_what_only_one_space_holds_is_found_as_well(connection: Connection, store: MilvusVectors, shared: Collection) -> None:
     store.upsert(shared, [image(i, metadata={"set": "half"}) for i in ("h1", "h2", "h3")])
     for space, image_id in zip(SPACES, ("h1", "h2"), strict=True):
-        connection.call("delete", shared.physical(space), deadline=Deadline(TIMEOUT_S), filter=f'id == "{image_id}"')
+        connection.call("delete", shared.physical(space), deadline=Deadline.after(TIMEOUT_S), filter=f'id == "{image_id}"')
     assert store.matching_ids(shared, filter='set = "half"', limit=2, timeout_s=TIMEOUT_S) == ["h1", "h2"]
     assert store.matching_ids(shared, filter='set = "half"', after_id="h2", limit=2, timeout_s=TIMEOUT_S) == ["h3"]
 

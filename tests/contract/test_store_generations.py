@@ -14,10 +14,11 @@ from lookalike.names import alias_name
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Metric, Space
 from lookalike.store.generations import begun, rolled_back, switched, without_previous
 from lookalike.store.milvus.catalogue import MilvusCatalogue
-from lookalike.store.milvus.connection import Connection, Deadline, connect
+from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.schema import image_schema
 from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import NOW, TIMEOUT_S, image, made, new_collection
@@ -50,7 +51,7 @@ def ids(store: MilvusVectors, collection: Collection) -> list[str]:
 
 
 def physicals(connection: Connection, name: str) -> list[str]:
-    return [found for found in connection.list_collections(deadline=Deadline(TIMEOUT_S)) if found.startswith(f"{name}__")]
+    return [found for found in connection.list_collections(deadline=Deadline.after(TIMEOUT_S)) if found.startswith(f"{name}__")]
 
 
 def test_the_life_of_two_generations(connection: Connection) -> None:
@@ -103,7 +104,9 @@ def _only_the_current_one_is_read(store: MilvusVectors, two: Collection) -> None
 def _alias_points_to(connection: Connection, collection: Collection) -> str:
     alias = alias_name(collection.name, "siamese")
     pointed = [
-        physical for physical in collection.physicals if alias in connection.aliases(physical, deadline=Deadline(TIMEOUT_S))
+        physical
+        for physical in collection.physicals
+        if alias in connection.aliases(physical, deadline=Deadline.after(TIMEOUT_S))
     ]
     assert len(pointed) == 1
     return pointed[0]
@@ -116,10 +119,12 @@ def test_what_a_killed_change_left_behind_goes_or_is_empty_when_it_is_named_and_
     catalogue.create(one)
     # As a change leaves it that is killed between making what is new and writing the row.
     left = begun(one, "killed job", "large", (one.spaces[0], NEW)).physical_of(NEW)
-    connection.call("create_collection", left, deadline=Deadline(TIMEOUT_S), schema=image_schema(NEW))
+    connection.call("create_collection", left, deadline=Deadline.after(TIMEOUT_S), schema=image_schema(NEW))
     assert catalogue.change(one.name, lambda now: now) == one
     assert physicals(connection, one.name) == sorted(one.physicals)
-    connection.call("create_collection", left, deadline=Deadline(TIMEOUT_S), schema=image_schema(new_collection().spaces[1]))
+    connection.call(
+        "create_collection", left, deadline=Deadline.after(TIMEOUT_S), schema=image_schema(new_collection().spaces[1])
+    )
     two = catalogue.change(one.name, lambda now: begun(now, "job", "large", (now.spaces[0], NEW)))
     store.fill(two, [filled("a")])
     with pytest.raises(Unavailable, match="write lock"):

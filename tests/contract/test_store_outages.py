@@ -15,8 +15,9 @@ import pytest
 
 from lookalike.errors import BadFilter, DeadlineExceeded, Internal, Unavailable
 from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.store.milvus.catalogue import MilvusCatalogue
-from lookalike.store.milvus.connection import Connection, Deadline, connect
+from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, image, new_collection
 from tests.servers.milvus import LiteServer, lite_server
@@ -95,7 +96,7 @@ def test_a_killed_server_is_unavailable_at_once_and_comes_back_with_everything(s
 def test_a_deadline_in_the_past_asks_nobody(milvus_lite_uri: str) -> None:
     connection = connect(milvus_lite_uri)
     with pytest.raises(DeadlineExceeded):
-        connection.list_collections(deadline=Deadline(-1.0))
+        connection.list_collections(deadline=Deadline.after(-1.0))
     connection.close()
 
 
@@ -103,10 +104,10 @@ def test_what_the_server_refuses_is_a_defect_of_ours(store_uri: str) -> None:
     connection = connect(store_uri)
     MilvusCatalogue(connection).list()
     with pytest.raises(Internal, match="refused"):
-        connection.call("insert", "lookalike_catalogue", deadline=Deadline(TIMEOUT_S), data=[{"nothing": 1}])
+        connection.call("insert", "lookalike_catalogue", deadline=Deadline.after(TIMEOUT_S), data=[{"nothing": 1}])
     # Only filters are a caller's. Those that are known to be too much for a server never get there.
     with pytest.raises(BadFilter):
-        connection.call("query", "lookalike_catalogue", deadline=Deadline(TIMEOUT_S), filter="((", limit=1)
+        connection.call("query", "lookalike_catalogue", deadline=Deadline.after(TIMEOUT_S), filter="((", limit=1)
     connection.close()
 
 

@@ -14,7 +14,8 @@ from lookalike.errors import InvalidArgument
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
 from lookalike.records.query import SearchOptions
-from lookalike.store.milvus.connection import Connection, Deadline, connect
+from lookalike.runtime.call import Deadline
+from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 from tests.servers.processes import until
@@ -150,7 +151,7 @@ def test_get_everywhere_tells_half_written_images_apart(
     connection: Connection, store: MilvusVectors, shared: Collection
 ) -> None:
     store.upsert(shared, [image("whole", revision=3), image("half", revision=1)])
-    connection.call("delete", shared.physical("siamese"), deadline=Deadline(TIMEOUT_S), filter='id == "half"')
+    connection.call("delete", shared.physical("siamese"), deadline=Deadline.after(TIMEOUT_S), filter='id == "half"')
     found = store.get_everywhere(shared, ["whole", "half", "none"], timeout_s=TIMEOUT_S)
     assert {image_id: [row.revision for row in rows] for image_id, rows in found.items()} == {"whole": [3, 3], "half": [1]}
     assert store.get(shared, ["half"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S) == {}
@@ -182,7 +183,7 @@ def _rows(connection: Connection, collection: Collection, space: str) -> int:
     answer = connection.call(
         "query",
         collection.physical(space),
-        deadline=Deadline(TIMEOUT_S),
+        deadline=Deadline.after(TIMEOUT_S),
         filter="",
         output_fields=["count(*)"],
         consistency_level="Strong",

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.backends.deadlines import Deadline
 from gateway.images.writes import ImageWriter, MetadataUpdate
 from lookalike.jobs.leases import PLAN
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.job import Counts, Job, JobOptions, SourceSpec
+from lookalike.runtime.call import Deadline
 from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import connect
 from lookalike.store.milvus.vectors import MilvusVectors

@@ -17,8 +17,9 @@ import redis
 from lookalike import fashion_mnist
 from lookalike.client import Client, Job, JobState, ManifestSource
 from lookalike.demo import dataset
+from lookalike.runtime.call import Deadline
 from lookalike.store.milvus.catalogue import MilvusCatalogue
-from lookalike.store.milvus.connection import Connection, Deadline, connect
+from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.vectors import MilvusVectors
 from tests.servers.fleet import Fleet, Part, fleet
 from tests.servers.milvus import RealServer, why_no_milvus
@@ -148,7 +149,7 @@ def rows_by_space(connection: Connection) -> dict[str, frozenset[str]]:
         counted = connection.call(
             "query",
             collection.physical(space.name),
-            deadline=Deadline(60),
+            deadline=Deadline.after(60),
             filter="",
             output_fields=["count(*)"],
             consistency_level="Strong",

@@ -22,8 +22,9 @@ from pymilvus.milvus_client import IndexParams
 from lookalike.errors import AlreadyExists, NotFound, Unavailable
 from lookalike.names import MAX_NAME_BYTES, alias_name, check_name
 from lookalike.records.collection import Collection
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space
-from lookalike.store.milvus.connection import Connection, Deadline
+from lookalike.store.milvus.connection import Connection
 from lookalike.store.milvus.entries import from_entry, to_entry
 from lookalike.store.milvus.schema import image_index, image_schema
 
@@ -60,7 +61,7 @@ class MilvusCatalogue:
         the collection's write lock. `still_alone` tells whether it is held still; the row is written only if it is.
         """
         check_name("name", collection.name)
-        deadline = Deadline(_CHANGE_TIMEOUT_S)
+        deadline = Deadline.after(_CHANGE_TIMEOUT_S)
         with _held(self._changing, deadline):
             if self._read(collection.name, deadline, strong=True) is not None:
                 raise AlreadyExists("collection", collection.name)
@@ -87,7 +88,7 @@ class MilvusCatalogue:
         now = time.monotonic()
         with self._cache_lock:
             strong = fresh or now - self._changed_at.get(name, -_SETTLE_S) < _SETTLE_S
-        deadline = Deadline(_READ_TIMEOUT_S)
+        deadline = Deadline.after(_READ_TIMEOUT_S)
         collection = self._read(name, deadline, strong=strong)
         if collection is None and not strong:
             collection = self._read(name, deadline, strong=True)
@@ -104,7 +105,7 @@ class MilvusCatalogue:
 
     def list(self) -> list[Collection]:
         """Every collection there is now, by name."""
-        rows = self._query('name != ""', Deadline(_READ_TIMEOUT_S), strong=True, limit=_MAX_COLLECTIONS)
+        rows = self._query('name != ""', Deadline.after(_READ_TIMEOUT_S), strong=True, limit=_MAX_COLLECTIONS)
         found = map(self._from_row, rows)
         return sorted(found, key=lambda collection: collection.name)
 
@@ -119,7 +120,7 @@ class MilvusCatalogue:
         Raises `NotFound`, `InvalidArgument` (name), `Unavailable`.
         """
         check_name("name", name)
-        deadline = Deadline(_CHANGE_TIMEOUT_S)
+        deadline = Deadline.after(_CHANGE_TIMEOUT_S)
         with _held(self._changing, deadline):
             now = self._read(name, deadline, strong=True)
             if now is None:
@@ -138,7 +139,7 @@ class MilvusCatalogue:
 
         What a change that is just being made has not named yet counts too.
         """
-        there = self._connection.list_collections(deadline=Deadline(_READ_TIMEOUT_S))
+        there = self._connection.list_collections(deadline=Deadline.after(_READ_TIMEOUT_S))
         return [one.name for one in self.list() if any(p.startswith(f"{one.name}__") and p not in one.physicals for p in there)]
 
     def delete(self, name: str) -> None:
@@ -147,7 +148,7 @@ class MilvusCatalogue:
         Raises `NotFound`, `InvalidArgument` (name), `Unavailable`.
         """
         check_name("name", name)
-        deadline = Deadline(_CHANGE_TIMEOUT_S)
+        deadline = Deadline.after(_CHANGE_TIMEOUT_S)
         with _held(self._changing, deadline):
             there = self._read(name, deadline, strong=True) is not None
             if there:

@@ -29,6 +29,7 @@ from lookalike.errors import (
     Unavailable,
 )
 from lookalike.runtime import tracing
+from lookalike.runtime.call import Deadline
 
 _DEPENDENCY = "milvus"
 _LITE_VERSIONS = ("milvus-lite", "milvus_lite")
@@ -65,21 +66,6 @@ milvus-lite: `unexpected end of expression at column 3`."""
 
 _OVERLOADED_RPC = {grpc.StatusCode.RESOURCE_EXHAUSTED}
 _REFUSED_RPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
-
-
-class Deadline:
-    """A moment by which several calls together must be done, `timeout_s` from now."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._end = time.monotonic() + timeout_s
-
-    def remaining_s(self) -> float:
-        """Seconds left, above 0. Raises `DeadlineExceeded` when there are none."""
-        remaining = self._end - time.monotonic()
-        if remaining <= 0:
-            raise DeadlineExceeded(f"milvus did not answer within {self._timeout_s:g} s")
-        return remaining
 
 
 class Connection:
@@ -171,7 +157,7 @@ def connect(uri: str, token: str | None = None, ca_file: Path | None = None, *, 
     """
     # pymilvus logs each failed call with a traceback at ERROR; the same failure is raised, and logged where it is handled.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-    deadline = Deadline(timeout_s)
+    deadline = Deadline.after(timeout_s)
     while True:
         try:
             return _open(uri, token, ca_file, deadline)

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space
-from lookalike.store.milvus.connection import Connection, Deadline
+from lookalike.store.milvus.connection import Connection
 from lookalike.store.milvus.expressions import ids_among
 from lookalike.store.milvus.schema import ID
 

@@ -15,10 +15,11 @@ import numpy as np
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Metric, Space, Vector, check_vectors
 from lookalike.store.checks import check_breadth, check_facts, check_image, check_images, check_limit
 from lookalike.store.filters import compile_filter
-from lookalike.store.milvus.connection import Connection, Deadline
+from lookalike.store.milvus.connection import Connection
 from lookalike.store.milvus.expressions import both, id_above, ids_among, ids_not_among, prefixed
 from lookalike.store.milvus.rows import CONSISTENCY_LEVELS, IDS_PER_CALL, Rows, slices
 from lookalike.store.milvus.schema import (
@@ -52,13 +53,13 @@ class MilvusVectors:
         check_images(collection, unique)
         others = [image.as_other() for image in unique] if collection.other_spaces else []
         places = [(space, unique if space in collection.spaces else others) for space in collection.written]
-        self._write(collection, places, Deadline(timeout_s))
+        self._write(collection, places, Deadline.after(timeout_s))
 
     def fill(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
         for image in images:
             check_image(image, collection.other_spaces)
         places = [(space, images) for space in collection.written if space in collection.other_spaces]
-        self._write(collection, places, Deadline(timeout_s))
+        self._write(collection, places, Deadline.after(timeout_s))
 
     def _write(self, collection: Collection, places: Sequence[tuple[Space, Sequence[StoredImage]]], deadline: Deadline) -> None:
         """Write to each space its images, in this order; the same images everywhere, a batch at a time."""
@@ -86,7 +87,7 @@ class MilvusVectors:
         expression = both(compile_filter(options.filter), ids_not_among(exclude_ids) if exclude_ids else "")
         breadth = {"ef": max(options.ef, top_k)}
         bound = {} if within is None else {"radius": _radius(found.metric, within)}
-        answers, deadline = list[list[Hit]](), Deadline(timeout_s)
+        answers, deadline = list[list[Hit]](), Deadline.after(timeout_s)
         at_once = _LITE_QUERIES_PER_CALL if self._is_lite else max(1, len(queries))
         for some in slices(np.ascontiguousarray(queries, np.float32), at_once):
             found_rows = self._rows.call(
@@ -114,7 +115,7 @@ class MilvusVectors:
         consistency: Consistency = Consistency.BOUNDED,
         timeout_s: float,
     ) -> dict[str, StoredImage]:
-        deadline = Deadline(timeout_s)
+        deadline = Deadline.after(timeout_s)
         wanted = [collection.space(name) for name in spaces]
         last = collection.spaces[-1]
 
@@ -140,7 +141,7 @@ class MilvusVectors:
     def get_by_space(
         self, collection: Collection, ids: Sequence[str], *, timeout_s: float
     ) -> dict[str, dict[Space, StoredImage]]:
-        deadline = Deadline(timeout_s)
+        deadline = Deadline.after(timeout_s)
         found: dict[str, dict[Space, StoredImage]] = {}
         reads = self._rows.at_once(
             lambda space: self._rows.by_id(collection, space, ids, FACTS, Consistency.STRONG, deadline), collection.written
@@ -163,7 +164,7 @@ class MilvusVectors:
         check_limit(limit)
         expression = both(compile_filter(filter), id_above(after_id))
         last = collection.spaces[-1]
-        rows = self._rows.in_order(collection, last, expression, FACTS, limit, consistency, Deadline(timeout_s))
+        rows = self._rows.in_order(collection, last, expression, FACTS, limit, consistency, Deadline.after(timeout_s))
         return [from_row(row) for row in rows]
 
     def matching_ids(
@@ -178,7 +179,7 @@ class MilvusVectors:
         limit: int,
         timeout_s: float,
     ) -> list[str]:
-        deadline = Deadline(timeout_s)
+        deadline = Deadline.after(timeout_s)
         expression = both(compile_filter(filter), id_above(after_id))
         if uri_prefix:
             expression = both(expression, prefixed(URI, "=", uri_prefix).text)
@@ -196,12 +197,12 @@ class MilvusVectors:
         self, collection: Collection, space: Space, *, after_id: str, limit: int, timeout_s: float
     ) -> list[tuple[str, str]]:
         rows = self._rows.in_order(
-            collection, space, id_above(after_id), (ID, SHA256), limit, Consistency.STRONG, Deadline(timeout_s)
+            collection, space, id_above(after_id), (ID, SHA256), limit, Consistency.STRONG, Deadline.after(timeout_s)
         )
         return [(str(row[ID]), str(row[SHA256])) for row in rows]
 
     def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
-        deadline = Deadline(timeout_s)
+        deadline = Deadline.after(timeout_s)
         for image in images:
             check_facts(image)
         facts = {image.id: image for image in images}
@@ -219,7 +220,7 @@ class MilvusVectors:
                     )
 
     def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> int:
-        deadline = Deadline(timeout_s)
+        deadline = Deadline.after(timeout_s)
         found = self._rows.at_once(
             lambda space: self._rows.by_id(collection, space, ids, (ID,), Consistency.STRONG, deadline), collection.written
         )
@@ -230,10 +231,10 @@ class MilvusVectors:
         return len(there)
 
     def count(self, collection: Collection, *, timeout_s: float) -> int:
-        return self._rows.count(collection, collection.spaces[-1], Deadline(timeout_s))
+        return self._rows.count(collection, collection.spaces[-1], Deadline.after(timeout_s))
 
     def flush(self, collection: Collection, *, wait: bool = True, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
-        deadline = Deadline(timeout_s)
+        deadline = Deadline.after(timeout_s)
         more = {} if wait else {"_async": True}
         self._rows.at_once(lambda space: self._rows.call("flush", collection, space, deadline, **more), collection.written)
 
@@ -242,7 +243,7 @@ class MilvusVectors:
 
         Exact after a `flush`; see `Rows.pending`. Stays above 0 for 10-20 s after one.
         """
-        deadline = Deadline(timeout_s)
+        deadline = Deadline.after(timeout_s)
         return sum(self._rows.at_once(lambda space: self._rows.pending(collection, space, deadline), collection.spaces))
 
 

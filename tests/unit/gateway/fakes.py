@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.embedder import Description, Embedding
 from gateway.backends.threads import Threads
 from gateway.search.answer import Answering
@@ -24,6 +23,7 @@ from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.job import DEFAULTS, Counts, Job, JobOptions, SourceSpec
 from lookalike.records.job_state import JobState
 from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.backends.deadlines import Deadline
 from gateway.collections.collections import Collections, NewCollection
 from lookalike.errors import DeadlineExceeded, Internal, InvalidArgument, NotFound, Unavailable
 from lookalike.records.collection import Collection
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import HistogramSettings
 from tests.unit.gateway.fakes import (
     COLLECTION,

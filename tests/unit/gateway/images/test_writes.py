@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.backends.deadlines import Deadline
 from gateway.images.images import Images
 from gateway.images.writes import MetadataUpdate
 from gateway.jobs.ingest import Ingest
 from lookalike.errors import BadFilter, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from lookalike.records.job_state import JobState
+from lookalike.runtime.call import Deadline
 from tests.unit.gateway.fakes import (
     COLLECTION,
     NOTHING,

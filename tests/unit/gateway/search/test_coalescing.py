@@ -10,11 +10,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from gateway.backends.deadlines import Deadline
 from gateway.search.coalescing import Ask, MergedSearches
 from lookalike.errors import DeadlineExceeded, Overloaded, Unavailable
 from lookalike.records.image import Consistency
 from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import SIAMESE
 from tests.unit.gateway.fakes import COLLECTION, FakeBackends, FakeVectors, few_threads, random_images, soon
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.embedder import Embedder
 from gateway.search.query_cache import QueryCache
 from gateway.search.query_embeddings import QueryEmbeddings
 from lookalike.errors import BadImage, DeadlineExceeded, LookalikeError, Overloaded, Unavailable
 from lookalike.records.collection import Collection
+from lookalike.runtime.call import Deadline
 from lookalike.runtime.channels import open_aio_channel
 from lookalike.runtime.server import Servicer, build_aio_server
 from lookalike.spaces import HISTOGRAM, SIAMESE

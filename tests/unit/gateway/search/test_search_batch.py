@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gateway.backends.deadlines import Deadline
 from gateway.search.query import Answer, Batch, ByImage, ByStoredImage, ByVectors, GivenVector, Outcome, Query
 from gateway.search.search import Search
 from lookalike.errors import BadFilter, DeadlineExceeded, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.records.image import Consistency
 from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import FakeBackends, FakeEmbedder, FakeVectors, random_images, search_core, soon
 

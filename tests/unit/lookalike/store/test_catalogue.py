@@ -11,8 +11,8 @@ import pytest
 
 from lookalike.errors import DeadlineExceeded
 from lookalike.records.collection import Collection
+from lookalike.runtime.call import Deadline
 from lookalike.store.milvus.catalogue import CATALOGUE, MilvusCatalogue, _held
-from lookalike.store.milvus.connection import Deadline
 from lookalike.store.milvus.entries import to_entry
 from tests.contract.store_samples import new_collection
 
@@ -85,8 +85,8 @@ def test_a_search_finds_its_collection_while_another_one_is_made_or_removed(thre
 
 def test_who_waits_for_another_change_waits_no_longer_than_his_deadline() -> None:
     lock = threading.Lock()
-    with lock, pytest.raises(DeadlineExceeded), _held(lock, Deadline(0.01)):
+    with lock, pytest.raises(DeadlineExceeded), _held(lock, Deadline.after(0.01)):
         pass
-    with _held(lock, Deadline(TIMEOUT_S)):
+    with _held(lock, Deadline.after(TIMEOUT_S)):
         assert lock.locked()
     assert not lock.locked()
