@@ -22,6 +22,7 @@ from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.outcomes import Failure, Outcomes
 from lookalike.jobs.suspects import Suspects
 from lookalike.jobs.uploads import Uploads
+from lookalike.listing import list_folder
 from lookalike.records.job import DEFAULTS, Job, JobOptions, SourceSpec
 from lookalike.sources import Artifacts, Reader
 from tests.unit.indexer.fakes import FakeCatalogue, FakeEmbedder, FakeStore
@@ -64,6 +65,12 @@ class Bench:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content or f"picture {name}".encode())
         return path
+
+    def fill(self, count: int) -> list[str]:
+        """Put `count` pictures into the folder; their ids in order."""
+        for number in range(count):
+            self.put(f"{number:04d}.png")
+        return [item.id for item in list_folder(self.folder / "data", labels_from_folders=False)]
 
     def create(self, source: SourceSpec | None = None, *, uid: str = "uid 1", options: JobOptions = DEFAULTS) -> Job:
         self.made += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -22,6 +23,7 @@ from lookalike.errors import (
     Unavailable,
 )
 from lookalike.jobs.leases import PLAN
+from lookalike.records.collection import Collection
 from lookalike.records.job import Job
 from lookalike.records.job_state import JobState
 from tests.servers.processes import until
@@ -146,3 +148,27 @@ def test_a_plan_that_finds_another_under_way_is_put_off_and_a_chunk_is_not(units
     with units.take(third.id, PLAN) as other_plan:
         assert other_plan is not None
         assert other_plan.lease.attempt == 1
+
+
+def test_one_plan_at_a_time_and_the_other_waits_without_an_attempt(bench: Bench) -> None:
+    bench.fill(3)
+    first, second = bench.create(), bench.create()
+    listing, go_on = threading.Event(), threading.Event()
+
+    def wait(*_: object, **__: object) -> Collection:
+        listing.set()
+        go_on.wait(10)
+        return a_collection()
+
+    get, bench.catalogue.get = bench.catalogue.get, wait  # type: ignore[assignment]
+    planner = threading.Thread(target=bench.worker.plan, args=(first.id,))
+    planner.start()
+    assert listing.wait(10)
+    bench.catalogue.get = get  # type: ignore[method-assign]
+    bench.worker.plan(second.id)
+    assert bench.ledger.get(second.id).state is JobState.PENDING, "its thread is free for chunks"
+    go_on.set()
+    planner.join()
+    bench.queue.sent.clear()
+    until(lambda: bench.worker.advance(second.id) or bench.queue.sent, "the other plan is sent again")
+    assert bench.run(second).state is JobState.SUCCEEDED
