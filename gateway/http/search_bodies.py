@@ -15,8 +15,8 @@ from gateway.http.json_texts import PIECE, read_json
 from gateway.http.reading import FORM_TEXT_BYTES, LARGE_BODY_BYTES, read_body, read_form, validated
 from lookalike.bounds import most_bytes, most_items
 from lookalike.errors import InvalidArgument
+from lookalike.filters.parsing import MAX_CHARACTERS
 from lookalike.names import MAX_QUERIES_PER_BATCH
-from lookalike.store.filters import MAX_CHARACTERS
 from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as pb
 

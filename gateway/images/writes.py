@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from gateway.backends.milvus import Backends, find_collection
 from gateway.images.given_vectors import GivenImage, checked
 from lookalike.errors import BadFilter, InvalidArgument, NotFound, Unavailable
+from lookalike.filters.parsing import parse
 from lookalike.items import check_metadata
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_id
@@ -20,7 +21,6 @@ from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space
-from lookalike.store.filters import compile_filter
 
 MAX_IDS_PER_WRITE = 1000
 _DELETED_AT_ONCE = 1000
@@ -165,7 +165,7 @@ def check_deletable(ids: Sequence[str], filter_text: str) -> None:
         raise InvalidArgument("filter", "is given besides ids; give one of them")
     if not filter_text:
         check_ids("ids", ids)
-    elif not compile_filter(filter_text):
+    elif parse(filter_text) is None:
         raise BadFilter("names nothing; delete the collection to delete every image")
 
 

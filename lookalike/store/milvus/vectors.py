@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from lookalike.filters.parsing import parse
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.query import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Metric, Space, Vector, check_vectors
 from lookalike.store.checks import check_breadth, check_facts, check_image, check_images, check_limit
-from lookalike.store.filters import compile_filter
 from lookalike.store.milvus.connection import Connection
-from lookalike.store.milvus.expressions import both, id_above, ids_among, ids_not_among, prefixed
+from lookalike.store.milvus.expressions import both, compiled, id_above, ids_among, ids_not_among, prefixed
 from lookalike.store.milvus.rows import CONSISTENCY_LEVELS, IDS_PER_CALL, Rows, slices
 from lookalike.store.milvus.schema import (
     FACTS,
@@ -84,7 +84,7 @@ class MilvusVectors:
         check_breadth(top_k, options.ef)
         found = collection.space(space)
         check_vectors("vectors", queries, found)
-        expression = both(compile_filter(options.filter), ids_not_among(exclude_ids) if exclude_ids else "")
+        expression = both(compiled(parse(options.filter)), ids_not_among(exclude_ids) if exclude_ids else "")
         breadth = {"ef": max(options.ef, top_k)}
         bound = {} if within is None else {"radius": _radius(found.metric, within)}
         answers, deadline = list[list[Hit]](), Deadline.after(timeout_s)
@@ -162,7 +162,7 @@ class MilvusVectors:
         timeout_s: float,
     ) -> list[StoredImage]:
         check_limit(limit)
-        expression = both(compile_filter(filter), id_above(after_id))
+        expression = both(compiled(parse(filter)), id_above(after_id))
         last = collection.spaces[-1]
         rows = self._rows.in_order(collection, last, expression, FACTS, limit, consistency, Deadline.after(timeout_s))
         return [from_row(row) for row in rows]
@@ -180,9 +180,9 @@ class MilvusVectors:
         timeout_s: float,
     ) -> list[str]:
         deadline = Deadline.after(timeout_s)
-        expression = both(compile_filter(filter), id_above(after_id))
+        expression = both(compiled(parse(filter)), id_above(after_id))
         if uri_prefix:
-            expression = both(expression, prefixed(URI, "=", uri_prefix).text)
+            expression = both(expression, prefixed(URI, uri_prefix))
         if older_than is not None:
             expression = both(expression, f"{REVISION} < {older_than}")
         if revision is not None:
