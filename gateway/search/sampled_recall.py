@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -20,9 +19,9 @@ from gateway.backends.milvus import Backends
 from gateway.backends.threads import Threads
 from gateway.search.coalescing import Ask
 from lookalike.errors import LookalikeError, Overloaded, Unavailable
-from lookalike.names import MAX_EF
 from lookalike.records.image import Hit
 from lookalike.spaces import Vector
+from lookalike.store.milvus.vectors import MAX_EF
 
 RECALL = Histogram(
     "lookalike_gateway_sampled_recall",
@@ -53,7 +52,11 @@ class SampledRecall:
                 ask.collection,
                 ask.space.name,
                 vectors[:1],
-                replace(ask.options, ef=min(MAX_EF, BROADER * ask.options.ef), include_vectors=False),
+                ask.limit,
+                filter=ask.filter,
+                ef=min(MAX_EF, BROADER * ask.ef),
+                consistency=ask.consistency,
+                include_vectors=False,
                 exclude_ids=ask.exclude_ids,
                 timeout_s=_TIMEOUT_S,
             )

@@ -22,6 +22,7 @@ from lookalike.client.ingesting import IngestCalls
 from lookalike.client.records import (
     Collection,
     Comparison,
+    Consistency,
     Counts,
     Deletion,
     Failure,
@@ -54,7 +55,6 @@ from lookalike.client.sources import (
     UploadItem,
     UploadSource,
 )
-from lookalike.records.image import Consistency
 from lookalike.spaces import HistogramSettings, Metric, Space
 
 DEFAULT_TARGET = "127.0.0.1:50051"

@@ -11,11 +11,11 @@ from lookalike.spaces import Vector
 
 
 class Consistency(enum.Enum):
-    """How fresh an answer must be."""
+    """How fresh a read is; the value is Milvus' own word."""
 
-    BOUNDED = "bounded"
+    BOUNDED = "Bounded"
     """May miss the writes of the last 5 seconds; takes a few milliseconds."""
-    STRONG = "strong"
+    STRONG = "Strong"
     """Sees every write acknowledged before; about 200 ms more on Milvus 2.3 (it waits for the next tick of its clock)."""
 
 

@@ -1,1 +1,0 @@
-"""The filter language: `parsing` reads it into the records of `lookalike.records.filter`, `matching` carries those out."""
