@@ -7,7 +7,7 @@ UV_VERSION := 0.9
 PROSE := '*.md' 'protos/lookalike/*.proto' '.github/*'
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check types words github test test-torch test-openvino format stubs train unseen photographs photo chaos rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
+.PHONY: help install up demo check types words github test test-torch test-openvino format stubs train unseen photographs photo chaos deletion rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ test: install ## Unit, contract and end-to-end tests against real servers, in tw
 
 chaos: install ## Kill every part of the system in turn while 5,000 images are ingested, on the real Milvus (minutes)
 	$(BIN)/pytest -m long -s tests/e2e/test_chaos.py
+
+deletion: install ## Let a sweep run beside a job and searches, and see that only the files of what was deleted go (a minute)
+	$(BIN)/pytest -m long -s tests/e2e/test_deletion.py
 
 rolling: install ## Restart two of each service in turn, twice, under searches and a job of 5,000 pictures, on the real Milvus (minutes)
 	$(BIN)/pytest -m long -s tests/e2e/test_rolling_restart.py

@@ -96,7 +96,7 @@ class EmbedderSettings(LogSettings, TraceSettings):
         le=64,
         description=(
             "Most processes with limits, in which pictures are decoded that are not of the quick and safe kinds. Each holds "
-            "40 MB, and is started when it is needed; there are two at least. 0: one more than cores."
+            "50 MB, and is started when it is needed; there are four at least. 0: three more than cores."
         ),
     )
     embedder_caged_bytes: int = Field(
@@ -137,8 +137,8 @@ class EmbedderSettings(LogSettings, TraceSettings):
 
     @property
     def caged_processes(self) -> int:
-        """As set, else one more than there are cores to use."""
-        return self.embedder_caged_processes or self.cores + 1
+        """As set, else three more than there are cores to use."""
+        return self.embedder_caged_processes or self.cores + 3
 
     @property
     def cores(self) -> int:

@@ -10,7 +10,6 @@ import grpc.aio
 from starlette.types import ASGIApp
 
 from gateway.backends.careful import Careful
-from gateway.backends.deadlines import Deadline
 from gateway.backends.embedder import Embedder
 from gateway.backends.milvus import Backends
 from gateway.backends.threads import Threads
@@ -37,6 +36,7 @@ from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.suspects import Suspects
 from lookalike.jobs.uploads import Uploads
+from lookalike.runtime.call import Deadline
 from lookalike.sources import Artifacts, Reader, Roots
 from lookalike.store.milvus.connection import connect
 

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from gateway.backends.deadlines import Deadline
 from lookalike.errors import DeadlineExceeded, LookalikeError
+from lookalike.runtime.call import Deadline
 from lookalike.runtime.telemetry import DEPENDENCY_UP
 
 CHECK_TIMEOUT_S = 5.0

@@ -46,10 +46,9 @@ from lookalike.runtime.server import build_health_server
 from lookalike.runtime.telemetry import configure_logging, serve_metrics
 from lookalike.runtime.tracing import configure_tracing
 from lookalike.sources import Artifacts, Reader
-from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import Connection, connect
-from lookalike.store.milvus.vectors import VectorStore
-from lookalike.writes import Writes
+from lookalike.store.milvus.vectors import MilvusVectors
 
 
 def main() -> int:
@@ -114,17 +113,14 @@ def _wire(
 ) -> tuple[Worker, Reconciler]:
     reader = Reader(artifacts, settings.source_roots, timeout_s=settings.indexer_read_timeout_s)
     fetcher = Fetcher(reader, threads=settings.indexer_read_threads, timeout_s=settings.indexer_read_timeout_s)
-    leases, catalogue, store = Leases(ledger, settings.leases), Catalogue(milvus), VectorStore(milvus)
-    writes = Writes(ledger, catalogue, store, leases)
+    leases, catalogue, store = Leases(ledger, settings.leases), MilvusCatalogue(milvus), MilvusVectors(milvus)
     calls = Calls(
         Suspects(ledger.connection), concurrency=settings.indexer_concurrency, in_flight=settings.indexer_embeds_in_flight
     )
     store_timeout_s = settings.indexer_store_timeout_s
-    pipeline = Pipeline(ledger, writes, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)
-    reembedding = make_reembedding(
-        ledger, leases, writes, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s
-    )
-    mirror = Mirror(ledger, leases, writes, store, reader, store_timeout_s=store_timeout_s)
+    pipeline = Pipeline(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)
+    reembedding = make_reembedding(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)
+    mirror = Mirror(ledger, leases, catalogue, store, reader, store_timeout_s=store_timeout_s)
     forecaster = Forecaster(ledger, leases, pipeline, mirror, artifacts)
     queue, uploads = TaskQueue(settings.redis_access), Uploads(artifacts)
     outcomes = Outcomes(ledger, artifacts)
@@ -135,7 +131,7 @@ def _wire(
 
 def _sweeper(settings: IndexerSettings, ledger: Ledger, milvus: Connection, artifacts: Artifacts) -> Sweeper:
     uploads = Uploads(artifacts)
-    roots = Roots(ledger, artifacts, uploads, Outcomes(ledger, artifacts), Catalogue(milvus), VectorStore(milvus))
+    roots = Roots(ledger, artifacts, uploads, Outcomes(ledger, artifacts), MilvusCatalogue(milvus), MilvusVectors(milvus))
 
     def sweep(go_on: Callable[[], bool]) -> Swept:
         return Sweep(artifacts, uploads, roots, go_on).run()

@@ -1,4 +1,4 @@
-"""Keeps jobs going whatever dies: sends again what was lost, keeps a window of chunks queued, ends what is done, tells stalls.
+"""Keeps jobs going whatever dies: sends again what was lost, keeps a window of chunks queued, ends jobs, reports stalls.
 
 A thread in every worker; one of them at a time holds the lock and does the rounds, the others stand by.
 """
@@ -8,15 +8,16 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Sequence
 
 import structlog
 
-from indexer.alarm import StallAlarm
 from indexer.worker import Worker
 from lookalike.artifacts import Artifacts
 from lookalike.errors import LookalikeError
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.write_order import try_lock, unlock
+from lookalike.records.job import Job
 
 LOCK = "reconciler"
 _LOCK_TICKS = 5
@@ -35,7 +36,7 @@ class Reconciler:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
         self._clean_at_s = self._tidy_at_s = time.monotonic()
-        self._alarm = StallAlarm()
+        self._alarm = _StallAlarm()
         self._log = structlog.get_logger()
         self._told = ""
 
@@ -97,3 +98,31 @@ class Reconciler:
             self._artifacts.delete_tree(f"jobs/{job_id}")
         self._ledger.forget(expired)
         self._worker.tidy(leftovers=True)
+
+
+class _StallAlarm:
+    """Warns once per stall of a job, and remembers of which it has. How many jobs stand still is a metric of the gateway
+    (`gateway.jobs.gauges`), which is there when no worker is."""
+
+    def __init__(self) -> None:
+        self._warned_of: set[str] = set()
+        self._log = structlog.get_logger()
+
+    def look(self, active: Sequence[Job]) -> None:
+        """Take note of all unfinished jobs."""
+        stalled = {job.id: job for job in active if job.stalled}
+        for job_id in sorted(stalled.keys() - self._warned_of):
+            job = stalled[job_id]
+            self._log.warning(
+                "ingest job stands still",
+                job=job_id,
+                state=job.state.value,
+                chunks_done=job.chunks_done,
+                chunks_total=job.chunks_total,
+                listed=job.listed,
+            )
+        self._warned_of = set(stalled)
+
+    def stand_by(self) -> None:
+        """Another worker looks now."""
+        self._warned_of = set()

@@ -25,6 +25,8 @@ MAX_CALL_BYTES = 16 * 1024 * 1024
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 MAX_TOP_K = 1000
 """Beyond this a search is an export; Milvus itself stops at 16,384."""
+MAX_EF = 32_768
+"""Breadth of an HNSW search; Milvus' own limit (its documentation, "HNSW")."""
 MAX_PAGE_SIZE = 1000
 
 SPACES = ("histogram", "siamese")

@@ -12,8 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lookalike.errors import InvalidArgument
-from lookalike.index_settings import HNSW_M
 from lookalike.spaces import MAX_DIMENSION, Space
+
+HNSW_M = 16
+HNSW_EF_CONSTRUCTION = 200
+"""Links per node and breadth while building, of every index that `store.milvus` builds. With them and `ef` 64, recall@5 over
+9,000 Fashion-MNIST images is at least .99 in both spaces on Milvus 2.3.5 (tests/contract/test_store_recall.py)."""
 
 _FLOAT_BYTES = 4
 _LINK_BYTES = 4

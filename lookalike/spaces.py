@@ -75,6 +75,17 @@ def vectors_problem(vectors: Vector, metric: Metric) -> str:
     return ""
 
 
+def check_vectors(name: str, vectors: Vector, space: Space) -> None:
+    """Raise `InvalidArgument` for field `name` unless `vectors` is `[n, dimension]` and can be compared: finite, and no
+    longer or shorter than float32 reckons with."""
+    if vectors.ndim != 2 or vectors.shape[1] != space.dimension:
+        raise InvalidArgument(
+            name, f"has {vectors.shape[-1] if vectors.ndim else 0} values; space {space.name!r} needs {space.dimension}"
+        )
+    if problem := vectors_problem(vectors, space.metric):
+        raise InvalidArgument(name, problem)
+
+
 @dataclass(frozen=True, slots=True)
 class HistogramSettings:
     """How the histogram space counts: `bins` per channel and cell, `grid` x `grid` cells, grey or (`color`) R, G and B apart.

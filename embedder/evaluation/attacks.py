@@ -21,6 +21,7 @@ from embedder.models.bundle import Bundle, DataSummary
 from embedder.pictures import alterations as alter
 from embedder.pictures.decode import WORKING_SIDE, Decoder, Wanted
 from lookalike.errors import InvalidArgument, LookalikeError, NotFound
+from lookalike.picture_formats import SUFFIXES
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and whoever shows the figures needs only their form
     from embedder.evaluation.last_stage import LastStage
@@ -29,7 +30,6 @@ Vectors = npt.NDArray[np.float32]
 HISTOGRAM_BINS = 256
 QUALITY = 90
 """Of the JPEG that an attacked photograph is saved as, where the attack says nothing else."""
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 MISSES, THUMBNAIL_SIDE = 12, 112
 LARGEST_BYTES, LARGEST_PIXELS = 100_000_000, 200_000_000
 """More than a service takes: these files are one's own."""

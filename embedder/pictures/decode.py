@@ -23,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from embedder.pictures.headers import Header, Limits, read_header
-from embedder.pictures.reading import read
+from embedder.pictures import formats
+from embedder.pictures.headers.header import Header
+from embedder.pictures.headers.limits import Limits
 from embedder.pictures.working_size import SHARED_SIDE, SHOWN, SHOWN_SIDE, Least, least_for
 from lookalike.errors import BadImage
 from lookalike.names import MAX_IMAGE_BYTES
@@ -103,7 +104,7 @@ class Decoder:
     def header(self, data: bytes) -> Header:
         """What `data` is, checked against the limits before anything is decoded. Raises `BadImage`."""
         self._check_size(data)
-        header = read_header(data)
+        header = formats.read_header(data)
         self._limits.check(header)
         return header
 
@@ -144,9 +145,8 @@ class Decoder:
 
     def _working_picture(self, data: bytes, header: Header, least: Least) -> tuple[Image.Image, int]:
         """`data` as mode L or RGB, at working size, not yet turned; and its EXIF orientation, 1 to 8."""
-        decoded = least.draft_size((header.width, header.height)) if header.format == "JPEG" else (header.width, header.height)
-        with self._large if decoded[0] * decoded[1] > LARGE_PIXELS else nullcontext():
-            working = read(data, header, least, self.max_pixels)
+        with self._large if formats.decoded_pixels(header, least) > LARGE_PIXELS else nullcontext():
+            working = formats.decode(data, header, least, self.max_pixels)
         for kind in working.repaired:
             self._repaired(kind)
         return working.picture, working.orientation

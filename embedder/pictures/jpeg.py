@@ -23,9 +23,9 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import ExifTags, Image
 
-from embedder.pictures.headers import Header
+from embedder.pictures.headers.header import Header
 from embedder.pictures.headers.jpeg import MAX_SEGMENTS
-from embedder.pictures.kinds import unsupported
+from embedder.pictures.unsupported import unsupported
 from lookalike.errors import BadImage
 
 _OTHER_KINDS = {

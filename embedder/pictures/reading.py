@@ -1,8 +1,8 @@
-"""Encoded bytes -> the working picture: grey or RGB in sRGB, on white, at working size. Called by `embedder.pictures.decode`,
-which has checked the header.
+"""Encoded bytes -> the working picture: grey or RGB in sRGB, on white, at working size. The table of
+`embedder.pictures.formats` says which function reads which format; `embedder.pictures.decode` has checked the header.
 
-Owns which decoder reads which format, and what is done with a file whose pixels are sound but whose surroundings are not: it is
-mended, decoded and said to be. Nothing here is silent: a picture comes out as it was made, or `BadImage` says why not.
+Owns what is done with a file whose pixels are sound but whose surroundings are not: it is repaired and decoded, and the repair
+is reported. No damage is passed over in silence: a picture comes out as it was made, or `BadImage` says why not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageFile
 from embedder.pictures import colour, jpeg, png, png_colour
 from embedder.pictures.bmp_pixels import read_bmp
 from embedder.pictures.flatten import covered, flattened, on_white, raw_mode
-from embedder.pictures.headers import Header
+from embedder.pictures.headers.header import Header
 from embedder.pictures.tiff_pixels import read_page
 from embedder.pictures.working_size import Least
 from lookalike.errors import BadImage
@@ -29,13 +29,13 @@ DAMAGED = (
 )  # fmt: skip
 
 REPAIRS = frozenset({"png checksum", "png surroundings", "jpeg end", "jpeg segments", "jpeg padding", "profile"})
-"""What is mended, in words for a metric."""
+"""What is repaired, in words for a metric."""
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """`picture` is L or RGB, not yet turned as `orientation` (EXIF, 1 to 8) says. `repaired`: what was left out or mended, of
+    """`picture` is L or RGB, not yet turned as `orientation` (EXIF, 1 to 8) says. `repaired`: what was left out or repaired, of
     `REPAIRS`."""
 
     picture: Image.Image
@@ -43,54 +43,44 @@ class Working:
     repaired: tuple[str, ...] = ()
 
 
-def read(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
-    """The picture in `data`. Raises `BadImage`."""
-    if header.format == "TIFF":
-        page = read_page(data, least, max_pixels)
-        return _managed(page.picture, page.profile, page.orientation if 1 <= page.orientation <= 8 else 1, ())
-    if header.format == "BMP":
-        bitmap, profile = read_bmp(data, max_pixels)
-        return _finished(bitmap, least, profile, 1, ())
-    if header.format == "JPEG":
-        return _from_jpeg(data, header, least)
-    original = data
-    image, data, repaired = _opened(data, header)
-    # Once more, by what Pillow reads: the two may differ where a file contradicts itself.
-    if image.width * image.height > max_pixels:
-        raise BadImage(
-            f"is {image.width} x {image.height} pixels; at most {max_pixels:,} in all are allowed",
-            reason="IMAGE_TOO_MANY_PIXELS",
-        )
+def decode_by_pillow(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
+    """A picture of a format that Pillow reads as it is. Raises `BadImage`."""
+    try:
+        image = _opened(data, header)
+    except DAMAGED as error:
+        raise _damaged_header() from error
+    _check_pixels(image, max_pixels)
     try:
         picture, orientation = _loaded(image, data)
     except DAMAGED as error:
-        if header.format != "PNG" or not png.is_whole(data):
-            raise _damaged(png.problem(data) if header.format == "PNG" else "") from error
-        image, data = _mended_png(data, header)
+        raise _damaged() from error
+    return _finished(picture, least, image.info.get("icc_profile"), orientation, ())
+
+
+def decode_png(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
+    """A PNG, repaired where its pixels are sound and what lies beside them is not. Raises `BadImage`."""
+    pixels = png.checked(data)
+    if not pixels.whole:
+        raise _damaged(pixels.problem)
+    image, content, repaired = _opened_png(data, header, odd=pixels.odd)
+    _check_pixels(image, max_pixels)
+    try:
+        picture, orientation = _loaded(image, content)
+    except DAMAGED as error:
+        if not png.is_whole(content):
+            raise _damaged(png.problem(content)) from error
+        image, content = _repaired_png(content, header)
         repaired = (*repaired, "png surroundings")
         try:
-            picture, orientation = _loaded(image, data)
+            picture, orientation = _loaded(image, content)
         except DAMAGED:
             raise _damaged() from error
-    profile = image.info.get("icc_profile")
-    if header.format == "PNG":
-        profile = png_colour.profile(original, colour.MAX_PROFILE_BYTES + 1)
-    return _finished(picture, least, profile, orientation, repaired)
+    return _finished(picture, least, png_colour.profile(data, colour.MAX_PROFILE_BYTES + 1), orientation, repaired)
 
 
-def _loaded(image: ImageFile.ImageFile, data: bytes) -> tuple[Image.Image, int]:
-    """The picture as L, RGB or CMYK on white, and its orientation. Raises what Pillow does."""
-    with image:
-        stored, box = raw_mode(image), covered(image, data)
-        image.decodermaxblock = len(data)  # all at once: it lies in memory, and blocks would be copied out of it
-        image.load()
-        deep_key = stored == "RGB;16B" and isinstance(image.info.get("transparency"), tuple)
-        picture = png.without_deep_key(data) if deep_key else on_white(flattened(image, stored), box)
-        return picture, _orientation(image)
-
-
-def _from_jpeg(data: bytes, header: Header, least: Least) -> Working:
-    """At the reduced scale that `least` allows. Pillow's reader of headers is passed by: it gives up where nothing is wrong."""
+def decode_jpeg(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
+    """A JPEG, at the reduced scale that `least` allows. Pillow's reader of headers is passed by: it gives up where nothing is
+    wrong. Raises `BadImage`."""
     jpeg.check_kind(header)
     try:
         wanted = least.draft_size((header.width, header.height))
@@ -103,6 +93,38 @@ def _from_jpeg(data: bytes, header: Header, least: Least) -> Working:
     except DAMAGED as error:
         raise _damaged() from error
     return _finished(picture, least, beside.profile, beside.orientation, repaired)
+
+
+def decode_bmp(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
+    """A BMP. Raises `BadImage`."""
+    picture, profile = read_bmp(data, max_pixels)
+    return _finished(picture, least, profile, 1, ())
+
+
+def decode_tiff(data: bytes, header: Header, least: Least, max_pixels: int) -> Working:
+    """The first page of a TIFF, averaged down on the way. Raises `BadImage`."""
+    page = read_page(data, least, max_pixels)
+    return _managed(page.picture, page.profile, page.orientation if 1 <= page.orientation <= 8 else 1, ())
+
+
+def _check_pixels(image: ImageFile.ImageFile, max_pixels: int) -> None:
+    """Once more, by what Pillow reads: the two may differ where a file contradicts itself."""
+    if image.width * image.height > max_pixels:
+        raise BadImage(
+            f"is {image.width} x {image.height} pixels; at most {max_pixels:,} in all are allowed",
+            reason="IMAGE_TOO_MANY_PIXELS",
+        )
+
+
+def _loaded(image: ImageFile.ImageFile, data: bytes) -> tuple[Image.Image, int]:
+    """The picture as L, RGB or CMYK on white, and its orientation. Raises what Pillow does."""
+    with image:
+        stored, box = raw_mode(image), covered(image, data)
+        image.decodermaxblock = len(data)  # all at once: it lies in memory, and blocks would be copied out of it
+        image.load()
+        deep_key = stored == "RGB;16B" and isinstance(image.info.get("transparency"), tuple)
+        picture = png.without_deep_key(data) if deep_key else on_white(flattened(image, stored), box)
+        return picture, _orientation(image)
 
 
 def _finished(
@@ -118,31 +140,26 @@ def _managed(picture: Image.Image, profile: bytes | None, orientation: int, repa
     return Working(managed, orientation, repaired if usable else (*repaired, "profile"))
 
 
-def _opened(data: bytes, header: Header) -> tuple[ImageFile.ImageFile, bytes, tuple[str, ...]]:
-    """The header read by Pillow, of a mended file where it is sound but for what lies beside the pixels."""
-    if header.format == "PNG":
-        pixels = png.checked(data)
-        if not pixels.whole:
-            raise _damaged(pixels.problem)
-        if pixels.odd:
-            return *_mended_png(data, header), ("png checksum",)
+def _opened_png(data: bytes, header: Header, *, odd: bool) -> tuple[ImageFile.ImageFile, bytes, tuple[str, ...]]:
+    """The header read by Pillow, of a repaired file where the checksums are `odd` or Pillow cannot read what lies beside the
+    pixels; the content that it was read of, and what was repaired."""
+    if odd:
+        return *_repaired_png(data, header), ("png checksum",)
     try:
-        return _header(data, header), data, ()
-    except DAMAGED as error:
-        if header.format != "PNG":
-            raise _damaged_header() from error
-    return *_mended_png(data, header), ("png surroundings",)
+        return _opened(data, header), data, ()
+    except DAMAGED:
+        return *_repaired_png(data, header), ("png surroundings",)
 
 
-def _mended_png(data: bytes, header: Header) -> tuple[ImageFile.ImageFile, bytes]:
-    mended = png.without_oddities(data)
+def _repaired_png(data: bytes, header: Header) -> tuple[ImageFile.ImageFile, bytes]:
+    repaired = png.without_oddities(data)
     try:
-        return _header(mended, header), mended
+        return _opened(repaired, header), repaired
     except DAMAGED as error:
         raise _damaged_header() from error
 
 
-def _header(data: bytes, header: Header) -> ImageFile.ImageFile:
+def _opened(data: bytes, header: Header) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(data), formats=(header.format,))
 
 

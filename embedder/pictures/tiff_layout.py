@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from embedder.pictures.kinds import unsupported
+from embedder.pictures.unsupported import unsupported
 from lookalike.errors import BadImage
 
 MAX_TAGS = 4096

@@ -15,7 +15,7 @@ import grpc
 
 from embedder.pictures.cage import Cage
 from embedder.pictures.decode import MAX_SIDE, Decoded, Decoder, Wanted
-from embedder.pictures.headers import is_quick
+from embedder.pictures.formats import is_quick
 from embedder.pictures.tasks import DecodeTask, Result, Task, ThumbnailTask
 from embedder.serving.admission import Lane
 from embedder.serving.batcher import Batcher
@@ -26,12 +26,12 @@ from lookalike.errors import BadImage, InvalidArgument, LookalikeError, Unavaila
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL
 from lookalike.runtime import tracing
 from lookalike.runtime.channels import remaining_s
-from lookalike.runtime.status import to_status
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Space
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from lookalike.v1 import image_pb2
 from lookalike.wire.spaces import space_message
+from lookalike.wire.status import to_status
 
 FULL_NAME = messages.DESCRIPTOR.services_by_name["EmbedderService"].full_name
 THUMBNAIL_SIDE = 160
@@ -148,7 +148,7 @@ class EmbedderService(rpc.EmbedderServiceServicer):
 
         def caged(image: bytes) -> Future[Result] | None:
             header = self._decoder.header(image)
-            if is_quick(header, task.least.draft_size((header.width, header.height))):
+            if is_quick(header, task.least):
                 return None
             return self._cage.submit(task, image, header, lane, waiting)
 

@@ -22,10 +22,10 @@ from typing import TypeVar
 
 import structlog
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.threads import Threads
 from lookalike.errors import CallLost, DeadlineExceeded, Internal, LookalikeError, Unavailable
 from lookalike.jobs.suspects import KEPT_S, KNOWN_GOOD, MOST_DEATHS, Suspects, breaks_embedder, kept_part
+from lookalike.runtime.call import Deadline
 
 R = TypeVar("R")
 T = TypeVar("T")

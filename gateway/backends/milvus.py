@@ -1,4 +1,4 @@
-"""Milvus, as the gateway sees it: not there until reached, then a `VectorStore` and a `Catalogue`.
+"""Milvus, as the gateway sees it: not there until reached, then `Vectors` and a `Catalogue`.
 
 The gateway starts before Milvus answers, so that `/readyz` and the health service can say what is missing.
 """
@@ -9,12 +9,11 @@ import threading
 from collections.abc import Callable
 
 from lookalike.errors import NotFound, Unavailable
-from lookalike.jobs.ledger import Ledger
 from lookalike.records.collection import Collection
-from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import Connection
-from lookalike.store.milvus.vectors import VectorStore
-from lookalike.writes import Writes
+from lookalike.store.milvus.vectors import MilvusVectors
+from lookalike.store.protocols import Catalogue, Vectors
 
 
 class Backends:
@@ -24,11 +23,11 @@ class Backends:
         self._connect = connect
         self._lock = threading.Lock()
         self._connection: Connection | None = None
-        self._vectors: VectorStore | None = None
+        self._vectors: Vectors | None = None
         self._catalogue: Catalogue | None = None
 
     @property
-    def vectors(self) -> VectorStore:
+    def vectors(self) -> Vectors:
         if self._vectors is None:
             raise Unavailable("milvus", "it has not been reached yet")
         return self._vectors
@@ -44,7 +43,7 @@ class Backends:
         with self._lock:
             if self._connection is None:
                 connection = self._connect()
-                self._catalogue, self._vectors = Catalogue(connection), VectorStore(connection)
+                self._catalogue, self._vectors = MilvusCatalogue(connection), MilvusVectors(connection)
                 self._connection = connection
         self._connection.ping(timeout_s)
 
@@ -52,11 +51,6 @@ class Backends:
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
-
-
-def writes_to(backends: Backends, ledger: Ledger) -> Writes:
-    """What changes collections and their images. Raises `Unavailable` until Milvus has been reached."""
-    return Writes(ledger, backends.catalogue, backends.vectors)
 
 
 def find_collection(backends: Backends, name: str, *, field: str = "collection", fresh: bool = False) -> Collection:

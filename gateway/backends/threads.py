@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from gateway.backends.deadlines import Deadline
 from lookalike.errors import DeadlineExceeded, Overloaded
+from lookalike.runtime.call import Deadline
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 import grpc.aio
 
-from gateway.backends.deadlines import DEFAULT_S, MAX_S, Deadline
 from gateway.backends.threads import off_loop
+from gateway.calls import DEFAULT_S, MAX_S
 from gateway.collections.collections import Collections, NewCollection
 from gateway.collections.generations import Generations, Reembed
 from gateway.images.images import Images
@@ -19,7 +19,6 @@ from gateway.messages.search import (
     batch_from,
     batch_parts,
     collection_message,
-    consistency_from,
     given_images_from,
     histogram_from,
     image_message,
@@ -33,11 +32,13 @@ from gateway.messages.search import (
 )
 from gateway.search.search import Search
 from lookalike.errors import InvalidArgument
+from lookalike.runtime.call import Deadline
 from lookalike.runtime.channels import remaining_s
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import search_service_pb2 as search_pb
 from lookalike.v1.collection_service_pb2_grpc import CollectionServiceServicer
 from lookalike.v1.search_service_pb2_grpc import SearchServiceServicer
+from lookalike.wire.query import consistency_from
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answered: TypeAlias = Any

@@ -11,11 +11,12 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from pydantic import BaseModel
 
-from gateway.backends.deadlines import DEFAULT_S, MAX_S, Deadline
 from gateway.backends.threads import off_loop
+from gateway.calls import DEFAULT_S, MAX_S
 from gateway.http.errors import ErrorResponse
 from gateway.http.json_texts import json_pieces
 from lookalike.errors import InvalidArgument
+from lookalike.runtime.call import Deadline
 from lookalike.wire.spaces import plain
 
 M = TypeVar("M", bound=Message)

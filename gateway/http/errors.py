@@ -18,7 +18,7 @@ from starlette.routing import Match
 from gateway.http.json_texts import printable
 from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.runtime.interceptors import as_ours
-from lookalike.runtime.status import grpc_code, http_code
+from lookalike.wire.status import grpc_code, http_code
 
 
 class ErrorBody(BaseModel):

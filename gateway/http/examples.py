@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.search.query import DEFAULT_TOP_K
-from lookalike.names import MAX_PAGE_SIZE, MAX_TOP_K
-from lookalike.store.milvus.vectors import MAX_EF
+from lookalike.names import MAX_EF, MAX_PAGE_SIZE, MAX_TOP_K
+from lookalike.records.query import DEFAULT_TOP_K
 
 _RANGES: dict[str, dict[str, int]] = {
     "top_k": {"minimum": 1, "maximum": MAX_TOP_K, "default": DEFAULT_TOP_K},

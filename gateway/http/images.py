@@ -15,9 +15,10 @@ from gateway.http.search_bodies import ConsistencyName, Filter, Int32
 from gateway.images.images import Images
 from gateway.images.writes import MAX_IDS_PER_WRITE, MetadataUpdate
 from gateway.messages.large import is_large
-from gateway.messages.search import consistency_from, image_message, page_parts, spaces_by_name, update_response
+from gateway.messages.search import image_message, page_parts, spaces_by_name, update_response
 from lookalike.errors import NotFound
 from lookalike.v1 import search_service_pb2 as pb
+from lookalike.wire.query import consistency_from
 
 _CACHE = "private, max-age=60"
 """An id may come to name another picture; for a minute a browser may show the old one."""

@@ -11,7 +11,6 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
-from gateway.backends.deadlines import Deadline
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, RequestTimeout, errors, respond, to_message
 from gateway.http.json_texts import read_json
@@ -22,6 +21,7 @@ from lookalike.errors import InvalidArgument
 from lookalike.jobs.creation import CreateJob, create_job_of
 from lookalike.names import MAX_IMAGE_BYTES, id_from_content
 from lookalike.records.job import SourceSpec
+from lookalike.runtime.call import Deadline
 from lookalike.v1 import ingest_service_pb2 as pb
 
 MAX_FILES = 1000

@@ -11,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from gateway.readiness import Readiness
+from lookalike.picture_formats import FORMATS
 
 FOLDER = Path(__file__).parent.parent / "page"
 
@@ -59,10 +60,17 @@ def _router(readiness: Readiness) -> APIRouter:
     return router
 
 
+_MADE = {"formats.js": f'export const MEDIA_TYPES = "{",".join(read.media_type for read in FORMATS)}";\n'}
+"""Modules of the page that are made here, by their names: what it shares with the services."""
+
+
 class _Files(StaticFiles):
     """The page's files; browsers ask each time whether they have changed, as a new version keeps their names."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
+        if path in _MADE:
+            response: Response = Response(_MADE[path], media_type="text/javascript")
+        else:
+            response = await super().get_response(path, scope)
         response.headers.update(_HEADERS)
         return response

@@ -10,7 +10,6 @@ from functools import partial
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.threads import off_loop
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, RequestTimeout, errors, respond_with, to_json
@@ -23,6 +22,7 @@ from gateway.messages.search import batch_from, query_from, search_response
 from gateway.search.query import Outcome
 from gateway.search.search import Search
 from lookalike.errors import LookalikeError
+from lookalike.runtime.call import Deadline
 
 _BATCH = """\
 One line of JSON (`SearchBatchResponse`) for each query, as it is answered, in any order: `curl -N` shows them come. What is \

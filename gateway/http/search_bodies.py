@@ -15,8 +15,8 @@ from gateway.http.json_texts import PIECE, read_json
 from gateway.http.reading import FORM_TEXT_BYTES, LARGE_BODY_BYTES, read_body, read_form, validated
 from lookalike.bounds import most_bytes, most_items
 from lookalike.errors import InvalidArgument
+from lookalike.filters.parsing import MAX_CHARACTERS
 from lookalike.names import MAX_QUERIES_PER_BATCH
-from lookalike.store.filters import MAX_CHARACTERS
 from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as pb
 
@@ -207,15 +207,8 @@ def _decoded(text: str, field: str) -> bytes:
 
 
 def _with_options(message: M, options: Options) -> M:
-    message.spaces.extend(options.spaces)
-    if options.top_k is not None:
-        message.top_k = options.top_k
-    message.filter = options.filter
-    message.include_vectors = options.include_vectors
-    message.include_query_vectors = options.include_query_vectors
-    message.consistency = pb.Consistency.Value(options.consistency)
-    message.weights.update(options.weights)
-    message.ef = options.ef
+    """Write `options`, whose fields are named as the contract's, to `message`. None stands for absent there too."""
+    message.MergeFrom(type(message)(**{name: getattr(options, name) for name in Options.model_fields}))
     return message
 
 

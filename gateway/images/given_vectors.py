@@ -17,8 +17,7 @@ from lookalike.items import check_metadata
 from lookalike.names import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_URI_BYTES, check_id, check_uri
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
-from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
-from lookalike.store.milvus.schema import check_vectors
+from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector, check_vectors
 
 MAX_IMAGES = 1000
 _FACTS_BYTES = MAX_METADATA_BYTES + MAX_URI_BYTES + 2048

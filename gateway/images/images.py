@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.embedder import Embedder
 from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads, off_loop
@@ -22,6 +21,7 @@ from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE, check_id, check_name
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
+from lookalike.runtime.call import Deadline
 from lookalike.sources import Artifacts, Reader
 
 T = TypeVar("T")

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 import structlog
 from prometheus_client import Gauge
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.threads import Threads
 from lookalike.errors import LookalikeError
 from lookalike.jobs.ledger import Ledger
 from lookalike.records.job import Job
+from lookalike.runtime.call import Deadline
 
 ACTIVE_JOBS = Gauge("lookalike_ingest_active_jobs", "Ingest jobs that have not ended.")
 PENDING_CHUNKS = Gauge(

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from gateway.backends.deadlines import DEFAULT_S, Deadline
 from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
+from gateway.calls import DEFAULT_S
 from gateway.images.paging import page_size_from
 from gateway.images.writes import ImageWriter
 from lookalike.errors import DeadlineExceeded, FailedPrecondition, Overloaded, Unavailable
@@ -26,6 +26,7 @@ from lookalike.jobs.retrying import retry_failures
 from lookalike.jobs.uploads import Upload, Uploads
 from lookalike.names import MAX_PAGE_SIZE, check_name
 from lookalike.records.job import Job
+from lookalike.runtime.call import Deadline
 from lookalike.sources import Roots
 
 T = TypeVar("T")

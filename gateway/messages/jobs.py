@@ -14,8 +14,8 @@ from lookalike.jobs.report import Report
 from lookalike.names import check_uri
 from lookalike.records.job import Comparison, Forecast, Job, JobError, JobOptions, SourceSpec
 from lookalike.records.job_state import JobState
-from lookalike.runtime.status import to_status
 from lookalike.v1 import ingest_service_pb2 as pb
+from lookalike.wire.status import to_status
 
 _STATES = {pb.IngestJobState.Value(f"INGEST_JOB_STATE_{state.value}"): state for state in JobState}
 

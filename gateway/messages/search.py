@@ -6,7 +6,6 @@ Field names in errors are those of the requests. No calls to anything, no defaul
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -31,13 +30,14 @@ from gateway.search.query import (
 )
 from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.records.collection import Collection, Generation
-from lookalike.records.image import Consistency, StoredImage
-from lookalike.runtime.status import to_status
+from lookalike.records.image import StoredImage
 from lookalike.spaces import HistogramSettings, Space, Vector
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as search_pb
+from lookalike.wire.query import options_from
 from lookalike.wire.spaces import plain, space_from, space_message
+from lookalike.wire.status import to_status
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ _PART_ITEMS = 8
 
 def query_from(request: search_pb.SearchRequest) -> Query:
     """What a search asks. Raises `InvalidArgument` where it has no query."""
-    return _query_from(request, _target_from(request))
+    return Query(request.collection, _target_from(request), options_from(request))
 
 
 def batch_from(request: search_pb.SearchBatchRequest) -> Batch:
@@ -59,25 +59,10 @@ def batch_from(request: search_pb.SearchBatchRequest) -> Batch:
             target = _target_from(message)
         except LookalikeError as error:
             return error
-        return replace(options, target=target)
+        return Query(request.collection, target, options)
 
-    options = _query_from(request, ByStoredImage(""))
+    options = options_from(request)
     return Batch(request.collection, [query(message) for message in request.queries])
-
-
-def _query_from(request: search_pb.SearchRequest | search_pb.SearchBatchRequest, target: Target) -> Query:
-    return Query(
-        collection=request.collection,
-        target=target,
-        spaces=tuple(request.spaces),
-        top_k=request.top_k if request.HasField("top_k") else None,
-        filter=request.filter,
-        include_vectors=request.include_vectors,
-        include_query_vectors=request.include_query_vectors,
-        consistency=consistency_from(request.consistency),
-        weights=dict(request.weights),
-        ef=request.ef,
-    )
 
 
 def _target_from(request: search_pb.SearchRequest | search_pb.BatchQuery) -> Target:
@@ -94,15 +79,6 @@ def _target_from(request: search_pb.SearchRequest | search_pb.BatchQuery) -> Tar
 
 def _vector_from(vector: image_pb2.SpaceVector) -> GivenVector:
     return GivenVector(vector.space, np.array(vector.values, np.float32), vector.fingerprint)
-
-
-def consistency_from(number: int) -> Consistency:
-    """Raises `InvalidArgument` for a number that the contract does not know."""
-    if number in (search_pb.CONSISTENCY_UNSPECIFIED, search_pb.CONSISTENCY_BOUNDED):
-        return Consistency.BOUNDED
-    if number == search_pb.CONSISTENCY_STRONG:
-        return Consistency.STRONG
-    raise InvalidArgument("consistency", f"{number} is unknown; CONSISTENCY_BOUNDED and CONSISTENCY_STRONG are allowed")
 
 
 def search_parts(answer: Answer, *, include_vectors: bool, large: bool = False) -> Iterator[search_pb.SearchResponse]:

@@ -1,10 +1,9 @@
 // The picture searched from: drop, choose or paste one; see it, its histogram, and what the answers must fit.
 import { html, useEffect, useRef } from "./vendor/htm-preact.module.js";
+import { MEDIA_TYPES } from "./formats.js";
 import { Histogram } from "./histogram.js";
 import { placeOf, shown } from "./names.js";
 import { Thumbnail } from "./results.js";
-
-const ACCEPTED = "image/jpeg,image/png,image/webp,image/gif,image/bmp,image/tiff";
 
 /** A chosen file, drawn to a canvas: no copy of it is kept and no URL made. */
 function Preview({ file, name }) {
@@ -39,7 +38,7 @@ function Chooser({ query, over, onFile }) {
     event.target.value = ""; // Choosing the same file again must count as a choice.
   };
   return html`
-    <input ref=${input} id="file" class="visually-hidden" type="file" tabindex="-1" aria-hidden="true" accept=${ACCEPTED} onChange=${choose} />
+    <input ref=${input} id="file" class="visually-hidden" type="file" tabindex="-1" aria-hidden="true" accept=${MEDIA_TYPES} onChange=${choose} />
     <button type="button" id="choose" class=${query ? "plain" : `drop ${over ? "over" : ""}`} onClick=${() => input.current.click()}>
       ${query ? "Choose another picture" : html`
         <svg viewBox="0 0 24 24" width="28" height="28" aria-hidden="true" focusable="false"><path d="M12 16V5m0 0L7.5 9.5M12 5l4.5 4.5M4.5 15.5v2a2 2 0 0 0 2 2h11a2 2 0 0 0 2-2v-2" /></svg>

@@ -11,7 +11,6 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from prometheus_client import Histogram
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.embedder import Embedding
 from gateway.backends.milvus import Backends
 from gateway.backends.threads import Threads, off_loop
@@ -26,6 +25,7 @@ from lookalike.names import check_id
 from lookalike.records.collection import Collection
 from lookalike.records.image import Hit, StoredImage
 from lookalike.runtime import tracing
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space, Vector
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class Answering:
                 neighbours = await self._fused(collection, queries[0], planned, vectors, found, deadline)
         for one in neighbours:
             HITS.observe(len(one))
-        shown = vectors if queries[0].include_query_vectors else [{}] * len(good)
+        shown = vectors if queries[0].options.include_query_vectors else [{}] * len(good)
         return [Answer(hits, planned.spaces, own, planned.ef) for hits, own in zip(neighbours, shown, strict=True)]
 
     async def _query_vectors(
@@ -118,7 +118,7 @@ class Answering:
             collection,
             [image_id for image_id in ids if image_id not in problems],
             spaces=names,
-            consistency=query.consistency,
+            consistency=query.options.consistency,
             timeout_s=deadline.remaining_s(),
         )
         there = await self._run(get, deadline) if len(problems) < len(ids) else {}
@@ -141,19 +141,10 @@ class Answering:
         # One filter is for all queries of a call. Where several leave themselves out, each asks for one more instead.
         exclude = tuple(own) if own[0] and len(own) == 1 else ()
         limit = planned.candidates + (1 if own[0] and not exclude else 0)
+        options = first.options.of_space(limit, planned.ef)
 
         async def nearest(space: Space) -> list[list[Hit]]:
-            ask = Ask(
-                collection,
-                space,
-                limit,
-                planned.ef,
-                first.filter,
-                first.consistency,
-                include_vectors=first.include_vectors,
-                exclude_ids=exclude,
-                most=most_together(first, planned),
-            )
+            ask = Ask(collection, space, options, exclude, most_together(first, planned))
             looked_for = np.stack([by_space[space.name] for by_space in vectors])
             answers = await self._searches.nearest(ask, looked_for, deadline)
             self._sampled_recall.consider(ask, looked_for, answers)
@@ -193,7 +184,7 @@ class Answering:
                 collection,
                 list(dict.fromkeys(ids)),
                 spaces=[space.name],
-                consistency=query.consistency,
+                consistency=query.options.consistency,
                 timeout_s=deadline.remaining_s(),
             )
             return await self._run(get, deadline)
@@ -204,7 +195,7 @@ class Answering:
             complete = candidates
             for space, images in zip(planned.spaces, fetched, strict=True):
                 complete = [
-                    fusion.complete(each, space, own[space.name], images, keep_vectors=query.include_vectors)
+                    fusion.complete(each, space, own[space.name], images, keep_vectors=query.options.include_vectors)
                     for each, own in zip(complete, vectors, strict=True)
                 ]
             return [fusion.fuse(each, planned) for each in complete]

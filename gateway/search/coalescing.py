@@ -18,12 +18,13 @@ from functools import partial
 import numpy as np
 from prometheus_client import Histogram
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.milvus import Backends
 from gateway.backends.threads import Threads
 from lookalike.errors import DeadlineExceeded, LookalikeError, Overloaded, Unavailable
 from lookalike.records.collection import Collection
-from lookalike.records.image import Consistency, Hit
+from lookalike.records.image import Hit
+from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space, Vector
 
 QUERIES_PER_CALL = Histogram(
@@ -35,25 +36,19 @@ QUERIES_PER_CALL = Histogram(
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is asked of Milvus beside the vectors; see `VectorStore.search`. `most` is how many vectors may go into one call."""
+    """What is asked of Milvus beside the vectors; see `Vectors.search`. `options` are those of the space; `most` is how many
+    vectors may go into one call."""
 
     collection: Collection
     space: Space
-    limit: int
-    ef: int
-    filter: str
-    consistency: Consistency
-    include_vectors: bool
+    options: SearchOptions
     exclude_ids: tuple[str, ...]
     most: int
 
     @property
     def kind(self) -> tuple[object, ...]:
         """Equal where one call may answer both."""
-        return (
-            self.collection.physical(self.space.name), self.limit, self.ef, self.filter, self.consistency,
-            self.include_vectors, self.exclude_ids,
-        )  # fmt: skip
+        return (self.collection.physical(self.space.name), self.options, self.exclude_ids)
 
 
 @dataclass(eq=False, slots=True)
@@ -84,7 +79,7 @@ class MergedSearches:
         self._waiting = 0
 
     async def nearest(self, ask: Ask, vectors: Vector, deadline: Deadline) -> list[list[Hit]]:
-        """For each of `vectors` (float32 `[n, dimension]`) its hits, as `VectorStore.search`.
+        """For each of `vectors` (float32 `[n, dimension]`) its hits, as `Vectors.search`.
 
         Raises what that does, `Overloaded` where too many wait, `DeadlineExceeded` when `deadline` passes first. A caller who
         gives up leaves the call to the others in it.
@@ -141,11 +136,7 @@ class MergedSearches:
             ask.collection,
             ask.space.name,
             vectors,
-            ask.limit,
-            filter=ask.filter,
-            ef=ask.ef,
-            consistency=ask.consistency,
-            include_vectors=ask.include_vectors,
+            ask.options,
             exclude_ids=ask.exclude_ids,
             timeout_s=deadline.remaining_s(),
         )

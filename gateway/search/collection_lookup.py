@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from gateway.backends.deadlines import MAX_S, Deadline
 from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
+from gateway.calls import MAX_S
 from lookalike.errors import DeadlineExceeded, NotFound
 from lookalike.records.collection import Collection
+from lookalike.runtime.call import Deadline
 
 T = TypeVar("T")
 

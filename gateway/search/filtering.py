@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.backends.threads import off_loop
-from lookalike.store.filters import compile_filter
+from lookalike.filters.parsing import parse
 
 _LONG_CHARACTERS = 256
 """A filter of 4,096 characters takes 10 to 30 ms to parse."""
@@ -16,4 +16,4 @@ def is_long(text: str) -> bool:
 
 async def check_filter(text: str) -> None:
     """Raises `BadFilter` with the column."""
-    await off_loop(lambda: compile_filter(text), large=is_long(text))
+    await off_loop(lambda: parse(text), large=is_long(text))

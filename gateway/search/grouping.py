@@ -82,7 +82,7 @@ def most_together(query: Query, planned: Plan) -> int:
     if isinstance(query.target, ByStoredImage) and planned.candidates >= MAX_TOP_K:
         return 1  # The store gives no more than it was asked for already, and one of them may be the image itself.
     most = min(MAX_IMAGES_PER_CALL, _MAX_HITS // planned.candidates)
-    if query.include_vectors or len(planned.spaces) > 1:
+    if query.options.include_vectors or len(planned.spaces) > 1:
         hit_bytes = 4 * sum(space.dimension for space in planned.spaces)
         most = min(most, MAX_VECTOR_BYTES // (planned.candidates * hit_bytes))
     return max(1, most)

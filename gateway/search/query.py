@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError
-from lookalike.names import MAX_MESSAGE_BYTES, MAX_TOP_K
+from lookalike.names import MAX_EF, MAX_MESSAGE_BYTES, MAX_TOP_K
 from lookalike.records.collection import Collection
-from lookalike.records.image import Consistency, StoredImage
+from lookalike.records.image import StoredImage
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import SIAMESE, Space, Vector, vectors_problem
-from lookalike.store.milvus.vectors import MAX_EF
 
-DEFAULT_TOP_K = 5
 _MIN_EF = 64
 MAX_VECTOR_BYTES = MAX_MESSAGE_BYTES * 3 // 4
 """The rest of a message is for ids, URIs and metadata."""
@@ -62,18 +61,11 @@ Target: TypeAlias = ByImage | ByVectors | ByStoredImage
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search. `spaces` may be empty, `top_k` None and `ef` 0: `plan` fills in what they stand for."""
+    """One search. What its options leave open, `plan` fills in."""
 
     collection: str
     target: Target
-    spaces: tuple[str, ...] = ()
-    top_k: int | None = None
-    filter: str = ""
-    include_vectors: bool = False
-    include_query_vectors: bool = False
-    consistency: Consistency = Consistency.BOUNDED
-    weights: Mapping[str, float] = field(default_factory=dict)
-    ef: int = 0
+    options: SearchOptions = SearchOptions()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +126,17 @@ Outcome: TypeAlias = Answer | LookalikeError
 
 def plan(query: Query, collection: Collection) -> Plan:
     """Fill in defaults and check `query` against `collection`. Raises `InvalidArgument` naming the field, or `NotFound`."""
-    top_k = DEFAULT_TOP_K if query.top_k is None else query.top_k
+    options, top_k = query.options, query.options.top_k
     if not 1 <= top_k <= MAX_TOP_K:
         raise InvalidArgument("top_k", f"{top_k} is out of range; 1 to {MAX_TOP_K} are allowed")
     spaces = tuple(collection.space(name) for name in _space_names(query))
-    weights = _weights(query.weights, spaces)
+    weights = _weights(options.weights, spaces)
     candidates = top_k if len(spaces) == 1 else min(max(4 * top_k, _MIN_CANDIDATES), _MAX_CANDIDATES)
-    if query.ef and not top_k <= query.ef <= MAX_EF:
-        raise InvalidArgument("ef", f"{query.ef} is out of range; top_k ({top_k}) to {MAX_EF} are allowed, 0 chooses")
+    if options.ef and not top_k <= options.ef <= MAX_EF:
+        raise InvalidArgument("ef", f"{options.ef} is out of range; top_k ({top_k}) to {MAX_EF} are allowed, 0 chooses")
     # HNSW cannot give more neighbours than it looked at, hence never less than the candidates.
-    ef = max(query.ef or max(_MIN_EF, 2 * top_k), candidates)
-    if query.include_vectors:
+    ef = max(options.ef or max(_MIN_EF, 2 * top_k), candidates)
+    if options.include_vectors:
         _check_answer_size(spaces, top_k)
     return Plan(spaces, top_k, candidates, ef, weights)
 
@@ -193,13 +185,13 @@ def _check_vector(where: str, vector: GivenVector, space: Space) -> None:
 
 def _space_names(query: Query) -> tuple[str, ...]:
     target = query.target
-    if query.spaces:
+    if query.options.spaces:
         seen: set[str] = set()
-        for name in query.spaces:
+        for name in query.options.spaces:
             if name in seen:
                 raise InvalidArgument("spaces", f"{name!r} is named more than once")
             seen.add(name)
-        return query.spaces
+        return query.options.spaces
     if isinstance(target, ByVectors):
         if not target.vectors:
             raise InvalidArgument("vectors", "is empty; give one vector per space to search")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -19,9 +20,9 @@ from gateway.backends.milvus import Backends
 from gateway.backends.threads import Threads
 from gateway.search.coalescing import Ask
 from lookalike.errors import LookalikeError, Overloaded, Unavailable
+from lookalike.names import MAX_EF
 from lookalike.records.image import Hit
 from lookalike.spaces import Vector
-from lookalike.store.milvus.vectors import MAX_EF
 
 RECALL = Histogram(
     "lookalike_gateway_sampled_recall",
@@ -52,11 +53,7 @@ class SampledRecall:
                 ask.collection,
                 ask.space.name,
                 vectors[:1],
-                ask.limit,
-                filter=ask.filter,
-                ef=min(MAX_EF, BROADER * ask.ef),
-                consistency=ask.consistency,
-                include_vectors=False,
+                replace(ask.options, ef=min(MAX_EF, BROADER * ask.options.ef), include_vectors=False),
                 exclude_ids=ask.exclude_ids,
                 timeout_s=_TIMEOUT_S,
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from gateway.backends.deadlines import Deadline
 from gateway.search.answer import Answering
 from gateway.search.collection_lookup import Lookups
 from gateway.search.filtering import check_filter
@@ -14,6 +13,7 @@ from gateway.search.query import Answer, Batch, Outcome, Query, plan
 from lookalike.errors import LookalikeError
 from lookalike.names import check_name
 from lookalike.records.collection import Collection
+from lookalike.runtime.call import Deadline
 
 _GROUPS_AT_ONCE = 2
 """Of one batch: while one is embedded the other is searched; more would only take the threads of other callers."""
@@ -31,7 +31,7 @@ class Search:
 
         async def answer(collection: Collection) -> Answer:
             planned = plan(query, collection)
-            await check_filter(query.filter)  # One that does not parse must not cost an embedding first.
+            await check_filter(query.options.filter)  # One that does not parse must not cost an embedding first.
             (outcome,) = await self._answering.answer(collection, [query], planned, deadline)
             if isinstance(outcome, LookalikeError):
                 raise outcome
@@ -46,7 +46,7 @@ class Search:
         """
         check_name("collection", batch.collection)
         check_batch(batch)
-        await check_filter(next((query.filter for query in batch.queries if isinstance(query, Query)), ""))
+        await check_filter(next((query.options.filter for query in batch.queries if isinstance(query, Query)), ""))
         collection = await self._lookups.find(batch.collection, deadline)
         return self._as_ready(batch.collection, groups_of(batch, collection), deadline)
 

@@ -18,19 +18,22 @@ NEAR_DUPLICATE_OF = "near_duplicate_of"
 """Key of the metadata under which a job that links near-duplicates names the nearest one."""
 
 
-def to_embed(
+Compared = Fetched | Ready | Outcome
+"""What a look at the store says of an item that was read: embed it, write it with the vectors that it has, or it is done."""
+
+
+def compare(
     work: Work,
     contents: Iterable[tuple[Item, bytes | LookalikeError]],
     stored: Mapping[str, Sequence[StoredImage]],
-    outcomes: list[Outcome],
-    ready: list[Ready],
     *,
     may_skip: bool,
-) -> Iterator[Fetched]:
-    """What is to be embedded. Of the rest, what became of it goes to `outcomes`, and what keeps its vectors to `ready`."""
+) -> Iterator[Compared]:
+    """One value for each of `contents`, in order. `stored` holds the rows by id; what is unchanged is skipped where it
+    `may_skip`, else written anew."""
     for item, content in contents:
         if isinstance(content, LookalikeError):
-            outcomes.append(failed(item, content))
+            yield failed(item, content)
             continue
         sha256 = hashlib.sha256(content).hexdigest()
         rows = stored.get(item.id, ())
@@ -39,9 +42,9 @@ def to_embed(
         elif may_skip and all(_same_facts(row, item) for row in rows):
             # Written by this very job: by a worker that died before it could record the chunk.
             ours = all(row.revision == work.job.revision for row in rows)
-            outcomes.append(Indexed(item) if ours else Skipped(item, SKIPPED_UNCHANGED))
+            yield Indexed(item) if ours else Skipped(item, SKIPPED_UNCHANGED)
         else:
-            ready.append(Ready(item, sha256, {}))
+            yield Ready(item, sha256, {})
 
 
 def same_bytes(rows: Sequence[StoredImage], sha256: str, work: Work) -> bool:

@@ -23,12 +23,12 @@ from lookalike.errors import (
 )
 from lookalike.records.collection import Collection
 from lookalike.runtime import tracing
-from lookalike.runtime.status import from_rpc_error, from_status
 from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
 from lookalike.v1 import image_pb2
 from lookalike.wire.spaces import space_from
+from lookalike.wire.status import from_rpc_error, from_status
 
 Embedded = Mapping[str, Vector] | LookalikeError
 """What became of one picture: its vectors by space, or why it could not be used."""

@@ -15,7 +15,8 @@ from operator import itemgetter
 import structlog
 
 from indexer.chunk.items import Failed, Outcome, Work
-from lookalike.errors import LeaseLost, LookalikeError
+from indexer.interruption import LeaseLost
+from lookalike.errors import LookalikeError
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.suspects import MOST_DEATHS, Suspects
 

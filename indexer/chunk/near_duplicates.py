@@ -17,8 +17,9 @@ import numpy as np
 
 from indexer.chunk.items import Ready, Work
 from lookalike.records.image import Consistency, StoredImage
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import SIAMESE, Metric
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.protocols import Vectors
 
 _EF = 64
 """Breadth of the search, as of a search for five neighbours; only the nearest is asked for."""
@@ -38,7 +39,7 @@ _Neighbour = tuple[float, str]
 class NearDuplicates:
     """Thread-safe."""
 
-    def __init__(self, store: VectorStore, *, timeout_s: float) -> None:
+    def __init__(self, store: Vectors, *, timeout_s: float) -> None:
         self._store, self._timeout_s = store, timeout_s
 
     def find(self, work: Work, ready: Sequence[Ready], stored: Mapping[str, Sequence[StoredImage]]) -> dict[str, str]:
@@ -59,10 +60,8 @@ class NearDuplicates:
             work.collection,
             SIAMESE,
             np.stack([one.vectors[SIAMESE] for one in new]),
-            1 + OTHERS,
+            SearchOptions(top_k=1 + OTHERS, ef=_EF, consistency=Consistency.STRONG),
             exclude_ids=replaced,
-            ef=_EF,
-            consistency=Consistency.STRONG,
             timeout_s=self._timeout_s,
         )
         return [[(hit.distance, hit.image.id) for hit in hits] for hits in answers]

@@ -1,6 +1,6 @@
 """Works one chunk off: read -> skip what is unchanged -> embed -> write every space under the collection's lock.
 
-Pictures that the embedder may have died of come last, alone, when the rest is written: see `calls`.
+Pictures that the embedder may have died of come last, alone, when the rest is written: see `embed_batches`.
 
 Called by `worker` with the chunk's lease. Bad items are values, not exceptions; an exception means that the chunk as a whole
 cannot go on now. At most a few calls' worth of pictures are in memory at a time.
@@ -8,10 +8,10 @@ cannot go on now. At most a few calls' worth of pictures are in memory at a time
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from indexer.chunk.comparing import to_embed
+from indexer.chunk.comparing import Compared, compare
 from indexer.chunk.embed_batches import Calls
 from indexer.chunk.embedder import Embedded, Embedder, embed_everywhere
 from indexer.chunk.fetching import Fetcher
@@ -19,10 +19,33 @@ from indexer.chunk.items import Failed, Fetched, Outcome, Ready, Work, failed
 from indexer.chunk.writing import Writer
 from lookalike.errors import LookalikeError
 from lookalike.items import Item
+from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.records.image import StoredImage
-from lookalike.store.milvus.vectors import VectorStore
-from lookalike.writes import Writes
+from lookalike.store.protocols import Catalogue, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """The results of a pass over a chunk: what is done with, what is to be written, and what is to be sent alone."""
+
+    outcomes: list[Outcome]
+    ready: list[Ready] = field(default_factory=list)
+    suspects: list[Item] = field(default_factory=list)
+
+    def add(self, one: Ready | Outcome) -> None:
+        if isinstance(one, Ready):
+            self.ready.append(one)
+        else:
+            self.outcomes.append(one)
+
+    def to_embed(self, compared: Iterable[Compared]) -> Iterator[Fetched]:
+        """Those of `compared` that have no vectors yet; the others are results."""
+        for one in compared:
+            if isinstance(one, Fetched):
+                yield one
+            else:
+                self.add(one)
 
 
 class Pipeline:
@@ -31,8 +54,9 @@ class Pipeline:
     def __init__(
         self,
         ledger: Ledger,
-        writes: Writes,
-        store: VectorStore,
+        leases: Leases,
+        catalogue: Catalogue,
+        store: Vectors,
         fetcher: Fetcher,
         embedder: Embedder,
         calls: Calls,
@@ -41,7 +65,7 @@ class Pipeline:
     ) -> None:
         self._ledger, self._store, self._embedder, self._calls = ledger, store, embedder, calls
         self._fetcher = fetcher
-        self._writer = Writer(ledger, writes, store, store_timeout_s=store_timeout_s)
+        self._writer = Writer(ledger, leases, catalogue, store, store_timeout_s=store_timeout_s)
         self._store_timeout_s = store_timeout_s
 
     def run(self, work: Work) -> list[Outcome]:
@@ -50,60 +74,57 @@ class Pipeline:
         Raises `TRANSIENT` errors (nothing is lost; do the chunk again), `Draining`, `LeaseLost`, and other errors of ours where
         the job as a whole cannot go on.
         """
-        outcomes, ready, aside = self._prepare(work)
-        with work.stages.of("write"):
-            outcomes += self._writer.write(work, ready)
-        if aside:
-            suspected = replace(work, items=aside)
-            more, ready, _ = self._prepare(suspected, alone=True)
-            with work.stages.of("write"):
-                outcomes += more + self._writer.write(suspected, ready)
+        prepared = self._prepare(work)
+        outcomes = prepared.outcomes + self._written(work, prepared.ready)
+        if prepared.suspects:
+            suspected = replace(work, items=prepared.suspects)
+            prepared = self._prepare(suspected, alone=True)
+            outcomes += prepared.outcomes + self._written(suspected, prepared.ready)
         return outcomes
 
     def prepare(self, work: Work) -> tuple[list[Outcome], list[Ready]]:
         """What became of the items that are not to be written, and those that are. Raises as `run`."""
-        outcomes, ready, aside = self._prepare(work)
-        if aside:
-            more, more_ready, _ = self._prepare(replace(work, items=aside), alone=True)
-            outcomes, ready = outcomes + more, ready + more_ready
-        return outcomes, ready
+        first = self._prepare(work)
+        if not first.suspects:
+            return first.outcomes, first.ready
+        second = self._prepare(replace(work, items=first.suspects), alone=True)
+        return first.outcomes + second.outcomes, first.ready + second.ready
 
-    def _prepare(self, work: Work, *, alone: bool = False) -> tuple[list[Outcome], list[Ready], list[Item]]:
-        """As `prepare`, and the items whose pictures are to be sent `alone`."""
-        stages = work.stages
-        outcomes: list[Outcome] = [Failed(i, i.problem_reason, i.problem) for i in work.items if i.problem]
+    def _written(self, work: Work, ready: Sequence[Ready]) -> list[Outcome]:
+        with work.stages.of("write"):
+            return self._writer.write(work, ready)
+
+    def _prepare(self, work: Work, *, alone: bool = False) -> _Prepared:
+        """One pass: read, compare and embed. Suspects are left for a second pass, in which each is sent `alone`."""
         good = [item for item in work.items if not item.problem]
-        with stages.of("read"):
+        prepared = _Prepared([Failed(item, item.problem_reason, item.problem) for item in work.items if item.problem])
+        with work.stages.of("read"):
             stored = self._stored(work, good)
             # An older job still under way could write over what is skipped here, so that the older one would win.
             may_skip = not self._ledger.older_job_active(work.collection.name, work.job.revision)
-        contents = self._fetcher.fetch(good, work.interruption, stages)
-        ready: list[Ready] = []
-        aside: list[Item] = []
-        fetched = to_embed(work, contents, stored, outcomes, ready, may_skip=may_skip)
-        ready += self._embedded(work, fetched, outcomes, None if alone else aside)
-        return outcomes, ready, aside
+        contents = self._fetcher.fetch(good, work.interruption, work.stages)
+        compared = compare(work, contents, stored, may_skip=may_skip)
+        suspects = None if alone else prepared.suspects
+        for one in self._embedded(work, prepared.to_embed(compared), suspects):
+            prepared.add(one)
+        return prepared
 
     def _stored(self, work: Work, items: Sequence[Item]) -> dict[str, tuple[StoredImage, ...]]:
         ids = [item.id for item in items]
         return self._store.get_everywhere(work.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
 
-    def _embedded(
-        self, work: Work, fetched: Iterable[Fetched], outcomes: list[Outcome], aside: list[Item] | None
-    ) -> list[Ready]:
-        """Everything embedded, for both generations where there are two; what could not be goes to `outcomes`, suspects go to
-        `aside`, or are sent alone where that is None."""
+    def _embedded(self, work: Work, fetched: Iterable[Fetched], suspects: list[Item] | None) -> Iterator[Ready | Failed]:
+        """Everything embedded, for both generations where there are two. Suspects go to `suspects`, or are sent alone where
+        that is None."""
 
         def embed(contents: Sequence[bytes]) -> list[tuple[Embedded, Embedded]]:
             return embed_everywhere(self._embedder, work.collection, contents, work.interruption, work.stages)
 
-        ready: list[Ready] = []
-        for one, made in self._calls.made(fetched, embed, work, aside):
+        for one, made in self._calls.made(fetched, embed, work, suspects):
             vectors, other_vectors = (made, made) if isinstance(made, LookalikeError) else made
             if isinstance(vectors, LookalikeError):
-                outcomes.append(failed(one.item, vectors))
+                yield failed(one.item, vectors)
             elif isinstance(other_vectors, LookalikeError):
-                outcomes.append(failed(one.item, other_vectors))
+                yield failed(one.item, other_vectors)
             else:
-                ready.append(Ready(one.item, one.sha256, vectors, other_vectors))
-        return ready
+                yield Ready(one.item, one.sha256, vectors, other_vectors)

@@ -6,11 +6,14 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 from prometheus_client import Counter, Histogram
 
 from lookalike.runtime import tracing
+
+T = TypeVar("T")
 
 ITEMS = Counter("lookalike_indexer_items_total", "Items recorded, by outcome.", ("outcome",))
 CHUNK_SECONDS = Histogram(
@@ -18,11 +21,6 @@ CHUNK_SECONDS = Histogram(
     "Time of a chunk by stage: read (sources, what is stored), decode, embed (both waited for), write (Milvus), wait (lock).",
     ("stage",),
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
-)
-UNITS_LAID_DOWN = Counter(
-    "lookalike_indexer_units_released_total",
-    "Chunks and plans that a worker gave back, or lost, before they were done, by reason; they are done again.",
-    ("reason",),
 )
 
 
@@ -63,6 +61,19 @@ class Stages:
             elapsed_s = time.perf_counter() - started_s
             self._seconds[stage] += elapsed_s - self._within_s
             self._within_s = outside_s + elapsed_s
+
+    @contextmanager
+    def entering(self, stage: str, context: AbstractContextManager[T]) -> Iterator[T]:
+        """Count to `stage` the time until `context` is entered."""
+        with self.of(stage):
+            entered = context.__enter__()
+        try:
+            yield entered
+        except BaseException as error:
+            if not context.__exit__(type(error), error, error.__traceback__):
+                raise
+        else:
+            context.__exit__(None, None, None)
 
     def observe(self) -> None:
         """Report the chunk to Prometheus."""

@@ -15,6 +15,9 @@ from indexer.interruption import Interruption
 from lookalike.artifacts import Artifacts
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.items import INCOMPLETE_REASONS, SOURCE_INCOMPLETE, Item, broken_item
+from lookalike.jobs.ledger import Ledger
+from lookalike.jobs.manifest import read_chunk
+from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.uploads import Uploads
 from lookalike.listing import Choice, list_archive, list_manifest
 from lookalike.listing.tars import ARCHIVE_SUFFIXES, is_archive, is_compressed, plain_stream
@@ -85,6 +88,24 @@ class Sources:
             stream = plain_stream(packed, name, interruption.check)
             for item in list_archive(stream, name, uri, start=start, check=interruption.check, choice=choice):
                 yield _kept(self.reader.artifacts, stream, item) if is_compressed(name) and not item.problem else item
+
+
+def failed_items(ledger: Ledger, outcomes: Outcomes, artifacts: Artifacts, job_id: str) -> Iterator[Item]:
+    """In order, as they stand in that job's manifest: with its positions, and with the problems that the source itself had.
+
+    Raises `NotFound` ("ingest job") for a job that is no longer kept, or stops being while it is read; `Internal` where its
+    files are damaged, `Unavailable`.
+    """
+    job = ledger.get(job_id)
+    left = job.counts.failed
+    for chunk, failures in outcomes.failures_by_chunk(job_id):
+        positions = {failure.position for failure in failures}
+        for item in read_chunk(artifacts, job.manifest, chunk):
+            if item.position in positions:
+                left -= 1
+                yield item
+    if left:
+        raise NotFound("ingest job", job_id, hint="it is no longer kept, so what failed in it is not known any more")
 
 
 def _kept(artifacts: Artifacts, stream: IO[bytes], item: Item) -> Item:

@@ -19,9 +19,7 @@ from indexer.reembedding.finish import Finish
 from indexer.reembedding.generations import Generations
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.store.milvus.catalogue import Catalogue
-from lookalike.store.milvus.vectors import VectorStore
-from lookalike.writes import Writes
+from lookalike.store.protocols import Catalogue, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +34,17 @@ class Reembedding:
 def make_reembedding(
     ledger: Ledger,
     leases: Leases,
-    writes: Writes,
     catalogue: Catalogue,
-    store: VectorStore,
+    store: Vectors,
     fetcher: Fetcher,
     embedder: Embedder,
     calls: Calls,
     *,
     store_timeout_s: float,
 ) -> Reembedding:
-    generations = Generations(ledger, writes, catalogue, store, embedder, store_timeout_s=store_timeout_s)
+    generations = Generations(ledger, leases, catalogue, store, embedder, store_timeout_s=store_timeout_s)
     return Reembedding(
         generations,
-        Chunks(writes, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s),
-        Finish(leases, writes, store, generations, store_timeout_s=store_timeout_s),
+        Chunks(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s),
+        Finish(ledger, leases, catalogue, store, generations, store_timeout_s=store_timeout_s),
     )

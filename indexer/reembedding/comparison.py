@@ -13,7 +13,8 @@ import numpy as np
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.job import Comparison
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.records.query import SearchOptions
+from lookalike.store.protocols import Vectors
 
 QUERIES = 200
 """The mean of 200 shares lies within 0.07 of that over all images: two standard errors where each is 0 or 1, the worst case."""
@@ -43,7 +44,7 @@ class Sample:
         return sorted(image_id for _, image_id in self._chosen)
 
 
-def compare(store: VectorStore, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> Comparison | None:
+def compare(store: Vectors, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> Comparison | None:
     """Ask both generations for the 10 nearest of each image in the last space that they do not share; None without images."""
     space, other = collection.other_spaces[-1].name, collection.as_other()
     overlaps: list[float] = []
@@ -68,7 +69,7 @@ def compare(store: VectorStore, collection: Collection, ids: Sequence[str], *, t
 
 
 def _answers(
-    store: VectorStore, collection: Collection, space: str, ids: Sequence[str], timeout_s: float
+    store: Vectors, collection: Collection, space: str, ids: Sequence[str], timeout_s: float
 ) -> dict[str, tuple[StoredImage, list[Hit]]]:
     """By id of those images that are there: the image, and its nearest without itself."""
     images = store.get(collection, ids, spaces=[space], consistency=Consistency.STRONG, timeout_s=timeout_s)
@@ -76,7 +77,8 @@ def _answers(
     if not found:
         return {}
     queries = np.stack([image.vectors[space] for image in found])
-    answers = store.search(collection, space, queries, K + 1, ef=_EF, consistency=Consistency.STRONG, timeout_s=timeout_s)
+    options = SearchOptions(top_k=K + 1, ef=_EF, consistency=Consistency.STRONG)
+    answers = store.search(collection, space, queries, options, timeout_s=timeout_s)
     return {
         image.id: (image, [hit for hit in hits if hit.image.id != image.id][:K])
         for image, hits in zip(found, answers, strict=True)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from indexer.planning.failed_items import failed_items
+from indexer.planning.sources import failed_items
 from lookalike.artifacts import SCHEME, Artifacts
 from lookalike.errors import Internal, NotFound
 from lookalike.jobs.ledger import Ledger
@@ -28,7 +28,7 @@ _ORIGINALS = SCHEME + "originals/"
 
 
 class Rows(Protocol):
-    """The part of `VectorStore` that is needed."""
+    """The part of `Vectors` that is needed."""
 
     def contents(
         self, collection: Collection, space: Space, *, after_id: str, limit: int, timeout_s: float

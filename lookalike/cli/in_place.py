@@ -10,9 +10,9 @@ from lookalike.client import ArchiveSource, Client, FolderSource, ManifestSource
 from lookalike.errors import InvalidArgument
 from lookalike.items import MEMBER_SCHEME
 from lookalike.listing.choosing import EVERYTHING_SEEN, Choice
-from lookalike.listing.kinds import is_picture
 from lookalike.listing.tars import is_archive
 from lookalike.names import id_from_uri
+from lookalike.picture_formats import is_picture
 
 _WEB = ("http://", "https://")
 

@@ -6,7 +6,7 @@ import enum
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ from lookalike.names import MAX_IMAGE_BYTES, MAX_TOP_K, SPACES
 
 if TYPE_CHECKING:
     from lookalike.client import Client, SearchResult
+    from lookalike.client.options import SearchKeywords
 
 
 class SpaceChoice(enum.StrEnum):
@@ -75,7 +76,7 @@ def search(
         raise InvalidArgument("IMAGE", "give files, or --id with the id of a stored image (one of the two)")
     from lookalike.client import Consistency
 
-    options: dict[str, Any] = {
+    options: SearchKeywords = {
         "spaces": space.names,
         "top_k": top_k,
         "filter": filter_,
@@ -99,7 +100,7 @@ def search(
 
 
 def _each(
-    client: Client, collection: str, paths: Sequence[Path], options: Mapping[str, Any]
+    client: Client, collection: str, paths: Sequence[Path], options: SearchKeywords
 ) -> Iterator[tuple[Path, SearchResult | LookalikeError]]:
     """What became of each of `paths`, in their order: what is known before its turn waits for it."""
     from lookalike.client import BatchQuery

@@ -7,51 +7,60 @@ from typing import Annotated
 
 import typer
 
+Data = Annotated[
+    Path, typer.Option(help="Folder that holds everything: pictures, vectors, jobs, logs.", envvar="LOOKALIKE_DATA")
+]
+HttpPort = Annotated[int, typer.Option(help="Port of the web page and the HTTP API; 0 for any free one.")]
+Hosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Name, or NAME:PORT, by which browsers reach the page through a proxy or a tunnel (repeatable).",
+    ),
+]
+GrpcPort = Annotated[int, typer.Option(help="Port of the gRPC API; 0 for any free one.")]
+SourceRoots = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PLACE",
+        help="Folder or URL that `ingest` may read in place, such as s3://bucket/photos/ (repeatable). None by default.",
+    ),
+]
+Models = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Folder of a model bundle that is always served (repeatable); the first is the default of new collections.",
+        show_default="the shipped ones, photo first",
+    ),
+]
+Registry = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="LOOKALIKE_REGISTRY",
+        help="Registry of the models that `lookalike models promote` adds: a folder or an fsspec URL.",
+        show_default="models, in the data folder",
+    ),
+]
+Milvus = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Use the Milvus that runs there, such as http://127.0.0.1:19530, for more than some ten thousand pictures.",
+        show_default="Milvus Lite",
+    ),
+]
+
 
 def up(
-    data: Annotated[
-        Path, typer.Option(help="Folder that holds everything: pictures, vectors, jobs, logs.", envvar="LOOKALIKE_DATA")
-    ] = Path("~/.lookalike"),
-    http_port: Annotated[int, typer.Option(help="Port of the web page and the HTTP API; 0 for any free one.")] = 8080,
-    host: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Name, or NAME:PORT, by which browsers reach the page through a proxy or a tunnel (repeatable).",
-        ),
-    ] = None,
-    grpc_port: Annotated[int, typer.Option(help="Port of the gRPC API; 0 for any free one.")] = 50051,
-    source_root: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PLACE",
-            help="Folder or URL that `ingest` may read in place, such as s3://bucket/photos/ (repeatable). None by default.",
-        ),
-    ] = None,
-    model: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Folder of a model bundle that is always served (repeatable); the first is the default of new collections.",
-            show_default="the shipped ones, photo first",
-        ),
-    ] = None,
-    registry: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="LOOKALIKE_REGISTRY",
-            help="Registry of the models that `lookalike models promote` adds: a folder or an fsspec URL.",
-            show_default="models, in the data folder",
-        ),
-    ] = None,
-    milvus: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Use the Milvus that runs there, such as http://127.0.0.1:19530, for more than some ten thousand pictures.",
-            show_default="Milvus Lite",
-        ),
-    ] = None,
+    data: Data = Path("~/.lookalike"),
+    http_port: HttpPort = 8080,
+    host: Hosts = None,
+    grpc_port: GrpcPort = 50051,
+    source_root: SourceRoots = None,
+    model: Models = None,
+    registry: Registry = None,
+    milvus: Milvus = None,
 ) -> None:
     """Run the whole system on this machine until Ctrl-C.
 

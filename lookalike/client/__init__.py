@@ -22,7 +22,6 @@ from lookalike.client.ingesting import IngestCalls
 from lookalike.client.records import (
     Collection,
     Comparison,
-    Consistency,
     Counts,
     Deletion,
     Failure,
@@ -55,6 +54,7 @@ from lookalike.client.sources import (
     UploadItem,
     UploadSource,
 )
+from lookalike.records.image import Consistency
 from lookalike.spaces import HistogramSettings, Metric, Space
 
 DEFAULT_TARGET = "127.0.0.1:50051"

@@ -12,8 +12,8 @@ import grpc
 from lookalike.client import _arguments
 from lookalike.errors import InvalidArgument, LookalikeError, Unavailable
 from lookalike.runtime.channels import OPTIONS
-from lookalike.runtime.status import from_rpc_error
 from lookalike.v1 import collection_service_pb2_grpc, ingest_service_pb2_grpc, search_service_pb2_grpc
+from lookalike.wire.status import from_rpc_error
 
 GATEWAY = "gateway"
 _IDEMPOTENT = {

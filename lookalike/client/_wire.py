@@ -14,16 +14,13 @@ from lookalike.client import _arguments, records, sources
 from lookalike.errors import Internal, InvalidArgument, LookalikeError
 from lookalike.items import check_metadata
 from lookalike.names import MAX_IMAGE_BYTES
+from lookalike.records.image import Consistency
 from lookalike.spaces import HistogramSettings, Space, Vector
 from lookalike.v1 import collection_service_pb2, image_pb2, ingest_service_pb2, search_service_pb2
+from lookalike.wire.query import consistency_number
 from lookalike.wire.spaces import plain, space_from
 
 _STATE_PREFIX = "INGEST_JOB_STATE_"
-_CONSISTENCY = {
-    records.Consistency.BOUNDED: search_service_pb2.CONSISTENCY_BOUNDED,
-    records.Consistency.STRONG: search_service_pb2.CONSISTENCY_STRONG,
-}
-
 _POLICIES = {
     records.NearDuplicatePolicy.KEEP: ingest_service_pb2.NEAR_DUPLICATE_POLICY_KEEP,
     records.NearDuplicatePolicy.SKIP: ingest_service_pb2.NEAR_DUPLICATE_POLICY_SKIP,
@@ -308,7 +305,7 @@ def image_update(update: records.ImageUpdate) -> search_service_pb2.ImageUpdate:
 
 
 def consistency(given: object) -> search_service_pb2.Consistency.ValueType:
-    return _CONSISTENCY[_arguments.member("consistency", given, records.Consistency)]
+    return consistency_number(_arguments.member("consistency", given, Consistency))
 
 
 def _set_metadata(struct: struct_pb2.Struct, given: object, name: str) -> None:

@@ -13,9 +13,9 @@ from lookalike.client import _arguments, _wire
 from lookalike.client.records import SearchResult
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, Unavailable
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGE_BYTES, MAX_QUERIES_PER_BATCH
-from lookalike.runtime.status import from_status
 from lookalike.spaces import Vector
 from lookalike.v1 import search_service_pb2
+from lookalike.wire.status import from_status
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,6 @@ from lookalike.client.sources import CollectionSource, FailuresSource, Source
 from lookalike.spaces import HistogramSettings, Space, Vector
 
 
-class Consistency(enum.Enum):
-    """How fresh an answer must be: `BOUNDED` may miss the writes of the last seconds, `STRONG` sees every write
-    acknowledged before the request and costs up to a few hundred milliseconds."""
-
-    BOUNDED = "bounded"
-    STRONG = "strong"
-
-
 class JobState(enum.Enum):
     """Where a job stands. `SUCCEEDED` says that every item is accounted for, not that every item was good: see the counts."""
 

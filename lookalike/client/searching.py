@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Unpack
 
-from lookalike.client import _arguments, _wire
+from lookalike.client import _wire
 from lookalike.client._arguments import flag, records, spaces_of, text, texts, whole
 from lookalike.client._channel import Calls
 from lookalike.client.batches import BatchAnswer, BatchQuery, answered, check_one, set_query
-from lookalike.client.records import Consistency, Deletion, Image, ImageUpdate, SearchResult, UpdateResult
+from lookalike.client.options import SearchKeywords, names_options, search_options
+from lookalike.client.records import Deletion, Image, ImageUpdate, SearchResult, UpdateResult
+from lookalike.records.image import Consistency
 from lookalike.spaces import Space, Vector
 from lookalike.v1 import search_service_pb2
+from lookalike.wire.query import set_options
 
 
 class SearchCalls(Calls):
     """`SearchService`, typed."""
 
+    @names_options
     def search(
         self,
         collection: str,
@@ -24,15 +29,8 @@ class SearchCalls(Calls):
         image: bytes | Path | None = None,
         vectors: Mapping[str, Vector] | None = None,
         image_id: str | None = None,
-        spaces: Sequence[str] | str = (),
-        top_k: int | None = None,
-        filter: str = "",  # noqa: A002 - the contract's own word
-        weights: Mapping[str, float] | None = None,
-        include_vectors: bool = False,
-        include_query_vectors: bool = False,
-        consistency: Consistency | str = Consistency.BOUNDED,
-        ef: int = 0,
         timeout_s: float | None = None,
+        **options: Unpack[SearchKeywords],
     ) -> SearchResult:
         """The images of `collection` that look most like the query, nearest first.
 
@@ -46,34 +44,19 @@ class SearchCalls(Calls):
         `DeadlineExceeded`, `Unavailable`.
         """
         check_one(image, vectors, image_id)
-        request = search_service_pb2.SearchRequest(
-            collection=text("collection", collection),
-            spaces=texts("spaces", spaces),
-            filter=text("filter", filter),
-            include_vectors=flag("include_vectors", include_vectors),
-            include_query_vectors=flag("include_query_vectors", include_query_vectors),
-            consistency=_wire.consistency(consistency),
-            weights=_arguments.weights(weights),
-            ef=whole("ef", ef, "0, and top_k to 32,768,"),
-            top_k=_top_k(top_k),
-        )
+        request = search_service_pb2.SearchRequest(collection=text("collection", collection))
+        set_options(request, search_options(**options))
         set_query(request, image, vectors, image_id)
         return _wire.search_result(self._call(self._search.Search, request, timeout_s))
 
+    @names_options
     def search_many(
         self,
         collection: str,
         queries: Iterable[BatchQuery] | BatchQuery,
         *,
-        spaces: Sequence[str] | str = (),
-        top_k: int | None = None,
-        filter: str = "",  # noqa: A002 - the contract's own word
-        weights: Mapping[str, float] | None = None,
-        include_vectors: bool = False,
-        include_query_vectors: bool = False,
-        consistency: Consistency | str = Consistency.BOUNDED,
-        ef: int = 0,
         timeout_s: float | None = None,
+        **options: Unpack[SearchKeywords],
     ) -> Iterator[BatchAnswer]:
         """What becomes of each of any number of queries, as it is ready: in far fewer calls than `search` in a loop.
 
@@ -82,17 +65,8 @@ class SearchCalls(Calls):
         request. What is wrong with one query is the `error` of its answer; raises what ends a whole request, as `search` does.
         """
 
-        base = search_service_pb2.SearchBatchRequest(
-            collection=text("collection", collection),
-            spaces=texts("spaces", spaces),
-            top_k=_top_k(top_k),
-            filter=text("filter", filter),
-            include_vectors=flag("include_vectors", include_vectors),
-            include_query_vectors=flag("include_query_vectors", include_query_vectors),
-            consistency=_wire.consistency(consistency),
-            weights=_arguments.weights(weights),
-            ef=whole("ef", ef, "0, and top_k to 32,768,"),
-        )
+        base = search_service_pb2.SearchBatchRequest(collection=text("collection", collection))
+        set_options(base, search_options(**options))
         with_deadline_s = self._deadline(timeout_s)
 
         def ask(some: list[search_service_pb2.BatchQuery]) -> Iterator[search_service_pb2.SearchBatchResponse]:
@@ -216,8 +190,3 @@ class SearchCalls(Calls):
             collection=text("collection", collection), id=text("image_id", image_id)
         )
         return self._call(self._search.GetThumbnail, request, timeout_s).jpeg
-
-
-def _top_k(given: object) -> int | None:
-    """None leaves it to the server."""
-    return None if given is None else whole("top_k", given, "1 to 1,000")

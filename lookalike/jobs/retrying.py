@@ -1,4 +1,4 @@
-"""A new job over what failed in an ended one. Called by the gateway; `indexer.planning.failed_items` reads the items."""
+"""A new job over what failed in an ended one. Called by the gateway; `indexer.planning.sources` reads the items."""
 
 from __future__ import annotations
 

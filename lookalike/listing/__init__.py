@@ -1,6 +1,5 @@
 """What a source holds, as a stream of items. Used by the indexer on the workers, and by the command line before an upload.
 
-    kinds      which files are pictures, by their names
     choosing   which of them are left out, and why
     folders    pictures in a folder, or under a prefix of an object store
     manifests  lists of pictures: CSV, JSONL, plain text (`text`), Parquet (`tables`, the only part that imports pyarrow)

@@ -21,9 +21,9 @@ from lookalike.errors import FailedPrecondition, InvalidArgument, Unavailable
 from lookalike.items import SOURCE_INCOMPLETE, Item, broken_item, member_uri
 from lookalike.listing.choosing import EVERYTHING_SEEN, Choice, Chooser, left_out_item
 from lookalike.listing.folders import picture_item
-from lookalike.listing.kinds import is_picture
 from lookalike.listing.tars import walk
 from lookalike.listing.text import MAX_LINE_BYTES, no_constant
+from lookalike.picture_formats import is_picture
 
 _SIDES = (".json", ".txt")
 _MOST_SIDES = 8

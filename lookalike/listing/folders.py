@@ -13,7 +13,7 @@ from pathlib import Path
 from lookalike.errors import InvalidArgument, NotFound, Unavailable
 from lookalike.items import IMAGE_FORMAT_UNKNOWN, SOURCE_UNREADABLE, Item, broken_item, checked_item, file_uri
 from lookalike.listing.choosing import EVERYTHING_SEEN, Choice, Chooser, left_out_item
-from lookalike.listing.kinds import is_picture, kind_of
+from lookalike.picture_formats import is_picture, kind_of
 
 _COUNTED = 100_000
 """Entries that are looked at in a folder that is left out, so that the pictures in it are counted: of a folder of snapshots,

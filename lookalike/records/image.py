@@ -11,11 +11,11 @@ from lookalike.spaces import Vector
 
 
 class Consistency(enum.Enum):
-    """How fresh a read is; the value is Milvus' own word."""
+    """How fresh an answer must be."""
 
-    BOUNDED = "Bounded"
+    BOUNDED = "bounded"
     """May miss the writes of the last 5 seconds; takes a few milliseconds."""
-    STRONG = "Strong"
+    STRONG = "strong"
     """Sees every write acknowledged before; about 200 ms more on Milvus 2.3 (it waits for the next tick of its clock)."""
 
 

@@ -29,8 +29,8 @@ from lookalike.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgum
 from lookalike.runtime import tracing
 from lookalike.runtime.peers import Peers, RpcTasks
 from lookalike.runtime.places import Place
-from lookalike.runtime.status import to_status
 from lookalike.runtime.telemetry import observed
+from lookalike.wire.status import to_status
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # a string: generic only in the type stubs
 AioContext: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"

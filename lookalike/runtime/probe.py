@@ -14,7 +14,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lookalike.errors import Unavailable
-from lookalike.runtime.status import from_rpc_error
+from lookalike.wire.status import from_rpc_error
 
 _TIMEOUT_S = 3.0
 _SAID = 300

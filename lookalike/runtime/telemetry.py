@@ -26,7 +26,7 @@ from lookalike.runtime import tracing
 from lookalike.runtime.environment import unknown_settings
 from lookalike.runtime.metrics_server import start_metrics_server
 from lookalike.runtime.settings import LogSettings
-from lookalike.runtime.status import grpc_code
+from lookalike.wire.status import grpc_code
 
 RPC_SECONDS = Histogram(
     "lookalike_rpc_seconds",

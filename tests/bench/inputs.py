@@ -18,7 +18,7 @@ from lookalike import fashion_mnist
 from lookalike.demo import dataset
 from lookalike.errors import NotFound
 from lookalike.spaces import Vector
-from tests.unit.embedder.scenes import scene
+from tests.pictures.scenes import scene
 
 _JPEG_QUALITY = 85
 _SCENES = 8

@@ -25,8 +25,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lookalike.errors import LookalikeError, Overloaded
 from lookalike.runtime.channels import open_aio_channel
-from lookalike.runtime.status import from_rpc_error
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
+from lookalike.wire.status import from_rpc_error
 from tests.bench import callers
 from tests.bench.inputs import fashion_queries
 from tests.bench.rows import Findings, p99

@@ -22,10 +22,10 @@ from lookalike.client import Client
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Vector
-from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import connect
 from lookalike.store.milvus.schema import FACTS, VECTOR
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.milvus.vectors import MilvusVectors
 from tests.servers.fleet import Fleet, fleet
 from tests.servers.milvus import RealServer
 
@@ -61,8 +61,8 @@ class System:
     milvus_folder: Path
     client: Client
     milvus: MilvusClient
-    store: VectorStore
-    catalogue: Catalogue
+    store: MilvusVectors
+    catalogue: MilvusCatalogue
     vectors: dict[str, Vector] = field(default_factory=dict)
     ids: dict[str, list[str]] = field(default_factory=dict)
 
@@ -147,4 +147,4 @@ def running(folder: Path, *, workers: int = 1) -> Iterator[System]:
         milvus = MilvusClient(server.uri)
         ends.callback(milvus.close)
         process = psutil.Process(server.process.pid)
-        yield System(processes, process, server.folder, client, milvus, VectorStore(connection), Catalogue(connection))
+        yield System(processes, process, server.folder, client, milvus, MilvusVectors(connection), MilvusCatalogue(connection))

@@ -22,8 +22,8 @@ from embedder.models import bundle as bundles
 from lookalike.runtime.channels import open_channel
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
+from tests.pictures.made_pictures import encoded, noise
 from tests.servers.embedder import random_bundle
-from tests.unit.embedder.made_pictures import encoded, noise
 
 TIMEOUT_S = 30.0
 

@@ -22,12 +22,12 @@ from embedder.registry.record import Change
 from embedder.registry.registry import Registry
 from lookalike.errors import FingerprintMismatch, LookalikeError
 from lookalike.runtime.channels import open_channel
-from lookalike.runtime.status import from_rpc_error
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
+from lookalike.wire.status import from_rpc_error
+from tests.pictures.made_pictures import encoded, noise
 from tests.servers.embedder import random_bundle
 from tests.servers.processes import free_port, start, stop, until
-from tests.unit.embedder.made_pictures import encoded, noise
 
 TIMEOUT_S = 30.0
 PICTURE = encoded(noise(16, 16))

@@ -13,8 +13,8 @@ from google.rpc import code_pb2
 
 from lookalike.client import BatchQuery, Consistency
 from lookalike.runtime.channels import open_channel
-from lookalike.runtime.status import from_status
 from lookalike.v1 import search_service_pb2 as search_pb
+from lookalike.wire.status import from_status
 from tests.contract.gateway_collections import TIMEOUT_S, Stubs, fill, image_id, picture, refused, stubs
 
 COLLECTION = "gateway_batch"

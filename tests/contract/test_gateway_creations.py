@@ -10,23 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.threads import Threads
 from gateway.collections.collections import Collections, NewCollection
 from lookalike.errors import AlreadyExists
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.records.collection import Collection
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import HistogramSettings
-from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import Connection, connect
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import image
 from tests.unit.gateway.fakes import FakeEmbedder, FakeVectors
 
 
 @dataclass
 class Backends:
-    catalogue: Catalogue
+    catalogue: MilvusCatalogue
     vectors: FakeVectors
 
 
@@ -50,7 +50,7 @@ def test_of_two_gateways_that_make_one_name_at_once_one_succeeds_and_keeps_its_s
     name = f"test_{secrets.token_hex(6)}"
     news = [NewCollection(name, "", "", HistogramSettings(bins=bins)) for bins in (8, 16)]
     gateways = [
-        Collections(Backends(Catalogue(connection), FakeVectors()), ledger, FakeEmbedder(), Threads(2, 2))
+        Collections(Backends(MilvusCatalogue(connection), FakeVectors()), ledger, FakeEmbedder(), Threads(2, 2))
         for connection, ledger in zip(connections, ledgers, strict=True)
     ]
 
@@ -61,7 +61,7 @@ def test_of_two_gateways_that_make_one_name_at_once_one_succeeds_and_keeps_its_s
     answers = asyncio.run(both())
     made = [answer for answer in answers if isinstance(answer, Collection)]
     assert {type(answer) for answer in answers} == {Collection, AlreadyExists}, answers
-    catalogue, store = Catalogue(connections[0]), VectorStore(connections[0])
+    catalogue, store = MilvusCatalogue(connections[0]), MilvusVectors(connections[0])
     assert catalogue.get(name, fresh=True) == made[0]
     one = image("a", histogram=np.full(made[0].histogram.bins, 1 / made[0].histogram.bins, np.float32))
     store.upsert(made[0], [one])

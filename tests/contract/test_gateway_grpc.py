@@ -12,7 +12,7 @@ from lookalike.runtime.channels import open_channel
 from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as search_pb
 from tests.contract.gateway_collections import TIMEOUT_S, Stubs, fill, image_id, label, picture, refused, stubs
-from tests.unit.embedder.made_pictures import bomb
+from tests.pictures.made_pictures import bomb
 
 COLLECTION = "gateway_grpc"
 COUNT = 60

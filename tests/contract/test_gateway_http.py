@@ -14,7 +14,7 @@ import pytest
 from lookalike.runtime.channels import open_channel
 from lookalike.v1 import search_service_pb2 as search_pb
 from tests.contract.gateway_collections import TIMEOUT_S, fill, image_id, label, picture, stubs
-from tests.unit.embedder.made_pictures import bomb
+from tests.pictures.made_pictures import bomb
 from tests.unit.gateway.events import events
 
 COLLECTION = "gateway_http"

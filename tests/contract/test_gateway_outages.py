@@ -14,10 +14,10 @@ import pytest
 from lookalike.client import Client
 from lookalike.errors import DeadlineExceeded, LookalikeError, Unavailable
 from lookalike.spaces import SIAMESE
+from tests.pictures.made_pictures import encoded, noise
 from tests.servers.fleet import Fleet, fleet
 from tests.servers.milvus import LiteServer, lite_server
 from tests.servers.processes import until
-from tests.unit.embedder.made_pictures import encoded, noise
 
 COLLECTION = "things"
 CALLERS = 40

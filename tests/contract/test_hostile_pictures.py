@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from lookalike.runtime.channels import open_channel
-from lookalike.runtime.status import from_status
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
+from lookalike.wire.status import from_status
+from tests.pictures.hostile_pictures import KINDS
+from tests.pictures.made_pictures import encoded, noise
 from tests.servers.embedder import serving
-from tests.unit.embedder.hostile_pictures import KINDS
-from tests.unit.embedder.made_pictures import encoded, noise
 
 TIMEOUT_S = 60.0
 SLOW = {"JPEG scans", "BMP runs", "BMP jumps", "PNG", "PNG interlaced", "WebP", "TIFF deflate", "TIFF deflate of 32 bits"}

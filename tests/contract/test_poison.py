@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from gateway.backends.careful import Careful
-from gateway.backends.deadlines import Deadline
 from gateway.backends.embedder import Embedder as GatewayEmbedder
 from indexer.chunk.embedder import Embedder
 from lookalike.errors import BadImage, CallLost, LookalikeError, Unavailable
 from lookalike.jobs.suspects import BREAKS_EMBEDDER, MOST_DEATHS
 from lookalike.records.job import Counts, Job, SourceSpec
+from lookalike.runtime.call import Deadline
 from lookalike.runtime.channels import open_aio_channel, open_channel
 from tests.servers.dying_embedder import DyingEmbedder, dying_embedder
 from tests.servers.processes import free_port, until

@@ -12,8 +12,9 @@ import pytest
 from lookalike.errors import InvalidArgument, NotFound
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
+from lookalike.records.query import SearchOptions
 from lookalike.store.milvus.connection import Connection, connect
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection, stacked
 
 
@@ -25,8 +26,8 @@ def connection(store_uri: str) -> Iterator[Connection]:
 
 
 @pytest.fixture(scope="module")
-def store(connection: Connection) -> VectorStore:
-    return VectorStore(connection)
+def store(connection: Connection) -> MilvusVectors:
+    return MilvusVectors(connection)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def shared(connection: Connection) -> Iterator[Collection]:
 
 
 @pytest.fixture(scope="module")
-def gallery(connection: Connection, store: VectorStore) -> Iterator[Collection]:
+def gallery(connection: Connection, store: MilvusVectors) -> Iterator[Collection]:
     """A collection of 60 images that no test writes to."""
     with made(connection, new_collection()) as collection:
         store.upsert(collection, GALLERY)
@@ -51,12 +52,16 @@ GALLERY = [image(f"g{n:02}", metadata={"n": n, "label": "even" if n % 2 == 0 els
 
 @pytest.mark.parametrize("space", ["histogram", "siamese"])
 def test_search_finds_the_true_neighbours_with_their_true_distances(
-    store: VectorStore, gallery: Collection, space: str
+    store: MilvusVectors, gallery: Collection, space: str
 ) -> None:
     metric = gallery.space(space).metric
     queries = stacked([image("q1"), image("q2"), GALLERY[7]], space)
     answers = store.search(
-        gallery, space, queries, 10, ef=64, consistency=Consistency.STRONG, include_vectors=True, timeout_s=TIMEOUT_S
+        gallery,
+        space,
+        queries,
+        SearchOptions(top_k=10, ef=64, consistency=Consistency.STRONG, include_vectors=True),
+        timeout_s=TIMEOUT_S,
     )
     assert len(answers) == 3
     for query, hits in zip(queries, answers, strict=True):
@@ -69,30 +74,31 @@ def test_search_finds_the_true_neighbours_with_their_true_distances(
     assert min(hit.distance for hits in answers for hit in hits) >= 0.0
 
 
-def test_a_hit_is_the_image_that_was_stored(store: VectorStore, gallery: Collection) -> None:
+def test_a_hit_is_the_image_that_was_stored(store: MilvusVectors, gallery: Collection) -> None:
     (hits,) = store.search(
-        gallery, "siamese", stacked([GALLERY[5]], "siamese"), 1, ef=64, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S
+        gallery,
+        "siamese",
+        stacked([GALLERY[5]], "siamese"),
+        SearchOptions(top_k=1, ef=64, consistency=Consistency.STRONG),
+        timeout_s=TIMEOUT_S,
     )
     assert hits[0].image == replace(GALLERY[5], vectors={})
 
 
-def test_filter_and_excluded_id_leave_the_rest(store: VectorStore, gallery: Collection) -> None:
+def test_filter_and_excluded_id_leave_the_rest(store: MilvusVectors, gallery: Collection) -> None:
     (hits,) = store.search(
         gallery,
         "siamese",
         stacked([GALLERY[4]], "siamese"),
-        1000,
-        filter='label = "even" OR n = 7',
+        SearchOptions(top_k=1000, filter='label = "even" OR n = 7', ef=64, consistency=Consistency.STRONG),
         exclude_ids=["g04"],
-        ef=64,
-        consistency=Consistency.STRONG,
         timeout_s=TIMEOUT_S,
     )
     assert sorted(hit.image.id for hit in hits) == [f"g{n:02}" for n in range(60) if (n % 2 == 0 or n == 7) and n != 4]
 
 
 @pytest.mark.parametrize("space", ["histogram", "siamese"])
-def test_a_bound_leaves_out_what_is_as_far_or_farther(store: VectorStore, gallery: Collection, space: str) -> None:
+def test_a_bound_leaves_out_what_is_as_far_or_farther(store: MilvusVectors, gallery: Collection, space: str) -> None:
     query = GALLERY[8].vectors[space]
     distances = np.sort(gallery.space(space).metric.distance(query, stacked(GALLERY, space)))
     for count in (1, 7):
@@ -101,30 +107,26 @@ def test_a_bound_leaves_out_what_is_as_far_or_farther(store: VectorStore, galler
             gallery,
             space,
             query[np.newaxis],
-            1000,
-            ef=64,
+            SearchOptions(top_k=1000, ef=64, consistency=Consistency.STRONG),
             within=between,
-            consistency=Consistency.STRONG,
             timeout_s=TIMEOUT_S,
         )
         assert len(hits) == count
         assert max(hit.distance for hit in hits) < between
 
 
-def test_top_k_of_a_thousand_with_a_small_ef_returns_everything_there_is(store: VectorStore, gallery: Collection) -> None:
+def test_top_k_of_a_thousand_with_a_small_ef_returns_everything_there_is(store: MilvusVectors, gallery: Collection) -> None:
     (hits,) = store.search(
         gallery,
         "histogram",
         stacked([GALLERY[0]], "histogram"),
-        1000,
-        ef=1,
-        consistency=Consistency.STRONG,
+        SearchOptions(top_k=1000, ef=1, consistency=Consistency.STRONG),
         timeout_s=TIMEOUT_S,
     )
     assert len(hits) == len(GALLERY)
 
 
-def test_hits_of_equal_distance_come_by_id(store: VectorStore, shared: Collection) -> None:
+def test_hits_of_equal_distance_come_by_id(store: MilvusVectors, shared: Collection) -> None:
     same = np.eye(8, dtype=np.float32)[3]
     ids = [f"tie{n:02}" for n in range(12)]
     shuffled = random.Random(3).sample(ids, len(ids))
@@ -133,34 +135,32 @@ def test_hits_of_equal_distance_come_by_id(store: VectorStore, shared: Collectio
         shared,
         "histogram",
         same[np.newaxis],
-        12,
-        filter="tie = true",
-        ef=64,
-        consistency=Consistency.STRONG,
+        SearchOptions(top_k=12, filter="tie = true", ef=64, consistency=Consistency.STRONG),
         timeout_s=TIMEOUT_S,
     )
     assert [hit.image.id for hit in hits] == ids
 
 
 @pytest.mark.parametrize(("top_k", "ef", "field"), [(0, 64, "top_k"), (1001, 64, "top_k"), (5, 0, "ef"), (5, 32769, "ef")])
-def test_numbers_out_of_range_are_refused(store: VectorStore, gallery: Collection, top_k: int, ef: int, field: str) -> None:
+def test_numbers_out_of_range_are_refused(store: MilvusVectors, gallery: Collection, top_k: int, ef: int, field: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        store.search(gallery, "siamese", np.zeros((1, 4), np.float32), top_k, ef=ef, timeout_s=TIMEOUT_S)
+        store.search(gallery, "siamese", np.zeros((1, 4), np.float32), SearchOptions(top_k=top_k, ef=ef), timeout_s=TIMEOUT_S)
     assert refused.value.field == field
 
 
-def test_a_query_of_the_wrong_length_and_an_unknown_space_are_refused(store: VectorStore, gallery: Collection) -> None:
+def test_a_query_of_the_wrong_length_and_an_unknown_space_are_refused(store: MilvusVectors, gallery: Collection) -> None:
     with pytest.raises(InvalidArgument, match="needs 8"):
-        store.search(gallery, "histogram", np.zeros((1, 4), np.float32), 5, ef=64, timeout_s=TIMEOUT_S)
+        store.search(gallery, "histogram", np.zeros((1, 4), np.float32), SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S)
     with pytest.raises(NotFound, match="histogram, siamese"):
-        store.search(gallery, "colour", np.zeros((1, 4), np.float32), 5, ef=64, timeout_s=TIMEOUT_S)
+        store.search(gallery, "colour", np.zeros((1, 4), np.float32), SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S)
 
 
-def test_no_queries_give_no_answers(store: VectorStore, gallery: Collection) -> None:
-    assert store.search(gallery, "siamese", np.zeros((0, 4), np.float32), 5, ef=64, timeout_s=TIMEOUT_S) == []
+def test_no_queries_give_no_answers(store: MilvusVectors, gallery: Collection) -> None:
+    nobody = np.zeros((0, 4), np.float32)
+    assert store.search(gallery, "siamese", nobody, SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S) == []
 
 
-def test_get_returns_what_is_there_with_the_vectors_asked_for(store: VectorStore, gallery: Collection) -> None:
+def test_get_returns_what_is_there_with_the_vectors_asked_for(store: MilvusVectors, gallery: Collection) -> None:
     found = store.get(
         gallery,
         ["g03", "nobody", "g01", "g03"],
@@ -177,7 +177,7 @@ def test_get_returns_what_is_there_with_the_vectors_asked_for(store: VectorStore
     assert store.get(gallery, [], timeout_s=TIMEOUT_S) == {}
 
 
-def test_pages_obey_the_filter_and_their_limits(store: VectorStore, gallery: Collection) -> None:
+def test_pages_obey_the_filter_and_their_limits(store: MilvusVectors, gallery: Collection) -> None:
     page = store.page(gallery, filter="n >= 10", after_id="g20", limit=3, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
     assert [found.id for found in page] == ["g21", "g22", "g23"]
     for limit in (0, 1001):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lookalike.records.image import Consistency
 from lookalike.store.milvus.connection import Connection, connect
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 
 INJECTION = '" or id != "'
@@ -38,7 +38,7 @@ MIXED: dict[str, Mapping[str, object]] = {
     "list": {"a": [1, 2], "label": ["Coat"]},
     "object": {"a": {"b": 1}, "label": {"x": "Coat"}},
 }
-"""What milvus-lite gets wrong: `filters` says where."""
+"""What milvus-lite gets wrong: `lookalike.store.milvus.expressions` says where."""
 
 # What each filter finds among PLAIN, written out by hand.
 TABLE: list[tuple[str, set[str]]] = [
@@ -108,7 +108,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(store_uri: str) -> Iterator[Server]:
     connection: Connection = connect(store_uri)
-    store = VectorStore(connection)
+    store = MilvusVectors(connection)
     rows = PLAIN if connection.is_lite else PLAIN | MIXED
     with made(connection, new_collection()) as collection:
         store.upsert(collection, [image(i, metadata=metadata) for i, metadata in rows.items()])
@@ -128,7 +128,7 @@ def test_a_filter_finds_what_it_should(server: Server, text: str, expected: set[
 
 def test_the_real_server_tells_types_apart(server: Server) -> None:
     if len(server.rows) == len(PLAIN):
-        pytest.skip("milvus-lite takes true for 1 and knows no order between types: documented in lookalike.store.filters")
+        pytest.skip("milvus-lite takes true for 1 and knows no order between types; see lookalike.store.milvus.expressions")
     mixed = set(MIXED)
     assert server.find("a = 1") & mixed == set()
     assert server.find("a = true") & mixed == {"true"}

@@ -13,12 +13,14 @@ from lookalike.errors import FailedPrecondition, Unavailable
 from lookalike.names import alias_name
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
+from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Metric, Space
 from lookalike.store.generations import begun, rolled_back, switched, without_previous
-from lookalike.store.milvus.catalogue import Catalogue
-from lookalike.store.milvus.connection import Connection, Deadline, connect
+from lookalike.store.milvus.catalogue import MilvusCatalogue
+from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.schema import image_schema
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import NOW, TIMEOUT_S, image, made, new_collection
 
 NEW = Space("siamese", 3, Metric.COSINE, "99887766554433ff")
@@ -39,28 +41,28 @@ def filled(image_id: str, *, revision: int = 1) -> StoredImage:
     return both(image_id, revision=revision).as_other()
 
 
-def revisions(store: VectorStore, collection: Collection, ids: Sequence[str]) -> dict[str, list[int]]:
+def revisions(store: MilvusVectors, collection: Collection, ids: Sequence[str]) -> dict[str, list[int]]:
     rows = store.get_everywhere(collection, ids, timeout_s=TIMEOUT_S)
     return {image_id: [row.revision for row in of_id] for image_id, of_id in rows.items()}
 
 
-def ids(store: VectorStore, collection: Collection) -> list[str]:
+def ids(store: MilvusVectors, collection: Collection) -> list[str]:
     return [one.id for one in store.page(collection, limit=10, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)]
 
 
 def physicals(connection: Connection, name: str) -> list[str]:
-    return [found for found in connection.list_collections(deadline=Deadline(TIMEOUT_S)) if found.startswith(f"{name}__")]
+    return [found for found in connection.list_collections(deadline=Deadline.after(TIMEOUT_S)) if found.startswith(f"{name}__")]
 
 
 def test_the_life_of_two_generations(connection: Connection) -> None:
-    store, catalogue = VectorStore(connection), Catalogue(connection)
+    store, catalogue = MilvusVectors(connection), MilvusCatalogue(connection)
     with made(connection, new_collection()) as one:
         store.upsert(one, [image("a"), image("b")])
         two = catalogue.change(one.name, lambda now: begun(now, "job", "large", (now.spaces[0], NEW)))
         _writes_go_to_both(store, two)
         _only_the_current_one_is_read(store, two)
         later = catalogue.change(two.name, lambda now: switched(now, "job", NOW + timedelta(days=1)))
-        assert Catalogue(connection).get(one.name, fresh=True) == later
+        assert MilvusCatalogue(connection).get(one.name, fresh=True) == later
         assert _alias_points_to(connection, later) == later.physical("siamese") != one.physical("siamese")
         assert ids(store, later) == ["b", "c"], "an image that the new generation does not have is not in it"
         back = catalogue.change(two.name, lambda now: rolled_back(now, NOW))
@@ -70,7 +72,7 @@ def test_the_life_of_two_generations(connection: Connection) -> None:
         assert ids(store, alone) == ["b", "c"]
 
 
-def _writes_go_to_both(store: VectorStore, two: Collection) -> None:
+def _writes_go_to_both(store: MilvusVectors, two: Collection) -> None:
     with pytest.raises(FailedPrecondition, match="two generations"):
         store.upsert(two, [image("a", revision=9)])
     assert revisions(store, two, ["a", "b"]) == {"a": [1, 1], "b": [1, 1]}
@@ -86,13 +88,15 @@ def _writes_go_to_both(store: VectorStore, two: Collection) -> None:
     assert revisions(store, two, ["a", "d"]) == {}
 
 
-def _only_the_current_one_is_read(store: VectorStore, two: Collection) -> None:
+def _only_the_current_one_is_read(store: MilvusVectors, two: Collection) -> None:
     store.fill(two, [filled("only in the other one")])
     assert ids(store, two) == ["b", "c"]
     assert ids(store, two.as_other()) == ["b", "c", "only in the other one"]
     assert store.count(two, timeout_s=TIMEOUT_S) == 2
     query = np.ones((1, 3), np.float32)
-    found = store.search(two.as_other(), "siamese", query, 5, ef=64, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+    found = store.search(
+        two.as_other(), "siamese", query, SearchOptions(top_k=5, ef=64, consistency=Consistency.STRONG), timeout_s=TIMEOUT_S
+    )
     assert len(found[0]) == 3
     store.delete(two, ["only in the other one"], timeout_s=TIMEOUT_S)
 
@@ -100,7 +104,9 @@ def _only_the_current_one_is_read(store: VectorStore, two: Collection) -> None:
 def _alias_points_to(connection: Connection, collection: Collection) -> str:
     alias = alias_name(collection.name, "siamese")
     pointed = [
-        physical for physical in collection.physicals if alias in connection.aliases(physical, deadline=Deadline(TIMEOUT_S))
+        physical
+        for physical in collection.physicals
+        if alias in connection.aliases(physical, deadline=Deadline.after(TIMEOUT_S))
     ]
     assert len(pointed) == 1
     return pointed[0]
@@ -109,23 +115,21 @@ def _alias_points_to(connection: Connection, collection: Collection) -> str:
 def test_what_a_killed_change_left_behind_goes_or_is_empty_when_it_is_named_and_a_delete_takes_everything(
     connection: Connection,
 ) -> None:
-    store, catalogue, one = VectorStore(connection), Catalogue(connection), new_collection()
+    store, catalogue, one = MilvusVectors(connection), MilvusCatalogue(connection), new_collection()
     catalogue.create(one)
     # As a change leaves it that is killed between making what is new and writing the row.
     left = begun(one, "killed job", "large", (one.spaces[0], NEW)).physical_of(NEW)
-    connection.call("create_collection", left, deadline=Deadline(TIMEOUT_S), schema=image_schema(NEW))
+    connection.call("create_collection", left, deadline=Deadline.after(TIMEOUT_S), schema=image_schema(NEW))
     assert catalogue.change(one.name, lambda now: now) == one
     assert physicals(connection, one.name) == sorted(one.physicals)
-    connection.call("create_collection", left, deadline=Deadline(TIMEOUT_S), schema=image_schema(new_collection().spaces[1]))
+    connection.call(
+        "create_collection", left, deadline=Deadline.after(TIMEOUT_S), schema=image_schema(new_collection().spaces[1])
+    )
     two = catalogue.change(one.name, lambda now: begun(now, "job", "large", (now.spaces[0], NEW)))
     store.fill(two, [filled("a")])
     with pytest.raises(Unavailable, match="write lock"):
-        catalogue.change(one.name, lambda now: replace(now, other=None), check=_lost)
+        catalogue.change(one.name, lambda now: replace(now, other=None), still_alone=lambda: False)
     assert catalogue.get(one.name, fresh=True) == two
     assert ids(store, two.as_other()) == ["a"], "nothing is dropped before the row is written"
     catalogue.delete(one.name)
     assert physicals(connection, one.name) == []
-
-
-def _lost() -> None:
-    raise Unavailable("write lock", "lost")

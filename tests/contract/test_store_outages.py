@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from lookalike.errors import BadFilter, DeadlineExceeded, Internal, Unavailable
-from lookalike.store.milvus.catalogue import Catalogue
-from lookalike.store.milvus.connection import Connection, Deadline, connect
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
+from lookalike.store.milvus.catalogue import MilvusCatalogue
+from lookalike.store.milvus.connection import Connection, connect
+from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, image, new_collection
 from tests.servers.milvus import LiteServer, lite_server
 from tests.servers.processes import free_port
@@ -40,8 +42,8 @@ def server() -> Iterator[LiteServer]:
 
 def test_a_call_ends_by_its_timeout_when_the_server_hangs(server: LiteServer) -> None:
     connection = connect(server.uri)
-    store, collection = VectorStore(connection), new_collection()
-    Catalogue(connection).create(collection)
+    store, collection = MilvusVectors(connection), new_collection()
+    MilvusCatalogue(connection).create(collection)
     server.signal(signal.SIGSTOP)
     try:
         for call in (
@@ -62,7 +64,7 @@ def test_a_call_ends_by_its_timeout_when_the_server_hangs(server: LiteServer) ->
 
 def test_a_killed_server_is_unavailable_at_once_and_comes_back_with_everything(server: LiteServer) -> None:
     connection = connect(server.uri)
-    store, catalogue, collection = VectorStore(connection), Catalogue(connection, ttl_s=0), new_collection()
+    store, catalogue, collection = MilvusVectors(connection), MilvusCatalogue(connection, ttl_s=0), new_collection()
     catalogue.create(collection)
     store.upsert(collection, [image(f"i{n}") for n in range(300)])
     store.delete(collection, ["i0"], timeout_s=TIMEOUT_S)
@@ -82,7 +84,9 @@ def test_a_killed_server_is_unavailable_at_once_and_comes_back_with_everything(s
     _until_it_answers(connection)
     assert catalogue.get(collection.name) == collection
     assert store.count(collection, timeout_s=TIMEOUT_S) == 299
-    (hits,) = store.search(collection, "siamese", np.ones((1, 4), np.float32), 1000, ef=64, timeout_s=TIMEOUT_S)
+    (hits,) = store.search(
+        collection, "siamese", np.ones((1, 4), np.float32), SearchOptions(top_k=1000, ef=64), timeout_s=TIMEOUT_S
+    )
     assert len(hits) == 299
     connection.close()
     with pytest.raises(Unavailable, match="closed"):
@@ -92,18 +96,18 @@ def test_a_killed_server_is_unavailable_at_once_and_comes_back_with_everything(s
 def test_a_deadline_in_the_past_asks_nobody(milvus_lite_uri: str) -> None:
     connection = connect(milvus_lite_uri)
     with pytest.raises(DeadlineExceeded):
-        connection.list_collections(deadline=Deadline(-1.0))
+        connection.list_collections(deadline=Deadline.after(-1.0))
     connection.close()
 
 
 def test_what_the_server_refuses_is_a_defect_of_ours(store_uri: str) -> None:
     connection = connect(store_uri)
-    Catalogue(connection).list()
+    MilvusCatalogue(connection).list()
     with pytest.raises(Internal, match="refused"):
-        connection.call("insert", "lookalike_catalogue", deadline=Deadline(TIMEOUT_S), data=[{"nothing": 1}])
+        connection.call("insert", "lookalike_catalogue", deadline=Deadline.after(TIMEOUT_S), data=[{"nothing": 1}])
     # Only filters are a caller's. Those that are known to be too much for a server never get there.
     with pytest.raises(BadFilter):
-        connection.call("query", "lookalike_catalogue", deadline=Deadline(TIMEOUT_S), filter="((", limit=1)
+        connection.call("query", "lookalike_catalogue", deadline=Deadline.after(TIMEOUT_S), filter="((", limit=1)
     connection.close()
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from lookalike import fashion_mnist
 from lookalike.records.image import Consistency, StoredImage
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import HistogramSettings, Vector
 from lookalike.store.milvus.connection import connect
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, made, new_collection
 
 STORED, QUERIES, TOP_K, EF = 9000, 200, 5, 64
@@ -24,7 +25,7 @@ _SAME = 1e-5
 def test_recall_at_5_is_at_least_99_percent_in_both_spaces(store_uri: str) -> None:
     histograms, features = _vectors()
     connection = connect(store_uri)
-    store = VectorStore(connection)
+    store = MilvusVectors(connection)
     queries = 20 if connection.is_lite else QUERIES  # 20-60 ms a query there
     with made(connection, new_collection(histogram=HistogramSettings(), siamese_dimension=128)) as collection:
         stored = {"histogram": histograms[:STORED], "siamese": features[:STORED]}
@@ -43,7 +44,9 @@ def test_recall_at_5_is_at_least_99_percent_in_both_spaces(store_uri: str) -> No
         _until_nothing_is_pending(lambda: store.pending(collection))
         for space, rows in (("histogram", histograms), ("siamese", features)):
             asked = rows[STORED : STORED + queries]
-            answers = store.search(collection, space, asked, TOP_K, ef=EF, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+            answers = store.search(
+                collection, space, asked, SearchOptions(top_k=TOP_K, ef=EF, consistency=Consistency.STRONG), timeout_s=TIMEOUT_S
+            )
             found = [[int(hit.image.id) for hit in hits] for hits in answers]
             metric = collection.space(space).metric
             recall = _recall(np.stack([metric.distance(query, rows[:STORED]) for query in asked]), found)

@@ -13,8 +13,10 @@ import pytest
 from lookalike.errors import InvalidArgument
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
-from lookalike.store.milvus.connection import Connection, Deadline, connect
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
+from lookalike.store.milvus.connection import Connection, connect
+from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 from tests.servers.processes import until
 
@@ -29,8 +31,8 @@ def connection(store_uri: str) -> Iterator[Connection]:
 
 
 @pytest.fixture(scope="module")
-def store(connection: Connection) -> VectorStore:
-    return VectorStore(connection)
+def store(connection: Connection) -> MilvusVectors:
+    return MilvusVectors(connection)
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +43,11 @@ def shared(connection: Connection) -> Iterator[Collection]:
 
 
 def test_a_strong_read_sees_the_write_just_acknowledged_to_another_client(
-    store: VectorStore, store_uri: str, shared: Collection
+    store: MilvusVectors, store_uri: str, shared: Collection
 ) -> None:
     other = connect(store_uri)
     try:
-        reader = VectorStore(other)
+        reader = MilvusVectors(other)
         for turn in range(5):
             store.upsert(shared, [image("fresh", revision=turn)])
             seen = reader.get(shared, ["fresh"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
@@ -54,7 +56,7 @@ def test_a_strong_read_sees_the_write_just_acknowledged_to_another_client(
         other.close()
 
 
-def test_metadata_comes_back_as_it_went_in(store: VectorStore, shared: Collection) -> None:
+def test_metadata_comes_back_as_it_went_in(store: MilvusVectors, shared: Collection) -> None:
     metadata = {
         "text": 'q"uo\\te\n\tü😀',
         "int": -(2**62),
@@ -71,18 +73,20 @@ def test_metadata_comes_back_as_it_went_in(store: VectorStore, shared: Collectio
     assert found["bare"].metadata == {}
 
 
-def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: VectorStore, shared: Collection) -> None:
+def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: MilvusVectors, shared: Collection) -> None:
     store.upsert(shared, [image(i, metadata={"odd": True}) for i in ODD_IDS])
     strong, odd_ones, query = Consistency.STRONG, "odd = true", np.ones((1, 4), np.float32)
     assert set(store.get(shared, ODD_IDS, consistency=strong, timeout_s=TIMEOUT_S)) == set(ODD_IDS)
     paged = store.page(shared, filter=odd_ones, limit=1000, consistency=strong, timeout_s=TIMEOUT_S)
     assert [found.id for found in paged] == sorted(ODD_IDS)
     # One strong read of a space makes what it saw visible to the bounded ones after it.
-    store.search(shared, "siamese", query, 1, ef=64, consistency=strong, timeout_s=TIMEOUT_S)
+    store.search(shared, "siamese", query, SearchOptions(top_k=1, ef=64, consistency=strong), timeout_s=TIMEOUT_S)
     for odd in ODD_IDS[:6]:
         after = store.page(shared, filter=odd_ones, after_id=odd, limit=1000, timeout_s=TIMEOUT_S)
         assert [found.id for found in after] == [i for i in sorted(ODD_IDS) if i > odd]
-        (hits,) = store.search(shared, "siamese", query, 100, filter=odd_ones, ef=100, exclude_ids=[odd], timeout_s=TIMEOUT_S)
+        (hits,) = store.search(
+            shared, "siamese", query, SearchOptions(top_k=100, filter=odd_ones, ef=100), exclude_ids=[odd], timeout_s=TIMEOUT_S
+        )
         assert {hit.image.id for hit in hits} == set(ODD_IDS) - {odd}
     assert store.delete(shared, [*ODD_IDS[:6], "nobody"], timeout_s=TIMEOUT_S) == 6
     left = store.page(shared, filter=odd_ones, limit=1000, consistency=strong, timeout_s=TIMEOUT_S)
@@ -90,7 +94,7 @@ def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: VectorStore
 
 
 def test_every_id_stays_one_row_in_each_space_through_updates_deletes_and_flushes(
-    connection: Connection, store: VectorStore
+    connection: Connection, store: MilvusVectors
 ) -> None:
     ids = [f"k{n:04}" for n in range(1600)]
     random.Random(1).shuffle(ids)
@@ -125,32 +129,36 @@ def test_every_id_stays_one_row_in_each_space_through_updates_deletes_and_flushe
         check()
 
 
-def test_what_nobody_waited_for_is_there_and_gets_its_index(store: VectorStore, connection: Connection) -> None:
+def test_what_nobody_waited_for_is_there_and_gets_its_index(store: MilvusVectors, connection: Connection) -> None:
     with made(connection, new_collection()) as collection:
         store.upsert(collection, [image(f"i{n}") for n in range(1500)])
         store.flush(collection, wait=False)
         assert store.count(collection, timeout_s=TIMEOUT_S) == 1500
-        (hits,) = store.search(collection, "siamese", np.ones((1, 4), np.float32), 1000, ef=1000, timeout_s=TIMEOUT_S)
+        (hits,) = store.search(
+            collection, "siamese", np.ones((1, 4), np.float32), SearchOptions(top_k=1000, ef=1000), timeout_s=TIMEOUT_S
+        )
         assert len(hits) == 1000
         until(lambda: store.pending(collection) == 0, "every row is indexed", timeout_s=60)
 
 
-def test_a_bad_image_stops_the_call_before_anything_is_written(store: VectorStore, shared: Collection) -> None:
+def test_a_bad_image_stops_the_call_before_anything_is_written(store: MilvusVectors, shared: Collection) -> None:
     with pytest.raises(InvalidArgument, match="siamese"):
         store.upsert(shared, [image("good"), image("bad", siamese=np.zeros(5, np.float32))])
     assert store.get_everywhere(shared, ["good", "bad"], timeout_s=TIMEOUT_S) == {}
 
 
-def test_get_everywhere_tells_half_written_images_apart(connection: Connection, store: VectorStore, shared: Collection) -> None:
+def test_get_everywhere_tells_half_written_images_apart(
+    connection: Connection, store: MilvusVectors, shared: Collection
+) -> None:
     store.upsert(shared, [image("whole", revision=3), image("half", revision=1)])
-    connection.call("delete", shared.physical("siamese"), deadline=Deadline(TIMEOUT_S), filter='id == "half"')
+    connection.call("delete", shared.physical("siamese"), deadline=Deadline.after(TIMEOUT_S), filter='id == "half"')
     found = store.get_everywhere(shared, ["whole", "half", "none"], timeout_s=TIMEOUT_S)
     assert {image_id: [row.revision for row in rows] for image_id, rows in found.items()} == {"whole": [3, 3], "half": [1]}
     assert store.get(shared, ["half"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S) == {}
     assert store.delete(shared, ["half"], timeout_s=TIMEOUT_S) == 1
 
 
-def test_many_threads_may_share_a_store(store: VectorStore, shared: Collection) -> None:
+def test_many_threads_may_share_a_store(store: MilvusVectors, shared: Collection) -> None:
     queries = np.ones((2, 4), np.float32)
     start = threading.Barrier(8)
 
@@ -158,7 +166,7 @@ def test_many_threads_may_share_a_store(store: VectorStore, shared: Collection) 
         start.wait(10)
         for turn in range(6):
             store.upsert(shared, [image(f"w{worker}-{turn}-{n}", revision=worker) for n in range(10)])
-            store.search(shared, "siamese", queries, 5, ef=64, timeout_s=TIMEOUT_S)
+            store.search(shared, "siamese", queries, SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S)
             store.get(shared, [f"w{worker}-{turn}-0"], spaces=["histogram", "siamese"], timeout_s=TIMEOUT_S)
             store.page(shared, limit=5, timeout_s=TIMEOUT_S)
         return store.delete(shared, [f"w{worker}-{turn}-9" for turn in range(6)], timeout_s=TIMEOUT_S)
@@ -175,7 +183,7 @@ def _rows(connection: Connection, collection: Collection, space: str) -> int:
     answer = connection.call(
         "query",
         collection.physical(space),
-        deadline=Deadline(TIMEOUT_S),
+        deadline=Deadline.after(TIMEOUT_S),
         filter="",
         output_fields=["count(*)"],
         consistency_level="Strong",
@@ -183,7 +191,7 @@ def _rows(connection: Connection, collection: Collection, space: str) -> int:
     return int(answer[0]["count(*)"])
 
 
-def _paged(store: VectorStore, collection: Collection, limit: int) -> list[tuple[str, int]]:
+def _paged(store: MilvusVectors, collection: Collection, limit: int) -> list[tuple[str, int]]:
     """Id and revision of every image, by pages; the first read is Strong, so that those after it see as much."""
     found: list[tuple[str, int]] = []
     consistency = Consistency.STRONG

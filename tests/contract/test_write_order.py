@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.backends.deadlines import Deadline
 from gateway.images.writes import ImageWriter, MetadataUpdate
 from lookalike.jobs.leases import PLAN
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.job import Counts, Job, JobOptions, SourceSpec
-from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.runtime.call import Deadline
+from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import connect
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, new_collection
 from tests.unit.indexer.conftest import Bench, made_bench
 from tests.unit.indexer.fakes import vector_of
@@ -34,7 +34,7 @@ class World:
 
     bench: Bench
     writer: ImageWriter
-    store: VectorStore
+    store: MilvusVectors
     collection: Collection
 
     def source(self, name: str, **contents: bytes) -> SourceSpec:
@@ -81,7 +81,7 @@ class World:
         return image.revision == revision and all(same)
 
 
-class Unflushed(VectorStore):
+class Unflushed(MilvusVectors):
     """Nothing here depends on segments being closed, which takes the real server seconds at the end of each job."""
 
     def flush(self, collection: Collection, *, wait: bool = True, timeout_s: float = 0.0) -> None:
@@ -97,13 +97,13 @@ def connection(store_uri: str) -> Iterator[Any]:
 
 @pytest.fixture
 def world(connection: Any, redis_db: str, tmp_path: Path) -> Iterator[World]:
-    catalogue, store, collection = Catalogue(connection), Unflushed(connection), new_collection()
+    catalogue, store, collection = MilvusCatalogue(connection), Unflushed(connection), new_collection()
     catalogue.create(collection)
 
     @dataclass
     class Backends:
-        vectors: VectorStore
-        catalogue: Catalogue
+        vectors: MilvusVectors
+        catalogue: MilvusCatalogue
 
     with made_bench(redis_db, tmp_path, catalogue, store) as bench:
         bench.collection = collection.name

@@ -17,9 +17,10 @@ import redis
 from lookalike import fashion_mnist
 from lookalike.client import Client, Job, JobState, ManifestSource
 from lookalike.demo import dataset
-from lookalike.store.milvus.catalogue import Catalogue
-from lookalike.store.milvus.connection import Connection, Deadline, connect
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.runtime.call import Deadline
+from lookalike.store.milvus.catalogue import MilvusCatalogue
+from lookalike.store.milvus.connection import Connection, connect
+from lookalike.store.milvus.vectors import MilvusVectors
 from tests.servers.fleet import Fleet, Part, fleet
 from tests.servers.milvus import RealServer, why_no_milvus
 from tests.servers.processes import until
@@ -137,7 +138,7 @@ def check(system: Fleet, load: Load, job: Job, client: Client) -> None:
 
 def rows_by_space(connection: Connection) -> dict[str, frozenset[str]]:
     """Ids by space; asserts that no id is there twice."""
-    collection, store = Catalogue(connection).get(COLLECTION, fresh=True), VectorStore(connection)
+    collection, store = MilvusCatalogue(connection).get(COLLECTION, fresh=True), MilvusVectors(connection)
     ids: list[str] = []
     while page := store.page(collection, after_id=ids[-1] if ids else "", limit=1000, timeout_s=60):
         ids += [image.id for image in page]
@@ -148,7 +149,7 @@ def rows_by_space(connection: Connection) -> dict[str, frozenset[str]]:
         counted = connection.call(
             "query",
             collection.physical(space.name),
-            deadline=Deadline(60),
+            deadline=Deadline.after(60),
             filter="",
             output_fields=["count(*)"],
             consistency_level="Strong",

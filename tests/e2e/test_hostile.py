@@ -24,11 +24,11 @@ from embedder.models.bundle import SHIPPED
 from lookalike.client import Client, JobState
 from lookalike.client.sources import FolderSource
 from lookalike.errors import BadImage, DeadlineExceeded, LookalikeError
+from tests.pictures.hostile_pictures import hostile
+from tests.pictures.made_pictures import encoded
+from tests.pictures.scenes import scene
 from tests.servers import memory
 from tests.servers.fleet import Fleet, fleet
-from tests.unit.embedder.hostile_pictures import hostile
-from tests.unit.embedder.made_pictures import encoded
-from tests.unit.embedder.scenes import scene
 
 SEARCHED = "hostile_searched"
 MEMORY_BYTES = 2_500_000_000

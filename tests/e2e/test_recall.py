@@ -23,9 +23,9 @@ from lookalike.local.parts import LocalConfig
 from lookalike.local.system import LocalSystem
 from lookalike.records.collection import Collection
 from lookalike.spaces import Vector
-from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import connect
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.milvus.vectors import MilvusVectors
 from lookalike.tuning import tune
 
 QUERIES, TOP_K, THREADS = 200, 5, 4
@@ -131,8 +131,8 @@ def first(pictures: dataset.Pictures, count: int) -> dataset.Pictures:
 def _stored(uri: str, ids: list[str]) -> Iterator[dict[str, Vector]]:
     """The vectors of every space as the server holds them, in order of `ids`, once nothing is pending."""
     connection = connect(uri)
-    collection = Catalogue(connection).get(COLLECTION, fresh=True)
-    store = VectorStore(connection)
+    collection = MilvusCatalogue(connection).get(COLLECTION, fresh=True)
+    store = MilvusVectors(connection)
     _until_nothing_is_pending(store, collection)
     names = [space.name for space in collection.spaces]
     found = {}
@@ -143,7 +143,7 @@ def _stored(uri: str, ids: list[str]) -> Iterator[dict[str, Vector]]:
     connection.close()
 
 
-def _until_nothing_is_pending(store: VectorStore, collection: Collection) -> None:
+def _until_nothing_is_pending(store: MilvusVectors, collection: Collection) -> None:
     deadline = time.monotonic() + _INDEXED_WITHIN_S
     while rows := store.pending(collection):
         assert time.monotonic() < deadline, f"{rows} rows are still pending"

@@ -31,9 +31,9 @@ from lookalike.records.job_state import JobState
 from lookalike.runtime.channels import open_channel
 from lookalike.sources import Artifacts, Roots
 from lookalike.spaces import HistogramSettings, Metric, Space
-from lookalike.store.milvus.catalogue import Catalogue
+from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import connect
-from lookalike.store.milvus.vectors import VectorStore
+from lookalike.store.milvus.vectors import MilvusVectors
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
 from tests.servers.processes import until
@@ -68,8 +68,8 @@ class System:
 
     ledger: Ledger
     queue: TaskQueue
-    catalogue: Catalogue
-    store: VectorStore
+    catalogue: MilvusCatalogue
+    store: MilvusVectors
     collection: Collection
     worker: Worker
 
@@ -117,13 +117,13 @@ def system(redis_db: str, milvus_lite_uri: str, embedder_target: str, images: Pa
 def running(redis_db: str, milvus_lite_uri: str, embedder_target: str, images: Path) -> Iterator[System]:
     """A new collection, and a worker that is not started yet."""
     connection = connect(milvus_lite_uri)
-    catalogue = Catalogue(connection)
+    catalogue = MilvusCatalogue(connection)
     collection = described(embedder_target)
     catalogue.create(collection)
     worker = Worker(redis_db, milvus_lite_uri, embedder_target, images.parent, name=collection.name)
     ledger, queue = connect_ledger(redis_db), TaskQueue(redis_db)
     try:
-        yield System(ledger, queue, catalogue, VectorStore(connection), collection, worker)
+        yield System(ledger, queue, catalogue, MilvusVectors(connection), collection, worker)
     finally:
         worker.kill()
         queue.close()

@@ -12,7 +12,9 @@ from typing import Any
 from embedder.pictures.caged import decoded, serve
 from embedder.pictures.sandbox import Sandbox
 
-CRASH, KILLED, BURN, EAT, LIE, SLEEP, BABBLE = b"crash", b"killed", b"burn", b"eat", b"lie", b"sleep", b"babble"
+CRASH, KILLED, BURN, EAT, LIE, SLEEP, BABBLE, SPIN = (
+    b"crash", b"killed", b"burn", b"eat", b"lie", b"sleep", b"babble", b"spin",
+)  # fmt: skip
 
 
 def misbehaving(told: dict[str, Any], data: bytes, sandbox: Sandbox) -> tuple[dict[str, Any], bytes]:
@@ -30,6 +32,9 @@ def misbehaving(told: dict[str, Any], data: bytes, sandbox: Sandbox) -> tuple[di
         return {"shapes": [[1, 1, 3], [1, 1, 3]]}, bytes(6)
     if data.endswith(BABBLE):
         return {"reason": "rm -rf", "problem": "\n"}, b""
+    if data.endswith(SPIN):
+        while True:
+            pass
     if data.endswith(SLEEP):
         threading.Event().wait()
     return decoded(told, data, sandbox)

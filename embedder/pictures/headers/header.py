@@ -7,12 +7,8 @@ processor of 2024. Memory is what Pillow's decoder and the flattening after it w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from lookalike.errors import BadImage
-
-Format = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
-"""As Pillow calls them."""
 
 WORK_A_BYTE = 2
 """Work of an encoded byte: eight codes of one bit each take a Huffman decoder some 20 ns."""
@@ -25,7 +21,9 @@ METADATA_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`width` x `height`: the largest raster that the decoder makes, in pixels, before the picture is turned. `tile_pixels`: of
+    """`format`: the key of one of `lookalike.picture_formats.FORMATS`.
+
+    `width` x `height`: the largest raster that the decoder makes, in pixels, before the picture is turned. `tile_pixels`: of
     the largest part that is stored as one (a tile, a strip), no less than a row; `undivided_pixels`: of such a part that its
     compression gives as a whole or not at all.
 
@@ -35,7 +33,7 @@ class Header:
     `plain`: the reader understood all of it, and found nothing that ordinary files do not have.
     """
 
-    format: Format
+    format: str
     width: int
     height: int
     samples: int

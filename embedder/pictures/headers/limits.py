@@ -1,4 +1,7 @@
-"""What a picture may cost, and how it is told that it costs more. Asked by `embedder.pictures.decode` before it decodes."""
+"""What a picture may cost, and the refusal of a picture that costs more.
+
+Asked by `embedder.pictures.decode` before it decodes, and by `embedder.pictures.formats`, which says where that is done.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ QUICK_SCANS_WORK = 10_000_000
 """Of a JPEG of several scans: where it is damaged it is decoded several times, to be mended or to say where."""
 _LARGE_PART_PIXELS = 1 << 20
 """Pixels of a part from which on it matters that its compression does not let it be decoded in pieces."""
-_QUICK = frozenset({"JPEG", "PNG", "WEBP"})
-_HELD_BYTES = 4
+HELD_BYTES = 4
+"""Bytes that a decoder holds for a pixel that it has decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +72,3 @@ class Limits:
 
 def _megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:,.0f} MB"
-
-
-def is_quick(header: Header, drafted: tuple[int, int]) -> bool:
-    """Whether a picture is of a kind that decodes safely, soon and in little memory; `drafted` is the size that a JPEG of a
-    single scan is decoded at, which holds no more of the picture than that."""
-    if not header.plain or header.format not in _QUICK or header.frames > 1:
-        return False
-    if header.format == "JPEG" and header.scans == 1 and not header.interlaced:
-        return _HELD_BYTES * drafted[0] * drafted[1] <= QUICK_MEMORY_BYTES
-    most_work = QUICK_SCANS_WORK if header.format == "JPEG" else QUICK_WORK
-    return header.memory_bytes <= QUICK_MEMORY_BYTES and header.work <= most_work

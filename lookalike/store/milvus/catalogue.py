@@ -19,15 +19,14 @@ from typing import Any
 from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.milvus_client import IndexParams
 
-from lookalike.errors import AlreadyExists, NotFound
+from lookalike.errors import AlreadyExists, NotFound, Unavailable
 from lookalike.names import MAX_NAME_BYTES, alias_name, check_name
 from lookalike.records.collection import Collection
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space
-from lookalike.store.milvus.connection import Connection, Deadline
+from lookalike.store.milvus.connection import Connection
 from lookalike.store.milvus.entries import from_entry, to_entry
 from lookalike.store.milvus.schema import image_index, image_schema
-
-__all__ = ["CATALOGUE", "Catalogue", "Collection"]
 
 CATALOGUE = "lookalike_catalogue"
 _READ_TIMEOUT_S = 10.0
@@ -39,7 +38,7 @@ _MAX_COLLECTIONS = 16_384
 """The most rows that one Milvus query returns."""
 
 
-class Catalogue:
+class MilvusCatalogue:
     """The collections of one Milvus. `get` remembers an answer for `ttl_s` seconds; may be used by several threads."""
 
     def __init__(self, connection: Connection, *, ttl_s: float = 1.0) -> None:
@@ -55,14 +54,14 @@ class Catalogue:
         self._cache: dict[str, tuple[float, Collection]] = {}
         self._changed_at: dict[str, float] = {}
 
-    def create(self, collection: Collection, *, check: Callable[[], None] | None = None) -> None:
+    def create(self, collection: Collection, *, still_alone: Callable[[], bool] = lambda: True) -> None:
         """Make `collection`, empty and searchable. Raises `AlreadyExists`, `InvalidArgument` (name), `Unavailable`.
 
         Two processes that create or delete one name at once would drop each other's physical collections as leftovers: hold
-        the collection's write lock. `check` raises where it is lost; it is asked before every call to Milvus.
+        the collection's write lock. `still_alone` tells whether it is held still; the row is written only if it is.
         """
         check_name("name", collection.name)
-        deadline = Deadline(_CHANGE_TIMEOUT_S, check)
+        deadline = Deadline.after(_CHANGE_TIMEOUT_S)
         with _held(self._changing, deadline):
             if self._read(collection.name, deadline, strong=True) is not None:
                 raise AlreadyExists("collection", collection.name)
@@ -71,7 +70,7 @@ class Catalogue:
             self._point_aliases(collection, deadline)
             if self._read(collection.name, deadline, strong=True) is not None:
                 raise AlreadyExists("collection", collection.name)
-            self._write(collection, deadline)
+            self._write(collection, still_alone, deadline)
 
     @property
     def exact(self) -> bool:
@@ -89,7 +88,7 @@ class Catalogue:
         now = time.monotonic()
         with self._cache_lock:
             strong = fresh or now - self._changed_at.get(name, -_SETTLE_S) < _SETTLE_S
-        deadline = Deadline(_READ_TIMEOUT_S)
+        deadline = Deadline.after(_READ_TIMEOUT_S)
         collection = self._read(name, deadline, strong=strong)
         if collection is None and not strong:
             collection = self._read(name, deadline, strong=True)
@@ -106,12 +105,12 @@ class Catalogue:
 
     def list(self) -> list[Collection]:
         """Every collection there is now, by name."""
-        rows = self._query('name != ""', Deadline(_READ_TIMEOUT_S), strong=True, limit=_MAX_COLLECTIONS)
+        rows = self._query('name != ""', Deadline.after(_READ_TIMEOUT_S), strong=True, limit=_MAX_COLLECTIONS)
         found = map(self._from_row, rows)
         return sorted(found, key=lambda collection: collection.name)
 
     def change(
-        self, name: str, change: Callable[[Collection], Collection], *, check: Callable[[], None] | None = None
+        self, name: str, change: Callable[[Collection], Collection], *, still_alone: Callable[[], bool] = lambda: True
     ) -> Collection:
         """Make of the collection called `name`, as it is now, what `change` makes of it, in one write; under its write lock, as
         `create`. What `change` raises is passed on, and nothing is changed then.
@@ -121,7 +120,7 @@ class Catalogue:
         Raises `NotFound`, `InvalidArgument` (name), `Unavailable`.
         """
         check_name("name", name)
-        deadline = Deadline(_CHANGE_TIMEOUT_S, check)
+        deadline = Deadline.after(_CHANGE_TIMEOUT_S)
         with _held(self._changing, deadline):
             now = self._read(name, deadline, strong=True)
             if now is None:
@@ -130,7 +129,7 @@ class Catalogue:
             if then != now:
                 self._drop_unnamed(now, deadline)
                 self._make_physicals(then, [s for s in then.written if then.physical_of(s) not in now.physicals], deadline)
-                self._write(then, deadline)
+                self._write(then, still_alone, deadline)
             self._point_aliases(then, deadline)
             self._drop_unnamed(then, deadline)
             return then
@@ -140,16 +139,16 @@ class Catalogue:
 
         What a change that is just being made has not named yet counts too.
         """
-        there = self._connection.list_collections(deadline=Deadline(_READ_TIMEOUT_S))
+        there = self._connection.list_collections(deadline=Deadline.after(_READ_TIMEOUT_S))
         return [one.name for one in self.list() if any(p.startswith(f"{one.name}__") and p not in one.physicals for p in there)]
 
-    def delete(self, name: str, *, check: Callable[[], None] | None = None) -> None:
+    def delete(self, name: str) -> None:
         """Remove the collection called `name` with all its images; under its write lock, as `create`.
 
         Raises `NotFound`, `InvalidArgument` (name), `Unavailable`.
         """
         check_name("name", name)
-        deadline = Deadline(_CHANGE_TIMEOUT_S, check)
+        deadline = Deadline.after(_CHANGE_TIMEOUT_S)
         with _held(self._changing, deadline):
             there = self._read(name, deadline, strong=True) is not None
             if there:
@@ -160,7 +159,9 @@ class Catalogue:
         if not there:
             raise NotFound("collection", name)
 
-    def _write(self, collection: Collection, deadline: Deadline) -> None:
+    def _write(self, collection: Collection, still_alone: Callable[[], bool], deadline: Deadline) -> None:
+        if not still_alone():
+            raise Unavailable("write lock", f"the lock on {collection.name!r} was lost; try again")
         row = {"name": collection.name, "uid": collection.uid, "entry": to_entry(collection), "vector": _NOWHERE}
         self._call("upsert", deadline, data=[row])
         self._remember(collection.name, collection, changed=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from lookalike.errors import (
     Unavailable,
 )
 from lookalike.runtime import tracing
+from lookalike.runtime.call import Deadline
 
 _DEPENDENCY = "milvus"
 _LITE_VERSIONS = ("milvus-lite", "milvus_lite")
@@ -38,6 +39,10 @@ _CHANNEL_OPTIONS = {
     # gRPC's own back-off grows to two minutes; a Milvus that came back must be seen within seconds.
     "grpc.initial_reconnect_backoff_ms": 200,
     "grpc.max_reconnect_backoff_ms": 2000,
+    # pymilvus pings every 10 s, also while no call is under way. For that milvus-lite's server may end a connection ("too many
+    # pings"), and with it a call that has just begun.
+    "grpc.keepalive_time_ms": 60_000,
+    "grpc.keepalive_permit_without_calls": 0,
 }
 _CONNECT_POLL_S = 0.2
 
@@ -61,28 +66,6 @@ milvus-lite: `unexpected end of expression at column 3`."""
 
 _OVERLOADED_RPC = {grpc.StatusCode.RESOURCE_EXHAUSTED}
 _REFUSED_RPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
-
-
-class Deadline:
-    """A moment by which several calls together must be done, `timeout_s` from now.
-
-    Every call to Milvus asks its deadline for the time that is left. So `check`, which raises where the calls may not go on, is
-    asked before each of them.
-    """
-
-    def __init__(self, timeout_s: float, check: Callable[[], None] | None = None) -> None:
-        self._timeout_s = timeout_s
-        self._end = time.monotonic() + timeout_s
-        self._check = check
-
-    def remaining_s(self) -> float:
-        """Seconds left, above 0. Raises `DeadlineExceeded` when there are none, and what `check` raises."""
-        if self._check is not None:
-            self._check()
-        remaining = self._end - time.monotonic()
-        if remaining <= 0:
-            raise DeadlineExceeded(f"milvus did not answer within {self._timeout_s:g} s")
-        return remaining
 
 
 class Connection:
@@ -174,7 +157,7 @@ def connect(uri: str, token: str | None = None, ca_file: Path | None = None, *, 
     """
     # pymilvus logs each failed call with a traceback at ERROR; the same failure is raised, and logged where it is handled.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-    deadline = Deadline(timeout_s)
+    deadline = Deadline.after(timeout_s)
     while True:
         try:
             return _open(uri, token, ca_file, deadline)

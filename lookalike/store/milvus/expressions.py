@@ -1,22 +1,72 @@
-"""Milvus expressions as text: quoting, ranges, and chains that both servers can parse. Used by `filters` and `vectors`."""
+"""Milvus expressions as text: filters compiled, ids, and both joined. Used by `vectors`.
+
+What is written here means the same to Milvus 2.3 to 3.x and to milvus-lite. NOT is pushed down to the comparisons, because
+milvus-lite computes with "unknown" where Milvus says "false", so that only there it can be made false; `!=` becomes `< or >`,
+because Milvus' own also holds for missing keys; a prefix becomes a range, because `like` has no escape on milvus-lite; `IN` on
+metadata becomes `or`, because milvus-lite has none. Two limits of milvus-lite remain (Python's `True == 1`, and no order
+between types): there, true and false also count as 1 and 0, and `NOT a < 1` does not hold where `a` is a list or an object.
+"""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from lookalike.store.milvus.schema import ID
+from lookalike.records.filter import AllOf, AnyOf, Comparison, Condition, Field, Not, Value
+from lookalike.store.milvus.schema import ID, to_microseconds
 
 _LAST_CHARACTER = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """The text of a Milvus expression, and how deep its parentheses go."""
+def compiled(condition: Condition | None) -> str:
+    """The Milvus expression of a filter; "" for None. Its parentheses are at most 100 deep, for which `filters` cares."""
+    return "" if condition is None else _compiled(condition, negated=False)
 
-    text: str
-    depth: int = 1
+
+def _compiled(condition: Condition, *, negated: bool) -> str:
+    """The expression of `condition`, or of what is true exactly where it is not."""
+    match condition:
+        case Not(part):
+            return _compiled(part, negated=not negated)
+        case AllOf(parts):
+            return _joined([_compiled(part, negated=negated) for part in parts], "or" if negated else "and")
+        case AnyOf(parts):
+            return _joined([_compiled(part, negated=negated) for part in parts], "and" if negated else "or")
+        case _:
+            return _failing(condition) if negated else _holding(condition)
+
+
+def _holding(comparison: Comparison) -> str:
+    """False, or on milvus-lite unknown, where the field is missing or of another type."""
+    name, operator, values = _name(comparison.field), comparison.operator, comparison.values
+    match operator:
+        case "IN" if not comparison.field.path:
+            return f"{name} in [{', '.join(map(_literal, values))}]"
+        case "IN":
+            return _joined([_compared(name, "=", value) for value in values], "or")
+        case "NOT IN":
+            return _joined([_compared(name, "!=", value) for value in values], "and")
+        case "begins with" | "does not begin with":
+            return prefixed(name, str(values[0]), negated=operator != "begins with")
+        case _:
+            return _compared(name, operator, values[0])
+
+
+def _failing(comparison: Comparison) -> str:
+    """True exactly where the comparison is not, on both servers."""
+    negative = f"not ({_holding(comparison)})"
+    if not comparison.field.path:
+        return negative
+    name, value = _name(comparison.field), comparison.values[0]
+    guards = [f"not (exists {name})"]
+    # Only on milvus-lite are these needed: comparing the order of different types is unknown there.
+    if comparison.operator not in ("=", "IN"):
+        if isinstance(value, str):
+            guards += [f"{name} < 0", f"{name} >= 0"]
+        elif not isinstance(value, bool):
+            guards.append(f'{name} >= ""')
+    return _joined([*guards, negative], "or")
 
 
 def both(first: str, second: str) -> str:
@@ -39,32 +89,34 @@ def ids_not_among(image_ids: Iterable[str]) -> str:
     return f"not ({ids_among(image_ids)})"
 
 
-def compared(name: str, operator: str, value: str | float | bool) -> Expression:
+def _name(field: Field) -> str:
+    return field.name + "".join(f'["{key}"]' for key in field.path)
+
+
+def _compared(name: str, operator: str, value: Value) -> str:
     """`name operator value`, `operator` being one of `= != < <= > >=` (of which a boolean takes the first two).
 
     False, or on milvus-lite unknown, where `name` is missing or of another type; Milvus' own `!=` would be true there.
     """
     if isinstance(value, bool):
-        return Expression(f"{name} == {literal(value if operator == '=' else not value)}")
+        return f"{name} == {_literal(value if operator == '=' else not value)}"
     if operator == "=":
-        return Expression(f"{name} == {literal(value)}")
+        return f"{name} == {_literal(value)}"
     if operator == "!=":
-        return Expression(f"({name} < {literal(value)} or {name} > {literal(value)})", 2)
-    return Expression(f"{name} {operator} {literal(value)}")
+        return f"({name} < {_literal(value)} or {name} > {_literal(value)})"
+    return f"{name} {operator} {_literal(value)}"
 
 
-def prefixed(name: str, operator: str, prefix: str) -> Expression:
-    """Text that begins with `prefix` (`=`), or does not (`!=`), as a range: both servers order text by its code points.
+def prefixed(name: str, prefix: str, *, negated: bool = False) -> str:
+    """Text that begins with `prefix`, or does not, as a range: both servers order text by its code points.
 
     `like` would do on Milvus only: milvus-lite's knows no escape for `%` and `_`.
     """
     end = _after_prefix(prefix)
     inside, outside = f"{name} >= {quoted(prefix)}", f"{name} < {quoted(prefix)}"
     if not end:
-        return Expression(inside if operator == "=" else outside)
-    if operator == "=":
-        return Expression(f"({inside} and {name} < {quoted(end)})", 2)
-    return Expression(f"({outside} or {name} >= {quoted(end)})", 2)
+        return outside if negated else inside
+    return f"({outside} or {name} >= {quoted(end)})" if negated else f"({inside} and {name} < {quoted(end)})"
 
 
 def _after_prefix(prefix: str) -> str:
@@ -76,19 +128,20 @@ def _after_prefix(prefix: str) -> str:
     return kept[:-1] + chr(_SURROGATES.stop if following in _SURROGATES else following)
 
 
-def joined(parts: Sequence[Expression], word: str) -> Expression:
+def _joined(parts: Sequence[str], word: str) -> str:
     """`parts` joined by `word` (and, or) as a balanced tree: Milvus 2.3 takes seconds for a thousand terms in a row."""
     if len(parts) == 1:
         return parts[0]
     middle = len(parts) // 2
-    left, right = joined(parts[:middle], word), joined(parts[middle:], word)
-    return Expression(f"({left.text} {word} {right.text})", max(left.depth, right.depth) + 1)
+    return f"({_joined(parts[:middle], word)} {word} {_joined(parts[middle:], word)})"
 
 
-def literal(value: str | float | bool) -> str:
-    """`value` as Milvus reads it: text in quotes, a finite number, true or false."""
+def _literal(value: Value) -> str:
+    """`value` as Milvus reads it: text in quotes, a finite number, true or false, a moment as it is stored."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, datetime.datetime):
+        return str(to_microseconds(value))
     return quoted(value) if isinstance(value, str) else repr(value)
 
 

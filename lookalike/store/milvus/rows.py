@@ -1,4 +1,4 @@
-"""How `vectors` and `changes` reach the physical collections: calls, rows by id, several spaces at once."""
+"""How `vectors` reaches the physical collections: calls, rows by id and in order, several spaces at once."""
 
 from __future__ import annotations
 
@@ -9,26 +9,31 @@ from typing import Any, TypeVar
 
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space
-from lookalike.store.milvus.connection import Connection, Deadline
+from lookalike.store.milvus.connection import Connection
 from lookalike.store.milvus.expressions import ids_among
 from lookalike.store.milvus.schema import ID
 
-WRITE_TIMEOUT_S = 30.0
 IDS_PER_CALL = 1000
+_INDEX_MIN_ROWS = 1024
+"""Milvus builds no index for a smaller segment and compares with its every row
+(`indexCoord.segment.minSegmentNumRowsToEnableIndex` in milvus.yaml)."""
+CONSISTENCY_LEVELS = {Consistency.BOUNDED: "Bounded", Consistency.STRONG: "Strong"}
+"""In Milvus' own words (its documentation, "Consistency Level")."""
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 class Rows:
-    """The rows of every collection of one Milvus. Base of the classes that make up `VectorStore`."""
+    """The rows of every collection of one Milvus. May be used by several threads."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._threads_lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
 
-    def _rows_by_id(
+    def by_id(
         self,
         collection: Collection,
         space: Space,
@@ -39,19 +44,19 @@ class Rows:
     ) -> dict[str, dict[str, Any]]:
         rows: dict[str, dict[str, Any]] = {}
         for some in slices(list(dict.fromkeys(ids)), IDS_PER_CALL):
-            answer = self._call(
+            answer = self.call(
                 "query",
                 collection,
                 space,
                 deadline,
                 filter=ids_among(some),
                 output_fields=list(fields),
-                consistency_level=consistency.value,
+                consistency_level=CONSISTENCY_LEVELS[consistency],
             )
             rows.update((row[ID], row) for row in answer)
         return rows
 
-    def _rows_in_order(
+    def in_order(
         self,
         collection: Collection,
         space: Space,
@@ -65,7 +70,7 @@ class Rows:
         # Milvus returns the *first* rows in order of the primary key. milvus-lite does when it is told that an iterator asks;
         # Milvus itself, told so, forgets the consistency asked for.
         order = {"iterator": "True"} if self._connection.is_lite else {}
-        rows: list[dict[str, Any]] = self._call(
+        rows: list[dict[str, Any]] = self.call(
             "query",
             collection,
             space,
@@ -73,16 +78,40 @@ class Rows:
             filter=expression,
             output_fields=list(fields),
             limit=limit,
-            consistency_level=consistency.value,
+            consistency_level=CONSISTENCY_LEVELS[consistency],
             **order,
         )
         return sorted(rows, key=lambda row: str(row[ID]))
 
-    def _call(self, method: str, collection: Collection, space: Space, deadline: Deadline, **arguments: Any) -> Any:
+    def call(self, method: str, collection: Collection, space: Space, deadline: Deadline, **arguments: Any) -> Any:
         physical = collection.physical_of(space)
         return self._connection.call(method, physical, deadline=deadline, subject=collection.name, **arguments)
 
-    def _at_once(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    def pending(self, collection: Collection, space: Space, deadline: Deadline) -> int:
+        """How many rows of a space are still searched without their index; 0 on milvus-lite, which uses none.
+
+        A row is done when a query node has *loaded* the index of its segment, or the segment where it is too small for one.
+        `describe_index` says *indexed* 10 s and more before: as soon as the index is built. Exact after a flush. Before it,
+        each row deleted from a closed segment hides one that is being written.
+        """
+        if self._connection.is_lite:
+            return 0
+        loaded = self.call("list_loaded_segments", collection, space, deadline)
+        served = {s.segment_id for s in loaded if s.index_name or s.num_rows < _INDEX_MIN_ROWS}
+        closed = self.call("list_persistent_segments", collection, space, deadline)
+        waiting = sum(s.num_rows for s in closed if s.segment_id not in served)
+        open_rows = self.count(collection, space, deadline) - sum(s.num_rows for s in closed)
+        return int(waiting + max(0, open_rows))
+
+    def count(self, collection: Collection, space: Space, deadline: Deadline) -> int:
+        """How many rows there are now. Strong."""
+        level = CONSISTENCY_LEVELS[Consistency.STRONG]
+        counted = self.call(
+            "query", collection, space, deadline, filter="", output_fields=["count(*)"], consistency_level=level
+        )
+        return int(counted[0]["count(*)"])
+
+    def at_once(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
         """Run `function` on every item in parallel: a Strong read spends its time waiting, so two cost as much as one."""
         todo = list(items)
         if len(todo) == 1:

@@ -15,11 +15,11 @@ from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.milvus_client import IndexParams
 
 from lookalike.errors import InvalidArgument
-from lookalike.index_settings import HNSW_EF_CONSTRUCTION, HNSW_M
-from lookalike.items import check_metadata
-from lookalike.names import MAX_ID_BYTES, MAX_URI_BYTES, check_id, check_uri
+from lookalike.names import MAX_ID_BYTES, MAX_URI_BYTES
 from lookalike.records.image import StoredImage
-from lookalike.spaces import Space, Vector, vectors_problem
+from lookalike.sizing import HNSW_EF_CONSTRUCTION, HNSW_M
+from lookalike.spaces import Space, Vector
+from lookalike.store.checks import SHA256_BYTES
 
 ID, VECTOR, URI, METADATA = "id", "vector", "uri", "metadata"
 SHA256, REVISION, INDEXED_AT = "sha256", "revision", "indexed_at"
@@ -31,8 +31,6 @@ _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_ROWS = 1000
 _ROW_BYTES = 1024
 """What a row weighs besides its vector, as a rule of thumb; metadata comes on top."""
-_MAX_INT64 = 2**63 - 1
-_SHA256_BYTES = 64
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -43,7 +41,7 @@ def image_schema(space: Space) -> CollectionSchema:
     schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=space.dimension)
     schema.add_field(URI, DataType.VARCHAR, max_length=MAX_URI_BYTES)
     schema.add_field(METADATA, DataType.JSON)
-    schema.add_field(SHA256, DataType.VARCHAR, max_length=_SHA256_BYTES)
+    schema.add_field(SHA256, DataType.VARCHAR, max_length=SHA256_BYTES)
     schema.add_field(REVISION, DataType.INT64)
     schema.add_field(INDEXED_AT, DataType.INT64)
     return schema
@@ -66,38 +64,6 @@ def image_index(space: Space, *, is_lite: bool) -> IndexParams:
             params={"M": HNSW_M, "efConstruction": HNSW_EF_CONSTRUCTION},
         )
     return params
-
-
-def check_image(image: StoredImage, spaces: Sequence[Space]) -> None:
-    """Raise `InvalidArgument` if `image` cannot be stored in `spaces`: ids, sizes, vectors, metadata that cannot be."""
-    check_facts(image)
-    for space in spaces:
-        vector = image.vectors.get(space.name)
-        if vector is None:
-            raise InvalidArgument("vectors", f"image {image.id!r} has none for space {space.name!r}")
-        check_vectors("vectors", vector[np.newaxis] if vector.ndim == 1 else vector, space)
-
-
-def check_facts(image: StoredImage) -> None:
-    """The same of everything but its vectors."""
-    check_id("id", image.id)
-    check_uri("uri", image.uri)
-    if len(image.sha256) > _SHA256_BYTES:
-        raise InvalidArgument("sha256", f"is {len(image.sha256)} characters long; {_SHA256_BYTES} hex digits are expected")
-    if not 0 <= image.revision <= _MAX_INT64:
-        raise InvalidArgument("revision", f"{image.revision} is out of range")
-    check_metadata(image.metadata)
-
-
-def check_vectors(name: str, vectors: Vector, space: Space) -> None:
-    """Raise `InvalidArgument` for field `name` unless `vectors` is `[n, dimension]` and can be compared: finite, and no
-    longer or shorter than float32 reckons with."""
-    if vectors.ndim != 2 or vectors.shape[1] != space.dimension:
-        raise InvalidArgument(
-            name, f"has {vectors.shape[-1] if vectors.ndim else 0} values; space {space.name!r} needs {space.dimension}"
-        )
-    if problem := vectors_problem(vectors, space.metric):
-        raise InvalidArgument(name, problem)
 
 
 def rows_per_write(spaces: Sequence[Space]) -> int:

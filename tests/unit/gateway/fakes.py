@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.embedder import Description, Embedding
 from gateway.backends.threads import Threads
 from gateway.search.answer import Answering
@@ -18,11 +17,13 @@ from gateway.search.coalescing import MergedSearches
 from gateway.search.collection_lookup import Lookups
 from gateway.search.sampled_recall import SampledRecall
 from gateway.search.search import Search
-from lookalike.errors import BadImage, FailedPrecondition, NotFound
+from lookalike.errors import BadImage, FailedPrecondition, NotFound, Unavailable
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.job import DEFAULTS, Counts, Job, JobOptions, SourceSpec
 from lookalike.records.job_state import JobState
+from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -82,18 +83,19 @@ class FakeCatalogue:
     def list(self) -> list[Collection]:
         return [self.rows[name] for name in sorted(self.rows)]
 
-    def create(self, collection: Collection, *, check: Callable[[], None]) -> None:
-        check()
+    def create(self, collection: Collection, *, still_alone: Callable[[], bool]) -> None:
+        if not still_alone():
+            raise Unavailable("write lock", "lost")
         self.rows[collection.name] = collection
 
-    def change(self, name: str, change: Callable[[Collection], Collection], *, check: Callable[[], None]) -> Collection:
+    def change(self, name: str, change: Callable[[Collection], Collection], *, still_alone: Callable[[], bool]) -> Collection:
         then = change(self.rows[name])
-        check()
+        if not still_alone():
+            raise Unavailable("write lock", "lost")
         self.rows[name] = then
         return then
 
-    def delete(self, name: str, *, check: Callable[[], None]) -> None:
-        check()
+    def delete(self, name: str) -> None:
         del self.rows[name]
 
 
@@ -111,20 +113,16 @@ class FakeVectors:
         collection: Collection,
         space: str,
         queries: Vector,
-        top_k: int,
+        options: SearchOptions,
         *,
-        filter: str = "",  # noqa: A002 - the word of the contract
-        ef: int,
-        consistency: Consistency = Consistency.BOUNDED,
-        include_vectors: bool = False,
         exclude_ids: Sequence[str] = (),
         within: float | None = None,
         timeout_s: float,
     ) -> list[list[Hit]]:
         self.calls.append("search")
-        self.asked.append((space, top_k, ef))
-        self.consistencies.append(consistency)
-        assert 1 <= top_k <= 1000
+        self.asked.append((space, options.top_k, options.ef))
+        self.consistencies.append(options.consistency)
+        assert 1 <= options.top_k <= 1000
         metric = collection.space(space).metric
         answers = []
         for query in queries:
@@ -132,9 +130,9 @@ class FakeVectors:
             for one in self.images.values():
                 if one.id not in exclude_ids and space in one.vectors:
                     distance = max(0.0, float(metric.distance(query, one.vectors[space])))
-                    vectors = {space: one.vectors[space]} if include_vectors else {}
+                    vectors = {space: one.vectors[space]} if options.include_vectors else {}
                     hits.append(Hit(replace(one, vectors=vectors), distance))
-            answers.append(sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[:top_k])
+            answers.append(sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[: options.top_k])
         return answers
 
     def get(
@@ -193,18 +191,18 @@ class FakeVectors:
     ) -> dict[str, dict[Space, StoredImage]]:
         return {i: dict.fromkeys(collection.spaces, self.images[i]) for i in ids if i in self.images}
 
-    def upsert(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float, **_: object) -> None:
+    def upsert(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float) -> None:
         self.calls.append("upsert")
         self.images.update({one.id: one for one in images})
 
     def flush(self, collection: Collection, *, timeout_s: float) -> None:
         self.calls.append("flush")
 
-    def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float, **_: object) -> None:
+    def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float) -> None:
         self.calls.append("rewrite")
         self.images.update({one.id: replace(one, vectors=self.images[one.id].vectors) for one in images})
 
-    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float, **_: object) -> int:
+    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> int:
         self.calls.append("delete")
         return sum(self.images.pop(image_id, None) is not None for image_id in ids)
 

@@ -68,14 +68,14 @@ COLLECTING_PATH = "/collect"
 class FullVectors(FakeVectors):
     """All distances at once: what it takes is not what is measured."""
 
-    def search(self, collection: Any, space: str, queries: Any, top_k: int, **options: Any) -> list[list[Hit]]:
+    def search(self, collection: Any, space: str, queries: Any, options: Any, **_: Any) -> list[list[Hit]]:
         images = [one for one in self.images.values() if space in one.vectors]
         vectors = np.stack([one.vectors[space] for one in images])
         answers = []
         for query in queries:
             distances = np.maximum(collection.space(space).metric.distance(query, vectors), 0)
-            nearest = np.argsort(distances)[:top_k]
-            shown = [space] if options["include_vectors"] else []
+            nearest = np.argsort(distances)[: options.top_k]
+            shown = [space] if options.include_vectors else []
             answers.append([Hit(_showing(images[place], shown), float(distances[place])) for place in nearest])
         return answers
 

@@ -22,9 +22,9 @@ from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.outcomes import Failure, Outcomes
 from lookalike.jobs.suspects import Suspects
 from lookalike.jobs.uploads import Uploads
+from lookalike.listing import list_folder
 from lookalike.records.job import DEFAULTS, Job, JobOptions, SourceSpec
 from lookalike.sources import Artifacts, Reader
-from lookalike.writes import Writes
 from tests.unit.indexer.fakes import FakeCatalogue, FakeEmbedder, FakeStore
 
 
@@ -65,6 +65,12 @@ class Bench:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content or f"picture {name}".encode())
         return path
+
+    def fill(self, count: int) -> list[str]:
+        """Put `count` pictures into the folder; their ids in order."""
+        for number in range(count):
+            self.put(f"{number:04d}.png")
+        return [item.id for item in list_folder(self.folder / "data", labels_from_folders=False)]
 
     def create(self, source: SourceSpec | None = None, *, uid: str = "uid 1", options: JobOptions = DEFAULTS) -> Job:
         self.made += 1
@@ -112,14 +118,13 @@ def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any, embedder
         ledger,
         LeaseSettings(lease_s=60, heartbeat_s=20, send_grace_s=60, retry_base_s=0.001, retry_cap_s=0.01, window_chunks=2),
     )
-    writes = Writes(ledger, catalogue, store, leases)
     embedder, queue = embedder or FakeEmbedder(), SentTasks()
     artifacts = Artifacts((folder / "artifacts").as_uri())
     reader = Reader(artifacts, [folder / "data"])
     calls = Calls(Suspects(ledger.connection), concurrency=2, in_flight=2, turn_s=0.05, apart_s=0.0)
     fetcher = Fetcher(reader, threads=4, timeout_s=20)
-    pipeline = Pipeline(ledger, writes, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20)
-    mirror = Mirror(ledger, leases, writes, store, reader, store_timeout_s=20)
+    pipeline = Pipeline(ledger, leases, catalogue, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20)
+    mirror = Mirror(ledger, leases, catalogue, store, reader, store_timeout_s=20)
     parts = Parts(
         ledger,
         leases,
@@ -131,7 +136,7 @@ def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any, embedder
         outcomes=Outcomes(ledger, artifacts),
         pipeline=pipeline,
         reembedding=make_reembedding(
-            ledger, leases, writes, catalogue, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20
+            ledger, leases, catalogue, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20
         ),
         mirror=mirror,
         forecaster=Forecaster(ledger, leases, pipeline, mirror, artifacts),

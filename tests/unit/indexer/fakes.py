@@ -16,6 +16,7 @@ from indexer.interruption import Interruption
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
 from lookalike.records.collection import Collection
 from lookalike.records.image import Hit, StoredImage
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import HistogramSettings, Metric, Space, Vector
 
 SPACES = (HistogramSettings(bins=8).space, Space("siamese", 4, Metric.COSINE, "f" * 16))
@@ -40,10 +41,10 @@ class FakeCatalogue:
         return list(self.leftovers)
 
     def change(
-        self, name: str, change: Callable[[Collection], Collection], *, check: Callable[[], None] = lambda: None
+        self, name: str, change: Callable[[Collection], Collection], *, still_alone: Callable[[], bool] = lambda: True
     ) -> Collection:
         then = change(self.get(name))
-        check()
+        assert still_alone()
         self.changes += then != self.collections[name]
         self.collections[name] = then
         self.leftovers.discard(name)
@@ -79,7 +80,7 @@ class FakeStore:
         found = {id_: {space: self.of(space)[id_] for space in collection.written if id_ in self.of(space)} for id_ in ids}
         return {id_: rows for id_, rows in found.items() if rows}
 
-    def upsert(self, collection: Collection, images: Sequence[StoredImage], **_: object) -> None:
+    def upsert(self, collection: Collection, images: Sequence[StoredImage]) -> None:
         self._check(images)
         for space in collection.written:
             for image in images:
@@ -87,12 +88,12 @@ class FakeStore:
                 assert space.name in written.vectors
                 self.of(space)[image.id] = written
 
-    def fill(self, collection: Collection, images: Sequence[StoredImage], **_: object) -> None:
+    def fill(self, collection: Collection, images: Sequence[StoredImage]) -> None:
         self._check(images)
         for space in collection.other_spaces:
             self.of(space).update({image.id: image for image in images})
 
-    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float, **_: object) -> int:
+    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> int:
         there = self.get_by_space(collection, ids, timeout_s=timeout_s)
         for id_, rows in there.items():
             for space in rows:
@@ -120,7 +121,7 @@ class FakeStore:
         rows = self.of(collection.space(spaces[0]))
         return {id_: rows[id_] for id_ in ids if id_ in rows}
 
-    def rewrite(self, collection: Collection, images: Sequence[StoredImage], **_: object) -> None:
+    def rewrite(self, collection: Collection, images: Sequence[StoredImage]) -> None:
         for space in collection.written:
             rows = self.of(space)
             rows.update({image.id: replace(image, vectors=rows[image.id].vectors) for image in images if image.id in rows})
@@ -130,7 +131,7 @@ class FakeStore:
         collection: Collection,
         space: str,
         queries: Vector,
-        top_k: int,
+        options: SearchOptions,
         *,
         exclude_ids: Sequence[str] = (),
         within: float = math.inf,
@@ -141,7 +142,7 @@ class FakeStore:
         for query in queries:
             hits = [Hit(row, float(metric.distance(query, row.vectors[space]))) for row in rows.values()]
             hits = [hit for hit in hits if hit.distance < within and hit.image.id not in exclude_ids]
-            answers.append(sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[:top_k])
+            answers.append(sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[: options.top_k])
         return answers
 
     def flush(self, collection: Collection, *, wait: bool = True) -> None:

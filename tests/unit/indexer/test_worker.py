@@ -9,14 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from indexer.reconciler import Reconciler
-from indexer.worker import ABANDONED, MANIFEST_UNREADABLE
+from indexer.worker import ABANDONED, MANIFEST_UNREADABLE, Worker
 from lookalike.errors import DeadlineExceeded, FingerprintMismatch, Internal, NotFound, Overloaded, Unavailable
 from lookalike.items import ITEM_INVALID
 from lookalike.jobs.leases import Leases, LeaseSettings
-from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.uploads import Uploads
-from lookalike.listing import Choice, list_folder
+from lookalike.listing import Choice
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL
 from lookalike.records.image import StoredImage
 from lookalike.records.job import Counts, SourceSpec
@@ -26,16 +24,9 @@ from tests.unit.indexer.conftest import Bench
 from tests.unit.indexer.fakes import a_collection
 
 
-def fill(bench: Bench, count: int) -> list[str]:
-    """So many pictures; their ids in order."""
-    for number in range(count):
-        bench.put(f"{number:04d}.png")
-    return [item.id for item in list_folder(bench.folder / "data", labels_from_folders=False)]
-
-
 class TestJobs:
     def test_a_folder_is_planned_embedded_and_written_to_every_space(self, bench: Bench) -> None:
-        ids = fill(bench, 600)
+        ids = bench.fill(600)
         job = bench.run(bench.create())
         assert job.state is JobState.SUCCEEDED
         assert (job.counts, job.chunks_total, job.chunks_done) == (Counts(600, 600), 3, 3)
@@ -45,7 +36,7 @@ class TestJobs:
         assert (image.revision, image.uri) == (job.revision, (bench.folder / "data" / "0000.png").as_uri())
 
     def test_doubled_and_foreign_messages_change_nothing(self, bench: Bench) -> None:
-        fill(bench, 300)
+        bench.fill(300)
         job = bench.create()
         bench.queue.sent *= 3
         while bench.queue.sent:
@@ -63,7 +54,7 @@ class TestJobs:
         assert sum(bench.store.writes) == 300
 
     def test_bad_items_fail_alone_each_with_its_reason(self, bench: Bench, tmp_path: Path) -> None:
-        fill(bench, 20)
+        bench.fill(20)
         bench.put("0005.png", b"bad bytes")
         bench.put("0006.png").write_bytes(b"")
         (bench.folder / "data" / "0007.png").unlink()
@@ -109,7 +100,7 @@ class TestJobs:
         assert [(failure.position, failure.reason) for failure in bench.failures(job)] == [(1, ITEM_INVALID), (2, ITEM_INVALID)]
 
     def test_images_that_the_store_refuses_fail_alone(self, bench: Bench) -> None:
-        ids = fill(bench, 300)
+        ids = bench.fill(300)
         bench.store.refused = {ids[7], ids[8], ids[299]}
         job = bench.run(bench.create())
         assert (job.state, job.counts) == (JobState.SUCCEEDED, Counts(300, 297, 0, 3))
@@ -188,7 +179,7 @@ class TestJobs:
 
 class TestCalls:
     def test_no_call_is_larger_than_allowed(self, bench: Bench) -> None:
-        fill(bench, 70)
+        bench.fill(70)
         bench.put("0003.png", b"x" * (MAX_CALL_BYTES - 100))
         bench.put("0004.png", b"y" * (MAX_CALL_BYTES + 100))
         job = bench.run(bench.create())
@@ -200,7 +191,7 @@ class TestCalls:
 
     @pytest.mark.parametrize("error", [Unavailable("embedder", "away"), Overloaded("full"), DeadlineExceeded("late")])
     def test_what_passes_is_tried_again_and_counts_nothing_twice(self, bench: Bench, error: Unavailable) -> None:
-        fill(bench, 100)
+        bench.fill(100)
         bench.embedder.errors = [error, error]
         bench.store.errors = [Unavailable("milvus", "away")]
         job = bench.create()
@@ -209,7 +200,7 @@ class TestCalls:
         assert bench.embedder.errors == bench.store.errors == []
 
     def test_another_fingerprint_fails_the_job_and_the_rest_is_not_attempted(self, bench: Bench) -> None:
-        fill(bench, 600)
+        bench.fill(600)
         bench.embedder.errors = [FingerprintMismatch("siamese", "a", "b")]
         job = bench.run(bench.create())
         assert job.state is JobState.FAILED
@@ -219,7 +210,7 @@ class TestCalls:
         assert job.skip_reasons == {"not_attempted": job.counts.skipped}
 
     def test_a_model_that_is_not_served_fails_the_job(self, bench: Bench) -> None:
-        fill(bench, 3)
+        bench.fill(3)
         bench.embedder.errors = [NotFound("model", "small")]
         job = bench.run(bench.create())
         assert job.error is not None
@@ -228,7 +219,7 @@ class TestCalls:
 
 class TestOrder:
     def test_what_is_unchanged_is_skipped_and_what_changed_is_written(self, bench: Bench) -> None:
-        ids = fill(bench, 10)
+        ids = bench.fill(10)
         first = bench.run(bench.create())
         bench.put("0002.png", b"another picture")
         bench.store.rows["siamese"].pop(ids[3])
@@ -241,7 +232,7 @@ class TestOrder:
         assert bench.store.rows["siamese"][ids[0]].revision == first.revision
 
     def test_what_a_worker_wrote_before_it_died_counts_as_indexed(self, bench: Bench) -> None:
-        fill(bench, 300)
+        bench.fill(300)
         job = bench.create()
         bench.deliver()
         bench.worker.ingest_chunk(job.id, 1)
@@ -255,14 +246,14 @@ class TestOrder:
         assert sum(bench.store.writes) == 300, "nothing is embedded and written twice"
 
     def test_the_unchanged_are_written_anew_while_an_older_job_could_write_over_them(self, bench: Bench) -> None:
-        fill(bench, 4)
+        bench.fill(4)
         bench.run(bench.create())
         bench.create()
         bench.queue.sent.clear()
         assert bench.run(bench.create()).counts == Counts(4, 4)
 
     def test_what_a_later_job_wrote_is_left_alone(self, bench: Bench) -> None:
-        ids = fill(bench, 4)
+        ids = bench.fill(4)
         job = bench.create()
         later = StoredImage(ids[1], "file:///later", {}, "0" * 64, bench.ledger.take_revision("products"), datetime.now(UTC))
         bench.embedder.during = lambda _: bench.store.put(later, ["histogram"])
@@ -272,7 +263,7 @@ class TestOrder:
         assert bench.store.rows["histogram"][ids[1]] == later
 
     def test_what_was_deleted_meanwhile_stays_deleted(self, bench: Bench) -> None:
-        ids = fill(bench, 4)
+        ids = bench.fill(4)
         job = bench.create()
         bench.embedder.during = lambda _: bench.ledger.bury("products", ids[:2], bench.ledger.take_revision("products"))
         done = bench.run(job)
@@ -281,7 +272,7 @@ class TestOrder:
 
     @pytest.mark.parametrize("when", ["before", "during"])
     def test_a_job_whose_collection_is_gone_is_cancelled_and_writes_nothing(self, bench: Bench, when: str) -> None:
-        fill(bench, 4)
+        bench.fill(4)
         job = bench.create()
         another = {"products": a_collection(uid="another uid")}
         if when == "before":
@@ -296,9 +287,25 @@ class TestOrder:
         assert done.counts.skipped == done.counts.submitted
 
 
+class TestPausing:
+    def test_the_chunk_under_way_is_finished_and_no_other_begun(self, bench: Bench) -> None:
+        bench.fill(600)
+        job = bench.create()
+        bench.deliver()
+        bench.embedder.during = lambda _: bench.ledger.pause(job.id) and None
+        paused = bench.run(job)
+        assert (paused.state, paused.paused, paused.chunks_done) == (JobState.RUNNING, True, 1)
+        bench.embedder.during = lambda _: None
+        bench.ledger.resume(job.id)
+        bench.worker.advance(job.id)
+        done = bench.run(job)
+        assert (done.state, done.counts) == (JobState.SUCCEEDED, Counts(600, 600))
+        assert sum(bench.store.writes) == 600
+
+
 class TestTrouble:
     def test_a_worker_that_lost_its_lease_writes_and_counts_nothing(self, bench: Bench) -> None:
-        fill(bench, 4)
+        bench.fill(4)
         job = bench.create()
         bench.deliver()
 
@@ -314,7 +321,7 @@ class TestTrouble:
         assert bench.run(job).counts == Counts(4, 4)
 
     def test_a_stopping_worker_gives_its_chunk_back_and_takes_no_other(self, bench: Bench) -> None:
-        fill(bench, 300)
+        bench.fill(300)
         job = bench.create()
         bench.deliver()
         bench.embedder.during = lambda _: bench.worker.draining.set()
@@ -328,7 +335,7 @@ class TestTrouble:
         assert bench.run(job).counts.indexed == 256
 
     def test_a_chunk_that_workers_die_of_is_given_up_and_its_neighbours_are_not(self, bench: Bench) -> None:
-        fill(bench, 300)
+        bench.fill(300)
         job = bench.create()
         bench.deliver()
         dying = Leases(bench.ledger, LeaseSettings(lease_s=0.01))
@@ -343,7 +350,7 @@ class TestTrouble:
 
     @pytest.mark.parametrize("damage", ["gone", "torn"])
     def test_a_manifest_that_stays_unreadable_ends_the_job(self, bench: Bench, damage: str) -> None:
-        fill(bench, 300)
+        bench.fill(300)
         job = bench.create()
         bench.deliver()
         (part,) = (bench.folder / "artifacts" / bench.ledger.get(job.id).manifest).iterdir()
@@ -365,7 +372,7 @@ class TestTrouble:
         assert (done.counts, done.skip_reasons) == (Counts(300, 0, 300, 0), {"not_attempted": 300})
 
     def test_a_chunk_begun_before_is_not_forgotten_when_the_job_fails_of_it(self, bench: Bench) -> None:
-        ids = fill(bench, 300)
+        ids = bench.fill(300)
         job = bench.create()
         bench.deliver()
         assert bench.leases.take(job.id, "0") is not None, "a worker dies of it"
@@ -381,7 +388,7 @@ class TestTrouble:
     def test_a_worker_without_a_temporary_folder_leaves_the_plan_to_be_tried_again(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        fill(bench, 2)
+        bench.fill(2)
         job = bench.create()
         with monkeypatch.context() as broken:
             broken.setattr(tempfile, "tempdir", str(bench.folder / "nowhere"))
@@ -392,8 +399,21 @@ class TestTrouble:
         left = [name for name in bench.artifacts.names(f"jobs/{job.id}") if name.startswith("manifest")]
         assert len(left) == 1, "nothing is left of the first plan"
 
+    def test_a_chunk_that_takes_too_long_is_released_and_given_up_after_a_few_attempts(self, bench: Bench) -> None:
+        bench.fill(40)
+        job = bench.create()
+        bench.deliver()
+        hasty = Worker(bench.worker._parts, max_attempts=2, chunk_deadline_s=0.0)
+        for attempt in (1, 2, 3):
+            until(lambda: bench.leases.due(job.id).units or bench.queue.sent, f"attempt {attempt}")
+            bench.queue.sent.clear()
+            hasty.ingest_chunk(job.id, 0)
+        done = bench.ledger.get(job.id)
+        assert (done.counts, bench.store.writes) == (Counts(40, 0, 0, 40), [])
+        assert {(one.reason, "ran out of time" in one.message) for one in bench.failures(job)} == {(ABANDONED, True)}
+
     def test_a_defect_leaves_the_chunk_to_be_tried_again(self, bench: Bench) -> None:
-        fill(bench, 2)
+        bench.fill(2)
         job = bench.create()
         bench.deliver()
 
@@ -406,7 +426,7 @@ class TestTrouble:
         assert not bench.ledger.get(job.id).state.ended
 
     def test_a_bad_request_by_celery_is_refused(self, bench: Bench) -> None:
-        fill(bench, 2)
+        bench.fill(2)
         request = {
             "collection": "products",
             "request_id": "r",
@@ -417,54 +437,6 @@ class TestTrouble:
         assert bench.run(job).counts.indexed == 2
         with pytest.raises(NotFound):
             bench.worker.create({**request, "collection": "nope", "request_id": "r2"})
-
-
-class TestReconciler:
-    def test_one_at_a_time_does_the_rounds_and_another_takes_over(self, bench: Bench) -> None:
-        first = Reconciler(bench.ledger, bench.artifacts, bench.worker, tick_s=0.01)
-        second = Reconciler(bench.ledger, bench.artifacts, bench.worker, tick_s=0.01)
-        assert first.round()
-        assert not second.round()
-        first.start()
-        first.stop()
-        assert second.round()
-
-    def test_a_job_whose_messages_were_all_lost_is_finished(self, bench: Bench) -> None:
-        fill(bench, 3)
-        job, _ = bench.ledger.create("products", "uid 1", SourceSpec("folder", str(bench.folder / "data")), "r", send_grace_s=0)
-        reconciler = Reconciler(bench.ledger, bench.artifacts, bench.worker, tick_s=0.01)
-        reconciler.round()
-        assert bench.run(job).state is JobState.SUCCEEDED
-
-    def test_a_job_whose_close_was_lost_is_closed_and_one_that_cannot_go_on_holds_up_no_other(self, bench: Bench) -> None:
-        fill(bench, 3)
-        job = bench.create()
-        flush, bench.store.flush = bench.store.flush, lambda *_, **__: (_ for _ in ()).throw(Unavailable("milvus", "away"))  # type: ignore[method-assign]
-        with pytest.raises(Unavailable):
-            bench.run(job)
-        other = bench.create(SourceSpec("manifest", str(bench.put("m.csv", b'uri\n"x\n'))))
-        bench.queue.sent.clear()
-        bench.worker.plan(other.id)
-        advance, bench.worker.advance = bench.worker.advance, lambda _: None  # type: ignore[method-assign]
-        bench.worker.ingest_chunk(other.id, 0)
-        bench.worker.advance = advance  # type: ignore[method-assign]
-        reconciler = Reconciler(bench.ledger, bench.artifacts, bench.worker, tick_s=0.01)
-        reconciler.round()
-        assert bench.ledger.get(job.id).state is JobState.RUNNING
-        assert bench.ledger.get(other.id).state is JobState.SUCCEEDED
-        bench.store.flush = flush  # type: ignore[method-assign]
-        reconciler.round()
-        assert bench.ledger.get(job.id).state is JobState.SUCCEEDED
-
-    def test_files_of_jobs_no_longer_kept_are_deleted(self, bench: Bench) -> None:
-        fill(bench, 2)
-        job = bench.run(bench.create())
-        assert bench.artifacts.names(f"jobs/{job.id}")
-        with bench.ledger.connection.commands() as client:
-            client.delete(f"lookalike:job:{job.id}")
-        Reconciler(bench.ledger, bench.artifacts, bench.worker, tick_s=0.01).round()
-        assert bench.artifacts.names(f"jobs/{job.id}") == []
-        assert Ledger(bench.ledger.connection).list(None, 10, "") == ([], "")
 
 
 def run_out(bench: Bench, job_id: str) -> None:

@@ -12,7 +12,6 @@ import pytest
 
 from lookalike import errors
 from lookalike.runtime.server import Servicer, build_server
-from lookalike.runtime.status import to_status
 from lookalike.v1 import (
     collection_service_pb2,
     collection_service_pb2_grpc,
@@ -22,6 +21,7 @@ from lookalike.v1 import (
     search_service_pb2,
     search_service_pb2_grpc,
 )
+from lookalike.wire.status import to_status
 
 SPACES = (
     image_pb2.Space(name="histogram", dimension=256, metric=image_pb2.METRIC_L2, fingerprint="a" * 16),

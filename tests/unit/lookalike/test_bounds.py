@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from lookalike import bounds, names
 from lookalike.errors import InvalidArgument
+from lookalike.filters.parsing import MAX_CHARACTERS
 from lookalike.spaces import MAX_DIMENSION
-from lookalike.store.filters import MAX_CHARACTERS
 from lookalike.v1 import collection_service_pb2, embedder_service_pb2, image_pb2, ingest_service_pb2
 from lookalike.v1 import search_service_pb2 as pb
 

@@ -17,7 +17,6 @@ from lookalike.items import IMAGE_FORMAT_UNKNOWN, SOURCE_EXCLUDED, SOURCE_HIDDEN
 from lookalike.listing import Choice, list_folder
 from lookalike.listing.choosing import MAX_GLOBS, Chooser, check_globs
 from lookalike.listing.folders import files_under
-from lookalike.listing.kinds import KINDS, kind_of
 from lookalike.names import id_from_uri
 from tests.unit.lookalike.tar_files import tar
 from tests.unit.lookalike.test_archives import listed
@@ -193,13 +192,6 @@ class TestKinds:
         raw, odd = listed(tar({"a.dng": b"x", "b.jpg_large": b"x"}))
         assert raw.problem == "shard.tar: a.dng: is a RAW photograph (.dng), a kind of picture that is not read"
         assert not odd.problem
-
-    def test_no_suffix_stands_for_two_kinds(self) -> None:
-        from lookalike.listing import kinds
-
-        suffixes = [suffix for table in (kinds._READ, kinds._NOT_READ) for line in table.values() for suffix in line.split()]
-        assert len(suffixes) == len(set(suffixes)) == len(KINDS)
-        assert kind_of("no suffix") is kind_of(".jpg") is kind_of("a.") is kind_of("a.jpgx") is None
 
 
 def test_names_that_look_alike_are_of_different_pictures(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from embedder.datasets.photographs import Photograph, gather, listed
 from lookalike.errors import NotFound
-from tests.unit.embedder.made_pictures import encoded
-from tests.unit.embedder.scenes import scene
+from tests.pictures.made_pictures import encoded
+from tests.pictures.scenes import scene
 
 pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="opens Debian packages with dpkg-deb")
 

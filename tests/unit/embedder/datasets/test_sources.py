@@ -12,7 +12,7 @@ from PIL import Image
 from embedder.datasets.sources import Shape, decoded, list_labelled, list_pictures, load, load_labelled
 from embedder.pictures.decode import Decoder, Wanted
 from lookalike.errors import BadImage, FailedPrecondition, InvalidArgument, NotFound
-from tests.unit.embedder.made_pictures import encoded, noise
+from tests.pictures.made_pictures import encoded, noise
 
 SHAPE = Shape(side=16, channels=3)
 

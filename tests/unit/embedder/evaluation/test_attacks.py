@@ -13,7 +13,7 @@ from embedder.evaluation.attacks import ATTACKS, AttackEvaluation, _Run, evaluat
 from embedder.models import bundle as bundles
 from embedder.models.pretrained import SHIPPED
 from lookalike.errors import InvalidArgument, NotFound
-from tests.unit.embedder.scenes import scene
+from tests.pictures.scenes import scene
 
 KEYS = ["r_at_1_mean", *(f"r_at_1_{name}" for name in ATTACKS)]
 QUERIES, DISTRACTORS = 4, 2

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from embedder.models.model import Device, Model, embed_all, set_up_tensorflow
 from lookalike.errors import FailedPrecondition, InvalidArgument
+from tests.pictures.made_pictures import noise
 from tests.servers.embedder import models, random_bundle
-from tests.unit.embedder.made_pictures import noise
 
 
 def test_mirrored_pictures_have_one_vector_where_the_bundle_says_so() -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from embedder.pictures import alterations as alter
 from embedder.training.views import view
-from tests.unit.embedder.scenes import scene
+from tests.pictures.scenes import scene
 
 
 def draws(seed: int = 1) -> np.random.Generator:

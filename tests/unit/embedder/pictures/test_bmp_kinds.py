@@ -10,7 +10,7 @@ import pytest
 
 from embedder.pictures.decode import Decoder, Wanted
 from lookalike.errors import BadImage
-from tests.unit.embedder.made_pictures import noise
+from tests.pictures.made_pictures import noise
 
 WIDTH, HEIGHT = 13, 9
 SCENE = noise(HEIGHT, WIDTH, 3)

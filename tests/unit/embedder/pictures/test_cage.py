@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,18 +13,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.pictures.cage import Cage
+from embedder.pictures.cage import CHEAP_WORK, Cage
 from embedder.pictures.caged_process import CagedProcess
 from embedder.pictures.decode import Decoded, Decoder, Wanted
 from embedder.pictures.tasks import DecodeTask, Result, Task, ThumbnailTask
 from embedder.serving.admission import Lane
 from embedder.serving.decode_pool import Waiting
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Unavailable
-from tests.servers.crashing_cage import BABBLE, BURN, CRASH, EAT, KILLED, LIE, SLEEP
-from tests.unit.embedder.made_pictures import encoded, noise
+from tests.pictures.made_pictures import encoded, noise
+from tests.servers.crashing_cage import BABBLE, BURN, CRASH, EAT, KILLED, LIE, SLEEP, SPIN
 
 SOON_S = 30.0
 BOTH = DecodeTask(Wanted(3, 224, 1))
+COSTLY = encoded(Image.new("L", (2500, 2000)), "TIFF")
+"""Its header says more work than a cheap picture's, and less than that of the larger ones below."""
 GIF = encoded(Image.fromarray(noise(40, 60, 3)).quantize(16), "GIF")
 
 
@@ -131,14 +134,59 @@ def test_small_pictures_go_before_a_large_one_that_waits() -> None:
     large = encoded(Image.new("L", (3000, 3000)), "TIFF")
     finished: list[str] = []
     try:
-        asleep = submitted(cage, GIF + SLEEP, waiting=Waiting(time.monotonic() + SOON_S, gone.is_set))
-        waiting = {"large": submitted(cage, large), "small": submitted(cage, GIF)}
+        asleep = submitted(cage, COSTLY + SLEEP, waiting=Waiting(time.monotonic() + SOON_S, gone.is_set))
+        waiting = {"large": submitted(cage, large), "small": submitted(cage, COSTLY)}
         for name, one in waiting.items():
             one.add_done_callback(lambda _, name=name: finished.append(name))  # type: ignore[misc]
         gone.set()
         for one in (*waiting.values(), asleep):
             one.exception(SOON_S)
         assert finished == ["small", "large"]
+    finally:
+        cage.close()
+
+
+def test_a_cheap_picture_does_not_wait_for_costly_ones() -> None:
+    gone, cage = threading.Event(), cage_of()
+    try:
+        waiting = Waiting(time.monotonic() + SOON_S, gone.is_set)
+        costly = [submitted(cage, COSTLY + SLEEP, lane=lane, waiting=waiting) for lane in (*Lane, *Lane)]
+        for lane in Lane:
+            assert submitted(cage, GIF, lane=lane).result(SOON_S)
+        assert not any(one.done() for one in costly)
+        gone.set()
+        for one in costly:
+            with pytest.raises(Cancelled):
+                one.result(SOON_S)
+    finally:
+        cage.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads another process's clock")
+def test_nor_for_those_that_only_seem_cheap() -> None:
+    gone, running = threading.Event(), threading.Event()
+
+    def start() -> CagedProcess:
+        running.set()
+        return CagedProcess("tests.servers.crashing_cage")
+
+    cage = Cage(processes=4, memory_bytes=1_200_000_000, max_pixels=50_000_000, processor_s=10.0, start=start)
+    # The good picture has more work than those that spin, so that it never goes before one that came earlier.
+    seeming = encoded(Image.new("L", (1500, 1200)), "TIFF") + SPIN
+    good = encoded(Image.new("L", (1500, 1300)), "TIFF")
+    assert Decoder().header(seeming).work < Decoder().header(good).work < CHEAP_WORK
+    try:
+        waiting = Waiting(time.monotonic() + 2 * SOON_S, gone.is_set)
+        spinning = [submitted(cage, seeming, waiting=waiting)]
+        assert running.wait(SOON_S)
+        # The first goes on among the costly; the second finds no place there, is ended and waits.
+        spinning.append(submitted(cage, seeming, waiting=waiting))
+        assert submitted(cage, good).result(SOON_S)
+        assert not any(one.done() for one in spinning)
+        gone.set()
+        for one in spinning:
+            with pytest.raises(Cancelled):
+                one.result(SOON_S)
     finally:
         cage.close()
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from embedder.pictures import colour
 from embedder.pictures.decode import Decoder, Wanted
 from embedder.pictures.matrix_profile import BT709, BT2020, DISPLAY_P3, SRGB_CURVE, Primaries, matrix_profile
-from tests.unit.embedder.made_pictures import encoded, png
+from tests.pictures.made_pictures import encoded, png
 
 ADOBE = Primaries((0.3127, 0.3290), (0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
 PROPHOTO = Primaries((0.3457, 0.3585), (0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001))

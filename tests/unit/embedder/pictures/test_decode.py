@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from embedder.pictures.decode import Decoded, Decoder, Pixels, Wanted
-from tests.unit.embedder.made_pictures import corners, encoded, noise, png
+from tests.pictures.made_pictures import corners, encoded, noise, png
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # damaged files make Pillow grumble
 

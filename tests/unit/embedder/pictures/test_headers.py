@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from embedder.pictures.headers import FORMATS, Limits, read_header
+from embedder.pictures.formats import READERS, read_header
+from embedder.pictures.headers.limits import Limits
 from lookalike.errors import BadImage
-from tests.unit.embedder.hostile_pictures import (
+from tests.pictures.hostile_pictures import (
     bmp_of_runs,
     gif_of_one_colour,
     jpeg_of_scans,
@@ -24,7 +25,7 @@ from tests.unit.embedder.hostile_pictures import (
     tiff_tiled,
     webp_canvas,
 )
-from tests.unit.embedder.made_pictures import bomb, encoded, noise
+from tests.pictures.made_pictures import bomb, encoded, noise
 
 SOUND = {
     "JPEG": encoded(noise(30, 47, 3), "JPEG"),
@@ -166,5 +167,5 @@ def test_no_bytes_bring_a_reader_to_anything_but_a_header_or_a_reason(
     except BadImage as error:
         assert error.reason in ("IMAGE_UNREADABLE", "IMAGE_FORMAT_UNKNOWN")  # noqa: PT017 - a header is as good
     else:
-        assert header.format in FORMATS
+        assert header.format in READERS
         assert header.memory_bytes >= 0

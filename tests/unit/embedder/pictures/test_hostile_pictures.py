@@ -13,12 +13,13 @@ import pytest
 from embedder.pictures.cage import Cage, allowance_bytes, largest_bytes
 from embedder.pictures.caged_process import CagedProcess
 from embedder.pictures.decode import Decoder, Wanted
-from embedder.pictures.headers import Header, is_quick
+from embedder.pictures.formats import is_quick
+from embedder.pictures.headers.header import Header
 from embedder.pictures.tasks import DecodeTask
 from embedder.serving.admission import Lane
 from embedder.serving.decode_pool import Waiting
 from lookalike.errors import BadImage
-from tests.unit.embedder.hostile_pictures import KINDS
+from tests.pictures.hostile_pictures import KINDS
 
 TASK = DecodeTask(Wanted(3, 224, 3))
 MEMORY_BYTES = 1_200_000_000
@@ -78,7 +79,7 @@ def tried(watched: Watched, name: str, number: int, most_work: int) -> None:
         assert error.reason in REASONS  # noqa: PT017 - a reason is one of two right answers
         return
     if header.work > most_work:
-        assert not is_quick(header, TASK.least.draft_size((header.width, header.height)))
+        assert not is_quick(header, TASK.least)
         return
     outcome, held = watched.outcome(data, header)
     assert outcome in REASONS

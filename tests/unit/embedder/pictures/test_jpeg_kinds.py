@@ -12,7 +12,7 @@ from PIL import Image
 
 from embedder.pictures.decode import Decoder, Wanted
 from lookalike.errors import BadImage
-from tests.unit.embedder.made_pictures import encoded, noise
+from tests.pictures.made_pictures import encoded, noise
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # odd segments make Pillow grumble
 END = b"\xff\xd9"

@@ -12,7 +12,7 @@ import pytest
 
 from embedder.pictures.decode import Decoder, Wanted
 from lookalike.errors import BadImage
-from tests.unit.embedder.made_pictures import noise, png
+from tests.pictures.made_pictures import noise, png
 
 WIDTH, HEIGHT = 13, 11
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6

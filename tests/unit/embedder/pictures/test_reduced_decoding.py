@@ -21,8 +21,8 @@ from embedder.pictures.decode import Decoded, Decoder, Pixels, Wanted
 from embedder.serving.spaces import TracedModel, Work
 from lookalike.spaces import HistogramSettings, Vector
 from tests.bench.inputs import photographs
+from tests.pictures.made_pictures import encoded
 from tests.servers.embedder import warm_spaces
-from tests.unit.embedder.made_pictures import encoded
 
 LARGEST_DIFFERENCE = 2.5
 """Of the tower's pixels: mean over all values, of 256 levels."""

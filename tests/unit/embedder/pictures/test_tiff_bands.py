@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pytest
 
 from embedder.pictures.decode import Decoder, Wanted
-from embedder.pictures.headers import read_header
+from embedder.pictures.formats import read_header
 from lookalike.errors import BadImage
-from tests.unit.embedder.hostile_pictures import tiff_of_strips
-from tests.unit.embedder.made_pictures import encoded
-from tests.unit.embedder.made_tiffs import DEFLATE, LZW, PACKBITS, RAW, Samples, tiff, tiff_of
+from tests.pictures.hostile_pictures import tiff_of_strips
+from tests.pictures.made_pictures import encoded
+from tests.unit.embedder.pictures.made_tiffs import DEFLATE, LZW, PACKBITS, RAW, Samples, tiff, tiff_of
 
 WIDTH, HEIGHT = 1571, 1130
 GREY, RGB = 1, 2

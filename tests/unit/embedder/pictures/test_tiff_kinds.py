@@ -10,8 +10,8 @@ import pytest
 
 from embedder.pictures.decode import Decoder, Wanted
 from lookalike.errors import BadImage
-from tests.unit.embedder.made_pictures import encoded
-from tests.unit.embedder.made_tiffs import DEFLATE, LZW, PACKBITS, RAW, Samples, tiff, tiff_of
+from tests.pictures.made_pictures import encoded
+from tests.unit.embedder.pictures.made_tiffs import DEFLATE, LZW, PACKBITS, RAW, Samples, tiff, tiff_of
 
 WIDTH, HEIGHT = 37, 23
 GREY_IS_INK, GREY, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6

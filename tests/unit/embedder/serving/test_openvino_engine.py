@@ -17,9 +17,9 @@ from embedder.serving.spaces import TracedModel, Work
 from lookalike.demo import dataset
 from lookalike.errors import FailedPrecondition
 from lookalike.spaces import HistogramSettings, Vector
+from tests.pictures.made_pictures import encoded, noise
+from tests.pictures.scenes import scene
 from tests.servers.embedder import models, warm_spaces
-from tests.unit.embedder.made_pictures import encoded, noise
-from tests.unit.embedder.scenes import scene
 
 LARGEST_BATCH = 4
 LEAST_COSINE, LARGEST_DIFFERENCE = 0.9999, 1e-3

@@ -8,7 +8,7 @@ import pytest
 from embedder.serving.service import _result
 from embedder.serving.spaces import Embedded
 from lookalike.errors import BadImage, Internal
-from lookalike.runtime.status import from_status
+from lookalike.wire.status import from_status
 
 HALF = np.full(4, 0.5, np.float32)
 ZEROS = np.zeros(4, np.float32)

@@ -13,8 +13,8 @@ import tensorflow as tf
 from embedder.models.model import ON_CPU, ON_GPU, Model
 from embedder.serving.spaces import Embedded, TracedModel, Work, batch_sizes
 from lookalike.spaces import HistogramSettings, Vector
+from tests.pictures.made_pictures import noise
 from tests.servers.embedder import LARGEST_BATCH, models, random_bundle, traced, warm_spaces
-from tests.unit.embedder.made_pictures import noise
 
 
 def canvas(height: int, width: int, settings: HistogramSettings, seed: int = 0) -> Any:

@@ -14,7 +14,7 @@ from embedder.training.pairs import kept_pairs, list_pairs
 from embedder.training.plan import Wishes, make_plan
 from embedder.training.recipes import FASHION
 from lookalike.errors import InvalidArgument
-from tests.unit.embedder.made_pictures import encoded, noise
+from tests.pictures.made_pictures import encoded, noise
 
 
 def make_folder(root: Path, sizes: dict[str, int], *, side: int = 20, channels: int = 3) -> Path:

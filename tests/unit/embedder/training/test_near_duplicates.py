@@ -12,8 +12,8 @@ from embedder.models.bundle import InputSpec, TowerConfig
 from embedder.training import near_duplicates
 from embedder.training.near_duplicates import HeadConfig, HeadProgress, TrainedHead, nt_xent, train_head, whitened_components
 from lookalike.errors import InvalidArgument, LookalikeError, NotFound
-from tests.unit.embedder.made_pictures import encoded
-from tests.unit.embedder.scenes import scene
+from tests.pictures.made_pictures import encoded
+from tests.pictures.scenes import scene
 
 TOWER = TowerConfig(backbone="conv", head="pooled", input_size=32, channels=3, widths=(8, 16, 16), embedding_dim=24)
 SPEC = InputSpec(mean=(0.5,) * 3, std=(0.25,) * 3, mirror=False, fit="squash")

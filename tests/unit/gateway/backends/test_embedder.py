@@ -12,11 +12,11 @@ from gateway.backends.embedder import Embedder
 from lookalike.errors import BadImage, DeadlineExceeded, FingerprintMismatch, Internal, LookalikeError, Unavailable
 from lookalike.runtime.channels import open_aio_channel
 from lookalike.runtime.server import Servicer, build_aio_server
-from lookalike.runtime.status import to_status
 from lookalike.spaces import SIAMESE
 from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceServicer, add_EmbedderServiceServicer_to_server
 from lookalike.wire.spaces import space_message
+from lookalike.wire.status import to_status
 from tests.unit.gateway.fakes import COLLECTION, SPACES, Deadline, soon
 
 VECTORS = [np.linspace(0, 1, 8, dtype="<f4"), np.ones(4, "<f4")]

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.threads import Threads
 from lookalike.errors import DeadlineExceeded, Overloaded
+from lookalike.runtime.call import Deadline
 from tests.unit.gateway.fakes import soon
 
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.backends.deadlines import Deadline
 from gateway.collections.collections import Collections, NewCollection
 from lookalike.errors import DeadlineExceeded, Internal, InvalidArgument, NotFound, Unavailable
 from lookalike.records.collection import Collection
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import HistogramSettings
 from tests.unit.gateway.fakes import (
     COLLECTION,
@@ -131,13 +131,13 @@ def test_collections_are_made_and_removed_only_while_nobody_else_writes_them():
     ledger = FakeLedger()
 
     class Watched(FakeCatalogue):
-        def create(self, collection, *, check):
+        def create(self, collection, *, still_alone):
             ledger.log.append("create")
-            super().create(collection, check=check)
+            super().create(collection, still_alone=still_alone)
 
-        def delete(self, name, *, check):
+        def delete(self, name):
             ledger.log.append("delete")
-            super().delete(name, check=check)
+            super().delete(name)
 
     backends = FakeBackends(catalogue=Watched())
     asyncio.run(core(backends, ledger).create(new(), soon()))

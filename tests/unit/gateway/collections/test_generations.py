@@ -18,6 +18,7 @@ from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.records.collection import Collection
 from lookalike.records.job import Job, JobOptions, SourceSpec
 from lookalike.records.job_state import JobState
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import SIAMESE, Metric, Space
 from lookalike.store.generations import begun, switched
 from tests.unit.gateway.fakes import (
@@ -161,7 +162,7 @@ def test_a_search_that_meets_a_generation_just_dropped_is_answered_by_the_one_th
     backends = FakeBackends(OldOneDropped(random_images(3)), SwitchedMeanwhile())
     stored = {SIAMESE: np.ones(6, np.float32)}
     backends.vectors.images = {one.id: replace(one, vectors=stored) for one in random_images(3)}
-    query = Query("things", ByImage(b"picture"), spaces=(SIAMESE,))
+    query = Query("things", ByImage(b"picture"), SearchOptions(spaces=(SIAMESE,)))
     answer = asyncio.run(search_core(backends, FakeEmbedder(stored)).answer(query, soon()))
     assert [space.fingerprint for space in answer.spaces] == [NEW.fingerprint]
     assert len(answer.neighbours) == 3
@@ -174,4 +175,4 @@ def test_a_collection_that_is_gone_is_not_found_however_often_it_is_read():
 
     search = search_core(FakeBackends(Gone()), FakeEmbedder({SIAMESE: np.ones(4, np.float32)}))
     with pytest.raises(NotFound):
-        asyncio.run(search.answer(Query("things", ByImage(b"picture"), spaces=(SIAMESE,)), soon()))
+        asyncio.run(search.answer(Query("things", ByImage(b"picture"), SearchOptions(spaces=(SIAMESE,))), soon()))

@@ -12,7 +12,6 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.backends.deadlines import Deadline
 from gateway.collections.collections import Collections
 from gateway.http.app import Core, build_app
 from gateway.http.errors import error_response
@@ -23,6 +22,7 @@ from lookalike.jobs.creation import CreateJob
 from lookalike.jobs.uploads import Uploads
 from lookalike.records.job import Job
 from lookalike.records.job_state import JobState
+from lookalike.runtime.call import Deadline
 from lookalike.sources import Artifacts
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import NOTHING, FakeBackends, FakeEmbedder, FakeLedger, FakeVectors, few_threads, job

@@ -10,6 +10,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from gateway.http import models
 from gateway.http.page import FOLDER
+from lookalike.picture_formats import FORMATS
 from lookalike.v1 import collection_service_pb2, ingest_service_pb2, search_service_pb2
 from tests.unit.gateway.http_app import ask
 
@@ -34,6 +35,16 @@ def test_our_own_scripts_and_styles_name_no_other_host():
     assert len(ours) > 5
     for path in ours:
         assert not re.search(r"(https?:)?//[a-z]", re.sub(r"\s//.*|^//.*", "", path.read_text(), flags=re.M)), path.name
+
+
+def test_the_page_offers_the_formats_that_are_read():
+    response = ask("GET", "/page/formats.js")
+    assert response.headers["content-type"].startswith("text/javascript")
+    assert response.headers["x-content-type-options"] == "nosniff"
+    offered = re.findall(r"image/[a-z]+", response.text)
+    assert offered == [read.media_type for read in FORMATS]
+    assert "MEDIA_TYPES" in response.text
+    assert "accept=${MEDIA_TYPES}" in (FOLDER / "query.js").read_text()
 
 
 # --- OpenAPI ---

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.backends.deadlines import Deadline
 from gateway.images.images import Images
 from gateway.images.writes import MetadataUpdate
 from gateway.jobs.ingest import Ingest
 from lookalike.errors import BadFilter, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from lookalike.records.job_state import JobState
+from lookalike.runtime.call import Deadline
 from tests.unit.gateway.fakes import (
     COLLECTION,
     NOTHING,
@@ -54,7 +54,7 @@ def test_a_delete_by_filter_goes_in_turns_under_one_revision_and_spares_what_is_
 
 def test_a_delete_whose_time_ends_is_finished_by_the_same_call_again():
     class Slow(FakeVectors):
-        def delete(self, collection, ids, *, timeout_s, **_):
+        def delete(self, collection, ids, *, timeout_s):
             done = super().delete(collection, ids, timeout_s=timeout_s)
             deadlines.append(Deadline(0.0))
             return done
@@ -78,7 +78,7 @@ def test_a_delete_whose_time_ends_is_finished_by_the_same_call_again():
 
 def test_a_collection_that_is_replaced_between_two_turns_is_left_alone():
     class Replacing(FakeVectors):
-        def delete(self, collection, ids, *, timeout_s, **_):
+        def delete(self, collection, ids, *, timeout_s):
             backends.catalogue = FakeCatalogue(replace(COLLECTION, uid="another"))
             return super().delete(collection, ids, timeout_s=timeout_s)
 

@@ -17,10 +17,10 @@ from lookalike.jobs.uploads import Uploads
 from lookalike.records.job_state import JobState
 from lookalike.runtime.channels import open_aio_channel
 from lookalike.runtime.server import Servicer, build_aio_server
-from lookalike.runtime.status import from_rpc_error
 from lookalike.sources import Artifacts
 from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.v1.ingest_service_pb2_grpc import IngestServiceStub, add_IngestServiceServicer_to_server
+from lookalike.wire.status import from_rpc_error
 from tests.unit.gateway.fakes import NOTHING, FakeBackends, FakeLedger, few_threads, job, soon
 
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from gateway.messages.jobs import job_message
 from gateway.messages.search import (
     collection_message,
-    consistency_from,
     given_images_from,
     histogram_from,
     image_message,
@@ -25,7 +24,6 @@ from gateway.search.query import ByImage, ByStoredImage, ByVectors
 from lookalike.errors import Internal, InvalidArgument
 from lookalike.items import check_metadata
 from lookalike.listing import Choice
-from lookalike.records.image import Consistency
 from lookalike.records.job import JobError, SourceSpec
 from lookalike.records.job_state import JobState
 from lookalike.spaces import HistogramSettings
@@ -46,11 +44,6 @@ def test_a_time_that_no_calendar_has_is_refused_by_its_field(stamp):
     assert raised.value.field == "images[1].indexed_at"
 
 
-def test_an_absent_top_k_is_told_from_a_top_k_of_nought():
-    assert query_from(search_pb.SearchRequest(image=b"x")).top_k is None
-    assert query_from(search_pb.SearchRequest(image=b"x", top_k=0)).top_k == 0
-
-
 def test_each_kind_of_query_is_told_apart_even_when_empty():
     assert query_from(search_pb.SearchRequest(image=b"")).target == ByImage(b"")
     assert query_from(search_pb.SearchRequest(image_id="")).target == ByStoredImage("")
@@ -66,17 +59,6 @@ def test_vectors_arrive_as_float32_with_their_fingerprint():
     (vector,) = target.vectors
     assert (vector.space, vector.fingerprint, vector.values.dtype) == ("siamese", "ab", np.float32)
     assert vector.values.tolist() == [0.5, -1.0]
-
-
-@pytest.mark.parametrize(("number", "meant"), [(0, Consistency.BOUNDED), (1, Consistency.BOUNDED), (2, Consistency.STRONG)])
-def test_consistency_by_number(number, meant):
-    assert consistency_from(number) is meant
-
-
-def test_an_unknown_consistency_is_refused():
-    with pytest.raises(InvalidArgument) as raised:
-        consistency_from(3)
-    assert raised.value.field == "consistency"
 
 
 def test_noughts_in_histogram_settings_are_the_defaults():

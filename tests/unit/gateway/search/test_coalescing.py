@@ -10,17 +10,22 @@ from functools import partial
 import numpy as np
 import pytest
 
-from gateway.backends.deadlines import Deadline
 from gateway.search.coalescing import Ask, MergedSearches
 from lookalike.errors import DeadlineExceeded, Overloaded, Unavailable
 from lookalike.records.image import Consistency
+from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import SIAMESE
 from tests.unit.gateway.fakes import COLLECTION, FakeBackends, FakeVectors, few_threads, random_images, soon
 
 AT_ONCE = 2
 IMAGES = random_images(300)
 QUERIES = np.stack([one.vectors[SIAMESE] for one in random_images(40, seed=5)])
-ASK = Ask(COLLECTION, COLLECTION.space(SIAMESE), 3, 64, "", Consistency.BOUNDED, False, (), most=8)
+ASK = Ask(COLLECTION, COLLECTION.space(SIAMESE), SearchOptions(top_k=3, ef=64), (), most=8)
+
+DIFFERENT = (
+    {"top_k": 4}, {"ef": 128}, {"filter": "year > 1"}, {"consistency": Consistency.STRONG}, {"include_vectors": True},
+)  # fmt: skip
 
 
 class Gated(FakeVectors):
@@ -30,12 +35,12 @@ class Gated(FakeVectors):
         super().__init__(IMAGES)
         self.gate, self.sizes, self.fails = threading.Event(), list[int](), False
 
-    def search(self, collection, space, queries, top_k, **more):
+    def search(self, collection, space, queries, options, **more):
         self.gate.wait(10)
         self.sizes.append(len(queries))
         if self.fails:
             raise Unavailable("milvus", "away")
-        return super().search(collection, space, queries, top_k, **more)
+        return super().search(collection, space, queries, options, **more)
 
 
 def alone(query) -> list[str]:
@@ -92,7 +97,7 @@ def test_no_call_has_more_than_may_go_together_but_a_caller_with_more_goes_alone
 @pytest.mark.parametrize(
     "other",
     [
-        {"limit": 4}, {"ef": 128}, {"filter": "year > 1"}, {"consistency": Consistency.STRONG}, {"include_vectors": True},
+        *({"options": replace(ASK.options, **one)} for one in DIFFERENT),
         {"exclude_ids": ("007",)}, {"collection": replace(COLLECTION, name="others")}, {"space": COLLECTION.spaces[0]},
     ],
 )  # fmt: skip

@@ -9,11 +9,15 @@ import pytest
 
 from gateway.search.query import ByImage, Query, plan
 from lookalike.errors import InvalidArgument
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings
 from tests.unit.gateway.fakes import COLLECTION, SPACES
 
 WIDE = HistogramSettings(bins=256, grid=8).space
-ASKED = Query("things", ByImage(b"x"))
+
+
+def asked(**options) -> Query:
+    return Query("things", ByImage(b"x"), SearchOptions(**options))
 
 
 @pytest.mark.parametrize(
@@ -27,7 +31,7 @@ ASKED = Query("things", ByImage(b"x"))
     ],
 )
 def test_more_is_asked_of_each_space_where_two_are_fused_and_ef_is_never_less(top_k, spaces, candidates, ef):
-    planned = plan(replace(ASKED, top_k=top_k, spaces=spaces), COLLECTION)
+    planned = plan(asked(top_k=top_k, spaces=spaces), COLLECTION)
     assert (planned.candidates, planned.ef) == (candidates, ef)
 
 
@@ -35,20 +39,19 @@ def test_a_space_that_is_named_twice_is_refused_however_many_follow():
     """Names were once compared with one another: 20,000 took 21 s."""
     started_s = time.thread_time()
     with pytest.raises(InvalidArgument, match="spaces: 'siamese' is named more than once"):
-        plan(replace(ASKED, spaces=(SIAMESE,) * 1_000_000), COLLECTION)
+        plan(asked(spaces=(SIAMESE,) * 1_000_000), COLLECTION)
     assert time.thread_time() - started_s < 0.1
 
 
 def test_weights_are_shared_out_to_one():
-    planned = plan(replace(ASKED, spaces=(HISTOGRAM, SIAMESE), weights={SIAMESE: 3.0}), COLLECTION)
+    planned = plan(asked(spaces=(HISTOGRAM, SIAMESE), weights={SIAMESE: 3.0}), COLLECTION)
     assert planned.weights == (0.25, 0.75)
 
 
 def test_vectors_that_no_message_could_carry_are_refused_before_any_work():
     wide = replace(COLLECTION, spaces=(WIDE, SPACES[1]))
-    asked = replace(ASKED, spaces=(HISTOGRAM,), top_k=1000)
-    assert plan(asked, wide).top_k == 1000
+    assert plan(asked(spaces=(HISTOGRAM,), top_k=1000), wide).top_k == 1000
     with pytest.raises(InvalidArgument) as raised:
-        plan(replace(asked, include_vectors=True), wide)
+        plan(asked(spaces=(HISTOGRAM,), top_k=1000, include_vectors=True), wide)
     assert raised.value.field == "include_vectors"
-    assert plan(replace(asked, include_vectors=True, top_k=300), wide).top_k == 300
+    assert plan(asked(spaces=(HISTOGRAM,), top_k=300, include_vectors=True), wide).top_k == 300

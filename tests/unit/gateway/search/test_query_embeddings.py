@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from gateway.backends.deadlines import Deadline
 from gateway.backends.embedder import Embedder
 from gateway.search.query_cache import QueryCache
 from gateway.search.query_embeddings import QueryEmbeddings
 from lookalike.errors import BadImage, DeadlineExceeded, LookalikeError, Overloaded, Unavailable
 from lookalike.records.collection import Collection
+from lookalike.runtime.call import Deadline
 from lookalike.runtime.channels import open_aio_channel
 from lookalike.runtime.server import Servicer, build_aio_server
-from lookalike.runtime.status import to_status
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceServicer, add_EmbedderServiceServicer_to_server
 from lookalike.wire.spaces import space_message
+from lookalike.wire.status import to_status
 from tests.unit.gateway.fakes import COLLECTION, SPACES, few_threads, soon
 
 SPACE = SPACES[1]

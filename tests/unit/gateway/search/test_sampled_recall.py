@@ -15,6 +15,7 @@ from gateway.backends.threads import Threads
 from gateway.search.coalescing import Ask
 from gateway.search.sampled_recall import BROADER, SampledRecall, recall
 from lookalike.errors import Unavailable
+from lookalike.records.query import SearchOptions
 
 VECTOR = np.ones((1, 4), np.float32)
 
@@ -26,15 +27,15 @@ def hits(*distances: float) -> list[Any]:
 def an_ask() -> Ask:
     collection: Any = SimpleNamespace(physical=lambda name: name)
     space: Any = SimpleNamespace(name="siamese")
-    return Ask(collection, space, 3, 64, "", "bounded", include_vectors=True, exclude_ids=(), most=32)  # type: ignore[arg-type]
+    return Ask(collection, space, SearchOptions(top_k=3, ef=64, include_vectors=True), exclude_ids=(), most=32)
 
 
 class Store:
     def __init__(self, answer: list[Any] | Exception) -> None:
-        self.answer, self.asked = answer, list[dict[str, Any]]()
+        self.answer, self.asked = answer, list[SearchOptions]()
 
-    def search(self, *_: Any, **how: Any) -> list[list[Any]]:
-        self.asked.append(how)
+    def search(self, _collection: Any, _space: str, _queries: Any, options: SearchOptions, **_: Any) -> list[list[Any]]:
+        self.asked.append(options)
         if isinstance(self.answer, Exception):
             raise self.answer
         return [self.answer]
@@ -70,7 +71,7 @@ def test_a_sampled_search_is_asked_again_more_broadly_and_compared() -> None:
     count, total = observed()
     store = Store(hits(0.1, 0.2, 0.3))
     asyncio.run(considered(store, 1.0, hits(0.1, 0.2, 0.5)))
-    assert [how["ef"] for how in store.asked] == [BROADER * 64]
+    assert store.asked == [SearchOptions(top_k=3, ef=BROADER * 64)], "broader, and without the vectors"
     assert observed() == (count + 1, pytest.approx(total + 2 / 3))
 
 

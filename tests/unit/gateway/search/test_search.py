@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from gateway.search.query import Answer, ByImage, ByStoredImage, ByVectors, GivenVector, Query
 from lookalike.errors import BadFilter, FailedPrecondition, InvalidArgument, NotFound
 from lookalike.records.image import Consistency
+from lookalike.records.query import SearchOptions
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import (
     SPACES,
@@ -41,11 +41,11 @@ def refused(query: Query) -> InvalidArgument:
 
 
 def by_image(**fields: object) -> Query:
-    return replace(Query("things", ByImage(b"picture")), **fields)
+    return Query("things", ByImage(b"picture"), SearchOptions(**fields))
 
 
 def by_vectors(*vectors: GivenVector, **fields: object) -> Query:
-    return replace(Query("things", ByVectors(vectors)), **fields)
+    return Query("things", ByVectors(vectors), SearchOptions(**fields))
 
 
 def test_a_picture_is_searched_in_the_siamese_space_for_five_by_default():
@@ -107,7 +107,7 @@ def test_of_equally_near_images_the_smaller_id_comes_first():
 
 def test_a_stored_image_is_searched_by_its_own_vectors_and_leaves_itself_out():
     embedder = FakeEmbedder()
-    answer, _ = search(Query("things", ByStoredImage("007"), spaces=BOTH), embedder=embedder)
+    answer, _ = search(Query("things", ByStoredImage("007"), SearchOptions(spaces=BOTH)), embedder=embedder)
     assert embedder.embedded == []
     assert "007" not in [hit.image.id for hit in answer.neighbours]
 

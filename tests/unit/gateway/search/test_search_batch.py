@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gateway.backends.deadlines import Deadline
 from gateway.search.query import Answer, Batch, ByImage, ByStoredImage, ByVectors, GivenVector, Outcome, Query
 from gateway.search.search import Search
 from lookalike.errors import BadFilter, DeadlineExceeded, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.records.image import Consistency
+from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import FakeBackends, FakeEmbedder, FakeVectors, random_images, search_core, soon
 
@@ -52,7 +53,7 @@ class Embedder(FakeEmbedder):
 
 
 def pictures(count: int, **options: object) -> list[Query]:
-    return [replace(Query("things", ByImage(str(number).encode())), **options) for number in range(count)]
+    return [Query("things", ByImage(str(number).encode()), SearchOptions(**options)) for number in range(count)]
 
 
 def core(images=IMAGES, embedder: Embedder | None = None) -> tuple[Search, FakeBackends, Embedder]:
@@ -96,7 +97,7 @@ def test_each_query_of_a_batch_is_answered_as_it_is_alone(options):
         targets = [target if not isinstance(target, ByVectors) else given(4, HISTOGRAM) for target in MIXED]
     else:
         targets = MIXED
-    queries = [replace(Query("things", target), **options) for target in targets]
+    queries = [Query("things", target, SearchOptions(**options)) for target in targets]
     together, *_ = batch(queries)
     for query, outcome in zip(queries, together, strict=True):
         alone = asyncio.run(core()[0].answer(query, soon()))
@@ -111,7 +112,7 @@ def test_each_query_of_a_batch_is_answered_as_it_is_alone(options):
 @pytest.mark.parametrize("top_k", [3, 40])
 def test_two_spaces_are_fused_for_each_query_as_they_are_alone(top_k):
     targets = [ByImage(b"3"), ByStoredImage("007"), ByImage(b"5"), ByStoredImage("008"), given(9, *BOTH)]
-    queries = [Query("things", target, spaces=BOTH, weights={SIAMESE: 2.0}, top_k=top_k) for target in targets]
+    queries = [Query("things", target, SearchOptions(spaces=BOTH, weights={SIAMESE: 2.0}, top_k=top_k)) for target in targets]
     together, backends, _ = batch(queries)
     for query, outcome in zip(queries, together, strict=True):
         assert told(outcome) == told(asyncio.run(core()[0].answer(query, soon())))
@@ -133,7 +134,7 @@ def test_a_call_to_the_embedder_holds_no_more_bytes_than_one_may():
 def test_many_neighbours_mean_fewer_queries_a_call():
     _, backends, _ = batch(pictures(7, top_k=1000))
     assert backends.vectors.asked == [(SIAMESE, 1000, 2000)] * 3
-    queries = [Query("things", ByStoredImage(f"{n:03d}"), top_k=1000) for n in range(2)]
+    queries = [Query("things", ByStoredImage(f"{n:03d}"), SearchOptions(top_k=1000)) for n in range(2)]
     answers, backends, _ = batch(queries)
     assert [len(told(answer)) for answer in answers] == [299, 299]
     assert backends.vectors.asked == [(SIAMESE, 1000, 2000)] * 2
@@ -142,7 +143,7 @@ def test_many_neighbours_mean_fewer_queries_a_call():
 def test_stored_images_of_a_batch_leave_themselves_out_but_find_each_other():
     close = [replace(one, vectors=IMAGES[0].vectors) for one in IMAGES[:3]]
     search, backends, _ = core([*close, *IMAGES[3:]])
-    queries = [Query("things", ByStoredImage(one.id), top_k=2) for one in close]
+    queries = [Query("things", ByStoredImage(one.id), SearchOptions(top_k=2)) for one in close]
     answers = asyncio.run(outcomes(search, queries))
     assert [[image_id for image_id, *_ in told(answer)] for answer in answers] == [
         ["001", "002"],

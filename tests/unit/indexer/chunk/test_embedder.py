@@ -12,24 +12,15 @@ import pytest
 
 from indexer.chunk.embedder import Embedder
 from indexer.chunk.stages import Stages
-from indexer.interruption import Draining, Interruption
-from lookalike.errors import (
-    BadImage,
-    DeadlineExceeded,
-    FingerprintMismatch,
-    LeaseLost,
-    LookalikeError,
-    NotFound,
-    Overloaded,
-    Unavailable,
-)
+from indexer.interruption import Draining, Interruption, LeaseLost
+from lookalike.errors import BadImage, DeadlineExceeded, FingerprintMismatch, LookalikeError, NotFound, Overloaded, Unavailable
 from lookalike.jobs.leases import Lease
 from lookalike.runtime.channels import open_channel
 from lookalike.runtime.server import Servicer, build_server
-from lookalike.runtime.status import to_status
 from lookalike.v1 import embedder_service_pb2 as pb2
 from lookalike.v1 import embedder_service_pb2_grpc as pb2_grpc
 from lookalike.v1 import image_pb2
+from lookalike.wire.status import to_status
 from tests.unit.indexer.fakes import SPACES, a_collection
 
 

@@ -15,9 +15,9 @@ from lookalike.runtime.channels import open_aio_channel, open_channel
 from lookalike.runtime.peers import PeerBounds
 from lookalike.runtime.probe import check_serving, problem
 from lookalike.runtime.server import LIVENESS, AioServer, Servicer, build_aio_server, build_health_server
-from lookalike.runtime.status import from_rpc_error
 from lookalike.v1 import ingest_service_pb2 as messages
 from lookalike.v1 import ingest_service_pb2_grpc as rpc
+from lookalike.wire.status import from_rpc_error
 from tests.servers.processes import free_port
 
 NAME = messages.DESCRIPTOR.services_by_name["IngestService"].full_name

@@ -17,11 +17,11 @@ from lookalike.runtime.channels import open_aio_channel
 from lookalike.runtime.peers import PeerBounds
 from lookalike.runtime.probe import problem
 from lookalike.runtime.server import Servicer, build_aio_server, build_server
-from lookalike.runtime.status import from_rpc_error
 from lookalike.v1 import embedder_service_pb2 as embedder_pb
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_rpc
 from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.v1 import ingest_service_pb2_grpc as rpc
+from lookalike.wire.status import from_rpc_error
 from tests.servers.raw_http2 import RawHttp2
 
 NAME = pb.DESCRIPTOR.services_by_name["IngestService"].full_name

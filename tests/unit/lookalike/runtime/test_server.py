@@ -15,12 +15,12 @@ from lookalike.errors import InvalidArgument, LookalikeError, Overloaded, Unavai
 from lookalike.names import MAX_MESSAGE_BYTES
 from lookalike.runtime.channels import open_aio_channel, open_channel
 from lookalike.runtime.server import Servicer, build_aio_server, build_server
-from lookalike.runtime.status import from_rpc_error
 from lookalike.runtime.telemetry import serve_metrics
 from lookalike.v1 import collection_service_pb2 as messages
 from lookalike.v1 import collection_service_pb2_grpc as rpc
 from lookalike.v1 import ingest_service_pb2 as ingest_messages
 from lookalike.v1 import ingest_service_pb2_grpc as ingest_rpc
+from lookalike.wire.status import from_rpc_error
 
 NAME = messages.DESCRIPTOR.services_by_name["CollectionService"].full_name
 SECRET = "the database password"

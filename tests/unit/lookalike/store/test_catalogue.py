@@ -11,8 +11,8 @@ import pytest
 
 from lookalike.errors import DeadlineExceeded
 from lookalike.records.collection import Collection
-from lookalike.store.milvus.catalogue import CATALOGUE, Catalogue, _held
-from lookalike.store.milvus.connection import Deadline
+from lookalike.runtime.call import Deadline
+from lookalike.store.milvus.catalogue import CATALOGUE, MilvusCatalogue, _held
 from lookalike.store.milvus.entries import to_entry
 from tests.contract.store_samples import new_collection
 
@@ -57,7 +57,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-Change = Callable[[Catalogue], object]
+Change = Callable[[MilvusCatalogue], object]
 CHANGES: dict[str, tuple[str, Change]] = {
     "create": ("create_index", lambda catalogue: catalogue.create(new_collection("made"))),
     "delete": ("drop_collection", lambda catalogue: catalogue.delete("gone")),
@@ -68,7 +68,7 @@ CHANGES: dict[str, tuple[str, Change]] = {
 def test_a_search_finds_its_collection_while_another_one_is_made_or_removed(threads: ThreadPoolExecutor, change: str) -> None:
     known, unknown = new_collection("known"), new_collection("unknown")
     milvus = SlowMilvus(known, unknown, new_collection("gone"))
-    catalogue = Catalogue(milvus, ttl_s=3600)  # type: ignore[arg-type]
+    catalogue = MilvusCatalogue(milvus, ttl_s=3600)  # type: ignore[arg-type]
     catalogue.get("known")
     milvus.slow, make = CHANGES[change]
     changing: Future[object] = threads.submit(make, catalogue)
@@ -85,8 +85,8 @@ def test_a_search_finds_its_collection_while_another_one_is_made_or_removed(thre
 
 def test_who_waits_for_another_change_waits_no_longer_than_his_deadline() -> None:
     lock = threading.Lock()
-    with lock, pytest.raises(DeadlineExceeded), _held(lock, Deadline(0.01)):
+    with lock, pytest.raises(DeadlineExceeded), _held(lock, Deadline.after(0.01)):
         pass
-    with _held(lock, Deadline(TIMEOUT_S)):
+    with _held(lock, Deadline.after(TIMEOUT_S)):
         assert lock.locked()
     assert not lock.locked()

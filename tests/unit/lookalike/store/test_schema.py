@@ -10,8 +10,9 @@ import pytest
 
 from lookalike.errors import InvalidArgument
 from lookalike.records.image import StoredImage
-from lookalike.spaces import Metric, Space
-from lookalike.store.milvus.schema import check_image, check_vectors, from_row, to_row
+from lookalike.spaces import Metric, Space, check_vectors
+from lookalike.store.checks import check_image
+from lookalike.store.milvus.schema import from_row, to_row
 
 SPACE = Space("siamese", 3, Metric.COSINE, "0123456789abcdef")
 IMAGE = StoredImage(

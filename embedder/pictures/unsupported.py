@@ -1,7 +1,7 @@
-"""Kinds of file that are not read, and how a caller is told: by name, with what to do about it.
+"""Kinds of file that are not read: how they are recognised, by their first bytes, and what is advised instead.
 
-Owned here: what is recognised, by its first bytes. A file that is none of these is said to be no picture that is read. Called
-by the readers of headers and by the decoders of `embedder.pictures`.
+Owns the texts of these refusals, which name the kind. A file of no known kind is refused as no picture that is read. Called by
+`embedder.pictures.formats` and by the decoders of `embedder.pictures`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from lookalike.errors import BadImage
+from lookalike.picture_formats import FORMATS
 
 _SAVE = "save it as JPEG or PNG"
 _EXPORT = "export it as JPEG or PNG"
@@ -96,7 +97,8 @@ def is_disguised(data: bytes) -> bool:
 
 def not_read(data: bytes) -> BadImage:
     """What to say of a file that none of the formats claims."""
-    return known(data) or BadImage("is not a JPEG, PNG, WebP, GIF, BMP or TIFF picture", reason="IMAGE_FORMAT_UNKNOWN")
+    *names, last = (read.name for read in FORMATS)
+    return known(data) or BadImage(f"is not a {', '.join(names)} or {last} picture", reason="IMAGE_FORMAT_UNKNOWN")
 
 
 def known(data: bytes) -> BadImage | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from PIL import Image
 
-from tests.unit.embedder.made_pictures import encoded, noise, png, png_chunk
+from tests.pictures.made_pictures import encoded, noise, png, png_chunk
 
 Tag = tuple[int, int, Sequence[int]]
 """(tag, type: 3 for SHORT or 4 for LONG, values)."""

@@ -1,4 +1,4 @@
-"""What is wrong with a filter that does not parse, and what to write instead: called by `filters` alone.
+"""What is wrong with a filter that does not parse, and what to write instead: called by `parsing` alone.
 
 People write what other languages take: single quotes, `==`, `LIKE`, `&&`, no quotes at all. The message says where, what was
 found, and what stands there in ours.

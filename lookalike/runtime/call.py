@@ -1,4 +1,4 @@
-"""How long a request may still take. Made once at each edge (gRPC, HTTP), handed to every call the request makes."""
+"""How long a call may still take. Made at each edge, handed to everything that the call makes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ import time
 from dataclasses import dataclass
 
 from lookalike.errors import DeadlineExceeded
-
-DEFAULT_S = 10.0
-"""For callers that set no deadline: far above any healthy answer, short enough that nobody waits in vain for long."""
-MAX_S = 60.0
-"""No request holds a thread or a place in a queue for longer, whatever its caller says."""
 
 
 @dataclass(frozen=True, slots=True)

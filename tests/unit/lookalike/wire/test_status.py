@@ -7,7 +7,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from lookalike import errors
-from lookalike.runtime.status import from_status, grpc_code, http_code, to_status
+from lookalike.wire.status import from_status, grpc_code, http_code, to_status
 
 CASES = [
     (errors.InvalidArgument("top_k", "is 0; 1 to 1000 are allowed"), grpc.StatusCode.INVALID_ARGUMENT, 400),

@@ -1,0 +1,64 @@
+"""The options of a search as `Client.search` and `Client.search_many` take them: by keyword, checked here, gathered once.
+
+A new option is a line in `SearchKeywords` and a parameter of `search_options`; nothing that passes options on names it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import ParamSpec, TypedDict, TypeVar
+
+from lookalike.client import _arguments
+from lookalike.client._arguments import flag, member, text, texts, whole
+from lookalike.records.image import Consistency
+from lookalike.records.query import DEFAULT_TOP_K, SearchOptions
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class SearchKeywords(TypedDict, total=False):
+    """What may be given by keyword; see `Client.search`."""
+
+    spaces: Sequence[str] | str
+    top_k: int | None
+    filter: str
+    weights: Mapping[str, float] | None
+    include_vectors: bool
+    include_query_vectors: bool
+    consistency: Consistency | str
+    ef: int
+
+
+def search_options(
+    *,
+    spaces: Sequence[str] | str = (),
+    top_k: int | None = None,
+    filter: str = "",  # noqa: A002 - the contract's own word
+    weights: Mapping[str, float] | None = None,
+    include_vectors: bool = False,
+    include_query_vectors: bool = False,
+    consistency: Consistency | str = Consistency.BOUNDED,
+    ef: int = 0,
+) -> SearchOptions:
+    """Raises `InvalidArgument` for the first of a wrong type."""
+    return SearchOptions(
+        spaces=texts("spaces", spaces),
+        top_k=DEFAULT_TOP_K if top_k is None else whole("top_k", top_k, "1 to 1,000"),
+        filter=text("filter", filter),
+        include_vectors=flag("include_vectors", include_vectors),
+        include_query_vectors=flag("include_query_vectors", include_query_vectors),
+        consistency=member("consistency", consistency, Consistency),
+        weights=_arguments.weights(weights),
+        ef=whole("ef", ef, "0, and top_k to 32,768,"),
+    )
+
+
+def names_options(method: Callable[P, R]) -> Callable[P, R]:
+    """`method`, which takes `**options`, with a signature that names them: for `help`, notebooks and editors."""
+    own = inspect.signature(method)
+    named = inspect.signature(search_options).parameters.values()
+    kept = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    method.__signature__ = own.replace(parameters=[*kept, *named])  # type: ignore[attr-defined]
+    return method

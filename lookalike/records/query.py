@@ -1,0 +1,40 @@
+"""How to search: every choice of a caller beside what is looked for, as one value.
+
+Made at the edges (a message, a body, keyword arguments, a command's options), and handed on whole until the store reads what
+concerns it. A new choice is a field here: nothing between the edges and its use has to know of it. `lookalike.wire.query` turns
+it into the contract's fields and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from lookalike.records.image import Consistency
+
+DEFAULT_TOP_K = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """The names, ranges and defaults are those of the contract's `SearchRequest`. Nothing is checked here."""
+
+    spaces: tuple[str, ...] = ()
+    """Empty: `siamese`, or for a query by vectors those of its vectors."""
+    top_k: int = DEFAULT_TOP_K
+    filter: str = ""
+    include_vectors: bool = False
+    include_query_vectors: bool = False
+    consistency: Consistency = Consistency.BOUNDED
+    weights: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """By name of the space; what is not named weighs 1. Not hashed, as a mapping cannot be, but compared."""
+    ef: int = 0
+    """Breadth of the HNSW search. 0: max(64, 2 * `top_k`)."""
+
+    def of_space(self, top_k: int, ef: int) -> SearchOptions:
+        """What the store is asked in one space: `top_k` candidates with breadth `ef`, both chosen by now.
+
+        What concerns other spaces or the query's own vectors is at its default, so that searches that differ only there are
+        equal.
+        """
+        return replace(self, top_k=top_k, ef=ef, spaces=(), weights={}, include_query_vectors=False)

@@ -1,0 +1,197 @@
+"""What a store of vectors offers: `Vectors`, the images of every collection, and `Catalogue`, which collections exist.
+
+The gateway and the indexer depend on these alone; their wiring chooses the implementation. `milvus/` is the product's,
+`memory/` the tests'. Both are held to the same contract tests (tests/contract/test_store*.py).
+
+Every call blocks, and may be made from several threads. Every method may raise `Unavailable`, `Overloaded` and
+`DeadlineExceeded`, and those of `Vectors` also `NotFound` ("collection") where the collection has been deleted meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from lookalike.records.collection import Collection
+from lookalike.records.image import Consistency, Hit, StoredImage
+from lookalike.records.query import SearchOptions
+from lookalike.spaces import Space, Vector
+
+WRITE_TIMEOUT_S = 30.0
+"""Bounds a write whose caller names no time."""
+FLUSH_TIMEOUT_S = 120.0
+"""Bounds a flush whose caller names no time."""
+
+
+class Vectors(Protocol):
+    """The images of every collection.
+
+    An image is one row in each space of its collection. Writes go through the spaces in the order of `Collection.written` and
+    deletes in the reverse one, so that a row in the last space means: indexed in every space. `get`, `page` and `count`
+    therefore ask the last space.
+
+    Where a collection has an other generation beside the current one, everything that changes images changes both. Reads are of
+    the current one, but for `get_by_space`, `get_everywhere`, `matching_ids` and `contents`, by which writers decide.
+    `Collection.as_other` is for reading the other one.
+    """
+
+    def search(
+        self,
+        collection: Collection,
+        space: str,
+        queries: Vector,
+        options: SearchOptions,
+        *,
+        exclude_ids: Sequence[str] = (),
+        within: float | None = None,
+        timeout_s: float,
+    ) -> list[list[Hit]]:
+        """For each of `queries` (float32 `[n, dimension]`) its at most `top_k` nearest images, nearest first, ties by id.
+        Raises `InvalidArgument` (`top_k`, `ef`, `vectors`), `BadFilter`, `NotFound` (space).
+
+        Of `options` those count that are of one space (`SearchOptions.of_space`). `top_k` is 1 to 1,000; `ef`, the breadth of
+        the HNSW search, 1 to 32,768 (raised to `top_k` where it is less); `within` leaves out what is as far or farther. Of
+        images equally far at the end of the list, any may be left out.
+        """
+
+    def get(
+        self,
+        collection: Collection,
+        ids: Sequence[str],
+        *,
+        spaces: Sequence[str] = (),
+        consistency: Consistency = Consistency.BOUNDED,
+        timeout_s: float,
+    ) -> dict[str, StoredImage]:
+        """The images among `ids` that are there, by id, with their vectors in `spaces`. Raises `NotFound` (space)."""
+
+    def get_everywhere(
+        self, collection: Collection, ids: Sequence[str], *, timeout_s: float
+    ) -> dict[str, tuple[StoredImage, ...]]:
+        """For each of `ids` that is in any space: its row of every space that has it, in write order, without vectors. Strong.
+
+        A tuple shorter than `collection.written` is an image that a killed writer left half written, or that the generation
+        that is being filled does not have yet.
+        """
+
+    def get_by_space(
+        self, collection: Collection, ids: Sequence[str], *, timeout_s: float
+    ) -> dict[str, dict[Space, StoredImage]]:
+        """The same with the spaces of either generation that have the row."""
+
+    def page(
+        self,
+        collection: Collection,
+        *,
+        filter: str = "",  # noqa: A002 - the word of the contract
+        after_id: str = "",
+        limit: int,
+        consistency: Consistency = Consistency.BOUNDED,
+        timeout_s: float,
+    ) -> list[StoredImage]:
+        """The first `limit` (1 to 1,000) images after `after_id` for which `filter` holds, in order of id, without vectors.
+
+        Ids are ordered by code point, as their UTF-8 bytes are. Raises `BadFilter`, `InvalidArgument` (`page_size`).
+        """
+
+    def matching_ids(
+        self,
+        collection: Collection,
+        *,
+        filter: str = "",  # noqa: A002 - the word of the contract
+        uri_prefix: str = "",
+        older_than: int | None = None,
+        revision: int | None = None,
+        after_id: str = "",
+        limit: int,
+        timeout_s: float,
+    ) -> list[str]:
+        """The first `limit` (1 to 1,000) ids after `after_id`, in order, of images for which `filter` holds; Strong.
+
+        Only those whose URI begins with `uri_prefix`, written before revision `older_than`, and at `revision`, where these are
+        given. In any space: what a killed delete or write has left in one of them is found too. Raises `BadFilter`.
+        """
+
+    def contents(
+        self, collection: Collection, space: Space, *, after_id: str, limit: int, timeout_s: float
+    ) -> list[tuple[str, str]]:
+        """(id, SHA-256 of the picture) of the first `limit` (1 to 1,000) rows after `after_id` in `space`, in order; Strong."""
+
+    def count(self, collection: Collection, *, timeout_s: float) -> int:
+        """How many images there are now, in the space that is written last. Strong."""
+
+    def upsert(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+        """Write `images` in every space of both generations; of equal ids the last one wins. Idempotent: writing again changes
+        nothing.
+
+        Raises before anything is written: `InvalidArgument` (a vector is missing or has the wrong length, metadata is not
+        JSON), and `FailedPrecondition` REEMBED_UNDER_WAY where the vectors of the other generation are missing.
+        """
+
+    def fill(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+        """Write `images`, each id once, in the spaces that only the other generation has; `vectors` are theirs. Idempotent.
+
+        Raises `InvalidArgument` before anything is written, as `upsert`.
+        """
+
+    def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+        """Give images that are there the facts of `images`, in every space that has them; their vectors stay as they are.
+
+        Idempotent. Raises `InvalidArgument` before anything is written.
+        """
+
+    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> int:
+        """Delete `ids` in every space; how many of them were there, in any. Deleting what is not there is no error."""
+
+    def flush(self, collection: Collection, *, wait: bool = True, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
+        """Let what was written be indexed, once per job: it costs a second or more.
+
+        What was written is kept and found without it. With `wait`, this returns when the rows are on the disk.
+        """
+
+
+class Catalogue(Protocol):
+    """Which collections exist: their models, spaces and generations. `get` may remember an answer for some seconds.
+
+    `create`, `change` and `delete` are called under the collection's write lock. `still_alone` tells whether it is held still;
+    the collection's row is written only if it is.
+    """
+
+    @property
+    def exact(self) -> bool:
+        """Whether the store compares a query with every image."""
+
+    def get(self, name: str, *, fresh: bool = False) -> Collection:
+        """The collection called `name`, as it was some seconds ago at most; with `fresh`, as it is now.
+
+        Raises `NotFound` (after a fresh look), `InvalidArgument` (name).
+        """
+
+    def recall(self, name: str) -> Collection | None:
+        """What `get` would remember; None where it would ask the store. Does not block."""
+
+    def with_leftovers(self) -> Sequence[str]:
+        """Names of the collections beside which a killed change has left rows that nothing names, and that `change` removes.
+
+        What a change that is just being made has not named yet counts too.
+        """
+
+    def create(self, collection: Collection, *, still_alone: Callable[[], bool] = lambda: True) -> None:
+        """Make `collection`, empty and searchable. Raises `AlreadyExists`, `InvalidArgument` (name)."""
+
+    def change(
+        self, name: str, change: Callable[[Collection], Collection], *, still_alone: Callable[[], bool] = lambda: True
+    ) -> Collection:
+        """Make of the collection called `name`, as it is now, what `change` makes of it, in one write; the collection then.
+        What `change` raises is passed on, and nothing is changed then.
+
+        Spaces that are named anew are empty; those no longer named are dropped with their rows. Killed in between, it leaves
+        some that no collection names: `change` again, also if it changes nothing, and they go.
+        Raises `NotFound`, `InvalidArgument` (name).
+        """
+
+    def delete(self, name: str) -> None:
+        """Remove the collection called `name` with all its images. Raises `NotFound`, `InvalidArgument` (name)."""
+
+    def list(self) -> list[Collection]:
+        """Every collection there is now, by name."""
