@@ -18,7 +18,7 @@ from lookalike.errors import BadImage, FingerprintMismatch, Internal, LookalikeE
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.records.collection import Collection
 from lookalike.runtime import tracing
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Deadline, outgoing
 from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
 from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceStub
@@ -137,7 +137,7 @@ def image_problem(image: bytes) -> BadImage | None:
 
 async def _call(method: Callable[..., Awaitable[R]], request: Q, deadline: Deadline) -> R:
     try:
-        return await method(request, timeout=deadline.remaining_s(), metadata=tracing.outgoing())
+        return await method(request, timeout=deadline.remaining_s(), metadata=outgoing())
     except grpc.RpcError as error:
         raise from_rpc_error(error, "embedder") from error
 

@@ -18,6 +18,7 @@ from gateway.http.errors import error_response
 from gateway.http.hosts import Hosts, of_absolute_target
 from lookalike.errors import Unavailable
 from lookalike.runtime import tracing
+from lookalike.runtime.call import REQUEST_ID_HEADER, named, request_id_from
 from lookalike.runtime.interceptors import as_ours
 from lookalike.runtime.places import Places
 
@@ -65,37 +66,40 @@ class Edge:
         code = HTTPStatus.INTERNAL_SERVER_ERROR.value
         begun = False
         body = Body(receive, self._share_for(scope["path"]), self._pace)
+        request_id = request_id_from(Headers(scope=scope).get(REQUEST_ID_HEADER))
 
         async def noting_send(message: Message) -> None:
             nonlocal code, begun
             if message["type"] == "http.response.start":
                 code, begun = message["status"], True
+                message["headers"] = [*message.get("headers", ()), (REQUEST_ID_HEADER.encode(), request_id.encode())]
             await send(message)
 
-        try:
-            self._hosts.check(scope)
-            body.expect(Headers(scope=scope).get("content-length", ""))
-            if _STREAM_PATH.fullmatch(scope["path"]):
-                body.hold(self._streams.take(body.end))
-            with _traced(scope):
-                await self._app(scope, body.receive, noting_send)
-                tracing.note(http__route=_route(scope), http__response__status_code=code)
-        except Exception as error:  # noqa: BLE001 - the edge
-            # Starlette raises a defect once more after it was answered and logged by our handler.
-            if not begun:
-                ours = as_ours(error, f"{scope['method']} {_route(scope)}")
-                await error_response(ours)(scope, receive, noting_send)
-        except asyncio.CancelledError:
-            # Only the server's end cancels a request, when its time to drain is over.
-            if not begun:
-                await error_response(Unavailable("gateway", "it is shutting down"))(scope, receive, noting_send)
-        finally:
-            body.release()
-            elapsed_s = time.perf_counter() - started_s
-            # A route that does not have the method is no operation of its own.
-            labels = (_route(scope), _method(scope) if code != HTTPStatus.METHOD_NOT_ALLOWED else _OTHER)
-            HTTP_SECONDS.labels(*labels).observe(elapsed_s)
-            HTTP_REQUESTS.labels(*labels, str(code)).inc()
+        with named(request_id):
+            try:
+                self._hosts.check(scope)
+                body.expect(Headers(scope=scope).get("content-length", ""))
+                if _STREAM_PATH.fullmatch(scope["path"]):
+                    body.hold(self._streams.take(body.end))
+                with _traced(scope):
+                    await self._app(scope, body.receive, noting_send)
+                    tracing.note(http__route=_route(scope), http__response__status_code=code)
+            except Exception as error:  # noqa: BLE001 - the edge
+                # Starlette raises a defect once more after it was answered and logged by our handler.
+                if not begun:
+                    ours = as_ours(error, f"{scope['method']} {_route(scope)}")
+                    await error_response(ours)(scope, receive, noting_send)
+            except asyncio.CancelledError:
+                # Only the server's end cancels a request, when its time to drain is over.
+                if not begun:
+                    await error_response(Unavailable("gateway", "it is shutting down"))(scope, receive, noting_send)
+            finally:
+                body.release()
+                elapsed_s = time.perf_counter() - started_s
+                # A route that does not have the method is no operation of its own.
+                labels = (_route(scope), _method(scope) if code != HTTPStatus.METHOD_NOT_ALLOWED else _OTHER)
+                HTTP_SECONDS.labels(*labels).observe(elapsed_s)
+                HTTP_REQUESTS.labels(*labels, str(code)).inc()
 
 
 def _traced(scope: Scope) -> AbstractContextManager[None]:

@@ -23,6 +23,7 @@ from lookalike.errors import (
 )
 from lookalike.records.collection import Collection
 from lookalike.runtime import tracing
+from lookalike.runtime.call import outgoing
 from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
@@ -109,7 +110,7 @@ class Embedder:
 
     def _call(self, request: embedder_pb2.EmbedRequest, interruption: Interruption) -> embedder_pb2.EmbedResponse:
         interruption.check()
-        call = self._stub.Embed.future(request, timeout=self._timeout_s, metadata=tracing.outgoing())
+        call = self._stub.Embed.future(request, timeout=self._timeout_s, metadata=outgoing())
         try:
             while True:
                 try:

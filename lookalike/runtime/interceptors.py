@@ -27,6 +27,7 @@ from grpc_status import rpc_status
 from lookalike import bounds
 from lookalike.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, LookalikeError, Overloaded
 from lookalike.runtime import tracing
+from lookalike.runtime.call import REQUEST_ID_HEADER, named, request_id_in
 from lookalike.runtime.peers import Peers, RpcTasks
 from lookalike.runtime.places import Place
 from lookalike.runtime.telemetry import observed
@@ -67,9 +68,12 @@ def as_ours(error: BaseException, method: str) -> LookalikeError:
     return Internal(f"something went wrong here; the log has it as incident {incident}", metadata={"incident": incident})
 
 
-def wire_status(error: LookalikeError) -> Any:
-    """gRPC's status (code, message, trailing metadata) for `error`."""
-    return rpc_status.to_status(to_status(error))
+def wire_status(error: LookalikeError, request_id: str = "") -> Any:
+    """gRPC's status (code, message, trailing metadata) for `error`; it ends the call of that id, if it has one."""
+    status = rpc_status.to_status(to_status(error))
+    if not request_id:
+        return status
+    return status._replace(trailing_metadata=(*status.trailing_metadata, (REQUEST_ID_HEADER, request_id)))
 
 
 class ErrorInterceptor(grpc.ServerInterceptor):
@@ -88,8 +92,8 @@ class ErrorInterceptor(grpc.ServerInterceptor):
             return self._foreign(handler)
         method = details.method.lstrip("/")
 
-        def abort(error: BaseException, context: grpc.ServicerContext) -> NoReturn:
-            context.abort_with_status(wire_status(as_ours(error, method)))
+        def abort(error: BaseException, context: grpc.ServicerContext, request_id: str) -> NoReturn:
+            context.abort_with_status(wire_status(as_ours(error, method), request_id))
 
         def admitted(requests: Iterator[_Unread], context: grpc.ServicerContext) -> tuple[_Unread | None, Place]:
             with _refusals_counted(method):
@@ -100,25 +104,27 @@ class ErrorInterceptor(grpc.ServerInterceptor):
             return first, place
 
         def answer(requests: Iterator[_Unread], context: grpc.ServicerContext) -> Any:
-            try:
-                first, place = admitted(requests, context)
-                with observed(method, tracing.incoming(context.invocation_metadata())):
-                    response = behaviour(readable(first, requests), context)
-                place.waits()  # until it is read
-                return response
-            except Exception as error:  # noqa: BLE001 - the edge
-                abort(error, context)
+            with named(_request_id(context)) as request_id:
+                try:
+                    first, place = admitted(requests, context)
+                    with observed(method, tracing.incoming(context.invocation_metadata())):
+                        response = behaviour(readable(first, requests), context)
+                    place.waits()  # until it is read
+                    return response
+                except Exception as error:  # noqa: BLE001 - the edge
+                    abort(error, context, request_id)
 
         def stream(requests: Iterator[_Unread], context: grpc.ServicerContext) -> Iterator[Any]:
-            try:
-                first, place = admitted(requests, context)
-                with observed(method, tracing.incoming(context.invocation_metadata())):
-                    for message in behaviour(readable(first, requests), context):
-                        place.waits()
-                        yield message
-                        place.goes_on()
-            except Exception as error:  # noqa: BLE001 - the edge
-                abort(error, context)
+            with named(_request_id(context)) as request_id:
+                try:
+                    first, place = admitted(requests, context)
+                    with observed(method, tracing.incoming(context.invocation_metadata())):
+                        for message in behaviour(readable(first, requests), context):
+                            place.waits()
+                            yield message
+                            place.goes_on()
+                except Exception as error:  # noqa: BLE001 - the edge
+                    abort(error, context, request_id)
 
         behaviour = _behaviour(handler)
         readable = _each_read if handler.request_streaming else _read
@@ -199,8 +205,8 @@ class AioErrorInterceptor(grpc.aio.ServerInterceptor):
         return handler
 
     def _around(self, handler: Handler, method: str) -> Handler:
-        async def abort(error: BaseException, context: AioContext) -> None:
-            status = wire_status(as_ours(error, method))
+        async def abort(error: BaseException, context: AioContext, request_id: str) -> None:
+            status = wire_status(as_ours(error, method), request_id)
             await context.abort(status.code, status.details, status.trailing_metadata)
 
         async def admitted(context: AioContext) -> tuple[_Unread | None, Place]:
@@ -212,25 +218,27 @@ class AioErrorInterceptor(grpc.aio.ServerInterceptor):
             return first, place
 
         async def answer(_requests: Any, context: AioContext) -> Any:
-            try:
-                first, place = await admitted(context)
-                with observed(method, tracing.incoming(context.invocation_metadata())):
-                    response = await behaviour(await readable(first, context, place), context)
-                place.waits()  # until it is read
-                return response
-            except Exception as error:  # noqa: BLE001 - the edge
-                await abort(error, context)
+            with named(_request_id(context)) as request_id:
+                try:
+                    first, place = await admitted(context)
+                    with observed(method, tracing.incoming(context.invocation_metadata())):
+                        response = await behaviour(await readable(first, context, place), context)
+                    place.waits()  # until it is read
+                    return response
+                except Exception as error:  # noqa: BLE001 - the edge
+                    await abort(error, context, request_id)
 
         async def stream(_requests: Any, context: AioContext) -> AsyncIterator[Any]:
-            try:
-                first, place = await admitted(context)
-                with observed(method, tracing.incoming(context.invocation_metadata())):
-                    async for message in behaviour(await readable(first, context, place), context):
-                        place.waits()
-                        yield message
-                        place.goes_on()
-            except Exception as error:  # noqa: BLE001 - the edge
-                await abort(error, context)
+            with named(_request_id(context)) as request_id:
+                try:
+                    first, place = await admitted(context)
+                    with observed(method, tracing.incoming(context.invocation_metadata())):
+                        async for message in behaviour(await readable(first, context, place), context):
+                            place.waits()
+                            yield message
+                            place.goes_on()
+                except Exception as error:  # noqa: BLE001 - the edge
+                    await abort(error, context, request_id)
 
         behaviour = _behaviour(handler)
         places = self._peers.places_for(
@@ -257,6 +265,13 @@ class AioErrorInterceptor(grpc.aio.ServerInterceptor):
         finally:
             place.release()
         return request
+
+
+def _request_id(context: grpc.ServicerContext | AioContext) -> str:
+    """The call's, which its answer carries as well."""
+    request_id = request_id_in(context.invocation_metadata())
+    context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
+    return request_id
 
 
 def _behaviour(handler: Handler) -> Callable[..., Any]:

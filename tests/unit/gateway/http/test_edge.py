@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
+import structlog
 from prometheus_client import REGISTRY
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -298,3 +299,25 @@ async def _silent(size_bytes: int) -> AsyncIterator[bytes]:
 async def _until(holds: Callable[[], bool]) -> None:
     while not holds():
         await asyncio.sleep(0.001)
+
+
+def test_an_answer_carries_the_id_of_its_request_which_each_line_of_its_log_does_too():
+    async def logs(scope: Scope, receive: Receive, send: Send) -> None:
+        structlog.get_logger().info("at work")
+        if scope["path"] == "/broken":
+            raise ValueError("a defect")
+        await PlainTextResponse("done")(scope, receive, send)
+
+    async def run() -> list[httpx.Response]:
+        async with client(edge(app=logs)) as http:
+            own = {"X-Request-Id": "shop-41"}
+            requests = [("/", own), ("/", {}), ("/", {"X-Request-Id": "not plain"}), ("/broken", own)]
+            return [await http.get(path, headers=headers) for path, headers in requests]
+
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        answers = asyncio.run(run())
+    own, made, replaced, broken = (answer.headers["x-request-id"] for answer in answers)
+    assert (own, broken) == ("shop-41", "shop-41")
+    assert len({own, made, replaced, "not plain"}) == 4
+    assert [line["request_id"] for line in lines if line["event"] == "at work"] == [own, made, replaced, broken]
+    assert [line["request_id"] for line in lines if line["event"] == "defect"] == [broken]
