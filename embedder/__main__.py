@@ -107,7 +107,7 @@ def serve(settings: EmbedderSettings, stop: threading.Event, health: Server | No
 
     from embedder.models.model import execution_on, set_up_tensorflow
     from embedder.pictures.cage import Cage
-    from embedder.serving.decode_pool import DecodePool
+    from embedder.serving.decode_pool import DecodePool, count_repair
     from embedder.serving.spaces import Spaces
     from embedder.serving.versions import Serving, build_served
 
@@ -129,6 +129,7 @@ def serve(settings: EmbedderSettings, stop: threading.Event, health: Server | No
         memory_bytes=settings.embedder_caged_bytes,
         max_pixels=settings.embedder_max_image_pixels,
         processor_s=settings.embedder_caged_processor_s,
+        repaired=count_repair,
     )
     service, server = _listening(settings, serving, device, pool, cage, batcher)
     spaces.warm_up()

@@ -33,8 +33,7 @@ from embedder.pictures.headers.header import Header
 from embedder.pictures.headers.limits import QUICK_MEMORY_BYTES
 from embedder.pictures.reading import REPAIRS
 from embedder.pictures.tasks import BadAnswer, Result, Task, as_json
-from embedder.serving.admission import Lane
-from embedder.serving.decode_pool import Waiting, count_repair
+from embedder.pictures.waiting import Lane, Waiting
 from lookalike.errors import BadImage, Internal, LookalikeError, Unavailable
 from lookalike.names import MAX_IMAGE_BYTES
 
@@ -134,7 +133,7 @@ class Cage:
     """`processes` caged processes at most, started when they are first needed, until `close`. Thread-safe.
 
     `memory_bytes`: of large pictures together. `max_pixels`: as the decoder's. `processor_s`: of a picture at most.
-    `start` makes a process.
+    `start` makes a process. `repaired` is called with each repair of a picture, as the decoder's.
     """
 
     def __init__(
@@ -145,8 +144,9 @@ class Cage:
         max_pixels: int,
         processor_s: float,
         start: Callable[[], CagedProcess] = CagedProcess,
+        repaired: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._start = start
+        self._start, self._repaired = start, repaired
         self._most = max(LEAST_PROCESSES, processes)
         self._memory_bytes, self._max_pixels, self._processor_s = memory_bytes, max_pixels, processor_s
         self._changed = threading.Condition()
@@ -311,7 +311,7 @@ class Cage:
                 longest_s=max(_LEAST_WALL_S, _WALL * processor_s),
                 gone=gone,
             )
-            result = _result_of(work.task, head, content)
+            result = _result_of(work.task, head, content, self._repaired)
         except Overlong:
             work.waiting.check()
             if self._closing:
@@ -366,12 +366,12 @@ def _nobody_waits(waiting: Waiting) -> bool:
     return waiting.left_s <= 0 or waiting.gone()
 
 
-def _result_of(task: Task[Any], head: dict[str, Any], content: bytes) -> Any:
+def _result_of(task: Task[Any], head: dict[str, Any], content: bytes, repaired: Callable[[str], None]) -> Any:
     """Raises `BadImage` as the caged process says, and `BadAnswer`, `KeyError`, `TypeError` where it says what it may not."""
     if "reason" not in head:
         result = task.unpacked(head["shapes"], content)
         for kind in REPAIRS.intersection(head["repaired"]):
-            count_repair(kind)
+            repaired(kind)
         return result
     reason, problem = str(head["reason"]), str(head["problem"])
     if not _REASON.fullmatch(reason) or not problem.isprintable():

@@ -7,7 +7,6 @@ early are refused again.
 
 from __future__ import annotations
 
-import enum
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import Gauge
 
+from embedder.pictures.waiting import Lane
 from lookalike.errors import Overloaded
 
 ADMITTED_ITEMS = Gauge("lookalike_embedder_admitted_images", "Pictures admitted and not yet answered.", ("lane",))
@@ -34,13 +34,6 @@ _STANDING_S = 0.5
 """Time for which calls must have stood at the door: a burst is taken in sooner, and its first callers are let in meanwhile."""
 _COMPANY = 2
 """Calls in the queue from which on there may be others at the door. A look takes .3 ms, which a lone call is spared."""
-
-
-class Lane(enum.Enum):
-    """Interactive work goes first; bulk work gets every fifth batch at least."""
-
-    INTERACTIVE = "interactive"
-    BULK = "bulk"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from typing import Generic, TypeVar
 import structlog
 from prometheus_client import Counter, Histogram
 
-from embedder.serving.admission import Admission, Door, Lane, Limits
+from embedder.pictures.waiting import Lane
+from embedder.serving.admission import Admission, Door, Limits
 from lookalike.errors import Cancelled, DeadlineExceeded, Internal, LookalikeError, Unavailable
 
 Item = TypeVar("Item")

@@ -8,25 +8,21 @@ Called by `embedder.serving.service`, which holds a place in the batcher's queue
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
 from prometheus_client import Counter, Histogram
 
-from embedder.serving.admission import Lane
-from lookalike.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, LookalikeError
+from embedder.pictures.waiting import TOO_LATE, Lane, Waiting
+from lookalike.errors import DeadlineExceeded, Internal, InvalidArgument, LookalikeError
 
 T = TypeVar("T")
 
 TASK_BYTES = 128 * 1024
 """Encoded bytes that make a task worth handing to another thread: some 2 ms of decoding."""
-
-_TOO_LATE = "the caller's time was up before its pictures were decoded"
 
 IMAGES = Counter("lookalike_embedder_images_total", "Pictures, by outcome: decoded, or the reason why not.", ("outcome",))
 DECODE_SECONDS = Histogram(
@@ -45,25 +41,6 @@ REPAIRED = Counter(
 def count_repair(kind: str) -> None:
     """`kind` is one of `reading.REPAIRS`."""
     REPAIRED.labels(kind).inc()
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """How long a caller waits: until `deadline_s` (a time of `time.monotonic`), or until it has `gone`."""
-
-    deadline_s: float
-    gone: Callable[[], bool]
-
-    @property
-    def left_s(self) -> float:
-        return max(0.0, self.deadline_s - time.monotonic())
-
-    def check(self) -> None:
-        """Raise `DeadlineExceeded` or `Cancelled` where nobody waits any more."""
-        if time.monotonic() >= self.deadline_s:
-            raise DeadlineExceeded(_TOO_LATE)
-        if self.gone():
-            raise Cancelled("the caller has gone")
 
 
 class DecodePool:
@@ -114,7 +91,7 @@ class DecodePool:
         try:
             return [outcome for task in tasks for outcome in task.result(waiting.left_s)]
         except TimeoutError:
-            raise DeadlineExceeded(_TOO_LATE) from None
+            raise DeadlineExceeded(TOO_LATE) from None
         finally:
             for task in tasks:
                 task.cancel()
@@ -125,7 +102,7 @@ class DecodePool:
         """In the caller's own thread: to wake another would take longer than to decode so little. As many callers at once as a
         lane has threads, because few bytes may still be many pixels."""
         if not self._turns[lane].acquire(timeout=waiting.left_s):
-            raise DeadlineExceeded(_TOO_LATE)
+            raise DeadlineExceeded(TOO_LATE)
         try:
             return _made(make, images, waiting)
         finally:
@@ -150,7 +127,7 @@ def _awaited(begun: Future[T] | LookalikeError, waiting: Waiting) -> T | Lookali
     try:
         outcome = begun if isinstance(begun, LookalikeError) else begun.result(waiting.left_s)
     except TimeoutError:
-        raise DeadlineExceeded(_TOO_LATE) from None
+        raise DeadlineExceeded(TOO_LATE) from None
     except (InvalidArgument, Internal) as error:
         outcome = error
     _count(outcome)

@@ -17,9 +17,9 @@ from embedder.pictures.cage import Cage
 from embedder.pictures.decode import MAX_SIDE, Decoded, Decoder, Wanted
 from embedder.pictures.formats import is_quick
 from embedder.pictures.tasks import DecodeTask, Result, Task, ThumbnailTask
-from embedder.serving.admission import Lane
+from embedder.pictures.waiting import Lane, Waiting
 from embedder.serving.batcher import Batcher
-from embedder.serving.decode_pool import DecodePool, Waiting
+from embedder.serving.decode_pool import DecodePool
 from embedder.serving.spaces import Embedded, Work
 from embedder.serving.versions import Served, Serving
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, Unavailable

@@ -46,8 +46,7 @@ def _measure(width: int, height: int, scale: Scale, findings: Findings) -> None:
 def _note_cage(width: int, height: int, scale: Scale, findings: Findings) -> None:
     from embedder.pictures.cage import Cage
     from embedder.pictures.tasks import DecodeTask
-    from embedder.serving.admission import Lane
-    from embedder.serving.decode_pool import Waiting
+    from embedder.pictures.waiting import Lane, Waiting
     from tests.bench.pipeline import pipeline, tower
 
     decoder, task = pipeline().decoder, DecodeTask(tower("photo").wanted)

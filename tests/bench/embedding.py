@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from embedder.serving.admission import Lane
+from embedder.pictures.waiting import Lane
 from lookalike.names import MAX_IMAGES_PER_CALL
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from tests.bench import callers

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import redis
 
-from embedder.serving.admission import Lane
+from embedder.pictures.waiting import Lane
 from lookalike.client import JobState, ManifestSource
 from lookalike.jobs.queue import TaskQueue
 from lookalike.names import MAX_IMAGES_PER_CALL

@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from embedder.models.bundle import SHIPPED, load
 from embedder.pictures.decode import Decoded, Decoder, Wanted
-from embedder.serving.admission import Lane, Limits
+from embedder.pictures.waiting import Lane, Waiting
+from embedder.serving.admission import Limits
 from embedder.serving.batcher import Batcher
-from embedder.serving.decode_pool import DecodePool, Waiting
+from embedder.serving.decode_pool import DecodePool
 from embedder.settings import EmbedderSettings
 from lookalike.runtime.environment import load_settings
 from lookalike.spaces import HistogramSettings, Vector

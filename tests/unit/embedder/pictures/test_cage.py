@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 
@@ -17,8 +17,7 @@ from embedder.pictures.cage import CHEAP_WORK, Cage
 from embedder.pictures.caged_process import CagedProcess
 from embedder.pictures.decode import Decoded, Decoder, Wanted
 from embedder.pictures.tasks import DecodeTask, Result, Task, ThumbnailTask
-from embedder.serving.admission import Lane
-from embedder.serving.decode_pool import Waiting
+from embedder.pictures.waiting import Lane, Waiting
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Unavailable
 from tests.pictures.made_pictures import encoded, noise
 from tests.servers.crashing_cage import BABBLE, BURN, CRASH, EAT, KILLED, LIE, SLEEP, SPIN
@@ -30,13 +29,19 @@ COSTLY = encoded(Image.new("L", (2500, 2000)), "TIFF")
 GIF = encoded(Image.fromarray(noise(40, 60, 3)).quantize(16), "GIF")
 
 
-def cage_of(*, processes: int = 2, module: str = "tests.servers.crashing_cage") -> Cage:
+def cage_of(
+    *,
+    processes: int = 2,
+    module: str = "tests.servers.crashing_cage",
+    repaired: Callable[[str], None] = lambda _: None,
+) -> Cage:
     return Cage(
         processes=processes,
         memory_bytes=1_200_000_000,
         max_pixels=50_000_000,
         processor_s=10.0,
         start=partial(CagedProcess, module),
+        repaired=repaired,
     )
 
 
@@ -73,6 +78,16 @@ def test_pixels_are_those_of_the_embedders_own_process(cage: Cage, kind: str) ->
     for wanted in (Wanted(3, 224, 1), Wanted(1), Wanted(0, 28, 3, "squash")):
         assert same(submitted(cage, data, DecodeTask(wanted)).result(SOON_S), Decoder().decode(data, wanted))
     assert submitted(cage, data, ThumbnailTask(32)).result(SOON_S) == Decoder().thumbnail(data, 32)
+
+
+def test_a_repair_in_a_caged_process_is_reported() -> None:
+    repairs: list[str] = []
+    cage = cage_of(module="embedder.pictures.caged", repaired=repairs.append)
+    try:
+        submitted(cage, encoded(noise(40, 60, 3), "JPEG")[:-2]).result(SOON_S)
+    finally:
+        cage.close()
+    assert repairs == ["jpeg end"]
 
 
 def test_a_reason_crosses_in_its_words(cage: Cage) -> None:

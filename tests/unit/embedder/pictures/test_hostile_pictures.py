@@ -16,8 +16,7 @@ from embedder.pictures.decode import Decoder, Wanted
 from embedder.pictures.formats import is_quick
 from embedder.pictures.headers.header import Header
 from embedder.pictures.tasks import DecodeTask
-from embedder.serving.admission import Lane
-from embedder.serving.decode_pool import Waiting
+from embedder.pictures.waiting import Lane, Waiting
 from lookalike.errors import BadImage
 from tests.pictures.hostile_pictures import KINDS
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from embedder.serving.admission import LEAST_RETRY_S, LONGEST_RETRY_S, Admission, Door, Lane, Limits, Turns
+from embedder.pictures.waiting import Lane
+from embedder.serving.admission import LEAST_RETRY_S, LONGEST_RETRY_S, Admission, Door, Limits, Turns
 from lookalike.errors import Overloaded
 
 ITEM_S = 0.002

@@ -10,7 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from prometheus_client import REGISTRY
 
-from embedder.serving.admission import LEAST_RETRY_S, LONGEST_RETRY_S, Lane, Limits
+from embedder.pictures.waiting import Lane
+from embedder.serving.admission import LEAST_RETRY_S, LONGEST_RETRY_S, Limits
 from embedder.serving.batcher import Batcher
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Internal, LookalikeError, Overloaded, Unavailable
 

@@ -9,8 +9,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from embedder.serving.admission import Lane
-from embedder.serving.decode_pool import TASK_BYTES, DecodePool, Waiting
+from embedder.pictures.waiting import Lane, Waiting
+from embedder.serving.decode_pool import TASK_BYTES, DecodePool
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Internal, Unavailable
 
 SOON_S = 10.0

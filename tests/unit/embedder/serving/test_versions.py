@@ -13,7 +13,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from embedder.models.bundle import Bundle
-from embedder.serving.admission import Lane, Limits
+from embedder.pictures.waiting import Lane
+from embedder.serving.admission import Limits
 from embedder.serving.batcher import Batcher
 from embedder.serving.spaces import Embedded, Work
 from embedder.serving.versions import Lack, Served, Serving, build_served
