@@ -6,7 +6,7 @@ import signal
 import pytest
 import structlog
 
-pytest_plugins = [f"tests.servers.{name}" for name in ("redis", "milvus", "s3", "stack", "browser")]
+pytest_plugins = [f"tests.servers.{name}" for name in ("redis", "milvus", "stores", "s3", "stack", "browser")]
 
 # A shell that starts a test run in the background lets it ignore Ctrl-C, and whatever it starts would ignore it as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,8 +13,7 @@ from lookalike.errors import NotFound
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
 from lookalike.spaces import HistogramSettings, Metric, Space, Vector
-from lookalike.store.milvus.catalogue import MilvusCatalogue
-from lookalike.store.milvus.connection import Connection
+from lookalike.store.protocols import Catalogue
 
 NOW = datetime.datetime(2026, 1, 31, 12, 0, 0, 250000, tzinfo=datetime.UTC)
 HISTOGRAM = HistogramSettings(bins=8)
@@ -37,9 +36,8 @@ def new_collection(name: str | None = None, histogram: HistogramSettings = HISTO
 
 
 @contextmanager
-def made(connection: Connection, collection: Collection) -> Iterator[Collection]:
-    """`collection` made on the server, and removed at the end."""
-    catalogue = MilvusCatalogue(connection)
+def made(catalogue: Catalogue, collection: Collection) -> Iterator[Collection]:
+    """`collection` made, and removed at the end."""
     catalogue.create(collection)
     try:
         yield collection

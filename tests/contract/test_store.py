@@ -1,4 +1,4 @@
-"""Reading on both servers: the true neighbours at their true distances, filtered, limited and in order."""
+"""Reading from every store: the true neighbours at their true distances, filtered, limited and in order."""
 
 from __future__ import annotations
 
@@ -13,34 +13,27 @@ from lookalike.errors import InvalidArgument, NotFound
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
 from lookalike.records.query import SearchOptions
-from lookalike.store.milvus.connection import Connection, connect
-from lookalike.store.milvus.vectors import MilvusVectors
+from lookalike.store.protocols import Vectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection, stacked
+from tests.servers.stores import StoreServer
 
 
 @pytest.fixture(scope="module")
-def connection(store_uri: str) -> Iterator[Connection]:
-    opened = connect(store_uri)
-    yield opened
-    opened.close()
+def store(store_server: StoreServer) -> Vectors:
+    return store_server.vectors
 
 
 @pytest.fixture(scope="module")
-def store(connection: Connection) -> MilvusVectors:
-    return MilvusVectors(connection)
-
-
-@pytest.fixture(scope="module")
-def shared(connection: Connection) -> Iterator[Collection]:
+def shared(store_server: StoreServer) -> Iterator[Collection]:
     """A collection for tests that write ids of their own and look at nothing else."""
-    with made(connection, new_collection()) as collection:
+    with made(store_server.catalogue(), new_collection()) as collection:
         yield collection
 
 
 @pytest.fixture(scope="module")
-def gallery(connection: Connection, store: MilvusVectors) -> Iterator[Collection]:
+def gallery(store_server: StoreServer, store: Vectors) -> Iterator[Collection]:
     """A collection of 60 images that no test writes to."""
-    with made(connection, new_collection()) as collection:
+    with made(store_server.catalogue(), new_collection()) as collection:
         store.upsert(collection, GALLERY)
         assert store.count(collection, timeout_s=TIMEOUT_S) == len(GALLERY)  # Strong: from here on bounded reads wait for it
         store.get(collection, ["g00"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
@@ -51,9 +44,7 @@ GALLERY = [image(f"g{n:02}", metadata={"n": n, "label": "even" if n % 2 == 0 els
 
 
 @pytest.mark.parametrize("space", ["histogram", "siamese"])
-def test_search_finds_the_true_neighbours_with_their_true_distances(
-    store: MilvusVectors, gallery: Collection, space: str
-) -> None:
+def test_search_finds_the_true_neighbours_with_their_true_distances(store: Vectors, gallery: Collection, space: str) -> None:
     metric = gallery.space(space).metric
     queries = stacked([image("q1"), image("q2"), GALLERY[7]], space)
     answers = store.search(
@@ -74,7 +65,7 @@ def test_search_finds_the_true_neighbours_with_their_true_distances(
     assert min(hit.distance for hits in answers for hit in hits) >= 0.0
 
 
-def test_a_hit_is_the_image_that_was_stored(store: MilvusVectors, gallery: Collection) -> None:
+def test_a_hit_is_the_image_that_was_stored(store: Vectors, gallery: Collection) -> None:
     (hits,) = store.search(
         gallery,
         "siamese",
@@ -85,7 +76,7 @@ def test_a_hit_is_the_image_that_was_stored(store: MilvusVectors, gallery: Colle
     assert hits[0].image == replace(GALLERY[5], vectors={})
 
 
-def test_filter_and_excluded_id_leave_the_rest(store: MilvusVectors, gallery: Collection) -> None:
+def test_filter_and_excluded_id_leave_the_rest(store: Vectors, gallery: Collection) -> None:
     (hits,) = store.search(
         gallery,
         "siamese",
@@ -98,7 +89,7 @@ def test_filter_and_excluded_id_leave_the_rest(store: MilvusVectors, gallery: Co
 
 
 @pytest.mark.parametrize("space", ["histogram", "siamese"])
-def test_a_bound_leaves_out_what_is_as_far_or_farther(store: MilvusVectors, gallery: Collection, space: str) -> None:
+def test_a_bound_leaves_out_what_is_as_far_or_farther(store: Vectors, gallery: Collection, space: str) -> None:
     query = GALLERY[8].vectors[space]
     distances = np.sort(gallery.space(space).metric.distance(query, stacked(GALLERY, space)))
     for count in (1, 7):
@@ -115,7 +106,7 @@ def test_a_bound_leaves_out_what_is_as_far_or_farther(store: MilvusVectors, gall
         assert max(hit.distance for hit in hits) < between
 
 
-def test_top_k_of_a_thousand_with_a_small_ef_returns_everything_there_is(store: MilvusVectors, gallery: Collection) -> None:
+def test_top_k_of_a_thousand_with_a_small_ef_returns_everything_there_is(store: Vectors, gallery: Collection) -> None:
     (hits,) = store.search(
         gallery,
         "histogram",
@@ -126,7 +117,7 @@ def test_top_k_of_a_thousand_with_a_small_ef_returns_everything_there_is(store: 
     assert len(hits) == len(GALLERY)
 
 
-def test_hits_of_equal_distance_come_by_id(store: MilvusVectors, shared: Collection) -> None:
+def test_hits_of_equal_distance_come_by_id(store: Vectors, shared: Collection) -> None:
     same = np.eye(8, dtype=np.float32)[3]
     ids = [f"tie{n:02}" for n in range(12)]
     shuffled = random.Random(3).sample(ids, len(ids))
@@ -142,25 +133,25 @@ def test_hits_of_equal_distance_come_by_id(store: MilvusVectors, shared: Collect
 
 
 @pytest.mark.parametrize(("top_k", "ef", "field"), [(0, 64, "top_k"), (1001, 64, "top_k"), (5, 0, "ef"), (5, 32769, "ef")])
-def test_numbers_out_of_range_are_refused(store: MilvusVectors, gallery: Collection, top_k: int, ef: int, field: str) -> None:
+def test_numbers_out_of_range_are_refused(store: Vectors, gallery: Collection, top_k: int, ef: int, field: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
         store.search(gallery, "siamese", np.zeros((1, 4), np.float32), SearchOptions(top_k=top_k, ef=ef), timeout_s=TIMEOUT_S)
     assert refused.value.field == field
 
 
-def test_a_query_of_the_wrong_length_and_an_unknown_space_are_refused(store: MilvusVectors, gallery: Collection) -> None:
+def test_a_query_of_the_wrong_length_and_an_unknown_space_are_refused(store: Vectors, gallery: Collection) -> None:
     with pytest.raises(InvalidArgument, match="needs 8"):
         store.search(gallery, "histogram", np.zeros((1, 4), np.float32), SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S)
     with pytest.raises(NotFound, match="histogram, siamese"):
         store.search(gallery, "colour", np.zeros((1, 4), np.float32), SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S)
 
 
-def test_no_queries_give_no_answers(store: MilvusVectors, gallery: Collection) -> None:
+def test_no_queries_give_no_answers(store: Vectors, gallery: Collection) -> None:
     nobody = np.zeros((0, 4), np.float32)
     assert store.search(gallery, "siamese", nobody, SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S) == []
 
 
-def test_get_returns_what_is_there_with_the_vectors_asked_for(store: MilvusVectors, gallery: Collection) -> None:
+def test_get_returns_what_is_there_with_the_vectors_asked_for(store: Vectors, gallery: Collection) -> None:
     found = store.get(
         gallery,
         ["g03", "nobody", "g01", "g03"],
@@ -177,7 +168,7 @@ def test_get_returns_what_is_there_with_the_vectors_asked_for(store: MilvusVecto
     assert store.get(gallery, [], timeout_s=TIMEOUT_S) == {}
 
 
-def test_pages_obey_the_filter_and_their_limits(store: MilvusVectors, gallery: Collection) -> None:
+def test_pages_obey_the_filter_and_their_limits(store: Vectors, gallery: Collection) -> None:
     page = store.page(gallery, filter="n >= 10", after_id="g20", limit=3, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
     assert [found.id for found in page] == ["g21", "g22", "g23"]
     for limit in (0, 1001):

@@ -1,4 +1,4 @@
-"""Changing what is there, on both servers: what matches is found in whatever space it is, new facts leave vectors alone."""
+"""Changing what is there, in every store: what matches is found in whatever space it is, new facts leave vectors alone."""
 
 from __future__ import annotations
 
@@ -11,34 +11,26 @@ import pytest
 from lookalike.errors import BadFilter, InvalidArgument
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
-from lookalike.runtime.call import Deadline
-from lookalike.store.milvus.connection import Connection, connect
-from lookalike.store.milvus.vectors import MilvusVectors
+from lookalike.store.protocols import Vectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
+from tests.servers.stores import StoreServer
 
 SPACES = ("histogram", "siamese")
 
 
 @pytest.fixture(scope="module")
-def connection(store_uri: str) -> Iterator[Connection]:
-    opened = connect(store_uri)
-    yield opened
-    opened.close()
+def store(store_server: StoreServer) -> Vectors:
+    return store_server.vectors
 
 
 @pytest.fixture(scope="module")
-def store(connection: Connection) -> MilvusVectors:
-    return MilvusVectors(connection)
-
-
-@pytest.fixture(scope="module")
-def shared(connection: Connection) -> Iterator[Collection]:
+def shared(store_server: StoreServer) -> Iterator[Collection]:
     """A collection for tests that write ids of their own and look at nothing else."""
-    with made(connection, new_collection()) as collection:
+    with made(store_server.catalogue(), new_collection()) as collection:
         yield collection
 
 
-def test_ids_are_found_by_filter_and_revision_a_page_at_a_time(store: MilvusVectors, shared: Collection) -> None:
+def test_ids_are_found_by_filter_and_revision_a_page_at_a_time(store: Vectors, shared: Collection) -> None:
     store.upsert(shared, [image(f"m{n:03}", metadata={"set": "m", "n": n}, revision=n % 3 + 1) for n in range(30)])
 
     def found(**fields: object) -> list[str]:
@@ -57,7 +49,7 @@ def test_ids_are_found_by_filter_and_revision_a_page_at_a_time(store: MilvusVect
         found(filter="set =")
 
 
-def test_ids_are_found_by_what_their_uri_begins_with(store: MilvusVectors, shared: Collection) -> None:
+def test_ids_are_found_by_what_their_uri_begins_with(store: Vectors, shared: Collection) -> None:
     uris = ["file:///p/a.png", "file:///p/b/c.png", "file:///px/d.png", 's3://b/say "x*" %_\\/e.png', "s3://b/say/f.png"]
     store.upsert(shared, [replace(image(f"u{n}", metadata={"set": "u"}), uri=uri) for n, uri in enumerate(uris)])
 
@@ -69,15 +61,15 @@ def test_ids_are_found_by_what_their_uri_begins_with(store: MilvusVectors, share
     assert found("file:///q/") == []
 
 
-def test_what_only_one_space_holds_is_found_as_well(connection: Connection, store: MilvusVectors, shared: Collection) -> None:
+def test_what_only_one_space_holds_is_found_as_well(store_server: StoreServer, store: Vectors, shared: Collection) -> None:
     store.upsert(shared, [image(i, metadata={"set": "half"}) for i in ("h1", "h2", "h3")])
     for space, image_id in zip(SPACES, ("h1", "h2"), strict=True):
-        connection.call("delete", shared.physical(space), deadline=Deadline.after(TIMEOUT_S), filter=f'id == "{image_id}"')
+        store_server.remove_row(shared.physical(space), image_id)
     assert store.matching_ids(shared, filter='set = "half"', limit=2, timeout_s=TIMEOUT_S) == ["h1", "h2"]
     assert store.matching_ids(shared, filter='set = "half"', after_id="h2", limit=2, timeout_s=TIMEOUT_S) == ["h3"]
 
 
-def test_new_facts_keep_the_vectors_of_every_space(store: MilvusVectors, shared: Collection) -> None:
+def test_new_facts_keep_the_vectors_of_every_space(store: Vectors, shared: Collection) -> None:
     before = [image(f"r{n}", metadata={"old": n}) for n in range(3)]
     store.upsert(shared, before)
     changed = [replace(one, uri="s3://moved", metadata={"new": one.id}, revision=7, vectors={}) for one in before[:2]]
@@ -92,7 +84,7 @@ def test_new_facts_keep_the_vectors_of_every_space(store: MilvusVectors, shared:
     assert {i: [row.revision for row in rows] for i, rows in everywhere.items()} == {"r0": [7, 7]}
 
 
-def test_facts_that_cannot_be_stored_change_nothing(store: MilvusVectors, shared: Collection) -> None:
+def test_facts_that_cannot_be_stored_change_nothing(store: Vectors, shared: Collection) -> None:
     good, large = image("f1"), image("f2")
     store.upsert(shared, [good, large])
     with pytest.raises(InvalidArgument, match="metadata"):
@@ -101,8 +93,8 @@ def test_facts_that_cannot_be_stored_change_nothing(store: MilvusVectors, shared
     assert {row.revision for rows in found.values() for row in rows} == {1}
 
 
-def test_the_contents_of_a_space_are_read_a_page_at_a_time(store: MilvusVectors, connection: Connection) -> None:
-    with made(connection, new_collection()) as collection:
+def test_the_contents_of_a_space_are_read_a_page_at_a_time(store: Vectors, store_server: StoreServer) -> None:
+    with made(store_server.catalogue(), new_collection()) as collection:
         written = [replace(image(f"c{n}"), sha256=f"{n:064x}") for n in range(5)]
         store.upsert(collection, written)
         for space in collection.written:

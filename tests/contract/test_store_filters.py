@@ -1,4 +1,4 @@
-"""Filters on both servers against a third opinion: a plain evaluator, written here from the language's description."""
+"""Filters in every store against a third opinion: a plain evaluator, written here from the language's description."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lookalike.records.image import Consistency
-from lookalike.store.milvus.connection import Connection, connect
-from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
+from tests.servers.stores import StoreServer
 
 INJECTION = '" or id != "'
 PLAIN: dict[str, Mapping[str, object]] = {
@@ -99,18 +98,17 @@ TABLE: list[tuple[str, set[str]]] = [
 
 @dataclass(frozen=True)
 class Server:
-    """A store with `PLAIN` in one collection, and on the real server `MIXED` besides."""
+    """A store with `PLAIN` in one collection, and where it tells types apart `MIXED` besides."""
 
     find: Callable[[str], set[str]]
     rows: Mapping[str, Mapping[str, object]]
 
 
 @pytest.fixture(scope="module")
-def server(store_uri: str) -> Iterator[Server]:
-    connection: Connection = connect(store_uri)
-    store = MilvusVectors(connection)
-    rows = PLAIN if connection.is_lite else PLAIN | MIXED
-    with made(connection, new_collection()) as collection:
+def server(store_server: StoreServer) -> Iterator[Server]:
+    store = store_server.vectors
+    rows = PLAIN | MIXED if store_server.tells_types_apart else PLAIN
+    with made(store_server.catalogue(), new_collection()) as collection:
         store.upsert(collection, [image(i, metadata=metadata) for i, metadata in rows.items()])
         store.page(collection, limit=1, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
 
@@ -118,7 +116,6 @@ def server(store_uri: str) -> Iterator[Server]:
             return {found.id for found in store.page(collection, filter=text, limit=1000, timeout_s=TIMEOUT_S)}
 
         yield Server(find, rows)
-    connection.close()
 
 
 @pytest.mark.parametrize(("text", "expected"), TABLE, ids=[text for text, _ in TABLE])
@@ -126,7 +123,7 @@ def test_a_filter_finds_what_it_should(server: Server, text: str, expected: set[
     assert server.find(text) & set(PLAIN) == expected
 
 
-def test_the_real_server_tells_types_apart(server: Server) -> None:
+def test_types_are_told_apart(server: Server) -> None:
     if len(server.rows) == len(PLAIN):
         pytest.skip("milvus-lite takes true for 1 and knows no order between types; see lookalike.store.milvus.expressions")
     mixed = set(MIXED)
@@ -201,7 +198,7 @@ FILTERS = st.recursive(COMPARISONS, _combined, max_leaves=8)
 
 @given(FILTERS)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_random_filters_mean_the_same_to_the_server(server: Server, written: tuple[str, Meaning]) -> None:
+def test_random_filters_mean_the_same_to_the_store(server: Server, written: tuple[str, Meaning]) -> None:
     text, meaning = written
     assert server.find(text) == {i for i, metadata in server.rows.items() if meaning(metadata)}, text
 

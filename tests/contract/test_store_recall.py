@@ -12,6 +12,7 @@ from lookalike import fashion_mnist
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.query import SearchOptions
 from lookalike.spaces import HistogramSettings, Vector
+from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import connect
 from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, made, new_collection
@@ -27,7 +28,7 @@ def test_recall_at_5_is_at_least_99_percent_in_both_spaces(store_uri: str) -> No
     connection = connect(store_uri)
     store = MilvusVectors(connection)
     queries = 20 if connection.is_lite else QUERIES  # 20-60 ms a query there
-    with made(connection, new_collection(histogram=HistogramSettings(), siamese_dimension=128)) as collection:
+    with made(MilvusCatalogue(connection), new_collection(histogram=HistogramSettings(), siamese_dimension=128)) as collection:
         stored = {"histogram": histograms[:STORED], "siamese": features[:STORED]}
         moment = datetime.datetime.now(datetime.UTC)
         for start in range(0, STORED, 1000):

@@ -1,4 +1,4 @@
-"""Writing on both servers: an image is one row in each space, whatever is updated, deleted, flushed, or done at once."""
+"""Writing to every store: an image is one row in each space, whatever is updated, deleted, flushed, or done at once."""
 
 from __future__ import annotations
 
@@ -14,49 +14,38 @@ from lookalike.errors import InvalidArgument
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
 from lookalike.records.query import SearchOptions
-from lookalike.runtime.call import Deadline
-from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.vectors import MilvusVectors
+from lookalike.store.protocols import Vectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 from tests.servers.processes import until
+from tests.servers.stores import StoreServer
 
 ODD_IDS = ["it's", 'say "hi"', "back\\slash", "a/b c", "naïve 😀", '" or id != "', "x*", "%_", "z" * 256, "日本"]
 
 
 @pytest.fixture(scope="module")
-def connection(store_uri: str) -> Iterator[Connection]:
-    opened = connect(store_uri)
-    yield opened
-    opened.close()
+def store(store_server: StoreServer) -> Vectors:
+    return store_server.vectors
 
 
 @pytest.fixture(scope="module")
-def store(connection: Connection) -> MilvusVectors:
-    return MilvusVectors(connection)
-
-
-@pytest.fixture(scope="module")
-def shared(connection: Connection) -> Iterator[Collection]:
+def shared(store_server: StoreServer) -> Iterator[Collection]:
     """A collection for tests that write ids of their own and look at nothing else."""
-    with made(connection, new_collection()) as collection:
+    with made(store_server.catalogue(), new_collection()) as collection:
         yield collection
 
 
 def test_a_strong_read_sees_the_write_just_acknowledged_to_another_client(
-    store: MilvusVectors, store_uri: str, shared: Collection
+    store: Vectors, store_server: StoreServer, shared: Collection
 ) -> None:
-    other = connect(store_uri)
-    try:
-        reader = MilvusVectors(other)
+    with store_server.elsewhere() as other:
         for turn in range(5):
             store.upsert(shared, [image("fresh", revision=turn)])
-            seen = reader.get(shared, ["fresh"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+            seen = other.vectors.get(shared, ["fresh"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
             assert seen["fresh"].revision == turn
-    finally:
-        other.close()
 
 
-def test_metadata_comes_back_as_it_went_in(store: MilvusVectors, shared: Collection) -> None:
+def test_metadata_comes_back_as_it_went_in(store: Vectors, shared: Collection) -> None:
     metadata = {
         "text": 'q"uo\\te\n\tü😀',
         "int": -(2**62),
@@ -73,7 +62,7 @@ def test_metadata_comes_back_as_it_went_in(store: MilvusVectors, shared: Collect
     assert found["bare"].metadata == {}
 
 
-def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: MilvusVectors, shared: Collection) -> None:
+def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: Vectors, shared: Collection) -> None:
     store.upsert(shared, [image(i, metadata={"odd": True}) for i in ODD_IDS])
     strong, odd_ones, query = Consistency.STRONG, "odd = true", np.ones((1, 4), np.float32)
     assert set(store.get(shared, ODD_IDS, consistency=strong, timeout_s=TIMEOUT_S)) == set(ODD_IDS)
@@ -94,19 +83,19 @@ def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: MilvusVecto
 
 
 def test_every_id_stays_one_row_in_each_space_through_updates_deletes_and_flushes(
-    connection: Connection, store: MilvusVectors
+    store_server: StoreServer, store: Vectors
 ) -> None:
     ids = [f"k{n:04}" for n in range(1600)]
     random.Random(1).shuffle(ids)
     alive: dict[str, int] = {}
-    with made(connection, new_collection()) as collection:
+    with made(store_server.catalogue(), new_collection()) as collection:
 
         def write(some: list[str], revision: int) -> None:
             store.upsert(collection, [image(i, revision=revision) for i in some])
             alive.update(dict.fromkeys(some, revision))
 
         def check() -> None:
-            assert [_rows(connection, collection, space.name) for space in collection.spaces] == [len(alive)] * 2
+            assert [store_server.row_count(collection.physical_of(space)) for space in collection.spaces] == [len(alive)] * 2
             assert _paged(store, collection, 301) == sorted(alive.items())
 
         write(ids[:1100], 1)
@@ -129,8 +118,8 @@ def test_every_id_stays_one_row_in_each_space_through_updates_deletes_and_flushe
         check()
 
 
-def test_what_nobody_waited_for_is_there_and_gets_its_index(store: MilvusVectors, connection: Connection) -> None:
-    with made(connection, new_collection()) as collection:
+def test_what_nobody_waited_for_is_there_and_gets_its_index(store: Vectors, store_server: StoreServer) -> None:
+    with made(store_server.catalogue(), new_collection()) as collection:
         store.upsert(collection, [image(f"i{n}") for n in range(1500)])
         store.flush(collection, wait=False)
         assert store.count(collection, timeout_s=TIMEOUT_S) == 1500
@@ -138,27 +127,26 @@ def test_what_nobody_waited_for_is_there_and_gets_its_index(store: MilvusVectors
             collection, "siamese", np.ones((1, 4), np.float32), SearchOptions(top_k=1000, ef=1000), timeout_s=TIMEOUT_S
         )
         assert len(hits) == 1000
-        until(lambda: store.pending(collection) == 0, "every row is indexed", timeout_s=60)
+        if isinstance(store, MilvusVectors):
+            until(lambda: store.pending(collection) == 0, "every row is indexed", timeout_s=60)
 
 
-def test_a_bad_image_stops_the_call_before_anything_is_written(store: MilvusVectors, shared: Collection) -> None:
+def test_a_bad_image_stops_the_call_before_anything_is_written(store: Vectors, shared: Collection) -> None:
     with pytest.raises(InvalidArgument, match="siamese"):
         store.upsert(shared, [image("good"), image("bad", siamese=np.zeros(5, np.float32))])
     assert store.get_everywhere(shared, ["good", "bad"], timeout_s=TIMEOUT_S) == {}
 
 
-def test_get_everywhere_tells_half_written_images_apart(
-    connection: Connection, store: MilvusVectors, shared: Collection
-) -> None:
+def test_get_everywhere_tells_half_written_images_apart(store_server: StoreServer, store: Vectors, shared: Collection) -> None:
     store.upsert(shared, [image("whole", revision=3), image("half", revision=1)])
-    connection.call("delete", shared.physical("siamese"), deadline=Deadline.after(TIMEOUT_S), filter='id == "half"')
+    store_server.remove_row(shared.physical("siamese"), "half")
     found = store.get_everywhere(shared, ["whole", "half", "none"], timeout_s=TIMEOUT_S)
     assert {image_id: [row.revision for row in rows] for image_id, rows in found.items()} == {"whole": [3, 3], "half": [1]}
     assert store.get(shared, ["half"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S) == {}
     assert store.delete(shared, ["half"], timeout_s=TIMEOUT_S) == 1
 
 
-def test_many_threads_may_share_a_store(store: MilvusVectors, shared: Collection) -> None:
+def test_many_threads_may_share_a_store(store: Vectors, shared: Collection) -> None:
     queries = np.ones((2, 4), np.float32)
     start = threading.Barrier(8)
 
@@ -179,19 +167,7 @@ def test_many_threads_may_share_a_store(store: MilvusVectors, shared: Collection
     assert {len(rows) for rows in found.values()} == {2}
 
 
-def _rows(connection: Connection, collection: Collection, space: str) -> int:
-    answer = connection.call(
-        "query",
-        collection.physical(space),
-        deadline=Deadline.after(TIMEOUT_S),
-        filter="",
-        output_fields=["count(*)"],
-        consistency_level="Strong",
-    )
-    return int(answer[0]["count(*)"])
-
-
-def _paged(store: MilvusVectors, collection: Collection, limit: int) -> list[tuple[str, int]]:
+def _paged(store: Vectors, collection: Collection, limit: int) -> list[tuple[str, int]]:
     """Id and revision of every image, by pages; the first read is Strong, so that those after it see as much."""
     found: list[tuple[str, int]] = []
     consistency = Consistency.STRONG

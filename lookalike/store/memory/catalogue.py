@@ -1,0 +1,104 @@
+"""The `Catalogue` of a store in memory. As Milvus' does, it makes tables before it writes the row that names them, and drops
+tables after it, so that what is refused in between leaves some that no row names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from lookalike.errors import AlreadyExists, NotFound, Unavailable
+from lookalike.names import check_name
+from lookalike.records.collection import Collection
+from lookalike.store.memory.tables import Tables
+
+
+class MemoryCatalogue:
+    """The collections in `tables`. `get` remembers an answer for `ttl_s` seconds, by default for none; may be used by several
+    threads. `Catalogue` says what each method does."""
+
+    def __init__(self, tables: Tables, *, ttl_s: float = 0.0) -> None:
+        self._tables, self._ttl_s = tables, ttl_s
+        self._remembered: dict[str, tuple[float, Collection]] = {}
+
+    @property
+    def exact(self) -> bool:
+        return True
+
+    def get(self, name: str, *, fresh: bool = False) -> Collection:
+        check_name("collection", name)
+        if not fresh and (found := self.recall(name)) is not None:
+            return found
+        with self._tables.lock:
+            self._remember(name)
+            if name not in self._tables.collections:
+                raise NotFound("collection", name)
+            return self._tables.collections[name]
+
+    def recall(self, name: str) -> Collection | None:
+        found_at, found = self._remembered.get(name, (0.0, None))
+        return found if time.monotonic() - found_at < self._ttl_s else None
+
+    def with_leftovers(self) -> Sequence[str]:
+        with self._tables.lock:
+            return [one.name for one in self._tables.collections.values() if self._unnamed(one.name, one.physicals)]
+
+    def create(self, collection: Collection, *, still_alone: Callable[[], bool] = lambda: True) -> None:
+        check_name("name", collection.name)
+        with self._tables.lock:
+            if collection.name in self._tables.collections:
+                raise AlreadyExists("collection", collection.name)
+            self._drop_unnamed(collection.name, ())
+            self._write(collection, still_alone)
+
+    def change(
+        self, name: str, change: Callable[[Collection], Collection], *, still_alone: Callable[[], bool] = lambda: True
+    ) -> Collection:
+        check_name("name", name)
+        with self._tables.lock:
+            if name not in self._tables.collections:
+                raise NotFound("collection", name)
+            now = self._tables.collections[name]
+            then = change(now)
+            if then != now:
+                self._drop_unnamed(name, now.physicals)
+                self._write(then, still_alone)
+            self._drop_unnamed(name, then.physicals)
+            return then
+
+    def delete(self, name: str) -> None:
+        check_name("name", name)
+        with self._tables.lock:
+            there = self._tables.collections.pop(name, None)
+            self._remember(name)
+            self._drop_unnamed(name, ())
+            if there is None:
+                raise NotFound("collection", name)
+
+    def list(self) -> list[Collection]:
+        with self._tables.lock:
+            return sorted(self._tables.collections.values(), key=lambda one: one.name)
+
+    def _write(self, collection: Collection, still_alone: Callable[[], bool]) -> None:
+        for physical in collection.physicals:
+            self._tables.make(physical)
+        if not still_alone():
+            raise Unavailable("write lock", f"the lock on {collection.name!r} was lost; try again")
+        self._tables.collections[collection.name] = replace(collection, exact=True)
+        self._remember(collection.name)
+
+    def _remember(self, name: str) -> None:
+        """What the row says now."""
+        if name in self._tables.collections:
+            self._remembered[name] = (time.monotonic(), self._tables.collections[name])
+        else:
+            self._remembered.pop(name, None)
+
+    def _unnamed(self, name: str, named: Iterable[str]) -> set[str]:
+        """The tables of the collection called `name` but those `named`; no name of another begins so."""
+        return {table for table in self._tables.names() if table.startswith(f"{name}__")} - set(named)
+
+    def _drop_unnamed(self, name: str, named: Iterable[str]) -> None:
+        for table in self._unnamed(name, named):
+            self._tables.drop(table)
