@@ -32,7 +32,7 @@ from gateway.messages.search import (
 )
 from gateway.search.search import Search
 from lookalike.errors import InvalidArgument
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call, Deadline
 from lookalike.runtime.channels import remaining_s
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import search_service_pb2 as search_pb
@@ -45,9 +45,14 @@ Answered: TypeAlias = Any
 """The message that the method's name says, or its bytes; the stubs know nothing of the latter."""
 
 
+def call_of(context: Context) -> Call:
+    """It has the caller's deadline, or the default one; never further away than `MAX_S`."""
+    return Call.begun(remaining_s(context, default_s=DEFAULT_S, cap_s=MAX_S))
+
+
 def deadline_of(context: Context) -> Deadline:
-    """The caller's deadline, or the default one; never further away than `MAX_S`."""
-    return Deadline.after(remaining_s(context, default_s=DEFAULT_S, cap_s=MAX_S))
+    """As `call_of`, the deadline alone."""
+    return call_of(context).deadline
 
 
 class SearchServicer(SearchServiceServicer):
@@ -55,7 +60,7 @@ class SearchServicer(SearchServiceServicer):
         self._search, self._images = search, images
 
     async def Search(self, request: search_pb.SearchRequest, context: Context) -> Answered:  # noqa: N802
-        answer = await self._search.answer(query_from(request), deadline_of(context))
+        answer = await self._search.answer(query_from(request), call_of(context))
         large = is_large_answer(answer)
         return await written(
             search_parts(answer, include_vectors=request.include_vectors, large=large), large=large, field="top_k"
@@ -64,8 +69,8 @@ class SearchServicer(SearchServiceServicer):
     async def SearchBatch(  # noqa: N802
         self, request: search_pb.SearchBatchRequest, context: Context
     ) -> AsyncIterator[Answered]:
-        deadline = deadline_of(context)
-        outcomes = await self._search.answer_batch(await asyncio.to_thread(batch_from, request), deadline)
+        call = call_of(context)  # reading the batch takes of its time
+        outcomes = await self._search.answer_batch(await asyncio.to_thread(batch_from, request), call)
         async with aclosing(outcomes):
             async for index, outcome in outcomes:
                 large = is_large_outcome(outcome)
@@ -81,7 +86,7 @@ class SearchServicer(SearchServiceServicer):
             request.id,
             include_vectors=request.include_vectors,
             consistency=consistency_from(request.consistency),
-            deadline=deadline_of(context),
+            call=call_of(context),
         )
         return search_pb.GetImageResponse(image=image_message(image, spaces_by_name(collection.spaces)))
 
@@ -92,7 +97,7 @@ class SearchServicer(SearchServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
             consistency=consistency_from(request.consistency),
-            deadline=deadline_of(context),
+            call=call_of(context),
             include_vectors=request.include_vectors,
         )
         large = is_large(page.images)
@@ -123,7 +128,7 @@ class SearchServicer(SearchServiceServicer):
     async def GetThumbnail(  # noqa: N802
         self, request: search_pb.GetThumbnailRequest, context: Context
     ) -> search_pb.GetThumbnailResponse:
-        made = await self._images.thumbnail(request.collection, request.id, deadline_of(context))
+        made = await self._images.thumbnail(request.collection, request.id, call_of(context))
         return search_pb.GetThumbnailResponse(jpeg=made.jpeg)
 
 

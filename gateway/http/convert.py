@@ -16,7 +16,7 @@ from gateway.calls import DEFAULT_S, MAX_S
 from gateway.http.errors import ErrorResponse
 from gateway.http.json_texts import json_pieces
 from lookalike.errors import InvalidArgument
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call, Deadline
 from lookalike.wire.spaces import plain
 
 M = TypeVar("M", bound=Message)
@@ -94,8 +94,16 @@ RequestTimeout = Annotated[float, Depends(_timeout_s)]
 """How many seconds the caller waits: for a route whose body may take longer to come than any answer to make."""
 
 
-async def _deadline(timeout_s: RequestTimeout) -> Deadline:
-    return Deadline.after(timeout_s)
+async def _call(timeout_s: RequestTimeout) -> Call:
+    return Call.begun(timeout_s)
+
+
+RequestCall = Annotated[Call, Depends(_call)]
+"""The call that a route serves."""
+
+
+async def _deadline(call: RequestCall) -> Deadline:
+    return call.deadline
 
 
 RequestDeadline = Annotated[Deadline, Depends(_deadline)]

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, BeforeValidator, Field, SkipValidation
 
 from gateway.http import models
-from gateway.http.convert import RequestDeadline, errors, respond, respond_with
+from gateway.http.convert import RequestCall, RequestDeadline, errors, respond, respond_with
 from gateway.http.reading import LARGE_BODY_BYTES, ReadingRoute
 from gateway.http.search_bodies import ConsistencyName, Filter, Int32
 from gateway.images.images import Images
@@ -87,7 +87,7 @@ def _add_many(router: APIRouter, images: Images) -> None:
     )
     async def list_page(
         collection: models.Name,
-        deadline: RequestDeadline,
+        call: RequestCall,
         filter_text: Annotated[Filter, Query(alias="filter", description="Only images for which this holds.")] = "",
         page_size: Annotated[Int32, Query(description="1 to 1,000; 0 means 50.")] = 0,
         page_token: models.PageToken = "",
@@ -100,7 +100,7 @@ def _add_many(router: APIRouter, images: Images) -> None:
             page_size=page_size,
             page_token=page_token,
             consistency=consistency_from(pb.Consistency.Value(consistency)),
-            deadline=deadline,
+            call=call,
             include_vectors=include_vectors,
         )
         return await respond_with(lambda: next(page_parts(page)), large=is_large(page.images))
@@ -151,14 +151,12 @@ def _add_one(router: APIRouter, images: Images) -> None:
     async def get(
         collection: models.Name,
         image_id: models.ImageId,
-        deadline: RequestDeadline,
+        call: RequestCall,
         include_vectors: bool = False,
         consistency: Freshness = "CONSISTENCY_UNSPECIFIED",
     ) -> Response:
         freshness = consistency_from(pb.Consistency.Value(consistency))
-        found, image = await images.get(
-            collection, image_id, include_vectors=include_vectors, consistency=freshness, deadline=deadline
-        )
+        found, image = await images.get(collection, image_id, include_vectors=include_vectors, consistency=freshness, call=call)
         return respond(pb.GetImageResponse(image=image_message(image, spaces_by_name(found.spaces))))
 
     @router.delete(
@@ -200,13 +198,13 @@ def _add_thumbnail(router: APIRouter, images: Images) -> None:
     async def thumbnail(
         collection: models.Name,
         image_id: Annotated[models.ImageId, Query(alias="id", description="Id of the image.")],
-        deadline: RequestDeadline,
+        call: RequestCall,
         _version: Annotated[
             models.ImageId, Query(alias="v", description="Anything; another value is asked for anew, past caches.")
         ] = "",
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
-        made = await images.thumbnail(collection, image_id, deadline)
+        made = await images.thumbnail(collection, image_id, call)
         headers = {"ETag": f'"{made.sha256}"', "Cache-Control": _CACHE}
         if if_none_match is not None and headers["ETag"] in if_none_match:
             return Response(status_code=304, headers=headers)

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from gateway.backends.threads import off_loop
 from gateway.http import models
-from gateway.http.convert import RequestDeadline, RequestTimeout, errors, respond_with, to_json
+from gateway.http.convert import RequestCall, RequestTimeout, errors, respond_with, to_json
 from gateway.http.errors import error_body
 from gateway.http.json_texts import json_pieces
 from gateway.http.reading import ReadingRoute
@@ -22,7 +22,7 @@ from gateway.messages.search import batch_from, query_from, search_response
 from gateway.search.query import Outcome
 from gateway.search.search import Search
 from lookalike.errors import LookalikeError
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call
 
 _BATCH = """\
 One line of JSON (`SearchBatchResponse`) for each query, as it is answered, in any order: `curl -N` shows them come. What is \
@@ -52,10 +52,10 @@ def search_router(search: Search) -> APIRouter:
         responses=errors(400, 404, 413),
         openapi_extra={"requestBody": search_body()},
     )
-    async def post_search(collection: models.Name, request: Request, deadline: RequestDeadline) -> Response:
+    async def post_search(collection: models.Name, request: Request, call: RequestCall) -> Response:
         message = await read_search(request)
         message.collection = collection
-        answer = await search.answer(query_from(message), deadline)
+        answer = await search.answer(query_from(message), call)
         return await respond_with(
             lambda: search_response(answer, include_vectors=message.include_vectors), large=is_large_answer(answer)
         )
@@ -73,7 +73,7 @@ def search_router(search: Search) -> APIRouter:
         message = await read_batch(request)
         message.collection = collection
         batch = await off_loop(lambda: batch_from(message), large=True)
-        outcomes = await search.answer_batch(batch, Deadline.after(timeout_s))
+        outcomes = await search.answer_batch(batch, Call.begun(timeout_s))
         lines = _lines(outcomes, include_vectors=message.include_vectors)
         return StreamingResponse(lines, media_type=_LINES, headers=_HEADERS)
 

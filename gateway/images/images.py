@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 from gateway.backends.embedder import Embedder
@@ -21,7 +20,7 @@ from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE, check_id, check_name
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call, Deadline
 from lookalike.sources import Artifacts, Reader
 
 T = TypeVar("T")
@@ -52,21 +51,13 @@ class Images:
         self._artifacts, self._reader, self._threads = artifacts, reader, threads
 
     async def get(
-        self, name: str, image_id: str, *, include_vectors: bool, consistency: Consistency, deadline: Deadline
+        self, name: str, image_id: str, *, include_vectors: bool, consistency: Consistency, call: Call
     ) -> tuple[Collection, StoredImage]:
         """One image with its collection. Raises `NotFound` for either."""
         check_id("id", image_id)
-        collection = await self._collection(name, deadline)
+        collection = await self._collection(name, call)
         spaces = [space.name for space in collection.spaces] if include_vectors else []
-        get = partial(
-            self._backends.vectors.get,
-            collection,
-            [image_id],
-            spaces=spaces,
-            consistency=consistency,
-            timeout_s=deadline.remaining_s(),
-        )
-        image = (await self._run(get, deadline)).get(image_id)
+        image = (await self._get(collection, [image_id], spaces, consistency, call)).get(image_id)
         if image is None:
             raise NotFound("image", image_id, hint=f"collection {name!r} does not hold it", field="id")
         return collection, image
@@ -79,36 +70,28 @@ class Images:
         page_size: int,
         page_token: str,
         consistency: Consistency,
-        deadline: Deadline,
+        call: Call,
         include_vectors: bool = False,
     ) -> Page:
         """A page of images in order of id. With vectors it is shorter where they would not fit into one answer."""
         limit = page_size_from(page_size)
         after_id = read_token(page_token, name, filter_text)
         await check_filter(filter_text)
-        collection = await self._collection(name, deadline)
+        collection = await self._collection(name, call)
         if not include_vectors:
-            images, token = await self._page(collection, filter_text, after_id, limit, consistency, deadline)
+            images, token = await self._page(collection, filter_text, after_id, limit, consistency, call)
             return Page(collection, images, token)
         limit = min(limit, images_per_answer(collection.spaces))
-        found, token = await self._page(collection, filter_text, after_id, limit, consistency, deadline)
-        images = await self._with_vectors(collection, [image.id for image in found], consistency, deadline)
+        found, token = await self._page(collection, filter_text, after_id, limit, consistency, call)
+        images = await self._with_vectors(collection, [image.id for image in found], consistency, call)
         return Page(collection, images, token)
 
     async def _with_vectors(
-        self, collection: Collection, ids: Sequence[str], consistency: Consistency, deadline: Deadline
+        self, collection: Collection, ids: Sequence[str], consistency: Consistency, call: Call
     ) -> list[StoredImage]:
         """Those of `ids` that are still there, in every space."""
         names = [space.name for space in collection.spaces]
-        get = partial(
-            self._backends.vectors.get,
-            collection,
-            ids,
-            spaces=names,
-            consistency=consistency,
-            timeout_s=deadline.remaining_s(),
-        )
-        there = await self._run(get, deadline) if ids else {}
+        there = await self._get(collection, ids, names, consistency, call) if ids else {}
         return [there[image_id] for image_id in ids if image_id in there and len(there[image_id].vectors) == len(names)]
 
     async def _page(
@@ -118,18 +101,18 @@ class Images:
         after_id: str,
         limit: int,
         consistency: Consistency,
-        deadline: Deadline,
+        call: Call,
     ) -> tuple[list[StoredImage], str]:
         """The images, and the token of the next page ("" on the last)."""
         name = collection.name
-        images = await self._read(collection, filter_text, after_id, min(limit + 1, MAX_PAGE_SIZE), consistency, deadline)
+        images = await self._read(collection, filter_text, after_id, min(limit + 1, MAX_PAGE_SIZE), consistency, call)
         if is_large(images) and (fits := await off_loop(lambda: how_many_fit(images), large=True)) < len(images):
             limit = min(limit, fits)
         if len(images) < limit:
             return images, ""
         page, last_id = images[:limit], images[limit - 1].id
         # One more than asked for tells whether there is a next page; the largest page leaves no room for it.
-        more = images[limit:] or await self._read(collection, filter_text, last_id, 1, consistency, deadline)
+        more = images[limit:] or await self._read(collection, filter_text, last_id, 1, consistency, call)
         return page, make_token(last_id, name, filter_text) if more else ""
 
     async def delete(self, name: str, ids: Sequence[str], filter_text: str, deadline: Deadline) -> tuple[int, int]:
@@ -151,35 +134,41 @@ class Images:
         check_name("collection", name)
         return await self._run(lambda: self._writer.write_given(name, images, deadline, last=last), deadline)
 
-    async def thumbnail(self, name: str, image_id: str, deadline: Deadline) -> Thumbnail:
+    async def thumbnail(self, name: str, image_id: str, call: Call) -> Thumbnail:
         """A small JPEG of a stored image, made once and kept in the artifacts."""
-        _, image = await self.get(name, image_id, include_vectors=False, consistency=Consistency.BOUNDED, deadline=deadline)
+        _, image = await self.get(name, image_id, include_vectors=False, consistency=Consistency.BOUNDED, call=call)
         path = self._artifacts.thumbnail_path(image.sha256)
-        kept = await self._run(lambda: self._kept(path), deadline)
+        kept = await self._run(lambda: self._kept(path), call.deadline)
         if kept is not None:
             return Thumbnail(kept, image.sha256)
-        original = await self._run(lambda: self._original(image), deadline)
-        jpeg = await self._embedder.thumbnail(original, deadline)
-        await self._run(lambda: self._artifacts.write(path, jpeg), deadline)
+        original = await self._run(lambda: self._original(image), call.deadline)
+        jpeg = await self._embedder.thumbnail(original, call.deadline)
+        await self._run(lambda: self._artifacts.write(path, jpeg), call.deadline)
         return Thumbnail(jpeg, image.sha256)
 
     async def _read(
-        self, collection: Collection, filter_text: str, after_id: str, limit: int, consistency: Consistency, deadline: Deadline
+        self, collection: Collection, filter_text: str, after_id: str, limit: int, consistency: Consistency, call: Call
     ) -> list[StoredImage]:
-        page = partial(
-            self._backends.vectors.page,
-            collection,
-            filter=filter_text,
-            after_id=after_id,
-            limit=limit,
-            consistency=consistency,
-            timeout_s=deadline.remaining_s(),
-        )
-        return await self._run(page, deadline)
+        def page() -> list[StoredImage]:
+            timeout_s = call.deadline.remaining_s()  # In the thread: the wait for it has cost some.
+            return self._backends.vectors.page(
+                collection, filter=filter_text, after_id=after_id, limit=limit, consistency=consistency, timeout_s=timeout_s
+            )
 
-    async def _collection(self, name: str, deadline: Deadline) -> Collection:
+        return await self._run(page, call.deadline)
+
+    async def _get(
+        self, collection: Collection, ids: Sequence[str], spaces: Sequence[str], consistency: Consistency, call: Call
+    ) -> dict[str, StoredImage]:
+        def get() -> dict[str, StoredImage]:
+            timeout_s = call.deadline.remaining_s()
+            return self._backends.vectors.get(collection, ids, spaces=spaces, consistency=consistency, timeout_s=timeout_s)
+
+        return await self._run(get, call.deadline)
+
+    async def _collection(self, name: str, call: Call) -> Collection:
         check_name("collection", name)
-        return await self._run(lambda: find_collection(self._backends, name), deadline)
+        return await self._run(lambda: find_collection(self._backends, name), call.deadline)
 
     def _kept(self, path: str) -> bytes | None:
         return self._artifacts.read(path) if self._artifacts.exists(path) else None

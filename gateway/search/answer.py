@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -24,8 +23,9 @@ from lookalike.errors import LookalikeError, NotFound
 from lookalike.names import check_id
 from lookalike.records.collection import Collection
 from lookalike.records.image import Hit, StoredImage
+from lookalike.records.query import SearchOptions
 from lookalike.runtime import tracing
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call
 from lookalike.spaces import Space, Vector
 
 T = TypeVar("T")
@@ -64,64 +64,55 @@ class Answering:
         self._backends, self._embeddings, self._searches, self._threads = backends, embeddings, searches, threads
         self._sampled_recall = sampled_recall
 
-    async def answer(
-        self, collection: Collection, queries: Sequence[Query], planned: Plan, deadline: Deadline
-    ) -> list[Outcome]:
+    async def answer(self, collection: Collection, queries: Sequence[Query], planned: Plan, call: Call) -> list[Outcome]:
         """What becomes of each of `queries`, which are of one plan and one kind, and differ only in what they look for.
 
         What is wrong with one of them is its outcome; raises what ends them all.
         """
         with _timed("query"):
-            outcomes: list[Embedding] = await self._query_vectors(collection, queries, planned, deadline)
+            outcomes: list[Embedding] = await self._query_vectors(collection, queries, planned, call)
         good = [
             (query, outcome)
             for query, outcome in zip(queries, outcomes, strict=True)
             if not isinstance(outcome, LookalikeError)
         ]
-        answers = iter(await self._answers(collection, good, planned, deadline) if good else ())
+        answers = iter(await self._answers(collection, good, planned, call) if good else ())
         return [outcome if isinstance(outcome, LookalikeError) else next(answers) for outcome in outcomes]
 
     async def _answers(
-        self, collection: Collection, good: Sequence[tuple[Query, Vectors]], planned: Plan, deadline: Deadline
+        self, collection: Collection, good: Sequence[tuple[Query, Vectors]], planned: Plan, call: Call
     ) -> list[Answer]:
         queries, vectors = [query for query, _ in good], [vectors for _, vectors in good]
         with _timed("nearest"):
-            found = await self._nearest(collection, queries, planned, vectors, deadline)
+            found = await self._nearest(collection, queries, planned, vectors, call)
         if len(planned.spaces) == 1:
             space = planned.spaces[0]
             neighbours = [fusion.single(hits[space.name], space) for hits in found]
         else:
             with _timed("fuse"):
-                neighbours = await self._fused(collection, queries[0], planned, vectors, found, deadline)
+                neighbours = await self._fused(collection, queries[0], planned, vectors, found, call)
         for one in neighbours:
             HITS.observe(len(one))
         shown = vectors if queries[0].options.include_query_vectors else [{}] * len(good)
         return [Answer(hits, planned.spaces, own, planned.ef) for hits, own in zip(neighbours, shown, strict=True)]
 
     async def _query_vectors(
-        self, collection: Collection, queries: Sequence[Query], planned: Plan, deadline: Deadline
+        self, collection: Collection, queries: Sequence[Query], planned: Plan, call: Call
     ) -> list[Embedding]:
         targets = [query.target for query in queries]
         if images := [target.content for target in targets if isinstance(target, ByImage)]:
-            return await self._embeddings.embed(images, collection, planned.spaces, deadline)
+            return await self._embeddings.embed(images, collection, planned.spaces, call)
         if ids := [target.image_id for target in targets if isinstance(target, ByStoredImage)]:
-            return await self._stored_vectors(collection, ids, queries[0], planned, deadline)
+            return await self._stored_vectors(collection, ids, queries[0], planned, call)
         return [_given_vectors(target, planned.spaces) for target in targets if isinstance(target, ByVectors)]
 
     async def _stored_vectors(
-        self, collection: Collection, ids: Sequence[str], query: Query, planned: Plan, deadline: Deadline
+        self, collection: Collection, ids: Sequence[str], query: Query, planned: Plan, call: Call
     ) -> list[Embedding]:
         names = [space.name for space in planned.spaces]
         problems = {image_id: problem for image_id in ids if (problem := _id_problem(image_id))}
-        get = partial(
-            self._backends.vectors.get,
-            collection,
-            [image_id for image_id in ids if image_id not in problems],
-            spaces=names,
-            consistency=query.options.consistency,
-            timeout_s=deadline.remaining_s(),
-        )
-        there = await self._run(get, deadline) if len(problems) < len(ids) else {}
+        good = [image_id for image_id in ids if image_id not in problems]
+        there = await self._stored(collection, good, names, query.options, call) if good else {}
 
         def outcome(image_id: str) -> Embedding:
             image = there.get(image_id)
@@ -133,7 +124,7 @@ class Answering:
         return [problems.get(image_id) or outcome(image_id) for image_id in ids]
 
     async def _nearest(
-        self, collection: Collection, queries: Sequence[Query], planned: Plan, vectors: Sequence[Vectors], deadline: Deadline
+        self, collection: Collection, queries: Sequence[Query], planned: Plan, vectors: Sequence[Vectors], call: Call
     ) -> list[dict[str, list[Hit]]]:
         """The candidates of each query in every space; the spaces are searched side by side."""
         first = queries[0]
@@ -146,7 +137,7 @@ class Answering:
         async def nearest(space: Space) -> list[list[Hit]]:
             ask = Ask(collection, space, options, exclude, most_together(first, planned))
             looked_for = np.stack([by_space[space.name] for by_space in vectors])
-            answers = await self._searches.nearest(ask, looked_for, deadline)
+            answers = await self._searches.nearest(ask, looked_for, call)
             self._sampled_recall.consider(ask, looked_for, answers)
             return [
                 [hit for hit in hits if hit.image.id != left_out][: planned.candidates]
@@ -169,7 +160,7 @@ class Answering:
         planned: Plan,
         vectors: Sequence[Vectors],
         found: Sequence[Mapping[str, list[Hit]]],
-        deadline: Deadline,
+        call: Call,
     ) -> list[tuple[Neighbour, ...]]:
         """Rank the union of the candidates by similarities that are exact in every space, fetching vectors where missing."""
         large = sum(len(hits) for by_space in found for hits in by_space.values()) > _RANKED_AT_ONCE
@@ -179,15 +170,7 @@ class Answering:
             ids = [image_id for each in candidates for image_id, known in each.items() if space.name not in known.distances]
             if not ids:
                 return {}
-            get = partial(
-                self._backends.vectors.get,
-                collection,
-                list(dict.fromkeys(ids)),
-                spaces=[space.name],
-                consistency=query.options.consistency,
-                timeout_s=deadline.remaining_s(),
-            )
-            return await self._run(get, deadline)
+            return await self._stored(collection, list(dict.fromkeys(ids)), [space.name], query.options, call)
 
         fetched = await asyncio.gather(*(missing(space) for space in planned.spaces))
 
@@ -202,8 +185,16 @@ class Answering:
 
         return await off_loop(ranked, large)
 
-    async def _run(self, call: Callable[[], T], deadline: Deadline) -> T:
-        return await self._threads.run(call, deadline)
+    async def _stored(
+        self, collection: Collection, ids: Sequence[str], spaces: Sequence[str], options: SearchOptions, call: Call
+    ) -> dict[str, StoredImage]:
+        def get() -> dict[str, StoredImage]:
+            timeout_s = call.deadline.remaining_s()  # In the thread: the wait for it has cost some.
+            return self._backends.vectors.get(
+                collection, ids, spaces=spaces, consistency=options.consistency, timeout_s=timeout_s
+            )
+
+        return await self._threads.run(get, call.deadline)
 
 
 def _given_vectors(target: ByVectors, spaces: tuple[Space, ...]) -> Embedding:

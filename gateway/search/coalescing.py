@@ -24,7 +24,7 @@ from lookalike.errors import DeadlineExceeded, LookalikeError, Overloaded, Unava
 from lookalike.records.collection import Collection
 from lookalike.records.image import Hit
 from lookalike.records.query import SearchOptions
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import Space, Vector
 
 QUERIES_PER_CALL = Histogram(
@@ -78,17 +78,17 @@ class MergedSearches:
         self._lines: dict[tuple[object, ...], _Line] = {}
         self._waiting = 0
 
-    async def nearest(self, ask: Ask, vectors: Vector, deadline: Deadline) -> list[list[Hit]]:
+    async def nearest(self, ask: Ask, vectors: Vector, call: Call) -> list[list[Hit]]:
         """For each of `vectors` (float32 `[n, dimension]`) its hits, as `Vectors.search`.
 
-        Raises what that does, `Overloaded` where too many wait, `DeadlineExceeded` when `deadline` passes first. A caller who
-        gives up leaves the call to the others in it.
+        Raises what that does, `Overloaded` where too many wait, `DeadlineExceeded` when the deadline of `call` passes first. A
+        caller who gives up leaves the search to the others in it.
         """
-        left_s = deadline.remaining_s()
+        left_s = call.deadline.remaining_s()
         line = self._lines.setdefault(ask.kind, _Line())
         if line.under_way >= self._at_once and self._waiting >= self._max_waiting:
             raise Overloaded(f"{self._waiting} searches are waiting for milvus already; try again")
-        caller = _Caller(vectors, deadline, asyncio.get_running_loop().create_future())
+        caller = _Caller(vectors, call.deadline, asyncio.get_running_loop().create_future())
         line.waiting.append(caller)
         self._waiting += 1
         self._begin(ask, line)
@@ -131,15 +131,14 @@ class MergedSearches:
         vectors = np.concatenate([caller.vectors for caller in callers])
         QUERIES_PER_CALL.observe(len(vectors))
         deadline = max((caller.deadline for caller in callers), key=lambda deadline: deadline.at_s)
-        return partial(
-            self._backends.vectors.search,
-            ask.collection,
-            ask.space.name,
-            vectors,
-            ask.options,
-            exclude_ids=ask.exclude_ids,
-            timeout_s=deadline.remaining_s(),
-        )
+
+        def search() -> list[list[Hit]]:
+            timeout_s = deadline.remaining_s()  # In the thread: the wait for it has cost some.
+            return self._backends.vectors.search(
+                ask.collection, ask.space.name, vectors, ask.options, exclude_ids=ask.exclude_ids, timeout_s=timeout_s
+            )
+
+        return search
 
     def _end(self, ask: Ask, line: _Line, callers: Sequence[_Caller], call: Future[list[list[Hit]]]) -> None:
         line.under_way -= 1

@@ -15,7 +15,7 @@ from gateway.backends.threads import Threads
 from gateway.calls import MAX_S
 from lookalike.errors import DeadlineExceeded, NotFound
 from lookalike.records.collection import Collection
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call, Deadline
 
 T = TypeVar("T")
 
@@ -27,41 +27,41 @@ class Lookups:
         self._backends, self._threads = backends, threads
         self._reads: dict[str, asyncio.Task[Collection]] = {}
 
-    async def find(self, name: str, deadline: Deadline) -> Collection:
+    async def find(self, name: str, call: Call) -> Collection:
         """The collection as it was some seconds ago at most. Raises `NotFound` (collection), where it is not there now."""
         if (seen := self._backends.catalogue.recall(name)) is not None:
             return seen
         joined = name in self._reads
         try:
-            return await self._read(name, deadline)
+            return await self._read(name, call)
         except NotFound:
             if not joined:
                 raise
             # That read may have begun before the caller, who has just created it, asked.
-            return await self._now(name, deadline)
+            return await self._now(name, call)
 
-    async def on_collection(self, name: str, read: Callable[[Collection], Awaitable[T]], deadline: Deadline) -> T:
+    async def on_collection(self, name: str, read: Callable[[Collection], Awaitable[T]], call: Call) -> T:
         """What `read` gives of a collection, all of it in one generation. Raises `NotFound` (collection), and what `read` does.
 
         The collection is as `find` finds it. Where its generation was switched since, and what it was searched in dropped, it
         is read once more, as it is now.
         """
-        seen = await self.find(name, deadline)
+        seen = await self.find(name, call)
         try:
             return await read(seen)
         except NotFound as error:
             if error.metadata.get("kind") != "collection":
                 raise
-            now = await self._now(name, deadline)
+            now = await self._now(name, call)
             if (now.uid, now.generation) == (seen.uid, seen.generation):
                 raise
         return await read(now)
 
-    async def _now(self, name: str, deadline: Deadline) -> Collection:
-        return await self._threads.run(partial(find_collection, self._backends, name, fresh=True), deadline)
+    async def _now(self, name: str, call: Call) -> Collection:
+        return await self._threads.run(partial(find_collection, self._backends, name, fresh=True), call.deadline)
 
-    async def _read(self, name: str, deadline: Deadline) -> Collection:
-        left_s = deadline.remaining_s()
+    async def _read(self, name: str, call: Call) -> Collection:
+        left_s = call.deadline.remaining_s()
         if name not in self._reads:
             # Who will join is not known yet: the read has the longest deadline of any, and its own bound within the store.
             run = self._threads.run(partial(find_collection, self._backends, name), Deadline.after(MAX_S))

@@ -20,7 +20,7 @@ from gateway.calls import MAX_S
 from gateway.search.query_cache import QueryCache
 from lookalike.errors import DeadlineExceeded, LookalikeError
 from lookalike.records.collection import Collection
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import Space
 
 EMBEDDINGS = Counter(
@@ -43,8 +43,8 @@ class _Key:
 
 
 @dataclass(eq=False, slots=True)
-class _Call:
-    """A call to the embedder that is under way, and how many callers wait for it."""
+class _Sent:
+    """A request to the embedder that is under way, and how many callers wait for it."""
 
     keys: tuple[_Key, ...]
     task: asyncio.Task[dict[_Key, Embedding]]
@@ -56,20 +56,20 @@ class QueryEmbeddings:
 
     def __init__(self, embedder: Embedder, cache: QueryCache, threads: Threads) -> None:
         self._embedder, self._cache, self._threads = embedder, cache, threads
-        self._under_way: dict[_Key, _Call] = {}
+        self._under_way: dict[_Key, _Sent] = {}
 
     async def embed(
-        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
+        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], call: Call
     ) -> list[Embedding]:
         """As `Embedder.embed`, but what a whole call ends in is the outcome of each of its pictures.
 
         Whoever gives up, by its deadline or because its caller has gone, leaves the call to the others who wait for it.
         """
-        deadline.remaining_s()  # Who has no time left begins nothing.
-        keys = await self._keys(images, collection, spaces, deadline)
+        call.deadline.remaining_s()  # Who has no time left begins nothing.
+        keys = await self._keys(images, collection, spaces, call.deadline)
         # From here to the first wait nobody else runs, so that no two callers begin the same.
         outcomes: dict[_Key, Embedding] = {}
-        places: dict[_Key, _Call] = {}
+        places: dict[_Key, _Sent] = {}
         new: dict[_Key, bytes] = {}
         for key, image in zip(keys, images, strict=True):
             if (vectors := self._cache.get(key)) is not None:
@@ -83,9 +83,8 @@ class QueryEmbeddings:
                 _COMPUTED.inc()
                 new[key] = image
         if new:
-            call = self._begin(new, collection, spaces)
-            places.update(dict.fromkeys(new, call))
-        outcomes.update(await self._wait(places, deadline))
+            places.update(dict.fromkeys(new, self._begin(new, collection, spaces)))
+        outcomes.update(await self._wait(places, call.deadline))
         return [outcomes[key] for key in keys]
 
     async def _keys(
@@ -98,9 +97,9 @@ class QueryEmbeddings:
         digests = await self._threads.run(hashed, deadline) if large else hashed()
         return [_Key(digest, collection.model, tuple(spaces)) for digest in digests]
 
-    def _begin(self, new: Mapping[_Key, bytes], collection: Collection, spaces: Sequence[Space]) -> _Call:
+    def _begin(self, new: Mapping[_Key, bytes], collection: Collection, spaces: Sequence[Space]) -> _Sent:
         task = asyncio.create_task(self._run(new, collection, spaces))
-        call = _Call(tuple(new), task)
+        call = _Sent(tuple(new), task)
         self._under_way.update(dict.fromkeys(new, call))
         task.add_done_callback(lambda _: self._forget(call))
         return call
@@ -115,7 +114,7 @@ class QueryEmbeddings:
                 self._cache.put(key, outcome)
         return outcomes
 
-    async def _wait(self, places: Mapping[_Key, _Call], deadline: Deadline) -> dict[_Key, Embedding]:
+    async def _wait(self, places: Mapping[_Key, _Sent], deadline: Deadline) -> dict[_Key, Embedding]:
         """What became of each key in its call, or the error in which that ended for this caller."""
         calls = list(dict.fromkeys(places.values()))
         for call in calls:
@@ -133,20 +132,20 @@ class QueryEmbeddings:
             outcomes[key] = end if isinstance(end, LookalikeError) else end[key]
         return outcomes
 
-    def _leave(self, calls: Iterable[_Call]) -> None:
+    def _leave(self, calls: Iterable[_Sent]) -> None:
         for call in calls:
             call.waiting -= 1
             if not call.waiting and not call.task.done():
                 self._forget(call)  # Now: whoever comes before it has ended must not join it.
                 call.task.cancel()
 
-    def _forget(self, call: _Call) -> None:
+    def _forget(self, call: _Sent) -> None:
         for key in call.keys:
             if self._under_way.get(key) is call:
                 del self._under_way[key]
 
 
-async def _end_of(call: _Call, deadline: Deadline) -> dict[_Key, Embedding] | LookalikeError:
+async def _end_of(call: _Sent, deadline: Deadline) -> dict[_Key, Embedding] | LookalikeError:
     try:
         async with asyncio.timeout(deadline.remaining_s()):
             return await asyncio.shield(call.task)

@@ -13,7 +13,7 @@ from gateway.search.query import Answer, Batch, Outcome, Query, plan
 from lookalike.errors import LookalikeError
 from lookalike.names import check_name
 from lookalike.records.collection import Collection
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call
 
 _GROUPS_AT_ONCE = 2
 """Of one batch: while one is embedded the other is searched; more would only take the threads of other callers."""
@@ -25,21 +25,21 @@ class Search:
     def __init__(self, lookups: Lookups, answering: Answering) -> None:
         self._lookups, self._answering = lookups, answering
 
-    async def answer(self, query: Query, deadline: Deadline) -> Answer:
+    async def answer(self, query: Query, call: Call) -> Answer:
         """The images most like the query. Errors: see `SearchService.Search` in the contract."""
         check_name("collection", query.collection)
 
         async def answer(collection: Collection) -> Answer:
             planned = plan(query, collection)
             await check_filter(query.options.filter)  # One that does not parse must not cost an embedding first.
-            (outcome,) = await self._answering.answer(collection, [query], planned, deadline)
+            (outcome,) = await self._answering.answer(collection, [query], planned, call)
             if isinstance(outcome, LookalikeError):
                 raise outcome
             return outcome
 
-        return await self._lookups.on_collection(query.collection, answer, deadline)
+        return await self._lookups.on_collection(query.collection, answer, call)
 
-    async def answer_batch(self, batch: Batch, deadline: Deadline) -> AsyncGenerator[tuple[int, Outcome], None]:
+    async def answer_batch(self, batch: Batch, call: Call) -> AsyncGenerator[tuple[int, Outcome], None]:
         """Begin to answer a batch: what becomes of each query, by its place, as it is ready.
 
         Errors of the whole are raised before the first one: see `SearchService.SearchBatch` in the contract.
@@ -47,10 +47,10 @@ class Search:
         check_name("collection", batch.collection)
         check_batch(batch)
         await check_filter(next((query.options.filter for query in batch.queries if isinstance(query, Query)), ""))
-        collection = await self._lookups.find(batch.collection, deadline)
-        return self._as_ready(batch.collection, groups_of(batch, collection), deadline)
+        collection = await self._lookups.find(batch.collection, call)
+        return self._as_ready(batch.collection, groups_of(batch, collection), call)
 
-    async def _as_ready(self, name: str, cut: Groups, deadline: Deadline) -> AsyncGenerator[tuple[int, Outcome], None]:
+    async def _as_ready(self, name: str, cut: Groups, call: Call) -> AsyncGenerator[tuple[int, Outcome], None]:
         for refused in cut.refused:
             yield refused
         waiting = iter(cut.groups)
@@ -58,7 +58,7 @@ class Search:
         try:
             while True:
                 while len(under_way) < _GROUPS_AT_ONCE and (group := next(waiting, None)):
-                    under_way.add(asyncio.create_task(self._answer_group(name, group, deadline)))
+                    under_way.add(asyncio.create_task(self._answer_group(name, group, call)))
                 if not under_way:
                     return
                 done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
@@ -70,16 +70,16 @@ class Search:
             for task in under_way:
                 task.cancel()
 
-    async def _answer_group(self, name: str, group: Sequence[Placed], deadline: Deadline) -> list[tuple[int, Outcome]]:
+    async def _answer_group(self, name: str, group: Sequence[Placed], call: Call) -> list[tuple[int, Outcome]]:
         """What ends the whole group is what became of each of its queries."""
         queries = [query for _, query in group]
 
         async def answer(collection: Collection) -> list[Outcome]:
             # Planned for the collection as it is read now: its generation may have been switched since the batch began.
-            return await self._answering.answer(collection, queries, plan(queries[0], collection), deadline)
+            return await self._answering.answer(collection, queries, plan(queries[0], collection), call)
 
         try:
-            outcomes = await self._lookups.on_collection(name, answer, deadline)
+            outcomes = await self._lookups.on_collection(name, answer, call)
         except LookalikeError as error:
             outcomes = [error] * len(group)
         return [(index, outcome) for (index, _), outcome in zip(group, outcomes, strict=True)]

@@ -23,7 +23,7 @@ from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.job import DEFAULTS, Counts, Job, JobOptions, SourceSpec
 from lookalike.records.job_state import JobState
 from lookalike.records.query import SearchOptions
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -45,6 +45,10 @@ COLLECTION = Collection(
 
 def soon() -> Deadline:
     return Deadline.after(10.0)
+
+
+def a_call(deadline: Deadline | None = None) -> Call:
+    return Call(deadline or soon())
 
 
 def image(image_id: str, vectors: Mapping[str, Sequence[float]] | None = None, **fields: object) -> StoredImage:

@@ -29,6 +29,7 @@ from tests.unit.gateway.fakes import (
     FakeEmbedder,
     FakeLedger,
     FakeVectors,
+    a_call,
     few_threads,
     random_images,
     search_core,
@@ -163,7 +164,7 @@ def test_a_search_that_meets_a_generation_just_dropped_is_answered_by_the_one_th
     stored = {SIAMESE: np.ones(6, np.float32)}
     backends.vectors.images = {one.id: replace(one, vectors=stored) for one in random_images(3)}
     query = Query("things", ByImage(b"picture"), SearchOptions(spaces=(SIAMESE,)))
-    answer = asyncio.run(search_core(backends, FakeEmbedder(stored)).answer(query, soon()))
+    answer = asyncio.run(search_core(backends, FakeEmbedder(stored)).answer(query, a_call()))
     assert [space.fingerprint for space in answer.spaces] == [NEW.fingerprint]
     assert len(answer.neighbours) == 3
 
@@ -175,4 +176,4 @@ def test_a_collection_that_is_gone_is_not_found_however_often_it_is_read():
 
     search = search_core(FakeBackends(Gone()), FakeEmbedder({SIAMESE: np.ones(4, np.float32)}))
     with pytest.raises(NotFound):
-        asyncio.run(search.answer(Query("things", ByImage(b"picture"), SearchOptions(spaces=(SIAMESE,))), soon()))
+        asyncio.run(search.answer(Query("things", ByImage(b"picture"), SearchOptions(spaces=(SIAMESE,))), a_call()))

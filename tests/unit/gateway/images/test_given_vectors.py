@@ -22,6 +22,7 @@ from tests.unit.gateway.fakes import (
     FakeBackends,
     FakeLedger,
     FakeVectors,
+    a_call,
     few_threads,
     random_images,
     soon,
@@ -107,7 +108,7 @@ def test_pages_with_vectors_hold_as_many_as_fit_and_lose_none():
                 page_size=1000,
                 page_token=token,
                 consistency=Consistency.STRONG,
-                deadline=soon(),
+                call=a_call(),
                 include_vectors=True,
             )
         )
@@ -170,7 +171,7 @@ def test_pages_with_large_metadata_hold_as_many_as_fit_and_lose_none():
                 page_size=1000,
                 page_token=token,
                 consistency=Consistency.BOUNDED,
-                deadline=soon(),
+                call=a_call(),
             )
         )
         assert 1 <= len(page.images) < 400

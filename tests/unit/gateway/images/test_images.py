@@ -13,7 +13,17 @@ from gateway.images.images import Images
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from lookalike.records.image import Consistency
 from lookalike.sources import Artifacts, Reader
-from tests.unit.gateway.fakes import NOTHING, FakeBackends, FakeEmbedder, FakeLedger, FakeVectors, few_threads, image, soon
+from tests.unit.gateway.fakes import (
+    NOTHING,
+    FakeBackends,
+    FakeEmbedder,
+    FakeLedger,
+    FakeVectors,
+    a_call,
+    few_threads,
+    image,
+    soon,
+)
 
 
 @dataclass
@@ -27,11 +37,11 @@ class World:
 
     def page(self, **fields):
         request = {"filter_text": "", "page_size": 0, "page_token": "", "consistency": Consistency.BOUNDED} | fields
-        page = asyncio.run(self.images.page("things", **request, deadline=soon()))
+        page = asyncio.run(self.images.page("things", **request, call=a_call()))
         return page.images, page.token
 
     def thumbnail(self, image_id: str):
-        return asyncio.run(self.images.thumbnail("things", image_id, soon()))
+        return asyncio.run(self.images.thumbnail("things", image_id, a_call()))
 
 
 @pytest.fixture
@@ -71,7 +81,7 @@ def test_a_page_token_is_no_good_with_another_filter(world):
 
 
 def test_an_image_that_is_not_there_is_not_found(world):
-    get = world.images.get("things", "x", include_vectors=False, consistency=Consistency.BOUNDED, deadline=soon())
+    get = world.images.get("things", "x", include_vectors=False, consistency=Consistency.BOUNDED, call=a_call())
     with pytest.raises(NotFound) as raised:
         asyncio.run(get)
     assert (raised.value.reason, raised.value.field) == ("IMAGE_NOT_FOUND", "id")

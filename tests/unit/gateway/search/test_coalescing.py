@@ -16,7 +16,7 @@ from lookalike.records.image import Consistency
 from lookalike.records.query import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import SIAMESE
-from tests.unit.gateway.fakes import COLLECTION, FakeBackends, FakeVectors, few_threads, random_images, soon
+from tests.unit.gateway.fakes import COLLECTION, FakeBackends, FakeVectors, a_call, few_threads, random_images
 
 AT_ONCE = 2
 IMAGES = random_images(300)
@@ -63,7 +63,7 @@ def asked(vectors: FakeVectors, callers, *, max_waiting: int = 100):
 
 def nearest(number: int, ask: Ask = ASK, deadline: Deadline | None = None):
     async def call(merged: MergedSearches):
-        (hits,) = await merged.nearest(ask, QUERIES[number : number + 1], deadline or soon())
+        (hits,) = await merged.nearest(ask, QUERIES[number : number + 1], a_call(deadline))
         return [hit.image.id for hit in hits]
 
     return call
@@ -87,7 +87,7 @@ def test_no_call_has_more_than_may_go_together_but_a_caller_with_more_goes_alone
     vectors = Gated()
 
     async def many(merged: MergedSearches):
-        return len(await merged.nearest(ASK, QUERIES[:11], soon()))
+        return len(await merged.nearest(ASK, QUERIES[:11], a_call()))
 
     answers = asked(vectors, [*(nearest(number) for number in range(5)), many])
     assert answers[-1] == 11

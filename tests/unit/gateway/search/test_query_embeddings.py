@@ -26,7 +26,7 @@ from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceServicer, add_EmbedderServiceServicer_to_server
 from lookalike.wire.spaces import space_message
 from lookalike.wire.status import to_status
-from tests.unit.gateway.fakes import COLLECTION, SPACES, few_threads, soon
+from tests.unit.gateway.fakes import COLLECTION, SPACES, a_call, few_threads
 
 SPACE = SPACES[1]
 NO_CACHE = (0, 0)
@@ -95,7 +95,7 @@ def scenario(act: Callable[[QueryEmbeddings, HeldBack], Awaitable[None]], cache:
 def begin(
     embeddings: QueryEmbeddings, *images: bytes, collection: Collection = COLLECTION, deadline: Deadline | None = None
 ) -> asyncio.Task:
-    return asyncio.create_task(embeddings.embed(images, collection, [collection.space(SIAMESE)], deadline or soon()))
+    return asyncio.create_task(embeddings.embed(images, collection, [collection.space(SIAMESE)], a_call(deadline)))
 
 
 async def joined(*tasks: asyncio.Task) -> None:
@@ -247,7 +247,7 @@ def test_another_fingerprint_model_or_space_never_gets_what_was_made_for_the_fir
             held.open.set()
         tasks = []
         for collection, spaces in cases:
-            tasks.append(asyncio.create_task(embeddings.embed([b"picture"], collection, spaces, soon())))
+            tasks.append(asyncio.create_task(embeddings.embed([b"picture"], collection, spaces, a_call())))
             if kept:
                 await asyncio.wait(tasks)
         await held.until(lambda: len(held.calls) == len(cases))

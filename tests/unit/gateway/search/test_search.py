@@ -17,10 +17,10 @@ from tests.unit.gateway.fakes import (
     FakeBackends,
     FakeEmbedder,
     FakeVectors,
+    a_call,
     image,
     random_images,
     search_core,
-    soon,
 )
 
 IMAGES = random_images(300)
@@ -31,7 +31,7 @@ BOTH = (HISTOGRAM, SIAMESE)
 def search(query: Query, images=IMAGES, embedder: FakeEmbedder | None = None) -> tuple[Answer, FakeBackends]:
     backends = FakeBackends(FakeVectors(images))
     core = search_core(backends, embedder or FakeEmbedder(QUERY))
-    return asyncio.run(core.answer(query, soon())), backends
+    return asyncio.run(core.answer(query, a_call())), backends
 
 
 def refused(query: Query) -> InvalidArgument:

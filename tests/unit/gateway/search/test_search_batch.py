@@ -16,7 +16,7 @@ from lookalike.records.image import Consistency
 from lookalike.records.query import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE
-from tests.unit.gateway.fakes import FakeBackends, FakeEmbedder, FakeVectors, random_images, search_core, soon
+from tests.unit.gateway.fakes import FakeBackends, FakeEmbedder, FakeVectors, a_call, random_images, search_core
 
 IMAGES = random_images(300)
 QUERIES = random_images(100, seed=99)
@@ -63,7 +63,7 @@ def core(images=IMAGES, embedder: Embedder | None = None) -> tuple[Search, FakeB
 
 async def outcomes(search: Search, queries: Sequence[Query | LookalikeError]) -> list[Outcome]:
     """In order of the queries; each has exactly one."""
-    answered = await search.answer_batch(Batch("things", queries), soon())
+    answered = await search.answer_batch(Batch("things", queries), a_call())
     by_index = [pair async for pair in answered]
     assert sorted(index for index, _ in by_index) == list(range(len(queries)))
     return [outcome for _, outcome in sorted(by_index, key=lambda pair: pair[0])]
@@ -100,7 +100,7 @@ def test_each_query_of_a_batch_is_answered_as_it_is_alone(options):
     queries = [Query("things", target, SearchOptions(**options)) for target in targets]
     together, *_ = batch(queries)
     for query, outcome in zip(queries, together, strict=True):
-        alone = asyncio.run(core()[0].answer(query, soon()))
+        alone = asyncio.run(core()[0].answer(query, a_call()))
         assert told(outcome) == told(alone)
         assert isinstance(outcome, Answer)
         assert (outcome.ef, outcome.spaces) == (alone.ef, alone.spaces)
@@ -115,7 +115,7 @@ def test_two_spaces_are_fused_for_each_query_as_they_are_alone(top_k):
     queries = [Query("things", target, SearchOptions(spaces=BOTH, weights={SIAMESE: 2.0}, top_k=top_k)) for target in targets]
     together, backends, _ = batch(queries)
     for query, outcome in zip(queries, together, strict=True):
-        assert told(outcome) == told(asyncio.run(core()[0].answer(query, soon())))
+        assert told(outcome) == told(asyncio.run(core()[0].answer(query, a_call())))
     assert backends.vectors.calls.count("search") == 3 * 2, "one call for each kind of query and space"
 
 
@@ -199,7 +199,7 @@ def test_what_is_wrong_with_all_of_them_is_an_error_and_costs_nothing(queries, e
 def test_a_batch_needs_a_collection(name, error):
     search, *_ = core()
     with pytest.raises(error) as raised:
-        asyncio.run(search.answer_batch(Batch(name, pictures(1)), soon()))
+        asyncio.run(search.answer_batch(Batch(name, pictures(1)), a_call()))
     assert raised.value.field == "collection"
 
 
@@ -224,7 +224,7 @@ def test_a_batch_takes_two_calls_at_once_and_no_more():
 def test_answers_come_before_the_last_is_ready():
     async def run() -> None:
         search, _, embedder = core()
-        answered = await search.answer_batch(Batch("things", pictures(96)), soon())
+        answered = await search.answer_batch(Batch("things", pictures(96)), a_call())
         first = await anext(answered)
         assert first[0] < 64
         assert len(embedder.batches) == 2
@@ -237,7 +237,7 @@ def test_when_the_caller_goes_what_is_under_way_ends():
     async def run() -> None:
         search, _, embedder = core()
         embedder.open.clear()
-        answered = await search.answer_batch(Batch("things", pictures(96)), soon())
+        answered = await search.answer_batch(Batch("things", pictures(96)), a_call())
         waiting = asyncio.create_task(anext(answered))
         while embedder.now < 2:
             await asyncio.sleep(0)
@@ -259,7 +259,7 @@ def test_what_is_not_answered_in_time_is_told_so():
 
     async def run() -> list[Outcome]:
         search, *_ = core()
-        answered = await search.answer_batch(Batch("things", pictures(3)), Ending(0.0))
+        answered = await search.answer_batch(Batch("things", pictures(3)), a_call(Ending(0.0)))
         Ending.over = True
         return [outcome async for _, outcome in answered]
 

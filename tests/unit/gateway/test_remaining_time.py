@@ -1,0 +1,96 @@
+"""What the store may take is what is left when it is called, in a thread; not what was left before the wait for that thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from gateway.images.images import Images
+from gateway.search.query import ByImage, ByStoredImage, Query
+from gateway.search.search import Search
+from lookalike.records.image import Consistency
+from lookalike.records.query import SearchOptions
+from lookalike.runtime.call import Call, Deadline
+from lookalike.spaces import HISTOGRAM, SIAMESE
+from tests.unit.gateway.fakes import (
+    NOTHING,
+    FakeBackends,
+    FakeEmbedder,
+    FakeLedger,
+    FakeVectors,
+    few_threads,
+    random_images,
+    search_core,
+)
+
+BEFORE_S, IN_THREAD_S = 9.0, 7.0
+BOTH = (HISTOGRAM, SIAMESE)
+
+
+class OfPlace(Deadline):
+    """Has less left in a thread of the pool than on the loop, as after a wait."""
+
+    def remaining_s(self) -> float:
+        return IN_THREAD_S if threading.current_thread() is not threading.main_thread() else BEFORE_S
+
+
+class Timed(FakeVectors):
+    """Notes by method how long each call may take."""
+
+    def __init__(self) -> None:
+        super().__init__(random_images(300))
+        self.given_s: list[tuple[str, float]] = []
+
+    def search(self, *given: Any, timeout_s: float, **more: Any) -> Any:
+        self.given_s.append(("search", timeout_s))
+        return super().search(*given, timeout_s=timeout_s, **more)
+
+    def get(self, *given: Any, timeout_s: float, **more: Any) -> Any:
+        self.given_s.append(("get", timeout_s))
+        return super().get(*given, timeout_s=timeout_s, **more)
+
+    def page(self, *given: Any, timeout_s: float, **more: Any) -> Any:
+        self.given_s.append(("page", timeout_s))
+        return super().page(*given, timeout_s=timeout_s, **more)
+
+
+Ask = Callable[[Search, Images, Call], Coroutine[Any, Any, Any]]
+LIST = {"filter_text": "", "page_size": 3, "page_token": "", "consistency": Consistency.BOUNDED}
+ASKED: dict[str, tuple[Ask, set[str]]] = {
+    "one space": (lambda search, _, call: search.answer(Query("things", ByImage(b"x")), call), {"search"}),
+    "a stored image": (lambda search, _, call: search.answer(Query("things", ByStoredImage("007")), call), {"search", "get"}),
+    "two spaces": (
+        lambda search, _, call: search.answer(Query("things", ByImage(b"x"), SearchOptions(spaces=BOTH)), call),
+        {"search", "get"},
+    ),
+    "an image": (
+        lambda _, images, call: images.get("things", "007", include_vectors=True, consistency=Consistency.BOUNDED, call=call),
+        {"get"},
+    ),
+    "a page": (lambda _, images, call: images.page("things", **LIST, call=call), {"page"}),
+    "a page with vectors": (
+        lambda _, images, call: images.page("things", **LIST, include_vectors=True, call=call),
+        {"page", "get"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_the_store_gets_the_time_that_is_left_in_the_thread(name):
+    ask, methods = ASKED[name]
+
+    async def run() -> Timed:
+        vectors = Timed()
+        backends, threads = FakeBackends(vectors), few_threads()
+        embedder = FakeEmbedder(random_images(1)[0].vectors)
+        images = Images(backends, FakeLedger(), embedder, NOTHING, NOTHING, threads)
+        await ask(search_core(backends, embedder, threads), images, Call(OfPlace(0.0)))
+        return vectors
+
+    given_s = asyncio.run(run()).given_s
+    assert {method for method, _ in given_s} == methods
+    assert {timeout_s for _, timeout_s in given_s} == {IN_THREAD_S}
