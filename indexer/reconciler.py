@@ -116,7 +116,7 @@ class _StallAlarm:
             self._log.warning(
                 "ingest job stands still",
                 job=job_id,
-                state=job.state.value,
+                state=job.state.name,
                 chunks_done=job.chunks_done,
                 chunks_total=job.chunks_total,
                 listed=job.listed,

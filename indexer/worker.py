@@ -41,6 +41,7 @@ from lookalike.jobs.write_order import try_lock, unlock
 from lookalike.records.collection import Collection
 from lookalike.records.job import Job
 from lookalike.records.job_state import JobState
+from lookalike.records.source import CollectionSource, FailuresSource
 from lookalike.runtime import tracing
 from lookalike.sources import Reader
 from lookalike.store.protocols import Catalogue, Vectors
@@ -170,9 +171,9 @@ class Worker:
 
     def _listed(self, unit: Unit) -> Iterator[Item]:
         parts, source = self._parts, unit.job.source
-        if source.kind == "failures":
-            return failed_items(parts.ledger, parts.outcomes, parts.reader.artifacts, source.uri)
-        if source.kind == "collection":
+        if isinstance(source, FailuresSource):
+            return failed_items(parts.ledger, parts.outcomes, parts.reader.artifacts, source.job_id)
+        if isinstance(source, CollectionSource):
             return parts.reembedding.generations.items(unit.job, unit.lease)
         return Sources(parts.reader, parts.uploads).items(source, unit.interruption)
 
@@ -184,7 +185,7 @@ class Worker:
         parts, job, lease = self._parts, unit.job, unit.lease
         collection = self._units.collection(job)
         work = Work(job, collection, self._items(job, lease), lease, unit.interruption)
-        way = parts.reembedding.chunks if job.source.kind == "collection" else parts.pipeline
+        way = parts.reembedding.chunks if isinstance(job.source, CollectionSource) else parts.pipeline
         outcomes = way.run(work) if lease.attempt <= max(1, self._max_attempts // 2) else self._carefully(work, way.run)
         record(parts.leases, parts.outcomes, lease, outcomes, work.stages)
 
@@ -248,13 +249,13 @@ class Worker:
             state = parts.leases.close(job_id)
         finally:
             unlock(parts.ledger.connection, lock, token)
-        if state is not None and job.source.kind == "collection":
+        if state is not None and isinstance(job.source, CollectionSource):
             self.tidy()
         if state is JobState.SUCCEEDED:
             counts = job.counts
             self._log.info("done", job=job_id, indexed=counts.indexed, skipped=counts.skipped, failed=counts.failed)
         elif state is not None:
-            self._log.info("ended", job=job_id, state=state.value)
+            self._log.info("ended", job=job_id, state=state.name)
 
     def _flush(self, job: Job) -> None:
         try:

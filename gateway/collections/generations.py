@@ -17,12 +17,13 @@ from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
 from gateway.collections.collections import Collections
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
-from lookalike.jobs.creation import CreateJob, start_job
+from lookalike.jobs.creation import start_job
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.queue import TaskQueue
 from lookalike.names import check_name, check_request_id
 from lookalike.records.collection import Collection
-from lookalike.records.job import Job, JobOptions, SourceSpec
+from lookalike.records.job import CreateJob, Job, JobOptions
+from lookalike.records.source import CollectionSource
 from lookalike.runtime.call import Deadline
 from lookalike.store.generations import MIN_GRACE_S, check_can_begin, rolled_back, without_previous
 
@@ -104,7 +105,7 @@ class Generations:
                     field="name",
                     metadata={"name": now.name, "job_id": active.id},
                 )
-            source = SourceSpec("collection", str(now.generation + 1))
+            source = CollectionSource(now.generation + 1)
             return start_job(self._ledger, self._queue, CreateJob(now.name, source, request_id, options), now.uid)
 
     async def _change(

@@ -7,14 +7,21 @@ from functools import partial
 
 from gateway.backends.threads import off_loop
 from gateway.grpc.search import Context, deadline_of
-from gateway.jobs.ingest import IDLE_S, Ingest, UploadedItem, unless_idle
-from gateway.messages.jobs import failure_message, job_filter_from, job_message, report_message
+from gateway.jobs.ingest import IDLE_S, Ingest, unless_idle
 from gateway.messages.large import MANY
-from gateway.messages.search import metadata_from
 from lookalike.errors import InvalidArgument
-from lookalike.jobs.creation import create_job_of
+from lookalike.records.source import UploadItem
 from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.v1.ingest_service_pb2_grpc import IngestServiceServicer
+from lookalike.wire.jobs import (
+    create_job_from,
+    failure_message,
+    job_filter_from,
+    job_message,
+    report_message,
+    upload_item_from,
+    upload_message,
+)
 
 _METADATA_AT_ONCE_BYTES = 8 * 1024
 """Of an item's metadata that is read on the loop: a millisecond."""
@@ -33,13 +40,12 @@ class IngestServicer(IngestServiceServicer):
         first = await anext(requests, None)
         if first is None or first.WhichOneof("part") != "header":
             raise InvalidArgument("header", "is missing; the first message of an upload is its header")
-        uploaded = await self._ingest.upload(first.header.collection, _items(requests))
-        return pb.UploadItemsResponse(upload_id=uploaded.upload_id, items=uploaded.items, size_bytes=uploaded.size_bytes)
+        return upload_message(await self._ingest.upload(first.header.collection, _items(requests)))
 
     async def CreateIngestJob(  # noqa: N802
         self, request: pb.CreateIngestJobRequest, context: Context
     ) -> pb.CreateIngestJobResponse:
-        job = await self._ingest.create(create_job_of(request), deadline_of(context))
+        job = await self._ingest.create(create_job_from(request), deadline_of(context))
         return pb.CreateIngestJobResponse(job=job_message(job))
 
     async def GetIngestJob(self, request: pb.GetIngestJobRequest, context: Context) -> pb.GetIngestJobResponse:  # noqa: N802
@@ -102,12 +108,9 @@ class IngestServicer(IngestServiceServicer):
         return pb.UndoIngestJobResponse(deleted=deleted, revision=revision)
 
 
-async def _items(requests: AsyncIterator[pb.UploadItemsRequest]) -> AsyncIterator[UploadedItem]:
+async def _items(requests: AsyncIterator[pb.UploadItemsRequest]) -> AsyncIterator[UploadItem]:
     async for request in requests:
         if request.WhichOneof("part") != "item":
             raise InvalidArgument("item", "is missing; every message after the header is an item")
         item = request.item
-        metadata = await off_loop(
-            partial(metadata_from, item.metadata), large=item.metadata.ByteSize() > _METADATA_AT_ONCE_BYTES
-        )
-        yield UploadedItem(item.id, item.uri, metadata, item.content or None, item.problem, item.problem_reason)
+        yield await off_loop(partial(upload_item_from, item), large=item.metadata.ByteSize() > _METADATA_AT_ONCE_BYTES)

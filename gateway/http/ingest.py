@@ -15,14 +15,14 @@ from gateway.http import models
 from gateway.http.convert import RequestDeadline, RequestTimeout, errors, respond, to_message
 from gateway.http.json_texts import read_json
 from gateway.http.reading import FORM_TEXT_BYTES, ReadingRoute, read_form
-from gateway.jobs.ingest import Ingest, UploadedItem
-from gateway.messages.jobs import job_message
+from gateway.jobs.ingest import Ingest
 from lookalike.errors import InvalidArgument
-from lookalike.jobs.creation import CreateJob, create_job_of
 from lookalike.names import MAX_IMAGE_BYTES, id_from_content
-from lookalike.records.job import SourceSpec
+from lookalike.records.job import CreateJob
+from lookalike.records.source import UploadItem, UploadSource
 from lookalike.runtime.call import Deadline
 from lookalike.v1 import ingest_service_pb2 as pb
+from lookalike.wire.jobs import create_job_from, job_message
 
 MAX_FILES = 1000
 """Images in one form; more go in several, or through the client, whose uploads are streams."""
@@ -88,7 +88,7 @@ def _add_making(router: APIRouter, ingest: Ingest) -> None:
     async def create(body: CreateIngestJobBody, deadline: RequestDeadline) -> Response:
         if len(body.source.model_dump(exclude_none=True)) > 1:
             raise InvalidArgument("source", "names more than one source; give a folder, a manifest, an archive or an upload")
-        job = await ingest.create(create_job_of(to_message(body, pb.CreateIngestJobRequest())), deadline)
+        job = await ingest.create(create_job_from(to_message(body, pb.CreateIngestJobRequest())), deadline)
         return respond(pb.CreateIngestJobResponse(job=job_message(job)), 201)
 
 
@@ -107,12 +107,12 @@ def _add_uploading(router: APIRouter, ingest: Ingest) -> None:
     async def add_images(collection: models.Name, request: Request, timeout_s: RequestTimeout) -> Response:
         async with read_form(request, files=MAX_FILES, texts=2 * MAX_FILES) as form:
             uploaded = await ingest.upload(collection, _items(form))
-        source = SourceSpec("upload", uploaded.upload_id)
+        source = UploadSource(uploaded.id)
         job = await ingest.create(CreateJob(collection, source), Deadline.after(timeout_s))
         return respond(pb.CreateIngestJobResponse(job=job_message(job)), 202)
 
 
-async def _items(form: FormData) -> AsyncIterator[UploadedItem]:
+async def _items(form: FormData) -> AsyncIterator[UploadItem]:
     """The form's images one by one. What is wrong with one of them makes that one fail in the job, not the others here."""
     files = form.getlist("images")
     if not files or not all(isinstance(file, UploadFile) for file in files):
@@ -122,16 +122,16 @@ async def _items(form: FormData) -> AsyncIterator[UploadedItem]:
         yield await _item(file, ids[index], _object(metadata[index], f"metadata[{index}]"))
 
 
-async def _item(file: UploadFile, image_id: str, metadata: dict[str, Any]) -> UploadedItem:
+async def _item(file: UploadFile, image_id: str, metadata: dict[str, Any]) -> UploadItem:
     name = file.filename or ""
     if file.size == 0:
-        return UploadedItem(image_id, name, problem="the file is empty", problem_reason="IMAGE_EMPTY")
+        return UploadItem(image_id, name, problem="the file is empty", problem_reason="IMAGE_EMPTY")
     if file.size is not None and file.size > MAX_IMAGE_BYTES:
         problem = f"the file is {file.size} bytes; at most {MAX_IMAGE_BYTES} are allowed"
-        return UploadedItem(image_id, name, problem=problem, problem_reason="IMAGE_TOO_LARGE")
+        return UploadItem(image_id, name, problem=problem, problem_reason="IMAGE_TOO_LARGE")
     content = await file.read()
     # Not from the name: two folders may each have a photo.jpg.
-    return UploadedItem(image_id or id_from_content(content), name, metadata, content)
+    return UploadItem(image_id or id_from_content(content), name, content, metadata)
 
 
 def _texts(form: FormData, name: str, count: int) -> Sequence[str]:

@@ -21,13 +21,12 @@ from gateway.http.convert import RequestDeadline, errors, to_json
 from gateway.http.errors import error_response
 from gateway.http.reading import ReadingRoute
 from gateway.jobs.ingest import Ingest
-from gateway.messages.jobs import failure_message, job_message
 from gateway.messages.large import MANY
 from lookalike.csv_cells import csv_text
 from lookalike.errors import LookalikeError
-from lookalike.jobs.outcomes import Failure
-from lookalike.records.job import Job
+from lookalike.records.job import Failure, Job
 from lookalike.v1 import ingest_service_pb2 as pb
+from lookalike.wire.jobs import failure_message, job_message
 
 ENDED = "ended"
 """Id of the last event. A browser that comes back with it is told by a 204 that there is nothing more."""

@@ -15,9 +15,9 @@ from gateway.http.convert import RequestDeadline, errors, respond, respond_with,
 from gateway.http.reading import ReadingRoute
 from gateway.http.search_bodies import Int32
 from gateway.jobs.ingest import Ingest
-from gateway.messages.jobs import failure_message, job_filter_from, job_message, report_message
 from gateway.messages.large import MANY
 from lookalike.v1 import ingest_service_pb2 as pb
+from lookalike.wire.jobs import failure_message, job_filter_from, job_message, report_message
 
 PageSize = Annotated[Int32, Query(description="1 to 1,000; 0 means 50.")]
 _TAGS: list[str | Enum] = ["ingest"]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -16,16 +15,16 @@ from gateway.calls import DEFAULT_S
 from gateway.images.paging import page_size_from
 from gateway.images.writes import ImageWriter
 from lookalike.errors import DeadlineExceeded, FailedPrecondition, Overloaded, Unavailable
-from lookalike.jobs.creation import CreateJob, create_ingest_job
+from lookalike.jobs.creation import create_ingest_job
 from lookalike.jobs.ledger import Ledger
-from lookalike.jobs.outcomes import Failure, Outcomes
-from lookalike.jobs.pages import ANY_JOB, JobFilter
+from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.queue import TaskQueue
-from lookalike.jobs.report import Report, read_report
+from lookalike.jobs.report import read_report
 from lookalike.jobs.retrying import retry_failures
-from lookalike.jobs.uploads import Upload, Uploads
+from lookalike.jobs.uploads import Uploads, UploadWriter
 from lookalike.names import MAX_PAGE_SIZE, check_name
-from lookalike.records.job import Job
+from lookalike.records.job import ANY_JOB, CreateJob, Failure, Job, JobFilter, Report
+from lookalike.records.source import Upload, UploadItem
 from lookalike.runtime.call import Deadline
 from lookalike.sources import Roots
 
@@ -43,27 +42,6 @@ _BUSY_S = 0.05
 """Before an upload asks again for a thread: long enough for a call to Milvus to end, too short for anyone to notice."""
 IDLE_S = 60.0
 """Without a message an upload is given up: a client that has gone without a word would hold its place for ever."""
-
-
-@dataclass(frozen=True, slots=True)
-class UploadedItem:
-    """One item as a client sends it. `content` is None where the workers are to read `uri`, or where there is a `problem`."""
-
-    id: str = ""
-    uri: str = ""
-    metadata: Mapping[str, object] = field(default_factory=dict)
-    content: bytes | None = field(default=None, repr=False)
-    problem: str = ""
-    problem_reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Uploaded:
-    """A complete upload."""
-
-    upload_id: str
-    items: int
-    size_bytes: int
 
 
 async def unless_idle(messages: AsyncIterator[T], idle_s: float) -> AsyncIterator[T]:
@@ -100,7 +78,7 @@ class Ingest:
         self._watch_interval_s, self._repeat_s = watch_interval_s, repeat_s
         self._draining = asyncio.Event()
 
-    async def upload(self, collection: str, items: AsyncIterable[UploadedItem]) -> Uploaded:
+    async def upload(self, collection: str, items: AsyncIterable[UploadItem]) -> Upload:
         """Take `items` one by one; nothing is kept where the stream breaks off. Raises `NotFound` for the collection.
 
         Once it has begun, a busy gateway makes the stream wait instead of refusing it: reading no further is what slows its
@@ -113,7 +91,7 @@ class Ingest:
         try:
             async for item in items:
                 await self._add(upload, item)
-            return Uploaded(*await self._patiently(upload.finish, Deadline.after(_FINISH_S)))
+            return await self._patiently(upload.finish, Deadline.after(_FINISH_S))
         except BaseException:  # Also where the caller has gone.
             upload.abort()
             raise
@@ -170,10 +148,10 @@ class Ingest:
             job = self._ledger.get(job_id)
             if not job.state.ended:
                 raise FailedPrecondition(
-                    f"ingest job {job_id!r} has not ended ({job.state.value}); cancel it or wait for its end, then undo it",
+                    f"ingest job {job_id!r} has not ended ({job.state.name}); cancel it or wait for its end, then undo it",
                     reason="JOB_NOT_ENDED",
                     field="id",
-                    metadata={"id": job_id, "state": job.state.value},
+                    metadata={"id": job_id, "state": job.state.name},
                 )
             writer = ImageWriter(self._backends, self._ledger)
 
@@ -228,18 +206,8 @@ class Ingest:
             await asyncio.wait_for(self._draining.wait(), self._watch_interval_s)
             raise Unavailable("gateway", "it is shutting down; watch the job again")
 
-    async def _add(self, upload: Upload, item: UploadedItem) -> None:
-        await self._patiently(
-            lambda: upload.add(
-                item.id,
-                item.uri,
-                item.metadata,
-                content=item.content,
-                problem=item.problem,
-                problem_reason=item.problem_reason,
-            ),
-            Deadline.after(_ITEM_S),
-        )
+    async def _add(self, upload: UploadWriter, item: UploadItem) -> None:
+        await self._patiently(lambda: upload.add(item), Deadline.after(_ITEM_S))
 
     async def _patiently(self, call: Callable[[], T], deadline: Deadline) -> T:
         """As `_run`, but a pool without a free place is asked again until `deadline`; then it is `Overloaded`."""

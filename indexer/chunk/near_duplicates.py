@@ -17,6 +17,7 @@ import numpy as np
 
 from indexer.chunk.items import Ready, Work
 from lookalike.records.image import Consistency, StoredImage
+from lookalike.records.job import NearDuplicatePolicy
 from lookalike.records.query import SearchOptions
 from lookalike.spaces import SIAMESE, Metric
 from lookalike.store.protocols import Vectors
@@ -49,10 +50,12 @@ class NearDuplicates:
         """
         embedded = [one for one in ready if one.vectors]
         new = [one for one in embedded if _is_new(stored.get(one.item.id, ()), work.job.revision)]
-        if work.job.options.near_duplicates == "keep" or not new:
+        if work.job.options.near_duplicates is NearDuplicatePolicy.KEEP or not new:
             return {}
         answers = self._nearest(work, new, [one.item.id for one in embedded if one.item.id in stored])
-        return _found(work.job.options.near_duplicates == "skip", work.job.options.threshold, embedded, new, answers)
+        return _found(
+            work.job.options.near_duplicates is NearDuplicatePolicy.SKIP, work.job.options.threshold, embedded, new, answers
+        )
 
     def _nearest(self, work: Work, new: Sequence[Ready], replaced: Sequence[str]) -> list[list[_Neighbour]]:
         """Of each of `new` the nearest images that stay as they are. Strong: the chunk written just before counts."""

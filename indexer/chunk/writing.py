@@ -18,7 +18,7 @@ from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
-from lookalike.records.job import SKIPPED_NEAR_DUPLICATE, SKIPPED_SUPERSEDED
+from lookalike.records.job import SKIPPED_NEAR_DUPLICATE, SKIPPED_SUPERSEDED, NearDuplicatePolicy
 from lookalike.store.protocols import Catalogue, Vectors
 
 _LOCK_TIMEOUT_S = 30.0
@@ -56,12 +56,16 @@ class Writer:
 
     def _write(self, work: Work, ready: Sequence[Ready]) -> list[Outcome]:
         later_taken = self._ledger.later_revision_taken(work.collection.name, work.job.revision)
-        must_look = later_taken or work.job.options.near_duplicates != "keep" or any(not one.vectors for one in ready)
+        must_look = (
+            later_taken
+            or work.job.options.near_duplicates is not NearDuplicatePolicy.KEEP
+            or any(not one.vectors for one in ready)
+        )
         stored = self._stored(work, ready) if must_look else {}
         superseded = self._later(work, ready, stored) if later_taken else frozenset()
         current = [one for one in ready if one.item.id not in superseded]
         originals = self._near_duplicates.find(work, current, stored)
-        left_out = frozenset(originals if work.job.options.near_duplicates == "skip" else ())
+        left_out = frozenset(originals if work.job.options.near_duplicates is NearDuplicatePolicy.SKIP else ())
         # Where an attempt that was killed had written one in part, before its original was there.
         if half_written := [image_id for image_id in left_out if image_id in stored]:
             self._store.delete(work.collection, half_written, timeout_s=self._store_timeout_s)

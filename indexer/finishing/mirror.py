@@ -17,6 +17,7 @@ from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.manifest import read_columns
 from lookalike.records.collection import Collection
 from lookalike.records.job import Job
+from lookalike.records.source import FolderSource
 from lookalike.sources import Reader
 from lookalike.sources.opening import uri_prefix
 from lookalike.store.protocols import Catalogue, Vectors
@@ -66,7 +67,7 @@ class Mirror:
 
     def absent(self, job: Job, collection: Collection, interruption: Interruption) -> Iterator[Sequence[str]]:
         """Ids of the images that `run` would delete, some at a time."""
-        prefix = uri_prefix(self._reader.roots, job.source.uri) if job.source.kind == "folder" else ""
+        prefix = uri_prefix(self._reader.roots, job.source.uri) if isinstance(job.source, FolderSource) else ""
         with SeenIds() as source:
             for (image_id,) in read_columns(self._reader.artifacts, job.manifest, "id"):
                 interruption.check()

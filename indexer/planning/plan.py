@@ -17,6 +17,7 @@ from lookalike.errors import FailedPrecondition, Unavailable
 from lookalike.items import INCOMPLETE_REASONS, LEFT_OUT, Item
 from lookalike.jobs.manifest import ManifestWriter
 from lookalike.records.job import Job
+from lookalike.records.source import Source
 from lookalike.sources.web import SOURCE_UNAVAILABLE
 
 SOURCE_EMPTY = "SOURCE_EMPTY"
@@ -38,10 +39,6 @@ class Plan:
 
 _PROGRESS_EVERY = 4096
 """Items between two words about how far the plan is: a fraction of a second."""
-
-
-_LISTED = frozenset({"folder", "manifest", "archive", "upload"})
-"""Kinds of sources that people name. One without any items is a mistake of theirs."""
 
 
 def make_plan(
@@ -77,8 +74,11 @@ def make_plan(
                     continue
                 unidentified += bool(item.problem) and (not item.id or item.problem_reason in INCOMPLETE_REASONS)
                 writer.add(item)
-        if submitted == left_out.total() and job.source.kind in _LISTED:
-            raise FailedPrecondition(f"{job.source.uri[:200]!r} holds nothing to ingest{_told(left_out)}", reason=SOURCE_EMPTY)
+        if submitted == left_out.total() and isinstance(job.source, Source):
+            # Somebody named it: a source without any items is a mistake.
+            raise FailedPrecondition(
+                f"{job.source.place[:200]!r} holds nothing to ingest{_told(left_out)}", reason=SOURCE_EMPTY
+            )
         artifacts.settle()  # What was copied out of archives is durable before the manifest names it.
         writer.commit()
     except Unavailable as error:

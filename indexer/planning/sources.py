@@ -13,7 +13,7 @@ from typing import IO
 
 from indexer.interruption import Interruption
 from lookalike.artifacts import Artifacts
-from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
+from lookalike.errors import FailedPrecondition, Internal, InvalidArgument, NotFound
 from lookalike.items import INCOMPLETE_REASONS, SOURCE_INCOMPLETE, Item, broken_item
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.manifest import read_chunk
@@ -22,7 +22,7 @@ from lookalike.jobs.uploads import Uploads
 from lookalike.listing import Choice, list_archive, list_manifest
 from lookalike.listing.tars import ARCHIVE_SUFFIXES, is_archive, is_compressed, plain_stream
 from lookalike.names import MAX_IMAGE_BYTES
-from lookalike.records.job import SourceSpec
+from lookalike.records.source import ArchiveSource, FolderSource, JobSource, ManifestSource, UploadSource
 from lookalike.sources import Reader
 from lookalike.sources.opening import check_listable, folder_items, open_source, uris_under
 from lookalike.sources.urls import Url
@@ -35,21 +35,24 @@ class Sources:
     reader: Reader
     uploads: Uploads
 
-    def items(self, source: SourceSpec, interruption: Interruption) -> Iterator[Item]:
+    def items(self, source: JobSource | None, interruption: Interruption) -> Iterator[Item]:
         """The items of `source`.
 
         Raises, at once or while they are listed, `NotFound`, `InvalidArgument` or `FailedPrecondition` for a source that cannot
         be read at all, `Unavailable`, `Draining`, `LeaseLost`.
         """
-        if source.kind == "upload":
-            return self.uploads.items(source.uri)
-        if source.kind == "folder":
-            roots, buckets = self.reader.roots, self.reader.buckets
-            labels = source.labels_from_folders
-            return folder_items(roots, buckets, source.uri, labels_from_folders=labels, choice=source.choice)
-        if source.kind == "archive":
-            return self._archives(source.uri, source.choice, interruption)
-        return self._manifest(source.uri, interruption)
+        match source:
+            case UploadSource():
+                return self.uploads.items(source.upload_id)
+            case FolderSource():
+                roots, buckets, labels = self.reader.roots, self.reader.buckets, source.labels_from_folders
+                choice = Choice(source.exclude, source.include_hidden)
+                return folder_items(roots, buckets, source.uri, labels_from_folders=labels, choice=choice)
+            case ArchiveSource():
+                return self._archives(source.uri, Choice(source.exclude, source.include_hidden), interruption)
+            case ManifestSource():
+                return self._manifest(source.uri, interruption)
+        raise Internal(f"a source of kind {source.kind if source else 'none'} is not listed here")
 
     def _manifest(self, uri: str, interruption: Interruption) -> Iterator[Item]:
         real, named = self.reader.roots.resolve(uri), check_listable(self.reader.roots, uri)

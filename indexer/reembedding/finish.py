@@ -25,6 +25,7 @@ from lookalike.names import MAX_PAGE_SIZE
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.job import Comparison, Job
+from lookalike.records.source import CollectionSource
 from lookalike.store.generations import is_filled_by, is_switched_by
 from lookalike.store.protocols import Catalogue, Vectors
 
@@ -67,7 +68,7 @@ class Finish:
         """
         if is_filled_by(collection, job.id):
             collection = self._check_and_switch(job, collection, lease, interruption)
-        elif not is_switched_by(collection, job.id) and collection.generation != int(job.source.uri):
+        elif not is_switched_by(collection, job.id) and job.source != CollectionSource(collection.generation):
             problem = f"collection {collection.name!r} has no generation that job {job.id!r} fills"
             raise FailedPrecondition(problem, reason="REEMBED_GONE")
         if job.options.allow_missing and is_switched_by(collection, job.id):

@@ -20,6 +20,7 @@ from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.uploads import UPLOADS, Uploads
 from lookalike.records.collection import Collection
 from lookalike.records.job import Job
+from lookalike.records.source import UploadSource
 from lookalike.spaces import Space
 
 _ROWS_AT_ONCE = 1000
@@ -54,7 +55,7 @@ class Roots:
     def needed_uploads(self) -> frozenset[str]:
         """Ids of the uploads that a job has yet to plan."""
         jobs = self._ledger.active_jobs()
-        return frozenset(job.source.uri for job in jobs if job.source.kind == "upload" and not job.manifest)
+        return frozenset(job.source.upload_id for job in jobs if isinstance(job.source, UploadSource) and not job.manifest)
 
     def uids(self) -> dict[str, str]:
         """The collections there are now: uid by name."""
@@ -65,7 +66,7 @@ class Roots:
         collections = self._catalogue.list()
         revisions = self._ledger.revisions([collection.name for collection in collections])
         there = [(one.uid, revision, *sorted(one.physicals)) for one, revision in zip(collections, revisions, strict=True)]
-        jobs = [(job.id, job.state.value) for job in self._ledger.kept_jobs()]
+        jobs = [(job.id, job.state.name) for job in self._ledger.kept_jobs()]
         return [there, jobs, self._artifacts.names(UPLOADS)]
 
     def of_upload(self, upload_id: str) -> Iterator[str]:

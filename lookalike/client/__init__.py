@@ -21,29 +21,32 @@ from lookalike.client.collecting import CollectionCalls
 from lookalike.client.ingesting import IngestCalls
 from lookalike.client.records import (
     Collection,
-    Comparison,
-    Counts,
     Deletion,
-    Failure,
-    Forecast,
     GenerationState,
     Image,
     ImageUpdate,
-    IngestOptions,
-    Job,
-    JobState,
-    NearDuplicatePolicy,
     Neighbour,
     OtherGeneration,
-    Rate,
-    Report,
     SearchResult,
     SpaceShare,
-    Undo,
     UpdateResult,
 )
 from lookalike.client.searching import SearchCalls
-from lookalike.client.sources import (
+from lookalike.records.image import Consistency
+from lookalike.records.job import (
+    Comparison,
+    Counts,
+    Failure,
+    Forecast,
+    IngestOptions,
+    Job,
+    NearDuplicatePolicy,
+    Rate,
+    Report,
+    Undo,
+)
+from lookalike.records.job_state import JobState
+from lookalike.records.source import (
     ArchiveSource,
     CollectionSource,
     FailuresSource,
@@ -54,7 +57,6 @@ from lookalike.client.sources import (
     UploadItem,
     UploadSource,
 )
-from lookalike.records.image import Consistency
 from lookalike.spaces import HistogramSettings, Metric, Space
 
 DEFAULT_TARGET = "127.0.0.1:50051"

@@ -13,7 +13,7 @@ import math
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -99,14 +99,18 @@ def timeout(value: object, field: str = "timeout_s") -> float:
 
 
 def moment(field: str, value: object) -> datetime | None:
-    """A time with a time zone, or None."""
+    """A time with a time zone, in UTC, or None."""
     if value is None:
         return None
     if not isinstance(value, datetime):
         raise InvalidArgument(field, f"is {_kind(value)}; give a `datetime` with a time zone")
     if value.utcoffset() is None:
         raise InvalidArgument(field, "has no time zone; give it one, such as `datetime.UTC`")
-    return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        # A zone moves the first and the last moment that a `datetime` holds out of the years 1 to 9999.
+        raise InvalidArgument(field, "is out of range; the years 1 to 9999 of UTC are allowed") from None
 
 
 def member(field: str, value: object, kind: type[E]) -> E:

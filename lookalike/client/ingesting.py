@@ -7,13 +7,24 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from lookalike.client import _arguments, _wire
-from lookalike.client._arguments import number, records, text, timeout, whole
+from lookalike.client import _arguments, _checked
+from lookalike.client._arguments import members, moment, number, records, text, timeout, whole
 from lookalike.client._channel import Calls
-from lookalike.client.records import Deletion, Failure, IngestOptions, Job, JobState, Report
-from lookalike.client.sources import Source, Upload, UploadItem
+from lookalike.client.records import Deletion
 from lookalike.errors import DeadlineExceeded, Unavailable
+from lookalike.records.job import CreateJob, Failure, IngestOptions, Job, JobFilter, Report
+from lookalike.records.job_state import JobState
+from lookalike.records.source import Source, Upload, UploadItem
 from lookalike.v1 import ingest_service_pb2
+from lookalike.wire.jobs import (
+    create_job_message,
+    failure_from,
+    job_filter_message,
+    job_from,
+    report_from,
+    upload_from,
+    upload_item_message,
+)
 
 _WATCH_S = 60.0
 """Deadline of one watching stream; a watch that takes longer opens the next. A stream without one could hang for ever."""
@@ -40,7 +51,7 @@ class IngestCalls(Calls):
             yield ingest_service_pb2.UploadItemsRequest(header=header)
             try:
                 for item in given:
-                    yield _wire.upload_item(item)
+                    yield ingest_service_pb2.UploadItemsRequest(item=upload_item_message(_checked.upload_item(item)))
             except BaseException as error:
                 # gRPC reads this in a thread of its own and would turn the error into "Exception iterating requests!".
                 raised.append(error)
@@ -52,7 +63,7 @@ class IngestCalls(Calls):
             if raised:
                 raise raised[0] from None
             raise
-        return Upload(answer.upload_id, answer.items, answer.size_bytes)
+        return upload_from(answer)
 
     def create_ingest_job(
         self,
@@ -70,18 +81,19 @@ class IngestCalls(Calls):
         Without a `request_id` one is made here, so that a repeated call after a lost answer starts no second job. Raises
         `InvalidArgument`, `NotFound` (collection, upload), `FailedPrecondition`, `DeadlineExceeded`, `Unavailable`.
         """
-        request = ingest_service_pb2.CreateIngestJobRequest(
-            collection=text("collection", collection),
-            source=_wire.source(source),
-            request_id=text("request_id", request_id) or _made_id(),
+        asked = CreateJob(
+            text("collection", collection),
+            _checked.source(source),
+            text("request_id", request_id) or _made_id(),
+            _checked.job_options(options),
         )
-        _wire.set_options(request, options)
-        return _wire.job(self._call(self._ingest.CreateIngestJob, request, timeout_s).job)
+        request = create_job_message(asked)
+        return job_from(self._call(self._ingest.CreateIngestJob, request, timeout_s).job)
 
     def get_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
         """One job. Raises `NotFound`, `DeadlineExceeded`, `Unavailable`."""
         request = ingest_service_pb2.GetIngestJobRequest(id=text("job_id", job_id))
-        return _wire.job(self._call(self._ingest.GetIngestJob, request, timeout_s).job)
+        return job_from(self._call(self._ingest.GetIngestJob, request, timeout_s).job)
 
     def list_jobs(
         self,
@@ -100,21 +112,22 @@ class IngestCalls(Calls):
         before `created_before`, each with a time zone; with `text`, whatever its case, in their id, request id or the URI of
         their source. `timeout_s` is for each page. Raises `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
         """
-        request = ingest_service_pb2.ListIngestJobsRequest(
-            collection=_arguments.text("collection", collection),
-            page_size=whole("page_size", page_size, "1 to 1,000"),
-            states=_wire.job_states(states),
-            text=_arguments.text("text", text),
+        only = JobFilter(
+            frozenset(members("states", states, JobState)),
+            moment("created_after", created_after),
+            moment("created_before", created_before),
+            _arguments.text("text", text),
         )
-        _wire.set_moment(request.created_after, created_after, "created_after")
-        _wire.set_moment(request.created_before, created_before, "created_before")
+        request = job_filter_message(only)
+        request.collection = _arguments.text("collection", collection)
+        request.page_size = whole("page_size", page_size, "1 to 1,000")
         return self._listed_jobs(request, self._deadline(timeout_s))
 
     def _listed_jobs(self, request: ingest_service_pb2.ListIngestJobsRequest, timeout_s: float) -> Iterator[Job]:
         while True:
             page = self._call(self._ingest.ListIngestJobs, request, timeout_s)
             for message in page.jobs:
-                yield _wire.job(message)
+                yield job_from(message)
             request.page_token = page.next_page_token
             if not request.page_token:
                 return
@@ -134,7 +147,7 @@ class IngestCalls(Calls):
             try:
                 for answer in self._stream(lambda: iter(self._ingest.WatchIngestJob(request, timeout=_WATCH_S))):
                     heard_s = time.monotonic()
-                    job = _wire.job(answer.job)
+                    job = job_from(answer.job)
                     yield job
                     if job.state.ended:
                         return
@@ -155,7 +168,7 @@ class IngestCalls(Calls):
         Raises `NotFound`, `FailedPrecondition` (ended already), `DeadlineExceeded`, `Unavailable`.
         """
         request = ingest_service_pb2.CancelIngestJobRequest(id=text("job_id", job_id))
-        return _wire.job(self._call(self._ingest.CancelIngestJob, request, timeout_s).job)
+        return job_from(self._call(self._ingest.CancelIngestJob, request, timeout_s).job)
 
     def undo_job(self, job_id: str, *, timeout_s: float | None = None) -> Deletion:
         """Delete the images that an ended job wrote and nobody has written since; what it replaced does not come back.
@@ -174,12 +187,12 @@ class IngestCalls(Calls):
         Raises `NotFound`, `FailedPrecondition` (ended, being cancelled), `DeadlineExceeded`, `Unavailable`.
         """
         request = ingest_service_pb2.PauseIngestJobRequest(id=text("job_id", job_id))
-        return _wire.job(self._call(self._ingest.PauseIngestJob, request, timeout_s).job)
+        return job_from(self._call(self._ingest.PauseIngestJob, request, timeout_s).job)
 
     def resume_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
         """Let a paused job go on. Raises `NotFound`, `FailedPrecondition` (ended), `DeadlineExceeded`, `Unavailable`."""
         request = ingest_service_pb2.ResumeIngestJobRequest(id=text("job_id", job_id))
-        return _wire.job(self._call(self._ingest.ResumeIngestJob, request, timeout_s).job)
+        return job_from(self._call(self._ingest.ResumeIngestJob, request, timeout_s).job)
 
     def retry_failures(self, job_id: str, *, request_id: str = "", timeout_s: float | None = None) -> Job:
         """A new job over the items of an ended job that failed. `request_id` as of `create_ingest_job`.
@@ -190,12 +203,12 @@ class IngestCalls(Calls):
         request = ingest_service_pb2.RetryIngestFailuresRequest(
             id=text("job_id", job_id), request_id=text("request_id", request_id) or _made_id()
         )
-        return _wire.job(self._call(self._ingest.RetryIngestFailures, request, timeout_s).job)
+        return job_from(self._call(self._ingest.RetryIngestFailures, request, timeout_s).job)
 
     def get_report(self, job_id: str, *, timeout_s: float | None = None) -> Report:
         """Where the time of a job went, also while it runs. Raises `NotFound`, `DeadlineExceeded`, `Unavailable`."""
         request = ingest_service_pb2.GetIngestReportRequest(id=text("job_id", job_id))
-        return _wire.report(self._call(self._ingest.GetIngestReport, request, timeout_s))
+        return report_from(self._call(self._ingest.GetIngestReport, request, timeout_s))
 
     def list_failures(self, job_id: str, *, page_size: int = 200, timeout_s: float | None = None) -> Iterator[Failure]:
         """The items of a job that failed, in order of position, fetched `page_size` (1 to 1,000) at a time.
@@ -211,7 +224,7 @@ class IngestCalls(Calls):
         while True:
             page = self._call(self._ingest.ListIngestFailures, request, timeout_s)
             for message in page.failures:
-                yield _wire.failure(message)
+                yield failure_from(message)
             request.page_token = page.next_page_token
             if not request.page_token:
                 return

@@ -17,8 +17,8 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
 
 from lookalike.errors import Internal, LookalikeError, Unavailable
-from lookalike.records import job
-from lookalike.records.job_state import moves_as_lua
+from lookalike.jobs.stored_job import CHUNKS_TOGETHER, FIRST_STRETCH_MS, STRETCHES, moves_as_lua
+from lookalike.records.job import SKIPPED_CANCELLED, SKIPPED_NOT_ATTEMPTED
 from lookalike.runtime.redis_access import RedisAccess, Sentinels
 
 CONNECT_TIMEOUT_S = 2.0
@@ -30,11 +30,11 @@ _RETRIES = 2
 """Safe, since every script gives the same end state when it runs twice."""
 _SHARED = {
     "MOVES": moves_as_lua(),
-    "SKIPPED_CANCELLED": job.SKIPPED_CANCELLED,
-    "SKIPPED_NOT_ATTEMPTED": job.SKIPPED_NOT_ATTEMPTED,
-    "CHUNKS_TOGETHER": str(job.CHUNKS_TOGETHER),
-    "STRETCHES": str(job.STRETCHES),
-    "FIRST_STRETCH_MS": str(job.FIRST_STRETCH_MS),
+    "SKIPPED_CANCELLED": SKIPPED_CANCELLED,
+    "SKIPPED_NOT_ATTEMPTED": SKIPPED_NOT_ATTEMPTED,
+    "CHUNKS_TOGETHER": str(CHUNKS_TOGETHER),
+    "STRETCHES": str(STRETCHES),
+    "FIRST_STRETCH_MS": str(FIRST_STRETCH_MS),
 }
 """What the scripts name `@NAME@`, so that it is written down once."""
 _REFUSES = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import structlog
 from google.protobuf import json_format
@@ -19,30 +18,15 @@ from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.uploads import Uploads
 from lookalike.listing import MANIFEST_SUFFIXES
-from lookalike.listing.choosing import Choice, check_globs
+from lookalike.listing.choosing import check_globs
 from lookalike.names import check_name, check_request_id, check_uri
-from lookalike.records.job import DEFAULT_NEAR_DUPLICATE, DEFAULTS, Job, JobOptions, NearDuplicatePolicy, SourceSpec
+from lookalike.records.job import CreateJob, Job
+from lookalike.records.source import ArchiveSource, FolderSource, JobSource, ManifestSource, UploadSource
 from lookalike.runtime.tracing import current_traceparent
 from lookalike.sources import Roots
 from lookalike.sources.opening import check_listable
 from lookalike.v1 import ingest_service_pb2 as ingest_pb2
-
-_POLICIES: Mapping[int, NearDuplicatePolicy] = {
-    ingest_pb2.NEAR_DUPLICATE_POLICY_UNSPECIFIED: "keep",
-    ingest_pb2.NEAR_DUPLICATE_POLICY_KEEP: "keep",
-    ingest_pb2.NEAR_DUPLICATE_POLICY_SKIP: "skip",
-    ingest_pb2.NEAR_DUPLICATE_POLICY_LINK: "link",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class CreateJob:
-    """What to ingest. An empty `request_id` is replaced by a random one."""
-
-    collection: str
-    source: SourceSpec
-    request_id: str = ""
-    options: JobOptions = DEFAULTS
+from lookalike.wire.jobs import create_job_from
 
 
 def create_ingest_job(
@@ -58,11 +42,8 @@ def create_ingest_job(
     `catalogue_get` gives (name, uid) of a collection as it is now. Raises `InvalidArgument` (names, source, request id),
     `NotFound` (collection, upload), `FailedPrecondition` SOURCE_FORBIDDEN or REQUEST_ID_REUSED, `Unavailable`.
     """
-    check_name("collection", request.collection)
+    _check_asked(request)
     request_id = check_request_id("request_id", request.request_id or secrets.token_hex(16))
-    if not request.source.uri:
-        raise InvalidArgument(_field(request.source), "is missing")
-    check_uri(_field(request.source), request.source.uri)
     # Before anything that may have changed since: the same request gets the same answer.
     earlier = ledger.find_request(request_id, request.collection, request.source, request.options)
     if earlier is not None:
@@ -85,41 +66,8 @@ def start_job(ledger: Ledger, queue: TaskQueue, request: CreateJob, collection_u
     return job
 
 
-def create_job_of(request: ingest_pb2.CreateIngestJobRequest) -> CreateJob:
-    """What a request of the contract asks for. Raises `InvalidArgument` ("source") where it names no source."""
-    kind = request.source.WhichOneof("kind")
-    if kind == "folder":
-        folder = request.source.folder
-        source = SourceSpec("folder", folder.uri, folder.labels_from_folders, _choice(folder, "folder"))
-    elif kind == "manifest":
-        source = SourceSpec("manifest", request.source.manifest.uri)
-    elif kind == "upload":
-        source = SourceSpec("upload", request.source.upload.upload_id)
-    elif kind == "archive":
-        archive = request.source.archive
-        source = SourceSpec("archive", archive.uri, choice=_choice(archive, "archive"))
-    else:
-        raise InvalidArgument("source", "is missing; name a folder, a manifest, an archive or an upload")
-    options = JobOptions(*_near_duplicates(request.near_duplicates), mirror=request.mirror, dry_run=request.dry_run)
-    return CreateJob(request.collection, source, request.request_id, options)
-
-
-def _choice(source: ingest_pb2.FolderSource | ingest_pb2.ArchiveSource, kind: str) -> Choice:
-    return Choice(check_globs(f"source.{kind}.exclude", source.exclude), source.include_hidden)
-
-
-def _near_duplicates(message: ingest_pb2.NearDuplicates) -> tuple[NearDuplicatePolicy, float]:
-    policy = _POLICIES.get(message.policy)
-    if policy is None:
-        raise InvalidArgument("near_duplicates.policy", f"{message.policy} is not one of keep, skip and link")
-    threshold = round(message.threshold, 6) or DEFAULT_NEAR_DUPLICATE
-    if not 0 < threshold <= 1:
-        raise InvalidArgument("near_duplicates.threshold", f"{threshold:g} is out of range; above 0 up to 1 are allowed")
-    return policy, threshold
-
-
 def create_job_of_json(request: Mapping[str, object]) -> CreateJob:
-    """The same from the JSON form of the contract's `CreateIngestJobRequest`, as plain Celery producers send it:
+    """What is asked for by the JSON form of the contract's `CreateIngestJobRequest`, as plain Celery producers send it:
 
         {"collection": "products", "request_id": "nightly-2026-11-23",
          "source": {"folder": {"uri": "/data/products", "labels_from_folders": true}}}
@@ -133,25 +81,38 @@ def create_job_of_json(request: Mapping[str, object]) -> CreateJob:
     check_message(parsed)
     if not parsed.request_id:
         raise InvalidArgument("request_id", "is missing; a task needs one, since it may be delivered twice")
-    return create_job_of(parsed)
+    return create_job_from(parsed)
+
+
+def _check_asked(request: CreateJob) -> None:
+    """What can be said of a request by itself."""
+    source, threshold = request.source, request.options.threshold
+    if isinstance(source, FolderSource | ArchiveSource):
+        check_globs(f"source.{source.kind}.exclude", source.exclude)
+    if not 0 < threshold <= 1:
+        raise InvalidArgument("near_duplicates.threshold", f"{threshold:g} is out of range; above 0 up to 1 are allowed")
+    check_name("collection", request.collection)
+    if not source.place:
+        raise InvalidArgument(_field(source), "is missing")
+    check_uri(_field(source), source.place)
 
 
 def _check_source(uploads: Uploads, roots: Roots, request: CreateJob) -> None:
     source = request.source
-    if source.kind == "upload":
-        meant_for = uploads.check(source.uri)
+    if isinstance(source, UploadSource):
+        meant_for = uploads.check(source.upload_id)
         if meant_for != request.collection:
             raise InvalidArgument(_field(source), f"the upload is meant for collection {meant_for!r}")
         return
     try:
-        check_listable(roots, source.uri)
+        check_listable(roots, source.place)
     except InvalidArgument as error:
         raise InvalidArgument(_field(source), error.problem, reason=error.reason) from error
     except FailedPrecondition as error:
         raise FailedPrecondition(error.message, reason=error.reason, field=_field(source), metadata=error.metadata) from error
-    if source.kind == "manifest" and not source.uri.lower().endswith(MANIFEST_SUFFIXES):
+    if isinstance(source, ManifestSource) and not source.uri.lower().endswith(MANIFEST_SUFFIXES):
         raise InvalidArgument(_field(source), f"must name a CSV, JSONL, Parquet or text file ({', '.join(MANIFEST_SUFFIXES)})")
 
 
-def _field(source: SourceSpec) -> str:
-    return "source.upload.upload_id" if source.kind == "upload" else f"source.{source.kind}.uri"
+def _field(source: JobSource) -> str:
+    return "source.upload.upload_id" if isinstance(source, UploadSource) else f"source.{source.kind}.uri"

@@ -235,7 +235,7 @@ class Leases:
     def close(self, job_id: str) -> JobState | None:
         """End a job whose work is done; the state it ended in, or None where it had ended or has work left."""
         state = self._redis.run("close", job_id, self._retention_ms)
-        return JobState(state) if state else None
+        return JobState[state] if state else None
 
     def _backoff(self) -> tuple[int, int, float]:
         """First wait and longest wait in milliseconds, and the random part of it."""

@@ -21,20 +21,21 @@ from contextlib import AbstractContextManager
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.jobs.connection import RedisConnection
-from lookalike.jobs.pages import ANY_JOB, JobFilter, page_of_jobs
+from lookalike.jobs.pages import page_of_jobs
+from lookalike.jobs.stored_job import STALL_S, job_of, options_text, request_fingerprint, source_text
 from lookalike.jobs.write_order import write_lock
 from lookalike.names import MAX_PAGE_SIZE
 from lookalike.records.job import (
+    ANY_JOB,
     DEFAULTS,
-    STALL_S,
     Job,
+    JobFilter,
     JobOptions,
-    SourceSpec,
     has_finish,
-    request_fingerprint,
     rest_counts_as,
     writes_own_revision,
 )
+from lookalike.records.source import CollectionSource, JobSource
 from lookalike.runtime.redis_access import RedisAccess
 
 RETENTION_S = 30 * 86_400
@@ -62,7 +63,7 @@ class Ledger:
         self,
         collection: str,
         collection_uid: str,
-        source: SourceSpec,
+        source: JobSource,
         request_id: str,
         options: JobOptions = DEFAULTS,
         *,
@@ -81,11 +82,11 @@ class Ledger:
             secrets.token_hex(8),
             collection,
             collection_uid,
-            source.to_json(),
+            source_text(source),
             request_id,
             fingerprint,
             int(send_grace_s * 1000),
-            options.to_json(),
+            options_text(options),
             int(has_finish(source, options)),
             int(writes_own_revision(source, options)),
             rest_counts_as(options),
@@ -94,7 +95,7 @@ class Ledger:
         _check_same(request_id, job_id, known, fingerprint)
         return self.get(job_id), bool(new)
 
-    def find_request(self, request_id: str, collection: str, source: SourceSpec, options: JobOptions = DEFAULTS) -> Job | None:
+    def find_request(self, request_id: str, collection: str, source: JobSource, options: JobOptions = DEFAULTS) -> Job | None:
         """The job that this request made before, if it did; raises as `create` does."""
         with self.connection.commands() as client:
             job_id, known = client.hmget(f"lookalike:request:{request_id}", "job", "fingerprint")
@@ -108,7 +109,7 @@ class Ledger:
         with self.connection.commands() as client:
             job_id = client.hget(f"lookalike:request:{request_id}", "job")
         job = self.find(job_id) if job_id else None
-        source = job.source if job is not None else SourceSpec("collection", "")
+        source = (job and job.source) or CollectionSource(0)
         return self.find_request(request_id, collection, source, options)
 
     def find(self, job_id: str) -> Job | None:
@@ -118,7 +119,7 @@ class Ledger:
     def active_reembedding(self, collection_uid: str) -> Job | None:
         """The job that re-embeds a collection, if one has not ended."""
         jobs = (job for job in self.active_jobs() if job.collection_uid == collection_uid)
-        return next((job for job in jobs if job.source.kind == "collection"), None)
+        return next((job for job in jobs if isinstance(job.source, CollectionSource)), None)
 
     def get(self, job_id: str) -> Job:
         """The job now; `NotFound` ("ingest job") for one that never was or is no longer kept."""
@@ -254,16 +255,16 @@ class Ledger:
 
     def job_from(self, job_id: str, fields: Mapping[str, str], *, now_ms: int) -> Job:
         """The job that its hash in Redis tells, at a time of Redis' own."""
-        return Job.from_hash(job_id, fields, stalled_before_ms=now_ms - self._stall_ms)
+        return job_of(job_id, fields, stalled_before_ms=now_ms - self._stall_ms)
 
     def _unless_ended(self, job_id: str, state: str) -> Job:
         job = self.get(job_id)
         if state == "ENDED":
             raise FailedPrecondition(
-                f"ingest job {job_id!r} has ended already ({job.state.value})",
+                f"ingest job {job_id!r} has ended already ({job.state.name})",
                 reason="JOB_ENDED",
                 field="id",
-                metadata={"id": job_id, "state": job.state.value},
+                metadata={"id": job_id, "state": job.state.name},
             )
         return job
 

@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 from lookalike.artifacts import Artifacts
 from lookalike.errors import Internal, InvalidArgument, NotFound
 from lookalike.jobs.ledger import Ledger
+from lookalike.jobs.stored_job import CHUNKS_TOGETHER
 from lookalike.names import MAX_PAGE_SIZE
-from lookalike.records.job import CHUNKS_TOGETHER
+from lookalike.records.job import Failure
 
 _TEXT = ("id", "uri", "outcome", "reason", "message")
 _SCHEMA = pa.schema(
@@ -41,17 +42,6 @@ class ItemOutcome:
     outcome: Literal["indexed", "skipped", "failed"]
     reason: str = ""
     message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One item that failed: `reason` UPPER_SNAKE, `message` one line, `position` in the source from 0."""
-
-    id: str
-    uri: str
-    reason: str
-    message: str
-    position: int
 
 
 class Outcomes:

@@ -7,14 +7,12 @@ that a search among very many takes several calls and not one long one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from lookalike.errors import InvalidArgument
 from lookalike.jobs.connection import RedisConnection
 from lookalike.names import MAX_PAGE_SIZE
-from lookalike.records.job import Job
-from lookalike.records.job_state import JobState
+from lookalike.records.job import Job, JobFilter
 
 MOST_LOOKED_AT = 5000
 """Jobs that one call looks at: a fraction of a second."""
@@ -22,35 +20,6 @@ _AT_ONCE = 500
 """Jobs read from Redis at a time while searching, some 500 KB."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Which jobs are meant: those that fit all that is given.
-
-    States, none meaning any; created at `created_after` or later, and before `created_before`; with `text`, whatever its case,
-    in the id, the request id or the URI of the source.
-    """
-
-    states: frozenset[JobState] = frozenset()
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    text: str = ""
-
-    @property
-    def looks_inside(self) -> bool:
-        """Whether more than a job's creation decides."""
-        return bool(self.states or self.text)
-
-    def fits(self, job: Job) -> bool:
-        """Whether state and text fit."""
-        if self.states and job.state not in self.states:
-            return False
-        text = self.text.casefold()
-        return any(text in place.casefold() for place in (job.id, job.request_id, job.source.uri))
-
-
-ANY_JOB = JobFilter()
 
 
 def page_of_jobs(

@@ -6,33 +6,11 @@ Called by the gateway. Every figure was counted with the outcome of its chunk, s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from lookalike.errors import NotFound
 from lookalike.jobs.ledger import Ledger
-from lookalike.records.job import FIRST_STRETCH_MS, Job
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """Items recorded in the stretch of `length_s` seconds that began `start_s` seconds after the job's creation."""
-
-    start_s: float
-    length_s: float
-    items: int
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Times in seconds. `planning_s` is how long it took until the source was planned, waiting included; `stage_seconds` are
-    added up over all chunks, which run side by side; `rates` follow each other without gaps, up to the last items recorded."""
-
-    job: Job
-    elapsed_s: float
-    planning_s: float
-    items_per_s: float
-    stage_seconds: Mapping[str, float]
-    rates: tuple[Rate, ...]
+from lookalike.jobs.stored_job import FIRST_STRETCH_MS
+from lookalike.records.job import Rate, Report
 
 
 def read_report(ledger: Ledger, job_id: str) -> Report:

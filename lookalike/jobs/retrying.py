@@ -7,11 +7,12 @@ import secrets
 from collections.abc import Callable
 
 from lookalike.errors import FailedPrecondition, NotFound
-from lookalike.jobs.creation import CreateJob, start_job
+from lookalike.jobs.creation import start_job
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.queue import TaskQueue
 from lookalike.names import check_request_id
-from lookalike.records.job import Job, SourceSpec
+from lookalike.records.job import CreateJob, Job
+from lookalike.records.source import CollectionSource, FailuresSource
 
 
 def retry_failures(
@@ -25,9 +26,7 @@ def retry_failures(
     """
     request_id = check_request_id("request_id", request_id or secrets.token_hex(16))
     old = ledger.get(job_id)
-    request = CreateJob(
-        old.collection, SourceSpec("failures", old.id), request_id, dataclasses.replace(old.options, mirror=False)
-    )
+    request = CreateJob(old.collection, FailuresSource(old.id), request_id, dataclasses.replace(old.options, mirror=False))
     earlier = ledger.find_request(request_id, request.collection, request.source, request.options)
     if earlier is not None:
         return earlier
@@ -43,9 +42,9 @@ def retry_failures(
 
 def _check_retriable(old: Job) -> None:
     if not old.state.ended:
-        message = f"ingest job {old.id!r} has not ended ({old.state.value}); what failed can be retried when it has"
+        message = f"ingest job {old.id!r} has not ended ({old.state.name}); what failed can be retried when it has"
         raise FailedPrecondition(message, reason="JOB_NOT_ENDED", field="id", metadata={"id": old.id})
-    if old.source.kind == "collection":
+    if isinstance(old.source, CollectionSource):
         message = f"ingest job {old.id!r} is a re-embedding; re-embed the collection again"
         raise FailedPrecondition(message, reason="NOT_RETRIABLE", field="id", metadata={"id": old.id})
     if old.counts.failed == 0:

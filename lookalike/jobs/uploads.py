@@ -18,6 +18,7 @@ from lookalike.artifacts import UNUSED_KEPT_S, Artifacts, translated
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.items import Item, broken_item, checked_item
 from lookalike.names import MAX_IMAGE_BYTES, check_name, id_from_content
+from lookalike.records.source import Upload, UploadItem
 
 UPLOADS = "uploads"
 _LIST = "items.jsonl"
@@ -28,14 +29,14 @@ _REASON = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
 class Uploads:
-    """The uploads in the artifacts. Thread-safe; a single `Upload` is for one thread at a time."""
+    """The uploads in the artifacts. Thread-safe; a single `UploadWriter` is for one thread at a time."""
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
 
-    def begin(self, collection: str) -> Upload:
+    def begin(self, collection: str) -> UploadWriter:
         """Open an upload meant for `collection` (its existence is the caller's to check)."""
-        return Upload(self._artifacts, check_name("header.collection", collection))
+        return UploadWriter(self._artifacts, check_name("header.collection", collection))
 
     def check(self, upload_id: str) -> str:
         """The collection that a complete upload is meant for; `NotFound` ("upload") where there is no such upload."""
@@ -76,7 +77,7 @@ class Uploads:
         return header
 
 
-class Upload:
+class UploadWriter:
     """An upload under way. End it with `finish` or `abort`; nothing is listed of one that ends otherwise."""
 
     def __init__(self, artifacts: Artifacts, collection: str) -> None:
@@ -92,35 +93,26 @@ class Upload:
             self.abort()
             raise
 
-    def add(
-        self,
-        item_id: str,
-        uri: str,
-        metadata: Mapping[str, object],
-        *,
-        content: bytes | None = None,
-        problem: str = "",
-        problem_reason: str = "",
-    ) -> None:
+    def add(self, given: UploadItem) -> None:
         """Take one item: its bytes, or the URI where workers find it, or why the client could not read it.
 
         An item whose id, URI or metadata cannot be stored, or whose content is over 20 MB, is kept as one that fails. Raises
         `InvalidArgument` for an item with neither content nor URI nor problem, `Unavailable`.
         """
-        if problem:
-            reason = problem_reason if _REASON.fullmatch(problem_reason) else CLIENT_PROBLEM
-            item = broken_item(self._items, problem, uri=uri, item_id=item_id, reason=reason)
-        elif content:
-            item = self._with_content(item_id, uri, metadata, content)
-        elif uri:
-            item = checked_item(self._items, item_id, uri, metadata)
+        if given.problem:
+            reason = given.problem_reason if _REASON.fullmatch(given.problem_reason) else CLIENT_PROBLEM
+            item = broken_item(self._items, given.problem, uri=given.uri, item_id=given.id, reason=reason)
+        elif given.content and isinstance(given.content, bytes):
+            item = self._with_content(given.id, given.uri, given.metadata, given.content)
+        elif given.uri:
+            item = checked_item(self._items, given.id, given.uri, given.metadata)
         else:
             raise InvalidArgument("item", f"number {self._items} has neither content nor URI nor problem")
         self._write(asdict(item))
         self._items += 1
 
-    def finish(self) -> tuple[str, int, int]:
-        """Make the upload usable: (upload id, items received, bytes of content received).
+    def finish(self) -> Upload:
+        """Make the upload usable.
 
         Raises `FailedPrecondition` UPLOAD_TOO_LONG where it took more than a day: its first originals may be gone.
         """
@@ -128,7 +120,7 @@ class Upload:
             raise FailedPrecondition("an upload may take a day at most; send what is left as another", reason="UPLOAD_TOO_LONG")
         self._artifacts.settle()
         self._list.commit()
-        return self.id, self._items, self._size_bytes
+        return Upload(self.id, self._items, self._size_bytes)
 
     def abort(self) -> None:
         """Drop the upload. May be called after anything."""

@@ -1,19 +1,18 @@
-"""What an ingest job is, as the ledger tells it. Used by the gateway and the indexer; standard library only."""
+"""What an ingest job is: what is asked for, what becomes of it, and what is reported about it.
+
+The ledger keeps it, the indexer works on it, the gateway sends it and the client returns it. In a job that the client returns,
+fields that the contract does not carry have their defaults.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import enum
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
-from typing import Literal
+from dataclasses import dataclass
+from datetime import datetime
 
-from lookalike.listing.choosing import EVERYTHING_SEEN, Choice
 from lookalike.records.job_state import JobState
-
-SourceKind = Literal["folder", "manifest", "upload", "archive", "failures", "collection"]
-NearDuplicatePolicy = Literal["keep", "skip", "link"]
+from lookalike.records.source import CollectionSource, JobSource
 
 SKIPPED_DUPLICATE = "duplicate"
 """The same id came earlier in the same job."""
@@ -25,23 +24,10 @@ SKIPPED_CANCELLED = "cancelled"
 """The job was cancelled before it came to this item."""
 SKIPPED_NOT_ATTEMPTED = "not_attempted"
 """The job as a whole failed before it came to this item."""
-
-
 SKIPPED_NEAR_DUPLICATE = "near_duplicate"
 """It looks like another image of the collection, and the job leaves such ones out."""
 SKIPPED_DRY_RUN = "dry_run"
 """The job only tried what it would do."""
-
-CHUNKS_TOGETHER = 100
-"""Recorded chunks per hash in Redis: up to 128 entries of up to 64 bytes are packed without pointers (its default
-`hash-max-listpack-entries`), which is a quarter of the memory."""
-
-STRETCHES = 120
-"""Of time, in each of which a job's items are counted. With the width they are few enough to be packed, as above. Even: where
-a job outlives them, two become one."""
-FIRST_STRETCH_MS = 1000
-STALL_S = 300.0
-"""Without progress for so long, a job that should be going on counts as stalled: no chunk takes minutes."""
 
 WORSE_BY = 0.02
 """Bounds what a new generation's precision may lose and count as no worse, however sure that is."""
@@ -52,40 +38,37 @@ DEFAULT_NEAR_DUPLICATE = 0.95
 """Similarity in the space `siamese`, in [0, 1]."""
 
 
+class NearDuplicatePolicy(enum.Enum):
+    """What happens to an image that looks almost like another one of the collection: `KEEP` indexes it like any other, `SKIP`
+    leaves it out, `LINK` notes the id of the nearest in its metadata, `near_duplicate_of`."""
+
+    KEEP = "keep"
+    SKIP = "skip"
+    LINK = "link"
+
+
 @dataclass(frozen=True, slots=True)
-class SourceSpec:
-    """Where a job's items come from. `uri` is a path or URI; of an upload its id, of failures that of the job, of a collection
-    the number of the generation that is being filled."""
+class IngestOptions:
+    """How a caller wants a job to treat its items. Two images are near-duplicates from a similarity of `near_threshold` in the
+    space `siamese` on, in [0, 1]; 0 leaves it to the server (0.95). `mirror` deletes at the end what the source does not have:
+    of a folder the images whose URI lies in it, else all others of the collection. A `dry_run` writes nothing and gives a
+    `Job.forecast`."""
 
-    kind: SourceKind
-    uri: str
-    labels_from_folders: bool = False
-    choice: Choice = EVERYTHING_SEEN
-    """What of a folder or of archives is left out."""
-
-    def to_json(self) -> str:
-        """Canonical: the same source gives the same text."""
-        fields = asdict(self)
-        if self.choice == EVERYTHING_SEEN:
-            del fields["choice"]  # As it was before there was a choice, so that a request of then is still the same.
-        return json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> SourceSpec:
-        fields = json.loads(text)
-        choice = fields.get("choice", {"exclude": (), "include_hidden": False})
-        chosen = Choice(tuple(choice["exclude"]), choice["include_hidden"])
-        return cls(fields["kind"], fields["uri"], fields["labels_from_folders"], chosen)
+    near_duplicates: NearDuplicatePolicy = NearDuplicatePolicy.KEEP
+    near_threshold: float = 0.0
+    mirror: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
     """How a job treats its items. `threshold` is a similarity in the space `siamese`, in [0, 1]; `grace_s` in seconds.
 
-    `model`, `allow_missing`, `grace_s` and `force` matter to a re-embedding only: see `ReembedCollectionRequest`.
+    `model`, `allow_missing`, `grace_s` and `force` matter to a re-embedding only (see `ReembedCollectionRequest`), and the
+    contract's jobs do not carry them.
     """
 
-    near_duplicates: NearDuplicatePolicy = "keep"
+    near_duplicates: NearDuplicatePolicy = NearDuplicatePolicy.KEEP
     threshold: float = DEFAULT_NEAR_DUPLICATE
     mirror: bool = False
     dry_run: bool = False
@@ -94,37 +77,31 @@ class JobOptions:
     grace_s: float = 0.0
     force: bool = False
 
-    def to_json(self) -> str:
-        """Canonical, as of `SourceSpec`: only what differs from the default."""
-        differing = {
-            field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name) != field.default
-        }
-        return json.dumps(differing, sort_keys=True, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> JobOptions:
-        return cls(**json.loads(text))
-
 
 DEFAULTS = JobOptions()
 
 
-def request_fingerprint(collection: str, source: SourceSpec, options: JobOptions = DEFAULTS) -> str:
-    """16 hex digits over what a request asks for; tells a repeated request from a reused request id."""
-    return hashlib.sha256(f"{collection}\n{source.to_json()}\n{options.to_json()}".encode()).hexdigest()[:16]
+@dataclass(frozen=True, slots=True)
+class CreateJob:
+    """What to ingest. An empty `request_id` is replaced by a random one."""
+
+    collection: str
+    source: JobSource
+    request_id: str = ""
+    options: JobOptions = DEFAULTS
 
 
-def has_finish(source: SourceSpec, options: JobOptions = DEFAULTS) -> bool:
+def has_finish(source: JobSource, options: JobOptions = DEFAULTS) -> bool:
     """Whether a job has something left to do, in a last unit of its own, when all its chunks are recorded: to switch what it
     re-embedded, to delete what its source does not have, or to say what it would do."""
-    return source.kind == "collection" or options.mirror or options.dry_run
+    return isinstance(source, CollectionSource) or options.mirror or options.dry_run
 
 
-def writes_own_revision(source: SourceSpec, options: JobOptions = DEFAULTS) -> bool:
+def writes_own_revision(source: JobSource, options: JobOptions = DEFAULTS) -> bool:
     """Whether a job could write over what is written after it was made. A re-embedding keeps every image's own revision, and
     looks under the lock what is there: no other job has to mind it, and no delete leaves a tombstone for it. Nor for a dry
     run, which writes nothing."""
-    return source.kind != "collection" and not options.dry_run
+    return not isinstance(source, CollectionSource) and not options.dry_run
 
 
 def rest_counts_as(options: JobOptions) -> str:
@@ -144,9 +121,9 @@ class Comparison:
     precision_before: float | None = None
     precision_after: float | None = None
     labelled: int = 0
-    """Of the images asked for, those that have a label: what the precisions are means of."""
+    """Of the images asked for, those that have a label: what the precisions are means of. Not in the contract."""
     standard_error: float = 0.0
-    """Of the difference of the precisions, image by image."""
+    """Of the difference of the precisions, image by image. Not in the contract."""
 
     @property
     def worse(self) -> bool:
@@ -160,9 +137,9 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """How many images were deleted when what a job had written was, over all calls, and when the last of these was."""
+    """How many images were `deleted` when what a job had written was, over all calls, and when the last of these was."""
 
-    images: int
+    deleted: int
     at: datetime
 
 
@@ -173,8 +150,8 @@ class Forecast:
     Of all items, `broken` have a problem that the listing shows; `sampled` good ones, spread evenly, were read and embedded, of
     which `unchanged` are stored already and `sample_failed` could not be used. `reasons` counts the problems of both by reason.
     The rest is predicted for the whole job: items that `failed`, `duration_s` with planning, what the images that are new take
-    in Milvus' memory, on its disk, and for a while besides on its disk (see `store.sizing`; 0 in a forecast made before that
-    was reckoned), and, with `mirror`, how many images would be `deleted`.
+    in Milvus' memory, on its disk, and for a while besides on its disk (see `sizing`; 0 in a forecast made before that was
+    computed), and, with `mirror`, how many images would be `deleted`.
     """
 
     sampled: int
@@ -199,23 +176,25 @@ class Counts:
     skipped: int = 0
     failed: int = 0
 
-
-@dataclass(frozen=True, slots=True)
-class JobError:
-    """Why a job as a whole failed: `reason` UPPER_SNAKE for programs, `message` one line for people."""
-
-    reason: str
-    message: str
+    @property
+    def done(self) -> int:
+        """Items that have ended in any way."""
+        return self.indexed + self.skipped + self.failed
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An ingest job at one moment."""
+    """A request to add many images, at one moment. `error` says why the job as a whole failed, one line for people, else it is
+    empty; `error_reason` says it for programs, UPPER_SNAKE. `deleted` images a mirror has deleted that are not in its source.
+    `revision` is that of all it writes.
+
+    The fields from `collection_uid` on are the server's own.
+    """
 
     id: str
     collection: str
-    collection_uid: str
-    source: SourceSpec
+    source: JobSource | None
+    """None in a client that is older than the gateway and does not know the kind."""
     state: JobState
     counts: Counts
     skip_reasons: Mapping[str, int]
@@ -223,75 +202,106 @@ class Job:
     chunks_done: int
     revision: int
     request_id: str
-    error: JobError | None
+    error: str
     created_at: datetime
     ended_at: datetime | None
-    manifest: str = ""
-    """Path of the manifest in the artifacts; empty until planned."""
-    options: JobOptions = DEFAULTS
     paused: bool = False
-    """No further unit is begun until it is resumed."""
+    """No further chunk is begun until it is resumed."""
     stalled: bool = False
-    """It should be going on, and nothing has come of it for long."""
+    """It should be going on, and nothing has come of it for minutes."""
     listed: int = 0
     """Items found so far in the source."""
     comparison: Comparison | None = None
     """Of a re-embedding, from before its switch."""
-    unidentified: int = 0
-    """Items of which the listing could not tell the id, or that stand for parts of the source that could not be listed."""
     deleted: int = 0
-    """Images that a mirror has deleted."""
     forecast: Forecast | None = None
     """Of a dry run, at its end."""
-    held: str = ""
-    """Why it waits, paused, for a person to resume it nevertheless, or to cancel it."""
-    forced: bool = False
-    """Resumed after it was held: what it was held for is accepted."""
-    worked: int = 0
-    """Items of chunks under way that have their vectors; they count in none of `counts` yet."""
     undo: Undo | None = None
     """What was deleted of what it wrote."""
+    held: str = ""
+    """Why it waits, paused, for a person to resume it nevertheless, or to cancel it."""
+    worked: int = 0
+    """Items of chunks under way that have their vectors; they count in none of `counts` yet."""
+    error_reason: str = ""
+    options: JobOptions = DEFAULTS
+    collection_uid: str = ""
+    manifest: str = ""
+    """Path of the manifest in the artifacts; empty until planned."""
+    unidentified: int = 0
+    """Items of which the listing could not tell the id, or that stand for parts of the source that could not be listed."""
+    forced: bool = False
+    """Resumed after it was held: what it was held for is accepted."""
     trace: str = ""
     """The `traceparent` of the call that asked for it; "" where that was not traced."""
 
-    @classmethod
-    def from_hash(cls, job_id: str, fields: Mapping[str, str], *, stalled_before_ms: int = 0) -> Job:
-        """Read the hash that `lua/create.lua` writes. A job is stalled whose last progress lies before `stalled_before_ms`."""
-        error_reason, state, paused = fields.get("error_reason", ""), JobState(fields["state"]), "paused" in fields
-        counts = Counts(*(int(fields[name]) for name in ("submitted", "indexed", "skipped", "failed")))
-        left = counts.submitted - counts.indexed - counts.skipped - counts.failed
-        return cls(
-            id=job_id,
-            collection=fields["collection"],
-            collection_uid=fields["collection_uid"],
-            source=SourceSpec.from_json(fields["source"]),
-            state=state,
-            counts=counts,
-            skip_reasons={key[len("skip:") :]: int(value) for key, value in fields.items() if key.startswith("skip:")},
-            chunks_total=int(fields["chunks_total"]),
-            chunks_done=int(fields["chunks_done"]),
-            revision=int(fields["revision"]),
-            request_id=fields["request_id"],
-            error=JobError(error_reason, fields["error_message"]) if error_reason else None,
-            created_at=_moment(fields["created_ms"]),
-            ended_at=_moment(fields["ended_ms"]) if "ended_ms" in fields else None,
-            manifest=fields.get("manifest", ""),
-            options=JobOptions.from_json(fields.get("options", "{}")),
-            paused=paused,
-            stalled=not (state.ended or paused) and int(fields.get("progress_ms", fields["created_ms"])) < stalled_before_ms,
-            listed=int(fields.get("listed", 0)),
-            comparison=Comparison(**json.loads(fields["comparison"])) if "comparison" in fields else None,
-            unidentified=int(fields.get("unidentified", 0)),
-            deleted=int(fields.get("deleted", 0)),
-            forecast=Forecast(**json.loads(fields["forecast"])) if "forecast" in fields else None,
-            held=fields.get("held", ""),
-            forced="forced" in fields,
-            # Of an item that is tried again within its chunk each try is told.
-            worked=min(int(fields.get("worked", 0)), max(left, 0)),
-            undo=Undo(int(fields.get("undone", 0)), _moment(fields["undone_ms"])) if "undone_ms" in fields else None,
-            trace=fields.get("trace", ""),
-        )
+    @property
+    def standing(self) -> str:
+        """Its state for people: `running`, `running, paused`, `running, held`, `running, stalled`, `succeeded, undone`."""
+        paused = "held" if self.held else "paused" if self.paused else ""
+        words = (self.state.value, paused, "stalled" if self.stalled else "", "undone" if self.undo else "")
+        return ", ".join(filter(None, words))
 
 
-def _moment(milliseconds: str) -> datetime:
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs are meant: those that fit all that is given.
+
+    States, none meaning any; created at `created_after` or later, and before `created_before`; with `text`, whatever its case,
+    in the id, the request id or the place of the source.
+    """
+
+    states: frozenset[JobState] = frozenset()
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    text: str = ""
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether more than a job's creation decides."""
+        return bool(self.states or self.text)
+
+    def fits(self, job: Job) -> bool:
+        """Whether state and text fit."""
+        if self.states and job.state not in self.states:
+            return False
+        text = self.text.casefold()
+        places = (job.id, job.request_id, job.source.place if job.source else "")
+        return any(text in place.casefold() for place in places)
+
+
+ANY_JOB = JobFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Items recorded in the stretch of `length_s` seconds that began `start_s` seconds after the job's creation."""
+
+    start_s: float
+    length_s: float
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Where the time of a job went, in seconds. `planning_s` is how long it took until the source was planned, waiting
+    included; `items_per_s` is the rate from then on; `stage_seconds` are added up over all chunks, which run side by side;
+    `rates` follow each other without gaps, up to the last items recorded."""
+
+    job: Job
+    elapsed_s: float
+    planning_s: float
+    items_per_s: float
+    stage_seconds: Mapping[str, float]
+    rates: tuple[Rate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An item that could not be indexed: `reason` is UPPER_SNAKE, `message` one line, `position` its place in the source
+    from 0."""
+
+    id: str
+    uri: str
+    reason: str
+    message: str
+    position: int

@@ -1,4 +1,4 @@
-"""The states of an ingest job and the moves between them. The scripts in `lua/` are given this same table.
+"""The states of an ingest job and the moves between them. The ledger's scripts are given this same table.
 
 A job that must fail half-way goes through CANCELLING with its error set: chunks under way are finished first, so that what
 they wrote is counted, and then it ends as FAILED.
@@ -10,15 +10,18 @@ import enum
 
 
 class JobState(enum.Enum):
-    """The names are those of the contract without their prefix."""
+    """Where a job stands. `SUCCEEDED` says that every item is accounted for, not that every item was good: see the counts.
 
-    PENDING = "PENDING"
-    PLANNING = "PLANNING"
-    RUNNING = "RUNNING"
-    CANCELLING = "CANCELLING"
-    CANCELLED = "CANCELLED"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
+    The names are those of the contract without their prefix, and those that the ledger keeps; people are shown the values.
+    """
+
+    PENDING = "pending"
+    PLANNING = "planning"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
 
     @property
     def ended(self) -> bool:
@@ -35,12 +38,3 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
 }
-
-
-def moves_as_lua() -> str:
-    """The table as a Lua expression: `{PENDING={PLANNING=true, ...}, ...}`."""
-    rows = (
-        f"{state.value}={{{', '.join(f'{to.value}=true' for to in sorted(allowed, key=lambda s: s.value))}}}"
-        for state, allowed in MOVES.items()
-    )
-    return "{" + ", ".join(rows) + "}"

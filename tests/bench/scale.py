@@ -32,8 +32,9 @@ from lookalike.jobs.leases import PLAN, ChunkCounts, Lease, Leases, LeaseSetting
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.manifest import CHUNK_ITEMS, read_columns
 from lookalike.jobs.uploads import Uploads
-from lookalike.records.job import Counts, Job, SourceSpec
+from lookalike.records.job import Counts, Job
 from lookalike.records.job_state import JobState
+from lookalike.records.source import FolderSource, ManifestSource
 from lookalike.sources import Artifacts, Reader
 from tests.servers.redis import RedisServer
 
@@ -107,7 +108,7 @@ def plan(folder: Path) -> None:
     start_mib = psutil.Process().memory_info().rss / 2**20
     artifacts = Artifacts((folder / "artifacts").as_uri())
     reader = Reader(artifacts, [folder])
-    source = SourceSpec("manifest", str(folder / "manifest.csv"))
+    source = ManifestSource(str(folder / "manifest.csv"))
     lease = Lease("scale", PLAN, "bench", 1)
     interruption = Interruption(threading.Event(), lease, math.inf)
     items = Sources(reader, Uploads(artifacts)).items(source, interruption)
@@ -144,7 +145,7 @@ def ledger(folder: Path, result: Result) -> None:
 
 def record_all(ledger: Ledger, leases: Leases, chunks: int, name: str, *, close: bool = True) -> str:
     """A job of so many chunks, worked off; its id."""
-    job, _ = ledger.create("c", "u", SourceSpec("folder", "/x"), name)
+    job, _ = ledger.create("c", "u", FolderSource("/x"), name)
     lease = leases.take(job.id, PLAN)
     assert lease is not None
     leases.planned(lease, f"jobs/{job.id}/manifest-{lease.owner}", submitted=chunks * 256, duplicates=0, chunks=chunks)

@@ -9,9 +9,10 @@ import pytest
 
 from lookalike.jobs.leases import PLAN, ChunkCounts, Lease, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
-from lookalike.records.job import Job, SourceSpec
+from lookalike.records.job import Job
+from lookalike.records.source import FolderSource
 
-SOURCE = SourceSpec("folder", "/data/products", labels_from_folders=True)
+SOURCE = FolderSource("/data/products", labels_from_folders=True)
 QUICK = LeaseSettings(lease_s=0.2, heartbeat_s=0.05, send_grace_s=0.2, retry_base_s=0.05, retry_cap_s=0.2, window_chunks=3)
 LONG = LeaseSettings(lease_s=60, heartbeat_s=20, send_grace_s=60, retry_base_s=60, retry_cap_s=60, window_chunks=3)
 

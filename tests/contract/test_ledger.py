@@ -9,8 +9,9 @@ import pytest
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from lookalike.jobs.connection import RedisAccessDenied
 from lookalike.jobs.ledger import Ledger, connect_ledger
-from lookalike.records.job import Counts, Job, SourceSpec
+from lookalike.records.job import Counts, Job
 from lookalike.records.job_state import JobState
+from lookalike.records.source import FolderSource
 from tests.contract.ledger_jobs import SOURCE, ledger
 from tests.servers.processes import until
 
@@ -24,7 +25,7 @@ class TestCreating:
         assert (job.collection, job.collection_uid, job.source, job.request_id) == ("products", "uid", SOURCE, "r1")
         assert job.state is JobState.PENDING
         assert job.counts == Counts()
-        assert job.error is None
+        assert job.error == ""
         assert job.ended_at is None
         assert ledger.get(job.id) == job
 
@@ -34,7 +35,7 @@ class TestCreating:
         assert (again.id, new) == (job.id, False)
         assert ledger.find_request("r1", "products", SOURCE) == job
         assert ledger.find_request("r2", "products", SOURCE) is None
-        for collection, source in (("other", SOURCE), ("products", SourceSpec("folder", "/data/products"))):
+        for collection, source in (("other", SOURCE), ("products", FolderSource("/data/products"))):
             with pytest.raises(FailedPrecondition) as refused:
                 ledger.create(collection, "uid", source, "r1")
             assert refused.value.reason == "REQUEST_ID_REUSED"

@@ -7,7 +7,7 @@ import pytest
 from lookalike.errors import FailedPrecondition
 from lookalike.jobs.leases import PLAN, Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.records.job import Counts, JobError
+from lookalike.records.job import Counts
 from lookalike.records.job_state import MOVES, JobState
 from tests.contract.ledger_jobs import LONG, QUICK, SOURCE, adds_up, indexed, ledger, planned, taken
 from tests.servers.processes import until
@@ -106,7 +106,7 @@ class TestFailing:
         assert leases.fail_job(lease, "SOURCE_NOT_FOUND", "there is no such folder")
         job = ledger.get(job.id)
         assert job.state is JobState.FAILED
-        assert job.error == JobError("SOURCE_NOT_FOUND", "there is no such folder")
+        assert (job.error_reason, job.error) == ("SOURCE_NOT_FOUND", "there is no such folder")
 
     def test_a_job_that_fails_half_way_waits_for_chunks_under_way_and_adds_up(self, ledger: Ledger) -> None:
         leases = Leases(ledger, LONG)
@@ -119,7 +119,7 @@ class TestFailing:
         assert leases.record(good, indexed(2))
         assert leases.close(job.id) is JobState.FAILED
         job = ledger.get(job.id)
-        assert job.error == JobError("FINGERPRINT_MISMATCH", "two fingerprints")
+        assert (job.error_reason, job.error) == ("FINGERPRINT_MISMATCH", "two fingerprints")
         assert job.counts == Counts(submitted=10, indexed=2, skipped=8)
         assert job.skip_reasons == {"not_attempted": 8}
 
@@ -139,7 +139,7 @@ class TestFailing:
         assert leases.close(job.id) is JobState.FAILED
         job = ledger.get(job.id)
         assert job.counts == Counts(submitted=6, skipped=4, failed=2)
-        assert job.error == JobError("FINGERPRINT_MISMATCH", "two fingerprints")
+        assert (job.error_reason, job.error) == ("FINGERPRINT_MISMATCH", "two fingerprints")
 
     def test_a_chunk_given_up_ends_with_its_job(self, ledger: Ledger) -> None:
         leases = Leases(ledger, QUICK)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from lookalike.jobs.leases import FINISH, PLAN, Lease, Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.records.job import Comparison, Job, JobOptions, SourceSpec
+from lookalike.records.job import Comparison, Job, JobOptions
 from lookalike.records.job_state import JobState
+from lookalike.records.source import CollectionSource
 from tests.contract.ledger_jobs import LONG, QUICK, indexed, ledger, taken
 from tests.servers.processes import until
 
 __all__ = ["ledger"]
 
-SOURCE = SourceSpec("collection", "2")
+SOURCE = CollectionSource(2)
 
 
 def with_one_chunk(ledger: Ledger, leases: Leases, *, done: bool = True) -> Job:
@@ -68,8 +69,7 @@ def test_a_last_unit_that_fails_its_job_leaves_the_counts_as_they_are(ledger: Le
     assert leases.fail_job(finishing(leases, job), "REEMBED_INCOMPLETE", "one is missing")
     assert leases.close(job.id) is JobState.FAILED
     failed = ledger.get(job.id)
-    assert failed.error is not None
-    assert (failed.error.reason, failed.counts.indexed) == ("REEMBED_INCOMPLETE", 1)
+    assert (failed.error_reason, failed.counts.indexed) == ("REEMBED_INCOMPLETE", 1)
 
 
 def test_a_job_cancelled_before_its_last_unit_does_not_come_to_it(ledger: Ledger) -> None:

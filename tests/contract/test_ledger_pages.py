@@ -8,9 +8,10 @@ import pytest
 
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.jobs.pages import MOST_LOOKED_AT, JobFilter
-from lookalike.records.job import Job, SourceSpec
+from lookalike.jobs.pages import MOST_LOOKED_AT
+from lookalike.records.job import Job, JobFilter
 from lookalike.records.job_state import JobState
+from lookalike.records.source import FolderSource
 from tests.contract.ledger_jobs import LONG, SOURCE, ledger, planned
 
 __all__ = ["ledger"]
@@ -28,7 +29,7 @@ def every(ledger: Ledger, only: JobFilter, *, collection: str | None = None, pag
 
 
 def made(ledger: Ledger, number: int, uri: str = "/data/products", collection: str = "c") -> Job:
-    return ledger.create(collection, "u", SourceSpec("folder", uri), f"Nightly-{number}")[0]
+    return ledger.create(collection, "u", FolderSource(uri), f"Nightly-{number}")[0]
 
 
 def test_only_jobs_in_one_of_the_states_are_listed(ledger: Ledger) -> None:

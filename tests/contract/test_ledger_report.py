@@ -10,7 +10,7 @@ from lookalike.errors import NotFound
 from lookalike.jobs.leases import PLAN, ChunkCounts, Leases
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.report import read_report
-from lookalike.records.job import STRETCHES
+from lookalike.jobs.stored_job import STRETCHES
 from tests.contract.ledger_jobs import LONG, SOURCE, indexed, ledger, planned, taken
 from tests.servers.processes import until
 

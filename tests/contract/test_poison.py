@@ -13,7 +13,8 @@ from gateway.backends.embedder import Embedder as GatewayEmbedder
 from indexer.chunk.embedder import Embedder
 from lookalike.errors import BadImage, CallLost, LookalikeError, Unavailable
 from lookalike.jobs.suspects import BREAKS_EMBEDDER, MOST_DEATHS
-from lookalike.records.job import Counts, Job, SourceSpec
+from lookalike.records.job import Counts, Job
+from lookalike.records.source import FolderSource
 from lookalike.runtime.call import Deadline
 from lookalike.runtime.channels import open_aio_channel, open_channel
 from tests.servers.dying_embedder import DyingEmbedder, dying_embedder
@@ -63,8 +64,8 @@ def test_a_job_goes_through_without_the_pictures_that_kill_the_embedder(bench: B
     for number in range(300):
         bench.put(f"pictures/{number:04d}.png", {70: b"poison 1", 71: b"poison 2", 290: b"poison 1"}.get(number, b""))
         bench.put(f"others/{number:04d}.png", b"other %d" % number)
-    job = bench.create(SourceSpec("folder", str(bench.folder / "data" / "pictures")))
-    other = bench.create(SourceSpec("folder", str(bench.folder / "data" / "others")))
+    job = bench.create(FolderSource(str(bench.folder / "data" / "pictures")))
+    other = bench.create(FolderSource(str(bench.folder / "data" / "others")))
     job, other = ended(bench, job), ended(bench, other)
     assert (job.counts, other.counts) == (Counts(300, 297, 0, 3), Counts(300, 300))
     assert [(failure.position, failure.reason) for failure in bench.failures(job)] == [

@@ -18,7 +18,8 @@ from gateway.images.writes import ImageWriter, MetadataUpdate
 from lookalike.jobs.leases import PLAN
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
-from lookalike.records.job import Counts, Job, JobOptions, SourceSpec
+from lookalike.records.job import Counts, Job, JobOptions, NearDuplicatePolicy
+from lookalike.records.source import FolderSource, JobSource, ManifestSource
 from lookalike.runtime.call import Deadline
 from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import connect
@@ -37,20 +38,20 @@ class World:
     store: MilvusVectors
     collection: Collection
 
-    def source(self, name: str, **contents: bytes) -> SourceSpec:
+    def source(self, name: str, **contents: bytes) -> JobSource:
         """A manifest `name` of pictures, by id."""
         for image_id, content in contents.items():
             self.bench.put(f"{name}/{image_id}.png", content)
         lines = [f"{name}/{image_id}.png,{image_id},{name}" for image_id in contents]
-        return SourceSpec("manifest", str(self.bench.put(f"{name}.csv", ("uri,id,of\n" + "\n".join(lines)).encode())))
+        return ManifestSource(str(self.bench.put(f"{name}.csv", ("uri,id,of\n" + "\n".join(lines)).encode())))
 
-    def begin(self, source: SourceSpec, options: JobOptions = JobOptions()) -> Job:  # noqa: B008 - frozen
+    def begin(self, source: JobSource, options: JobOptions = JobOptions()) -> Job:  # noqa: B008 - frozen
         """A job whose one chunk is planned and sent, and waits."""
         job = self.bench.create(source, uid=self.collection.uid, options=options)
         assert self.bench.deliver()
         return job
 
-    def run(self, source: SourceSpec, options: JobOptions = JobOptions()) -> Job:  # noqa: B008 - frozen
+    def run(self, source: JobSource, options: JobOptions = JobOptions()) -> Job:  # noqa: B008 - frozen
         return self.bench.run(self.begin(source, options))
 
     def delete(self, *ids: str) -> int:
@@ -168,15 +169,17 @@ def test_the_same_source_again_changes_what_changed_only(world: World) -> None:
 def test_near_duplicates_are_found_in_the_collection_and_in_the_chunk(world: World) -> None:
     world.run(world.source("before", a=b"coat+1"))
     contents = {"b": b"coat+22", "c": b"hat+1", "d": b"hat+22", "e": b"dress"}
-    skipped = world.run(world.source("new", **contents), JobOptions(near_duplicates="skip", threshold=0.99))
+    skipped = world.run(world.source("new", **contents), JobOptions(near_duplicates=NearDuplicatePolicy.SKIP, threshold=0.99))
     assert (skipped.counts, skipped.skip_reasons) == (Counts(4, 2, 2), {"near_duplicate": 2})
     assert set(world.images()) == {"a", "c", "e"}
-    linked = world.run(world.source("new", **contents), JobOptions(near_duplicates="link", threshold=0.99))
+    linked = world.run(world.source("new", **contents), JobOptions(near_duplicates=NearDuplicatePolicy.LINK, threshold=0.99))
     assert (linked.counts, linked.skip_reasons) == (Counts(4, 2, 2), {"unchanged": 2})
     links = {i: image.metadata.get("near_duplicate_of") for i, image in world.images().items()}
     assert links == {"a": None, "b": "a", "c": None, "d": "c", "e": None}
     # Replacing an image with what looks like its old self, and like nothing else that stays.
-    replaced = world.run(world.source("before", a=b"coat+333"), JobOptions(near_duplicates="skip", threshold=0.99))
+    replaced = world.run(
+        world.source("before", a=b"coat+333"), JobOptions(near_duplicates=NearDuplicatePolicy.SKIP, threshold=0.99)
+    )
     assert replaced.counts == Counts(1, 1)
 
 
@@ -185,7 +188,7 @@ def test_a_mirror_deletes_in_every_space_what_its_folder_no_longer_has_and_nobod
     world.run(world.source("other", z=b"z1"))
     for name in "bc":
         (world.bench.folder / "data" / "shop" / f"{name}.png").unlink()
-    folder = SourceSpec("folder", str(world.bench.folder / "data" / "shop"))
+    folder = FolderSource(str(world.bench.folder / "data" / "shop"))
     forecast = world.run(folder, JobOptions(mirror=True, dry_run=True)).forecast
     assert forecast is not None
     assert (forecast.deleted, set(world.images())) == (3, {"a", "b", "c", "z"}), "the folder has a.png under another id"

@@ -22,8 +22,8 @@ import pytest
 
 from embedder.models.bundle import SHIPPED
 from lookalike.client import Client, JobState
-from lookalike.client.sources import FolderSource
 from lookalike.errors import BadImage, DeadlineExceeded, LookalikeError
+from lookalike.records.source import FolderSource
 from tests.pictures.hostile_pictures import hostile
 from tests.pictures.made_pictures import encoded
 from tests.pictures.scenes import scene

@@ -20,9 +20,9 @@ import pytest
 
 from lookalike import fashion_mnist
 from lookalike.client import Client, JobState
-from lookalike.client.sources import FolderSource
 from lookalike.demo import dataset
 from lookalike.errors import LookalikeError
+from lookalike.records.source import FolderSource
 from lookalike.runtime.probe import problem
 from tests.servers.fleet import Fleet, GatewayProcess, fleet
 from tests.servers.processes import until

@@ -13,21 +13,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from celery import Celery
 from PIL import Image
 
 from lookalike import fashion_mnist
-from lookalike.jobs.creation import CreateJob, create_ingest_job
+from lookalike.jobs.creation import create_ingest_job
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.uploads import Uploads
 from lookalike.listing import list_folder
 from lookalike.records.collection import Collection
-from lookalike.records.job import Counts, Job, SourceKind, SourceSpec
+from lookalike.records.job import Counts, CreateJob, Job
 from lookalike.records.job_state import JobState
+from lookalike.records.source import FolderSource, ManifestSource
 from lookalike.runtime.channels import open_channel
 from lookalike.sources import Artifacts, Roots
 from lookalike.spaces import HistogramSettings, Metric, Space
@@ -73,9 +75,9 @@ class System:
     collection: Collection
     worker: Worker
 
-    def submit(self, kind: SourceKind, path: Path, request_id: str = "") -> Job:
+    def submit(self, kind: Literal["folder", "manifest"], path: Path, request_id: str = "") -> Job:
         artifacts = Artifacts(self.worker.artifacts_url)
-        source = SourceSpec(kind, str(path), labels_from_folders=kind == "folder")
+        source = FolderSource(str(path), labels_from_folders=True) if kind == "folder" else ManifestSource(str(path))
         return create_ingest_job(
             self.ledger,
             lambda name: (name, self.catalogue.get(name, fresh=True).uid),

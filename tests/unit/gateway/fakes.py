@@ -20,9 +20,10 @@ from gateway.search.search import Search
 from lookalike.errors import BadImage, FailedPrecondition, NotFound, Unavailable
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, Hit, StoredImage
-from lookalike.records.job import DEFAULTS, Counts, Job, JobOptions, SourceSpec
+from lookalike.records.job import DEFAULTS, Counts, Job, JobOptions
 from lookalike.records.job_state import JobState
 from lookalike.records.query import SearchOptions
+from lookalike.records.source import CollectionSource, JobSource, UploadSource
 from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
 
@@ -293,7 +294,7 @@ class FakeLedger:
         self,
         collection: str,
         collection_uid: str,
-        source: SourceSpec,
+        source: JobSource,
         request_id: str,
         options: JobOptions = DEFAULTS,
         *,
@@ -315,7 +316,7 @@ class FakeLedger:
         )
         return self.created[request_id], True
 
-    def find_request(self, request_id: str, collection: str, source: SourceSpec, options: JobOptions = DEFAULTS) -> Job | None:
+    def find_request(self, request_id: str, collection: str, source: JobSource, options: JobOptions = DEFAULTS) -> Job | None:
         found = self.created.get(request_id)
         if found is not None and (found.collection, found.source, found.options) != (collection, source, options):
             raise FailedPrecondition(f"request id {request_id!r} was used for another request", reason="REQUEST_ID_REUSED")
@@ -323,12 +324,12 @@ class FakeLedger:
 
     def find_reembedding(self, request_id: str, collection: str, options: JobOptions) -> Job | None:
         found = self.created.get(request_id)
-        source = found.source if found is not None else SourceSpec("collection", "")
+        source = found.source if found is not None else CollectionSource(0)
         return self.find_request(request_id, collection, source, options)
 
     def active_reembedding(self, collection_uid: str) -> Job | None:
         jobs = (job for job in self.created.values() if job.collection_uid == collection_uid)
-        return next((job for job in jobs if job.source.kind == "collection"), None)
+        return next((job for job in jobs if isinstance(job.source, CollectionSource)), None)
 
     def get(self, job_id: str) -> Job:
         """A job that was created; else the next moment of the test's one, the last one for ever after."""
@@ -344,7 +345,7 @@ def job(state: JobState, indexed: int = 0, **fields: object) -> Job:
         id="0123456789abcdef",
         collection="things",
         collection_uid="1f",
-        source=SourceSpec("upload", "feedfacefeedface"),
+        source=UploadSource("feedfacefeedface"),
         state=state,
         counts=Counts(submitted=10, indexed=indexed),
         skip_reasons={},
@@ -352,7 +353,7 @@ def job(state: JobState, indexed: int = 0, **fields: object) -> Job:
         chunks_done=0,
         revision=5,
         request_id="r",
-        error=None,
+        error="",
         created_at=MOMENT,
         ended_at=MOMENT if state.ended else None,
     )

@@ -29,10 +29,10 @@ from gateway.listeners import HttpServer, build_grpc
 from gateway.memory import settle
 from gateway.readiness import Readiness
 from lookalike.errors import NotFound
-from lookalike.jobs.outcomes import Failure
 from lookalike.jobs.uploads import Uploads
 from lookalike.names import MAX_TOP_K
 from lookalike.records.image import Hit, StoredImage
+from lookalike.records.job import Failure
 from lookalike.records.job_state import JobState
 from lookalike.sources import Artifacts, Reader, Roots
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space

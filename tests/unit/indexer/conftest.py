@@ -19,11 +19,12 @@ from indexer.reembedding import make_reembedding
 from indexer.worker import Parts, Worker
 from lookalike.jobs.leases import FINISH, PLAN, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
-from lookalike.jobs.outcomes import Failure, Outcomes
+from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.suspects import Suspects
 from lookalike.jobs.uploads import Uploads
 from lookalike.listing import list_folder
-from lookalike.records.job import DEFAULTS, Job, JobOptions, SourceSpec
+from lookalike.records.job import DEFAULTS, Failure, Job, JobOptions
+from lookalike.records.source import FolderSource, JobSource
 from lookalike.sources import Artifacts, Reader
 from tests.unit.indexer.fakes import FakeCatalogue, FakeEmbedder, FakeStore
 
@@ -72,9 +73,9 @@ class Bench:
             self.put(f"{number:04d}.png")
         return [item.id for item in list_folder(self.folder / "data", labels_from_folders=False)]
 
-    def create(self, source: SourceSpec | None = None, *, uid: str = "uid 1", options: JobOptions = DEFAULTS) -> Job:
+    def create(self, source: JobSource | None = None, *, uid: str = "uid 1", options: JobOptions = DEFAULTS) -> Job:
         self.made += 1
-        source = source or SourceSpec("folder", str(self.folder / "data"))
+        source = source or FolderSource(str(self.folder / "data"))
         job, _ = self.ledger.create(self.collection, uid, source, f"request-{self.made}", options)
         self.queue.send_plan(job.id)
         return job

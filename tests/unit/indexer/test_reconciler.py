@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 from indexer.reconciler import Reconciler
 from lookalike.errors import Unavailable
 from lookalike.jobs.ledger import Ledger, connect_ledger
-from lookalike.records.job import SourceSpec
 from lookalike.records.job_state import JobState
+from lookalike.records.source import FolderSource, ManifestSource
 from tests.unit.indexer.conftest import Bench
 
 
@@ -55,7 +55,7 @@ def test_one_at_a_time_does_the_rounds_and_another_takes_over(bench: Bench) -> N
 
 def test_a_job_whose_messages_were_all_lost_is_finished(bench: Bench) -> None:
     bench.fill(3)
-    job, _ = bench.ledger.create("products", "uid 1", SourceSpec("folder", str(bench.folder / "data")), "r", send_grace_s=0)
+    job, _ = bench.ledger.create("products", "uid 1", FolderSource(str(bench.folder / "data")), "r", send_grace_s=0)
     reconciler = Reconciler(bench.ledger, bench.artifacts, bench.worker, tick_s=0.01)
     reconciler.round()
     assert bench.run(job).state is JobState.SUCCEEDED
@@ -67,7 +67,7 @@ def test_a_job_whose_close_was_lost_is_closed_and_one_that_cannot_go_on_holds_up
     flush, bench.store.flush = bench.store.flush, lambda *_, **__: (_ for _ in ()).throw(Unavailable("milvus", "away"))  # type: ignore[method-assign]
     with pytest.raises(Unavailable):
         bench.run(job)
-    other = bench.create(SourceSpec("manifest", str(bench.put("m.csv", b'uri\n"x\n'))))
+    other = bench.create(ManifestSource(str(bench.put("m.csv", b'uri\n"x\n'))))
     bench.queue.sent.clear()
     bench.worker.plan(other.id)
     advance, bench.worker.advance = bench.worker.advance, lambda _: None  # type: ignore[method-assign]

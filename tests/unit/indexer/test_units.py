@@ -113,9 +113,8 @@ def test_what_no_retry_fixes_fails_the_job(units: Units, bench: Bench, job: Job,
     bench.leases.due(job.id)
     ended = bench.leases.close(job.id) or bench.ledger.get(job.id).state
     assert ended is JobState.FAILED
-    failed = bench.ledger.get(job.id).error
-    assert failed is not None
-    assert (failed.reason, failed.message) == (error.reason, error.message)
+    failed = bench.ledger.get(job.id)
+    assert (failed.error_reason, failed.error) == (error.reason, error.message)
 
 
 @pytest.mark.parametrize("now", [None, "uid 2"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +14,13 @@ from indexer.worker import ABANDONED, MANIFEST_UNREADABLE, Worker
 from lookalike.errors import DeadlineExceeded, FingerprintMismatch, Internal, NotFound, Overloaded, Unavailable
 from lookalike.items import ITEM_INVALID
 from lookalike.jobs.leases import Leases, LeaseSettings
+from lookalike.jobs.stored_job import source_of
 from lookalike.jobs.uploads import Uploads
-from lookalike.listing import Choice
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL
 from lookalike.records.image import StoredImage
-from lookalike.records.job import Counts, SourceSpec
+from lookalike.records.job import Counts
 from lookalike.records.job_state import JobState
+from lookalike.records.source import FolderSource, ManifestSource, UploadItem, UploadSource
 from tests.servers.processes import until
 from tests.unit.indexer.conftest import Bench
 from tests.unit.indexer.fakes import a_collection
@@ -72,7 +74,7 @@ class TestJobs:
         left_out = ("e.gif", "@eaDir/a.png", "#recycle/b.png", ".git/c.png", "x/f.gif", "y/.g.png")
         for name in ("a.png", "b.MPO", "c.dng", "d.psd", *left_out):
             bench.put(name)
-        source = SourceSpec("folder", str(bench.folder / "data"), choice=Choice(("*.gif",)))
+        source = FolderSource(str(bench.folder / "data"), exclude=("*.gif",))
         job = bench.run(bench.create(source))
         assert job.source == source
         assert job.counts == Counts(submitted=10, indexed=2, skipped=6, failed=2)
@@ -84,9 +86,9 @@ class TestJobs:
 
     def test_what_a_client_leaves_out_of_its_upload_is_counted_too(self, bench: Bench) -> None:
         upload = Uploads(bench.artifacts).begin("products")
-        upload.add("one", "/home/me/a.png", {}, content=b"good")
-        upload.add("", "/home/me/.b.png", {}, problem="is hidden", problem_reason="SOURCE_HIDDEN")
-        job = bench.run(bench.create(SourceSpec("upload", upload.finish()[0])))
+        upload.add(UploadItem("one", "/home/me/a.png", content=b"good"))
+        upload.add(UploadItem(uri="/home/me/.b.png", problem="is hidden", problem_reason="SOURCE_HIDDEN"))
+        job = bench.run(bench.create(UploadSource(upload.finish().id)))
         assert (job.counts, job.skip_reasons) == (Counts(2, 1, 1, 0), {"hidden": 1})
 
     def test_metadata_that_cannot_be_stored_fails_its_own_item_only(self, bench: Bench) -> None:
@@ -95,7 +97,7 @@ class TestJobs:
         deep = "[" * 60 + "]" * 60
         lines = ['{"uri": "a.png", "x": 1}', f'{{"uri": "b.png", "x": {deep}}}', '{"uri": "c.png", "x": -9223372036854775808}']
         manifest = bench.put("m.jsonl", "\n".join(lines).encode())
-        job = bench.run(bench.create(SourceSpec("manifest", str(manifest))))
+        job = bench.run(bench.create(ManifestSource(str(manifest))))
         assert (job.state, job.counts) == (JobState.SUCCEEDED, Counts(3, 1, 0, 2))
         assert [(failure.position, failure.reason) for failure in bench.failures(job)] == [(1, ITEM_INVALID), (2, ITEM_INVALID)]
 
@@ -113,18 +115,18 @@ class TestJobs:
         for name in "abc":
             bench.put(f"{name}.png")
         manifest = bench.put("m.csv", b"uri,id\n" + b"x" * 3000 + b",one\na.png,one\nb.png,one\nb.png,two\nc.png,one\n")
-        job = bench.run(bench.create(SourceSpec("manifest", str(manifest))))
+        job = bench.run(bench.create(ManifestSource(str(manifest))))
         assert job.counts == Counts(5, 2, 2, 1)
         assert job.skip_reasons == {"duplicate": 2}
         assert bench.store.rows["siamese"]["one"].uri.endswith("/a.png")
 
     def test_uploads_are_read_from_the_artifacts_and_failures_name_the_clients_file(self, bench: Bench) -> None:
         upload = Uploads(bench.artifacts).begin("products")
-        upload.add("one", "C:\\one.png", {"x": 1}, content=b"good")
-        upload.add("two", "C:\\two.png", {}, content=b"bad")
-        upload.add("three", "C:\\three.png", {}, problem="permission denied")
-        upload.add("four", "", {}, content=b"no name")
-        job = bench.run(bench.create(SourceSpec("upload", upload.finish()[0])))
+        upload.add(UploadItem("one", "C:\\one.png", content=b"good", metadata={"x": 1}))
+        upload.add(UploadItem("two", "C:\\two.png", content=b"bad"))
+        upload.add(UploadItem("three", "C:\\three.png", problem="permission denied"))
+        upload.add(UploadItem("four", content=b"no name"))
+        job = bench.run(bench.create(UploadSource(upload.finish().id)))
         assert job.counts == Counts(4, 2, 0, 2)
         assert [(f.uri, f.reason) for f in bench.failures(job)] == [
             ("C:\\two.png", "IMAGE_FORMAT_UNKNOWN"),
@@ -139,8 +141,8 @@ class TestJobs:
         counts = []
         for name in ("a.png", "a.png", "moved.png"):
             upload = Uploads(bench.artifacts).begin("products")
-            upload.add("one", f"file:///home/me/{name}", {}, content=b"good")
-            counts.append(bench.run(bench.create(SourceSpec("upload", upload.finish()[0]))).counts)
+            upload.add(UploadItem("one", f"file:///home/me/{name}", content=b"good"))
+            counts.append(bench.run(bench.create(UploadSource(upload.finish().id))).counts)
         assert counts == [Counts(1, 1), Counts(1, 0, 1), Counts(1, 1)]
         assert bench.store.rows["siamese"]["one"].uri == "file:///home/me/moved.png"
 
@@ -148,9 +150,8 @@ class TestJobs:
         bench.put("notes.txt")
         job = bench.run(bench.create())
         assert (job.state, job.counts) == (JobState.FAILED, Counts())
-        assert job.error is not None
-        assert job.error.reason == "SOURCE_EMPTY"
-        assert "holds nothing to ingest" in job.error.message
+        assert job.error_reason == "SOURCE_EMPTY"
+        assert "holds nothing to ingest" in job.error
         assert bench.store.flushes == 0
 
     @pytest.mark.parametrize(
@@ -170,10 +171,9 @@ class TestJobs:
         if content is not None:
             bench.put(name, content)
         uri = name if kind == "upload" else str(bench.folder / "data" / name)
-        job = bench.run(bench.create(SourceSpec(kind, uri)))  # type: ignore[arg-type]
+        job = bench.run(bench.create(source_of(json.dumps({"kind": kind, "uri": uri, "labels_from_folders": False}))))
         assert job.state is JobState.FAILED
-        assert job.error is not None
-        assert job.error.reason == reason
+        assert job.error_reason == reason
         assert bench.artifacts.names(f"jobs/{job.id}") == [], "nothing is left of the plan"
 
 
@@ -204,8 +204,7 @@ class TestCalls:
         bench.embedder.errors = [FingerprintMismatch("siamese", "a", "b")]
         job = bench.run(bench.create())
         assert job.state is JobState.FAILED
-        assert job.error is not None
-        assert job.error.reason == "FINGERPRINT_MISMATCH"
+        assert job.error_reason == "FINGERPRINT_MISMATCH"
         assert job.counts.submitted == job.counts.indexed + job.counts.skipped == 600
         assert job.skip_reasons == {"not_attempted": job.counts.skipped}
 
@@ -213,8 +212,7 @@ class TestCalls:
         bench.fill(3)
         bench.embedder.errors = [NotFound("model", "small")]
         job = bench.run(bench.create())
-        assert job.error is not None
-        assert job.error.reason == "MODEL_NOT_FOUND"
+        assert job.error_reason == "MODEL_NOT_FOUND"
 
 
 class TestOrder:
@@ -367,8 +365,7 @@ class TestTrouble:
         bench.worker.ingest_chunk(job.id, 0)
         done = bench.ledger.get(job.id)
         assert done.state is JobState.FAILED
-        assert done.error is not None
-        assert done.error.reason == MANIFEST_UNREADABLE
+        assert done.error_reason == MANIFEST_UNREADABLE
         assert (done.counts, done.skip_reasons) == (Counts(300, 0, 300, 0), {"not_attempted": 300})
 
     def test_a_chunk_begun_before_is_not_forgotten_when_the_job_fails_of_it(self, bench: Bench) -> None:

@@ -16,9 +16,10 @@ from gateway.search.query import ByImage, Query
 from lookalike.errors import FailedPrecondition, LookalikeError, NotFound, Unavailable
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.records.collection import Collection
-from lookalike.records.job import Job, JobOptions, SourceSpec
+from lookalike.records.job import Job, JobOptions
 from lookalike.records.job_state import JobState
 from lookalike.records.query import SearchOptions
+from lookalike.records.source import CollectionSource
 from lookalike.spaces import SIAMESE, Metric, Space
 from lookalike.store.generations import begun, switched
 from tests.unit.gateway.fakes import (
@@ -76,7 +77,7 @@ def reembed(generations: Generations, **fields: object) -> Job:
 def test_a_job_is_written_down_that_fills_the_next_generation(ledger):
     plans = SentPlans()
     job = reembed(core(ledger, plans=plans), allow_missing=True)
-    assert (job.collection, job.source, job.state) == ("things", SourceSpec("collection", "2"), JobState.PENDING)
+    assert (job.collection, job.source, job.state) == ("things", CollectionSource(2), JobState.PENDING)
     assert job.options == JobOptions(model="larger", allow_missing=True, grace_s=DEFAULT_GRACE_S)
     assert plans.sent == [job.id]
 

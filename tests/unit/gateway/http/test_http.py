@@ -18,9 +18,8 @@ from gateway.http.errors import error_response
 from gateway.jobs.ingest import Ingest
 from gateway.readiness import Readiness
 from lookalike.errors import Overloaded
-from lookalike.jobs.creation import CreateJob
 from lookalike.jobs.uploads import Uploads
-from lookalike.records.job import Job
+from lookalike.records.job import CreateJob, Job
 from lookalike.records.job_state import JobState
 from lookalike.runtime.call import Deadline
 from lookalike.sources import Artifacts

@@ -17,9 +17,7 @@ from gateway.jobs.ingest import Ingest
 from gateway.listeners import HttpServer
 from gateway.readiness import Readiness
 from lookalike.errors import NotFound, Unavailable
-from lookalike.jobs.outcomes import Failure
-from lookalike.jobs.pages import ANY_JOB, JobFilter
-from lookalike.records.job import Job
+from lookalike.records.job import ANY_JOB, Failure, Job, JobFilter
 from lookalike.records.job_state import JobState
 from tests.unit.gateway.events import Event, events
 from tests.unit.gateway.fakes import MOMENT, NOTHING, FakeBackends, FakeLedger, few_threads, job

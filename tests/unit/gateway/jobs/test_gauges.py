@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from prometheus_client import REGISTRY
 
 from gateway.jobs.gauges import pending_chunks, tell
-from lookalike.records.job import Counts, Job, SourceSpec
+from lookalike.records.job import Counts, Job
 from lookalike.records.job_state import JobState
+from lookalike.records.source import FolderSource
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 JOB = Job(
-    id="0" * 16, collection="shoes", collection_uid="u", source=SourceSpec("folder", "/data"), state=JobState.RUNNING,
+    id="0" * 16, collection="shoes", collection_uid="u", source=FolderSource("/data"), state=JobState.RUNNING,
     counts=Counts(), skip_reasons={}, chunks_total=10, chunks_done=3, revision=1, request_id="r", error=None,
     created_at=NOW - timedelta(hours=1), ended_at=None,
 )  # fmt: skip

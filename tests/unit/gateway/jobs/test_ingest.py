@@ -11,10 +11,11 @@ import pytest
 
 from gateway.backends.threads import Threads
 from gateway.grpc.ingest import IngestServicer
-from gateway.jobs.ingest import Ingest, UploadedItem
+from gateway.jobs.ingest import Ingest
 from lookalike.errors import DeadlineExceeded, InvalidArgument, LookalikeError, NotFound, Overloaded, Unavailable
 from lookalike.jobs.uploads import Uploads
 from lookalike.records.job_state import JobState
+from lookalike.records.source import UploadItem
 from lookalike.runtime.channels import open_aio_channel
 from lookalike.runtime.server import Servicer, build_aio_server
 from lookalike.sources import Artifacts
@@ -34,7 +35,7 @@ def core(artifacts: Artifacts | None = None, ledger: FakeLedger | None = None, *
     return Ingest(FakeBackends(), ledger or FakeLedger(), NOTHING, uploads, NOTHING, NOTHING, few_threads(), **fields)
 
 
-async def items(*given: UploadedItem, then: Exception | None = None) -> AsyncIterator[UploadedItem]:
+async def items(*given: UploadItem, then: Exception | None = None) -> AsyncIterator[UploadItem]:
     for item in given:
         yield item
     if then is not None:
@@ -43,12 +44,12 @@ async def items(*given: UploadedItem, then: Exception | None = None) -> AsyncIte
 
 def test_a_complete_upload_can_be_named_and_is_counted(artifacts):
     given = [
-        UploadedItem("a", "a.png", {"label": "Coat"}, b"picture"),
-        UploadedItem(uri="b.png", problem="permission denied"),
+        UploadItem("a", "a.png", b"picture", {"label": "Coat"}),
+        UploadItem(uri="b.png", problem="permission denied"),
     ]
     uploaded = asyncio.run(core(artifacts).upload("things", items(*given)))
     assert (uploaded.items, uploaded.size_bytes) == (2, 7)
-    kept = list(Uploads(artifacts).items(uploaded.upload_id))
+    kept = list(Uploads(artifacts).items(uploaded.id))
     assert [(item.id, item.metadata, item.problem) for item in kept] == [
         ("a", {"label": "Coat"}, ""),
         ("", {}, "permission denied"),
@@ -59,13 +60,13 @@ def test_a_complete_upload_can_be_named_and_is_counted(artifacts):
 @pytest.mark.parametrize("then", [ConnectionError("gone"), asyncio.CancelledError()])
 def test_a_stream_that_breaks_off_leaves_no_upload(artifacts, tmp_path, then):
     with pytest.raises(type(then)):
-        asyncio.run(core(artifacts).upload("things", items(UploadedItem("a", content=b"picture"), then=then)))
+        asyncio.run(core(artifacts).upload("things", items(UploadItem("a", content=b"picture"), then=then)))
     assert [path for path in (tmp_path / "artifacts" / "uploads").rglob("*") if path.is_file()] == []
 
 
 def test_an_item_of_nothing_is_refused(artifacts):
     with pytest.raises(InvalidArgument) as raised:
-        asyncio.run(core(artifacts).upload("things", items(UploadedItem("a"))))
+        asyncio.run(core(artifacts).upload("things", items(UploadItem("a"))))
     assert raised.value.field == "item"
 
 
@@ -81,8 +82,8 @@ def test_an_upload_waits_for_a_busy_gateway_and_goes_on(artifacts):
         ingest = Ingest(FakeBackends(), FakeLedger(), NOTHING, Uploads(artifacts), NOTHING, NOTHING, threads)
         refused = asyncio.Event()
 
-        async def one_by_one() -> AsyncIterator[UploadedItem]:
-            yield UploadedItem("a", content=b"picture")
+        async def one_by_one() -> AsyncIterator[UploadItem]:
+            yield UploadItem("a", content=b"picture")
             let_go = threading.Event()
             occupied = asyncio.ensure_future(threads.run(lambda: let_go.wait(10.0), soon()))
             await asyncio.sleep(0)  # until the call has its thread
@@ -90,7 +91,7 @@ def test_an_upload_waits_for_a_busy_gateway_and_goes_on(artifacts):
             with pytest.raises(Overloaded):
                 await threads.run(lambda: None, soon())
             refused.set()
-            yield UploadedItem("b", content=b"another")
+            yield UploadItem("b", content=b"another")
             assert occupied.done(), "the item was taken when the thread was free again"
 
         uploaded = await ingest.upload("things", one_by_one())
@@ -114,7 +115,7 @@ def test_an_upload_does_not_wait_for_a_busy_gateway_beyond_its_item_s_time(artif
     threads = Full(1, 0)
     ingest = Ingest(FakeBackends(), FakeLedger(), NOTHING, Uploads(artifacts), NOTHING, NOTHING, threads)
     with pytest.raises(Overloaded):
-        asyncio.run(ingest.upload("things", items(UploadedItem("a", content=b"picture"))))
+        asyncio.run(ingest.upload("things", items(UploadItem("a", content=b"picture"))))
     assert threads.begun > 3
 
 

@@ -10,7 +10,6 @@ from google.protobuf import struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.messages.jobs import job_message
 from gateway.messages.search import (
     collection_message,
     given_images_from,
@@ -23,13 +22,12 @@ from gateway.messages.search import (
 from gateway.search.query import ByImage, ByStoredImage, ByVectors
 from lookalike.errors import Internal, InvalidArgument
 from lookalike.items import check_metadata
-from lookalike.listing import Choice
-from lookalike.records.job import JobError, SourceSpec
 from lookalike.records.job_state import JobState
 from lookalike.spaces import HistogramSettings
 from lookalike.v1 import image_pb2
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as search_pb
+from lookalike.wire.jobs import job_message
 from lookalike.wire.spaces import space_from, space_message
 from tests.unit.gateway.fakes import COLLECTION, MOMENT, SPACES, image, job
 
@@ -140,21 +138,5 @@ def test_every_state_of_a_job_has_its_word_in_the_contract(state):
 
 
 def test_a_job_that_failed_says_why():
-    message = job_message(job(JobState.FAILED, error=JobError("MANIFEST_INVALID", "no column uri")))
+    message = job_message(job(JobState.FAILED, error="no column uri", error_reason="MANIFEST_INVALID"))
     assert message.error.message == "no column uri"
-
-
-@pytest.mark.parametrize(
-    ("source", "kind"),
-    [
-        (SourceSpec("folder", "/a", labels_from_folders=True), "folder"),
-        (SourceSpec("folder", "/a", choice=Choice(("*.gif", "b/"), include_hidden=True)), "folder"),
-        (SourceSpec("manifest", "/a.csv"), "manifest"),
-        (SourceSpec("upload", "feed"), "upload"),
-    ],
-)
-def test_a_source_is_told_by_its_kind(source, kind):
-    message = job_message(job(JobState.PENDING, source=source)).source
-    assert message.WhichOneof("kind") == kind
-    assert message.folder.labels_from_folders == source.labels_from_folders
-    assert Choice(tuple(message.folder.exclude), message.folder.include_hidden) == source.choice

@@ -12,8 +12,9 @@ import pytest
 from lookalike.errors import BadImage, CallLost, DeadlineExceeded, Internal, LookalikeError, Unavailable
 from lookalike.jobs.retrying import retry_failures
 from lookalike.jobs.suspects import BREAKS_EMBEDDER, KNOWN_GOOD, MOST_DEATHS, Suspects
-from lookalike.records.job import Counts, Job, JobOptions, SourceSpec
+from lookalike.records.job import Counts, Job, JobOptions
 from lookalike.records.job_state import JobState
+from lookalike.records.source import CollectionSource, ManifestSource
 from lookalike.spaces import Metric, Space
 from tests.servers.processes import until
 from tests.unit.indexer.conftest import Bench
@@ -168,7 +169,7 @@ def test_others_are_worked_on_while_somebody_tries_a_suspect(bench: Bench) -> No
         bench.put("other/1.png")
         other = bench.put("other/m.csv", b"uri\n1.png\n")
         assert bench.ledger.get(job.id).chunks_done == 0
-        assert ended(bench, bench.create(SourceSpec("manifest", str(other)))).counts == Counts(1, 1)
+        assert ended(bench, bench.create(ManifestSource(str(other)))).counts == Counts(1, 1)
     assert ended(bench, job).counts.failed == 1
 
 
@@ -185,7 +186,7 @@ def test_a_re_embedding_goes_on_without_it(bench: Bench) -> None:
     bench.run(bench.create())
     fails_at(bench)
     bench.embedder.models = {"larger": (SPACES[0], Space("siamese", 6, Metric.COSINE, "e" * 16))}
-    job = ended(bench, bench.create(SourceSpec("collection", "2"), options=JobOptions(model="larger", allow_missing=True)))
+    job = ended(bench, bench.create(CollectionSource(2), options=JobOptions(model="larger", allow_missing=True)))
     assert (job.state, job.counts) == (JobState.SUCCEEDED, Counts(40, 39, 0, 1))
     assert [failure.reason for failure in bench.failures(job)] == [BREAKS_EMBEDDER]
 

@@ -12,8 +12,9 @@ from indexer.worker import ABANDONED, Worker
 from lookalike.jobs.leases import FINISH, PLAN, Lease
 from lookalike.jobs.suspects import MOST_DEATHS
 from lookalike.records.image import StoredImage
-from lookalike.records.job import Counts, Job, JobOptions, SourceSpec
+from lookalike.records.job import Counts, Job, JobOptions
 from lookalike.records.job_state import JobState
+from lookalike.records.source import ManifestSource
 from tests.unit.indexer.conftest import Bench
 
 MAX_ATTEMPTS = 3
@@ -104,7 +105,7 @@ def test_what_was_written_of_a_chunk_that_is_given_up_counts_as_indexed(bench: B
 
 def test_a_listing_that_workers_die_of_ends_its_job_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(bench, 3)
-    killer, other = bench.create(), bench.create(SourceSpec("manifest", str(bench.put("m.csv", b"uri\n0001.png\n"))))
+    killer, other = bench.create(), bench.create(ManifestSource(str(bench.put("m.csv", b"uri\n0001.png\n"))))
     bench.queue.sent.clear()
     with monkeypatch.context() as broken:
         broken.setattr("indexer.worker.make_plan", _dies)
@@ -118,8 +119,7 @@ def test_a_listing_that_workers_die_of_ends_its_job_alone(bench: Bench, monkeypa
     bench.worker.plan(killer.id)
     ended = bench.ledger.get(killer.id)
     assert ended.state is JobState.FAILED
-    assert ended.error is not None
-    assert (ended.error.reason, ended.error.message) == ("PLAN_ABANDONED", f"{MAX_ATTEMPTS} workers died while planning")
+    assert (ended.error_reason, ended.error) == ("PLAN_ABANDONED", f"{MAX_ATTEMPTS} workers died while planning")
 
 
 def test_a_last_unit_that_workers_die_of_ends_its_job(bench: Bench) -> None:
@@ -133,8 +133,7 @@ def test_a_last_unit_that_workers_die_of_ends_its_job(bench: Bench) -> None:
     bench.worker.advance(job.id)
     ended = bench.ledger.get(job.id)
     assert ended.state is JobState.FAILED
-    assert ended.error is not None
-    assert ended.error.reason == "FINISH_ABANDONED"
+    assert ended.error_reason == "FINISH_ABANDONED"
     assert ended.counts.submitted == ended.counts.skipped == 10
 
 

@@ -8,21 +8,22 @@ from pathlib import Path
 import pytest
 
 from lookalike.errors import Unavailable
-from lookalike.records.job import Counts, Job, JobOptions, SourceSpec
+from lookalike.records.job import Counts, Job, JobOptions, NearDuplicatePolicy
+from lookalike.records.source import JobSource, ManifestSource
 from tests.unit.indexer.conftest import Bench
 
-SKIP = JobOptions(near_duplicates="skip", threshold=0.99)
-LINK = JobOptions(near_duplicates="link", threshold=0.99)
+SKIP = JobOptions(near_duplicates=NearDuplicatePolicy.SKIP, threshold=0.99)
+LINK = JobOptions(near_duplicates=NearDuplicatePolicy.LINK, threshold=0.99)
 
 
-def manifest(bench: Bench, *lines: str) -> SourceSpec:
+def manifest(bench: Bench, *lines: str) -> JobSource:
     """Each line is `name,id,label`; the file is written unless it is there."""
     for line in lines:
         name = line.split(",")[0]
         if not (bench.folder / "data" / name).exists():
             bench.put(name, name.removesuffix(".png").encode())
     path = bench.put("m.csv", ("uri,id,label\n" + "\n".join(lines) + "\n").encode())
-    return SourceSpec("manifest", str(path))
+    return ManifestSource(str(path))
 
 
 def run(bench: Bench, *lines: str, options: JobOptions = JobOptions()) -> Job:  # noqa: B008 - frozen
@@ -148,7 +149,7 @@ class TestNearDuplicates:
             '{"uri": "coat+333.png", "id": "c", "near_duplicate_of": "mine"}',
         ]
         path = bench.put("m.jsonl", "\n".join(lines).encode())
-        job = bench.run(bench.create(SourceSpec("manifest", str(path)), options=LINK))
+        job = bench.run(bench.create(ManifestSource(str(path)), options=LINK))
         assert job.counts == Counts(3, 2, 0, 1)
         (failure,) = bench.failures(job)
         assert failure.id == "b"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lookalike.records.job import Counts, JobOptions, SourceSpec
+from lookalike.records.job import Counts, JobOptions
 from lookalike.records.job_state import JobState
+from lookalike.records.source import ManifestSource
 from tests.unit.indexer.conftest import Bench
 
 DRY_RUN = JobOptions(dry_run=True)
@@ -28,7 +29,7 @@ def test_the_sample_is_spread_over_the_source_and_stands_for_all_of_it(bench: Be
         rows.append(f"{number:04d}.png,{number}")
     rows[500:500] = ["x" * 3000 + ",long"] * 40 + ["0001.png,1"] * 60
     manifest = bench.put("m.csv", ("uri,id\n" + "\n".join(rows)).encode())
-    job = bench.run(bench.create(SourceSpec("manifest", str(manifest)), options=DRY_RUN))
+    job = bench.run(bench.create(ManifestSource(str(manifest)), options=DRY_RUN))
     forecast = job.forecast
     assert forecast is not None
     assert job.counts == Counts(1100, 0, 1100)

@@ -10,8 +10,9 @@ from indexer.finishing import mirror as mirroring
 from lookalike.errors import Unavailable
 from lookalike.jobs.leases import FINISH
 from lookalike.names import id_from_uri
-from lookalike.records.job import Counts, JobOptions, SourceSpec
+from lookalike.records.job import Counts, JobOptions
 from lookalike.records.job_state import JobState
+from lookalike.records.source import FolderSource, ManifestSource
 from tests.unit.indexer.conftest import Bench
 from tests.unit.indexer.fakes import a_collection
 
@@ -34,7 +35,7 @@ def test_what_a_folder_no_longer_has_is_deleted_and_what_lies_elsewhere_stays(be
     (bench.folder / "data/shop/deep/c.png").unlink()
     (bench.folder / "data/e.png").unlink()
     fill(bench, "shop/new.png")
-    job = bench.run(bench.create(SourceSpec("folder", str(bench.folder / "data/shop")), options=MIRROR))
+    job = bench.run(bench.create(FolderSource(str(bench.folder / "data/shop")), options=MIRROR))
     assert (job.state, job.counts, job.deleted) == (JobState.SUCCEEDED, Counts(2, 1, 1), 2)
     assert bench.store.ids() == {id_of(bench, name) for name in ("shop/a.png", "shop/new.png", "shopping/d.png", "e.png")}
 
@@ -43,9 +44,9 @@ def test_a_manifest_is_all_that_the_collection_keeps(bench: Bench, monkeypatch: 
     monkeypatch.setattr(mirroring, "_AT_ONCE", 2)
     fill(bench, *"abcdefg")
     manifest = bench.put("all.csv", b"uri,id\n" + b"".join(f"{name},{name}\n".encode() for name in "abcdefg"))
-    bench.run(bench.create(SourceSpec("manifest", str(manifest))))
+    bench.run(bench.create(ManifestSource(str(manifest))))
     fewer = bench.put("fewer.csv", b"uri,id\nb,b\nf,f\n")
-    job = bench.run(bench.create(SourceSpec("manifest", str(fewer)), options=MIRROR))
+    job = bench.run(bench.create(ManifestSource(str(fewer)), options=MIRROR))
     assert (job.deleted, bench.store.ids()) == (5, {"b", "f"})
 
 
@@ -62,20 +63,18 @@ def test_an_item_that_fails_is_in_the_source_all_the_same(bench: Bench) -> None:
 def test_a_source_that_could_not_be_listed_whole_deletes_nothing(bench: Bench) -> None:
     fill(bench, *"abc")
     manifest = bench.put("all.csv", b"uri,id\na,a\nb,b\nc,c\n")
-    bench.run(bench.create(SourceSpec("manifest", str(manifest))))
+    bench.run(bench.create(ManifestSource(str(manifest))))
     broken = bench.put("broken.jsonl", b'{"uri": "a", "id": "a"}\nnot json\n')
-    job = bench.run(bench.create(SourceSpec("manifest", str(broken)), options=MIRROR))
+    job = bench.run(bench.create(ManifestSource(str(broken)), options=MIRROR))
     assert (job.state, job.counts, job.deleted) == (JobState.FAILED, Counts(2, 0, 1, 1), 0)
-    assert job.error is not None
-    assert job.error.reason == "MIRROR_INCOMPLETE"
-    assert "1 of 2 items" in job.error.message
-    assert job.id in job.error.message
+    assert job.error_reason == "MIRROR_INCOMPLETE"
+    assert "1 of 2 items" in job.error
+    assert job.id in job.error
     assert bench.store.ids() == {"a", "b", "c"}
-    tried = bench.run(bench.create(SourceSpec("manifest", str(broken)), options=JobOptions(mirror=True, dry_run=True)))
-    assert tried.error is not None
-    assert tried.error.reason == "MIRROR_INCOMPLETE"
-    assert "would end as failed" in tried.error.message
-    assert tried.id not in tried.error.message, "it has no failures to look at"
+    tried = bench.run(bench.create(ManifestSource(str(broken)), options=JobOptions(mirror=True, dry_run=True)))
+    assert tried.error_reason == "MIRROR_INCOMPLETE"
+    assert "would end as failed" in tried.error
+    assert tried.id not in tried.error, "it has no failures to look at"
 
 
 def test_a_source_that_is_empty_or_cancelled_deletes_nothing(bench: Bench) -> None:
@@ -110,8 +109,8 @@ def test_what_is_written_or_deleted_later_is_left_alone(bench: Bench) -> None:
 
 def test_a_job_begun_before_ends_first_so_that_it_brings_nothing_back(bench: Bench) -> None:
     fill(bench, "shop/a.png", "old/b.png")
-    older = bench.create(SourceSpec("folder", str(bench.folder / "data/old")))
-    mirror = bench.create(SourceSpec("folder", str(bench.folder / "data/shop")), options=MIRROR)
+    older = bench.create(FolderSource(str(bench.folder / "data/old")))
+    mirror = bench.create(FolderSource(str(bench.folder / "data/shop")), options=MIRROR)
     held = bench.queue.sent.pop(0)
     bench.run(mirror)
     assert bench.ledger.get(mirror.id).state is JobState.RUNNING, "its last unit waits for the older job"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,11 +24,15 @@ from lookalike.items import INCOMPLETE_REASONS, Item, member_uri
 from lookalike.jobs.leases import PLAN, Lease
 from lookalike.jobs.manifest import read_chunk
 from lookalike.jobs.uploads import Uploads
-from lookalike.records.job import Counts, Job, SourceKind, SourceSpec
+from lookalike.records.job import Counts, Job
 from lookalike.records.job_state import JobState
+from lookalike.records.source import ArchiveSource, FolderSource, ManifestSource
 from lookalike.sources import Artifacts, Reader
 from tests.servers.s3 import Bucket
 from tests.unit.lookalike.tar_files import tar
+
+SourceKind = Literal["folder", "manifest", "archive"]
+_SOURCES = {"folder": FolderSource, "manifest": ManifestSource, "archive": ArchiveSource}
 
 
 @dataclass
@@ -62,8 +67,7 @@ class Planning:
 
     def plan(self, kind: SourceKind, uri: str) -> Plan:
         job = Job(
-            "job", "products", "uid", SourceSpec(kind, uri), JobState.PLANNING, Counts(), {}, 0, 0, 1, "r", None,
-            datetime.now(UTC), None,
+            "job", "products", _SOURCES[kind](uri), JobState.PLANNING, Counts(), {}, 0, 0, 1, "r", "", datetime.now(UTC), None,
         )  # fmt: skip
         interruption = Interruption(threading.Event(), Lease("job", PLAN, "owner", 1))
         sources = Sources(Reader(self.artifacts, [self.folder / "data", *self.roots]), Uploads(self.artifacts))

@@ -13,8 +13,9 @@ from lookalike.errors import NotFound, Unavailable
 from lookalike.names import id_from_uri
 from lookalike.records.collection import Collection, GenerationState
 from lookalike.records.image import StoredImage
-from lookalike.records.job import Comparison, Job, JobOptions, SourceSpec
+from lookalike.records.job import Comparison, Job, JobOptions
 from lookalike.records.job_state import JobState
+from lookalike.records.source import CollectionSource, FolderSource
 from lookalike.spaces import Metric, Space
 from lookalike.store.generations import begun, rolled_back, switched
 from tests.servers.processes import until
@@ -30,7 +31,7 @@ def fill(bench: Bench, count: int = 3) -> Job:
     """Ingest `count` pictures, labelled by folder."""
     for number in range(count):
         bench.put(f"class{number % 2}/{number:03d}.png")
-    return bench.run(bench.create(SourceSpec("folder", str(bench.folder / "data"), labels_from_folders=True)))
+    return bench.run(bench.create(FolderSource(str(bench.folder / "data"), labels_from_folders=True)))
 
 
 def id_of(bench: Bench, name: str) -> str:
@@ -40,7 +41,7 @@ def id_of(bench: Bench, name: str) -> str:
 def reembed(bench: Bench, *, model: str = "larger", **options: object) -> Job:
     bench.embedder.models = {"larger": (HISTOGRAM, NEW), **bench.embedder.models}
     generation = bench.catalogue.get("products").generation + 1
-    return bench.create(SourceSpec("collection", str(generation)), options=JobOptions(model=model, grace_s=GRACE_S, **options))
+    return bench.create(CollectionSource(generation), options=JobOptions(model=model, grace_s=GRACE_S, **options))
 
 
 def collection(bench: Bench) -> Collection:
@@ -263,7 +264,7 @@ def test_an_ingest_job_skips_the_unchanged_while_its_collection_is_re_embedded(b
     job = reembed(bench)
     step(bench, 2)
     assert bench.ledger.get(job.id).counts.indexed == 3
-    again = bench.create(SourceSpec("folder", str(bench.folder / "data"), labels_from_folders=True))
+    again = bench.create(FolderSource(str(bench.folder / "data"), labels_from_folders=True))
     bench.worker.plan(again.id)
     bench.worker.ingest_chunk(again.id, 0)
     assert bench.ledger.get(again.id).skip_reasons == {"unchanged": 3}
@@ -299,9 +300,8 @@ def test_an_image_that_cannot_be_embedded_again_keeps_the_collection_as_it_was(b
     image_id = break_one(bench, change)
     job = bench.run(reembed(bench))
     assert job.state is JobState.FAILED
-    assert job.error is not None
-    assert job.error.reason == "REEMBED_INCOMPLETE"
-    assert image_id in job.error.message
+    assert job.error_reason == "REEMBED_INCOMPLETE"
+    assert image_id in job.error
     assert adds_up(job)
     assert [(failure.id, failure.reason) for failure in bench.failures(job)] == [(image_id, reason)]
     assert collection(bench) == before
@@ -445,16 +445,14 @@ def test_a_second_reembedding_of_one_collection_fails_and_leaves_the_first_alone
     second = reembed(bench)
     bench.worker.plan(second.id)
     refused = bench.ledger.get(second.id)
-    assert refused.error is not None
-    assert (refused.state, refused.error.reason) == (JobState.FAILED, "REEMBED_UNDER_WAY")
+    assert (refused.state, refused.error_reason) == (JobState.FAILED, "REEMBED_UNDER_WAY")
     assert ended(bench, first).state is JobState.SUCCEEDED
 
 
 def test_a_model_that_does_not_exist_fails_the_job_before_anything_is_made(bench: Bench) -> None:
     fill(bench)
     job = bench.run(reembed(bench, model="nobody"))
-    assert job.error is not None
-    assert (job.state, job.error.reason) == (JobState.FAILED, "MODEL_NOT_FOUND")
+    assert (job.state, job.error_reason) == (JobState.FAILED, "MODEL_NOT_FOUND")
     assert bench.catalogue.changes == 0
 
 

@@ -94,9 +94,8 @@ def test_a_model_of_the_other_generation_that_is_not_served_fails_the_job_and_sa
     bench.embedder.embed = refuse  # type: ignore[method-assign]
     job = bench.run(bench.create())
     assert job.state is JobState.FAILED
-    assert job.error is not None
-    assert job.error.reason == "OTHER_GENERATION_NOT_SERVED"
-    assert "drop-previous" in job.error.message
+    assert job.error_reason == "OTHER_GENERATION_NOT_SERVED"
+    assert "drop-previous" in job.error
     assert bench.store.writes == []
 
 

@@ -20,7 +20,7 @@ from lookalike.errors import Unavailable
 from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.uploads import Uploads
 from lookalike.records.collection import Generation, GenerationState
-from lookalike.records.job import SourceSpec
+from lookalike.records.source import UploadItem, UploadSource
 from tests.unit.indexer.conftest import Bench
 
 TWO_DAYS_S = 2 * 86_400.0
@@ -29,13 +29,13 @@ TWO_DAYS_S = 2 * 86_400.0
 def upload(bench: Bench, *pictures: bytes, collection: str = "products") -> str:
     sending = Uploads(bench.artifacts).begin(collection)
     for number, picture in enumerate(pictures):
-        sending.add(f"id-{number}-{picture[:8].hex()}", "", {}, content=picture)
-    return sending.finish()[0]
+        sending.add(UploadItem(f"id-{number}-{picture[:8].hex()}", content=picture))
+    return sending.finish().id
 
 
 def ingest(bench: Bench, *pictures: bytes) -> str:
     upload_id = upload(bench, *pictures)
-    job = bench.run(bench.create(SourceSpec("upload", upload_id)))
+    job = bench.run(bench.create(UploadSource(upload_id)))
     assert job.state.ended
     return upload_id
 
@@ -147,7 +147,7 @@ def test_an_upload_waits_a_day_for_its_job(bench: Bench) -> None:
 
 def test_a_job_that_has_yet_to_read_its_pictures_keeps_them(bench: Bench) -> None:
     upload_id = upload(bench, b"coat")
-    job = bench.create(SourceSpec("upload", upload_id))
+    job = bench.create(UploadSource(upload_id))
     age(bench)
     sweep(bench)
     assert upload_list(bench, upload_id).exists(), "it is not planned yet"
@@ -172,12 +172,12 @@ def test_an_upload_under_way_loses_nothing(bench: Bench) -> None:
     old = upload(bench, b"coat")
     age(bench)
     sending = Uploads(bench.artifacts).begin("products")
-    sending.add("again", "", {}, content=b"coat")  # it lies there, and is about to be removed
-    sending.add("new", "", {}, content=b"boot")
+    sending.add(UploadItem("again", content=b"coat"))  # it lies there, and is about to be removed
+    sending.add(UploadItem("new", content=b"boot"))
     assert sweep(bench).removed == {"upload": 1}
     assert not upload_list(bench, old).exists()
-    upload_id = sending.finish()[0]
-    assert bench.run(bench.create(SourceSpec("upload", upload_id))).counts.indexed == 2
+    upload_id = sending.finish().id
+    assert bench.run(bench.create(UploadSource(upload_id))).counts.indexed == 2
 
 
 def test_a_file_that_is_written_again_just_now_stays(bench: Bench) -> None:

@@ -10,14 +10,15 @@ from typing import Literal
 import pytest
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError, NotFound, Unavailable
-from lookalike.jobs.creation import CreateJob, create_ingest_job, create_job_of_json
+from lookalike.jobs.creation import create_ingest_job, create_job_of_json
 from lookalike.jobs.leases import PLAN, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.queue import FIRST_QUEUE, KEY_PREFIX, QUEUE, TaskQueue
+from lookalike.jobs.stored_job import moves_as_lua, source_of, source_text
 from lookalike.jobs.uploads import Uploads
-from lookalike.listing import Choice
-from lookalike.records.job import Job, SourceSpec
-from lookalike.records.job_state import MOVES, JobState, moves_as_lua
+from lookalike.records.job import CreateJob, Job
+from lookalike.records.job_state import MOVES, JobState
+from lookalike.records.source import ArchiveSource, FolderSource, ManifestSource, UploadItem, UploadSource
 from lookalike.sources import Artifacts, Roots
 from tests.servers.processes import until
 
@@ -55,7 +56,7 @@ def making(redis_db: str, tmp_path: Path) -> Iterator[Making]:
     making.ledger.close()
 
 
-FOLDER = SourceSpec("folder", "/data/products")
+FOLDER = FolderSource("/data/products")
 
 
 def test_a_job_is_written_down_and_its_task_sent_once(making: Making) -> None:
@@ -64,7 +65,7 @@ def test_a_job_is_written_down_and_its_task_sent_once(making: Making) -> None:
     assert making.make(CreateJob("products", FOLDER, "r1")) == job
     assert making.queued() == 1
     with pytest.raises(FailedPrecondition):
-        making.make(CreateJob("products", SourceSpec("folder", "/data"), "r1"))
+        making.make(CreateJob("products", FolderSource("/data"), "r1"))
 
 
 def test_without_a_request_id_every_request_makes_a_job(making: Making) -> None:
@@ -103,22 +104,22 @@ def test_a_queue_that_is_away_is_unavailable_within_seconds() -> None:
         (CreateJob("", FOLDER), "collection", "INVALID_ARGUMENT"),
         (CreateJob("other", FOLDER), None, "COLLECTION_NOT_FOUND"),
         (CreateJob("products", FOLDER, "a b"), "request_id", "INVALID_ARGUMENT"),
-        (CreateJob("products", SourceSpec("folder", "")), "source.folder.uri", "INVALID_ARGUMENT"),
-        (CreateJob("products", SourceSpec("folder", "/data/" + "x" * 3000)), "source.folder.uri", "INVALID_ARGUMENT"),
-        (CreateJob("products", SourceSpec("folder", "/etc")), "source.folder.uri", "SOURCE_FORBIDDEN"),
-        (CreateJob("products", SourceSpec("folder", "/data/../etc")), "source.folder.uri", "SOURCE_FORBIDDEN"),
-        (CreateJob("products", SourceSpec("folder", "s3://bucket/x")), "source.folder.uri", "SOURCE_FORBIDDEN"),
-        (CreateJob("products", SourceSpec("folder", "gs://bucket/x")), "source.folder.uri", "SOURCE_SCHEME_UNSUPPORTED"),
+        (CreateJob("products", FolderSource("")), "source.folder.uri", "INVALID_ARGUMENT"),
+        (CreateJob("products", FolderSource("/data/" + "x" * 3000)), "source.folder.uri", "INVALID_ARGUMENT"),
+        (CreateJob("products", FolderSource("/etc")), "source.folder.uri", "SOURCE_FORBIDDEN"),
+        (CreateJob("products", FolderSource("/data/../etc")), "source.folder.uri", "SOURCE_FORBIDDEN"),
+        (CreateJob("products", FolderSource("s3://bucket/x")), "source.folder.uri", "SOURCE_FORBIDDEN"),
+        (CreateJob("products", FolderSource("gs://bucket/x")), "source.folder.uri", "SOURCE_SCHEME_UNSUPPORTED"),
         (
-            CreateJob("products", SourceSpec("manifest", "https://host/x.csv")),
+            CreateJob("products", ManifestSource("https://host/x.csv")),
             "source.manifest.uri",
             "SOURCE_SCHEME_UNSUPPORTED",
         ),
-        (CreateJob("products", SourceSpec("folder", "photos")), "source.folder.uri", "INVALID_ARGUMENT"),
-        (CreateJob("products", SourceSpec("folder", "http://[bad")), "source.folder.uri", "INVALID_ARGUMENT"),
-        (CreateJob("products", SourceSpec("archive", "/etc/x.tar")), "source.archive.uri", "SOURCE_FORBIDDEN"),
-        (CreateJob("products", SourceSpec("manifest", "/data/x.xlsx")), "source.manifest.uri", "INVALID_ARGUMENT"),
-        (CreateJob("products", SourceSpec("upload", "0" * 16)), "source.upload.upload_id", "UPLOAD_NOT_FOUND"),
+        (CreateJob("products", FolderSource("photos")), "source.folder.uri", "INVALID_ARGUMENT"),
+        (CreateJob("products", FolderSource("http://[bad")), "source.folder.uri", "INVALID_ARGUMENT"),
+        (CreateJob("products", ArchiveSource("/etc/x.tar")), "source.archive.uri", "SOURCE_FORBIDDEN"),
+        (CreateJob("products", ManifestSource("/data/x.xlsx")), "source.manifest.uri", "INVALID_ARGUMENT"),
+        (CreateJob("products", UploadSource("0" * 16)), "source.upload.upload_id", "UPLOAD_NOT_FOUND"),
     ],
 )
 def test_bad_requests_are_refused_and_leave_nothing(
@@ -134,16 +135,16 @@ def test_bad_requests_are_refused_and_leave_nothing(
 def test_an_upload_is_for_the_collection_it_was_meant_for(making: Making) -> None:
     making.collections["other"] = "uid 2"
     upload = making.uploads.begin("products")
-    upload.add("a", "", {}, content=b"x")
-    upload_id, _, _ = upload.finish()
-    assert making.make(CreateJob("products", SourceSpec("upload", upload_id))).source.uri == upload_id
+    upload.add(UploadItem("a", content=b"x"))
+    upload_id = upload.finish().id
+    assert making.make(CreateJob("products", UploadSource(upload_id))).source == UploadSource(upload_id)
     with pytest.raises(InvalidArgument, match="meant for collection 'products'"):
-        making.make(CreateJob("other", SourceSpec("upload", upload_id)))
+        making.make(CreateJob("other", UploadSource(upload_id)))
 
 
 class TestJson:
     def test_the_json_form_of_the_contract_is_taken_in_either_spelling(self) -> None:
-        expected = CreateJob("products", SourceSpec("folder", "/data", labels_from_folders=True), "r1")
+        expected = CreateJob("products", FolderSource("/data", labels_from_folders=True), "r1")
         folder = {"uri": "/data", "labels_from_folders": True}
         request = {"collection": "products", "request_id": "r1", "source": {"folder": folder}}
         assert create_job_of_json(request) == expected
@@ -155,22 +156,23 @@ class TestJson:
         assert create_job_of_json(request) == expected
         for name, kind in (("manifest", {"uri": "/m.csv"}), ("upload", {"upload_id": "/m.csv"})):
             job = create_job_of_json({"collection": "c", "request_id": "r", "source": {name: kind}})
-            assert (job.source.kind, job.source.uri) == (name, "/m.csv")
+            assert (job.source.kind, job.source.place) == (name, "/m.csv")
 
     @pytest.mark.parametrize("kind", ["folder", "archive"])
     def test_what_is_to_be_left_out_is_taken_checked_and_kept(self, kind: Literal["folder", "archive"]) -> None:
         named = {"uri": "/data", "exclude": ["*.gif", "drafts/"], "include_hidden": True}
         source = create_job_of_json({"collection": "c", "request_id": "r", "source": {kind: named}}).source
-        assert source == SourceSpec(kind, "/data", choice=Choice(("*.gif", "drafts/"), include_hidden=True))
-        assert SourceSpec.from_json(source.to_json()) == source
+        made = {"folder": FolderSource, "archive": ArchiveSource}[kind]
+        assert source == made("/data", exclude=("*.gif", "drafts/"), include_hidden=True)
+        assert source_of(source_text(source)) == source
         too_many, too_long = ["*"] * 65, ["a", "x" * 300]
         for globs, place in ((too_many, "exclude: more than 64 are given"), (too_long, r"exclude\[1\]: is 300 bytes")):
             with pytest.raises(InvalidArgument, match=rf"source\.{kind}\.{place}"):
                 create_job_of_json({"collection": "c", "request_id": "r", "source": {kind: named | {"exclude": globs}}})
 
     def test_a_source_without_a_choice_is_written_as_it_always_was(self) -> None:
-        assert FOLDER.to_json() == '{"kind":"folder","labels_from_folders":false,"uri":"/data/products"}'
-        assert SourceSpec.from_json(FOLDER.to_json()) == FOLDER
+        assert source_text(FOLDER) == '{"kind":"folder","labels_from_folders":false,"uri":"/data/products"}'
+        assert source_of(source_text(FOLDER)) == FOLDER
 
     @pytest.mark.parametrize(
         ("request_", "problem"),
@@ -208,5 +210,5 @@ class TestStates:
     def test_the_scripts_are_given_the_same_table(self) -> None:
         lua = moves_as_lua()
         for state, moves in MOVES.items():
-            row = lua.split(f"{state.value}={{", 1)[1].split("}", 1)[0]
-            assert {name.split("=")[0] for name in row.split(", ") if name} == {move.value for move in moves}
+            row = lua.split(f"{state.name}={{", 1)[1].split("}", 1)[0]
+            assert {name.split("=")[0] for name in row.split(", ") if name} == {move.name for move in moves}

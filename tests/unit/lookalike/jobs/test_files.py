@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from lookalike.jobs import manifest
 from lookalike.jobs.manifest import CHUNK_ITEMS, ManifestWriter, read_chunk, read_columns, read_spread
 from lookalike.jobs.uploads import CLIENT_PROBLEM, Uploads
 from lookalike.names import MAX_IMAGE_BYTES, id_from_content, id_from_uri
+from lookalike.records.source import UploadItem
 from lookalike.sources import Artifacts, Reader
 from tests.unit.lookalike.full_disk import FullArtifacts
 
@@ -97,13 +99,13 @@ class TestUploads:
     def test_a_finished_upload_is_listed_with_its_originals(self, artifacts: Artifacts) -> None:
         uploads = Uploads(artifacts)
         upload = uploads.begin("products")
-        upload.add("mine", "C:\\a.png", {"x": 1}, content=b"one")
-        upload.add("", "C:\\b.png", {}, content=b"two")
-        upload.add("", "", {}, content=b"two")
-        upload.add("", "file:///data/c.png", {})
-        upload.add("d", "d.png", {}, problem="permission denied")
-        upload.add("y" * 300, "e.png", {}, content=b"three")
-        upload_id, count, size_bytes = upload.finish()
+        upload.add(UploadItem("mine", "C:\\a.png", content=b"one", metadata={"x": 1}))
+        upload.add(UploadItem(uri="C:\\b.png", content=b"two"))
+        upload.add(UploadItem(content=b"two"))
+        upload.add(UploadItem(uri="file:///data/c.png"))
+        upload.add(UploadItem("d", "d.png", problem="permission denied"))
+        upload.add(UploadItem("y" * 300, "e.png", content=b"three"))
+        upload_id, count, size_bytes = astuple(upload.finish())
         upload.abort()
         assert (count, size_bytes) == (6, 14)
         assert uploads.check(upload_id) == "products"
@@ -125,20 +127,20 @@ class TestUploads:
     def test_an_original_that_is_torn_is_written_again(self, artifacts: Artifacts) -> None:
         uploads = Uploads(artifacts)
         first = uploads.begin("products")
-        first.add("a", "", {}, content=b"content")
-        (item,) = uploads.items(first.finish()[0])
+        first.add(UploadItem("a", content=b"content"))
+        (item,) = uploads.items(first.finish().id)
         artifacts.write(item.uri.removeprefix("artifact://"), b"")
         again = uploads.begin("products")
-        again.add("a", "", {}, content=b"content")
+        again.add(UploadItem("a", content=b"content"))
         again.finish()
         assert Reader(artifacts, []).read(item.uri) == b"content"
 
     def test_a_full_disk_is_unavailable(self, full: FullArtifacts) -> None:
         upload = Uploads(full).begin("products")
         with pytest.raises(Unavailable, match="No space left"):
-            upload.add("a", "", {}, content=b"x" * 100_000)
+            upload.add(UploadItem("a", content=b"x" * 100_000))
         with pytest.raises(Unavailable, match="No space left"):
-            list(map(upload.add, "a" * 100, ["file:///a"] * 100, [{"x": "y" * 10_000}] * 100))
+            list(map(upload.add, [UploadItem("a", "file:///a", metadata={"x": "y" * 10_000})] * 100))
         with pytest.raises(Unavailable, match="No space left"):
             upload.finish()
         upload.abort()
@@ -147,7 +149,7 @@ class TestUploads:
     def test_nothing_is_listed_of_an_upload_that_broke_off(self, artifacts: Artifacts, tmp_path: Path) -> None:
         uploads = Uploads(artifacts)
         upload = uploads.begin("products")
-        upload.add("a", "", {}, content=b"one")
+        upload.add(UploadItem("a", content=b"one"))
         with pytest.raises(NotFound, match="upload"):
             uploads.check(upload.id)
         upload.abort()
@@ -164,10 +166,10 @@ class TestUploads:
     def test_what_cannot_be_used_is_kept_with_its_reason_and_fails_alone(self, artifacts: Artifacts) -> None:
         uploads = Uploads(artifacts)
         upload = uploads.begin("products")
-        upload.add("large", "", {}, content=b"x" * (MAX_IMAGE_BYTES + 1))
-        upload.add("empty", "", {}, problem="is empty", problem_reason="IMAGE_EMPTY")
-        upload.add("odd", "", {}, problem="no idea", problem_reason="not a reason")
-        upload.add("good", "", {}, content=b"picture")
+        upload.add(UploadItem("large", content=b"x" * (MAX_IMAGE_BYTES + 1)))
+        upload.add(UploadItem("empty", problem="is empty", problem_reason="IMAGE_EMPTY"))
+        upload.add(UploadItem("odd", problem="no idea", problem_reason="not a reason"))
+        upload.add(UploadItem("good", content=b"picture"))
         upload.finish()
         items = list(uploads.items(upload.id))
         assert [item.problem_reason for item in items] == ["IMAGE_TOO_LARGE", "IMAGE_EMPTY", CLIENT_PROBLEM, ""]
@@ -175,7 +177,7 @@ class TestUploads:
     def test_items_that_break_the_contract_are_refused(self, artifacts: Artifacts) -> None:
         upload = Uploads(artifacts).begin("products")
         with pytest.raises(InvalidArgument, match="neither content nor URI nor problem"):
-            upload.add("a", "", {})
+            upload.add(UploadItem("a"))
         upload.abort()
         with pytest.raises(InvalidArgument):
             Uploads(artifacts).begin("Not A Name")

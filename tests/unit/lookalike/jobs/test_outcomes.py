@@ -12,8 +12,9 @@ import pytest
 from lookalike.errors import Internal, InvalidArgument, NotFound
 from lookalike.jobs.leases import PLAN, ChunkCounts, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
-from lookalike.jobs.outcomes import Failure, ItemOutcome, Outcomes
-from lookalike.records.job import Job, SourceSpec
+from lookalike.jobs.outcomes import ItemOutcome, Outcomes
+from lookalike.records.job import Failure, Job
+from lookalike.records.source import FolderSource
 from lookalike.sources import Artifacts
 
 
@@ -30,7 +31,7 @@ def ledger(redis_db: str) -> Iterator[Ledger]:
 
 
 def planned(ledger: Ledger, leases: Leases, chunks: int) -> Job:
-    job, _ = ledger.create("c", "u", SourceSpec("folder", "/x"), "r")
+    job, _ = ledger.create("c", "u", FolderSource("/x"), "r")
     plan = leases.take(job.id, PLAN)
     assert plan is not None
     leases.planned(plan, "m", submitted=10 * chunks, duplicates=0, chunks=chunks)

@@ -10,9 +10,10 @@ from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.jobs.leases import FINISH, PLAN, ChunkCounts, Leases, LeaseSettings
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.retrying import retry_failures
-from lookalike.records.job import Job, JobOptions, SourceSpec
+from lookalike.records.job import Job, JobOptions, NearDuplicatePolicy
+from lookalike.records.source import CollectionSource, FailuresSource, FolderSource, JobSource
 
-SOURCE = SourceSpec("folder", "/data/products")
+SOURCE = FolderSource("/data/products")
 
 
 class Queue:
@@ -30,7 +31,7 @@ def ledger(redis_db: str) -> Iterator[Ledger]:
     ledger.close()
 
 
-def ended(ledger: Ledger, failed: int, source: SourceSpec = SOURCE, options: JobOptions | None = None) -> Job:
+def ended(ledger: Ledger, failed: int, source: JobSource = SOURCE, options: JobOptions | None = None) -> Job:
     job, _ = ledger.create("products", "uid 1", source, f"first {source.kind} {failed}", options or JobOptions())
     leases = Leases(ledger, LeaseSettings())
     plan = leases.take(job.id, PLAN)
@@ -55,10 +56,12 @@ def retry(ledger: Ledger, job: Job, request_id: str = "again", uid: str = "uid 1
 
 
 def test_the_new_job_is_over_the_failures_with_the_old_ones_options(ledger: Ledger) -> None:
-    old = ended(ledger, 3, options=JobOptions(near_duplicates="skip", threshold=0.9, mirror=True))
+    old = ended(ledger, 3, options=JobOptions(near_duplicates=NearDuplicatePolicy.SKIP, threshold=0.9, mirror=True))
     job, sent = retry(ledger, old)
-    assert job.source == SourceSpec("failures", old.id)
-    assert job.options == JobOptions(near_duplicates="skip", threshold=0.9), "a mirror of the failures would delete the rest"
+    assert job.source == FailuresSource(old.id)
+    assert job.options == JobOptions(near_duplicates=NearDuplicatePolicy.SKIP, threshold=0.9), (
+        "a mirror of the failures would delete the rest"
+    )
     assert job.revision > old.revision
     assert sent == [job.id]
     assert retry(ledger, old) == (job, []), "the same request gives the same job"
@@ -69,11 +72,11 @@ def test_the_new_job_is_over_the_failures_with_the_old_ones_options(ledger: Ledg
     ("failed", "source", "uid", "reason"),
     [
         (0, SOURCE, "uid 1", "NOTHING_FAILED"),
-        (3, SourceSpec("collection", "2"), "uid 1", "NOT_RETRIABLE"),
+        (3, CollectionSource(2), "uid 1", "NOT_RETRIABLE"),
         (3, SOURCE, "uid 2", "COLLECTION_GONE"),
     ],
 )
-def test_what_cannot_be_tried_again_is_refused(ledger: Ledger, failed: int, source: SourceSpec, uid: str, reason: str) -> None:
+def test_what_cannot_be_tried_again_is_refused(ledger: Ledger, failed: int, source: JobSource, uid: str, reason: str) -> None:
     with pytest.raises(FailedPrecondition) as refused:
         retry(ledger, ended(ledger, failed, source), uid=uid)
     assert refused.value.reason == reason

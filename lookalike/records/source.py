@@ -1,10 +1,15 @@
-"""What the client sends, or names, to be ingested: frozen records, free of protobuf. Owned by `lookalike.client`."""
+"""Where the items of an ingest job come from, and what is uploaded for one: a frozen record for each kind of source.
+
+The client names a source by these, the contract carries them, the ledger keeps them as JSON (`jobs.hashes`). Every source has a
+`kind`, the contract's word for it, and a `place`: the path, the URI or the id that names it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +17,7 @@ class UploadItem:
     """One image to upload: its encoded bytes or the `Path` of its file (at most 20 MB, else it fails alone), or a `uri` that
     the workers can read, or the `problem` that kept the caller from reading it (it then counts as failed, with this text and
     `problem_reason`, UPPER_SNAKE, by default `CLIENT_PROBLEM`). A `Path` that cannot be read fails alone as well. Without an
-    `id` the server derives one."""
+    `id` the server derives one. What arrives at the server never holds a `Path`."""
 
     id: str = ""
     uri: str = ""
@@ -41,6 +46,11 @@ class FolderSource:
     labels_from_folders: bool = False
     exclude: tuple[str, ...] = ()
     include_hidden: bool = False
+    kind: ClassVar[str] = "folder"
+
+    @property
+    def place(self) -> str:
+        return self.uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,11 @@ class ManifestSource:
     """A list of pictures inside the workers' configured roots: CSV, JSONL, Parquet, or a text file with one URI a line."""
 
     uri: str
+    kind: ClassVar[str] = "manifest"
+
+    @property
+    def place(self) -> str:
+        return self.uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,11 @@ class ArchiveSource:
     uri: str
     exclude: tuple[str, ...] = ()
     include_hidden: bool = False
+    kind: ClassVar[str] = "archive"
+
+    @property
+    def place(self) -> str:
+        return self.uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +85,11 @@ class UploadSource:
     """Items sent by `Client.upload` before."""
 
     upload_id: str
+    kind: ClassVar[str] = "upload"
+
+    @property
+    def place(self) -> str:
+        return self.upload_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +97,11 @@ class FailuresSource:
     """The items of job `job_id` that failed. Only of jobs that `Client.retry_failures` made."""
 
     job_id: str
+    kind: ClassVar[str] = "failures"
+
+    @property
+    def place(self) -> str:
+        return self.job_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +109,14 @@ class CollectionSource:
     """The images that the job's collection holds: the source of a job that re-embeds it into that generation."""
 
     generation: int
+    kind: ClassVar[str] = "collection"
+
+    @property
+    def place(self) -> str:
+        return str(self.generation)
 
 
 Source = FolderSource | ManifestSource | ArchiveSource | UploadSource
 """What a job can be asked to ingest."""
+JobSource = Source | FailuresSource | CollectionSource
+"""What a job ingests: those that a caller names, and those of a retry and of a re-embedding."""

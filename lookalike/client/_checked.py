@@ -1,0 +1,100 @@
+"""The records that the client's methods are given, checked part by part and made what `lookalike.wire` can write.
+
+The rules are those of `_arguments`, which has the single values. Nothing but `lookalike.client` calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from lookalike.client import _arguments
+from lookalike.errors import InvalidArgument, LookalikeError
+from lookalike.items import check_metadata
+from lookalike.names import MAX_IMAGE_BYTES
+from lookalike.records.job import IngestOptions, JobOptions, NearDuplicatePolicy
+from lookalike.records.source import ArchiveSource, FolderSource, ManifestSource, Source, Upload, UploadItem, UploadSource
+
+
+def source(given: object) -> Source:
+    """A source, or that of an upload."""
+    match given:
+        case FolderSource():
+            return FolderSource(
+                _arguments.place("source.uri", given.uri),
+                _arguments.flag("source.labels_from_folders", given.labels_from_folders),
+                *_choice(given),
+            )
+        case ManifestSource():
+            return ManifestSource(_arguments.place("source.uri", given.uri))
+        case ArchiveSource():
+            return ArchiveSource(_arguments.place("source.uri", given.uri), *_choice(given))
+        case UploadSource():
+            return UploadSource(_arguments.text("source.upload_id", given.upload_id))
+        case Upload():
+            return source(UploadSource(given.id))
+    raise InvalidArgument(
+        "source", "is no source; give a FolderSource, a ManifestSource, an ArchiveSource, an UploadSource or an Upload"
+    )
+
+
+def _choice(given: FolderSource | ArchiveSource) -> tuple[tuple[str, ...], bool]:
+    return (
+        _arguments.texts("source.exclude", given.exclude),
+        _arguments.flag("source.include_hidden", given.include_hidden),
+    )
+
+
+def job_options(given: object) -> JobOptions:
+    """A threshold says nothing where near-duplicates are kept; 0 leaves it to the server."""
+    options = _arguments.record("options", given, IngestOptions)
+    policy = _arguments.member("options.near_duplicates", options.near_duplicates, NearDuplicatePolicy)
+    threshold = _arguments.float32("options.near_threshold", options.near_threshold, "0 to 1")
+    return JobOptions(
+        policy,
+        0.0 if policy is NearDuplicatePolicy.KEEP else threshold,
+        mirror=_arguments.flag("options.mirror", options.mirror),
+        dry_run=_arguments.flag("options.dry_run", options.dry_run),
+    )
+
+
+def upload_item(given: UploadItem) -> UploadItem:
+    """With the bytes of its file. A picture too large to be taken is sent as its problem, so that it fails alone and not the
+    upload; so is a `Path` that cannot be read. Raises `InvalidArgument` also for metadata that JSON cannot hold."""
+    item = UploadItem(
+        id=_arguments.text("items.id", given.id),
+        uri=_arguments.place("items.uri", given.uri),
+        problem=_arguments.text("items.problem", given.problem),
+        problem_reason=_arguments.text("items.problem_reason", given.problem_reason),
+        metadata=metadata(given.metadata, given.id or str(given.uri)),
+    )
+    try:
+        content = _arguments.picture("items.content", given.content)
+    except InvalidArgument:
+        raise
+    except LookalikeError as error:
+        return replace(item, problem=error.message, problem_reason=error.reason)
+    if len(content) > MAX_IMAGE_BYTES:
+        size_bytes = given.content.stat().st_size if isinstance(given.content, Path) else len(content)
+        problem = f"is {size_bytes} bytes long; at most {MAX_IMAGE_BYTES} are allowed"
+        return replace(item, problem=problem, problem_reason="IMAGE_TOO_LARGE")
+    return replace(item, content=content)
+
+
+def metadata(given: object, name: str) -> dict[str, object]:
+    """The metadata of the item called `name`, in types that protobuf knows. Raises `InvalidArgument` for what JSON cannot
+    hold."""
+    if not isinstance(given, Mapping):
+        raise InvalidArgument("metadata", f"of item {name!r} is not JSON: is of type {type(given).__name__}, not a mapping")
+    try:
+        check_metadata(given)
+    except InvalidArgument as error:
+        raise InvalidArgument("metadata", f"of item {name!r} {error.problem}") from error
+    return {key: _bare(value) for key, value in given.items()}
+
+
+def _bare(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _bare(inner) for key, inner in value.items()}
+    return [_bare(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,153 @@
+"""A job as Redis holds it: the hash that `lua/create.lua` writes, and the texts in it. Used by the ledger and its scripts.
+
+Every text is canonical: the same request gives the same text, also from releases that knew less, since a request id is compared
+by it. What a later release adds is left out where it has its default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from enum import Enum
+
+from lookalike.errors import Internal
+from lookalike.records.job import (
+    DEFAULTS,
+    Comparison,
+    Counts,
+    Forecast,
+    Job,
+    JobOptions,
+    NearDuplicatePolicy,
+    Undo,
+)
+from lookalike.records.job_state import MOVES, JobState
+from lookalike.records.source import (
+    ArchiveSource,
+    CollectionSource,
+    FailuresSource,
+    FolderSource,
+    JobSource,
+    ManifestSource,
+    UploadSource,
+)
+
+CHUNKS_TOGETHER = 100
+"""Recorded chunks per hash in Redis: up to 128 entries of up to 64 bytes are packed without pointers (its default
+`hash-max-listpack-entries`), which is a quarter of the memory."""
+STRETCHES = 120
+"""Bounds the stretches of time in each of which a job's items are counted. With the width they are few enough to be packed, as
+above. Even: where a job outlives them, two become one."""
+FIRST_STRETCH_MS = 1000
+STALL_S = 300.0
+"""Without progress for so long, a job that should be going on counts as stalled: no chunk takes minutes."""
+
+
+def source_text(source: JobSource) -> str:
+    """Canonical JSON of `source`."""
+    stored: dict[str, object] = {"kind": source.kind, "uri": source.place, "labels_from_folders": False}
+    if isinstance(source, FolderSource):
+        stored["labels_from_folders"] = source.labels_from_folders
+    if isinstance(source, FolderSource | ArchiveSource) and (source.exclude or source.include_hidden):
+        stored["choice"] = {"exclude": source.exclude, "include_hidden": source.include_hidden}
+    return json.dumps(stored, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def source_of(text: str) -> JobSource:
+    """The source that `source_text` wrote. Raises `Internal` for a kind that this release does not know."""
+    stored = json.loads(text)
+    kind, place, choice = stored["kind"], stored["uri"], stored.get("choice", {"exclude": (), "include_hidden": False})
+    exclude, include_hidden = tuple(choice["exclude"]), choice["include_hidden"]
+    match kind:
+        case FolderSource.kind:
+            return FolderSource(place, stored["labels_from_folders"], exclude, include_hidden)
+        case ArchiveSource.kind:
+            return ArchiveSource(place, exclude, include_hidden)
+        case ManifestSource.kind:
+            return ManifestSource(place)
+        case UploadSource.kind:
+            return UploadSource(place)
+        case FailuresSource.kind:
+            return FailuresSource(place)
+        case CollectionSource.kind:
+            return CollectionSource(int(place))
+    raise Internal(f"the ledger holds a source of kind {kind!r}, which this version of lookalike does not know")
+
+
+def options_text(options: JobOptions) -> str:
+    """Canonical JSON of what differs from the default."""
+    values = {field.name: getattr(options, field.name) for field in fields(options)}
+    differing = {name: value for name, value in values.items() if value != getattr(DEFAULTS, name)}
+    return json.dumps(differing, sort_keys=True, separators=(",", ":"), default=_value)
+
+
+def options_of(text: str) -> JobOptions:
+    stored = json.loads(text)
+    policy = NearDuplicatePolicy(stored.pop("near_duplicates", NearDuplicatePolicy.KEEP.value))
+    return JobOptions(policy, **stored)
+
+
+def request_fingerprint(collection: str, source: JobSource, options: JobOptions = DEFAULTS) -> str:
+    """16 hex digits over what a request asks for; tells a repeated request from a reused request id."""
+    return hashlib.sha256(f"{collection}\n{source_text(source)}\n{options_text(options)}".encode()).hexdigest()[:16]
+
+
+def job_of(job_id: str, stored: Mapping[str, str], *, stalled_before_ms: int = 0) -> Job:
+    """The job whose hash is `stored`. It is stalled where its last progress lies before `stalled_before_ms`."""
+    state, paused = JobState[stored["state"]], "paused" in stored
+    counts = Counts(*(int(stored[name]) for name in ("submitted", "indexed", "skipped", "failed")))
+    left = max(counts.submitted - counts.done, 0)
+    return Job(
+        id=job_id,
+        collection=stored["collection"],
+        collection_uid=stored["collection_uid"],
+        source=source_of(stored["source"]),
+        state=state,
+        counts=counts,
+        skip_reasons={key[len("skip:") :]: int(value) for key, value in stored.items() if key.startswith("skip:")},
+        chunks_total=int(stored["chunks_total"]),
+        chunks_done=int(stored["chunks_done"]),
+        revision=int(stored["revision"]),
+        request_id=stored["request_id"],
+        error=stored.get("error_message", ""),
+        error_reason=stored.get("error_reason", ""),
+        created_at=_moment(stored["created_ms"]),
+        ended_at=_moment(stored["ended_ms"]) if "ended_ms" in stored else None,
+        manifest=stored.get("manifest", ""),
+        options=options_of(stored.get("options", "{}")),
+        paused=paused,
+        stalled=not (state.ended or paused) and int(stored.get("progress_ms", stored["created_ms"])) < stalled_before_ms,
+        listed=int(stored.get("listed", 0)),
+        comparison=Comparison(**json.loads(stored["comparison"])) if "comparison" in stored else None,
+        unidentified=int(stored.get("unidentified", 0)),
+        deleted=int(stored.get("deleted", 0)),
+        forecast=Forecast(**json.loads(stored["forecast"])) if "forecast" in stored else None,
+        held=stored.get("held", ""),
+        forced="forced" in stored,
+        # An item that is tried again within its chunk is counted by each try.
+        worked=min(int(stored.get("worked", 0)), left),
+        undo=Undo(int(stored.get("undone", 0)), _moment(stored["undone_ms"])) if "undone_ms" in stored else None,
+        trace=stored.get("trace", ""),
+    )
+
+
+def moves_as_lua() -> str:
+    """`MOVES` as a Lua expression: `{PENDING={PLANNING=true, ...}, ...}`."""
+    rows = (
+        f"{state.name}={{{', '.join(f'{to.name}=true' for to in sorted(allowed, key=lambda s: s.name))}}}"
+        for state, allowed in MOVES.items()
+    )
+    return "{" + ", ".join(rows) + "}"
+
+
+def _value(member: object) -> object:
+    if isinstance(member, Enum):
+        return member.value
+    raise TypeError(f"{type(member).__name__} has no place in the ledger")
+
+
+def _moment(milliseconds: str) -> datetime:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
