@@ -72,7 +72,7 @@ def main() -> None:
     settings = load_settings(EmbedderSettings)
     configure_logging(settings, "embedder")
     send_last_spans = configure_tracing(settings, "embedder")
-    warnings.filterwarnings("ignore", module="PIL")  # about damaged pictures; the caller is told, the log need not be
+    warnings.filterwarnings("ignore", module="PIL")  # about damaged pictures: the caller gets the error, the log needs none
     # TensorFlow's C++ side logs to standard error in a format of its own; its errors still come.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     stop = threading.Event()
@@ -88,7 +88,7 @@ def main() -> None:
                 raise
             if wait_for_gpu(error, stop):
                 os.execv(sys.executable, [sys.executable, "-m", "embedder"])  # noqa: S606 - this very program
-    except _ToldToStop:
+    except _Stopped:
         structlog.get_logger().info("stopped", before="ready")
     except LookalikeError as error:
         refuse_setting(settings, error)
@@ -99,8 +99,8 @@ def main() -> None:
 
 
 def serve(settings: EmbedderSettings, stop: threading.Event, health: Server | None) -> None:
-    """Serve until `stop`; `health` is told of it too. Raises a `LookalikeError` where it cannot start."""
-    # Before TensorFlow is imported, so that a wrong path or a missing engine is told at once and not seconds later.
+    """Serve until `stop`; `health` shows it too. Raises a `LookalikeError` where it cannot start."""
+    # Before TensorFlow is imported, so that a wrong path or a missing engine is reported at once and not seconds later.
     fixed = read_bundles(settings.embedder_models)
     compile_tower = OpenVino(settings.cores).compile_tower if settings.embedder_engine == "openvino" else None
     registry = Registry(settings.embedder_registry) if settings.embedder_registry else None
@@ -200,7 +200,7 @@ def _listening(
     """The service, already answering health checks (NOT_SERVING) and what needs no warm model."""
     from embedder.pictures.cage import largest_bytes
     from embedder.serving.decode_pool import count_repair
-    from embedder.serving.gpu_memory import tell_gpu_memory
+    from embedder.serving.gpu_memory import publish_gpu_memory
     from embedder.serving.service import FULL_NAME, EmbedderService
 
     service = EmbedderService(
@@ -229,7 +229,7 @@ def _listening(
     batcher.mind_the_door(server.unanswered)
     server.start()
     DEVICE.info({"kind": device.kind, "name": device.name})
-    tell_gpu_memory(device)
+    publish_gpu_memory(device)
     ENGINE.info({"name": settings.embedder_engine})
     fingerprints = dict(served.key for served, _ in serving)
     running = {"device": str(device), "engine": settings.embedder_engine, "cores": settings.cores}
@@ -260,13 +260,13 @@ def _limits(settings: EmbedderSettings) -> Limits:
     )
 
 
-class _ToldToStop(Exception):
-    """Before it was ready: what is left of loading and warming up may take longer than whoever asked will wait."""
+class _Stopped(Exception):
+    """A signal to stop came before the process was ready: the rest of loading may take longer than its supervisor waits."""
 
 
 def _built(build: Callable[[bundles.Bundle], Served], bundle: bundles.Bundle, stop: threading.Event) -> Served:
     if stop.is_set():
-        raise _ToldToStop
+        raise _Stopped
     try:
         return build(bundle)
     except LookalikeError:
@@ -282,7 +282,7 @@ def _warm_up(model: TracedModel, stop: threading.Event | None = None) -> None:
     def traced(size: int, spent_s: float) -> None:
         log.debug("traced", model=name, batch=size, seconds=round(spent_s, 3))
         if stop is not None and stop.is_set():
-            raise _ToldToStop
+            raise _Stopped
 
     model.warm_up(traced)
 

@@ -116,7 +116,7 @@ class EmbedderSettings(LogSettings, TraceSettings):
         60.0, gt=0, description="Longest a call may take, in seconds; also the deadline of calls that bring none."
     )
     embedder_drain_s: Seconds = Field(
-        20.0, ge=0, description="Seconds that calls under way get to finish when the process is told to stop."
+        20.0, ge=0, description="Seconds that calls under way get to finish when the process gets a signal to stop."
     )
     embedder_metrics_port: int | None = Field(
         None, ge=0, le=65535, description="Port that answers Prometheus at /metrics. Off by default."

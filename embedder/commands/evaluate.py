@@ -77,7 +77,7 @@ Depth = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(min=0, help="Ask with so many pictures, evenly spread; 0: all.", show_default="all; 1,000 of a collection"),
+    typer.Option(min=0, help="Ask with N pictures, evenly spread; 0: all.", show_default="all; 1,000 of a collection"),
 ]
 
 
@@ -251,19 +251,19 @@ def _progress() -> Iterator[Report]:
 
     with bar() as shown:
         tasks: dict[str, object] = {}
-        told_s = 0.0
+        noted_s = 0.0
 
         def report(what: str, done: int, of: int) -> None:
-            nonlocal told_s
+            nonlocal noted_s
             if what not in tasks:
                 for task in shown.task_ids:
                     shown.update(task, visible=False)
                 tasks[what] = shown.add_task(what, total=of)
                 if shown.disable:
-                    told_s = time.monotonic()
+                    noted_s = time.monotonic()
                     note(f"{what}: {of:,}")
-            elif shown.disable and time.monotonic() - told_s > _LINE_EVERY_S and done < of:
-                told_s = time.monotonic()
+            elif shown.disable and time.monotonic() - noted_s > _LINE_EVERY_S and done < of:
+                noted_s = time.monotonic()
                 note(f"{what}: {done:,} of {of:,}")
             shown.update(tasks[what], completed=done, total=of)  # type: ignore[arg-type]
 

@@ -119,7 +119,7 @@ def promote(
         lambda: promotion.promote(
             Registry(url), bundle,
             by=_who(), measure=measure, force=force, reason=reason.strip(),
-            tell=(lambda _: None) if as_json else print_comparison,
+            compared=(lambda _: None) if as_json else print_comparison,
         )
     )  # fmt: skip
     if as_json:
@@ -137,7 +137,7 @@ def retire(
     context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="A version, by its fingerprint.")],
     delete: Annotated[bool, typer.Option("--delete", help="Delete its files too. They cannot be had back.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Do it though collections use it, or nobody can tell.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Do it though collections use it, or their use is not known.")] = False,
     reason: Reason = "",
     address: Annotated[
         str | None,
@@ -241,7 +241,7 @@ def _users(context: typer.Context, address: str | None, name: str, fingerprint: 
             note(f"nobody could be asked which collections use it: {error.message}")
             return []
         raise FailedPrecondition(
-            f"which collections use it cannot be told: {error.message}; start the system, name its gateway by --address, or "
+            f"which collections use it is not known: {error.message}; start the system, name its gateway by --address, or "
             "use --force",
             reason="GATEWAY_UNREACHABLE",
         ) from error

@@ -10,7 +10,7 @@ import tempfile
 def import_keras() -> None:
     """Import Keras and its backend. What they write to standard error meanwhile is shown only where the import fails.
 
-    TensorFlow 2.21 tells of oneDNN from C++ before anything can be configured; TF_CPP_MIN_LOG_LEVEL silences only what comes
+    TensorFlow 2.21 reports oneDNN from C++ before anything can be configured; TF_CPP_MIN_LOG_LEVEL silences only what comes
     later.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

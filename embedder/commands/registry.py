@@ -21,5 +21,5 @@ RegistryUrl = Annotated[
 
 
 def registry_url(given: str | None) -> str:
-    """`given`, or the folder `models` in the data folder: that which `lookalike up` uses unless it is told otherwise."""
+    """`given`, or the folder `models` in the data folder: the one that `lookalike up` uses by default."""
     return given or str(Path(os.environ.get("LOOKALIKE_DATA") or "~/.lookalike").expanduser() / "models")

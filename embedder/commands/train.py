@@ -131,10 +131,10 @@ def _train(asked: dict[str, Any], wishes: dict[str, Any], result: dict[str, Any]
     listing = gathered.training
     fashion = request.dataset == _FASHION
     plan = make_plan(Wishes(**wishes), request.kind, fashion=fashion, look=look_at(listing), pictures=len(listing))
-    _tell_plan(gathered, plan)
+    _show_plan(gathered, plan)
     with TrainingDisplay(len(listing)) as watcher:
         outcome = Session(plan, gathered, watcher=watcher, **result).run()
-    _tell(outcome, result["out"], request.dataset)
+    _show_outcome(outcome, result["out"], request.dataset)
 
 
 def _name_of(dataset: str) -> str:
@@ -174,7 +174,7 @@ def _command(dataset: str, name: str, asked: dict[str, Any], wishes: dict[str, A
     return shlex.join(words)
 
 
-def _tell_plan(gathered: Gathered, plan: Plan) -> None:
+def _show_plan(gathered: Gathered, plan: Plan) -> None:
     listing, tower, training = gathered.training, plan.recipe.tower, plan.recipe.training
     of = f" of {count_text(len(listing.classes), 'class', 'classes')}" if listing.classes else ""
     held = f", {len(gathered.held):,} more held back" if gathered.held is not None else ""
@@ -187,7 +187,7 @@ def _tell_plan(gathered: Gathered, plan: Plan) -> None:
     note(f"{tower.backbone} at {tower.input_size}x{tower.input_size} {colour}, {how}; loss {training.loss}{length}")
 
 
-def _tell(outcome: Outcome, out: Path, dataset: str) -> None:
+def _show_outcome(outcome: Outcome, out: Path, dataset: str) -> None:
     bundle, shown = outcome.bundle, console()
 
     def say(line: str) -> None:

@@ -30,7 +30,7 @@ class TrainingDisplay:
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TaskProgressColumn(),
-            TextColumn("{task.fields[told]}", style="cyan"),
+            TextColumn("{task.fields[text]}", style="cyan"),
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[left]}"),
             console=self._out,
@@ -51,7 +51,7 @@ class TrainingDisplay:
         self._bar.stop()
 
     def stage(self, what: str, done: int, of: int) -> None:
-        self._show(what, done, of or None, told=f"{done:,} of {of:,}" if of else "")
+        self._show(what, done, of or None, text=f"{done:,} of {of:,}" if of else "")
         if not self._plain or what in self._finished:
             return
         if done == of:
@@ -69,7 +69,7 @@ class TrainingDisplay:
             f"epoch {now.epoch + 1} of {now.epochs}",
             at,
             now.epochs * now.steps,
-            told=f"{self._rate(at, now.steps):,.0f} images/s  loss {now.loss:.3f}",
+            text=f"{self._rate(at, now.steps):,.0f} images/s  loss {now.loss:.3f}",
         )
         if self._plain and now.step < now.steps and self._line_due(_SLOW_EPOCH_S):
             part = f"step {now.step} of {now.steps}"
@@ -79,20 +79,20 @@ class TrainingDisplay:
         if not self._line_due() and now.epoch + 1 < now.epochs:
             return
         found = scalars.get("validation_p_at_1")
-        told = f"epoch {now.epoch + 1:>{len(str(now.epochs))}} of {now.epochs}  loss {now.loss:.4f}"
-        told += f"  validation P@1 {found:.3f}" if found is not None else ""
+        text = f"epoch {now.epoch + 1:>{len(str(now.epochs))}} of {now.epochs}  loss {now.loss:.4f}"
+        text += f"  validation P@1 {found:.3f}" if found is not None else ""
         rate = self._rate((now.epoch + 1) * now.steps, now.steps)
-        self._line(f"{told}  {rate:,.0f} images/s  {_time(now.spent_s)}{self._left(now)}")
+        self._line(f"{text}  {rate:,.0f} images/s  {_time(now.spent_s)}{self._left(now)}")
 
-    def _show(self, what: str, done: int, of: int | None, *, told: str) -> None:
+    def _show(self, what: str, done: int, of: int | None, *, text: str) -> None:
         stage = "training" if what.startswith("epoch ") else what
         if stage != self._stage:
             for task in self._bar.task_ids:
                 self._bar.remove_task(task)
             self._stage = stage
-            self._bar.add_task(what, total=of, completed=done, told=told, left="")
+            self._bar.add_task(what, total=of, completed=done, text=text, left="")
         task = self._bar.task_ids[0]
-        self._bar.update(task, description=what, total=of, completed=done, told=told, left="left" if of else "")
+        self._bar.update(task, description=what, total=of, completed=done, text=text, left="left" if of else "")
 
     def _rate(self, at: int, steps: int) -> float:
         """Pictures a second since this process began to train."""

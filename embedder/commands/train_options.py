@@ -93,9 +93,7 @@ Validation = Annotated[
         rich_help_panel=_DATA,
     ),
 ]
-Limit = Annotated[
-    int, typer.Option(min=0, metavar="N", help="Use so many pictures, drawn at random; 0: all.", rich_help_panel=_DATA)
-]
+Limit = Annotated[int, typer.Option(min=0, metavar="N", help="Use N pictures, drawn at random; 0: all.", rich_help_panel=_DATA)]
 ChosenLoss = Annotated[
     LossName | None,
     typer.Option(

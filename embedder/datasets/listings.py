@@ -58,7 +58,7 @@ class Listing:
         return len(self.uris)
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Listing:
-        """Those of the rows `chosen` (an index array), with the same classes; what was skipped is not told again."""
+        """Those of the rows `chosen` (an index array), with the same classes; what was skipped is not listed again."""
         uris = tuple(self.uris[i] for i in chosen)
         pixels = None if self.pixels is None else self.pixels[chosen]
         return replace(self, uris=uris, labels=self.labels[chosen], pixels=pixels, skipped=())
@@ -185,7 +185,7 @@ def resolved(uri: str, base: str) -> str:
     try:
         return resolve_uri(uri, base)
     except (InvalidArgument, ValueError):
-        return uri  # told as a skip when it is looked at
+        return uri  # skipped, with a reason, when it is opened
 
 
 def distinct(
@@ -259,8 +259,8 @@ def _digest(uri: str, skipped: list[Skipped]) -> str | None:
 
 
 def _nothing(path: Path, problem: str, skipped: list[Skipped]) -> InvalidArgument:
-    told = f"; skipped: {len(skipped):,}, the first: {skipped[0].uri}: {skipped[0].reason}" if skipped else ""
-    return InvalidArgument("dataset", f"{path} {problem}{told}")
+    first = f"; skipped: {len(skipped):,}, the first: {skipped[0].uri}: {skipped[0].reason}" if skipped else ""
+    return InvalidArgument("dataset", f"{path} {problem}{first}")
 
 
 def _in_order(label: str) -> tuple[int, int, str]:

@@ -124,8 +124,8 @@ def load(
 ) -> Loaded:
     """Decode every picture of `listing`. One that cannot be decoded is skipped, and so is one that is then alone in its class.
 
-    More than `IN_MEMORY_BYTES` go into the file `memory_map` (`.npy`), where one is given. `report` is told how many pictures
-    of how many are done. Raises `InvalidArgument` where nothing is left.
+    More than `IN_MEMORY_BYTES` go into the file `memory_map` (`.npy`), where one is given. `report` is called with the
+    pictures that are done and those that there are. Raises `InvalidArgument` where nothing is left.
     """
     if listing.pixels is not None and listing.pixels.shape[1:] == (shape.side, shape.side) and shape.channels == 1:
         return Loaded(_labelled(listing, listing.pixels[..., None], np.arange(len(listing))), listing.uris, listing.skipped)
@@ -144,8 +144,8 @@ def load(
     if listing.classes:
         rows = _without_loners(listing, pixels, rows, skipped)
     if not len(rows):
-        told = f"the first: {skipped[0].uri}: {skipped[0].reason}" if skipped else "it was empty"
-        raise InvalidArgument("dataset", f"no picture of {listing.name} can be used; {told}")
+        first = f"the first: {skipped[0].uri}: {skipped[0].reason}" if skipped else "it was empty"
+        raise InvalidArgument("dataset", f"no picture of {listing.name} can be used; {first}")
     images = _labelled(listing, pixels[: len(rows)], rows)
     return Loaded(images, tuple(listing.uris[row] for row in rows), tuple(skipped))
 

@@ -28,7 +28,7 @@ WIDEST = 32_768
 JUDGED = 200
 """Queries on which the index is judged."""
 _TIED = 1e-5
-"""Distances that float32 cannot tell apart count as equal."""
+"""Distances that float32 cannot distinguish count as equal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,8 +91,8 @@ def _row(found: AttackEvaluation, attack: str, does: str) -> Markup:
     others = [figures.get(key) for figures in found.baselines.values()]
     bars = [page.bar(value, "siamese"), *(page.bar(other, "histogram") for other in others[:1] if other is not None)]
     behind = bool(others) and others[0] is not None and value < others[0] - _FAR_BELOW
-    told = tag("span", figure(value), " ▼" if behind else None, class_="told below" if behind else "told")
-    mine = tag("td", tag("span", tag("span", bars, class_="bars"), told), class_="barred")
+    shown = tag("span", figure(value), " ▼" if behind else None, class_="figure below" if behind else "figure")
+    mine = tag("td", tag("span", tag("span", bars, class_="bars"), shown), class_="barred")
     cells = [tag("td", does, class_="text"), mine, *map(figure, others)]
     return page.row(_words(attack), cells, class_="mean" if attack == "mean" else None)
 

@@ -23,7 +23,7 @@ from embedder.pictures.decode import WORKING_SIDE, Decoder, Wanted
 from lookalike.errors import InvalidArgument, LookalikeError, NotFound
 from lookalike.picture_formats import SUFFIXES
 
-if TYPE_CHECKING:  # TensorFlow takes seconds to import, and whoever shows the figures needs only their form
+if TYPE_CHECKING:  # TensorFlow takes seconds to import, and showing the figures needs only their form
     from embedder.evaluation.last_stage import LastStage
 
 Vectors = npt.NDArray[np.float32]

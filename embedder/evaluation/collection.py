@@ -68,12 +68,12 @@ def evaluate_collection(
         for space, settings in ((SIAMESE, None), (HISTOGRAM, collection.histogram))
     )
     twice = sum(bool(one.own) for one in asked)
-    told = f"; {twice:,} of them are stored too, and not counted among their own neighbours" if twice else ""
+    among_them = f"; {twice:,} of them are stored too, and not counted among their own neighbours" if twice else ""
     return Evaluation(
         subject=_subject(collection, client.target),
         dataset=name_of(dataset),
         measured_on=_summary(listed, queries, collection),
-        protocol=f"{len(asked):,} pictures of {listed.name} are looked for among {len(stored.ids):,} stored ones{told}",
+        protocol=f"{len(asked):,} pictures of {listed.name} are looked for among {len(stored.ids):,} stored ones{among_them}",
         search=f"through the gateway at {client.target}: what its index finds, as callers get it",
         classes=stored.classes,
         ways=ways,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from embedder.evaluation.markup import Markup, tag
 
 PALETTE = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#3fa7a0", "#d4a92a", "#f0849b", "#9c755f", "#7d8fe0")
-"""After Tableau's ten, told apart on white and on near-black alike."""
+"""After Tableau's ten: distinct on white and on near-black alike."""
 OTHER = "#9aa19d"
 _WIDTH, _HEIGHT = 500, 350
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 128, 12, 44

@@ -43,7 +43,7 @@ def evaluate_bundle(
 ) -> Evaluation:
     """Measure `bundle` and `histograms` on `dataset` (as `list_labelled` takes it, which gets `data` and the columns).
 
-    `limit` asks with so many queries only, spread evenly (0: all). Pictures that cannot be used are skipped and listed; queries
+    `limit` is the number of queries, spread evenly (0: all). Pictures that cannot be used are skipped and listed; queries
     whose label nothing else in the gallery bears are left out and counted.
 
     Raises what `list_labelled` does, and `InvalidArgument` where there are fewer than two classes, where nothing can be
@@ -149,13 +149,13 @@ def subject_of(bundle: Bundle) -> Subject:
         ("Weights", f"{sum(array.size for array in bundle.weights):,}, {bundle.storage}"),
     ]
     for source in bundle.trained_on:
-        told = [
+        said = [
             f"{source.images:,} images",
             f"{source.classes} classes" if source.classes else "",
             source.licence,
             source.source,
         ]
-        facts.append(("Trained on", f"{source.name}: {', '.join(part for part in told if part)}"))
+        facts.append(("Trained on", f"{source.name}: {', '.join(part for part in said if part)}"))
     facts += [(key.replace("_", " ").capitalize(), str(value)) for key, value in bundle.provenance.items()]
     return Subject("bundle", bundle.name, bundle.fingerprint, tuple(facts))
 
@@ -169,7 +169,7 @@ def _measured(
     report: Report,
 ) -> Way:
     metric = Metric.COSINE if settings is None else Metric.L2
-    told = f"ranking by {name}" + (f", {title(settings)}" if settings is not None else "")
+    said = f"ranking by {name}" + (f", {title(settings)}" if settings is not None else "")
     parts: list[Scores] = []
     found = np.full((len(task.rows), SHOWN), -1, np.int64)
     distances = np.full((len(task.rows), SHOWN), np.nan, np.float32)
@@ -180,7 +180,7 @@ def _measured(
         parts.append(metrics.score(ranked, task.labels[mine], task.relevant[mine]))
         shown = min(SHOWN, block.found.shape[1])
         found[mine, :shown], distances[mine, :shown] = block.found[:, :shown], block.distances[:, :shown]
-        report(told, end, len(task.rows))
+        report(said, end, len(task.rows))
     return Way(name, settings, metrics.join(parts), found, distances, depth=min(metrics.DEPTH, task.depth))
 
 

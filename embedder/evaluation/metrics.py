@@ -151,8 +151,8 @@ def confusion(scores: Scores, classes: int) -> npt.NDArray[np.int64]:
     """int64 `[classes, classes]`: how many queries of the row's class have a nearest picture of the column's class. A nearest
     picture without a label stands in no column."""
     counted = np.zeros((classes, classes), np.int64)
-    told = scores.nearest != NOTHING
-    np.add.at(counted, (scores.labels[told], scores.nearest[told]), 1)
+    answered = scores.nearest != NOTHING
+    np.add.at(counted, (scores.labels[answered], scores.nearest[answered]), 1)
     return counted
 
 

@@ -87,7 +87,7 @@ def is_cell(value: object) -> bool:
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Markup:
-    return tag("dl", [(tag("dt", term), tag("dd", told)) for term, told in pairs], class_="facts")
+    return tag("dl", [(tag("dt", term), tag("dd", text)) for term, text in pairs], class_="facts")
 
 
 def notes(lines: Iterable[str]) -> Markup | None:
@@ -99,11 +99,11 @@ def data_section(
     summary: DataSummary, more: Sequence[tuple[str, object]], skipped: Sequence[tuple[str, str]], lines: Sequence[str] = ()
 ) -> Markup:
     """What was measured on, and every picture that was not."""
-    told: list[tuple[str, object]] = [("Name", summary.name), ("Images", f"{summary.images:,}")]
+    said: list[tuple[str, object]] = [("Name", summary.name), ("Images", f"{summary.images:,}")]
     if summary.classes:
-        told.append(("Classes", f"{summary.classes:,}"))
-    told += [(term, text) for term, text in (("Licence", summary.licence), ("Source", summary.source)) if text]
-    told += [("Digest", tag("code", summary.digest)), *more]
+        said.append(("Classes", f"{summary.classes:,}"))
+    said += [(term, text) for term, text in (("Licence", summary.licence), ("Source", summary.source)) if text]
+    said += [("Digest", tag("code", summary.digest)), *more]
     listed = None
     if skipped:
         items = [tag("li", tag("code", uri), tag("span", reason, class_="why")) for uri, reason in skipped[:_MOST_SKIPPED]]
@@ -111,7 +111,7 @@ def data_section(
             items.append(tag("li", f"and {len(skipped) - _MOST_SKIPPED:,} more, which --json lists"))
         title = f"{count_text(len(skipped), 'picture')} skipped, and why"
         listed = tag("details", tag("summary", title), tag("ul", items, class_="skipped"), open=len(skipped) <= 20)
-    return section("The data", facts(told), notes(lines), listed, class_="long")
+    return section("The data", facts(said), notes(lines), listed, class_="long")
 
 
 def card_section(subject: Subject) -> Markup:

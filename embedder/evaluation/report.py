@@ -107,8 +107,8 @@ def _maps(found: Evaluation) -> Markup | None:
     for space, name in ((SIAMESE, "By the model"), (HISTOGRAM, "By histogram")):
         if space in found.vectors:
             places = tsne(found.vectors[space][rows])
-            told = f"{name}: map of {len(rows)} queries, in the colours of their classes"
-            drawn = drawing.scatter(places, labels[rows], found.classes, colored, told)
+            caption = f"{name}: map of {len(rows)} queries, in the colours of their classes"
+            drawn = drawing.scatter(places, labels[rows], found.classes, colored, caption)
             figures.append(tag("figure", tag("figcaption", name), drawn, class_=space))
     legend = [
         tag("li", tag("i", style=f"background:{drawing.PALETTE[place]}"), found.classes[number])
@@ -225,5 +225,5 @@ def _definitions() -> Markup:
 def _short(way: Way) -> str:
     if way.settings is None:
         return way.name
-    told = title(way.settings)
-    return HISTOGRAM if told == "256 bins" else told
+    caption = title(way.settings)
+    return HISTOGRAM if caption == "256 bins" else caption

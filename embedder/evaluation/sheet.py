@@ -33,7 +33,7 @@ def choose(found: Evaluation) -> tuple[list[int], list[int]]:
     hits = scores.right[:, :SHOWN].sum(axis=1)
     precision = np.nan_to_num(np.where(np.isnan(scores.r_precision_ap), scores.average_precision, scores.r_precision_ap))
     near = np.nan_to_num(found.model.distances[:, 0], nan=np.inf)
-    # No more than so many of one class, so that the sheet shows more than the easiest and the hardest.
+    # Each class has a bound, so that the sheet shows more than the easiest and the hardest.
     share = -(-ROWS // len(np.unique(scores.labels)))
     best = _of_many_classes(found, np.lexsort((near, -precision, -hits)), set(), share)
     worst = _of_many_classes(found, np.lexsort((near, precision, hits)), set(best), share + 1)
@@ -75,12 +75,12 @@ def _neighbour(found: Evaluation, place: int, distance: float, asked: int) -> Ma
     label = int(found.gallery_labels[place])
     name = "no label" if label == NOTHING else found.classes[label]
     right = label == asked
-    told = f"{'same class' if right else 'another class'}: {name}"
+    caption = f"{'same class' if right else 'another class'}: {name}"
     return tag(
         "div",
         tag(
             "span",
-            page.picture(found.thumbnails.gallery(place), told),
+            page.picture(found.thumbnails.gallery(place), caption),
             tag("i", "✓" if right else "✗", class_="mark", aria_hidden="true"),
             class_="frame",
         ),

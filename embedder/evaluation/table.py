@@ -87,8 +87,8 @@ def _print_classes(found: Evaluation) -> None:
     heads = ("queries", "in gallery", "P@1", "P@5", "mAP@1000", "mAP@R", "5-NN")
     rows = table("class" if len(shown) == len(classes) else f"class (the {_CLASSES} weakest)", *heads, numbers=heads)
     for row in shown:
-        told = (row.p_at_1, row.p_at_5, row.map_at_1000, row.map_at_r, row.knn5_accuracy)
-        rows.add_row(visible(row.name), f"{row.queries:,}", f"{row.gallery:,}", *map(figure, told))
+        figures = (row.p_at_1, row.p_at_5, row.map_at_1000, row.map_at_r, row.knn5_accuracy)
+        rows.add_row(visible(row.name), f"{row.queries:,}", f"{row.gallery:,}", *map(figure, figures))
     put(out, rows)
 
 

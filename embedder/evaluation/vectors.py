@@ -80,8 +80,8 @@ class Embedding:
             kept += rows
             report(listing.name, rows[-1] + 1, len(listing))
         if not kept:
-            told = f"; the first: {skipped[0].uri}: {skipped[0].reason}" if skipped else ""
-            raise InvalidArgument("dataset", f"no picture of {listing.name} can be decoded{told}")
+            first = f"; the first: {skipped[0].uri}: {skipped[0].reason}" if skipped else ""
+            raise InvalidArgument("dataset", f"no picture of {listing.name} can be decoded{first}")
         report(listing.name, len(listing), len(listing))
         left = listing.rows(np.array(kept, np.int64))
         digest.update(left.labels.astype("<i4").tobytes())

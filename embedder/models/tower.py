@@ -43,7 +43,7 @@ def build_tower(config: TowerConfig, *, pretrained: str = "") -> keras.Model:
 def joined(maps: FeatureMaps, config: TowerConfig) -> keras.KerasTensor:
     """Every map averaged and maximised (the shallowest: averaged in cells), standardised, projected.
 
-    What the labels did not ask for is lost in the projection, and with it what tells things apart that it never saw. So the
+    The projection loses what the labels did not ask for, and with it what distinguishes things that it never saw. So the
     head may keep some of the standardised scales beside it, in `kept_dim` directions found after training
     (`embedder.training.kept`).
     """

@@ -66,7 +66,7 @@ _SPARE_BYTES = 64_000_000
 _LEAST_S, _SECONDS_A_WORK = 0.5, 60e-9
 """Processor time for any picture, and for each unit of its work: six times what a machine of 2024 takes."""
 _WALL = 20
-"""A busy machine may take so many times the processor time; a process that sleeps is ended after it, at ten seconds' least."""
+"""Multiple of the processor time that a busy machine may take; after it, and ten seconds, a process that sleeps is ended."""
 _LEAST_WALL_S = 10.0
 _AHEAD_S_A_WORK = 100e-9
 """A picture waits for those that came up to ten times its own time later and need less."""
@@ -154,7 +154,7 @@ class Cage:
         self._running: list[_Work] = []
         self._idle: list[CagedProcess] = []
         self._closing = False
-        self._told = False
+        self._logged = False
         self._threads = [threading.Thread(target=self._serve, name=f"cage-{n}", daemon=True) for n in range(self._most)]
         for thread in self._threads:
             thread.start()
@@ -344,8 +344,8 @@ class Cage:
         except OSError as error:
             raise Unavailable("embedder", f"a process to decode in does not start ({error})") from error
         CAGED_PROCESSES.inc()
-        if not self._told:
-            self._told = True
+        if not self._logged:
+            self._logged = True
             structlog.get_logger().info("caged", system_calls="filtered" if process.filtered else "not filtered")
         return process
 

@@ -32,21 +32,21 @@ def serve(answer: Callable[[dict[str, Any], bytes, Sandbox], tuple[dict[str, Any
     _send(answers, {"filtered": sandbox.filtered}, b"")
     while True:
         try:
-            told, data = read_frame(lambda size: _exactly(requests, size), MAX_IMAGE_BYTES)
+            asked, data = read_frame(lambda size: _exactly(requests, size), MAX_IMAGE_BYTES)
         except EOFError:
             return
-        head, content = answer(told, data, sandbox)
+        head, content = answer(asked, data, sandbox)
         del data
         _send(answers, head, content)
 
 
-def decoded(told: dict[str, Any], data: bytes, sandbox: Sandbox) -> tuple[dict[str, Any], bytes]:
+def decoded(asked: dict[str, Any], data: bytes, sandbox: Sandbox) -> tuple[dict[str, Any], bytes]:
     """What was asked for, or why it cannot be made."""
-    task = from_json(told["task"])
+    task = from_json(asked["task"])
     repaired: list[str] = []
-    decoder = Decoder(max_pixels=told["max_pixels"], repaired=repaired.append)
+    decoder = Decoder(max_pixels=asked["max_pixels"], repaired=repaired.append)
     try:
-        with sandbox.limits(told["memory_bytes"], told["processor_s"]):
+        with sandbox.limits(asked["memory_bytes"], asked["processor_s"]):
             shapes, content = task.packed(task.run(decoder, data))
     except BadImage as error:
         return {"reason": error.reason, "problem": error.problem}, b""

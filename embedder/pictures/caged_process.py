@@ -89,7 +89,7 @@ class CagedProcess:
 
     @property
     def processor_s(self) -> float:
-        """Processor time that it has used; 0 where it has ended, or where the system does not tell."""
+        """Processor time that it has used; 0 where it has ended, or where the system does not say."""
         if sys.platform != "linux":
             return 0.0
         try:

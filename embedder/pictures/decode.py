@@ -5,7 +5,7 @@ in sRGB, on white) that `reading` gives. From one decode come the histogram's ca
 224 pixels has a decode of its own), or a thumbnail: at no larger a size than `working_size` says. The decoders release the GIL,
 so threads run side by side.
 
-The pixels decide the vectors: whoever changes them here raises the versions of the maths in `lookalike.spaces` and
+The pixels decide the vectors: a change to them here raises the versions of the maths in `lookalike.spaces` and
 `embedder.models.bundle`, which are part of the fingerprints. Of an animation, a burst or several pages the first picture
 counts.
 """
@@ -40,7 +40,7 @@ WORKING_SIDE = SHOWN_SIDE
 MAX_SIDE = WORKING_SIDE
 """Largest tower input and thumbnail."""
 LARGE_PIXELS = 8_000_000
-"""Above so many pixels to decode, pictures take turns: at up to 14 bytes a pixel while decoding, a default limit of 50
+"""Pixels to decode above which pictures take turns: at up to 14 bytes a pixel while decoding, a default limit of 50
 megapixels, and a thread per core, memory would otherwise be bounded by luck alone."""
 LARGE_AT_ONCE = 2
 _THUMBNAIL_QUALITY = 85
@@ -83,7 +83,7 @@ class Decoded:
 
 class Decoder:
     """Decodes under fixed limits: `max_bytes` encoded, `max_pixels` (width x height, from the header), and `max_memory_bytes`
-    while it decodes, by default in proportion to the pixels, as work is. `repaired` hears of what was mended, one of
+    while it decodes, by default in proportion to the pixels, as work is. `repaired` is called with each repair, one of
     `reading.REPAIRS`. Thread-safe."""
 
     def __init__(

@@ -2,7 +2,7 @@
 
 Owns the strictness that Pillow lacks: libjpeg decodes damaged data to the end and only warns, and Pillow drops its warnings.
 simplejpeg has the same libjpeg-turbo (the pixels are the same to the bit) and says what it warned of. What is wrong around the
-pixels alone (junk between segments, short or odd ones, no end) is mended: the file is put together anew from its sound parts
+pixels alone (junk between segments, short or odd ones, no end) is repaired: the file is put together anew from its sound parts
 and decoded once more, as strictly.
 
 A hole of zeros may decode without a warning, since zeros are a code as well. But in a coder's tables that code either ends a
@@ -46,7 +46,7 @@ _AFTER_DATA = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 the pattern: a search for it would take the square of the time in a file of nothing else."""
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _FEW = 2
-"""So many bytes too many before the end are a coder's padding."""
+"""Most surplus bytes before the end that are a coder's padding."""
 _HOLE = bytes(64)
 _JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
 _ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
@@ -78,7 +78,7 @@ class _Segment:
 def decoded(
     data: bytes, mode: str, size: tuple[int, int], *, several_scans: bool = False
 ) -> tuple[Image.Image, tuple[str, ...]]:
-    """The picture in `mode` (L, RGB or CMYK) and of `size`, which is its own over 1, 2, 4 or 8; and what was mended.
+    """The picture in `mode` (L, RGB or CMYK) and of `size`, which is its own over 1, 2, 4 or 8; and what was repaired.
 
     Raises `BadImage` where the pixels are damaged.
     """
@@ -88,7 +88,7 @@ def decoded(
     except ValueError as error:
         if _NO_NAME in str(error):
             return _by_pillow(data, mode, size), repaired
-        data, pixels, repaired = _mended(data, mode, size, str(error))
+        data, pixels, repaired = _repaired(data, mode, size, str(error))
     if several_scans and not _is_complete(data):
         raise _damaged("it ends before its last scans")
     if _has_hole(data):
@@ -163,10 +163,10 @@ def _by_pillow(data: bytes, mode: str, size: tuple[int, int]) -> Image.Image:
         return image.copy()
 
 
-def _mended(
+def _repaired(
     data: bytes, mode: str, size: tuple[int, int], problem: str
 ) -> tuple[bytes, npt.NDArray[np.uint8], tuple[str, ...]]:
-    """The file that could be decoded, its pixels, and what was mended. Raises `BadImage`, of the damage that is left."""
+    """The file that could be decoded, its pixels, and what was repaired. Raises `BadImage`, of the damage that is left."""
     rebuilt = _rebuilt(data)
     attempts = [rebuilt, rebuilt[: -len(_END)].rstrip(b"\0") + _END]
     kind = "jpeg end" if problem.startswith("Premature") else "jpeg segments"
@@ -300,7 +300,7 @@ def _zero_codes(content: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _fills_blocks(symbol: int | None, coefficients: int) -> bool:
-    """Whether a Huffman symbol, again and again, fills blocks of so many coefficients with what no coder writes: it ends no
+    """Whether a Huffman symbol, again and again, fills blocks of `coefficients` with what no coder writes: it ends no
     block, and goes past its end, or makes at least four of its coefficients the same."""
     if symbol is None or (symbol & 15 == 0 and symbol >> 4 < 15):
         return False

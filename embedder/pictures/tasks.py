@@ -118,14 +118,14 @@ class ThumbnailTask:
 
 
 def as_json(task: Task[Any]) -> dict[str, Any]:
-    """`task` as a caged process is told of it."""
+    """`task` as it is sent to a caged process."""
     return {"kind": type(task).__name__, **asdict(cast(Any, task))}
 
 
-def from_json(told: Mapping[str, Any]) -> Task[Any]:
-    if told["kind"] == ThumbnailTask.__name__:
-        return ThumbnailTask(told["max_side"])
-    return DecodeTask(Wanted(**told["wanted"]))
+def from_json(sent: Mapping[str, Any]) -> Task[Any]:
+    if sent["kind"] == ThumbnailTask.__name__:
+        return ThumbnailTask(sent["max_side"])
+    return DecodeTask(Wanted(**sent["wanted"]))
 
 
 def _whole(shape: Sequence[int], length: int) -> tuple[int, ...]:

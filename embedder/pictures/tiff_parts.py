@@ -31,7 +31,7 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Of `plane`: at (`left`, `top`), of so many `rows` that are stored."""
+    """Of `plane`: at (`left`, `top`), with `rows` rows that are stored."""
 
     plane: int
     index: int
@@ -62,7 +62,7 @@ def stored(data: bytes, layout: Layout, part: Part) -> memoryview:
 
 
 def bands(piece: memoryview, layout: Layout, row_bytes: int, heights: Sequence[int]) -> Iterator[bytes]:
-    """The bytes of so many rows of one part after another. Raises `Damaged`, or what its decoder does."""
+    """The bytes of that number of rows of one part after another. Raises `Damaged`, or what its decoder does."""
     sizes = [row_bytes * height for height in heights]
     if layout.compression in tiff.RAW:
         found = _copied(piece, layout, sizes)
@@ -77,7 +77,7 @@ def bands(piece: memoryview, layout: Layout, row_bytes: int, heights: Sequence[i
 
 
 def whole(pieces: Sequence[memoryview], layout: Layout, row_bytes: int, heights: Sequence[int]) -> Iterator[bytes]:
-    """The bytes of each of several small parts, of so many rows. Raises as `bands` does."""
+    """The bytes of each of several small parts, of that number of rows. Raises as `bands` does."""
     if is_read_by_bands(layout):
         for piece, height in zip(pieces, heights, strict=True):
             yield from bands(piece, layout, row_bytes, [height])
@@ -181,7 +181,7 @@ def _starts(pieces: Sequence[memoryview], start: int) -> Iterator[int]:
 
 
 def _cut(image: Image.Image, heights: Sequence[int]) -> Iterator[bytes]:
-    """An image's bytes, so many rows after another: at once they would take as much again."""
+    """An image's bytes, some rows at a time: at once they would take as much again."""
     top = 0
     for height in heights:
         yield image.crop((0, top, image.width, top + height)).tobytes()

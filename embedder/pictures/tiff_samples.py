@@ -59,7 +59,7 @@ def _part_rows(layout: Layout) -> Iterator[list[Part]]:
 
 
 def _band_rows(layout: Layout, parts: int) -> int:
-    """Rows of a large part that are unpacked together, where so many `parts` are read at the same time."""
+    """Rows of a large part that are unpacked together, where `parts` of them are read at the same time."""
     row_bytes = layout.part_width * _samples_a_pixel(layout) * unpacked_bytes(layout.bits) * parts
     down = layout.subsampling[1] if _is_subsampled(layout) else 1
     return max(down, BAND_BYTES // row_bytes // down * down)
@@ -217,7 +217,7 @@ def _unpacked(content: bytes, layout: Layout, rows: int) -> Samples:
 
 
 def _from_jpeg(piece: bytes, layout: Layout, part: Part) -> Samples:
-    """A part that is a JPEG without its tables. What its colours are is said by the TIFF, and so it is told to the decoder."""
+    """A part that is a JPEG without its tables. The TIFF says what its colours are, and the decoder is given that."""
     count = _samples_a_pixel(layout)
     tables = layout.jpeg_tables[2:-2] if layout.jpeg_tables.startswith(b"\xff\xd8") else b""
     transform = bytes([layout.photometric == tiff.YCBCR and count == 3])

@@ -15,12 +15,12 @@ SHARED_SIDE = 224
 SHOWN_SIDE = 512
 """Longest side of what is made to be looked at, in pixels."""
 _LONGER, _SHORTER = 10 / 7, 15 / 14
-"""A JPEG is decoded at the smallest scale that leaves its sides so many times the tower's: 320 x 240 for 224, so that the
+"""Least sides of a decoded JPEG, as multiples of the tower's side: 320 x 240 for 224, so that the
 canvas of 256 is never larger than the decode.
 
 Less would save time and cost truth. Of 16 to 30 photographs, as `photo` sees them, the one furthest from its full decode has
 a cosine of .998 from 500 x 375, .994 from 320 x 240, .990 from 300 x 225, .981 from 250 x 188 and .956 from 224 x 224; no
-filter of the last resize mends it (bicubic, Lanczos, Hamming, box). Half the scale once more would save a fifth of the time at
+filter of the last resize helps (bicubic, Lanczos, Hamming, box). Half the scale once more would save a fifth of the time at
 best: the Huffman code is read in full at every scale, and is most of what is left.
 """
 _LONGER_AT_AN_EIGHTH = 512

@@ -1,6 +1,6 @@
 """Promoting a bundle: whether it may become what its name means, and the change that makes it so.
 
-Owns the decision; `embedder.commands.models` asks for it and tells of it. Measuring is the caller's: it needs TensorFlow.
+Owns the decision; `embedder.commands.models` asks for it and shows it. Measuring is the caller's: it needs TensorFlow.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def promote(
     measure: Measure = compare_cards,
     force: bool = False,
     reason: str = "",
-    tell: Callable[[Comparison], None] = lambda _: None,
+    compared: Callable[[Comparison], None] = lambda _: None,
 ) -> Record | None:
     """Make `bundle` what its name means, unless it is worse than what that means now; None where the name means it already.
 
-    The first bundle of its name is not compared. `tell` hears the comparison before anything is decided on it. With `force` a
-    worse one, and one that cannot be compared, is promoted too; the change says so, with the `reason`.
+    The first bundle of its name is not compared. `compared` is called with the comparison before it decides anything. With
+    `force` a worse one, and one that cannot be compared, is promoted too; the change says so, with the `reason`.
 
     Raises `FailedPrecondition`: `WORSE_THAN_CURRENT`, `NOT_COMPARABLE`, or `REGISTRY_CHANGED` where somebody else changed this
     model meanwhile, so that it is to be decided anew; `InvalidArgument` ("bundle") for a card whose figures are not all finite,
@@ -71,7 +71,7 @@ def promote(
     same = now.fingerprint == bundle.fingerprint
     comparison = None if first or same else _compared(bundle, now, measure, force=force)
     if comparison is not None:
-        tell(comparison)
+        compared(comparison)
         if comparison.worse and not force:
             raise FailedPrecondition(
                 f"{bundle.name}@{bundle.fingerprint} is worse than the current {bundle.name}@{now.fingerprint}: {comparison}; "

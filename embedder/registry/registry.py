@@ -120,7 +120,7 @@ class Registry:
                 )  # fmt: skip
         self._write(written)
         made = self._append(Record(bundle.name, over.revision + 1 if over else 1, bundle.fingerprint, versions, change))
-        # Whoever retired this version a moment before may have deleted the files between our writing them and the record.
+        # A process that retired this version a moment before may have deleted its files after they were written here.
         with _as_registry():
             gone = {path: content for path, content in written.items() if self._files.stamp(path) is None}
         self._write(gone)

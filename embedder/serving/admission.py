@@ -49,7 +49,7 @@ class Limits:
 
 
 class Turns:
-    """When callers who were refused should come back: one after the other, and not so many that they keep those inside waiting.
+    """When callers who were refused should come back: one after the other, and not faster than those inside are answered.
 
     The first turns follow one another as fast as pictures are computed. Where those who come in their turn are refused again,
     since others take the places that become free, turns become rarer, and more frequent again where they find room.
@@ -85,7 +85,7 @@ class Door:
     are not answered, whether a handler has them or not.
 
     Where taking calls in is what a server cannot keep up with, because computing is quick, they wait there for as long as they
-    like and its queue never fills: whoever then looks at the queue alone refuses nobody.
+    like and its queue never fills: a look at the queue alone would refuse nobody.
     """
 
     def __init__(self, unanswered: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:

@@ -51,7 +51,7 @@ DROPPED_ITEMS = Counter(
 
 
 INTERACTIVE_RUN = 4
-"""So many interactive batches in a row while bulk work waits, then one of bulk: interactive latency grows by at most one batch,
+"""Interactive batches in a row while bulk work waits; then one of bulk follows. Interactive latency grows by at most one batch,
 and bulk, whose batches are full, keeps most of the time."""
 
 
@@ -79,7 +79,7 @@ class _Call(Generic[Item, Result]):
             self.future.set_exception(error)
 
     def dropped(self) -> bool:
-        """Whether nobody waits for this call any more; whoever still does gets the error."""
+        """Whether this call has ended; it ends here where its time is up or its caller has gone."""
         if not self.future.done():
             if time.monotonic() >= self.deadline_s:
                 self.drop(DeadlineExceeded("the caller's time was up before its pictures were embedded"), "deadline")
@@ -216,7 +216,7 @@ class Batcher(Generic[Item, Result]):
         try:
             outcomes = self._compute(items)
             if len(outcomes) != len(items):
-                raise Internal(f"{len(outcomes)} results came of {len(items)} pictures")
+                raise Internal(f"{len(outcomes)} results for {len(items)} pictures")
         except Exception as error:  # noqa: BLE001 - the batch worker's edge: the thread must live on
             incident = uuid.uuid4().hex[:12]
             structlog.get_logger().error("batch failed", incident=incident, images=len(items), exc_info=error)

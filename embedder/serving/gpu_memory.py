@@ -18,7 +18,7 @@ _FIRST_GPU = "GPU:0"
 """The one that towers run on."""
 
 
-def tell_gpu_memory(device: Device) -> None:
+def publish_gpu_memory(device: Device) -> None:
     """Let every scrape read it from now on; nothing on a CPU."""
     if device.kind == "GPU":
         for kind in ("current", "peak"):

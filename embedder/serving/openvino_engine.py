@@ -67,8 +67,8 @@ class OpenVino:
 
 
 def _imported() -> Any:
-    """OpenVINO, kept from telling its makers. Importing it sends an event to a server of theirs unless the user once said no
-    (its docs, "OpenVINO Telemetry"); where its package for that cannot be imported it goes without, and so it does here."""
+    """OpenVINO, kept from reporting to its makers. An import sends an event to a server of theirs unless the user once said no
+    ("OpenVINO Telemetry" in its docs); where its package for that cannot be imported it goes without, and so it does here."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: an import of it fails
     try:
         import openvino

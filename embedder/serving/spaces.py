@@ -159,7 +159,7 @@ class Spaces:
         self.compute([Work(HistogramSettings(), np.zeros((8, 8, 1), np.uint8), None, None)])
 
     def compute(self, works: Sequence[Work]) -> list[Embedded]:
-        """Embed a batch, in order: of any mixture of settings, models and spaces, at most so many pictures as the models were
+        """Embed a batch, in order: of any mixture of settings, models and spaces, at most as many pictures as the models were
         made for."""
         histograms: dict[int, Vector] = {}
         siamese: dict[int, Vector] = {}

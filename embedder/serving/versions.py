@@ -131,7 +131,7 @@ class Serving:
 
     def expect(self, awaited: Mapping[Key, Lack], *, unknown: Iterable[str] = (), complete: bool = True) -> None:
         """`awaited` are those that ought to be served and are not, each with the reason; nothing else is, unless it has one of
-        the names in `unknown`, of which nobody can tell, or not even the names are known (not `complete`)."""
+        the names in `unknown`, whose records cannot be read, or not even the names are known (not `complete`)."""
         with self._changing:
             self._swap(replace(self._now, awaited=dict(awaited), complete=complete, unknown=frozenset(unknown)))
 
@@ -173,8 +173,8 @@ class Serving:
 
     def _swap(self, new: Snapshot) -> None:
         old, self._now = self._now, new
-        _tell(MODELS, _served(old), _served(new))
-        _tell(NOT_LOADED, _not_loaded(old), _not_loaded(new))
+        _publish(MODELS, _served(old), _served(new))
+        _publish(NOT_LOADED, _not_loaded(old), _not_loaded(new))
 
 
 def _found(now: Snapshot, name: str, fingerprint: str) -> Served | None:
@@ -212,8 +212,8 @@ def _not_loaded(snapshot: Snapshot) -> dict[tuple[str, ...], int]:
     return dict(Counter[tuple[str, ...]]([*reasons, *((name, "UNREADABLE") for name in snapshot.unknown)]))
 
 
-def _tell(gauge: Gauge, before: Mapping[tuple[str, ...], int], now: Mapping[tuple[str, ...], int]) -> None:
-    """What is no more leaves no series behind: it would be told for as long as the process lives."""
+def _publish(gauge: Gauge, before: Mapping[tuple[str, ...], int], now: Mapping[tuple[str, ...], int]) -> None:
+    """Removes the series of labels that are gone: they would be shown for as long as the process lives."""
     for labels in before.keys() - now.keys():
         gauge.remove(*labels)
     for labels, value in now.items():

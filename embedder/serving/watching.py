@@ -1,9 +1,9 @@
 """Watches the registry from a thread of its own: loads what is promoted off the hot path, then switches; drops what is retired.
 
 Nothing that goes wrong in here reaches a caller of the embedder. A registry that cannot be read, or has lost what it held,
-changes nothing: only a record that says so takes a version out of service. A version that cannot be loaded is left out, told
-once, and tried again when its files or its record change. Of what cannot be read nobody says that it is not there: whoever asks
-for it is told to try again.
+changes nothing: only a record that says so takes a version out of service. A version that cannot be loaded is left out,
+logged once, and tried again when its files or its record change. A version whose record cannot be read is never said not to
+exist: its callers are asked to try again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class RegistryWatcher:
         self._lost: set[str] = set()
         self._unread: set[str] = set()
         self._there = False
-        self._told: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
         self._failed: dict[Key, tuple[str, str]] = {}
         self._lacks: dict[Key, Lack] = {}
         self._thread = threading.Thread(target=self._work, name="registry", daemon=True)
@@ -53,7 +53,7 @@ class RegistryWatcher:
         self._thread.start()
 
     def close(self, wait_s: float) -> None:
-        """Look no more; wait so many seconds for a model that is being loaded, and no longer."""
+        """Look no more; wait `wait_s` seconds at most for a model that is being loaded."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -97,7 +97,7 @@ class RegistryWatcher:
         while not self._closing:
             try:
                 self.look()
-            except Exception as error:  # noqa: BLE001 - the thread's edge: it must live on, and nobody is there to be told
+            except Exception as error:  # noqa: BLE001 - the thread's edge: it must live on, and no caller is there to get it
                 structlog.get_logger().error("look at the registry failed", exc_info=error)
                 DEPENDENCY_UP.labels(REGISTRY).set(0)
             self._first.set()
@@ -118,22 +118,22 @@ class RegistryWatcher:
                     raise
                 except LookalikeError as error:
                     unread.add(name)
-                    self._tell_once(name, "model's record cannot be read", error.message, model=name)
+                    self._log_once(name, "model's record cannot be read", error.message, model=name)
                 else:
-                    self._told.pop(name, None)
+                    self._logged.pop(name, None)
                     records.extend([record] if record else [])
         except LookalikeError as error:
-            self._tell_once("", "registry cannot be read; serving goes on", error.message)
+            self._log_once("", "registry cannot be read; serving goes on", error.message)
             DEPENDENCY_UP.labels(REGISTRY).set(0)
             return None
         # A name never leaves a registry that is well: what is retired stays on record.
         self._known.update(names)
         self._lost, self._unread, self._there = self._known - set(names), unread, there
         if self._lost:
-            self._tell_once("", "registry has lost models; serving goes on", ", ".join(sorted(self._lost)))
+            self._log_once("", "registry has lost models; serving goes on", ", ".join(sorted(self._lost)))
         elif not self._there:
-            self._tell_once("", "registry is not there; serving goes on", "there is no such folder; is it mounted?")
-        elif self._told.pop("", None):
+            self._log_once("", "registry is not there; serving goes on", "there is no such folder; is it mounted?")
+        elif self._logged.pop("", None):
             structlog.get_logger().info("registry can be read again")
         DEPENDENCY_UP.labels(REGISTRY).set(0 if self._lost or not self._there else 1)
         return records
@@ -157,16 +157,16 @@ class RegistryWatcher:
             started_s = time.perf_counter()
             served = self._build(self._registry.load(name, fingerprint))
         except Unavailable as error:
-            self._told_failure(key, error.reason, error.message)  # Nothing is wrong with the version: try at every look.
+            self._note_failure(key, error.reason, error.message)  # Nothing is wrong with the version: try at every look.
             return False
         except LookalikeError as error:
             self._failed[key] = state
-            self._told_failure(key, error.reason, error.message)
+            self._note_failure(key, error.reason, error.message)
             return False
         except Exception as error:  # noqa: BLE001 - Keras and TensorFlow raise anything for weights they do not like
             self._failed[key] = state
             structlog.get_logger().error("model cannot be built", model=name, fingerprint=fingerprint, exc_info=error)
-            self._told_failure(key, "INTERNAL", f"it cannot be built: {type(error).__name__}")
+            self._note_failure(key, "INTERNAL", f"it cannot be built: {type(error).__name__}")
             return False
         self._failed.pop(key, None)
         self._lacks.pop(key, None)
@@ -180,7 +180,7 @@ class RegistryWatcher:
             if version.state == "retired" and self._serving.drop((record.name, version.fingerprint)):
                 structlog.get_logger().info("model retired", model=record.name, fingerprint=version.fingerprint)
 
-    def _told_failure(self, key: Key, reason: str, problem: str) -> None:
+    def _note_failure(self, key: Key, reason: str, problem: str) -> None:
         lack = Lack(reason, f"cannot be loaded: {problem}")
         self._serving.lack(key, lack)
         if self._lacks.get(key) != lack:
@@ -188,7 +188,7 @@ class RegistryWatcher:
             event = "model cannot be loaded; serving goes on without it"
             structlog.get_logger().warning(event, problem=lack.why, model=key[0], fingerprint=key[1])
 
-    def _tell_once(self, about: str, event: str, problem: str, **fields: str) -> None:
-        if self._told.get(about) != problem:
-            self._told[about] = problem
+    def _log_once(self, about: str, event: str, problem: str, **fields: str) -> None:
+        if self._logged.get(about) != problem:
+            self._logged[about] = problem
             structlog.get_logger().warning(event, problem=problem, **fields)

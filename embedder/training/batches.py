@@ -135,7 +135,7 @@ class PairBatches(AugmentedBatches):
 
 class ViewBatches(AugmentedBatches):
     """Two views of each picture, row i and row n + i of a batch: cropped, mirrored, brighter or darker, some grey. What the
-    loss is told of them is 0."""
+    loss gets of them is 0."""
 
     def chosen(self, index: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
         half = max(1, self.batch_size // 2)

@@ -1,4 +1,4 @@
-"""What goes on beside the steps of a run: averaging weights, telling how far it is, writing checkpoints. Called by `train`."""
+"""What goes on beside the steps of a run: averaging weights, reporting progress, writing checkpoints. Called by `train`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class AveragedWeights(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class Run(keras.callbacks.Callback):  # type: ignore[misc]
-    """Tells the batches which epoch it is, reports after every step, and writes a checkpoint after every epoch."""
+    """Sets the epoch of the batches, reports after every step, and writes a checkpoint after every epoch."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from embedder.training.mining import Pairs
 from embedder.training.train import AfterEpoch, Course, Report, TrainingConfig
 
 VIEWS = 6
-"""Of each picture: itself, and so many less one mirrored, shifted and with a square cut out."""
+"""Views of each picture: itself, and the others mirrored, shifted and with a square cut out."""
 _BATCH = 8
 """Pictures that go through the backbone together: times six views, 48."""
 _SAVED_EVERY = 32

@@ -1,8 +1,8 @@
 """What the labels did not ask for: a part of the standardised scales, kept beside the learnt embedding.
 
-A projection learnt from labels throws away what does not tell those labels apart, and with it what would tell apart things that
-it has never seen: trained on five classes of Fashion-MNIST and asked about the other five, it may find worse neighbours than
-raw pixels do. The scales before the projection do not. So a finished tower gets a second part: the directions in which its
+A projection learnt from labels throws away what does not distinguish those labels, and with it what would distinguish things
+that it has never seen: trained on five classes of Fashion-MNIST and asked about the other five, it may find worse neighbours
+than raw pixels do. The scales before the projection do not. So a finished tower gets a second part: the directions in which its
 standardised scales vary most (principal components), at unit length, with a fixed share of the embedding's squared length.
 """
 

@@ -1,7 +1,7 @@
 """Which pairs and triplets a tower is shown, the easy ones first: curriculum order, as SimNet was trained (Appalaraju & Chaoji
 2017, arXiv 1709.08761, section 3.3).
 
-Pairs drawn at random are soon told apart and teach nothing more; the hardest ones from the start teach an untrained tower
+Pairs drawn at random are soon easy and teach nothing more; the hardest ones from the start teach an untrained tower
 nothing either. So a run begins with random ones, and from a quarter of its epochs on a growing share is the hardest by the
 distances of the tower as it is then. NumPy only; `pairs` and `batches` build batches of what is chosen here.
 """

@@ -3,7 +3,7 @@
 Owns the recipe for a frozen, pretrained backbone under the head `pooled`. What the backbone says of many views of every picture
 is computed once; on these numbers the head, one linear layer, is started from their principal components and trained with
 NT-Xent (Chen et al. 2020, SimCLR, arXiv 2002.05709). That takes seconds. `keras` only, so that any Keras backend can run it.
-Called by `embedder.training.photo` and by whoever trains on unlabelled pictures.
+Called by `embedder.training.photo` and by `session`, to train on unlabelled pictures.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def train_head(
         lambda done: report(HeadProgress("views", done, 0, time.monotonic() - started_s)),
     )  # fmt: skip
     if len(scales) < 2:
-        raise InvalidArgument("pictures", f"{len(scales)} can be used; at least 2 are needed to tell one from another")
+        raise InvalidArgument("pictures", f"{len(scales)} can be used; at least 2 are needed to distinguish one from another")
     kernel, bias = _learn(
         scales, tower_config.embedding_dim, config,
         lambda done: report(HeadProgress("head", done, config.steps, time.monotonic() - started_s)),

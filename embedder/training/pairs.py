@@ -56,8 +56,8 @@ def list_pairs(source: str, *, data: Path | None = None) -> PairListing:
     places |= {uri: places[first] for uri, first in same_as.items()}
     pairs = _pairs(rows, places, skipped)
     if not 0 < pairs.same.sum() < len(pairs):
-        told = f"; skipped: {len(skipped):,}, the first: {skipped[0].uri}: {skipped[0].reason}" if skipped else ""
-        raise InvalidArgument("dataset", f"{path} must name pairs of the same and of different things{told}")
+        first = f"; skipped: {len(skipped):,}, the first: {skipped[0].uri}: {skipped[0].reason}" if skipped else ""
+        raise InvalidArgument("dataset", f"{path} must name pairs of the same and of different things{first}")
     pictures = Listing(path.name, uris, np.zeros(len(uris), np.int32), (), skipped=tuple(skipped))
     return PairListing(pictures, pairs)
 

@@ -139,7 +139,7 @@ class Session:
         with ExitStack() as stack:
             log = stack.enter_context(ScalarLog(self.tensorboard)) if self.tensorboard is not None else None
 
-            def telling(vectors: Callable[[keras.Model], npt.NDArray[np.float32]]) -> AfterEpoch:
+            def reporting(vectors: Callable[[keras.Model], npt.NDArray[np.float32]]) -> AfterEpoch:
                 def after_epoch(now: Progress, learnt: keras.Model, rate: float) -> None:
                     scalars = {"loss": now.loss, "learning_rate": rate}
                     if watched is not None:
@@ -159,12 +159,12 @@ class Session:
                 frozen = FrozenTower(tower_config, spec, recipe.training, self.plan.pretrained)
                 features = frozen.features(images, self.out, partial(self.watcher.stage, "looking through the backbone"))
                 plain = frozen.plain_features(watched) if watched is not None else features[:1]
-                after = telling(lambda head: vectors_of(head, plain))
+                after = reporting(lambda head: vectors_of(head, plain))
                 tower, spent_s = frozen.train(images, features, after_epoch=after, **heard)
                 known = features[:, 0]
             else:
                 shown = watched.pixels if watched is not None else images.pixels[:1]
-                after = telling(lambda tower: embed_pixels(tower, spec, shown))
+                after = reporting(lambda tower: embed_pixels(tower, spec, shown))
                 tower, spent_s = train(images, tower_config, spec, recipe.training, after_epoch=after, **heard)
         if recipe.kept_dim:
             self.watcher.stage("keeping scales", 0, 0)

@@ -27,7 +27,7 @@ def noise(height: int, width: int, channels: int = 1, *, seed: int = 0) -> npt.N
 
 
 def corners(width: int = 40, height: int = 24) -> Image.Image:
-    """Four flat quarters: red and green above, blue and white below. Tells every turn and mirror image apart."""
+    """Four flat quarters: red and green above, blue and white below. Every turn and mirror image of it differs."""
     pixels = np.empty((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = (255, 0, 0)
     pixels[: height // 2, width // 2 :] = (0, 255, 0)

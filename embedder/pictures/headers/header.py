@@ -27,7 +27,7 @@ class Header:
     the largest part that is stored as one (a tile, a strip), no less than a row; `undivided_pixels`: of such a part that its
     compression gives as a whole or not at all.
 
-    `samples` of `bits` bits make a pixel; 0 where the reader cannot tell. `scans`: how often the decoder goes over the pixels.
+    `samples` of `bits` bits make a pixel; 0: unknown. `scans`: how often the decoder goes over the pixels.
     `frames`: 1, or 2 where more than one follows. `variant` says in the format's own words how it is coded.
     `memory_bytes` and `work`: at most, for a decode at full size.
     `plain`: the reader understood all of it, and found nothing that ordinary files do not have.

@@ -33,7 +33,7 @@ _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _MADE_BYTES = {1: 3, 3: 8, 4: 16}
 """Samples a pixel -> bytes that are made of it: the decoder's array and Pillow's picture, for CMYK two of each."""
 _SCAN_WORK = 8
-"""A scan goes over so many pixels for the work of one: what is neither read nor transformed is only passed."""
+"""Pixels that a scan passes for the work of one: what is neither read nor transformed is only passed over."""
 
 
 @dataclass(frozen=True, slots=True)

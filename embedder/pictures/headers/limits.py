@@ -18,7 +18,7 @@ _LEAST_MEMORY_BYTES, _LEAST_WORK = 64_000_000, 50_000_000
 QUICK_MEMORY_BYTES, QUICK_WORK = 64_000_000, 30_000_000
 """What a decode may cost in the embedder's own process: some five megapixels of PNG, a tenth of a second."""
 QUICK_SCANS_WORK = 10_000_000
-"""Of a JPEG of several scans: where it is damaged it is decoded several times, to be mended or to say where."""
+"""Of a JPEG of several scans: where it is damaged it is decoded several times, to repair it or to say where."""
 _LARGE_PART_PIXELS = 1 << 20
 """Pixels of a part from which on it matters that its compression does not let it be decoded in pieces."""
 HELD_BYTES = 4

@@ -111,7 +111,7 @@ def test_json_is_for_programs_and_nothing_else_is_on_standard_output(models: Mod
     assert [change["action"] for change in shown["history"]] == ["promote", "promote"]
 
 
-def test_what_ships_is_listed_beside_the_registry_and_what_cannot_be_read_is_told(models: Models, tmp_path: Path) -> None:
+def test_what_ships_is_listed_beside_the_registry_and_what_cannot_be_read_is_named(models: Models, tmp_path: Path) -> None:
     shipped = replace(random_bundle("bags"), metrics={"r_at_1_mean": 0.975})
     bundles.save(shipped, bundles.SHIPPED / "bags")
     (bundles.SHIPPED / "hats").mkdir()
@@ -147,7 +147,7 @@ def test_a_version_that_collections_use_is_not_retired_unless_by_force(
     assert (change.action, change.forced, change.reason) == ("retire", True, "autumn goes too")
 
 
-def test_where_nobody_can_tell_what_is_used_nothing_is_retired(models: Models, tmp_path: Path) -> None:
+def test_nothing_is_retired_where_its_use_is_not_known(models: Models, tmp_path: Path) -> None:
     (first, one), (second, _) = a_folder(tmp_path, 1, 0.5), a_folder(tmp_path, 2, 0.6)
     models("promote", first)
     models("promote", second)

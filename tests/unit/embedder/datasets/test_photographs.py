@@ -40,7 +40,7 @@ def debs(tmp_path: Path) -> Path:
     return tmp_path / "debs"
 
 
-def test_each_goes_where_its_role_says_and_what_is_not_there_is_told(debs: Path, tmp_path: Path) -> None:
+def test_each_goes_where_its_role_says_and_what_is_not_there_is_reported(debs: Path, tmp_path: Path) -> None:
     wanted = [
         photograph("train", LOOSE, "moved.jpg"),
         photograph("query", PACKED, "a.rcc#0"),

@@ -57,8 +57,8 @@ def test_what_cannot_be_used_in_a_folder_is_skipped_with_its_reason(folder: Path
     listing = list_labelled(str(folder))
     assert listing.classes == ("cups", "pots")
     assert len(listing) == 6
-    told = reasons(listing.skipped)
-    assert told == {
+    said = reasons(listing.skipped)
+    assert said == {
         "again.png": f"the same picture as {(folder / 'cups' / '0.png').as_uri()}",
         "both.png": "the same picture is labelled 'cups', 'pots'",
         "both2.png": "the same picture is labelled 'cups', 'pots'",
@@ -76,10 +76,10 @@ def test_unreadable_pictures_are_skipped_and_so_is_what_is_then_alone_in_its_cla
     assert loaded.images.classes == ("cups",)
     assert loaded.images.labels.tolist() == [0, 0, 0]
     assert [Path(uri).name for uri in loaded.uris] == ["0.png", "1.png", "2.png"]
-    told = reasons(loaded.skipped)
-    assert told["0.png"] == "the only picture of class 'pots' that can be read"
-    assert told["1.png"].startswith("is not a JPEG, PNG")
-    assert told["2.png"].startswith("is truncated or damaged")
+    said = reasons(loaded.skipped)
+    assert said["0.png"] == "the only picture of class 'pots' that can be read"
+    assert said["1.png"].startswith("is not a JPEG, PNG")
+    assert said["2.png"].startswith("is truncated or damaged")
 
 
 def test_pictures_of_every_size_and_colour_become_one_shape_as_the_embedder_decodes_them(folder: Path) -> None:
@@ -107,8 +107,8 @@ def test_a_csv_names_pictures_by_paths_from_its_own_folder(folder: Path) -> None
     assert listing.classes == ("7", "12")
     assert listing.labels.tolist() == [0, 0, 1, 1]
     assert listing.uris[2] == (folder / "pots" / "0.png").as_uri()
-    told = reasons(listing.skipped)
-    assert told == {
+    said = reasons(listing.skipped)
+    assert said == {
         "none.png": "there is no such file",
         "2.png": "row 6 has no label",
         "a.png": "'s3://bucket/a.png' does not name a local file",

@@ -89,14 +89,14 @@ def test_counts_add_up_and_skips_have_reasons(found: AttackEvaluation) -> None:
 def test_the_same_files_give_the_same_figures_and_progress_reaches_its_end(
     found: AttackEvaluation, folders: tuple[Path, Path]
 ) -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     bundle = bundles.load(SHIPPED)
     again = evaluate_attacks(
-        bundle, folders[0], distractors=folders[1], seed=4, report=lambda done, total: told.append((done, total))
+        bundle, folders[0], distractors=folders[1], seed=4, report=lambda done, total: reported.append((done, total))
     )
     assert again == found
     files = QUERIES + DISTRACTORS + 4
-    assert told == [(done, files) for done in range(1, files + 1)]
+    assert reported == [(done, files) for done in range(1, files + 1)]
 
 
 def test_files_that_vanish_meanwhile_are_skips_or_no_misses_and_the_figures_stay(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_the_score_is_the_share_whose_nearest_is_the_original() -> None:
     assert scores["r_at_1_mean"] == pytest.approx((len(ATTACKS) - 2 / 3) / len(ATTACKS), abs=1e-4)
 
 
-def test_distance_and_angle_are_told_apart() -> None:
+def test_distance_and_angle_differ() -> None:
     gallery = np.asarray([[1, 0], [4, 0.5]], np.float32)
     attacked = np.repeat(np.asarray([[[4, 0]], [[4, 0.5]]], np.float32), len(ATTACKS), axis=1)
     assert score(attacked, gallery, cosine=True)["r_at_1_mean"] == 1

@@ -68,7 +68,7 @@ def test_its_own_weights_file_fills_it(tower: keras.Model, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"backbone": "resnet"}, r"'resnet' is not one of conv, efficientnet_lite0, keras\.applications\.<Name>"),
         ({"backbone": "keras.applications.ResNet5"}, "ResNet5' is not known; after keras.applications. may stand .*ResNet50,"),
@@ -80,8 +80,8 @@ def test_its_own_weights_file_fills_it(tower: keras.Model, tmp_path: Path) -> No
         ({"head": "joint"}, "'joint' is not one of joined, pooled"),
     ],
 )
-def test_what_there_is_not_is_refused(changed: dict[str, object], told: str) -> None:
-    with pytest.raises(InvalidArgument, match=told):
+def test_what_there_is_not_is_refused(changed: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
         build_tower(config(**changed))
 
 

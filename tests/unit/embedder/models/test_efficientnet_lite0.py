@@ -91,7 +91,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, built: keras.Model)
 
 
 def test_the_backbone_of_the_shipped_bundle_is_frozen() -> None:
-    """So that whoever trains a head from "imagenet" starts where the bundle did."""
+    """So that training a head from "imagenet" starts where the bundle did."""
     bundle = bundles.load(pretrained.SHIPPED)
     assert (bundle.tower.backbone, bundle.tower.head, bundle.storage) == ("efficientnet_lite0", "pooled", "float16")
     assert bundle.input == network.INPUT

@@ -99,7 +99,7 @@ def test_a_reason_crosses_in_its_words(cage: Cage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("deed", "expected", "told"),
+    ("deed", "expected", "message"),
     [
         (CRASH, "IMAGE_CRASHED_DECODER", r"^image: crashed its decoder \(SIGSEGV\)$"),
         (KILLED, "IMAGE_CRASHED_DECODER", r"^image: crashed its decoder \(SIGKILL\)$"),
@@ -114,11 +114,11 @@ def test_a_reason_crosses_in_its_words(cage: Cage) -> None:
     ],
     ids=["crash", "killed", "lie", "babble", "burn", "eat"],
 )
-def test_a_crash_or_a_passed_limit_costs_one_picture(cage: Cage, deed: bytes, expected: str, told: str) -> None:
+def test_a_crash_or_a_passed_limit_costs_one_picture(cage: Cage, deed: bytes, expected: str, message: str) -> None:
     large = encoded(Image.new("RGB", (3000, 900)), "BMP")
     bad = submitted(cage, (large if deed is EAT else GIF) + deed)
     neighbours = [submitted(cage, GIF) for _ in range(3)]
-    with pytest.raises(BadImage, match=told) as caught:
+    with pytest.raises(BadImage, match=message) as caught:
         bad.result(SOON_S)
     assert caught.value.reason == expected
     for one in neighbours:
@@ -206,7 +206,7 @@ def test_nor_for_those_that_only_seem_cheap() -> None:
         cage.close()
 
 
-def test_what_waits_when_the_cage_is_closed_is_told() -> None:
+def test_what_waits_when_the_cage_is_closed_fails_as_unavailable() -> None:
     cage = cage_of()
     asleep = submitted(cage, GIF + SLEEP)
     waits = submitted(cage, GIF)

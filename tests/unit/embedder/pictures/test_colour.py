@@ -154,11 +154,11 @@ def test_what_a_png_says_of_its_colours(
     assert np.abs(made - wanted.astype(float)).max() <= 2.5
 
 
-def told(data: bytes) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    mended: list[str] = []
-    made = Decoder(repaired=mended.append).decode(data, Wanted(canvas_channels=3)).canvas
+def decoded(data: bytes) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    repairs: list[str] = []
+    made = Decoder(repaired=repairs.append).decode(data, Wanted(canvas_channels=3)).canvas
     assert made is not None
-    return made, mended
+    return made, repairs
 
 
 @pytest.mark.parametrize(
@@ -170,17 +170,17 @@ def told(data: bytes) -> tuple[npt.NDArray[np.uint8], list[str]]:
     ],
     ids=["text", "cut in its header", "zeros", "cut", "of CMYK", "of grey", "a link", "damaged", "huge"],
 )  # fmt: skip
-def test_a_profile_that_cannot_be_used_is_left_out_and_told(profile: bytes) -> None:
-    made, mended = told(encoded(SWATCHES, "TIFF", icc_profile=profile))
+def test_a_profile_that_cannot_be_used_is_left_out_and_reported(profile: bytes) -> None:
+    made, repairs = decoded(encoded(SWATCHES, "TIFF", icc_profile=profile))
     np.testing.assert_array_equal(made, SWATCHES)
-    assert mended == ["profile"]
+    assert repairs == ["profile"]
 
 
 def test_srgb_by_any_name_changes_nothing_and_is_looked_at_once() -> None:
     for profile in (SRGB, SRGB + bytes(1_600_000), matrix_profile(BT709, SRGB_CURVE)):
-        made, mended = told(encoded(SWATCHES, "TIFF", icc_profile=profile))
+        made, repairs = decoded(encoded(SWATCHES, "TIFF", icc_profile=profile))
         np.testing.assert_array_equal(made, SWATCHES)
-        assert mended == []
+        assert repairs == []
         assert colour._CACHE.get("RGB", profile).transform is None
 
 

@@ -61,7 +61,7 @@ def test_a_sound_header_is_plain_and_its_size_is_the_pictures(name: str) -> None
     LIMITS.check(header)
 
 
-def test_what_is_coded_is_told() -> None:
+def test_a_header_says_what_is_coded() -> None:
     assert read_header(SOUND["JPEG"]).scans == 1
     progressive = read_header(SOUND["progressive JPEG"])
     assert progressive.interlaced

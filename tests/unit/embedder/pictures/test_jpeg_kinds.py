@@ -63,11 +63,11 @@ def test_what_is_decoded_small_is_what_pillow_decodes(mode: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_file_without_its_end_is_decoded_as_with_it(way: str) -> None:
     data = encoded(SCENE, "JPEG", quality=90, **WAYS[way])
-    whole, mended = canvas(data), list[str]()
+    whole, repairs = canvas(data), list[str]()
     for cut in (data[:-2], data[:-1], data[:-2] + bytes(4096), data[:-2] + b"\0"):
-        made = Decoder(repaired=mended.append).decode(cut, Wanted(canvas_channels=3)).canvas
+        made = Decoder(repaired=repairs.append).decode(cut, Wanted(canvas_channels=3)).canvas
         np.testing.assert_array_equal(made, whole)
-    assert mended == ["jpeg end"] * 4
+    assert repairs == ["jpeg end"] * 4
 
 
 def inserted(*segments: tuple[int, bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""A file of a kind that is not read is told by name, with what to do."""
+"""A file of a kind that is not read is refused by name, with what to do."""
 
 from __future__ import annotations
 

@@ -112,9 +112,9 @@ def test_what_is_wrong_beside_the_pixels_costs_nothing(name: str, before: bytes)
     np.testing.assert_array_equal(canvas(file(SCENE, 8, RGB, before)), SCENE)
 
 
-def test_a_mended_picture_is_told_with_what_was_mended() -> None:
-    mended: list[str] = []
-    decoder = Decoder(repaired=mended.append)
+def test_a_repaired_picture_is_reported_with_what_was_repaired() -> None:
+    repairs: list[str] = []
+    decoder = Decoder(repaired=repairs.append)
     for data in (
         file(SCENE, 8, RGB),
         file(SCENE, 8, RGB, chunk(b"tEXt", b"Comment\0hi", sound=False)),
@@ -122,7 +122,7 @@ def test_a_mended_picture_is_told_with_what_was_mended() -> None:
         file(SCENE, 8, RGB).replace(chunk(b"IDAT", idat())[-4:], b"\1\2\3\4"),
     ):
         decoder.decode(data, Wanted(canvas_channels=3))
-    assert mended == ["png surroundings", "profile", "png checksum"]
+    assert repairs == ["png surroundings", "profile", "png checksum"]
 
 
 def idat() -> bytes:

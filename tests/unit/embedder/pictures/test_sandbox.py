@@ -53,8 +53,8 @@ print(json.dumps({
 @cache
 def outcomes() -> dict[str, Any]:
     process = subprocess.run([sys.executable, "-c", TRIALS], capture_output=True, text=True, check=True)
-    told: dict[str, Any] = json.loads(process.stdout)
-    return told
+    answer: dict[str, Any] = json.loads(process.stdout)
+    return answer
 
 
 needs_filters = pytest.mark.skipif(

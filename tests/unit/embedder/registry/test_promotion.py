@@ -51,13 +51,13 @@ def test_the_first_of_its_name_is_promoted_without_a_comparison_and_that_is_on_r
 @pytest.mark.parametrize("p_at_5", [0.5, 0.51])
 def test_one_that_is_no_worse_is_promoted_with_its_comparison_on_record(registry: Registry, p_at_5: float) -> None:
     first, second = a_bundle(1, {"p_at_5": 0.5, "p_at_1": 0.6}), a_bundle(2, {"p_at_1": 0.1, "p_at_5": p_at_5})
-    told: list[Comparison] = []
+    comparisons: list[Comparison] = []
     promote(registry, first, by="me")
-    made = promote(registry, second, by="me", tell=told.append)
+    made = promote(registry, second, by="me", compared=comparisons.append)
     assert made is not None
     comparison = made.change.comparison
     assert comparison is not None
-    assert told == [comparison]
+    assert comparisons == [comparison]
     assert (comparison.headline, comparison.common, comparison.worse) == ("p_at_5", ("p_at_5", "p_at_1"), False)
     assert (comparison.current["p_at_5"], comparison.new["p_at_5"]) == (0.5, p_at_5)
     assert made.change.previous == first.fingerprint
@@ -179,13 +179,13 @@ def test_a_current_one_that_is_damaged_can_be_replaced_by_force_only(registry: R
     assert promote(registry, a_bundle(2), by="me", force=True, reason="the old one is lost") is not None
 
 
-def test_the_loser_of_a_race_is_told_to_decide_anew(registry: Registry) -> None:
+def test_the_loser_of_a_race_decides_anew(registry: Registry) -> None:
     promote(registry, a_bundle(1), by="me")
 
     def meanwhile(_: Comparison) -> None:
         promote(registry, a_bundle(3, {"p_at_5": 0.9}), by="somebody else")
 
     with pytest.raises(LookalikeError) as raised:
-        promote(registry, a_bundle(2, {"p_at_5": 0.6}), by="me", tell=meanwhile)
+        promote(registry, a_bundle(2, {"p_at_5": 0.6}), by="me", compared=meanwhile)
     assert raised.value.reason == "REGISTRY_CHANGED"
     assert refused(registry, a_bundle(2, {"p_at_5": 0.6})).reason == "WORSE_THAN_CURRENT", "what was better is so no more"

@@ -1,4 +1,4 @@
-"""The registry keeps every version and every change, whoever writes at once, and never gives out what is not what it says."""
+"""The registry keeps every version and every change, though several write at once, and gives out nothing but what it says."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_promoted_bundle_comes_back_whole_and_its_name_means_it(registry: Regi
     assert (loaded.fingerprint, loaded.metrics) == (bundle.fingerprint, bundle.metrics)
 
 
-def test_a_later_promotion_keeps_the_older_version_live_and_the_history_tells_both(registry: Registry) -> None:
+def test_a_later_promotion_keeps_the_older_version_live_and_the_history_shows_both(registry: Registry) -> None:
     first, second = a_bundle(1), a_bundle(2)
     promote(registry, first)
     comparison = Comparison("p_at_5", "things", "d" * 16, current={"p_at_5": 0.5}, new={"p_at_5": 0.4})
@@ -100,7 +100,7 @@ def test_what_the_name_meant_before_the_registry_knew_it_is_kept(registry: Regis
     assert registry.load("shoes", shipped.fingerprint).fingerprint == shipped.fingerprint
 
 
-def test_retiring_takes_a_version_out_and_keeps_its_files_unless_told(registry: Registry) -> None:
+def test_retiring_takes_a_version_out_and_keeps_its_files_unless_asked_to(registry: Registry) -> None:
     first, second, third = (a_bundle(seed) for seed in (1, 2, 3))
     for bundle in (first, second, third):
         promote(registry, bundle)
@@ -160,7 +160,7 @@ def test_files_that_were_deleted_while_a_version_was_promoted_are_written_again(
     assert registry.load("shoes", bundle.fingerprint).fingerprint == bundle.fingerprint
 
 
-def test_a_folder_is_there_or_not_and_of_other_places_nobody_can_tell(tmp_path: Path) -> None:
+def test_a_folder_is_there_or_not_and_of_other_places_that_is_not_known(tmp_path: Path) -> None:
     for url in (str(tmp_path), f"file://{tmp_path}", "memory://nothing"):
         assert Registry(url).is_there()
     for url in (str(tmp_path / "none"), f"file://{tmp_path}/none"):
@@ -242,7 +242,7 @@ def test_a_version_that_is_not_what_it_says_is_never_given_out(tmp_path: Path, d
     with pytest.raises(LookalikeError, match=bundle.fingerprint) as raised:
         registry.load("shoes", bundle.fingerprint)
     assert isinstance(raised.value, NotFound | InvalidArgument | FailedPrecondition)
-    assert registry.stamp("shoes", bundle.fingerprint) != before, "that something changed can be told without reading it all"
+    assert registry.stamp("shoes", bundle.fingerprint) != before, "that something changed is seen without reading it all"
     assert registry.load("shoes", other.fingerprint).fingerprint == other.fingerprint
 
 
@@ -303,7 +303,7 @@ def test_a_store_that_words_its_refusal_in_its_own_way_loses_no_update_either(
     assert registry.get("shoes").current == a_bundle(3).fingerprint
 
 
-def test_a_url_that_cannot_be_used_is_the_registry_s_fault_and_tells_no_password() -> None:
+def test_a_url_that_cannot_be_used_is_the_registry_s_fault_and_shows_no_password() -> None:
     with pytest.raises(InvalidArgument) as raised:
         Registry("nosuch://me:secret@host/models")
     assert raised.value.field == "registry"

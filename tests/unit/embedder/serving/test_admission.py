@@ -26,14 +26,14 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_a_burst_is_told_to_come_back_as_fast_as_pictures_are_computed(clock: Clock) -> None:
+def test_a_burst_is_asked_to_come_back_as_fast_as_pictures_are_computed(clock: Clock) -> None:
     turns = Turns(clock)
     advice = [turns.next_s(1, 256, ITEM_S) for _ in range(500)]
     assert advice[0] == pytest.approx(257 * ITEM_S)
     assert advice[-1] == pytest.approx(756 * ITEM_S)
 
 
-def test_callers_who_are_refused_in_their_turn_are_told_to_stay_away_longer(clock: Clock) -> None:
+def test_callers_who_are_refused_in_their_turn_are_asked_to_stay_away_longer(clock: Clock) -> None:
     turns = Turns(clock)
     due = sorted(clock.now_s + turns.next_s(1, 256, ITEM_S) for _ in range(744))
     refusals = []

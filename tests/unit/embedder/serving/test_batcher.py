@@ -156,7 +156,7 @@ def test_a_full_lane_refuses_at_once_and_the_other_does_not(make: Callable[..., 
     assert bench.call(7, lane=Lane.BULK).result(SOON_S) == [70]  # the room is free again
 
 
-def test_refused_callers_are_told_to_come_back_one_after_the_other(make: Callable[..., Bench]) -> None:
+def test_refused_callers_are_asked_to_come_back_one_after_the_other(make: Callable[..., Bench]) -> None:
     bench = make(queue_items=4)
     bench.occupy()
     bench.call(1, 2, 3, 4, lane=Lane.BULK)
@@ -250,7 +250,7 @@ def test_closing_finishes_admitted_calls_and_refuses_new_ones(make: Callable[...
     assert closed.result(SOON_S) is True
 
 
-def test_what_is_still_queued_after_the_drain_is_told_so(make: Callable[..., Bench]) -> None:
+def test_what_is_still_queued_after_the_drain_fails_as_unavailable(make: Callable[..., Bench]) -> None:
     bench = make()
     bench.occupy()
     queued = bench.call(1)

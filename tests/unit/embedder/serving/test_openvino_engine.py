@@ -1,4 +1,4 @@
-"""Vectors from OpenVINO are TensorFlow's, for what ships and for what is made up; and it tells nobody that it runs."""
+"""Vectors from OpenVINO are TensorFlow's, for what ships and for what is made up; and it reports to nobody that it runs."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_warming_up_runs_every_size(openvino: OpenVino) -> None:
     assert reported == [1, 2, 4, 6]
 
 
-def test_its_makers_are_told_nothing(openvino: OpenVino) -> None:
+def test_nothing_is_reported_to_its_makers(openvino: OpenVino) -> None:
     """In a process of its own: what is imported once cannot be seen to be left out."""
     script = (
         "import sys; from embedder.serving.openvino_engine import OpenVino; OpenVino(1); "
@@ -105,7 +105,7 @@ def test_where_it_is_not_installed_it_is_missed(monkeypatch: pytest.MonkeyPatch)
     assert "lookalike[embedder,openvino]" in missed.value.message
 
 
-def test_a_tower_that_cannot_be_compiled_is_told_with_its_name(openvino: OpenVino, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tower_that_cannot_be_compiled_is_refused_by_its_name(openvino: OpenVino, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(openvino._hints, "INFERENCE_NUM_THREADS", "many")
     with pytest.raises(FailedPrecondition, match="cannot run the model 'small'") as refused:
         openvino.compile_tower(models()[0], 1)

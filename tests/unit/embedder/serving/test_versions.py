@@ -85,18 +85,18 @@ def test_before_a_version_is_refused_somebody_looks_whether_it_has_come() -> Non
     serving = Serving([a_version("photo", FIRST)])
     looks: list[bool] = []
 
-    def look(can_tell: bool = True) -> bool:
-        looks.append(can_tell)
+    def look(can_say: bool = True) -> bool:
+        looks.append(can_say)
         if len(looks) == 2:
             serving.add(a_version("photo", SECOND))
-        return can_tell
+        return can_say
 
     serving.look_first(look)
     assert isinstance(raised(lambda: serving.find("photo", SECOND)), FingerprintMismatch)
     assert serving.find("photo", SECOND).key == ("photo", SECOND)
     serving.find("photo")
     assert len(looks) == 2, "nobody looks for what is there"
-    serving.look_first(lambda: look(can_tell=False))
+    serving.look_first(lambda: look(can_say=False))
     assert isinstance(raised(lambda: serving.find("photo", THIRD)), Unavailable)
 
 
@@ -114,7 +114,7 @@ def test_what_a_name_means_and_what_is_always_served_stay() -> None:
     assert listed(serving) == [("photo", THIRD, True), ("photo", FIRST, False)]
 
 
-def test_the_metric_tells_what_is_served_and_what_names_mean() -> None:
+def test_the_metric_shows_what_is_served_and_what_names_mean() -> None:
     serving = Serving([a_version("metered", FIRST)])
     newer = a_version("metered", SECOND)
     serving.add(newer)

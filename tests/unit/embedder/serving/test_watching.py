@@ -40,7 +40,7 @@ def built(bundle: Bundle) -> Served:
 
 @dataclass
 class Builder:
-    """Builds nothing; raises what it is told to; notes for what it was asked, and waits for `free` before it answers."""
+    """Builds nothing; raises what it was given; notes for what it was asked, and waits for `free` before it answers."""
 
     fail: Exception | None = None
     asked: list[str] = field(default_factory=list)
@@ -94,7 +94,7 @@ PHOTO = a_bundle(0, "photo")
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    NOT_LOADED.clear()  # what the serving of another test has told
+    NOT_LOADED.clear()  # what the serving of another test has left
     serving, builder = Serving([built(PHOTO)], complete=False), Builder()
     builder.free.set()
     (tmp_path / "models").mkdir()
@@ -109,9 +109,9 @@ def up() -> float | None:
 
 
 def not_loaded() -> dict[tuple[str, str], float]:
-    """What Prometheus is told of versions that ought to be served and are not, by model and reason."""
-    (told,) = (one for one in REGISTRY.collect() if one.name == "lookalike_embedder_model_not_loaded")
-    return {(sample.labels["model"], sample.labels["reason"]): sample.value for sample in told.samples}
+    """What Prometheus sees of versions that ought to be served and are not, by model and reason."""
+    (metric,) = (one for one in REGISTRY.collect() if one.name == "lookalike_embedder_model_not_loaded")
+    return {(sample.labels["model"], sample.labels["reason"]): sample.value for sample in metric.samples}
 
 
 def test_a_promoted_version_is_served_and_its_name_means_it_while_the_older_one_stays(world: World) -> None:
@@ -173,7 +173,7 @@ def test_a_retired_version_leaves(world: World) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut short", "of another"])
-def test_a_damaged_version_disturbs_nothing_is_told_once_and_tried_again_when_mended(world: World, damage: str) -> None:
+def test_a_damaged_version_disturbs_nothing_is_logged_once_and_tried_again_when_repaired(world: World, damage: str) -> None:
     first, second = a_bundle(1), a_bundle(2)
     world.promote(first)
     world.look()
@@ -236,7 +236,7 @@ def test_a_version_that_cannot_be_built_is_not_built_again_and_again(world: Worl
     assert world.served() == {first.fingerprint, second.fingerprint}, "a change of the registry is a reason to try again"
 
 
-def test_a_registry_that_vanishes_changes_nothing_and_is_told_once(world: World) -> None:
+def test_a_registry_that_vanishes_changes_nothing_and_is_logged_once(world: World) -> None:
     first, second = a_bundle(1), a_bundle(2)
     world.promote(first)
     world.promote(second)
@@ -370,7 +370,7 @@ def test_the_thread_has_looked_once_where_the_folder_is_not_there_so_that_the_em
         world.watcher.close(10)
 
 
-def test_the_thread_looks_by_itself_and_whoever_asks_for_a_new_version_need_not_wait_for_it(world: World) -> None:
+def test_the_thread_looks_by_itself_and_a_call_for_a_new_version_does_not_wait_for_it(world: World) -> None:
     world.watcher.start()
     try:
         assert world.watcher.wait_for_first_look(10)

@@ -220,9 +220,9 @@ def test_pairs_are_learnt_from_a_file(folder: Path, tmp_path: Path, capsys: pyte
     table = tmp_path / "pairs.csv"
     table.write_text("uri_a,uri_b,same\n" + "".join(f"{a},{b},{same}\n" for a, b, same in rows))
     assert run_command(["train", str(table), "--pairs", "--out", str(tmp_path / "out"), *SMALL, "--epochs", "2"]) == 0
-    told = capsys.readouterr()
-    assert f"{len(rows) - 1} pairs" in told.err
-    assert "not measured" in told.out
+    printed = capsys.readouterr()
+    assert f"{len(rows) - 1} pairs" in printed.err
+    assert "not measured" in printed.out
     bundle = bundles.load(tmp_path / "out")
     assert bundle.provenance["loss"].startswith("contrastive (Hadsell")
     assert (bundle.metrics, bundle.trained_on[0].classes) == ({}, 0)

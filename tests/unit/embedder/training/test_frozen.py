@@ -39,9 +39,9 @@ def test_only_the_head_moves_and_its_vectors_are_those_of_the_whole_tower(tmp_pa
     looked: list[tuple[int, int]] = []
     features = frozen.features(images, tmp_path, lambda done, of: looked.append((done, of)))
     assert looked[-1] == (96, 96)
-    told: list[Progress] = []
-    tower, _ = frozen.train(images, features, report=told.append)
-    assert told[-1].loss < told[2].loss
+    reports: list[Progress] = []
+    tower, _ = frozen.train(images, features, report=reports.append)
+    assert reports[-1].loss < reports[2].loss
     moved = {path for weight in tower.weights for path in [weight.path] if not np.array_equal(before[path], np.array(weight))}
     assert moved
     assert all(path.startswith(("scales_norm", "embedding")) for path in moved)

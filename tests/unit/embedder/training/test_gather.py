@@ -58,7 +58,7 @@ def test_a_limit_draws_the_same_pictures_for_the_same_seed() -> None:
 @pytest.mark.parametrize(
     ("side", "channels", "look"), [(20, 1, Look(20, False)), (90, 3, Look(90, True)), (90, 1, Look(90, False))]
 )
-def test_a_look_tells_size_and_colour(tmp_path: Path, side: int, channels: int, look: Look) -> None:
+def test_a_look_finds_size_and_colour(tmp_path: Path, side: int, channels: int, look: Look) -> None:
     found = gather(Request(str(make_folder(tmp_path / "f", {"a": 4, "b": 4}, side=side, channels=channels))))
     assert look_at(found.training) == look
 

@@ -25,21 +25,21 @@ GONE = NotFound("file", "gone.jpg")
 
 
 def trained(
-    pictures: list[bytes | LookalikeError], config: HeadConfig = CONFIG, told: list[HeadProgress] | None = None
+    pictures: list[bytes | LookalikeError], config: HeadConfig = CONFIG, reports: list[HeadProgress] | None = None
 ) -> TrainedHead:
-    """On a backbone of random weights, which sees enough to tell scenes apart."""
-    report = (told if told is not None else []).append
+    """On a backbone of random weights, which sees enough to distinguish scenes."""
+    report = (reports if reports is not None else []).append
     return train_head(pictures, TOWER, SPEC, config, pretrained="", report=report)
 
 
 @pytest.fixture(scope="module")
-def told() -> list[HeadProgress]:
+def reports() -> list[HeadProgress]:
     return []
 
 
 @pytest.fixture(scope="module")
-def head(told: list[HeadProgress]) -> TrainedHead:
-    return trained([*PICTURES[:4], b"no picture", *PICTURES[4:], GONE], told=told)
+def head(reports: list[HeadProgress]) -> TrainedHead:
+    return trained([*PICTURES[:4], b"no picture", *PICTURES[4:], GONE], reports=reports)
 
 
 def test_a_picture_that_cannot_be_decoded_or_read_is_left_out_and_named(head: TrainedHead) -> None:
@@ -49,13 +49,13 @@ def test_a_picture_that_cannot_be_decoded_or_read_is_left_out_and_named(head: Tr
     assert "gone.jpg" in head.skipped[1][1]
 
 
-def test_both_stages_report_to_their_end(head: TrainedHead, told: list[HeadProgress]) -> None:
-    looked = [now.done for now in told if now.stage == "views"]
-    stepped = [now.done for now in told if now.stage == "head"]
+def test_both_stages_report_to_their_end(head: TrainedHead, reports: list[HeadProgress]) -> None:
+    looked = [now.done for now in reports if now.stage == "views"]
+    stepped = [now.done for now in reports if now.stage == "head"]
     assert looked == list(range(1, len(PICTURES) + 1))
     assert stepped == list(range(1, CONFIG.steps + 1))
-    assert told[-1].total == CONFIG.steps
-    assert 0 < told[0].spent_s <= told[-1].spent_s <= head.seconds
+    assert reports[-1].total == CONFIG.steps
+    assert 0 < reports[0].spent_s <= reports[-1].spent_s <= head.seconds
 
 
 def test_training_brings_views_of_one_picture_together() -> None:
@@ -95,7 +95,7 @@ def test_only_the_head_learns(head: TrainedHead) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tower", "pictures", "told"),
+    ("tower", "pictures", "message"),
     [
         (replace(TOWER, head="joined"), PICTURES, "head 'pooled', not 'joined'"),
         (replace(TOWER, embedding_dim=5000), PICTURES, "5000 is more than the 40 numbers"),
@@ -103,8 +103,8 @@ def test_only_the_head_learns(head: TrainedHead) -> None:
         (TOWER, [b"x", b"y"], "0 can be used"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(tower: TowerConfig, pictures: list[bytes], told: str) -> None:
-    with pytest.raises(InvalidArgument, match=told):
+def test_what_cannot_be_trained_is_refused(tower: TowerConfig, pictures: list[bytes], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
         train_head(pictures, tower, SPEC, CONFIG, pretrained="")
 
 

@@ -53,10 +53,10 @@ class Stopped(Exception):
 
 def test_a_short_run_separates_classes_and_one_that_is_watched_stopped_and_resumed_is_the_same(tmp_path: Path) -> None:
     gallery, queries = some(0, 512), some(8000, 200)
-    told: list[Progress] = []
-    first, _ = train(gallery, TINY, SPEC, CONFIG, report=told.append)
-    assert [now.step for now in told] == list(range(1, 9)) * 5
-    assert told[-1].loss < told[7].loss
+    reports: list[Progress] = []
+    first, _ = train(gallery, TINY, SPEC, CONFIG, report=reports.append)
+    assert [now.step for now in reports] == list(range(1, 9)) * 5
+    assert reports[-1].loss < reports[7].loss
     assert p_at_1(first, gallery, queries) > 0.65
 
     def stop(now: Progress) -> None:
@@ -89,11 +89,11 @@ def test_a_short_run_separates_classes_and_one_that_is_watched_stopped_and_resum
 @pytest.mark.usefixtures("eagerly")
 def test_every_loss_trains_a_tower(name: str) -> None:
     images = some(0, 128)
-    told: list[Progress] = []
+    reports: list[Progress] = []
     labelled = images if name != "nt-xent" else replace(images, labels=np.zeros(128, np.int32), classes=())
     config = TrainingConfig(epochs=3, batch_size=32, loss=name, ema_decay=0.5, optimiser="adamw", mining="random")
-    tower, _ = train(labelled, TINY, SPEC, config, report=told.append)
-    losses = [now.loss for now in told if now.step == now.steps]
+    tower, _ = train(labelled, TINY, SPEC, config, report=reports.append)
+    losses = [now.loss for now in reports if now.step == now.steps]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
     assert np.isfinite(np.concatenate([value.ravel() for value in weights(tower)])).all()
@@ -111,10 +111,10 @@ def test_muon_in_float16_goes_on_after_a_stop_to_the_same_weights(tmp_path: Path
 
     with pytest.raises(Stopped):
         train(images, TINY, SPEC, config, report=stop, checkpoint=checkpoint)
-    told: list[Progress] = []
-    tower, _ = train(images, TINY, SPEC, config, report=told.append, checkpoint=checkpoint)
-    assert {now.epoch for now in told} == {1}
-    assert np.isfinite(told[-1].loss)
+    reports: list[Progress] = []
+    tower, _ = train(images, TINY, SPEC, config, report=reports.append, checkpoint=checkpoint)
+    assert {now.epoch for now in reports} == {1}
+    assert np.isfinite(reports[-1].loss)
     for a, b in zip(weights(whole), weights(tower), strict=True):
         assert np.isfinite(b).all()
         np.testing.assert_array_equal(a, b)
