@@ -61,20 +61,8 @@ class Core:
     generations: Generations
 
 
-def build_app(
-    core: Core,
-    readiness: Readiness,
-    *,
-    upload_limit_bytes: int,
-    bodies_limit_bytes: int = 512 * 1024 * 1024,
-    streams_limit: int = 128,
-    hosts: Hosts = Hosts(),  # noqa: B008 - frozen
-    pace: Pace = Pace(),  # noqa: B008 - frozen
-) -> ASGIApp:
-    """An ASGI application over `core`; a body of uploaded images may have `upload_limit_bytes`. All bodies that are held at
-    one time may have `bodies_limit_bytes` together: three quarters of it for uploads, or one upload where that is more, the
-    rest for all others, so that neither keeps the other out. `streams_limit`: answers that go on for long, at one time.
-    `hosts`: its names besides loopback ones. `pace`: what is asked of those who send."""
+def build_routes(core: Core, readiness: Readiness) -> FastAPI:
+    """Every route over `core` and the pages, without the layers that `build_app` puts round them."""
     app = _App(
         title="Lookalike",
         summary="Image similarity search",
@@ -99,6 +87,24 @@ def build_app(
     add_pages(app, readiness)
     add_error_handlers(app)
     app.openapi()  # now, and not when the first one calls: it takes half a second
+    return app
+
+
+def build_app(
+    core: Core,
+    readiness: Readiness,
+    *,
+    upload_limit_bytes: int,
+    bodies_limit_bytes: int = 512 * 1024 * 1024,
+    streams_limit: int = 128,
+    hosts: Hosts = Hosts(),  # noqa: B008 - frozen
+    pace: Pace = Pace(),  # noqa: B008 - frozen
+) -> ASGIApp:
+    """An ASGI application over `core`; a body of uploaded images may have `upload_limit_bytes`. All bodies that are held at
+    one time may have `bodies_limit_bytes` together: three quarters of it for uploads, or one upload where that is more, the
+    rest for all others, so that neither keeps the other out. `streams_limit`: answers that go on for long, at one time.
+    `hosts`: its names besides loopback ones. `pace`: what is asked of those who send."""
+    app = build_routes(core, readiness)
     uploads_limit_bytes = max(bodies_limit_bytes * 3 // 4, upload_limit_bytes)
     uploads = Share(upload_limit_bytes, Places(uploads_limit_bytes, FULL, patience_s=_patience_s(pace)))
     others = Share(BODY_LIMIT_BYTES, Places(max(bodies_limit_bytes // 4, BODY_LIMIT_BYTES), FULL, patience_s=_patience_s(pace)))

@@ -1,0 +1,152 @@
+"""What right each way in needs, and on which collection: every RPC, every HTTP route and every Celery task.
+
+The one table of it. Nothing enforces it yet; a test fails for a way in that has no row here, and for a row that names none.
+gRPC's own services, health and reflection, are not in it: they say nothing of what is stored.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class Right(enum.Enum):
+    """What a caller may do with a collection. None of them contains another; a role is a set of them."""
+
+    SEARCH = "search"
+    """Get answers without vectors, and what is known of the collection and of one image of it."""
+    READ = "read"
+    """Get what a collection was made of, or can be made into pictures again: vectors, pictures, lists of all images."""
+    WRITE = "write"
+    """Add, change and delete images, and follow the jobs that do."""
+    ADMIN = "admin"
+    """Make, change and delete collections; see how the installation fares."""
+    SERVICE = "service"
+    """Be a part of this installation. No caller can have it."""
+    NONE = "none"
+    """Anybody may."""
+
+
+class On(enum.Enum):
+    """What a request names that the right is needed on."""
+
+    COLLECTION = "collection"
+    JOB = "job"
+    """The collection of the job."""
+    EACH = "each"
+    """Every collection that the answer tells of: it leaves out those on which the caller lacks the right."""
+    INSTALLATION = "installation"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """`right` on what `names` points at, a dotted field of the request or of its first message, "" where there is none to name.
+
+    `also`: flags of the request by their fields, each with the right that it needs besides.
+    """
+
+    right: Right
+    on: On = On.COLLECTION
+    names: str = "collection"
+    also: Mapping[str, Right] = field(default_factory=dict)
+
+
+_VECTORS = {"include_vectors": Right.READ}
+_QUERY_VECTORS = {**_VECTORS, "include_query_vectors": Right.READ}
+"""A query by the id of a stored image has that image's vectors."""
+_BY_NAME = Need(Right.ADMIN, names="name")
+_OF_JOB = Need(Right.WRITE, On.JOB, "id")
+_OF_SERVICES = Need(Right.SERVICE, On.INSTALLATION, "")
+_OPEN = Need(Right.NONE, On.INSTALLATION, "")
+
+RPCS: Mapping[str, Need] = {
+    "SearchService/Search": Need(Right.SEARCH, also=_QUERY_VECTORS),
+    "SearchService/SearchBatch": Need(Right.SEARCH, also=_QUERY_VECTORS),
+    "SearchService/GetImage": Need(Right.SEARCH, also=_VECTORS),
+    "SearchService/ListImages": Need(Right.READ, also=_VECTORS),
+    "SearchService/DeleteImages": Need(Right.WRITE),
+    "SearchService/UpdateImages": Need(Right.WRITE),
+    "SearchService/ImportImages": Need(Right.WRITE),
+    "SearchService/GetThumbnail": Need(Right.READ),
+    "CollectionService/CreateCollection": _BY_NAME,
+    "CollectionService/GetCollection": Need(Right.SEARCH, names="name"),
+    "CollectionService/ListCollections": Need(Right.SEARCH, On.EACH, ""),
+    "CollectionService/ReembedCollection": _BY_NAME,
+    "CollectionService/RollbackCollection": _BY_NAME,
+    "CollectionService/DropPreviousGeneration": _BY_NAME,
+    "CollectionService/DeleteCollection": _BY_NAME,
+    "IngestService/UploadItems": Need(Right.WRITE, names="header.collection"),
+    "IngestService/CreateIngestJob": Need(Right.WRITE),
+    "IngestService/GetIngestJob": _OF_JOB,
+    "IngestService/ListIngestJobs": Need(Right.WRITE, On.EACH),
+    "IngestService/WatchIngestJob": _OF_JOB,
+    "IngestService/CancelIngestJob": _OF_JOB,
+    "IngestService/PauseIngestJob": _OF_JOB,
+    "IngestService/ResumeIngestJob": _OF_JOB,
+    "IngestService/RetryIngestFailures": _OF_JOB,
+    "IngestService/GetIngestReport": _OF_JOB,
+    "IngestService/ListIngestFailures": _OF_JOB,
+    "IngestService/UndoIngestJob": _OF_JOB,
+    "EmbedderService/Embed": _OF_SERVICES,
+    "EmbedderService/DescribeSpaces": _OF_SERVICES,
+    "EmbedderService/ListModels": _OF_SERVICES,
+    "EmbedderService/MakeThumbnail": _OF_SERVICES,
+}
+"""By service and method, as the contract names them."""
+
+TASKS: Mapping[str, Need] = {
+    "lookalike.create_ingest_job": RPCS["IngestService/CreateIngestJob"],
+    "lookalike.plan": _OF_SERVICES,
+    "lookalike.ingest_chunk": _OF_SERVICES,
+    "lookalike.finish": _OF_SERVICES,
+}
+"""By the name of the Celery task."""
+
+_COLLECTION, _JOB = "/v1/collections/{collection}", "/v1/ingest-jobs/{job_id}"
+_ROUTES_OF_RPCS: Mapping[str, tuple[str, ...]] = {
+    "SearchService/Search": (f"POST {_COLLECTION}/search",),
+    "SearchService/SearchBatch": (f"POST {_COLLECTION}/search:batch",),
+    "SearchService/GetImage": (f"GET {_COLLECTION}/images/{{image_id:path}}",),
+    "SearchService/ListImages": (f"GET {_COLLECTION}/images",),
+    "SearchService/DeleteImages": (
+        f"DELETE {_COLLECTION}/images",
+        f"DELETE {_COLLECTION}/images/{{image_id:path}}",
+        f"POST {_COLLECTION}/images:delete",
+    ),
+    "SearchService/UpdateImages": (f"POST {_COLLECTION}/images:update", f"PATCH {_COLLECTION}/images/{{image_id:path}}"),
+    "SearchService/GetThumbnail": (f"GET {_COLLECTION}/thumbnail",),
+    "CollectionService/CreateCollection": ("POST /v1/collections",),
+    "CollectionService/GetCollection": (f"GET {_COLLECTION}",),
+    "CollectionService/ListCollections": ("GET /v1/collections",),
+    "CollectionService/ReembedCollection": (f"POST {_COLLECTION}:reembed",),
+    "CollectionService/RollbackCollection": (f"POST {_COLLECTION}:rollback",),
+    "CollectionService/DropPreviousGeneration": (f"POST {_COLLECTION}:drop-previous",),
+    "CollectionService/DeleteCollection": (f"DELETE {_COLLECTION}",),
+    "IngestService/UploadItems": (f"POST {_COLLECTION}/images",),
+    "IngestService/CreateIngestJob": ("POST /v1/ingest-jobs",),
+    "IngestService/GetIngestJob": (f"GET {_JOB}",),
+    "IngestService/ListIngestJobs": ("GET /v1/ingest-jobs",),
+    "IngestService/WatchIngestJob": (f"GET {_JOB}:watch",),
+    "IngestService/CancelIngestJob": (f"POST {_JOB}:cancel",),
+    "IngestService/PauseIngestJob": (f"POST {_JOB}:pause",),
+    "IngestService/ResumeIngestJob": (f"POST {_JOB}:resume",),
+    "IngestService/RetryIngestFailures": (f"POST {_JOB}:retry",),
+    "IngestService/GetIngestReport": (f"GET {_JOB}/report",),
+    "IngestService/ListIngestFailures": (f"GET {_JOB}/failures", f"GET {_JOB}/failures:download"),
+    "IngestService/UndoIngestJob": (f"POST {_JOB}:undo",),
+}
+"""A route needs what the RPC needs that it stands for: its path, query or body is that RPC's request."""
+
+ROUTES: Mapping[str, Need] = {
+    **{route: RPCS[rpc] for rpc, routes in _ROUTES_OF_RPCS.items() for route in routes},
+    "GET /": _OPEN,
+    "GET /page": _OPEN,
+    "GET /docs": _OPEN,
+    "GET /openapi.json": _OPEN,
+    "GET /favicon.ico": _OPEN,
+    "GET /healthz": _OPEN,
+    "GET /readyz": _OPEN,
+    "GET /metrics": Need(Right.ADMIN, On.INSTALLATION, ""),
+}
+"""By method and path, as the routes write it. HEAD needs what GET does."""

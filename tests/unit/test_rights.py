@@ -1,0 +1,92 @@
+"""Every way in has a row in the table of rights, and every row is of a way in."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.routing import iter_route_contexts
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from starlette.routing import Mount
+
+import lookalike.v1
+from gateway.http.app import Core, build_routes
+from gateway.readiness import Readiness
+from indexer.tasks import build_app
+from lookalike.rights import ROUTES, RPCS, TASKS, Need, On, Right
+from tests.unit.gateway.fakes import NOTHING
+
+
+def rpcs() -> Iterator[tuple[str, MethodDescriptor]]:
+    """By service and method, of every file of the contract."""
+    for module in pkgutil.iter_modules(lookalike.v1.__path__):
+        if module.name.endswith("_pb2"):
+            file = importlib.import_module(f"lookalike.v1.{module.name}").DESCRIPTOR
+            for service in file.services_by_name.values():
+                yield from ((f"{service.name}/{method.name}", method) for method in service.methods)
+
+
+METHODS = dict(rpcs())
+
+
+def routes() -> set[str]:
+    app = build_routes(Core(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING), Readiness({}))
+    found = set[str]()
+    for route in iter_route_contexts(app.routes):
+        methods = {"GET"} if isinstance(route.route, Mount) else (route.methods or set()) - {"HEAD"}
+        found |= {f"{method} {route.path}" for method in methods}
+    return found
+
+
+def field_of(method: MethodDescriptor, path: str) -> FieldDescriptor:
+    message = method.input_type
+    *outer, last = path.split(".")
+    for name in outer:
+        message = message.fields_by_name[name].message_type
+    return message.fields_by_name[last]
+
+
+def test_every_rpc_is_in_the_table_and_nothing_else_is():
+    assert set(RPCS) == set(METHODS)
+
+
+def test_every_route_is_in_the_table_and_nothing_else_is():
+    assert set(ROUTES) == routes()
+
+
+def test_every_task_is_in_the_table_and_nothing_else_is():
+    worker: Any = NOTHING
+    broker: Any = "memory://"
+    tasks = {name for name in build_app(broker, worker).tasks if not name.startswith("celery.")}
+    assert set(TASKS) == tasks
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_row_names_fields_that_its_request_has(name):
+    need, method = RPCS[name], METHODS[name]
+    if need.names:
+        assert field_of(method, need.names).type == FieldDescriptor.TYPE_STRING
+    for flag in need.also:
+        assert field_of(method, flag).type == FieldDescriptor.TYPE_BOOL
+    assert bool(need.names) == (need.on in (On.COLLECTION, On.JOB)) or need.on is On.EACH
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_vectors_are_for_those_who_may_read(name):
+    """Pictures can be made of them again."""
+    need, method = RPCS[name], METHODS[name]
+    flags = {field.name for field in method.input_type.fields if field.name.startswith("include_") and "vectors" in field.name}
+    assert {flag for flag, right in need.also.items() if right is Right.READ} == flags
+
+
+@pytest.mark.parametrize(("path", "need"), ROUTES.items())
+def test_a_route_below_a_collection_or_a_job_needs_a_right_on_it(path: str, need: Need):
+    if "{collection}" in path:
+        assert need.on is On.COLLECTION
+    if "{job_id}" in path:
+        assert need.on is On.JOB
+    if path.split()[1].startswith("/v1/"):
+        assert need.right not in (Right.NONE, Right.SERVICE)
