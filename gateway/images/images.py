@@ -14,11 +14,12 @@ from gateway.images.given_vectors import GivenImage, how_many_fit, images_per_an
 from gateway.images.paging import Page, make_token, page_size_from, read_token
 from gateway.images.writes import ImageWriter, MetadataUpdate, Updated, check_deletable, check_updates
 from gateway.messages.large import is_large
-from gateway.search.filtering import check_filter, is_long
+from gateway.search.filtering import is_long, parsed
 from lookalike.errors import FailedPrecondition, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE, check_id, check_name
 from lookalike.records.collection import Collection
+from lookalike.records.filter import Condition
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.runtime.call import Call, Deadline
 from lookalike.sources import Artifacts, Reader
@@ -76,15 +77,15 @@ class Images:
         """A page of images in order of id. With vectors it is shorter where they would not fit into one answer."""
         limit = page_size_from(page_size)
         after_id = read_token(page_token, name, filter_text)
-        await check_filter(filter_text)
+        condition = await parsed(filter_text)
         collection = await self._collection(name, call)
         if not include_vectors:
-            images, token = await self._page(collection, filter_text, after_id, limit, consistency, call)
-            return Page(collection, images, token)
-        limit = min(limit, images_per_answer(collection.spaces))
-        found, token = await self._page(collection, filter_text, after_id, limit, consistency, call)
-        images = await self._with_vectors(collection, [image.id for image in found], consistency, call)
-        return Page(collection, images, token)
+            images, last_id = await self._page(collection, condition, after_id, limit, consistency, call)
+        else:
+            limit = min(limit, images_per_answer(collection.spaces))
+            found, last_id = await self._page(collection, condition, after_id, limit, consistency, call)
+            images = await self._with_vectors(collection, [image.id for image in found], consistency, call)
+        return Page(collection, images, make_token(last_id, name, filter_text) if last_id else "")
 
     async def _with_vectors(
         self, collection: Collection, ids: Sequence[str], consistency: Consistency, call: Call
@@ -97,23 +98,22 @@ class Images:
     async def _page(
         self,
         collection: Collection,
-        filter_text: str,
+        condition: Condition | None,
         after_id: str,
         limit: int,
         consistency: Consistency,
         call: Call,
     ) -> tuple[list[StoredImage], str]:
-        """The images, and the token of the next page ("" on the last)."""
-        name = collection.name
-        images = await self._read(collection, filter_text, after_id, min(limit + 1, MAX_PAGE_SIZE), consistency, call)
+        """The images, and the id of the last one where there are more after it ("" on the last page)."""
+        images = await self._read(collection, condition, after_id, min(limit + 1, MAX_PAGE_SIZE), consistency, call)
         if is_large(images) and (fits := await off_loop(lambda: how_many_fit(images), large=True)) < len(images):
             limit = min(limit, fits)
         if len(images) < limit:
             return images, ""
         page, last_id = images[:limit], images[limit - 1].id
         # One more than asked for tells whether there is a next page; the largest page leaves no room for it.
-        more = images[limit:] or await self._read(collection, filter_text, last_id, 1, consistency, call)
-        return page, make_token(last_id, name, filter_text) if more else ""
+        more = images[limit:] or await self._read(collection, condition, last_id, 1, consistency, call)
+        return page, last_id if more else ""
 
     async def delete(self, name: str, ids: Sequence[str], filter_text: str, deadline: Deadline) -> tuple[int, int]:
         """Delete by id or by filter, in every space. Returns how many were there, and the revision of the delete."""
@@ -147,12 +147,18 @@ class Images:
         return Thumbnail(jpeg, image.sha256)
 
     async def _read(
-        self, collection: Collection, filter_text: str, after_id: str, limit: int, consistency: Consistency, call: Call
+        self,
+        collection: Collection,
+        condition: Condition | None,
+        after_id: str,
+        limit: int,
+        consistency: Consistency,
+        call: Call,
     ) -> list[StoredImage]:
         def page() -> list[StoredImage]:
             timeout_s = call.deadline.remaining_s()  # In the thread: the wait for it has cost some.
             return self._backends.vectors.page(
-                collection, filter=filter_text, after_id=after_id, limit=limit, consistency=consistency, timeout_s=timeout_s
+                collection, filter=condition, after_id=after_id, limit=limit, consistency=consistency, timeout_s=timeout_s
             )
 
         return await self._run(page, call.deadline)

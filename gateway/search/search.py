@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from gateway.search.answer import Answering
 from gateway.search.collection_lookup import Lookups
-from gateway.search.filtering import check_filter
+from gateway.search.filtering import with_condition, with_conditions
 from gateway.search.grouping import Groups, Placed, check_batch, groups_of
 from gateway.search.query import Answer, Batch, Outcome, Query, plan
 from lookalike.errors import LookalikeError
@@ -31,8 +32,8 @@ class Search:
 
         async def answer(collection: Collection) -> Answer:
             planned = plan(query, collection)
-            await check_filter(query.options.filter)  # One that does not parse must not cost an embedding first.
-            (outcome,) = await self._answering.answer(collection, [query], planned, call)
+            asked = await with_condition(query)  # A filter that does not parse must not cost an embedding first.
+            (outcome,) = await self._answering.answer(collection, [asked], planned, call)
             if isinstance(outcome, LookalikeError):
                 raise outcome
             return outcome
@@ -46,7 +47,7 @@ class Search:
         """
         check_name("collection", batch.collection)
         check_batch(batch)
-        await check_filter(next((query.options.filter for query in batch.queries if isinstance(query, Query)), ""))
+        batch = replace(batch, queries=await with_conditions(batch.queries))
         collection = await self._lookups.find(batch.collection, call)
         return self._as_ready(batch.collection, groups_of(batch, collection), call)
 

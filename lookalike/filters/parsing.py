@@ -32,6 +32,7 @@ from lark.exceptions import UnexpectedInput
 from lookalike.errors import BadFilter
 from lookalike.filters.hints import syntax_error
 from lookalike.records.filter import AllOf, AnyOf, Comparison, Condition, Field, Not, Operator, Value
+from lookalike.records.query import SearchOptions
 
 MAX_CHARACTERS = 4096
 MAX_NESTING = 32
@@ -88,6 +89,11 @@ def parse(text: str) -> Condition | None:
     if parsed.levels > _MAX_LEVELS:
         raise BadFilter("is too complex; use fewer levels of AND, OR and parentheses")
     return parsed.condition
+
+
+def condition_of(options: SearchOptions) -> Condition | None:
+    """What the filter of a search says; parsed here only where no edge has done so. Raises as `parse`."""
+    return parse(options.filter) if options.condition is None else options.condition
 
 
 @dataclass(frozen=True, slots=True)

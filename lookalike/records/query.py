@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from lookalike.records.filter import Condition
 from lookalike.records.image import Consistency
 
 DEFAULT_TOP_K = 5
@@ -23,6 +24,8 @@ class SearchOptions:
     """Empty: `siamese`, or for a query by vectors those of its vectors."""
     top_k: int = DEFAULT_TOP_K
     filter: str = ""
+    condition: Condition | None = field(default=None, compare=False)
+    """What `filter` says, where an edge has parsed it; `lookalike.filters.parsing.condition_of` asks for it."""
     include_vectors: bool = False
     include_query_vectors: bool = False
     consistency: Consistency = Consistency.BOUNDED

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from lookalike.records.collection import Collection
+from lookalike.records.filter import Condition
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.query import SearchOptions
 from lookalike.spaces import Space, Vector
@@ -83,7 +84,7 @@ class Vectors(Protocol):
         self,
         collection: Collection,
         *,
-        filter: str = "",  # noqa: A002 - the word of the contract
+        filter: Condition | None = None,  # noqa: A002 - the word of the contract
         after_id: str = "",
         limit: int,
         consistency: Consistency = Consistency.BOUNDED,
@@ -91,7 +92,7 @@ class Vectors(Protocol):
     ) -> list[StoredImage]:
         """The first `limit` (1 to 1,000) images after `after_id` for which `filter` holds, in order of id, without vectors.
 
-        Ids are ordered by code point, as their UTF-8 bytes are. Raises `BadFilter`, `InvalidArgument` (`page_size`).
+        Ids are ordered by code point, as their UTF-8 bytes are. Raises `InvalidArgument` (`page_size`).
         """
 
     def matching_ids(

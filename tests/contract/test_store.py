@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lookalike.errors import InvalidArgument, NotFound
+from lookalike.filters.parsing import parse
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
 from lookalike.records.query import SearchOptions
@@ -169,7 +170,9 @@ def test_get_returns_what_is_there_with_the_vectors_asked_for(store: Vectors, ga
 
 
 def test_pages_obey_the_filter_and_their_limits(store: Vectors, gallery: Collection) -> None:
-    page = store.page(gallery, filter="n >= 10", after_id="g20", limit=3, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+    page = store.page(
+        gallery, filter=parse("n >= 10"), after_id="g20", limit=3, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S
+    )
     assert [found.id for found in page] == ["g21", "g22", "g23"]
     for limit in (0, 1001):
         with pytest.raises(InvalidArgument, match="page_size"):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lookalike.filters.parsing import parse
 from lookalike.records.image import Consistency
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 from tests.servers.stores import StoreServer
@@ -113,7 +114,7 @@ def server(store_server: StoreServer) -> Iterator[Server]:
         store.page(collection, limit=1, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
 
         def find(text: str) -> set[str]:
-            return {found.id for found in store.page(collection, filter=text, limit=1000, timeout_s=TIMEOUT_S)}
+            return {found.id for found in store.page(collection, filter=parse(text), limit=1000, timeout_s=TIMEOUT_S)}
 
         yield Server(find, rows)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lookalike.errors import InvalidArgument
+from lookalike.filters.parsing import parse
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
 from lookalike.records.query import SearchOptions
@@ -66,19 +67,19 @@ def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: Vectors, sh
     store.upsert(shared, [image(i, metadata={"odd": True}) for i in ODD_IDS])
     strong, odd_ones, query = Consistency.STRONG, "odd = true", np.ones((1, 4), np.float32)
     assert set(store.get(shared, ODD_IDS, consistency=strong, timeout_s=TIMEOUT_S)) == set(ODD_IDS)
-    paged = store.page(shared, filter=odd_ones, limit=1000, consistency=strong, timeout_s=TIMEOUT_S)
+    paged = store.page(shared, filter=parse(odd_ones), limit=1000, consistency=strong, timeout_s=TIMEOUT_S)
     assert [found.id for found in paged] == sorted(ODD_IDS)
     # One strong read of a space makes what it saw visible to the bounded ones after it.
     store.search(shared, "siamese", query, SearchOptions(top_k=1, ef=64, consistency=strong), timeout_s=TIMEOUT_S)
     for odd in ODD_IDS[:6]:
-        after = store.page(shared, filter=odd_ones, after_id=odd, limit=1000, timeout_s=TIMEOUT_S)
+        after = store.page(shared, filter=parse(odd_ones), after_id=odd, limit=1000, timeout_s=TIMEOUT_S)
         assert [found.id for found in after] == [i for i in sorted(ODD_IDS) if i > odd]
         (hits,) = store.search(
             shared, "siamese", query, SearchOptions(top_k=100, filter=odd_ones, ef=100), exclude_ids=[odd], timeout_s=TIMEOUT_S
         )
         assert {hit.image.id for hit in hits} == set(ODD_IDS) - {odd}
     assert store.delete(shared, [*ODD_IDS[:6], "nobody"], timeout_s=TIMEOUT_S) == 6
-    left = store.page(shared, filter=odd_ones, limit=1000, consistency=strong, timeout_s=TIMEOUT_S)
+    left = store.page(shared, filter=parse(odd_ones), limit=1000, consistency=strong, timeout_s=TIMEOUT_S)
     assert [found.id for found in left] == sorted(ODD_IDS[6:])
 
 

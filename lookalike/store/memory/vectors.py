@@ -11,8 +11,9 @@ import numpy as np
 
 from lookalike.errors import InvalidArgument
 from lookalike.filters.matching import matches
-from lookalike.filters.parsing import parse
+from lookalike.filters.parsing import condition_of, parse
 from lookalike.records.collection import Collection
+from lookalike.records.filter import Condition
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.query import SearchOptions
 from lookalike.spaces import Space, Vector, check_vectors
@@ -44,7 +45,7 @@ class MemoryVectors:
         check_breadth(options.top_k, options.ef)
         searched = collection.space(space)
         check_vectors("vectors", queries, searched)
-        condition, excluded = parse(options.filter), frozenset(exclude_ids)
+        condition, excluded = condition_of(options), frozenset(exclude_ids)
         everything = self._read(collection, searched, options.consistency).values()
         rows = [row for row in everything if row.id not in excluded and matches(condition, row)]
         if not rows:
@@ -100,16 +101,15 @@ class MemoryVectors:
         self,
         collection: Collection,
         *,
-        filter: str = "",  # noqa: A002 - the word of the contract
+        filter: Condition | None = None,  # noqa: A002 - the word of the contract
         after_id: str = "",
         limit: int,
         consistency: Consistency = Consistency.BOUNDED,
         timeout_s: float,
     ) -> list[StoredImage]:
         check_limit(limit)
-        condition = parse(filter)
         rows = self._read(collection, collection.spaces[-1], consistency)
-        return [_facts(row) for row in _in_order(rows.values(), after_id) if matches(condition, row)][:limit]
+        return [_facts(row) for row in _in_order(rows.values(), after_id) if matches(filter, row)][:limit]
 
     def matching_ids(
         self,

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lookalike.filters.parsing import parse
+from lookalike.filters.parsing import condition_of, parse
 from lookalike.records.collection import Collection
+from lookalike.records.filter import Condition
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.query import SearchOptions
 from lookalike.runtime.call import Deadline
@@ -84,7 +85,7 @@ class MilvusVectors:
         check_breadth(top_k, options.ef)
         found = collection.space(space)
         check_vectors("vectors", queries, found)
-        expression = both(compiled(parse(options.filter)), ids_not_among(exclude_ids) if exclude_ids else "")
+        expression = both(compiled(condition_of(options)), ids_not_among(exclude_ids) if exclude_ids else "")
         breadth = {"ef": max(options.ef, top_k)}
         bound = {} if within is None else {"radius": _radius(found.metric, within)}
         answers, deadline = list[list[Hit]](), Deadline.after(timeout_s)
@@ -155,14 +156,14 @@ class MilvusVectors:
         self,
         collection: Collection,
         *,
-        filter: str = "",  # noqa: A002 - the word of the contract
+        filter: Condition | None = None,  # noqa: A002 - the word of the contract
         after_id: str = "",
         limit: int,
         consistency: Consistency = Consistency.BOUNDED,
         timeout_s: float,
     ) -> list[StoredImage]:
         check_limit(limit)
-        expression = both(compiled(parse(filter)), id_above(after_id))
+        expression = both(compiled(filter), id_above(after_id))
         last = collection.spaces[-1]
         rows = self._rows.in_order(collection, last, expression, FACTS, limit, consistency, Deadline.after(timeout_s))
         return [from_row(row) for row in rows]

@@ -1,0 +1,71 @@
+"""Filters in the gateway: parsed once for all that a request asks of the store, and before anything is called."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.images.images import Images
+from gateway.search.query import Batch, ByImage, Query
+from lookalike.errors import BadFilter
+from lookalike.filters.parsing import parse
+from lookalike.records.image import Consistency
+from lookalike.records.query import SearchOptions
+from lookalike.spaces import HISTOGRAM, SIAMESE
+from tests.unit.gateway.fakes import (
+    NOTHING,
+    FakeBackends,
+    FakeEmbedder,
+    FakeLedger,
+    FakeVectors,
+    a_call,
+    few_threads,
+    random_images,
+    search_core,
+)
+
+QUERY = random_images(1, seed=99)[0].vectors
+FILTER = 'label = "Coat" AND n >= 3'
+BOTH = SearchOptions(spaces=(HISTOGRAM, SIAMESE), filter=FILTER)
+
+
+def parses() -> int:
+    """How often a filter has been parsed, or looked for among those parsed before."""
+    info = parse.cache_info()
+    return info.hits + info.misses
+
+
+def test_a_search_in_two_spaces_parses_its_filter_once() -> None:
+    search, before = search_core(FakeBackends(FakeVectors(random_images(30))), FakeEmbedder(QUERY)), parses()
+    asyncio.run(search.answer(Query("things", ByImage(b"picture"), BOTH), a_call()))
+    assert parses() - before == 1
+
+
+def test_a_batch_parses_the_filter_of_its_queries_once() -> None:
+    search, before = search_core(FakeBackends(FakeVectors(random_images(30))), FakeEmbedder(QUERY)), parses()
+
+    async def answered() -> int:
+        batch = Batch("things", [Query("things", ByImage(b"%d" % n), BOTH) for n in range(40)])
+        return len([place async for place, _ in await search.answer_batch(batch, a_call())])
+
+    assert asyncio.run(answered()) == 40
+    assert parses() - before == 1
+
+
+def test_a_page_of_images_parses_its_filter_once() -> None:
+    images = Images(FakeBackends(FakeVectors(random_images(30))), FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
+    before = parses()
+    page = images.page(
+        "things", filter_text=FILTER, page_size=5, page_token="", consistency=Consistency.BOUNDED, call=a_call()
+    )
+    asyncio.run(page)
+    assert parses() - before == 1
+
+
+def test_a_filter_that_does_not_parse_costs_no_embedding() -> None:
+    embedder = FakeEmbedder(QUERY)
+    search = search_core(FakeBackends(FakeVectors(random_images(3))), embedder)
+    with pytest.raises(BadFilter):
+        asyncio.run(search.answer(Query("things", ByImage(b"picture"), SearchOptions(filter="label =")), a_call()))
+    assert embedder.embedded == []
