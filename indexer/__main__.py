@@ -49,6 +49,7 @@ from lookalike.sources import Artifacts, Reader
 from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.vectors import MilvusVectors
+from lookalike.writes import Writes
 
 
 def main() -> int:
@@ -114,13 +115,16 @@ def _wire(
     reader = Reader(artifacts, settings.source_roots, timeout_s=settings.indexer_read_timeout_s)
     fetcher = Fetcher(reader, threads=settings.indexer_read_threads, timeout_s=settings.indexer_read_timeout_s)
     leases, catalogue, store = Leases(ledger, settings.leases), MilvusCatalogue(milvus), MilvusVectors(milvus)
+    writes = Writes(ledger, catalogue, store, leases)
     calls = Calls(
         Suspects(ledger.connection), concurrency=settings.indexer_concurrency, in_flight=settings.indexer_embeds_in_flight
     )
     store_timeout_s = settings.indexer_store_timeout_s
-    pipeline = Pipeline(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)
-    reembedding = make_reembedding(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)
-    mirror = Mirror(ledger, leases, catalogue, store, reader, store_timeout_s=store_timeout_s)
+    pipeline = Pipeline(ledger, writes, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)
+    reembedding = make_reembedding(
+        ledger, leases, writes, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s
+    )
+    mirror = Mirror(ledger, leases, writes, store, reader, store_timeout_s=store_timeout_s)
     forecaster = Forecaster(ledger, leases, pipeline, mirror, artifacts)
     queue, uploads = TaskQueue(settings.redis_access), Uploads(artifacts)
     outcomes = Outcomes(ledger, artifacts)

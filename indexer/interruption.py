@@ -10,7 +10,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from lookalike.errors import Cancelled, DeadlineExceeded, Overloaded, Unavailable
+from lookalike.errors import Cancelled, DeadlineExceeded, LeaseLost, Overloaded, Unavailable
 from lookalike.jobs.leases import Lease
 
 TRANSIENT = (Unavailable, Overloaded, DeadlineExceeded)
@@ -21,12 +21,6 @@ class Draining(Cancelled):
     """The worker is stopping: the unit is given back for others."""
 
     reason = "DRAINING"
-
-
-class LeaseLost(Cancelled):
-    """The unit has gone to another worker, or its job has ended: nothing more may be written."""
-
-    reason = "LEASE_LOST"
 
 
 class Overdue(Cancelled):

@@ -16,8 +16,8 @@ from typing import ClassVar
 import structlog
 from prometheus_client import Counter
 
-from indexer.interruption import TRANSIENT, Draining, Interruption, LeaseLost, Overdue
-from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError, NotFound, Unavailable
+from indexer.interruption import TRANSIENT, Draining, Interruption, Overdue
+from lookalike.errors import FailedPrecondition, InvalidArgument, LeaseLost, LookalikeError, NotFound, Unavailable
 from lookalike.jobs.leases import FINISH, PLAN, Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.records.collection import Collection

@@ -22,12 +22,12 @@ from indexer.chunk.recording import record
 from indexer.chunk.stages import ITEMS
 from indexer.finishing.forecast import Forecaster
 from indexer.finishing.mirror import Mirror
-from indexer.interruption import Interruption, LeaseLost
+from indexer.interruption import Interruption
 from indexer.planning.plan import delete_other_plans, make_plan
 from indexer.planning.sources import Sources, failed_items
 from indexer.reembedding import Reembedding
 from indexer.units import Unit, Units
-from lookalike.errors import FailedPrecondition, Internal, LookalikeError, NotFound
+from lookalike.errors import FailedPrecondition, Internal, LeaseLost, LookalikeError, NotFound
 from lookalike.items import Item
 from lookalike.jobs.creation import create_ingest_job, create_job_of_json
 from lookalike.jobs.leases import FINISH, PLAN, Lease, Leases

@@ -13,6 +13,7 @@
     │   └── CallLost                it went while it had the call
     ├── DeadlineExceeded            the caller's time is up                    DEADLINE_EXCEEDED    504
     ├── Cancelled                   the caller has gone                        CANCELLED            499
+    │   └── LeaseLost               a worker's unit is another's now; never leaves the indexer
     └── Internal                    a defect of ours                           INTERNAL             500
 
 A library's own errors are translated into these where the library is imported. `wire.status` holds the one table that maps
@@ -156,6 +157,12 @@ class DeadlineExceeded(LookalikeError):
 
 class Cancelled(LookalikeError):
     reason = "CANCELLED"
+
+
+class LeaseLost(Cancelled):
+    """The unit has gone to another worker, or its job has ended: nothing more may be written."""
+
+    reason = "LEASE_LOST"
 
 
 class Internal(LookalikeError):

@@ -9,11 +9,13 @@ import threading
 from collections.abc import Callable
 
 from lookalike.errors import NotFound, Unavailable
+from lookalike.jobs.ledger import Ledger
 from lookalike.records.collection import Collection
 from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import Connection
 from lookalike.store.milvus.vectors import MilvusVectors
 from lookalike.store.protocols import Catalogue, Vectors
+from lookalike.writes import Writes
 
 
 class Backends:
@@ -51,6 +53,11 @@ class Backends:
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
+
+
+def writes_to(backends: Backends, ledger: Ledger) -> Writes:
+    """What changes collections and their images. Raises `Unavailable` until Milvus has been reached."""
+    return Writes(ledger, backends.catalogue, backends.vectors)
 
 
 def find_collection(backends: Backends, name: str, *, field: str = "collection", fresh: bool = False) -> Collection:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from gateway.backends.embedder import Description, Embedder
-from gateway.backends.milvus import Backends, find_collection
+from gateway.backends.milvus import Backends, find_collection, writes_to
 from gateway.backends.threads import Threads
 from gateway.images.given_vectors import check_spaces
 from lookalike.errors import Internal, NotFound
@@ -73,8 +72,7 @@ class Collections:
         )
 
         def create() -> None:
-            with self._alone(new.name, deadline) as still_alone:
-                self._backends.catalogue.create(collection, still_alone=still_alone)
+            writes_to(self._backends, self._ledger).create(collection, timeout_s=deadline.remaining_s())
 
         await self._run(create, deadline)
         return collection
@@ -116,24 +114,12 @@ class Collections:
         check_name("name", name)
 
         def delete() -> None:
-            with self._alone(name, deadline):
-                collection = find_collection(self._backends, name, field="name", fresh=True)
-                self._backends.catalogue.delete(name)
-            self._ledger.cancel_collection(collection.uid)
+            writes = writes_to(self._backends, self._ledger)
+            with writes.session(name, timeout_s=deadline.remaining_s(), field="name") as session:
+                session.delete_collection()
+            self._ledger.cancel_collection(session.collection.uid)
 
         await self._run(delete, deadline)
-
-    @contextmanager
-    def _alone(self, name: str, deadline: Deadline) -> Iterator[Callable[[], bool]]:
-        """Hold the lock that every writer of `name` takes; yields what tells whether it is held still.
-
-        So that no worker writes rows of the collection that was into the one that is, and of two gateways that make one name
-        the later finds the row of the earlier. Kept by a thread of its own: making a collection takes longer than it lives.
-        Raises `Unavailable` where others hold it until `deadline`.
-        """
-        with self._ledger.write_lock(name, timeout_s=deadline.remaining_s()) as still_held:
-            deadline.remaining_s()  # Who has waited too long has been told so, and must not change anything any more.
-            yield still_held
 
     async def _count(self, collection: Collection, deadline: Deadline) -> int:
         return await self._run(lambda: self._backends.vectors.count(collection, timeout_s=deadline.remaining_s()), deadline)

@@ -7,16 +7,15 @@ the way is refused here, at once; the job looks again.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.backends.embedder import Description, Embedder
-from gateway.backends.milvus import Backends, find_collection
+from gateway.backends.milvus import Backends, find_collection, writes_to
 from gateway.backends.threads import Threads
 from gateway.collections.collections import Collections
-from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
+from lookalike.errors import FailedPrecondition, InvalidArgument
 from lookalike.jobs.creation import start_job
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.queue import TaskQueue
@@ -92,10 +91,9 @@ class Generations:
 
     def _start(self, seen: Collection, described: Description, request_id: str, options: JobOptions, deadline: Deadline) -> Job:
         """Under the lock, so that of two requests at once the second sees the job of the first."""
-        with self._alone(seen.name, deadline):
-            now = find_collection(self._backends, seen.name, field="name", fresh=True)
-            if now.uid != seen.uid:
-                raise NotFound("collection", seen.name, hint="another has taken its name", field="name")
+        writes = writes_to(self._backends, self._ledger)
+        with writes.session(seen.name, uid=seen.uid, timeout_s=deadline.remaining_s(), field="name") as session:
+            now = session.collection
             check_can_begin(now, described.model, described.spaces)
             active = self._ledger.active_reembedding(now.uid)
             if active is not None and active.request_id != request_id:
@@ -106,6 +104,7 @@ class Generations:
                     metadata={"name": now.name, "job_id": active.id},
                 )
             source = CollectionSource(now.generation + 1)
+            session.check()
             return start_job(self._ledger, self._queue, CreateJob(now.name, source, request_id, options), now.uid)
 
     async def _change(
@@ -114,18 +113,12 @@ class Generations:
         check_name("name", name)
 
         def changed() -> None:
-            with self._alone(name, deadline) as still_alone:
-                find_collection(self._backends, name, field="name", fresh=True)
-                self._backends.catalogue.change(name, change, still_alone=still_alone)
+            writes = writes_to(self._backends, self._ledger)
+            with writes.session(name, timeout_s=deadline.remaining_s(), field="name") as session:
+                session.change(change)
 
         await self._threads.run(changed, deadline)
         return await self._collections.get(name, deadline)
-
-    @contextmanager
-    def _alone(self, name: str, deadline: Deadline) -> Iterator[Callable[[], bool]]:
-        with self._ledger.write_lock(name, timeout_s=deadline.remaining_s()) as still_held:
-            deadline.remaining_s()  # Who has waited too long has been told so, and must not change anything any more.
-            yield still_held
 
 
 def _grace_s(given_s: float) -> float:

@@ -1,26 +1,26 @@
 """Writes to images, one request at a time: delete by id, filter or job; new metadata; images with vectors.
 
-Called by `Images` and `Ingest`. Every write takes a revision and is done under the lock that the workers take as well, so that
-the later revision wins whatever comes in between.
+Called by `Images` and `Ingest`. Every write takes a revision and is done in a session of `lookalike.writes`, as the workers'
+writes are, so that the later revision wins whatever comes in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from gateway.backends.milvus import Backends, find_collection
+from gateway.backends.milvus import Backends, writes_to
 from gateway.images.given_vectors import GivenImage, checked
-from lookalike.errors import BadFilter, InvalidArgument, NotFound, Unavailable
+from lookalike.errors import BadFilter, InvalidArgument, Unavailable
 from lookalike.filters.parsing import parse
 from lookalike.items import check_metadata
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_id
-from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space
+from lookalike.writes import Session
 
 MAX_IDS_PER_WRITE = 1000
 _DELETED_AT_ONCE = 1000
@@ -53,9 +53,9 @@ class ImageWriter:
 
     def delete(self, name: str, ids: Sequence[str], deadline: Deadline) -> tuple[int, int]:
         """Delete `ids` in every space: how many were there, and the revision of the delete."""
-        with self._writing(name, deadline) as (collection, check_lock):
+        with self._session(name, deadline) as session:
             revision = self._ledger.take_revision(name)
-            return self._bury_and_delete(collection, sorted(set(ids)), revision, check_lock, deadline), revision
+            return session.delete(sorted(set(ids)), revision, timeout_s=deadline.remaining_s()), revision
 
     def delete_matching(
         self,
@@ -76,12 +76,10 @@ class ImageWriter:
         revision = self._ledger.take_revision(name)
         deleted, after_id = 0, ""
         while True:
-            with self._writing(name, deadline) as (collection, check_lock):
-                if uid and collection.uid != uid:
-                    raise NotFound("collection", name, hint="another has taken its name")
-                uid = collection.uid
+            with self._session(name, deadline, uid) as session:
+                uid = session.collection.uid
                 ids = self._backends.vectors.matching_ids(
-                    collection,
+                    session.collection,
                     filter=filter_text,
                     older_than=revision,
                     revision=of_revision,
@@ -89,7 +87,7 @@ class ImageWriter:
                     limit=_DELETED_AT_ONCE,
                     timeout_s=deadline.remaining_s(),
                 )
-                gone = self._bury_and_delete(collection, ids, revision, check_lock, deadline) if ids else 0
+                gone = session.delete(ids, revision, timeout_s=deadline.remaining_s())
             deleted += gone
             told(gone)
             if len(ids) < _DELETED_AT_ONCE:
@@ -101,8 +99,8 @@ class ImageWriter:
 
         `Unavailable` where a job is half-way through replacing one of the pictures: its vectors are of two pictures then.
         """
-        with self._writing(name, deadline) as (collection, check_lock):
-            ids = [update.id for update in updates]
+        with self._session(name, deadline) as session:
+            collection, ids = session.collection, [update.id for update in updates]
             stored = self._backends.vectors.get_by_space(collection, ids, timeout_s=deadline.remaining_s())
             images = [
                 _updated(index, update, stored[update.id], collection.spaces[-1])
@@ -110,45 +108,23 @@ class ImageWriter:
                 if all(space in stored.get(update.id, ()) for space in collection.spaces)
             ]
             revision = self._ledger.take_revision(name)
-            check_lock()
-            changed = [replace(image, revision=revision) for image in images]
-            self._backends.vectors.rewrite(collection, changed, timeout_s=deadline.remaining_s())
-            check_lock()
+            session.rewrite([replace(image, revision=revision) for image in images], timeout_s=deadline.remaining_s())
         there = {image.id for image in images}
         return Updated(len(images), tuple(id_ for id_ in ids if id_ not in there), revision)
 
     def write_given(self, name: str, images: Sequence[GivenImage], deadline: Deadline, *, last: bool) -> int:
         """Write images with the vectors they bring; the revision of the write. `last`: no more of them come, index them."""
-        with self._writing(name, deadline) as (collection, check_lock):
-            stored = checked(images, collection)
+        with self._session(name, deadline) as session:
+            stored = checked(images, session.collection)
             revision = self._ledger.take_revision(name)
-            check_lock()
-            self._backends.vectors.upsert(
-                collection, [replace(image, revision=revision) for image in stored], timeout_s=deadline.remaining_s()
-            )
-            check_lock()
+            session.upsert([replace(image, revision=revision) for image in stored], timeout_s=deadline.remaining_s())
         if last:
-            self._backends.vectors.flush(collection, timeout_s=deadline.remaining_s())
+            self._backends.vectors.flush(session.collection, timeout_s=deadline.remaining_s())
         return revision
 
-    def _bury_and_delete(
-        self, collection: Collection, ids: Sequence[str], revision: int, check_lock: Callable[[], None], deadline: Deadline
-    ) -> int:
-        """The tombstones come first: a delete that dies half-way is finished by nobody, but also undone by nobody."""
-        self._ledger.bury(collection.name, ids, revision)
-        check_lock()
-        return self._backends.vectors.delete(collection, ids, timeout_s=deadline.remaining_s())
-
-    @contextmanager
-    def _writing(self, name: str, deadline: Deadline) -> Iterator[tuple[Collection, Callable[[], None]]]:
-        """Hold the collection's write lock: the collection as it is then, and what raises where the lock is lost."""
-        with self._ledger.write_lock(name, timeout_s=deadline.remaining_s()) as still_held:
-
-            def check_lock() -> None:
-                if not still_held():
-                    raise Unavailable("write lock", f"the lock on collection {name!r} was lost; try again")
-
-            yield find_collection(self._backends, name, fresh=True), check_lock
+    def _session(self, name: str, deadline: Deadline, uid: str = "") -> AbstractContextManager[Session]:
+        writes = writes_to(self._backends, self._ledger)
+        return writes.session(name, uid=uid, timeout_s=deadline.remaining_s(), field="collection")
 
 
 def check_ids(field: str, ids: Sequence[str]) -> None:

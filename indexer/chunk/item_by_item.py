@@ -15,8 +15,7 @@ from operator import itemgetter
 import structlog
 
 from indexer.chunk.items import Failed, Outcome, Work
-from indexer.interruption import LeaseLost
-from lookalike.errors import LookalikeError
+from lookalike.errors import LeaseLost, LookalikeError
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.suspects import MOST_DEATHS, Suspects
 

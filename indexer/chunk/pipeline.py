@@ -19,10 +19,10 @@ from indexer.chunk.items import Failed, Fetched, Outcome, Ready, Work, failed
 from indexer.chunk.writing import Writer
 from lookalike.errors import LookalikeError
 from lookalike.items import Item
-from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.records.image import StoredImage
-from lookalike.store.protocols import Catalogue, Vectors
+from lookalike.store.protocols import Vectors
+from lookalike.writes import Writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,7 @@ class Pipeline:
     def __init__(
         self,
         ledger: Ledger,
-        leases: Leases,
-        catalogue: Catalogue,
+        writes: Writes,
         store: Vectors,
         fetcher: Fetcher,
         embedder: Embedder,
@@ -65,7 +64,7 @@ class Pipeline:
     ) -> None:
         self._ledger, self._store, self._embedder, self._calls = ledger, store, embedder, calls
         self._fetcher = fetcher
-        self._writer = Writer(ledger, leases, catalogue, store, store_timeout_s=store_timeout_s)
+        self._writer = Writer(ledger, writes, store, store_timeout_s=store_timeout_s)
         self._store_timeout_s = store_timeout_s
 
     def run(self, work: Work) -> list[Outcome]:

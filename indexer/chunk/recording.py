@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from indexer.chunk.comparing import place
 from indexer.chunk.items import Failed, Indexed, Outcome, Skipped
 from indexer.chunk.stages import ITEMS, Stages
-from indexer.interruption import LeaseLost
+from lookalike.errors import LeaseLost
 from lookalike.jobs.leases import ChunkCounts, Lease, Leases
 from lookalike.jobs.outcomes import ItemOutcome, Outcomes
 

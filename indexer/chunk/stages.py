@@ -6,14 +6,11 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from typing import TypeVar
+from contextlib import contextmanager
 
 from prometheus_client import Counter, Histogram
 
 from lookalike.runtime import tracing
-
-T = TypeVar("T")
 
 ITEMS = Counter("lookalike_indexer_items_total", "Items recorded, by outcome.", ("outcome",))
 CHUNK_SECONDS = Histogram(
@@ -61,19 +58,6 @@ class Stages:
             elapsed_s = time.perf_counter() - started_s
             self._seconds[stage] += elapsed_s - self._within_s
             self._within_s = outside_s + elapsed_s
-
-    @contextmanager
-    def entering(self, stage: str, context: AbstractContextManager[T]) -> Iterator[T]:
-        """Count to `stage` the time until `context` is entered."""
-        with self.of(stage):
-            entered = context.__enter__()
-        try:
-            yield entered
-        except BaseException as error:
-            if not context.__exit__(type(error), error, error.__traceback__):
-                raise
-        else:
-            context.__exit__(None, None, None)
 
     def observe(self) -> None:
         """Report the chunk to Prometheus."""

@@ -1,28 +1,24 @@
-"""Writes the items of a chunk into every space, under the collection's lock. Called by `pipeline`.
+"""Writes the items of a chunk into every space, in a session of `lookalike.writes`. Called by `pipeline`.
 
-Under that lock, and after a look at what is there now, the later revision wins whatever came in between.
+Under the session's lock, and after a look at what is there now, the later revision wins whatever came in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from indexer.chunk.comparing import NEAR_DUPLICATE_OF, kept_link, place, same_bytes
 from indexer.chunk.items import Indexed, Outcome, Ready, Skipped, Work, failed
 from indexer.chunk.near_duplicates import NearDuplicates
-from indexer.interruption import LeaseLost
-from lookalike.errors import InvalidArgument, NotFound, Unavailable
+from lookalike.errors import InvalidArgument, Unavailable
 from lookalike.items import check_metadata
-from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
 from lookalike.records.job import SKIPPED_NEAR_DUPLICATE, SKIPPED_SUPERSEDED, NearDuplicatePolicy
-from lookalike.store.protocols import Catalogue, Vectors
-
-_LOCK_TIMEOUT_S = 30.0
-"""A write takes a second or so; some dozens of chunks may stand in line before one is better done again later."""
+from lookalike.store.protocols import Vectors
+from lookalike.writes import JOB_LOCK_TIMEOUT_S, Session, Writes
 
 Stored = Mapping[str, Sequence[StoredImage]]
 """Rows by id, as `Vectors.get_everywhere` gives them."""
@@ -31,8 +27,8 @@ Stored = Mapping[str, Sequence[StoredImage]]
 class Writer:
     """Thread-safe."""
 
-    def __init__(self, ledger: Ledger, leases: Leases, catalogue: Catalogue, store: Vectors, *, store_timeout_s: float) -> None:
-        self._ledger, self._leases, self._catalogue, self._store = ledger, leases, catalogue, store
+    def __init__(self, ledger: Ledger, writes: Writes, store: Vectors, *, store_timeout_s: float) -> None:
+        self._ledger, self._writes, self._store = ledger, writes, store
         self._near_duplicates = NearDuplicates(store, timeout_s=store_timeout_s)
         self._store_timeout_s = store_timeout_s
 
@@ -43,18 +39,10 @@ class Writer:
         """
         if not ready:
             return []
-        name = work.collection.name
-        with work.stages.entering("wait", self._ledger.write_lock(name, timeout_s=_LOCK_TIMEOUT_S)) as still_held:
-            if not self._leases.renew(work.lease):
-                raise LeaseLost("the lease went to another worker before the write")
-            check_as_embedded(self._catalogue.get(name, fresh=True), work.collection)
-            outcomes = self._write(work, ready)
-            if not still_held():
-                # Somebody else may have written meanwhile by what they saw before: look again, with the lock.
-                raise LeaseLost("the write lock ran out during the write")
-        return outcomes
+        with session_for(work, self._writes) as session:
+            return self._write(session, work, ready)
 
-    def _write(self, work: Work, ready: Sequence[Ready]) -> list[Outcome]:
+    def _write(self, session: Session, work: Work, ready: Sequence[Ready]) -> list[Outcome]:
         later_taken = self._ledger.later_revision_taken(work.collection.name, work.job.revision)
         must_look = (
             later_taken
@@ -67,37 +55,11 @@ class Writer:
         originals = self._near_duplicates.find(work, current, stored)
         left_out = frozenset(originals if work.job.options.near_duplicates is NearDuplicatePolicy.SKIP else ())
         # Where an attempt that was killed had written one in part, before its original was there.
-        if half_written := [image_id for image_id in left_out if image_id in stored]:
-            self._store.delete(work.collection, half_written, timeout_s=self._store_timeout_s)
+        half_written = [image_id for image_id in left_out if image_id in stored]
+        session.remove_half_written(half_written, timeout_s=self._store_timeout_s)
         writing = [one for one in current if one.item.id not in left_out]
-        refused = self._write_all(work, writing, stored, originals)
+        refused = _write_all(session, work, writing, stored, originals)
         return [_outcome(one, superseded, left_out, refused) for one in ready]
-
-    def _write_all(
-        self, work: Work, writing: Sequence[Ready], stored: Stored, originals: Mapping[str, str]
-    ) -> dict[str, InvalidArgument]:
-        """Write what can be stored; by id, why the rest cannot."""
-        now, revision = datetime.now(UTC), work.job.revision
-        refused: dict[str, InvalidArgument] = {}
-        new: list[StoredImage] = []
-        kept: list[StoredImage] = []
-        for one in writing:
-            rows = stored.get(one.item.id, ())
-            if not one.vectors and not same_bytes(rows, one.sha256, work):
-                # Somebody has replaced or deleted it since it was compared.
-                raise Unavailable(f"image {one.item.id!r}", "it was changed while the chunk was worked on")
-            metadata = kept_link(one.item.metadata, rows[-1].metadata) if not one.vectors else dict(one.item.metadata)
-            try:
-                metadata = _linked(metadata, originals.get(one.item.id))
-            except InvalidArgument as error:
-                refused[one.item.id] = error
-                continue
-            image = StoredImage(
-                one.item.id, place(one.item), metadata, one.sha256, revision, now, one.vectors, one.other_vectors
-            )
-            (new if one.vectors else kept).append(image)
-        refused |= each_that_can(lambda some: self._store.upsert(work.collection, some), new)
-        return refused | each_that_can(lambda some: self._store.rewrite(work.collection, some), kept)
 
     def _stored(self, work: Work, ready: Sequence[Ready]) -> Stored:
         ids = [one.item.id for one in ready]
@@ -111,13 +73,39 @@ class Writer:
         return frozenset(written | {id_ for id_, deleted in buried.items() if deleted > revision})
 
 
-def check_as_embedded(now: Collection, then: Collection) -> None:
-    """Raise unless what was embedded for `then` can be written to the collection as it is `now`: `NotFound` ("collection")
-    where another has its name, `Unavailable` where its generations have changed, so that the chunk is done again."""
-    if now.uid != then.uid:
-        raise NotFound("collection", then.name)
-    if not now.written_as(then):
-        raise Unavailable(f"collection {then.name!r}", "its generations have changed since its pictures were embedded")
+def _write_all(
+    session: Session, work: Work, writing: Sequence[Ready], stored: Stored, originals: Mapping[str, str]
+) -> dict[str, InvalidArgument]:
+    """Write what can be stored; by id, why the rest cannot."""
+    now, revision = datetime.now(UTC), work.job.revision
+    refused: dict[str, InvalidArgument] = {}
+    new: list[StoredImage] = []
+    kept: list[StoredImage] = []
+    for one in writing:
+        rows = stored.get(one.item.id, ())
+        if not one.vectors and not same_bytes(rows, one.sha256, work):
+            # Somebody has replaced or deleted it since it was compared.
+            raise Unavailable(f"image {one.item.id!r}", "it was changed while the chunk was worked on")
+        metadata = kept_link(one.item.metadata, rows[-1].metadata) if not one.vectors else dict(one.item.metadata)
+        try:
+            metadata = _linked(metadata, originals.get(one.item.id))
+        except InvalidArgument as error:
+            refused[one.item.id] = error
+            continue
+        image = StoredImage(one.item.id, place(one.item), metadata, one.sha256, revision, now, one.vectors, one.other_vectors)
+        (new if one.vectors else kept).append(image)
+    return refused | each_that_can(session.upsert, new) | each_that_can(session.rewrite, kept)
+
+
+def session_for(work: Work, writes: Writes) -> AbstractContextManager[Session]:
+    """The right to write what a chunk's pictures were embedded to; waiting for it counts as such."""
+    return writes.session(
+        work.collection.name,
+        embedded_for=work.collection,
+        lease=work.lease,
+        timeout_s=JOB_LOCK_TIMEOUT_S,
+        waiting=work.stages.of("wait"),
+    )
 
 
 def each_that_can(write: Callable[[Sequence[StoredImage]], None], images: Sequence[StoredImage]) -> dict[str, InvalidArgument]:

@@ -15,8 +15,9 @@ from indexer.chunk.comparing import place
 from indexer.chunk.items import Failed, Skipped, Work
 from indexer.chunk.pipeline import Pipeline
 from indexer.finishing.mirror import Mirror, check_complete
-from indexer.interruption import Interruption, LeaseLost
+from indexer.interruption import Interruption
 from lookalike.artifacts import Artifacts
+from lookalike.errors import LeaseLost
 from lookalike.items import Item
 from lookalike.jobs.leases import Lease, Leases
 from lookalike.jobs.ledger import Ledger

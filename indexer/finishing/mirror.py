@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 
 import structlog
 
-from indexer.interruption import Interruption, LeaseLost
+from indexer.interruption import Interruption
 from indexer.planning.seen_ids import SeenIds
-from lookalike.errors import FailedPrecondition, NotFound, Unavailable
+from lookalike.errors import FailedPrecondition, LeaseLost, Unavailable
 from lookalike.jobs.leases import Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.manifest import read_columns
@@ -20,11 +20,10 @@ from lookalike.records.job import Job
 from lookalike.records.source import FolderSource
 from lookalike.sources import Reader
 from lookalike.sources.opening import uri_prefix
-from lookalike.store.protocols import Catalogue, Vectors
+from lookalike.store.protocols import Vectors
+from lookalike.writes import JOB_LOCK_TIMEOUT_S, Writes
 
 MIRROR_INCOMPLETE = "MIRROR_INCOMPLETE"
-_LOCK_TIMEOUT_S = 30.0
-"""As for the write of any chunk."""
 _AT_ONCE = 1000
 """Images looked at between two looks at the lease, and deleted at most in one turn under the lock: about a second."""
 
@@ -36,13 +35,13 @@ class Mirror:
         self,
         ledger: Ledger,
         leases: Leases,
-        catalogue: Catalogue,
+        writes: Writes,
         store: Vectors,
         reader: Reader,
         *,
         store_timeout_s: float,
     ) -> None:
-        self._ledger, self._leases, self._catalogue, self._store = ledger, leases, catalogue, store
+        self._ledger, self._leases, self._writes, self._store = ledger, leases, writes, store
         self._reader, self._store_timeout_s = reader, store_timeout_s
 
     def run(self, job: Job, collection: Collection, lease: Lease, interruption: Interruption) -> None:
@@ -58,7 +57,7 @@ class Mirror:
             raise Unavailable(f"collection {collection.name!r}", problem)
         deleted = job.deleted
         for ids in self.absent(job, collection, interruption):
-            deleted += self._delete(job, collection, ids)
+            deleted += self._delete(job, collection, lease, ids)
             # A kill between the two leaves these uncounted; counted before, they might not have been deleted.
             self._leases.note(lease, deleted=str(deleted))
         structlog.get_logger().info("mirrored", job=job.id, collection=collection.name, deleted=deleted)
@@ -89,21 +88,12 @@ class Mirror:
                     return
                 after_id = ids[-1]
 
-    def _delete(self, job: Job, collection: Collection, ids: Sequence[str]) -> int:
+    def _delete(self, job: Job, collection: Collection, lease: Lease, ids: Sequence[str]) -> int:
         """Those of `ids` that nobody has written meanwhile; how many were there."""
-        name = collection.name
-        with self._ledger.write_lock(name, timeout_s=_LOCK_TIMEOUT_S) as still_held:
-            now = self._catalogue.get(name, fresh=True)
-            if now.uid != collection.uid:
-                raise NotFound("collection", name, hint="another has taken its name")
-            stored = self._store.get_everywhere(now, ids, timeout_s=self._store_timeout_s)
+        with self._writes.session(collection.name, uid=collection.uid, lease=lease, timeout_s=JOB_LOCK_TIMEOUT_S) as session:
+            stored = self._store.get_everywhere(session.collection, ids, timeout_s=self._store_timeout_s)
             older = [image_id for image_id, rows in stored.items() if all(row.revision < job.revision for row in rows)]
-            if not older:
-                return 0
-            self._ledger.bury(name, older, job.revision)
-            if not still_held():
-                raise Unavailable("write lock", f"the lock on collection {name!r} was lost")
-            return self._store.delete(now, older, timeout_s=self._store_timeout_s)
+            return session.delete(older, job.revision, timeout_s=self._store_timeout_s)
 
 
 def check_complete(job: Job) -> None:

@@ -20,6 +20,7 @@ from indexer.reembedding.generations import Generations
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.store.protocols import Catalogue, Vectors
+from lookalike.writes import Writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Reembedding:
 def make_reembedding(
     ledger: Ledger,
     leases: Leases,
+    writes: Writes,
     catalogue: Catalogue,
     store: Vectors,
     fetcher: Fetcher,
@@ -42,9 +44,9 @@ def make_reembedding(
     *,
     store_timeout_s: float,
 ) -> Reembedding:
-    generations = Generations(ledger, leases, catalogue, store, embedder, store_timeout_s=store_timeout_s)
+    generations = Generations(ledger, writes, catalogue, store, embedder, store_timeout_s=store_timeout_s)
     return Reembedding(
         generations,
-        Chunks(ledger, leases, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s),
-        Finish(ledger, leases, catalogue, store, generations, store_timeout_s=store_timeout_s),
+        Chunks(writes, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s),
+        Finish(leases, writes, store, generations, store_timeout_s=store_timeout_s),
     )

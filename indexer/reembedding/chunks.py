@@ -15,22 +15,18 @@ from indexer.chunk.embedder import Embedded, Embedder
 from indexer.chunk.fetching import Fetcher
 from indexer.chunk.items import Failed, Fetched, Indexed, Outcome, Ready, Skipped, Work, failed
 from indexer.chunk.stages import Stages
-from indexer.chunk.writing import check_as_embedded, each_that_can
-from indexer.interruption import LeaseLost
+from indexer.chunk.writing import each_that_can, session_for
 from lookalike.errors import FailedPrecondition, LookalikeError, NotFound
 from lookalike.items import Item
-from lookalike.jobs.leases import Leases
-from lookalike.jobs.ledger import Ledger
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
 from lookalike.records.job import SKIPPED_SUPERSEDED
 from lookalike.sources import Artifacts
 from lookalike.spaces import Space
 from lookalike.store.generations import is_filled_by
-from lookalike.store.protocols import Catalogue, Vectors
+from lookalike.store.protocols import Vectors
+from lookalike.writes import Writes
 
-_LOCK_TIMEOUT_S = 30.0
-"""As for the write of any chunk."""
 Rows = Mapping[Space, StoredImage]
 """Of one image, by the space that has it."""
 
@@ -40,9 +36,7 @@ class Chunks:
 
     def __init__(
         self,
-        ledger: Ledger,
-        leases: Leases,
-        catalogue: Catalogue,
+        writes: Writes,
         store: Vectors,
         fetcher: Fetcher,
         embedder: Embedder,
@@ -50,7 +44,7 @@ class Chunks:
         *,
         store_timeout_s: float,
     ) -> None:
-        self._ledger, self._leases, self._catalogue, self._store = ledger, leases, catalogue, store
+        self._writes, self._store = writes, store
         self._fetcher, self._embedder, self._calls = fetcher, embedder, calls
         self._store_timeout_s = store_timeout_s
 
@@ -137,11 +131,8 @@ class Chunks:
         """Write what is as it was when it was read, under the collection's lock; raises as `Writer.write`."""
         if not ready:
             return []
-        name, outcomes, images = work.collection.name, list[Outcome](), dict[str, StoredImage]()
-        with work.stages.entering("wait", self._ledger.write_lock(name, timeout_s=_LOCK_TIMEOUT_S)) as still_held:
-            if not self._leases.renew(work.lease):
-                raise LeaseLost("the lease went to another worker before the write")
-            check_as_embedded(self._catalogue.get(name, fresh=True), work.collection)
+        outcomes, images = list[Outcome](), dict[str, StoredImage]()
+        with session_for(work, self._writes) as session:
             rows = self._rows(work, [one.item.id for one in ready])
             for one in ready:
                 settled = _settled(work, one.item, rows.get(one.item.id, {}))
@@ -151,9 +142,7 @@ class Chunks:
                     outcomes.append(Skipped(one.item, SKIPPED_SUPERSEDED))
                 else:
                     images[one.item.id] = replace(settled, vectors=one.vectors)
-            refused = each_that_can(lambda some: self._store.fill(work.collection, some), list(images.values()))
-            if not still_held():
-                raise LeaseLost("the write lock ran out during the write")
+            refused = each_that_can(session.fill, list(images.values()))
         for one in ready:
             if one.item.id in images:
                 error = refused.get(one.item.id)

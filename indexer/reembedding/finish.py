@@ -13,23 +13,21 @@ from itertools import islice
 
 import structlog
 
-from indexer.chunk.writing import check_as_embedded
-from indexer.interruption import Interruption, LeaseLost
+from indexer.interruption import Interruption
 from indexer.reembedding.chunks import Rows, current_row, is_filled
 from indexer.reembedding.comparison import Sample, compare
 from indexer.reembedding.generations import Generations
-from lookalike.errors import FailedPrecondition, Unavailable
+from lookalike.errors import FailedPrecondition, LeaseLost
 from lookalike.jobs.leases import Lease, Leases
-from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.job import Comparison, Job
 from lookalike.records.source import CollectionSource
 from lookalike.store.generations import is_filled_by, is_switched_by
-from lookalike.store.protocols import Catalogue, Vectors
+from lookalike.store.protocols import Vectors
+from lookalike.writes import JOB_LOCK_TIMEOUT_S, Writes
 
-_LOCK_TIMEOUT_S = 30.0
 _NAMED = 3
 """Missing images that the error of a job names; the list of its failures has them all."""
 
@@ -48,15 +46,14 @@ class Finish:
 
     def __init__(
         self,
-        ledger: Ledger,
         leases: Leases,
-        catalogue: Catalogue,
+        writes: Writes,
         store: Vectors,
         generations: Generations,
         *,
         store_timeout_s: float,
     ) -> None:
-        self._ledger, self._leases, self._catalogue, self._store = ledger, leases, catalogue, store
+        self._leases, self._writes, self._store = leases, writes, store
         self._generations, self._store_timeout_s = generations, store_timeout_s
 
     def run(self, job: Job, collection: Collection, lease: Lease, interruption: Interruption) -> None:
@@ -115,7 +112,7 @@ class Finish:
         other = self._revisions(collection.as_other(), lambda _: None)
         differing = _differing(self._revisions(collection, shown), other, interruption)
         while ids := list(islice(differing, MAX_PAGE_SIZE)):
-            self._settle(collection, ids, seen)
+            self._settle(collection, lease, ids, seen)
         return seen
 
     def _revisions(self, collection: Collection, shown: Callable[[Sequence[StoredImage]], None]) -> Iterator[tuple[str, int]]:
@@ -136,20 +133,18 @@ class Finish:
                 return
             after_id = page[-1].id
 
-    def _settle(self, collection: Collection, ids: Sequence[str], seen: Seen) -> None:
+    def _settle(self, collection: Collection, lease: Lease, ids: Sequence[str], seen: Seen) -> None:
         """Look again at images that differ, under the lock, under which they do not change.
 
         What the current generation does not have whole is a delete or a first write that a kill has interrupted: it is taken
         out, since the switch would show it. (A chunk that was interrupted is done again, and writes it anew.)
         """
-        with self._ledger.write_lock(collection.name, timeout_s=_LOCK_TIMEOUT_S) as still_held:
+        with self._writes.session(
+            collection.name, embedded_for=collection, lease=lease, timeout_s=JOB_LOCK_TIMEOUT_S
+        ) as session:
             rows = self._store.get_by_space(collection, ids, timeout_s=self._store_timeout_s)
             gone = [image_id for image_id, of_id in rows.items() if current_row(collection, of_id) is None]
-            if gone:
-                check_as_embedded(self._catalogue.get(collection.name, fresh=True), collection)
-                if not still_held():
-                    raise Unavailable("write lock", f"the lock on collection {collection.name!r} was lost")
-                self._store.delete(collection, gone, timeout_s=self._store_timeout_s)
+            session.remove_half_written(gone, timeout_s=self._store_timeout_s)
         missing = [image_id for image_id, of_id in rows.items() if _is_missing(collection, of_id)]
         seen.missing += len(missing)
         seen.first_missing += missing[: _NAMED - len(seen.first_missing)]

@@ -1,4 +1,4 @@
-"""Begins, switches and drops generations: each one write to the catalogue, under the lock that every writer takes.
+"""Begins, switches and drops generations: each one write to the catalogue, in a session of `lookalike.writes`.
 
 Called by `worker` for its jobs, and by the reconciler for what jobs and processes that died have left.
 """
@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from indexer.chunk.embedder import Embedder
-from indexer.interruption import LeaseLost
-from lookalike.errors import NotFound
 from lookalike.items import Item
-from lookalike.jobs.leases import Lease, Leases
+from lookalike.jobs.leases import Lease
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE
 from lookalike.records.collection import Collection, GenerationState
@@ -24,9 +21,7 @@ from lookalike.records.image import Consistency
 from lookalike.records.job import Job
 from lookalike.store.generations import begun, is_filled_by, switched, without_filled_by, without_overdue
 from lookalike.store.protocols import Catalogue, Vectors
-
-_LOCK_TIMEOUT_S = 30.0
-"""As for the write of a chunk, behind which a change may have to stand in line."""
+from lookalike.writes import JOB_LOCK_TIMEOUT_S, Writes
 
 
 class Generations:
@@ -35,14 +30,14 @@ class Generations:
     def __init__(
         self,
         ledger: Ledger,
-        leases: Leases,
+        writes: Writes,
         catalogue: Catalogue,
         store: Vectors,
         embedder: Embedder,
         *,
         store_timeout_s: float,
     ) -> None:
-        self._ledger, self._leases, self._catalogue = ledger, leases, catalogue
+        self._ledger, self._writes, self._catalogue = ledger, writes, catalogue
         self._store, self._embedder, self._store_timeout_s = store, embedder, store_timeout_s
 
     def items(self, job: Job, lease: Lease) -> Iterator[Item]:
@@ -89,19 +84,15 @@ class Generations:
         elif without_overdue(collection, now) == collection:
             return
         log = structlog.get_logger().bind(collection=collection.name, generation=other.number, job=other.job_id)
-        with self._writing(collection.name) as still_held:
-            self._catalogue.change(
-                collection.name,
-                lambda there: without_overdue(without_filled_by(there, other.job_id), now),
-                still_alone=still_held,
-            )
+        with self._writes.session(collection.name, uid=collection.uid, timeout_s=JOB_LOCK_TIMEOUT_S) as session:
+            session.change(lambda there: without_overdue(without_filled_by(there, other.job_id), now))
         log.info("generation dropped", was=other.state.value)
 
     def tidy_leftovers(self) -> None:
         """Drop physical collections of collections that are there which their rows do not name: what killed changes left."""
         for name in self._catalogue.with_leftovers():
-            with self._writing(name) as still_held:
-                self._catalogue.change(name, lambda there: there, still_alone=still_held)
+            with self._writes.session(name, timeout_s=JOB_LOCK_TIMEOUT_S) as session:
+                session.change(lambda there: there)
 
     def _begin(self, job: Job, lease: Lease) -> Collection:
         now = self._catalogue.get(job.collection, fresh=True)
@@ -111,17 +102,5 @@ class Generations:
         return self._change(job, lease, lambda there: begun(there, job.id, model, spaces))
 
     def _change(self, job: Job, lease: Lease, change: Callable[[Collection], Collection]) -> Collection:
-        def changed(now: Collection) -> Collection:
-            if now.uid != job.collection_uid:
-                raise NotFound("collection", job.collection, hint="another has taken its name")
-            return change(now)
-
-        with self._writing(job.collection) as still_held:
-            if not self._leases.renew(lease):
-                raise LeaseLost("the lease went to another worker, or the job was stopped")
-            return self._catalogue.change(job.collection, changed, still_alone=still_held)
-
-    @contextmanager
-    def _writing(self, name: str) -> Iterator[Callable[[], bool]]:
-        with self._ledger.write_lock(name, timeout_s=_LOCK_TIMEOUT_S) as still_held:
-            yield still_held
+        with self._writes.session(job.collection, uid=job.collection_uid, lease=lease, timeout_s=JOB_LOCK_TIMEOUT_S) as session:
+            return session.change(change)

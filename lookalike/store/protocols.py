@@ -22,6 +22,12 @@ WRITE_TIMEOUT_S = 30.0
 """Bounds a write whose caller names no time."""
 FLUSH_TIMEOUT_S = 120.0
 """Bounds a flush whose caller names no time."""
+Check = Callable[[], None]
+"""Raises where the caller may not write any more. Makes no round trip."""
+
+
+def unchecked() -> None:
+    """For callers that nothing can stop."""
 
 
 class Vectors(Protocol):
@@ -34,6 +40,9 @@ class Vectors(Protocol):
     Where a collection has an other generation beside the current one, everything that changes images changes both. Reads are of
     the current one, but for `get_by_space`, `get_everywhere`, `matching_ids` and `contents`, by which writers decide.
     `Collection.as_other` is for reading the other one.
+
+    Methods that write ask `check` before every step and pass on what it raises. What they have begun is then as a kill would
+    leave it.
     """
 
     def search(
@@ -121,7 +130,14 @@ class Vectors(Protocol):
     def count(self, collection: Collection, *, timeout_s: float) -> int:
         """How many images there are now, in the space that is written last. Strong."""
 
-    def upsert(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+    def upsert(
+        self,
+        collection: Collection,
+        images: Sequence[StoredImage],
+        *,
+        timeout_s: float = WRITE_TIMEOUT_S,
+        check: Check = unchecked,
+    ) -> None:
         """Write `images` in every space of both generations; of equal ids the last one wins. Idempotent: writing again changes
         nothing.
 
@@ -129,19 +145,33 @@ class Vectors(Protocol):
         JSON), and `FailedPrecondition` REEMBED_UNDER_WAY where the vectors of the other generation are missing.
         """
 
-    def fill(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+    def fill(
+        self,
+        collection: Collection,
+        images: Sequence[StoredImage],
+        *,
+        timeout_s: float = WRITE_TIMEOUT_S,
+        check: Check = unchecked,
+    ) -> None:
         """Write `images`, each id once, in the spaces that only the other generation has; `vectors` are theirs. Idempotent.
 
         Raises `InvalidArgument` before anything is written, as `upsert`.
         """
 
-    def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+    def rewrite(
+        self,
+        collection: Collection,
+        images: Sequence[StoredImage],
+        *,
+        timeout_s: float = WRITE_TIMEOUT_S,
+        check: Check = unchecked,
+    ) -> None:
         """Give images that are there the facts of `images`, in every space that has them; their vectors stay as they are.
 
         Idempotent. Raises `InvalidArgument` before anything is written.
         """
 
-    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> int:
+    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float, check: Check = unchecked) -> int:
         """Delete `ids` in every space; how many of them were there, in any. Deleting what is not there is no error."""
 
     def flush(self, collection: Collection, *, wait: bool = True, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
@@ -154,8 +184,8 @@ class Vectors(Protocol):
 class Catalogue(Protocol):
     """Which collections exist: their models, spaces and generations. `get` may remember an answer for some seconds.
 
-    `create`, `change` and `delete` are called under the collection's write lock. `still_alone` tells whether it is held still;
-    the collection's row is written only if it is.
+    `create`, `change` and `delete` are called under the collection's write lock. They ask `check` before every step, as the
+    writing methods of `Vectors` do.
     """
 
     @property
@@ -177,12 +207,10 @@ class Catalogue(Protocol):
         What a change that is just being made has not named yet counts too.
         """
 
-    def create(self, collection: Collection, *, still_alone: Callable[[], bool] = lambda: True) -> None:
+    def create(self, collection: Collection, *, check: Check = unchecked) -> None:
         """Make `collection`, empty and searchable. Raises `AlreadyExists`, `InvalidArgument` (name)."""
 
-    def change(
-        self, name: str, change: Callable[[Collection], Collection], *, still_alone: Callable[[], bool] = lambda: True
-    ) -> Collection:
+    def change(self, name: str, change: Callable[[Collection], Collection], *, check: Check = unchecked) -> Collection:
         """Make of the collection called `name`, as it is now, what `change` makes of it, in one write; the collection then.
         What `change` raises is passed on, and nothing is changed then.
 
@@ -191,7 +219,7 @@ class Catalogue(Protocol):
         Raises `NotFound`, `InvalidArgument` (name).
         """
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, check: Check = unchecked) -> None:
         """Remove the collection called `name` with all its images. Raises `NotFound`, `InvalidArgument` (name)."""
 
     def list(self) -> list[Collection]:

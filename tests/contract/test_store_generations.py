@@ -110,8 +110,12 @@ def test_what_a_killed_change_left_behind_goes_or_is_empty_when_it_is_named_and_
     two = catalogue.change(one.name, lambda now: begun(now, "job", "large", (now.spaces[0], NEW)))
     store.fill(two, [filled("a")])
     with pytest.raises(Unavailable, match="write lock"):
-        catalogue.change(one.name, lambda now: replace(now, other=None), still_alone=lambda: False)
+        catalogue.change(one.name, lambda now: replace(now, other=None), check=_lost)
     assert catalogue.get(one.name, fresh=True) == two
     assert ids(store, two.as_other()) == ["a"], "nothing is dropped before the row is written"
     catalogue.delete(one.name)
     assert store_server.tables(one.name) == []
+
+
+def _lost() -> None:
+    raise Unavailable("write lock", "lost")

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from lookalike.errors import AlreadyExists, NotFound, Unavailable
+from lookalike.errors import AlreadyExists, NotFound
 from lookalike.names import check_name
 from lookalike.records.collection import Collection
 from lookalike.store.memory.tables import Tables
+from lookalike.store.protocols import Check, unchecked
 
 
 class MemoryCatalogue:
@@ -44,17 +45,15 @@ class MemoryCatalogue:
         with self._tables.lock:
             return [one.name for one in self._tables.collections.values() if self._unnamed(one.name, one.physicals)]
 
-    def create(self, collection: Collection, *, still_alone: Callable[[], bool] = lambda: True) -> None:
+    def create(self, collection: Collection, *, check: Check = unchecked) -> None:
         check_name("name", collection.name)
         with self._tables.lock:
             if collection.name in self._tables.collections:
                 raise AlreadyExists("collection", collection.name)
-            self._drop_unnamed(collection.name, ())
-            self._write(collection, still_alone)
+            self._drop_unnamed(collection.name, (), check)
+            self._write(collection, check)
 
-    def change(
-        self, name: str, change: Callable[[Collection], Collection], *, still_alone: Callable[[], bool] = lambda: True
-    ) -> Collection:
+    def change(self, name: str, change: Callable[[Collection], Collection], *, check: Check = unchecked) -> Collection:
         check_name("name", name)
         with self._tables.lock:
             if name not in self._tables.collections:
@@ -62,17 +61,18 @@ class MemoryCatalogue:
             now = self._tables.collections[name]
             then = change(now)
             if then != now:
-                self._drop_unnamed(name, now.physicals)
-                self._write(then, still_alone)
-            self._drop_unnamed(name, then.physicals)
+                self._drop_unnamed(name, now.physicals, check)
+                self._write(then, check)
+            self._drop_unnamed(name, then.physicals, check)
             return then
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, check: Check = unchecked) -> None:
         check_name("name", name)
         with self._tables.lock:
+            check()
             there = self._tables.collections.pop(name, None)
             self._remember(name)
-            self._drop_unnamed(name, ())
+            self._drop_unnamed(name, (), check)
             if there is None:
                 raise NotFound("collection", name)
 
@@ -80,11 +80,11 @@ class MemoryCatalogue:
         with self._tables.lock:
             return sorted(self._tables.collections.values(), key=lambda one: one.name)
 
-    def _write(self, collection: Collection, still_alone: Callable[[], bool]) -> None:
+    def _write(self, collection: Collection, check: Check) -> None:
         for physical in collection.physicals:
+            check()
             self._tables.make(physical)
-        if not still_alone():
-            raise Unavailable("write lock", f"the lock on {collection.name!r} was lost; try again")
+        check()
         self._tables.collections[collection.name] = replace(collection, exact=True)
         self._remember(collection.name)
 
@@ -99,6 +99,7 @@ class MemoryCatalogue:
         """The tables of the collection called `name` but those `named`; no name of another begins so."""
         return {table for table in self._tables.names() if table.startswith(f"{name}__")} - set(named)
 
-    def _drop_unnamed(self, name: str, named: Iterable[str]) -> None:
+    def _drop_unnamed(self, name: str, named: Iterable[str], check: Check) -> None:
         for table in self._unnamed(name, named):
+            check()
             self._tables.drop(table)

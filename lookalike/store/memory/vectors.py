@@ -19,7 +19,7 @@ from lookalike.records.query import SearchOptions
 from lookalike.spaces import Space, Vector, check_vectors
 from lookalike.store.checks import check_breadth, check_facts, check_image, check_images, check_limit
 from lookalike.store.memory.tables import Tables
-from lookalike.store.protocols import FLUSH_TIMEOUT_S, WRITE_TIMEOUT_S
+from lookalike.store.protocols import FLUSH_TIMEOUT_S, WRITE_TIMEOUT_S, Check, unchecked
 
 
 class MemoryVectors:
@@ -146,29 +146,51 @@ class MemoryVectors:
     def count(self, collection: Collection, *, timeout_s: float) -> int:
         return len(self._read(collection, collection.spaces[-1], Consistency.STRONG))
 
-    def upsert(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+    def upsert(
+        self,
+        collection: Collection,
+        images: Sequence[StoredImage],
+        *,
+        timeout_s: float = WRITE_TIMEOUT_S,
+        check: Check = unchecked,
+    ) -> None:
         check_images(collection, images)
         others = [image.as_other() for image in images] if collection.other_spaces else []
         places = {space: images if space in collection.spaces else others for space in collection.written}
-        self._write(collection, places)
+        self._write(collection, places, check)
 
-    def fill(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+    def fill(
+        self,
+        collection: Collection,
+        images: Sequence[StoredImage],
+        *,
+        timeout_s: float = WRITE_TIMEOUT_S,
+        check: Check = unchecked,
+    ) -> None:
         for image in images:
             check_image(image, collection.other_spaces)
-        self._write(collection, {space: images for space in collection.written if space in collection.other_spaces})
+        self._write(collection, {space: images for space in collection.written if space in collection.other_spaces}, check)
 
-    def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+    def rewrite(
+        self,
+        collection: Collection,
+        images: Sequence[StoredImage],
+        *,
+        timeout_s: float = WRITE_TIMEOUT_S,
+        check: Check = unchecked,
+    ) -> None:
         for image in images:
             check_facts(image)
         with self._tables.lock:
             for space, rows in self._read_everywhere(collection).items():
                 there = [replace(image, vectors=rows[image.id].vectors) for image in images if image.id in rows]
-                self._write(collection, {space: there})
+                self._write(collection, {space: there}, check)
 
-    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> int:
+    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float, check: Check = unchecked) -> int:
         with self._tables.lock:
             there = {image_id for rows in self._read_everywhere(collection).values() for image_id in ids if image_id in rows}
             for space in reversed(collection.written):
+                check()
                 self._tables.remove(collection.physical_of(space), there, subject=collection.name)
             return len(there)
 
@@ -183,10 +205,11 @@ class MemoryVectors:
         with self._tables.lock:
             return {space: self._read(collection, space, Consistency.STRONG) for space in collection.written}
 
-    def _write(self, collection: Collection, places: Mapping[Space, Sequence[StoredImage]]) -> None:
+    def _write(self, collection: Collection, places: Mapping[Space, Sequence[StoredImage]], check: Check) -> None:
         written = {space: [_row(image, space) for image in images] for space, images in places.items()}
         with self._tables.lock:
             for space, rows in written.items():
+                check()
                 self._tables.put(collection.physical_of(space), rows, subject=collection.name)
 
 

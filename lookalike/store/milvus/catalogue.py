@@ -19,14 +19,15 @@ from typing import Any
 from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.milvus_client import IndexParams
 
-from lookalike.errors import AlreadyExists, NotFound, Unavailable
+from lookalike.errors import AlreadyExists, NotFound
 from lookalike.names import MAX_NAME_BYTES, alias_name, check_name
 from lookalike.records.collection import Collection
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space
-from lookalike.store.milvus.connection import Connection
+from lookalike.store.milvus.connection import Connection, guarded
 from lookalike.store.milvus.entries import from_entry, to_entry
 from lookalike.store.milvus.schema import image_index, image_schema
+from lookalike.store.protocols import Check, unchecked
 
 CATALOGUE = "lookalike_catalogue"
 _READ_TIMEOUT_S = 10.0
@@ -54,14 +55,14 @@ class MilvusCatalogue:
         self._cache: dict[str, tuple[float, Collection]] = {}
         self._changed_at: dict[str, float] = {}
 
-    def create(self, collection: Collection, *, still_alone: Callable[[], bool] = lambda: True) -> None:
+    def create(self, collection: Collection, *, check: Check = unchecked) -> None:
         """Make `collection`, empty and searchable. Raises `AlreadyExists`, `InvalidArgument` (name), `Unavailable`.
 
         Two processes that create or delete one name at once would drop each other's physical collections as leftovers: hold
-        the collection's write lock. `still_alone` tells whether it is held still; the row is written only if it is.
+        the collection's write lock. `check` raises where it is lost; it is asked before every call to Milvus.
         """
         check_name("name", collection.name)
-        deadline = Deadline.after(_CHANGE_TIMEOUT_S)
+        deadline = guarded(_CHANGE_TIMEOUT_S, check)
         with _held(self._changing, deadline):
             if self._read(collection.name, deadline, strong=True) is not None:
                 raise AlreadyExists("collection", collection.name)
@@ -70,7 +71,7 @@ class MilvusCatalogue:
             self._point_aliases(collection, deadline)
             if self._read(collection.name, deadline, strong=True) is not None:
                 raise AlreadyExists("collection", collection.name)
-            self._write(collection, still_alone, deadline)
+            self._write(collection, deadline)
 
     @property
     def exact(self) -> bool:
@@ -109,9 +110,7 @@ class MilvusCatalogue:
         found = map(self._from_row, rows)
         return sorted(found, key=lambda collection: collection.name)
 
-    def change(
-        self, name: str, change: Callable[[Collection], Collection], *, still_alone: Callable[[], bool] = lambda: True
-    ) -> Collection:
+    def change(self, name: str, change: Callable[[Collection], Collection], *, check: Check = unchecked) -> Collection:
         """Make of the collection called `name`, as it is now, what `change` makes of it, in one write; under its write lock, as
         `create`. What `change` raises is passed on, and nothing is changed then.
 
@@ -120,7 +119,7 @@ class MilvusCatalogue:
         Raises `NotFound`, `InvalidArgument` (name), `Unavailable`.
         """
         check_name("name", name)
-        deadline = Deadline.after(_CHANGE_TIMEOUT_S)
+        deadline = guarded(_CHANGE_TIMEOUT_S, check)
         with _held(self._changing, deadline):
             now = self._read(name, deadline, strong=True)
             if now is None:
@@ -129,7 +128,7 @@ class MilvusCatalogue:
             if then != now:
                 self._drop_unnamed(now, deadline)
                 self._make_physicals(then, [s for s in then.written if then.physical_of(s) not in now.physicals], deadline)
-                self._write(then, still_alone, deadline)
+                self._write(then, deadline)
             self._point_aliases(then, deadline)
             self._drop_unnamed(then, deadline)
             return then
@@ -142,13 +141,13 @@ class MilvusCatalogue:
         there = self._connection.list_collections(deadline=Deadline.after(_READ_TIMEOUT_S))
         return [one.name for one in self.list() if any(p.startswith(f"{one.name}__") and p not in one.physicals for p in there)]
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, check: Check = unchecked) -> None:
         """Remove the collection called `name` with all its images; under its write lock, as `create`.
 
         Raises `NotFound`, `InvalidArgument` (name), `Unavailable`.
         """
         check_name("name", name)
-        deadline = Deadline.after(_CHANGE_TIMEOUT_S)
+        deadline = guarded(_CHANGE_TIMEOUT_S, check)
         with _held(self._changing, deadline):
             there = self._read(name, deadline, strong=True) is not None
             if there:
@@ -159,9 +158,7 @@ class MilvusCatalogue:
         if not there:
             raise NotFound("collection", name)
 
-    def _write(self, collection: Collection, still_alone: Callable[[], bool], deadline: Deadline) -> None:
-        if not still_alone():
-            raise Unavailable("write lock", f"the lock on {collection.name!r} was lost; try again")
+    def _write(self, collection: Collection, deadline: Deadline) -> None:
         row = {"name": collection.name, "uid": collection.uid, "entry": to_entry(collection), "vector": _NOWHERE}
         self._call("upsert", deadline, data=[row])
         self._remember(collection.name, collection, changed=True)

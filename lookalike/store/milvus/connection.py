@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from lookalike.errors import (
 )
 from lookalike.runtime import tracing
 from lookalike.runtime.call import Deadline
+from lookalike.store.protocols import Check
 
 _DEPENDENCY = "milvus"
 _LITE_VERSIONS = ("milvus-lite", "milvus_lite")
@@ -66,6 +68,22 @@ milvus-lite: `unexpected end of expression at column 3`."""
 
 _OVERLOADED_RPC = {grpc.StatusCode.RESOURCE_EXHAUSTED}
 _REFUSED_RPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+
+
+@dataclass(frozen=True, slots=True)
+class _Guarded(Deadline):
+    """Every call to Milvus asks its deadline for the time that is left. So `check` is asked before each of them."""
+
+    check: Check
+
+    def remaining_s(self) -> float:
+        self.check()
+        return Deadline.remaining_s(self)
+
+
+def guarded(timeout_s: float, check: Check) -> Deadline:
+    """A deadline in `timeout_s` for calls that may be made only as long as `check` raises nothing."""
+    return _Guarded(Deadline.after(timeout_s).at_s, check)
 
 
 class Connection:

@@ -20,7 +20,7 @@ from lookalike.records.query import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Metric, Space, Vector, check_vectors
 from lookalike.store.checks import check_breadth, check_facts, check_image, check_images, check_limit
-from lookalike.store.milvus.connection import Connection
+from lookalike.store.milvus.connection import Connection, guarded
 from lookalike.store.milvus.expressions import both, compiled, id_above, ids_among, ids_not_among, prefixed
 from lookalike.store.milvus.rows import CONSISTENCY_LEVELS, IDS_PER_CALL, Rows, slices
 from lookalike.store.milvus.schema import (
@@ -35,7 +35,7 @@ from lookalike.store.milvus.schema import (
     rows_per_write,
     to_row,
 )  # fmt: skip
-from lookalike.store.protocols import FLUSH_TIMEOUT_S, WRITE_TIMEOUT_S
+from lookalike.store.protocols import FLUSH_TIMEOUT_S, WRITE_TIMEOUT_S, Check, unchecked
 
 _LITE_QUERIES_PER_CALL = 4
 """milvus-lite subtracts every row from every query at once: 4 queries over 20,000 rows of 256 take 80 MB there."""
@@ -48,19 +48,33 @@ class MilvusVectors:
         self._rows = Rows(connection)
         self._is_lite = connection.is_lite
 
-    def upsert(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+    def upsert(
+        self,
+        collection: Collection,
+        images: Sequence[StoredImage],
+        *,
+        timeout_s: float = WRITE_TIMEOUT_S,
+        check: Check = unchecked,
+    ) -> None:
         # Milvus keeps both rows of one id that comes twice in one request.
         unique = list({image.id: image for image in images}.values())
         check_images(collection, unique)
         others = [image.as_other() for image in unique] if collection.other_spaces else []
         places = [(space, unique if space in collection.spaces else others) for space in collection.written]
-        self._write(collection, places, Deadline.after(timeout_s))
+        self._write(collection, places, guarded(timeout_s, check))
 
-    def fill(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+    def fill(
+        self,
+        collection: Collection,
+        images: Sequence[StoredImage],
+        *,
+        timeout_s: float = WRITE_TIMEOUT_S,
+        check: Check = unchecked,
+    ) -> None:
         for image in images:
             check_image(image, collection.other_spaces)
         places = [(space, images) for space in collection.written if space in collection.other_spaces]
-        self._write(collection, places, Deadline.after(timeout_s))
+        self._write(collection, places, guarded(timeout_s, check))
 
     def _write(self, collection: Collection, places: Sequence[tuple[Space, Sequence[StoredImage]]], deadline: Deadline) -> None:
         """Write to each space its images, in this order; the same images everywhere, a batch at a time."""
@@ -202,8 +216,15 @@ class MilvusVectors:
         )
         return [(str(row[ID]), str(row[SHA256])) for row in rows]
 
-    def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
-        deadline = Deadline.after(timeout_s)
+    def rewrite(
+        self,
+        collection: Collection,
+        images: Sequence[StoredImage],
+        *,
+        timeout_s: float = WRITE_TIMEOUT_S,
+        check: Check = unchecked,
+    ) -> None:
+        deadline = guarded(timeout_s, check)
         for image in images:
             check_facts(image)
         facts = {image.id: image for image in images}
@@ -220,8 +241,8 @@ class MilvusVectors:
                         "upsert", collection, space, deadline, data=[_row(facts[id_], rows[id_], space) for id_ in rows]
                     )
 
-    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> int:
-        deadline = Deadline.after(timeout_s)
+    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float, check: Check = unchecked) -> int:
+        deadline = guarded(timeout_s, check)
         found = self._rows.at_once(
             lambda space: self._rows.by_id(collection, space, ids, (ID,), Consistency.STRONG, deadline), collection.written
         )

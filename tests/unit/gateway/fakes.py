@@ -17,7 +17,7 @@ from gateway.search.coalescing import MergedSearches
 from gateway.search.collection_lookup import Lookups
 from gateway.search.sampled_recall import SampledRecall
 from gateway.search.search import Search
-from lookalike.errors import BadImage, FailedPrecondition, NotFound, Unavailable
+from lookalike.errors import BadImage, FailedPrecondition, NotFound
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.job import DEFAULTS, Counts, Job, JobOptions
@@ -88,19 +88,18 @@ class FakeCatalogue:
     def list(self) -> list[Collection]:
         return [self.rows[name] for name in sorted(self.rows)]
 
-    def create(self, collection: Collection, *, still_alone: Callable[[], bool]) -> None:
-        if not still_alone():
-            raise Unavailable("write lock", "lost")
+    def create(self, collection: Collection, *, check: Callable[[], None]) -> None:
+        check()
         self.rows[collection.name] = collection
 
-    def change(self, name: str, change: Callable[[Collection], Collection], *, still_alone: Callable[[], bool]) -> Collection:
+    def change(self, name: str, change: Callable[[Collection], Collection], *, check: Callable[[], None]) -> Collection:
         then = change(self.rows[name])
-        if not still_alone():
-            raise Unavailable("write lock", "lost")
+        check()
         self.rows[name] = then
         return then
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, check: Callable[[], None]) -> None:
+        check()
         del self.rows[name]
 
 
@@ -196,18 +195,18 @@ class FakeVectors:
     ) -> dict[str, dict[Space, StoredImage]]:
         return {i: dict.fromkeys(collection.spaces, self.images[i]) for i in ids if i in self.images}
 
-    def upsert(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float) -> None:
+    def upsert(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float, **_: object) -> None:
         self.calls.append("upsert")
         self.images.update({one.id: one for one in images})
 
     def flush(self, collection: Collection, *, timeout_s: float) -> None:
         self.calls.append("flush")
 
-    def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float) -> None:
+    def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float, **_: object) -> None:
         self.calls.append("rewrite")
         self.images.update({one.id: replace(one, vectors=self.images[one.id].vectors) for one in images})
 
-    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> int:
+    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float, **_: object) -> int:
         self.calls.append("delete")
         return sum(self.images.pop(image_id, None) is not None for image_id in ids)
 

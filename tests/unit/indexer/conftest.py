@@ -26,6 +26,7 @@ from lookalike.listing import list_folder
 from lookalike.records.job import DEFAULTS, Failure, Job, JobOptions
 from lookalike.records.source import FolderSource, JobSource
 from lookalike.sources import Artifacts, Reader
+from lookalike.writes import Writes
 from tests.unit.indexer.fakes import FakeCatalogue, FakeEmbedder, FakeStore
 
 
@@ -119,13 +120,14 @@ def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any, embedder
         ledger,
         LeaseSettings(lease_s=60, heartbeat_s=20, send_grace_s=60, retry_base_s=0.001, retry_cap_s=0.01, window_chunks=2),
     )
+    writes = Writes(ledger, catalogue, store, leases)
     embedder, queue = embedder or FakeEmbedder(), SentTasks()
     artifacts = Artifacts((folder / "artifacts").as_uri())
     reader = Reader(artifacts, [folder / "data"])
     calls = Calls(Suspects(ledger.connection), concurrency=2, in_flight=2, turn_s=0.05, apart_s=0.0)
     fetcher = Fetcher(reader, threads=4, timeout_s=20)
-    pipeline = Pipeline(ledger, leases, catalogue, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20)
-    mirror = Mirror(ledger, leases, catalogue, store, reader, store_timeout_s=20)
+    pipeline = Pipeline(ledger, writes, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20)
+    mirror = Mirror(ledger, leases, writes, store, reader, store_timeout_s=20)
     parts = Parts(
         ledger,
         leases,
@@ -137,7 +139,7 @@ def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any, embedder
         outcomes=Outcomes(ledger, artifacts),
         pipeline=pipeline,
         reembedding=make_reembedding(
-            ledger, leases, catalogue, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20
+            ledger, leases, writes, catalogue, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20
         ),
         mirror=mirror,
         forecaster=Forecaster(ledger, leases, pipeline, mirror, artifacts),

@@ -41,10 +41,10 @@ class FakeCatalogue:
         return list(self.leftovers)
 
     def change(
-        self, name: str, change: Callable[[Collection], Collection], *, still_alone: Callable[[], bool] = lambda: True
+        self, name: str, change: Callable[[Collection], Collection], *, check: Callable[[], None] = lambda: None
     ) -> Collection:
         then = change(self.get(name))
-        assert still_alone()
+        check()
         self.changes += then != self.collections[name]
         self.collections[name] = then
         self.leftovers.discard(name)
@@ -80,7 +80,7 @@ class FakeStore:
         found = {id_: {space: self.of(space)[id_] for space in collection.written if id_ in self.of(space)} for id_ in ids}
         return {id_: rows for id_, rows in found.items() if rows}
 
-    def upsert(self, collection: Collection, images: Sequence[StoredImage]) -> None:
+    def upsert(self, collection: Collection, images: Sequence[StoredImage], **_: object) -> None:
         self._check(images)
         for space in collection.written:
             for image in images:
@@ -88,12 +88,12 @@ class FakeStore:
                 assert space.name in written.vectors
                 self.of(space)[image.id] = written
 
-    def fill(self, collection: Collection, images: Sequence[StoredImage]) -> None:
+    def fill(self, collection: Collection, images: Sequence[StoredImage], **_: object) -> None:
         self._check(images)
         for space in collection.other_spaces:
             self.of(space).update({image.id: image for image in images})
 
-    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> int:
+    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float, **_: object) -> int:
         there = self.get_by_space(collection, ids, timeout_s=timeout_s)
         for id_, rows in there.items():
             for space in rows:
@@ -121,7 +121,7 @@ class FakeStore:
         rows = self.of(collection.space(spaces[0]))
         return {id_: rows[id_] for id_ in ids if id_ in rows}
 
-    def rewrite(self, collection: Collection, images: Sequence[StoredImage]) -> None:
+    def rewrite(self, collection: Collection, images: Sequence[StoredImage], **_: object) -> None:
         for space in collection.written:
             rows = self.of(space)
             rows.update({image.id: replace(image, vectors=rows[image.id].vectors) for image in images if image.id in rows})

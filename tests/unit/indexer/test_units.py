@@ -8,7 +8,7 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from indexer.interruption import Draining, LeaseLost, Overdue
+from indexer.interruption import Draining, Overdue
 from indexer.units import UNITS_RELEASED, Units
 from lookalike.errors import (
     CallLost,
@@ -17,6 +17,7 @@ from lookalike.errors import (
     FingerprintMismatch,
     Internal,
     InvalidArgument,
+    LeaseLost,
     LookalikeError,
     NotFound,
     Overloaded,

@@ -131,13 +131,13 @@ def test_collections_are_made_and_removed_only_while_nobody_else_writes_them():
     ledger = FakeLedger()
 
     class Watched(FakeCatalogue):
-        def create(self, collection, *, still_alone):
+        def create(self, collection, *, check):
             ledger.log.append("create")
-            super().create(collection, still_alone=still_alone)
+            super().create(collection, check=check)
 
-        def delete(self, name):
+        def delete(self, name, *, check):
             ledger.log.append("delete")
-            super().delete(name)
+            super().delete(name, check=check)
 
     backends = FakeBackends(catalogue=Watched())
     asyncio.run(core(backends, ledger).create(new(), soon()))

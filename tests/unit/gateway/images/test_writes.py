@@ -54,7 +54,7 @@ def test_a_delete_by_filter_goes_in_turns_under_one_revision_and_spares_what_is_
 
 def test_a_delete_whose_time_ends_is_finished_by_the_same_call_again():
     class Slow(FakeVectors):
-        def delete(self, collection, ids, *, timeout_s):
+        def delete(self, collection, ids, *, timeout_s, **_):
             done = super().delete(collection, ids, timeout_s=timeout_s)
             deadlines.append(Deadline(0.0))
             return done
@@ -78,7 +78,7 @@ def test_a_delete_whose_time_ends_is_finished_by_the_same_call_again():
 
 def test_a_collection_that_is_replaced_between_two_turns_is_left_alone():
     class Replacing(FakeVectors):
-        def delete(self, collection, ids, *, timeout_s):
+        def delete(self, collection, ids, *, timeout_s, **_):
             backends.catalogue = FakeCatalogue(replace(COLLECTION, uid="another"))
             return super().delete(collection, ids, timeout_s=timeout_s)
 

@@ -12,8 +12,17 @@ import pytest
 
 from indexer.chunk.embedder import Embedder
 from indexer.chunk.stages import Stages
-from indexer.interruption import Draining, Interruption, LeaseLost
-from lookalike.errors import BadImage, DeadlineExceeded, FingerprintMismatch, LookalikeError, NotFound, Overloaded, Unavailable
+from indexer.interruption import Draining, Interruption
+from lookalike.errors import (
+    BadImage,
+    DeadlineExceeded,
+    FingerprintMismatch,
+    LeaseLost,
+    LookalikeError,
+    NotFound,
+    Overloaded,
+    Unavailable,
+)
 from lookalike.jobs.leases import Lease
 from lookalike.runtime.channels import open_channel
 from lookalike.runtime.server import Servicer, build_server

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import pytest
 
 from indexer.chunk import stages as module
@@ -33,28 +29,6 @@ def test_time_within_another_stage_counts_once(clock: list[float]) -> None:
     with stages.of("write"):
         clock[0] += 3
     assert stages.seconds == {"write": 5, "wait": 10, "read": 300}
-
-
-def test_waiting_ends_where_the_block_begins_and_errors_reach_the_context(clock: list[float]) -> None:
-    seen: list[Any] = []
-
-    @contextmanager
-    def lock() -> Iterator[str]:
-        clock[0] += 4
-        try:
-            yield "held"
-        except ValueError as error:
-            seen.append(error)
-            raise
-
-    stages = Stages()
-    with stages.entering("wait", lock()) as held:
-        assert held == "held"
-        clock[0] += 7
-    with pytest.raises(ValueError, match="broken"), stages.entering("wait", lock()):
-        raise ValueError("broken")
-    assert stages.seconds == {"wait": 8}
-    assert len(seen) == 1
 
 
 def test_what_was_waited_for_the_embedder_is_split_as_it_split_its_calls(clock: list[float]) -> None:
