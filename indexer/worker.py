@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,7 +24,7 @@ from indexer.finishing.forecast import Forecaster
 from indexer.finishing.mirror import Mirror
 from indexer.interruption import Interruption
 from indexer.planning.plan import delete_other_plans, make_plan
-from indexer.planning.sources import Sources, failed_items
+from indexer.planning.sources import Sources
 from indexer.reembedding import Reembedding
 from indexer.units import Unit, Units
 from lookalike.errors import FailedPrecondition, Internal, LeaseLost, LookalikeError, NotFound
@@ -41,7 +41,7 @@ from lookalike.jobs.write_order import try_lock, unlock
 from lookalike.records.collection import Collection
 from lookalike.records.job import Job
 from lookalike.records.job_state import JobState
-from lookalike.records.source import CollectionSource, FailuresSource
+from lookalike.records.source import CollectionSource
 from lookalike.runtime import tracing
 from lookalike.sources import Reader
 from lookalike.store.protocols import Catalogue, Vectors
@@ -97,6 +97,7 @@ class Worker:
             clock=clock,
         )
         self.draining = self._units.draining
+        self._sources = Sources(parts.reader, parts.uploads, parts.ledger, parts.outcomes, parts.reembedding.generations.items)
         self._item_by_item = ItemByItem(parts.leases, Suspects(parts.ledger.connection, "item"))
         self._log = structlog.get_logger()
 
@@ -152,7 +153,7 @@ class Worker:
         self._units.collection(job)
         if lease.attempt > self._max_attempts:
             raise FailedPrecondition(f"{self._max_attempts} workers died while planning", reason="PLAN_ABANDONED")
-        items = self._listed(unit)
+        items = self._sources.items(job, unit.interruption)
         plan = make_plan(parts.reader.artifacts, job, items, unit.interruption, lambda listed: self._note_listed(lease, listed))
         if not parts.leases.planned(
             lease,
@@ -168,14 +169,6 @@ class Worker:
         ITEMS.labels("skipped").inc(plan.duplicates + sum(plan.left_out.values()))
         delete_other_plans(parts.reader.artifacts, job.id, plan.manifest)
         self._log.info("planned", job=job.id, items=plan.submitted, duplicates=plan.duplicates, chunks=plan.chunks)
-
-    def _listed(self, unit: Unit) -> Iterator[Item]:
-        parts, source = self._parts, unit.job.source
-        if isinstance(source, FailuresSource):
-            return failed_items(parts.ledger, parts.outcomes, parts.reader.artifacts, source.job_id)
-        if isinstance(source, CollectionSource):
-            return parts.reembedding.generations.items(unit.job, unit.lease)
-        return Sources(parts.reader, parts.uploads).items(source, unit.interruption)
 
     def _note_listed(self, lease: Lease, listed: int) -> None:
         with suppress(LookalikeError):  # For people only; whether the lease still holds is looked at elsewhere.

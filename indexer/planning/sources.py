@@ -7,14 +7,15 @@ the artifacts' originals, as an upload's are: nobody could read a single one of 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import IO
+from typing import IO, Any, ClassVar
 
 from indexer.interruption import Interruption
 from lookalike.artifacts import Artifacts
-from lookalike.errors import FailedPrecondition, Internal, InvalidArgument, NotFound
+from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.items import INCOMPLETE_REASONS, SOURCE_INCOMPLETE, Item, broken_item
+from lookalike.jobs.leases import Lease
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.manifest import read_chunk
 from lookalike.jobs.outcomes import Outcomes
@@ -22,7 +23,16 @@ from lookalike.jobs.uploads import Uploads
 from lookalike.listing import Choice, list_archive, list_manifest
 from lookalike.listing.tars import ARCHIVE_SUFFIXES, is_archive, is_compressed, plain_stream
 from lookalike.names import MAX_IMAGE_BYTES
-from lookalike.records.source import ArchiveSource, FolderSource, JobSource, ManifestSource, UploadSource
+from lookalike.records.job import Job
+from lookalike.records.source import (
+    ArchiveSource,
+    CollectionSource,
+    FailuresSource,
+    FolderSource,
+    JobSource,
+    ManifestSource,
+    UploadSource,
+)
 from lookalike.sources import Reader
 from lookalike.sources.opening import check_listable, folder_items, open_source, uris_under
 from lookalike.sources.urls import Url
@@ -30,31 +40,29 @@ from lookalike.sources.urls import Url
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the items of jobs come from."""
+    """Where the items of jobs come from. `stored` lists the images that a job re-embeds (`Generations.items`)."""
 
     reader: Reader
     uploads: Uploads
+    ledger: Ledger
+    outcomes: Outcomes
+    stored: Callable[[Job, Lease], Iterator[Item]]
 
-    def items(self, source: JobSource | None, interruption: Interruption) -> Iterator[Item]:
-        """The items of `source`.
+    def items(self, job: Job, interruption: Interruption) -> Iterator[Item]:
+        """The items of the source of `job`.
 
         Raises, at once or while they are listed, `NotFound`, `InvalidArgument` or `FailedPrecondition` for a source that cannot
         be read at all, `Unavailable`, `Draining`, `LeaseLost`.
         """
-        match source:
-            case UploadSource():
-                return self.uploads.items(source.upload_id)
-            case FolderSource():
-                roots, buckets, labels = self.reader.roots, self.reader.buckets, source.labels_from_folders
-                choice = Choice(source.exclude, source.include_hidden)
-                return folder_items(roots, buckets, source.uri, labels_from_folders=labels, choice=choice)
-            case ArchiveSource():
-                return self._archives(source.uri, Choice(source.exclude, source.include_hidden), interruption)
-            case ManifestSource():
-                return self._manifest(source.uri, interruption)
-        raise Internal(f"a source of kind {source.kind if source else 'none'} is not listed here")
+        return self._LISTERS[type(job.source)](self, job.source, job, interruption)
 
-    def _manifest(self, uri: str, interruption: Interruption) -> Iterator[Item]:
+    def _folder(self, source: FolderSource, job: Job, interruption: Interruption) -> Iterator[Item]:
+        roots, buckets, labels = self.reader.roots, self.reader.buckets, source.labels_from_folders
+        choice = Choice(source.exclude, source.include_hidden)
+        return folder_items(roots, buckets, source.uri, labels_from_folders=labels, choice=choice)
+
+    def _manifest(self, source: ManifestSource, job: Job, interruption: Interruption) -> Iterator[Item]:
+        uri = source.uri
         real, named = self.reader.roots.resolve(uri), check_listable(self.reader.roots, uri)
         if not isinstance(real, Url) and not isinstance(named, Url):
             yield from list_manifest(real, named.name, named.parent.as_uri(), check=interruption.check)
@@ -63,8 +71,8 @@ class Sources:
         with open_source(self.reader.roots, self.reader.buckets, uri) as stream:
             yield from list_manifest(stream, name, folder, check=interruption.check)
 
-    def _archives(self, uri: str, choice: Choice, interruption: Interruption) -> Iterator[Item]:
-        position = 0
+    def _archives(self, source: ArchiveSource, job: Job, interruption: Interruption) -> Iterator[Item]:
+        position, uri, choice = 0, source.uri, Choice(source.exclude, source.include_hidden)
         place = check_listable(self.reader.roots, uri)
         alone = is_archive(place.key) if isinstance(place, Url) else not place.is_dir()
         for found in uris_under(self.reader.roots, self.reader.buckets, uri, is_archive, choice):
@@ -91,6 +99,25 @@ class Sources:
             stream = plain_stream(packed, name, interruption.check)
             for item in list_archive(stream, name, uri, start=start, check=interruption.check, choice=choice):
                 yield _kept(self.reader.artifacts, stream, item) if is_compressed(name) and not item.problem else item
+
+    def _upload(self, source: UploadSource, job: Job, interruption: Interruption) -> Iterator[Item]:
+        return self.uploads.items(source.upload_id)
+
+    def _failures(self, source: FailuresSource, job: Job, interruption: Interruption) -> Iterator[Item]:
+        return failed_items(self.ledger, self.outcomes, self.reader.artifacts, source.job_id)
+
+    def _collection(self, source: CollectionSource, job: Job, interruption: Interruption) -> Iterator[Item]:
+        return self.stored(job, interruption.lease)
+
+    _LISTERS: ClassVar[Mapping[type[JobSource | None], Callable[[Sources, Any, Job, Interruption], Iterator[Item]]]] = {
+        FolderSource: _folder,
+        ManifestSource: _manifest,
+        ArchiveSource: _archives,
+        UploadSource: _upload,
+        FailuresSource: _failures,
+        CollectionSource: _collection,
+    }
+    """What lists a source, by its record."""
 
 
 def failed_items(ledger: Ledger, outcomes: Outcomes, artifacts: Artifacts, job_id: str) -> Iterator[Item]:

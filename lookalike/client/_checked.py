@@ -5,45 +5,36 @@ The rules are those of `_arguments`, which has the single values. Nothing but `l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any, get_args
 
 from lookalike.client import _arguments
 from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.items import check_metadata
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.records.job import IngestOptions, JobOptions, NearDuplicatePolicy
-from lookalike.records.source import ArchiveSource, FolderSource, ManifestSource, Source, Upload, UploadItem, UploadSource
+from lookalike.records.source import Source, Upload, UploadItem, UploadSource, any_of
+
+_PARTS: Mapping[object, Callable[[str, object], object]] = {
+    "str": _arguments.text,
+    "bool": _arguments.flag,
+    "tuple[str, ...]": _arguments.texts,
+}
+"""How a field of a source is checked, by its type; a `uri` may also be a `Path`."""
 
 
 def source(given: object) -> Source:
     """A source, or that of an upload."""
-    match given:
-        case FolderSource():
-            return FolderSource(
-                _arguments.place("source.uri", given.uri),
-                _arguments.flag("source.labels_from_folders", given.labels_from_folders),
-                *_choice(given),
-            )
-        case ManifestSource():
-            return ManifestSource(_arguments.place("source.uri", given.uri))
-        case ArchiveSource():
-            return ArchiveSource(_arguments.place("source.uri", given.uri), *_choice(given))
-        case UploadSource():
-            return UploadSource(_arguments.text("source.upload_id", given.upload_id))
-        case Upload():
-            return source(UploadSource(given.id))
-    raise InvalidArgument(
-        "source", "is no source; give a FolderSource, a ManifestSource, an ArchiveSource, an UploadSource or an Upload"
-    )
-
-
-def _choice(given: FolderSource | ArchiveSource) -> tuple[tuple[str, ...], bool]:
-    return (
-        _arguments.texts("source.exclude", given.exclude),
-        _arguments.flag("source.include_hidden", given.include_hidden),
-    )
+    if isinstance(given, Upload):
+        given = UploadSource(given.id)
+    if not isinstance(given, Source):
+        names = [record.__name__ for record in (*get_args(Source), Upload)]
+        raise InvalidArgument("source", f"is no source; give {any_of(names)}")
+    checks = {field.name: _arguments.place if field.name == "uri" else _PARTS[field.type] for field in fields(given)}
+    values: dict[str, Any] = {name: check(f"source.{name}", getattr(given, name)) for name, check in checks.items()}
+    return replace(given, **values)
 
 
 def job_options(given: object) -> JobOptions:

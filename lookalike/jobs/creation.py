@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
 
 import structlog
 from google.protobuf import json_format
@@ -21,7 +23,7 @@ from lookalike.listing import MANIFEST_SUFFIXES
 from lookalike.listing.choosing import check_globs
 from lookalike.names import check_name, check_request_id, check_uri
 from lookalike.records.job import CreateJob, Job
-from lookalike.records.source import ArchiveSource, FolderSource, JobSource, ManifestSource, UploadSource
+from lookalike.records.source import JobSource, ManifestSource, Source, UploadSource
 from lookalike.runtime.tracing import current_traceparent
 from lookalike.sources import Roots
 from lookalike.sources.opening import check_listable
@@ -49,7 +51,7 @@ def create_ingest_job(
     if earlier is not None:
         return earlier
     name, uid = catalogue_get(request.collection)
-    _check_source(uploads, roots, request)
+    _CHECKS.get(type(request.source), _check_place)(request.source, request, uploads, roots)
     return start_job(ledger, queue, CreateJob(name, request.source, request_id, request.options), uid)
 
 
@@ -87,8 +89,7 @@ def create_job_of_json(request: Mapping[str, object]) -> CreateJob:
 def _check_asked(request: CreateJob) -> None:
     """What can be said of a request by itself."""
     source, threshold = request.source, request.options.threshold
-    if isinstance(source, FolderSource | ArchiveSource):
-        check_globs(f"source.{source.kind}.exclude", source.exclude)
+    check_globs(f"source.{source.kind}.exclude", getattr(source, "exclude", ()))
     if not 0 < threshold <= 1:
         raise InvalidArgument("near_duplicates.threshold", f"{threshold:g} is out of range; above 0 up to 1 are allowed")
     check_name("collection", request.collection)
@@ -97,22 +98,34 @@ def _check_asked(request: CreateJob) -> None:
     check_uri(_field(source), source.place)
 
 
-def _check_source(uploads: Uploads, roots: Roots, request: CreateJob) -> None:
-    source = request.source
-    if isinstance(source, UploadSource):
-        meant_for = uploads.check(source.upload_id)
-        if meant_for != request.collection:
-            raise InvalidArgument(_field(source), f"the upload is meant for collection {meant_for!r}")
-        return
+def _check_upload(source: UploadSource, request: CreateJob, uploads: Uploads, roots: Roots) -> None:
+    meant_for = uploads.check(source.upload_id)
+    if meant_for != request.collection:
+        raise InvalidArgument(_field(source), f"the upload is meant for collection {meant_for!r}")
+
+
+def _check_manifest(source: ManifestSource, request: CreateJob, uploads: Uploads, roots: Roots) -> None:
+    _check_place(source, request, uploads, roots)
+    if not source.uri.lower().endswith(MANIFEST_SUFFIXES):
+        raise InvalidArgument(_field(source), f"must name a CSV, JSONL, Parquet or text file ({', '.join(MANIFEST_SUFFIXES)})")
+
+
+def _check_place(source: Source, request: CreateJob, uploads: Uploads, roots: Roots) -> None:
+    """A place that the workers can read."""
     try:
         check_listable(roots, source.place)
     except InvalidArgument as error:
         raise InvalidArgument(_field(source), error.problem, reason=error.reason) from error
     except FailedPrecondition as error:
         raise FailedPrecondition(error.message, reason=error.reason, field=_field(source), metadata=error.metadata) from error
-    if isinstance(source, ManifestSource) and not source.uri.lower().endswith(MANIFEST_SUFFIXES):
-        raise InvalidArgument(_field(source), f"must name a CSV, JSONL, Parquet or text file ({', '.join(MANIFEST_SUFFIXES)})")
+
+
+_CHECKS: Mapping[type[JobSource], Callable[[Any, CreateJob, Uploads, Roots], None]] = {
+    UploadSource: _check_upload,
+    ManifestSource: _check_manifest,
+}
+"""Of the kinds whose check is not `_check_place`, by their record."""
 
 
 def _field(source: JobSource) -> str:
-    return "source.upload.upload_id" if isinstance(source, UploadSource) else f"source.{source.kind}.uri"
+    return f"source.{source.kind}.{fields(source)[0].name}"

@@ -25,15 +25,7 @@ from lookalike.records.job import (
     Undo,
 )
 from lookalike.records.job_state import MOVES, JobState
-from lookalike.records.source import (
-    ArchiveSource,
-    CollectionSource,
-    FailuresSource,
-    FolderSource,
-    JobSource,
-    ManifestSource,
-    UploadSource,
-)
+from lookalike.records.source import SOURCES, JobSource
 
 CHUNKS_TOGETHER = 100
 """Recorded chunks per hash in Redis: up to 128 entries of up to 64 bytes are packed without pointers (its default
@@ -47,34 +39,31 @@ STALL_S = 300.0
 
 
 def source_text(source: JobSource) -> str:
-    """Canonical JSON of `source`."""
-    stored: dict[str, object] = {"kind": source.kind, "uri": source.place, "labels_from_folders": False}
-    if isinstance(source, FolderSource):
-        stored["labels_from_folders"] = source.labels_from_folders
-    if isinstance(source, FolderSource | ArchiveSource) and (source.exclude or source.include_hidden):
-        stored["choice"] = {"exclude": source.exclude, "include_hidden": source.include_hidden}
+    """Canonical JSON of `source`. Its place is called `uri` there, and what it leaves out is its `choice`."""
+    place, *others = fields(source)
+    values = {field.name: getattr(source, field.name) for field in others}
+    choice = {name: values.pop(name) for name in ("exclude", "include_hidden") if name in values}
+    stored = {"kind": source.kind, "uri": str(getattr(source, place.name)), "labels_from_folders": False, **values}
+    if any(choice.values()):
+        stored["choice"] = choice
     return json.dumps(stored, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def source_of(text: str) -> JobSource:
     """The source that `source_text` wrote. Raises `Internal` for a kind that this release does not know."""
     stored = json.loads(text)
-    kind, place, choice = stored["kind"], stored["uri"], stored.get("choice", {"exclude": (), "include_hidden": False})
-    exclude, include_hidden = tuple(choice["exclude"]), choice["include_hidden"]
-    match kind:
-        case FolderSource.kind:
-            return FolderSource(place, stored["labels_from_folders"], exclude, include_hidden)
-        case ArchiveSource.kind:
-            return ArchiveSource(place, exclude, include_hidden)
-        case ManifestSource.kind:
-            return ManifestSource(place)
-        case UploadSource.kind:
-            return UploadSource(place)
-        case FailuresSource.kind:
-            return FailuresSource(place)
-        case CollectionSource.kind:
-            return CollectionSource(int(place))
-    raise Internal(f"the ledger holds a source of kind {kind!r}, which this version of lookalike does not know")
+    kind, values = stored.pop("kind"), {**stored.pop("choice", {}), **stored}
+    record = SOURCES.get(kind)
+    if record is None:
+        raise Internal(f"the ledger holds a source of kind {kind!r}, which this version of lookalike does not know")
+    place, *others = fields(record)
+    known = {field.name: _plain(values[field.name]) for field in others if field.name in values}
+    source: JobSource = record(int(values["uri"]) if place.type == "int" else values["uri"], **known)
+    return source
+
+
+def _plain(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def options_text(options: JobOptions) -> str:

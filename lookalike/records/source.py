@@ -1,15 +1,20 @@
 """Where the items of an ingest job come from, and what is uploaded for one: a frozen record for each kind of source.
 
-The client names a source by these, the contract carries them, the ledger keeps them as JSON (`jobs.hashes`). Every source has a
-`kind`, the contract's word for it, and a `place`: the path, the URI or the id that names it.
+The client names a source by these, the contract carries them, the ledger keeps them as JSON (`jobs.stored_job`). Every source
+has a `kind`, the contract's word for it, and a `place`: the path, the URI or the id that names it, which is its first field.
+The contract's message of that kind has fields of the same names.
+
+A new source is a record here, a member of `Source`, and a lister in `indexer.planning.sources`; the client exports the record.
+Where it takes more than a look at its place to refuse one, its check stands in `jobs.creation`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, get_args
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +125,11 @@ Source = FolderSource | ManifestSource | ArchiveSource | UploadSource
 """What a job can be asked to ingest."""
 JobSource = Source | FailuresSource | CollectionSource
 """What a job ingests: those that a caller names, and those of a retry and of a re-embedding."""
+SOURCES: Mapping[str, type[Any]] = MappingProxyType({source.kind: source for source in get_args(JobSource)})
+"""Their classes by kind."""
+
+
+def any_of(names: Iterable[str]) -> str:
+    """`a folder, a manifest or an upload`."""
+    *others, last = (f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}" for name in names)
+    return f"{', '.join(others)} or {last}"

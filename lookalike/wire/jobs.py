@@ -6,7 +6,9 @@ way round. Fields in errors are those of the requests.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, get_args
 
 from lookalike.errors import FailedPrecondition, Internal, InvalidArgument
 from lookalike.names import check_uri
@@ -26,17 +28,7 @@ from lookalike.records.job import (
     Undo,
 )
 from lookalike.records.job_state import JobState
-from lookalike.records.source import (
-    ArchiveSource,
-    CollectionSource,
-    FailuresSource,
-    FolderSource,
-    JobSource,
-    ManifestSource,
-    Upload,
-    UploadItem,
-    UploadSource,
-)
+from lookalike.records.source import SOURCES, JobSource, Source, Upload, UploadItem, any_of
 from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.wire.status import from_status, to_status
 from lookalike.wire.values import metadata_from, metadata_message, moment_from, moment_message
@@ -176,45 +168,22 @@ def _comparison_from(message: pb.ReembedComparison) -> Comparison:
 
 
 def source_message(source: JobSource | None) -> pb.Source:
-    match source:
-        case FolderSource():
-            labels, hidden = source.labels_from_folders, source.include_hidden
-            folder = pb.FolderSource(uri=source.uri, labels_from_folders=labels, exclude=source.exclude, include_hidden=hidden)
-            return pb.Source(folder=folder)
-        case ManifestSource():
-            return pb.Source(manifest=pb.ManifestSource(uri=source.uri))
-        case ArchiveSource():
-            hidden = source.include_hidden
-            return pb.Source(archive=pb.ArchiveSource(uri=source.uri, exclude=source.exclude, include_hidden=hidden))
-        case UploadSource():
-            return pb.Source(upload=pb.UploadSource(upload_id=source.upload_id))
-        case FailuresSource():
-            return pb.Source(failures=pb.FailuresSource(job_id=source.job_id))
-        case CollectionSource():
-            return pb.Source(collection=pb.CollectionSource(generation=source.generation))
-        case None:
-            return pb.Source()
+    """The message of the same kind; its fields have the names of the record's."""
+    if source is None:
+        return pb.Source()
+    of_its_kind: dict[str, Any] = {source.kind: {field.name: getattr(source, field.name) for field in fields(source)}}
+    return pb.Source(**of_its_kind)
 
 
 def source_from(message: pb.Source) -> JobSource | None:
     """None for a message that names no source, or one that this version does not know."""
-    match message.WhichOneof("kind"):
-        case "folder":
-            folder = message.folder
-            return FolderSource(folder.uri, folder.labels_from_folders, tuple(folder.exclude), folder.include_hidden)
-        case "manifest":
-            return ManifestSource(message.manifest.uri)
-        case "archive":
-            archive = message.archive
-            return ArchiveSource(archive.uri, tuple(archive.exclude), archive.include_hidden)
-        case "upload":
-            return UploadSource(message.upload.upload_id)
-        case "failures":
-            return FailuresSource(message.failures.job_id)
-        case "collection":
-            return CollectionSource(message.collection.generation)
-        case None:
-            return None
+    kind = message.WhichOneof("kind")
+    record = None if kind is None else SOURCES.get(kind)
+    if kind is None or record is None:
+        return None
+    values = {field.name: getattr(getattr(message, kind), field.name) for field in fields(record)}
+    source: JobSource = record(**{n: value if isinstance(value, str | int) else tuple(value) for n, value in values.items()})
+    return source
 
 
 def create_job_message(asked: CreateJob) -> pb.CreateIngestJobRequest:
@@ -232,8 +201,9 @@ def create_job_message(asked: CreateJob) -> pb.CreateIngestJobRequest:
 def create_job_from(request: pb.CreateIngestJobRequest) -> CreateJob:
     """Raises `InvalidArgument` where it names no source that a caller can ask for, or a policy that there is not."""
     source = source_from(request.source)
-    if source is None or isinstance(source, FailuresSource | CollectionSource):
-        raise InvalidArgument("source", "is missing; name a folder, a manifest, an archive or an upload")
+    if not isinstance(source, Source):
+        kinds = (kind for kind, record in SOURCES.items() if record in get_args(Source))
+        raise InvalidArgument("source", f"is missing; name {any_of(kinds)}")
     policy = _POLICIES_BACK.get(request.near_duplicates.policy)
     if policy is None:
         number = request.near_duplicates.policy

@@ -21,6 +21,7 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import redis
@@ -111,10 +112,10 @@ def plan(folder: Path) -> None:
     source = ManifestSource(str(folder / "manifest.csv"))
     lease = Lease("scale", PLAN, "bench", 1)
     interruption = Interruption(threading.Event(), lease, math.inf)
-    items = Sources(reader, Uploads(artifacts)).items(source, interruption)
-    now = datetime.now(UTC)
-    job = Job("scale", "c", "u", source, JobState.PLANNING, Counts(), {}, 0, 0, 1, "r", None, now, None)
-    made = make_plan(artifacts, job, items, interruption)
+    unused = cast("Any", None)
+    sources = Sources(reader, Uploads(artifacts), unused, unused, unused)
+    job = Job("scale", "c", source, JobState.PLANNING, Counts(), {}, 0, 0, 1, "r", "", datetime.now(UTC), None)
+    made = make_plan(artifacts, job, sources.items(job, interruption), interruption)
     broken = sum(bool(reason) for (reason,) in read_columns(artifacts, made.manifest, "problem_reason"))
     size = sum(path.stat().st_size for path in (folder / "artifacts" / made.manifest).iterdir()) / 2**20
     print(json.dumps({"submitted": made.submitted, "broken": broken, "manifest_mib": size, "start_mib": start_mib}))

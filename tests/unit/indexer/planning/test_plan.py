@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -70,8 +70,9 @@ class Planning:
             "job", "products", _SOURCES[kind](uri), JobState.PLANNING, Counts(), {}, 0, 0, 1, "r", "", datetime.now(UTC), None,
         )  # fmt: skip
         interruption = Interruption(threading.Event(), Lease("job", PLAN, "owner", 1))
-        sources = Sources(Reader(self.artifacts, [self.folder / "data", *self.roots]), Uploads(self.artifacts))
-        return make_plan(self.artifacts, job, sources.items(job.source, interruption), interruption, self.heard.append)
+        reader, unused = Reader(self.artifacts, [self.folder / "data", *self.roots]), cast("Any", None)
+        sources = Sources(reader, Uploads(self.artifacts), unused, unused, unused)
+        return make_plan(self.artifacts, job, sources.items(job, interruption), interruption, self.heard.append)
 
 
 @pytest.fixture

@@ -18,7 +18,16 @@ from lookalike.jobs.stored_job import moves_as_lua, source_of, source_text
 from lookalike.jobs.uploads import Uploads
 from lookalike.records.job import CreateJob, Job
 from lookalike.records.job_state import MOVES, JobState
-from lookalike.records.source import ArchiveSource, FolderSource, ManifestSource, UploadItem, UploadSource
+from lookalike.records.source import (
+    ArchiveSource,
+    CollectionSource,
+    FailuresSource,
+    FolderSource,
+    JobSource,
+    ManifestSource,
+    UploadItem,
+    UploadSource,
+)
 from lookalike.sources import Artifacts, Roots
 from tests.servers.processes import until
 
@@ -170,9 +179,27 @@ class TestJson:
             with pytest.raises(InvalidArgument, match=rf"source\.{kind}\.{place}"):
                 create_job_of_json({"collection": "c", "request_id": "r", "source": {kind: named | {"exclude": globs}}})
 
-    def test_a_source_without_a_choice_is_written_as_it_always_was(self) -> None:
-        assert source_text(FOLDER) == '{"kind":"folder","labels_from_folders":false,"uri":"/data/products"}'
-        assert source_of(source_text(FOLDER)) == FOLDER
+    @pytest.mark.parametrize(
+        ("source", "text"),
+        [
+            (FOLDER, '{"kind":"folder","labels_from_folders":false,"uri":"/data/products"}'),
+            (
+                FolderSource("/d", labels_from_folders=True, exclude=("*.gif",)),
+                '{"choice":{"exclude":["*.gif"],"include_hidden":false},"kind":"folder","labels_from_folders":true,"uri":"/d"}',
+            ),
+            (
+                ArchiveSource("/d", include_hidden=True),
+                '{"choice":{"exclude":[],"include_hidden":true},"kind":"archive","labels_from_folders":false,"uri":"/d"}',
+            ),
+            (ManifestSource("/m.csv"), '{"kind":"manifest","labels_from_folders":false,"uri":"/m.csv"}'),
+            (UploadSource("u"), '{"kind":"upload","labels_from_folders":false,"uri":"u"}'),
+            (FailuresSource("j"), '{"kind":"failures","labels_from_folders":false,"uri":"j"}'),
+            (CollectionSource(2), '{"kind":"collection","labels_from_folders":false,"uri":"2"}'),
+        ],
+    )
+    def test_a_source_is_kept_as_releases_before_kept_it(self, source: JobSource, text: str) -> None:
+        assert source_text(source) == text
+        assert source_of(text) == source
 
     @pytest.mark.parametrize(
         ("request_", "problem"),
