@@ -140,9 +140,9 @@ def test_what_is_obviously_meant_is_taken(gateway: FakeGateway, client: Client, 
     picture = tmp_path / "shoe.jpg"
     picture.write_bytes(b"jpeg")
 
-    client.search("shoes", image=picture, spaces="siamese", top_k=np.int64(5), consistency="strong")  # type: ignore[arg-type]
+    client.search("shoes", image=picture, spaces="siamese", top_k=np.int64(7), consistency="strong")  # type: ignore[arg-type]
     request = gateway.seen[-1]
-    assert (request.image, list(request.spaces), request.top_k) == (b"jpeg", ["siamese"], 5)
+    assert (request.image, list(request.spaces), request.top_k) == (b"jpeg", ["siamese"], 7)
     assert request.consistency == 2
     for given in (bytearray(b"x"), memoryview(b"x")):
         client.search("shoes", image=given, consistency=Consistency.BOUNDED)  # type: ignore[arg-type]
