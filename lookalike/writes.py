@@ -28,7 +28,7 @@ from lookalike.jobs.leases import Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
-from lookalike.store.protocols import WRITE_TIMEOUT_S, Catalogue, Check, Vectors
+from lookalike.store.writing import WRITE_TIMEOUT_S, Check, WritableCatalogue, WritableVectors
 
 JOB_LOCK_TIMEOUT_S = 30.0
 """How long a job waits for the lock. A write takes a second or so; after some dozens of others a unit is better done later."""
@@ -43,7 +43,14 @@ class Session:
     what the store or the catalogue raises.
     """
 
-    def __init__(self, ledger: Ledger, catalogue: Catalogue, vectors: Vectors, collection: Collection, check: Check) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalogue: WritableCatalogue,
+        vectors: WritableVectors,
+        collection: Collection,
+        check: Check,
+    ) -> None:
         self._ledger, self._catalogue, self._vectors = ledger, catalogue, vectors
         self.collection = collection
         """As it is now, under the lock."""
@@ -51,15 +58,15 @@ class Session:
         """For what is not written through this session, but must be done under the lock, as the making of a job is."""
 
     def upsert(self, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
-        """Write `images` in every space of both generations; see `Vectors.upsert`."""
+        """Write `images` in every space of both generations; see `WritableVectors.upsert`."""
         self._write(lambda: self._vectors.upsert(self.collection, images, timeout_s=timeout_s, check=self.check))
 
     def rewrite(self, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
-        """Give images that are there new facts and leave their vectors; see `Vectors.rewrite`."""
+        """Give images that are there new facts and leave their vectors; see `WritableVectors.rewrite`."""
         self._write(lambda: self._vectors.rewrite(self.collection, images, timeout_s=timeout_s, check=self.check))
 
     def fill(self, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
-        """Write `images` in the spaces that only the other generation has; see `Vectors.fill`."""
+        """Write `images` in the spaces that only the other generation has; see `WritableVectors.fill`."""
         self._write(lambda: self._vectors.fill(self.collection, images, timeout_s=timeout_s, check=self.check))
 
     def delete(self, ids: Sequence[str], revision: int, *, timeout_s: float = WRITE_TIMEOUT_S) -> int:
@@ -81,7 +88,7 @@ class Session:
         return self._write(lambda: self._vectors.delete(self.collection, ids, timeout_s=timeout_s, check=self.check))
 
     def change(self, change: Callable[[Collection], Collection]) -> Collection:
-        """Make of the collection what `change` makes of it, in one write; see `Catalogue.change`."""
+        """Make of the collection what `change` makes of it, in one write; see `WritableCatalogue.change`."""
 
         def changed(now: Collection) -> Collection:
             _check_uid(now, self.collection.uid)
@@ -104,7 +111,9 @@ class Session:
 class Writes:
     """Makes sessions. Thread-safe. `leases` only where sessions are given a lease."""
 
-    def __init__(self, ledger: Ledger, catalogue: Catalogue, vectors: Vectors, leases: Leases | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, catalogue: WritableCatalogue, vectors: WritableVectors, leases: Leases | None = None
+    ) -> None:
         self._ledger, self._catalogue, self._vectors, self._leases = ledger, catalogue, vectors, leases
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Milvus, as the gateway sees it: not there until reached, then `Vectors` and a `Catalogue`.
+"""Milvus, as the gateway sees it: not there until reached, then `Vectors`, a `Catalogue` and what writes to both.
 
 The gateway starts before Milvus answers, so that `/readyz` and the health service can say what is missing.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
 from lookalike.errors import NotFound, Unavailable
 from lookalike.jobs.ledger import Ledger
@@ -17,6 +18,8 @@ from lookalike.store.milvus.vectors import MilvusVectors
 from lookalike.store.protocols import Catalogue, Vectors
 from lookalike.writes import Writes
 
+T = TypeVar("T")
+
 
 class Backends:
     """Holds what speaks to Milvus. `check` connects; everything else raises `Unavailable` until it has."""
@@ -25,20 +28,20 @@ class Backends:
         self._connect = connect
         self._lock = threading.Lock()
         self._connection: Connection | None = None
-        self._vectors: Vectors | None = None
-        self._catalogue: Catalogue | None = None
+        self._vectors: MilvusVectors | None = None
+        self._catalogue: MilvusCatalogue | None = None
 
     @property
     def vectors(self) -> Vectors:
-        if self._vectors is None:
-            raise Unavailable("milvus", "it has not been reached yet")
-        return self._vectors
+        return _reached(self._vectors)
 
     @property
     def catalogue(self) -> Catalogue:
-        if self._catalogue is None:
-            raise Unavailable("milvus", "it has not been reached yet")
-        return self._catalogue
+        return _reached(self._catalogue)
+
+    def writes(self, ledger: Ledger) -> Writes:
+        """What changes collections and their images."""
+        return Writes(ledger, _reached(self._catalogue), _reached(self._vectors))
 
     def check(self, timeout_s: float) -> None:
         """Connect, or see whether the connection still answers. Blocks. Raises `Unavailable`."""
@@ -55,9 +58,10 @@ class Backends:
                 self._connection.close()
 
 
-def writes_to(backends: Backends, ledger: Ledger) -> Writes:
-    """What changes collections and their images. Raises `Unavailable` until Milvus has been reached."""
-    return Writes(ledger, backends.catalogue, backends.vectors)
+def _reached(part: T | None) -> T:
+    if part is None:
+        raise Unavailable("milvus", "it has not been reached yet")
+    return part
 
 
 def find_collection(backends: Backends, name: str, *, field: str = "collection", fresh: bool = False) -> Collection:

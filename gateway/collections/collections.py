@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from gateway.backends.embedder import Description, Embedder
-from gateway.backends.milvus import Backends, find_collection, writes_to
+from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
 from gateway.images.given_vectors import check_spaces
 from lookalike.errors import Internal, NotFound
@@ -72,7 +72,7 @@ class Collections:
         )
 
         def create() -> None:
-            writes_to(self._backends, self._ledger).create(collection, timeout_s=deadline.remaining_s())
+            self._backends.writes(self._ledger).create(collection, timeout_s=deadline.remaining_s())
 
         await self._run(create, deadline)
         return collection
@@ -114,7 +114,7 @@ class Collections:
         check_name("name", name)
 
         def delete() -> None:
-            writes = writes_to(self._backends, self._ledger)
+            writes = self._backends.writes(self._ledger)
             with writes.session(name, timeout_s=deadline.remaining_s(), field="name") as session:
                 session.delete_collection()
             self._ledger.cancel_collection(session.collection.uid)

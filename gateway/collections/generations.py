@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.backends.embedder import Description, Embedder
-from gateway.backends.milvus import Backends, find_collection, writes_to
+from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
 from gateway.collections.collections import Collections
 from lookalike.errors import FailedPrecondition, InvalidArgument
@@ -91,7 +91,7 @@ class Generations:
 
     def _start(self, seen: Collection, described: Description, request_id: str, options: JobOptions, deadline: Deadline) -> Job:
         """Under the lock, so that of two requests at once the second sees the job of the first."""
-        writes = writes_to(self._backends, self._ledger)
+        writes = self._backends.writes(self._ledger)
         with writes.session(seen.name, uid=seen.uid, timeout_s=deadline.remaining_s(), field="name") as session:
             now = session.collection
             check_can_begin(now, described.model, described.spaces)
@@ -113,7 +113,7 @@ class Generations:
         check_name("name", name)
 
         def changed() -> None:
-            writes = writes_to(self._backends, self._ledger)
+            writes = self._backends.writes(self._ledger)
             with writes.session(name, timeout_s=deadline.remaining_s(), field="name") as session:
                 session.change(change)
 

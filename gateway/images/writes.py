@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from gateway.backends.milvus import Backends, writes_to
+from gateway.backends.milvus import Backends
 from gateway.images.given_vectors import GivenImage, checked
 from lookalike.errors import BadFilter, InvalidArgument, Unavailable
 from lookalike.filters.parsing import parse
@@ -123,7 +123,7 @@ class ImageWriter:
         return revision
 
     def _session(self, name: str, deadline: Deadline, uid: str = "") -> AbstractContextManager[Session]:
-        writes = writes_to(self._backends, self._ledger)
+        writes = self._backends.writes(self._ledger)
         return writes.session(name, uid=uid, timeout_s=deadline.remaining_s(), field="collection")
 
 

@@ -1,6 +1,7 @@
-"""What a store of vectors offers: `Vectors`, the images of every collection, and `Catalogue`, which collections exist.
+"""What a store offers to readers: `Vectors`, the images of every collection, and `Catalogue`, which collections exist.
 
-The gateway and the indexer depend on these alone; their wiring chooses the implementation. `milvus/` is the product's,
+The gateway and the indexer depend on these alone, and write through `lookalike.writes`, for which `writing` has the other
+methods. The wiring of a service chooses the implementation. `milvus/` is the product's,
 `memory/` the tests'. Both are held to the same contract tests (tests/contract/test_store*.py).
 
 Every call blocks, and may be made from several threads. Every method may raise `Unavailable`, `Overloaded` and
@@ -9,7 +10,7 @@ Every call blocks, and may be made from several threads. Every method may raise 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from lookalike.records.collection import Collection
@@ -18,16 +19,8 @@ from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.query import SearchOptions
 from lookalike.spaces import Space, Vector
 
-WRITE_TIMEOUT_S = 30.0
-"""Bounds a write whose caller names no time."""
 FLUSH_TIMEOUT_S = 120.0
 """Bounds a flush whose caller names no time."""
-Check = Callable[[], None]
-"""Raises where the caller may not write any more. Makes no round trip."""
-
-
-def unchecked() -> None:
-    """For callers that nothing can stop."""
 
 
 class Vectors(Protocol):
@@ -40,9 +33,6 @@ class Vectors(Protocol):
     Where a collection has an other generation beside the current one, everything that changes images changes both. Reads are of
     the current one, but for `get_by_space`, `get_everywhere`, `matching_ids` and `contents`, by which writers decide.
     `Collection.as_other` is for reading the other one.
-
-    Methods that write ask `check` before every step and pass on what it raises. What they have begun is then as a kill would
-    leave it.
     """
 
     def search(
@@ -130,50 +120,6 @@ class Vectors(Protocol):
     def count(self, collection: Collection, *, timeout_s: float) -> int:
         """How many images there are now, in the space that is written last. Strong."""
 
-    def upsert(
-        self,
-        collection: Collection,
-        images: Sequence[StoredImage],
-        *,
-        timeout_s: float = WRITE_TIMEOUT_S,
-        check: Check = unchecked,
-    ) -> None:
-        """Write `images` in every space of both generations; of equal ids the last one wins. Idempotent: writing again changes
-        nothing.
-
-        Raises before anything is written: `InvalidArgument` (a vector is missing or has the wrong length, metadata is not
-        JSON), and `FailedPrecondition` REEMBED_UNDER_WAY where the vectors of the other generation are missing.
-        """
-
-    def fill(
-        self,
-        collection: Collection,
-        images: Sequence[StoredImage],
-        *,
-        timeout_s: float = WRITE_TIMEOUT_S,
-        check: Check = unchecked,
-    ) -> None:
-        """Write `images`, each id once, in the spaces that only the other generation has; `vectors` are theirs. Idempotent.
-
-        Raises `InvalidArgument` before anything is written, as `upsert`.
-        """
-
-    def rewrite(
-        self,
-        collection: Collection,
-        images: Sequence[StoredImage],
-        *,
-        timeout_s: float = WRITE_TIMEOUT_S,
-        check: Check = unchecked,
-    ) -> None:
-        """Give images that are there the facts of `images`, in every space that has them; their vectors stay as they are.
-
-        Idempotent. Raises `InvalidArgument` before anything is written.
-        """
-
-    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float, check: Check = unchecked) -> int:
-        """Delete `ids` in every space; how many of them were there, in any. Deleting what is not there is no error."""
-
     def flush(self, collection: Collection, *, wait: bool = True, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
         """Let what was written be indexed, once per job: it costs a second or more.
 
@@ -182,11 +128,7 @@ class Vectors(Protocol):
 
 
 class Catalogue(Protocol):
-    """Which collections exist: their models, spaces and generations. `get` may remember an answer for some seconds.
-
-    `create`, `change` and `delete` are called under the collection's write lock. They ask `check` before every step, as the
-    writing methods of `Vectors` do.
-    """
+    """Which collections exist: their models, spaces and generations. `get` may remember an answer for some seconds."""
 
     @property
     def exact(self) -> bool:
@@ -206,21 +148,6 @@ class Catalogue(Protocol):
 
         What a change that is just being made has not named yet counts too.
         """
-
-    def create(self, collection: Collection, *, check: Check = unchecked) -> None:
-        """Make `collection`, empty and searchable. Raises `AlreadyExists`, `InvalidArgument` (name)."""
-
-    def change(self, name: str, change: Callable[[Collection], Collection], *, check: Check = unchecked) -> Collection:
-        """Make of the collection called `name`, as it is now, what `change` makes of it, in one write; the collection then.
-        What `change` raises is passed on, and nothing is changed then.
-
-        Spaces that are named anew are empty; those no longer named are dropped with their rows. Killed in between, it leaves
-        some that no collection names: `change` again, also if it changes nothing, and they go.
-        Raises `NotFound`, `InvalidArgument` (name).
-        """
-
-    def delete(self, name: str, *, check: Check = unchecked) -> None:
-        """Remove the collection called `name` with all its images. Raises `NotFound`, `InvalidArgument` (name)."""
 
     def list(self) -> list[Collection]:
         """Every collection there is now, by name."""

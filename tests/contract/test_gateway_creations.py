@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -21,13 +20,7 @@ from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import image
-from tests.unit.gateway.fakes import FakeEmbedder, FakeVectors
-
-
-@dataclass
-class Backends:
-    catalogue: MilvusCatalogue
-    vectors: FakeVectors
+from tests.unit.gateway.fakes import FakeBackends, FakeEmbedder, FakeVectors
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ def test_of_two_gateways_that_make_one_name_at_once_one_succeeds_and_keeps_its_s
     name = f"test_{secrets.token_hex(6)}"
     news = [NewCollection(name, "", "", HistogramSettings(bins=bins)) for bins in (8, 16)]
     gateways = [
-        Collections(Backends(MilvusCatalogue(connection), FakeVectors()), ledger, FakeEmbedder(), Threads(2, 2))
+        Collections(FakeBackends(FakeVectors(), MilvusCatalogue(connection)), ledger, FakeEmbedder(), Threads(2, 2))
         for connection, ledger in zip(connections, ledgers, strict=True)
     ]
 

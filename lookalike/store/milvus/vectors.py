@@ -35,7 +35,8 @@ from lookalike.store.milvus.schema import (
     rows_per_write,
     to_row,
 )  # fmt: skip
-from lookalike.store.protocols import FLUSH_TIMEOUT_S, WRITE_TIMEOUT_S, Check, unchecked
+from lookalike.store.protocols import FLUSH_TIMEOUT_S
+from lookalike.store.writing import WRITE_TIMEOUT_S, Check, unchecked
 
 _LITE_QUERIES_PER_CALL = 4
 """milvus-lite subtracts every row from every query at once: 4 queries over 20,000 rows of 256 take 80 MB there."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from lookalike.records.query import SearchOptions
 from lookalike.records.source import CollectionSource, JobSource, UploadSource
 from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
+from lookalike.writes import Writes
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SPACES = (
@@ -218,6 +220,9 @@ class FakeVectors:
 class FakeBackends:
     vectors: FakeVectors = field(default_factory=FakeVectors)
     catalogue: FakeCatalogue = field(default_factory=lambda: FakeCatalogue(COLLECTION))
+
+    def writes(self, ledger: Any) -> Writes:
+        return Writes(ledger, cast("Any", self.catalogue), cast("Any", self.vectors))
 
 
 class FakeEmbedder:

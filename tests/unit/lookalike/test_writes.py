@@ -27,6 +27,8 @@ from lookalike.store.milvus.catalogue import CATALOGUE, MilvusCatalogue
 from lookalike.store.milvus.connection import Connection
 from lookalike.store.milvus.entries import to_entry
 from lookalike.store.milvus.vectors import MilvusVectors
+from lookalike.store.protocols import Catalogue, Vectors
+from lookalike.store.writing import WritableCatalogue, WritableVectors
 from lookalike.writes import Session, Writes
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -56,7 +58,7 @@ class Milvus:
     pointing: dict[str, str] = field(default_factory=dict)
 
     def put(self, collection: Collection, *images: StoredImage) -> None:
-        """As `Catalogue.create` and `Vectors.upsert` leave it."""
+        """As `WritableCatalogue.create` and `WritableVectors.upsert` leave it."""
         row = {"name": collection.name, "uid": collection.uid, "entry": to_entry(collection)}
         self.tables[CATALOGUE][collection.name] = row
         for space in collection.written:
@@ -65,7 +67,7 @@ class Milvus:
             }
 
     def drop(self, name: str) -> None:
-        """As `Catalogue.delete` leaves it."""
+        """As `WritableCatalogue.delete` leaves it."""
         self.tables[CATALOGUE].pop(name, None)
         self.tables = {table: rows for table, rows in self.tables.items() if not table.startswith(f"{name}__")}
 
@@ -323,3 +325,11 @@ def test_waiting_is_counted_until_the_lock_is_there() -> None:
     with world.writes.session("things", timeout_s=10.0, waiting=waiting()):
         pass
     assert world.steps[:3] == ["wait", "lock", "waited"]
+
+
+def test_what_readers_get_of_a_store_has_no_method_that_writes() -> None:
+    """So mypy refuses a write that does not go through `lookalike.writes`, and an import rule the way round mypy."""
+    for reading, writing in ((Vectors, WritableVectors), (Catalogue, WritableCatalogue)):
+        methods = {name for name, method in vars(writing).items() if "check" in getattr(method, "__annotations__", {})}
+        assert methods >= {"delete"}
+        assert not methods & set(dir(reading))
