@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import structlog
 
-from indexer.chunk.embed_batches import Calls
+from indexer.chunk.embed_batches import EmbedBatches
 from indexer.chunk.embedder import Embedder
 from indexer.chunk.fetching import Fetcher
 from indexer.chunk.pipeline import Pipeline
@@ -116,13 +116,13 @@ def _wire(
     fetcher = Fetcher(reader, threads=settings.indexer_read_threads, timeout_s=settings.indexer_read_timeout_s)
     leases, catalogue, store = Leases(ledger, settings.leases), MilvusCatalogue(milvus), MilvusVectors(milvus)
     writes = Writes(ledger, catalogue, store, leases)
-    calls = Calls(
+    batches = EmbedBatches(
         Suspects(ledger.connection), concurrency=settings.indexer_concurrency, in_flight=settings.indexer_embeds_in_flight
     )
     store_timeout_s = settings.indexer_store_timeout_s
-    pipeline = Pipeline(ledger, writes, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s)
+    pipeline = Pipeline(ledger, writes, store, fetcher, embedder, batches, store_timeout_s=store_timeout_s)
     reembedding = make_reembedding(
-        ledger, leases, writes, catalogue, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s
+        ledger, leases, writes, catalogue, store, fetcher, embedder, batches, store_timeout_s=store_timeout_s
     )
     mirror = Mirror(ledger, leases, writes, store, reader, store_timeout_s=store_timeout_s)
     forecaster = Forecaster(ledger, leases, pipeline, mirror, artifacts)

@@ -1,10 +1,10 @@
-"""Many pictures to the embedder: full calls, a few of them under way at a time; and alone those that it may have died of.
+"""Sends the pictures of a chunk to the embedder: in full calls, a few of them under way at a time, or one by one.
 
-Used by `pipeline` and `reembedding`. A chunk goes through in two passes: `results` sends full calls and leaves aside what is
-suspected; then, when the rest is written, `alone` sends what was left. A call that the embedder died in, kept for its whole
-time or broke down over makes suspects of its pictures (`lookalike.jobs.suspects` has the rule) and lays the chunk down,
-uncounted: the thread goes to other chunks while the embedder starts again. What is known of the suspects is in Redis, so that
-no kill of a worker loses it.
+Used by `pipeline` and `reembedding`. A chunk goes through in two passes. The first sends full calls and leaves out the
+suspects: pictures that the embedder may have died of. The second, when the rest is written, sends each suspect alone. Where the
+embedder dies during a call, keeps it for its whole time or fails over it, the pictures of that call become suspects
+(`lookalike.jobs.suspects` has the rule) and the chunk is released, uncounted: the thread goes to other chunks while the
+embedder starts again. What is known of the suspects is in Redis, so that no kill of a worker loses it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import TypeVar
 
@@ -32,19 +33,26 @@ R = TypeVar("R")
 
 TRIED_ALONE = Counter(
     "lookalike_indexer_suspects_total",
-    "Pictures that the embedder may have died of, tried alone, by what came of it: good, died, given_up (died too often).",
+    "Pictures that the embedder may have died of, tried alone, by outcome: good, died, given_up (died too often).",
     ("outcome",),
 )
 _SUSPICIOUS = (CallLost, DeadlineExceeded, Internal)
 """How a call ends over a picture that kills the embedder, that it never gets done with, or that it has a defect with."""
 _TURN_S = 2.0
-"""How long a chunk waits for its turn with a suspect; then its thread goes to other chunks."""
+"""Bounds the wait of a chunk for its turn with a suspect; then its thread goes to other chunks."""
 _APART_S = 1.0
-"""Most that is waited before a picture of which the embedder has died is sent again: all that waited for the embedder comes at
-once when it is back, and a picture must not share its death with the same others each time."""
+"""Bounds the random wait before a picture is sent again that the embedder has died of. All that waited for the embedder comes
+at once when it is back, and a picture must not share its death with the same others each time."""
 
 
-class Calls:
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """An item that the first pass left out: the embedder may have died of its picture."""
+
+    item: Item
+
+
+class EmbedBatches:
     """Owns the threads that wait for the embedder. Thread-safe. `turn_s` and `apart_s`: see their defaults."""
 
     def __init__(
@@ -54,37 +62,28 @@ class Calls:
         self._threads = ThreadPoolExecutor(concurrency * in_flight, thread_name_prefix="embed")
         self._log = structlog.get_logger()
 
-    def made(
-        self,
-        fetched: Iterable[Fetched],
-        call: Callable[[Sequence[bytes]], Sequence[R]],
-        work: Work,
-        aside: list[Item] | None,
-    ) -> Iterator[tuple[Fetched, R | LookalikeError]]:
-        """The first pass over a chunk, `results`; the second, `alone`, where there is no `aside`."""
-        if aside is None:
-            results = self.alone(fetched, call, work.stages, work.interruption)
-        else:
-            results = self.results(fetched, call, work.stages, aside)
-        for result in results:
-            work.lease.done.items += 1
-            yield result
+    def run(
+        self, fetched: Iterable[Fetched], call: Callable[[Sequence[bytes]], Sequence[R]], work: Work, *, alone: bool
+    ) -> Iterator[tuple[Fetched, R | LookalikeError] | Suspect]:
+        """One pass over a chunk: each picture `alone`, or in full calls without the suspects.
 
-    def results(
-        self,
-        fetched: Iterable[Fetched],
-        call: Callable[[Sequence[bytes]], Sequence[R]],
-        stages: Stages,
-        aside: list[Item],
-    ) -> Iterator[tuple[Fetched, R | LookalikeError]]:
-        """Every picture with what `call` gave for it; at most a few calls' worth of pictures are in memory. Those that the
-        embedder died of too often have that for their outcome. Suspects go to `aside`, the worst last: the others
-        are acquitted before it ends the embedder again.
+        Gives every picture with what `call` gave for it, or with an error where the embedder died of it too often. The
+        suspects come last, the worst at the end: the others are acquitted before that picture ends the embedder again. At most
+        a few calls' worth of pictures are in memory.
 
-        Raises what `call` raises, `Unavailable` where that was suspicious.
+        Raises what `call` raises, and `Unavailable` where the pictures of a call became suspects, or where other chunks have
+        the turn with their suspects for long.
         """
+        for one in self._one_by_one(fetched, call, work) if alone else self._in_batches(fetched, call, work):
+            if not isinstance(one, Suspect):
+                work.lease.done.items += 1
+            yield one
+
+    def _in_batches(
+        self, fetched: Iterable[Fetched], call: Callable[[Sequence[bytes]], Sequence[R]], work: Work
+    ) -> Iterator[tuple[Fetched, R | LookalikeError] | Suspect]:
         under_way: deque[tuple[list[Fetched], Future[Sequence[R]]]] = deque()
-        suspected: list[tuple[int, Item]] = []
+        suspects: list[tuple[int, Suspect]] = []
         try:
             for batch in _batches(fetched):
                 deaths = self._suspects.deaths([one.sha256 for one in batch])
@@ -95,34 +94,27 @@ class Calls:
                     elif _too_many(of_it):
                         yield one, breaks_embedder()
                     else:
-                        suspected.append((of_it, one.item))
+                        suspects.append((of_it, Suspect(one.item)))
                 if not sent:
                     continue
                 if len(under_way) >= self._in_flight:
-                    yield from _collected(*under_way.popleft(), stages)
+                    yield from _collected(*under_way.popleft(), work.stages)
                 # Within the chunk's trace.
                 under_way.append((sent, self._threads.submit(contextvars.copy_context().run, self._together, call, sent)))
             while under_way:
-                yield from _collected(*under_way.popleft(), stages)
-            aside += [item for _, item in sorted(suspected, key=itemgetter(0))]
+                yield from _collected(*under_way.popleft(), work.stages)
         finally:
             for _, result in under_way:
                 result.cancel()
+        for _, suspect in sorted(suspects, key=itemgetter(0)):
+            yield suspect
 
-    def alone(
-        self,
-        fetched: Iterable[Fetched],
-        call: Callable[[Sequence[bytes]], Sequence[R]],
-        stages: Stages,
-        interruption: Interruption,
+    def _one_by_one(
+        self, fetched: Iterable[Fetched], call: Callable[[Sequence[bytes]], Sequence[R]], work: Work
     ) -> Iterator[tuple[Fetched, R | LookalikeError]]:
-        """Every picture with what `call` gave for it when it was the only one, or that the embedder has died of it too often.
-
-        Raises as `results`, and `Unavailable` where others have suspects of theirs tried for long.
-        """
         for one in fetched:
-            with stages.of("embed"), self._suspects.alone(timeout_s=self._turn_s):
-                result = self._alone(one, call, interruption)
+            with work.stages.of("embed"), self._suspects.alone(timeout_s=self._turn_s):
+                result = self._alone(one, call, work.interruption)
             yield one, result
 
     def close(self) -> None:
@@ -134,7 +126,7 @@ class Calls:
         except _SUSPICIOUS as error:
             self._suspects.add([one.sha256 for one in batch])
             self._log.warning("pictures are suspected", pictures=len(batch), problem=error.message)
-            problem = f"{_said(error)}; the {len(batch)} pictures that it had are tried one by one"
+            problem = f"{_problem(error)}; the {len(batch)} pictures that it had are tried one by one"
             raise Unavailable("embedder", problem) from error
 
     def _alone(
@@ -163,14 +155,14 @@ class Calls:
             TRIED_ALONE.labels("given_up").inc()
             return breaks_embedder()
         TRIED_ALONE.labels("died").inc()
-        raise Unavailable("embedder", f"{_said(error)}, when it had one picture; that is tried again later") from error
+        raise Unavailable("embedder", f"{_problem(error)}, when it had one picture; that is tried again later") from error
 
 
 def _too_many(deaths: int | None) -> bool:
     return deaths is not None and deaths >= MOST_DEATHS
 
 
-def _said(error: LookalikeError) -> str:
+def _problem(error: LookalikeError) -> str:
     return error.message.removeprefix("embedder is unavailable: ")
 
 
@@ -179,7 +171,7 @@ def _check_sound(call: Callable[[Sequence[bytes]], object]) -> None:
     try:
         call([KNOWN_GOOD])
     except (DeadlineExceeded, Internal) as error:
-        raise Unavailable("embedder", f"it fails with a good picture too: {_said(error)}") from error
+        raise Unavailable("embedder", f"it fails with a good picture too: {_problem(error)}") from error
 
 
 def _collected(batch: Sequence[Fetched], result: Future[Sequence[R]], stages: Stages) -> list[tuple[Fetched, R]]:

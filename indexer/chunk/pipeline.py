@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from indexer.chunk.comparing import Compared, compare
-from indexer.chunk.embed_batches import Calls
+from indexer.chunk.embed_batches import EmbedBatches, Suspect
 from indexer.chunk.embedder import Embedded, Embedder, embed_everywhere
 from indexer.chunk.fetching import Fetcher
 from indexer.chunk.items import Failed, Fetched, Outcome, Ready, Work, failed
@@ -33,11 +33,14 @@ class _Prepared:
     ready: list[Ready] = field(default_factory=list)
     suspects: list[Item] = field(default_factory=list)
 
-    def add(self, one: Ready | Outcome) -> None:
-        if isinstance(one, Ready):
-            self.ready.append(one)
-        else:
-            self.outcomes.append(one)
+    def add(self, one: Ready | Outcome | Suspect) -> None:
+        match one:
+            case Ready():
+                self.ready.append(one)
+            case Suspect():
+                self.suspects.append(one.item)
+            case _:
+                self.outcomes.append(one)
 
     def to_embed(self, compared: Iterable[Compared]) -> Iterator[Fetched]:
         """Those of `compared` that have no vectors yet; the others are results."""
@@ -58,11 +61,11 @@ class Pipeline:
         store: Vectors,
         fetcher: Fetcher,
         embedder: Embedder,
-        calls: Calls,
+        batches: EmbedBatches,
         *,
         store_timeout_s: float,
     ) -> None:
-        self._ledger, self._store, self._embedder, self._calls = ledger, store, embedder, calls
+        self._ledger, self._store, self._embedder, self._batches = ledger, store, embedder, batches
         self._fetcher = fetcher
         self._writer = Writer(ledger, writes, store, store_timeout_s=store_timeout_s)
         self._store_timeout_s = store_timeout_s
@@ -103,8 +106,7 @@ class Pipeline:
             may_skip = not self._ledger.older_job_active(work.collection.name, work.job.revision)
         contents = self._fetcher.fetch(good, work.interruption, work.stages)
         compared = compare(work, contents, stored, may_skip=may_skip)
-        suspects = None if alone else prepared.suspects
-        for one in self._embedded(work, prepared.to_embed(compared), suspects):
+        for one in self._embedded(work, prepared.to_embed(compared), alone=alone):
             prepared.add(one)
         return prepared
 
@@ -112,15 +114,18 @@ class Pipeline:
         ids = [item.id for item in items]
         return self._store.get_everywhere(work.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
 
-    def _embedded(self, work: Work, fetched: Iterable[Fetched], suspects: list[Item] | None) -> Iterator[Ready | Failed]:
-        """Everything embedded, for both generations where there are two. Suspects go to `suspects`, or are sent alone where
-        that is None."""
+    def _embedded(self, work: Work, fetched: Iterable[Fetched], *, alone: bool) -> Iterator[Ready | Failed | Suspect]:
+        """Everything embedded, for both generations where there are two."""
 
         def embed(contents: Sequence[bytes]) -> list[tuple[Embedded, Embedded]]:
             return embed_everywhere(self._embedder, work.collection, contents, work.interruption, work.stages)
 
-        for one, made in self._calls.made(fetched, embed, work, suspects):
-            vectors, other_vectors = (made, made) if isinstance(made, LookalikeError) else made
+        for made in self._batches.run(fetched, embed, work, alone=alone):
+            if isinstance(made, Suspect):
+                yield made
+                continue
+            one, result = made
+            vectors, other_vectors = (result, result) if isinstance(result, LookalikeError) else result
             if isinstance(vectors, LookalikeError):
                 yield failed(one.item, vectors)
             elif isinstance(other_vectors, LookalikeError):

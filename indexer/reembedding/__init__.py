@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from indexer.chunk.embed_batches import Calls
+from indexer.chunk.embed_batches import EmbedBatches
 from indexer.chunk.embedder import Embedder
 from indexer.chunk.fetching import Fetcher
 from indexer.reembedding.chunks import Chunks
@@ -40,13 +40,13 @@ def make_reembedding(
     store: Vectors,
     fetcher: Fetcher,
     embedder: Embedder,
-    calls: Calls,
+    batches: EmbedBatches,
     *,
     store_timeout_s: float,
 ) -> Reembedding:
     generations = Generations(ledger, writes, catalogue, store, embedder, store_timeout_s=store_timeout_s)
     return Reembedding(
         generations,
-        Chunks(writes, store, fetcher, embedder, calls, store_timeout_s=store_timeout_s),
+        Chunks(writes, store, fetcher, embedder, batches, store_timeout_s=store_timeout_s),
         Finish(leases, writes, store, generations, store_timeout_s=store_timeout_s),
     )

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from indexer.chunk.embed_batches import Calls
+from indexer.chunk.embed_batches import EmbedBatches, Suspect
 from indexer.chunk.embedder import Embedded, Embedder
 from indexer.chunk.fetching import Fetcher
 from indexer.chunk.items import Failed, Fetched, Indexed, Outcome, Ready, Skipped, Work, failed
@@ -40,12 +40,12 @@ class Chunks:
         store: Vectors,
         fetcher: Fetcher,
         embedder: Embedder,
-        calls: Calls,
+        batches: EmbedBatches,
         *,
         store_timeout_s: float,
     ) -> None:
         self._writes, self._store = writes, store
-        self._fetcher, self._embedder, self._calls = fetcher, embedder, calls
+        self._fetcher, self._embedder, self._batches = fetcher, embedder, batches
         self._store_timeout_s = store_timeout_s
 
     def run(self, work: Work) -> list[Outcome]:
@@ -53,22 +53,32 @@ class Chunks:
         if not is_filled_by(work.collection, work.job.id):
             problem = f"collection {work.collection.name!r} has no generation that job {work.job.id!r} fills"
             raise FailedPrecondition(problem, reason="REEMBED_GONE")
-        outcomes: list[Outcome] = []
-        aside: list[Item] = []
-        self._pass(work, outcomes, aside)
-        if aside:
-            self._pass(replace(work, items=aside), outcomes, None)
+        outcomes, suspects = self._pass(work, alone=False)
+        if suspects:
+            more, _ = self._pass(replace(work, items=suspects), alone=True)
+            outcomes += more
         return outcomes
 
-    def _pass(self, work: Work, outcomes: list[Outcome], aside: list[Item] | None) -> None:
-        """Embed and write; suspects go to `aside`, or are sent alone where that is None (see `calls`)."""
+    def _pass(self, work: Work, *, alone: bool) -> tuple[list[Outcome], list[Item]]:
+        """Embed and write: the outcomes, and the suspects that are left for a pass in which each is sent `alone`."""
+        outcomes: list[Outcome] = []
+        suspects: list[Item] = []
         stages = work.stages
         with stages.of("read"):
             rows = self._rows(work, [item.id for item in work.items])
         fetched = self._fetched(work, rows, outcomes, stages)
-        ready = self._embedded(work, fetched, outcomes, aside)
+        ready: list[Ready] = []
+        for one in self._embedded(work, fetched, alone=alone):
+            match one:
+                case Ready():
+                    ready.append(one)
+                case Suspect():
+                    suspects.append(one.item)
+                case _:
+                    outcomes.append(one)
         with stages.of("write"):
             outcomes += self._write(work, ready)
+        return outcomes, suspects
 
     def _rows(self, work: Work, ids: Sequence[str]) -> Mapping[str, Rows]:
         return self._store.get_by_space(work.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
@@ -111,21 +121,18 @@ class Chunks:
         for item, content in self._fetcher.fetch(elsewhere, work.interruption, stages):
             yield item.id, content
 
-    def _embedded(
-        self, work: Work, fetched: Iterator[Fetched], outcomes: list[Outcome], aside: list[Item] | None
-    ) -> list[Ready]:
+    def _embedded(self, work: Work, fetched: Iterator[Fetched], *, alone: bool) -> Iterator[Ready | Failed | Suspect]:
         spaces, other = work.collection.other_spaces, work.collection.as_other()
 
         def embed(contents: Sequence[bytes]) -> list[Embedded]:
             return self._embedder.embed(other, contents, work.interruption, spaces, stages=work.stages)
 
-        ready: list[Ready] = []
-        for one, vectors in self._calls.made(fetched, embed, work, aside):
-            if isinstance(vectors, LookalikeError):
-                outcomes.append(failed(one.item, vectors))
-            else:
-                ready.append(Ready(one.item, one.sha256, vectors))
-        return ready
+        for made in self._batches.run(fetched, embed, work, alone=alone):
+            if isinstance(made, Suspect):
+                yield made
+                continue
+            one, vectors = made
+            yield failed(one.item, vectors) if isinstance(vectors, LookalikeError) else Ready(one.item, one.sha256, vectors)
 
     def _write(self, work: Work, ready: Sequence[Ready]) -> list[Outcome]:
         """Write what is as it was when it was read, under the collection's lock; raises as `Writer.write`."""

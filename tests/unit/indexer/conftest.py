@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from indexer.chunk.embed_batches import Calls
+from indexer.chunk.embed_batches import EmbedBatches
 from indexer.chunk.fetching import Fetcher
 from indexer.chunk.pipeline import Pipeline
 from indexer.finishing.forecast import Forecaster
@@ -124,9 +124,9 @@ def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any, embedder
     embedder, queue = embedder or FakeEmbedder(), SentTasks()
     artifacts = Artifacts((folder / "artifacts").as_uri())
     reader = Reader(artifacts, [folder / "data"])
-    calls = Calls(Suspects(ledger.connection), concurrency=2, in_flight=2, turn_s=0.05, apart_s=0.0)
+    batches = EmbedBatches(Suspects(ledger.connection), concurrency=2, in_flight=2, turn_s=0.05, apart_s=0.0)
     fetcher = Fetcher(reader, threads=4, timeout_s=20)
-    pipeline = Pipeline(ledger, writes, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20)
+    pipeline = Pipeline(ledger, writes, store, fetcher, cast("Any", embedder), batches, store_timeout_s=20)
     mirror = Mirror(ledger, leases, writes, store, reader, store_timeout_s=20)
     parts = Parts(
         ledger,
@@ -139,12 +139,12 @@ def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any, embedder
         outcomes=Outcomes(ledger, artifacts),
         pipeline=pipeline,
         reembedding=make_reembedding(
-            ledger, leases, writes, catalogue, store, fetcher, cast("Any", embedder), calls, store_timeout_s=20
+            ledger, leases, writes, catalogue, store, fetcher, cast("Any", embedder), batches, store_timeout_s=20
         ),
         mirror=mirror,
         forecaster=Forecaster(ledger, leases, pipeline, mirror, artifacts),
     )
     worker = Worker(parts, max_attempts=3, chunk_deadline_s=60)
     yield Bench(folder, ledger, leases, catalogue, store, embedder, queue, artifacts, worker)
-    calls.close()
+    batches.close()
     ledger.close()
