@@ -1,4 +1,4 @@
-"""Why a worker lays a unit of work down before it is done, and how the layers of the indexer ask whether to.
+"""Why a worker releases a unit of work before it is done, and how the layers of the indexer ask whether to.
 
 Not errors of a request: none of these leaves the indexer.
 """
@@ -14,7 +14,7 @@ from lookalike.errors import Cancelled, DeadlineExceeded, LeaseLost, Overloaded,
 from lookalike.jobs.leases import Lease
 
 TRANSIENT = (Unavailable, Overloaded, DeadlineExceeded)
-"""What passes by itself: the same work done later may succeed."""
+"""Errors that pass by themselves: the same work done later may succeed."""
 
 
 class Draining(Cancelled):
@@ -26,7 +26,7 @@ class Draining(Cancelled):
 class Overdue(Cancelled):
     """The chunk has taken longer than a chunk may: it is given back, and that was an attempt.
 
-    Not its items' failure: what was slow (a source, a disk that swaps) may be quick the next time, and whatever is slow for one
+    Its items have not failed: what was slow (a source, a disk that swaps) may be quick the next time, and what is slow for one
     item alone has a deadline of its own. Attempts are few, so a chunk that is always slow ends all the same.
     """
 

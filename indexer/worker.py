@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,11 +15,10 @@ from typing import Protocol
 
 import structlog
 
-from indexer.chunk.comparing import written_whole
+from indexer.chunk.comparing import place, written_whole
 from indexer.chunk.item_by_item import ItemByItem
-from indexer.chunk.items import Failed, Indexed, Outcome, Work
+from indexer.chunk.items import Chunk, Failed, Indexed, Outcome, Skipped
 from indexer.chunk.pipeline import Pipeline
-from indexer.chunk.recording import record
 from indexer.chunk.stages import ITEMS
 from indexer.finishing.forecast import Forecaster
 from indexer.finishing.mirror import Mirror
@@ -30,10 +30,10 @@ from indexer.units import Unit, Units
 from lookalike.errors import FailedPrecondition, Internal, LeaseLost, LookalikeError, NotFound
 from lookalike.items import Item
 from lookalike.jobs.creation import create_ingest_job, create_job_of_json
-from lookalike.jobs.leases import FINISH, PLAN, Lease, Leases
+from lookalike.jobs.leases import FINISH, PLAN, ChunkCounts, Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.manifest import read_chunk
-from lookalike.jobs.outcomes import Outcomes
+from lookalike.jobs.outcomes import ItemOutcome, Outcomes
 from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.suspects import Suspects
 from lookalike.jobs.uploads import Uploads
@@ -177,10 +177,10 @@ class Worker:
     def _ingest_chunk(self, unit: Unit) -> None:
         parts, job, lease = self._parts, unit.job, unit.lease
         collection = self._units.collection(job)
-        work = Work(job, collection, self._items(job, lease), lease, unit.interruption)
+        chunk = Chunk(job, collection, self._items(job, lease), lease, unit.interruption)
         way = parts.reembedding.chunks if isinstance(job.source, CollectionSource) else parts.pipeline
-        outcomes = way.run(work) if lease.attempt <= max(1, self._max_attempts // 2) else self._carefully(work, way.run)
-        record(parts.leases, parts.outcomes, lease, outcomes, work.stages)
+        outcomes = way.run(chunk) if lease.attempt <= max(1, self._max_attempts // 2) else self._carefully(chunk, way.run)
+        _record(parts.leases, parts.outcomes, chunk, outcomes)
 
     def _items(self, job: Job, lease: Lease) -> list[Item]:
         try:
@@ -190,22 +190,22 @@ class Worker:
                 raise Internal(error.message) from error
             raise FailedPrecondition(error.message, reason=MANIFEST_UNREADABLE) from error
 
-    def _carefully(self, work: Work, run: Callable[[Work], Sequence[Outcome]]) -> Sequence[Outcome]:
+    def _carefully(self, chunk: Chunk, run: Callable[[Chunk], Sequence[Outcome]]) -> Sequence[Outcome]:
         """Workers have died of this chunk: item by item, or given up where that has not shown what it was."""
-        outcomes = self._item_by_item.run(work, run, may_abandon=work.lease.attempt > self._max_attempts)
-        return outcomes if outcomes is not None else self._abandon(work)
+        outcomes = self._item_by_item.run(chunk, run, may_abandon=chunk.lease.attempt > self._max_attempts)
+        return outcomes if outcomes is not None else self._abandon(chunk)
 
-    def _abandon(self, work: Work) -> list[Outcome]:
+    def _abandon(self, chunk: Chunk) -> list[Outcome]:
         """What some attempt has written is indexed, whatever became of the attempt."""
-        self._log.error("chunk abandoned", job=work.job.id, chunk=work.lease.chunk, attempts=self._max_attempts)
+        self._log.error("chunk abandoned", job=chunk.job.id, chunk=chunk.lease.chunk, attempts=self._max_attempts)
         message = f"{self._max_attempts} workers died, broke down or ran out of time over this chunk; see their logs"
-        ids = [item.id for item in work.items if not item.problem]
-        rows = self._parts.store.get_everywhere(work.collection, ids, timeout_s=_ABANDON_TIMEOUT_S) if ids else {}
+        ids = [item.id for item in chunk.items if not item.problem]
+        rows = self._parts.store.get_everywhere(chunk.collection, ids, timeout_s=_ABANDON_TIMEOUT_S) if ids else {}
         outcomes: list[Outcome] = []
-        for item in work.items:
+        for item in chunk.items:
             if item.problem:
                 outcomes.append(Failed(item, item.problem_reason, item.problem))
-            elif written_whole(work, rows.get(item.id, ())):
+            elif written_whole(chunk, rows.get(item.id, ())):
                 outcomes.append(Indexed(item))
             else:
                 outcomes.append(Failed(item, ABANDONED, message))
@@ -255,3 +255,31 @@ class Worker:
             self._parts.store.flush(self._units.collection(job), wait=False)
         except NotFound:
             self._log.info("nothing to flush: the collection is gone", job=job.id)
+
+
+def _record(leases: Leases, files: Outcomes, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
+    """Write the chunk's outcome file, then its counts in the ledger, once.
+
+    Raises `LeaseLost` where the chunk has been recorded by another worker, or will be; nothing is counted then.
+    """
+    lease = chunk.lease
+    written = sorted(map(_item_outcome, outcomes), key=lambda one: one.position)
+    files.write(lease.job_id, lease.chunk, lease.owner, written)
+    ended = Counter(one.outcome for one in written)
+    skipped = Counter(one.reason for one in outcomes if isinstance(one, Skipped))
+    if not leases.record(lease, ChunkCounts(ended["indexed"], ended["failed"], skipped, chunk.stages.seconds)):
+        raise LeaseLost("the chunk has been recorded by another worker, or will be")
+    for outcome in ("indexed", "skipped", "failed"):
+        ITEMS.labels(outcome).inc(ended[outcome])
+    chunk.stages.observe()
+
+
+def _item_outcome(one: Outcome) -> ItemOutcome:
+    item = one.item
+    match one:
+        case Indexed():
+            return ItemOutcome(item.position, item.id, place(item), "indexed")
+        case Skipped():
+            return ItemOutcome(item.position, item.id, place(item), "skipped", one.reason)
+        case Failed():
+            return ItemOutcome(item.position, item.id, place(item), "failed", one.reason, one.message)

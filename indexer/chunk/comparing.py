@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from indexer.chunk.items import Fetched, Indexed, Outcome, Ready, Skipped, Work, failed
+from indexer.chunk.items import Chunk, Fetched, Indexed, Outcome, Skipped, ToWrite, failed
 from lookalike.errors import LookalikeError
 from lookalike.items import Item
 from lookalike.records.image import StoredImage
@@ -18,12 +18,12 @@ NEAR_DUPLICATE_OF = "near_duplicate_of"
 """Key of the metadata under which a job that links near-duplicates names the nearest one."""
 
 
-Compared = Fetched | Ready | Outcome
+Compared = Fetched | ToWrite | Outcome
 """What a look at the store says of an item that was read: embed it, write it with the vectors that it has, or it is done."""
 
 
 def compare(
-    work: Work,
+    chunk: Chunk,
     contents: Iterable[tuple[Item, bytes | LookalikeError]],
     stored: Mapping[str, Sequence[StoredImage]],
     *,
@@ -37,24 +37,24 @@ def compare(
             continue
         sha256 = hashlib.sha256(content).hexdigest()
         rows = stored.get(item.id, ())
-        if not same_bytes(rows, sha256, work):
+        if not same_bytes(rows, sha256, chunk):
             yield Fetched(item, content, sha256)
         elif may_skip and all(_same_facts(row, item) for row in rows):
             # Written by this very job: by a worker that died before it could record the chunk.
-            ours = all(row.revision == work.job.revision for row in rows)
+            ours = all(row.revision == chunk.job.revision for row in rows)
             yield Indexed(item) if ours else Skipped(item, SKIPPED_UNCHANGED)
         else:
-            yield Ready(item, sha256, {})
+            yield ToWrite(item, sha256, {})
 
 
-def same_bytes(rows: Sequence[StoredImage], sha256: str, work: Work) -> bool:
+def same_bytes(rows: Sequence[StoredImage], sha256: str, chunk: Chunk) -> bool:
     """Whether the vectors in every space of both generations are those of these bytes."""
-    return len(rows) == len(work.collection.written) and all(row.sha256 == sha256 for row in rows)
+    return len(rows) == len(chunk.collection.written) and all(row.sha256 == sha256 for row in rows)
 
 
-def written_whole(work: Work, rows: Sequence[StoredImage]) -> bool:
+def written_whole(chunk: Chunk, rows: Sequence[StoredImage]) -> bool:
     """Whether this very job has written the image in every space of both generations."""
-    return len(rows) == len(work.collection.written) and all(row.revision == work.job.revision for row in rows)
+    return len(rows) == len(chunk.collection.written) and all(row.revision == chunk.job.revision for row in rows)
 
 
 def kept_link(metadata: Mapping[str, object], stored: Mapping[str, object]) -> dict[str, object]:

@@ -21,7 +21,7 @@ from typing import TypeVar
 import structlog
 from prometheus_client import Counter
 
-from indexer.chunk.items import Fetched, Work
+from indexer.chunk.items import Chunk, Fetched
 from indexer.chunk.stages import Stages
 from indexer.interruption import Interruption
 from lookalike.errors import CallLost, DeadlineExceeded, Internal, LookalikeError, Unavailable
@@ -63,7 +63,7 @@ class EmbedBatches:
         self._log = structlog.get_logger()
 
     def run(
-        self, fetched: Iterable[Fetched], call: Callable[[Sequence[bytes]], Sequence[R]], work: Work, *, alone: bool
+        self, fetched: Iterable[Fetched], call: Callable[[Sequence[bytes]], Sequence[R]], chunk: Chunk, *, alone: bool
     ) -> Iterator[tuple[Fetched, R | LookalikeError] | Suspect]:
         """One pass over a chunk: each picture `alone`, or in full calls without the suspects.
 
@@ -74,13 +74,13 @@ class EmbedBatches:
         Raises what `call` raises, and `Unavailable` where the pictures of a call became suspects, or where other chunks have
         the turn with their suspects for long.
         """
-        for one in self._one_by_one(fetched, call, work) if alone else self._in_batches(fetched, call, work):
+        for one in self._one_by_one(fetched, call, chunk) if alone else self._in_batches(fetched, call, chunk):
             if not isinstance(one, Suspect):
-                work.lease.done.items += 1
+                chunk.lease.done.items += 1
             yield one
 
     def _in_batches(
-        self, fetched: Iterable[Fetched], call: Callable[[Sequence[bytes]], Sequence[R]], work: Work
+        self, fetched: Iterable[Fetched], call: Callable[[Sequence[bytes]], Sequence[R]], chunk: Chunk
     ) -> Iterator[tuple[Fetched, R | LookalikeError] | Suspect]:
         under_way: deque[tuple[list[Fetched], Future[Sequence[R]]]] = deque()
         suspects: list[tuple[int, Suspect]] = []
@@ -98,11 +98,11 @@ class EmbedBatches:
                 if not sent:
                     continue
                 if len(under_way) >= self._in_flight:
-                    yield from _collected(*under_way.popleft(), work.stages)
+                    yield from _collected(*under_way.popleft(), chunk.stages)
                 # Within the chunk's trace.
                 under_way.append((sent, self._threads.submit(contextvars.copy_context().run, self._together, call, sent)))
             while under_way:
-                yield from _collected(*under_way.popleft(), work.stages)
+                yield from _collected(*under_way.popleft(), chunk.stages)
         finally:
             for _, result in under_way:
                 result.cancel()
@@ -110,11 +110,11 @@ class EmbedBatches:
             yield suspect
 
     def _one_by_one(
-        self, fetched: Iterable[Fetched], call: Callable[[Sequence[bytes]], Sequence[R]], work: Work
+        self, fetched: Iterable[Fetched], call: Callable[[Sequence[bytes]], Sequence[R]], chunk: Chunk
     ) -> Iterator[tuple[Fetched, R | LookalikeError]]:
         for one in fetched:
-            with work.stages.of("embed"), self._suspects.alone(timeout_s=self._turn_s):
-                result = self._alone(one, call, work.interruption)
+            with chunk.stages.of("embed"), self._suspects.alone(timeout_s=self._turn_s):
+                result = self._alone(one, call, chunk.interruption)
             yield one, result
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from operator import itemgetter
 
 import structlog
 
-from indexer.chunk.items import Failed, Outcome, Work
+from indexer.chunk.items import Chunk, Failed, Outcome
 from lookalike.errors import LeaseLost, LookalikeError
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.suspects import MOST_DEATHS, Suspects
@@ -30,34 +30,34 @@ class ItemByItem:
         self._leases, self._suspects = leases, suspects
         self._log = structlog.get_logger()
 
-    def run(self, work: Work, run: Callable[[Work], Sequence[Outcome]], *, may_abandon: bool) -> list[Outcome] | None:
+    def run(self, chunk: Chunk, run: Callable[[Chunk], Sequence[Outcome]], *, may_abandon: bool) -> list[Outcome] | None:
         """What became of every item; None where it `may_abandon` the chunk: no item was under way when its worker died.
 
         Raises as `run`.
         """
-        died_of = self._leases.item_under_way(work.lease)
+        died_of = self._leases.item_under_way(chunk.lease)
         if died_of is not None:
-            deaths = self._suspects.died(_name(work, died_of))
-            self._log.warning("a worker died over an item", job=work.job.id, position=died_of, deaths=deaths)
+            deaths = self._suspects.died(_name(chunk, died_of))
+            self._log.warning("a worker died over an item", job=chunk.job.id, position=died_of, deaths=deaths)
         elif may_abandon:
             return None
-        counted = self._suspects.deaths([_name(work, item.position) for item in work.items])
+        counted = self._suspects.deaths([_name(chunk, item.position) for item in chunk.items])
         outcomes: list[Outcome] = []
-        for item, deaths in sorted(zip(work.items, (of or 0 for of in counted), strict=True), key=itemgetter(1)):
+        for item, deaths in sorted(zip(chunk.items, (of or 0 for of in counted), strict=True), key=itemgetter(1)):
             if deaths >= MOST_DEATHS:
                 message = f"{MOST_DEATHS} workers died or broke down over this item alone; see their logs"
                 outcomes.append(Failed(item, KILLS_WORKER, message))
                 continue
-            if not self._leases.begin_item(work.lease, item.position):
+            if not self._leases.begin_item(chunk.lease, item.position):
                 raise LeaseLost("the lease went to another worker between two items")
             try:
-                outcomes += run(replace(work, items=[item]))
+                outcomes += run(replace(chunk, items=[item]))
             except LookalikeError:
-                self._leases.begin_item(work.lease, None)
+                self._leases.begin_item(chunk.lease, None)
                 raise
-        self._leases.begin_item(work.lease, None)
+        self._leases.begin_item(chunk.lease, None)
         return outcomes
 
 
-def _name(work: Work, position: int) -> str:
-    return hashlib.sha256(f"{work.job.id}:{position}".encode()).hexdigest()
+def _name(chunk: Chunk, position: int) -> str:
+    return hashlib.sha256(f"{chunk.job.id}:{position}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What passes through the pipeline: a chunk to work off, its items on their way, and what became of them."""
+"""What passes through the pipeline: a chunk, its items on their way (`Fetched`, `ToWrite`), and their outcomes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lookalike.spaces import Vector
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """One chunk to work off: whose, into which collection, and when to lay it down."""
+class Chunk:
+    """The items of one chunk, its job, the collection that they go into, and when to stop."""
 
     job: Job
     collection: Collection
@@ -25,12 +25,12 @@ class Work:
     lease: Lease
     interruption: Interruption
     stages: Stages = field(default_factory=Stages)
-    """Where its time goes."""
+    """Adds up where its time goes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An item whose bytes are here. `sha256` is theirs, 64 hex digits."""
+    """An item with its bytes, to be embedded. `sha256` is theirs, 64 hex digits."""
 
     item: Item
     content: bytes = field(repr=False)
@@ -38,10 +38,10 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """An item that can be written: its vectors by space, and those of the spaces that only the other generation has.
+class ToWrite:
+    """An item that is to be written: its vectors by space, and those of the spaces that only the other generation has.
 
-    No vectors at all: the image keeps those it has, which are of the same bytes.
+    Without any vectors the image keeps those it has, which are of the same bytes.
     """
 
     item: Item
@@ -52,7 +52,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """In every space."""
+    """Written, in every space."""
 
     item: Item
 
@@ -78,4 +78,5 @@ Outcome = Indexed | Skipped | Failed
 
 
 def failed(item: Item, error: LookalikeError) -> Failed:
+    """The outcome of an item that `error` is about."""
     return Failed(item, error.reason, error.message)

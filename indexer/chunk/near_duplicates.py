@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from indexer.chunk.items import Ready, Work
+from indexer.chunk.items import Chunk, ToWrite
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.job import NearDuplicatePolicy
 from lookalike.records.query import SearchOptions
@@ -43,24 +43,24 @@ class NearDuplicates:
     def __init__(self, store: Vectors, *, timeout_s: float) -> None:
         self._store, self._timeout_s = store, timeout_s
 
-    def find(self, work: Work, ready: Sequence[Ready], stored: Mapping[str, Sequence[StoredImage]]) -> dict[str, str]:
+    def find(self, chunk: Chunk, ready: Sequence[ToWrite], stored: Mapping[str, Sequence[StoredImage]]) -> dict[str, str]:
         """By id, the nearest image that it is a near-duplicate of; empty where the job keeps them all.
 
         `stored` holds the rows of every id in `ready` that has any.
         """
         embedded = [one for one in ready if one.vectors]
-        new = [one for one in embedded if _is_new(stored.get(one.item.id, ()), work.job.revision)]
-        if work.job.options.near_duplicates is NearDuplicatePolicy.KEEP or not new:
+        new = [one for one in embedded if _is_new(stored.get(one.item.id, ()), chunk.job.revision)]
+        if chunk.job.options.near_duplicates is NearDuplicatePolicy.KEEP or not new:
             return {}
-        answers = self._nearest(work, new, [one.item.id for one in embedded if one.item.id in stored])
+        answers = self._nearest(chunk, new, [one.item.id for one in embedded if one.item.id in stored])
         return _found(
-            work.job.options.near_duplicates is NearDuplicatePolicy.SKIP, work.job.options.threshold, embedded, new, answers
+            chunk.job.options.near_duplicates is NearDuplicatePolicy.SKIP, chunk.job.options.threshold, embedded, new, answers
         )
 
-    def _nearest(self, work: Work, new: Sequence[Ready], replaced: Sequence[str]) -> list[list[_Neighbour]]:
+    def _nearest(self, chunk: Chunk, new: Sequence[ToWrite], replaced: Sequence[str]) -> list[list[_Neighbour]]:
         """Of each of `new` the nearest images that stay as they are. Strong: the chunk written just before counts."""
         answers = self._store.search(
-            work.collection,
+            chunk.collection,
             SIAMESE,
             np.stack([one.vectors[SIAMESE] for one in new]),
             SearchOptions(top_k=1 + OTHERS, ef=_EF, consistency=Consistency.STRONG),
@@ -71,7 +71,7 @@ class NearDuplicates:
 
 
 def _found(
-    skips: bool, threshold: float, embedded: Sequence[Ready], new: Sequence[Ready], answers: Sequence[list[_Neighbour]]
+    skips: bool, threshold: float, embedded: Sequence[ToWrite], new: Sequence[ToWrite], answers: Sequence[list[_Neighbour]]
 ) -> dict[str, str]:
     """Compare with the collection (`answers`), with what comes before in the chunk, and with what it replaces there."""
     places = {one.item.id: place for place, one in enumerate(embedded)}

@@ -15,7 +15,7 @@ from indexer.chunk.comparing import Compared, compare
 from indexer.chunk.embed_batches import EmbedBatches, Suspect
 from indexer.chunk.embedder import Embedded, Embedder, embed_everywhere
 from indexer.chunk.fetching import Fetcher
-from indexer.chunk.items import Failed, Fetched, Outcome, Ready, Work, failed
+from indexer.chunk.items import Chunk, Failed, Fetched, Outcome, ToWrite, failed
 from indexer.chunk.writing import Writer
 from lookalike.errors import LookalikeError
 from lookalike.items import Item
@@ -30,12 +30,12 @@ class _Prepared:
     """The results of a pass over a chunk: what is done with, what is to be written, and what is to be sent alone."""
 
     outcomes: list[Outcome]
-    ready: list[Ready] = field(default_factory=list)
+    ready: list[ToWrite] = field(default_factory=list)
     suspects: list[Item] = field(default_factory=list)
 
-    def add(self, one: Ready | Outcome | Suspect) -> None:
+    def add(self, one: ToWrite | Outcome | Suspect) -> None:
         match one:
-            case Ready():
+            case ToWrite():
                 self.ready.append(one)
             case Suspect():
                 self.suspects.append(one.item)
@@ -70,57 +70,57 @@ class Pipeline:
         self._writer = Writer(ledger, writes, store, store_timeout_s=store_timeout_s)
         self._store_timeout_s = store_timeout_s
 
-    def run(self, work: Work) -> list[Outcome]:
+    def run(self, chunk: Chunk) -> list[Outcome]:
         """What became of every item, each exactly once. Every `Indexed` one is in every space.
 
         Raises `TRANSIENT` errors (nothing is lost; do the chunk again), `Draining`, `LeaseLost`, and other errors of ours where
         the job as a whole cannot go on.
         """
-        prepared = self._prepare(work)
-        outcomes = prepared.outcomes + self._written(work, prepared.ready)
+        prepared = self._prepare(chunk)
+        outcomes = prepared.outcomes + self._written(chunk, prepared.ready)
         if prepared.suspects:
-            suspected = replace(work, items=prepared.suspects)
+            suspected = replace(chunk, items=prepared.suspects)
             prepared = self._prepare(suspected, alone=True)
             outcomes += prepared.outcomes + self._written(suspected, prepared.ready)
         return outcomes
 
-    def prepare(self, work: Work) -> tuple[list[Outcome], list[Ready]]:
+    def prepare(self, chunk: Chunk) -> tuple[list[Outcome], list[ToWrite]]:
         """What became of the items that are not to be written, and those that are. Raises as `run`."""
-        first = self._prepare(work)
+        first = self._prepare(chunk)
         if not first.suspects:
             return first.outcomes, first.ready
-        second = self._prepare(replace(work, items=first.suspects), alone=True)
+        second = self._prepare(replace(chunk, items=first.suspects), alone=True)
         return first.outcomes + second.outcomes, first.ready + second.ready
 
-    def _written(self, work: Work, ready: Sequence[Ready]) -> list[Outcome]:
-        with work.stages.of("write"):
-            return self._writer.write(work, ready)
+    def _written(self, chunk: Chunk, ready: Sequence[ToWrite]) -> list[Outcome]:
+        with chunk.stages.of("write"):
+            return self._writer.write(chunk, ready)
 
-    def _prepare(self, work: Work, *, alone: bool = False) -> _Prepared:
+    def _prepare(self, chunk: Chunk, *, alone: bool = False) -> _Prepared:
         """One pass: read, compare and embed. Suspects are left for a second pass, in which each is sent `alone`."""
-        good = [item for item in work.items if not item.problem]
-        prepared = _Prepared([Failed(item, item.problem_reason, item.problem) for item in work.items if item.problem])
-        with work.stages.of("read"):
-            stored = self._stored(work, good)
+        good = [item for item in chunk.items if not item.problem]
+        prepared = _Prepared([Failed(item, item.problem_reason, item.problem) for item in chunk.items if item.problem])
+        with chunk.stages.of("read"):
+            stored = self._stored(chunk, good)
             # An older job still under way could write over what is skipped here, so that the older one would win.
-            may_skip = not self._ledger.older_job_active(work.collection.name, work.job.revision)
-        contents = self._fetcher.fetch(good, work.interruption, work.stages)
-        compared = compare(work, contents, stored, may_skip=may_skip)
-        for one in self._embedded(work, prepared.to_embed(compared), alone=alone):
+            may_skip = not self._ledger.older_job_active(chunk.collection.name, chunk.job.revision)
+        contents = self._fetcher.fetch(good, chunk.interruption, chunk.stages)
+        compared = compare(chunk, contents, stored, may_skip=may_skip)
+        for one in self._embedded(chunk, prepared.to_embed(compared), alone=alone):
             prepared.add(one)
         return prepared
 
-    def _stored(self, work: Work, items: Sequence[Item]) -> dict[str, tuple[StoredImage, ...]]:
+    def _stored(self, chunk: Chunk, items: Sequence[Item]) -> dict[str, tuple[StoredImage, ...]]:
         ids = [item.id for item in items]
-        return self._store.get_everywhere(work.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
+        return self._store.get_everywhere(chunk.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
 
-    def _embedded(self, work: Work, fetched: Iterable[Fetched], *, alone: bool) -> Iterator[Ready | Failed | Suspect]:
+    def _embedded(self, chunk: Chunk, fetched: Iterable[Fetched], *, alone: bool) -> Iterator[ToWrite | Failed | Suspect]:
         """Everything embedded, for both generations where there are two."""
 
         def embed(contents: Sequence[bytes]) -> list[tuple[Embedded, Embedded]]:
-            return embed_everywhere(self._embedder, work.collection, contents, work.interruption, work.stages)
+            return embed_everywhere(self._embedder, chunk.collection, contents, chunk.interruption, chunk.stages)
 
-        for made in self._batches.run(fetched, embed, work, alone=alone):
+        for made in self._batches.run(fetched, embed, chunk, alone=alone):
             if isinstance(made, Suspect):
                 yield made
                 continue
@@ -131,4 +131,4 @@ class Pipeline:
             elif isinstance(other_vectors, LookalikeError):
                 yield failed(one.item, other_vectors)
             else:
-                yield Ready(one.item, one.sha256, vectors, other_vectors)
+                yield ToWrite(one.item, one.sha256, vectors, other_vectors)

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from indexer.chunk.comparing import NEAR_DUPLICATE_OF, kept_link, place, same_bytes
-from indexer.chunk.items import Indexed, Outcome, Ready, Skipped, Work, failed
+from indexer.chunk.items import Chunk, Indexed, Outcome, Skipped, ToWrite, failed
 from indexer.chunk.near_duplicates import NearDuplicates
 from lookalike.errors import InvalidArgument, Unavailable
 from lookalike.items import check_metadata
@@ -32,58 +32,58 @@ class Writer:
         self._near_duplicates = NearDuplicates(store, timeout_s=store_timeout_s)
         self._store_timeout_s = store_timeout_s
 
-    def write(self, work: Work, ready: Sequence[Ready]) -> list[Outcome]:
+    def write(self, chunk: Chunk, ready: Sequence[ToWrite]) -> list[Outcome]:
         """Leave out what somebody later has written or deleted, then write every space. One outcome per item.
 
         Raises `LeaseLost` where another worker may be doing the same, `NotFound` ("collection"), `TRANSIENT` errors.
         """
         if not ready:
             return []
-        with session_for(work, self._writes) as session:
-            return self._write(session, work, ready)
+        with session_for(chunk, self._writes) as session:
+            return self._write(session, chunk, ready)
 
-    def _write(self, session: Session, work: Work, ready: Sequence[Ready]) -> list[Outcome]:
-        later_taken = self._ledger.later_revision_taken(work.collection.name, work.job.revision)
+    def _write(self, session: Session, chunk: Chunk, ready: Sequence[ToWrite]) -> list[Outcome]:
+        later_taken = self._ledger.later_revision_taken(chunk.collection.name, chunk.job.revision)
         must_look = (
             later_taken
-            or work.job.options.near_duplicates is not NearDuplicatePolicy.KEEP
+            or chunk.job.options.near_duplicates is not NearDuplicatePolicy.KEEP
             or any(not one.vectors for one in ready)
         )
-        stored = self._stored(work, ready) if must_look else {}
-        superseded = self._later(work, ready, stored) if later_taken else frozenset()
+        stored = self._stored(chunk, ready) if must_look else {}
+        superseded = self._later(chunk, ready, stored) if later_taken else frozenset()
         current = [one for one in ready if one.item.id not in superseded]
-        originals = self._near_duplicates.find(work, current, stored)
-        left_out = frozenset(originals if work.job.options.near_duplicates is NearDuplicatePolicy.SKIP else ())
+        originals = self._near_duplicates.find(chunk, current, stored)
+        left_out = frozenset(originals if chunk.job.options.near_duplicates is NearDuplicatePolicy.SKIP else ())
         # Where an attempt that was killed had written one in part, before its original was there.
         half_written = [image_id for image_id in left_out if image_id in stored]
         session.remove_half_written(half_written, timeout_s=self._store_timeout_s)
         writing = [one for one in current if one.item.id not in left_out]
-        refused = _write_all(session, work, writing, stored, originals)
+        refused = _write_all(session, chunk, writing, stored, originals)
         return [_outcome(one, superseded, left_out, refused) for one in ready]
 
-    def _stored(self, work: Work, ready: Sequence[Ready]) -> Stored:
+    def _stored(self, chunk: Chunk, ready: Sequence[ToWrite]) -> Stored:
         ids = [one.item.id for one in ready]
-        return self._store.get_everywhere(work.collection, ids, timeout_s=self._store_timeout_s)
+        return self._store.get_everywhere(chunk.collection, ids, timeout_s=self._store_timeout_s)
 
-    def _later(self, work: Work, ready: Sequence[Ready], stored: Stored) -> frozenset[str]:
+    def _later(self, chunk: Chunk, ready: Sequence[ToWrite], stored: Stored) -> frozenset[str]:
         """Ids that a later revision has written or deleted."""
-        revision = work.job.revision
-        buried = self._ledger.buried(work.collection.name, [one.item.id for one in ready])
+        revision = chunk.job.revision
+        buried = self._ledger.buried(chunk.collection.name, [one.item.id for one in ready])
         written = {id_ for id_, rows in stored.items() if any(row.revision > revision for row in rows)}
         return frozenset(written | {id_ for id_, deleted in buried.items() if deleted > revision})
 
 
 def _write_all(
-    session: Session, work: Work, writing: Sequence[Ready], stored: Stored, originals: Mapping[str, str]
+    session: Session, chunk: Chunk, writing: Sequence[ToWrite], stored: Stored, originals: Mapping[str, str]
 ) -> dict[str, InvalidArgument]:
     """Write what can be stored; by id, why the rest cannot."""
-    now, revision = datetime.now(UTC), work.job.revision
+    now, revision = datetime.now(UTC), chunk.job.revision
     refused: dict[str, InvalidArgument] = {}
     new: list[StoredImage] = []
     kept: list[StoredImage] = []
     for one in writing:
         rows = stored.get(one.item.id, ())
-        if not one.vectors and not same_bytes(rows, one.sha256, work):
+        if not one.vectors and not same_bytes(rows, one.sha256, chunk):
             # Somebody has replaced or deleted it since it was compared.
             raise Unavailable(f"image {one.item.id!r}", "it was changed while the chunk was worked on")
         metadata = kept_link(one.item.metadata, rows[-1].metadata) if not one.vectors else dict(one.item.metadata)
@@ -97,14 +97,14 @@ def _write_all(
     return refused | each_that_can(session.upsert, new) | each_that_can(session.rewrite, kept)
 
 
-def session_for(work: Work, writes: Writes) -> AbstractContextManager[Session]:
+def session_for(chunk: Chunk, writes: Writes) -> AbstractContextManager[Session]:
     """The right to write what a chunk's pictures were embedded to; waiting for it counts as such."""
     return writes.session(
-        work.collection.name,
-        embedded_for=work.collection,
-        lease=work.lease,
+        chunk.collection.name,
+        embedded_for=chunk.collection,
+        lease=chunk.lease,
         timeout_s=JOB_LOCK_TIMEOUT_S,
-        waiting=work.stages.of("wait"),
+        waiting=chunk.stages.of("wait"),
     )
 
 
@@ -135,7 +135,7 @@ def _linked(metadata: dict[str, object], original: str | None) -> dict[str, obje
 
 
 def _outcome(
-    one: Ready, superseded: frozenset[str], left_out: frozenset[str], refused: Mapping[str, InvalidArgument]
+    one: ToWrite, superseded: frozenset[str], left_out: frozenset[str], refused: Mapping[str, InvalidArgument]
 ) -> Outcome:
     if one.item.id in superseded:
         return Skipped(one.item, SKIPPED_SUPERSEDED)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from indexer.chunk.comparing import place
-from indexer.chunk.items import Failed, Skipped, Work
+from indexer.chunk.items import Chunk, Failed, Skipped
 from indexer.chunk.pipeline import Pipeline
 from indexer.finishing.mirror import Mirror, check_complete
 from indexer.interruption import Interruption
@@ -47,23 +47,23 @@ class Forecaster:
             check_complete(job)
         reasons = Counter(str(reason) for (reason,) in read_columns(self._artifacts, job.manifest, "problem_reason") if reason)
         items = [item for item in read_spread(self._artifacts, job.manifest, SAMPLE) if not item.problem]
-        forecast = self._forecast(Work(job, collection, items, lease, interruption), reasons)
+        forecast = self._forecast(Chunk(job, collection, items, lease, interruption), reasons)
         if not self._leases.finished(lease, forecast=json.dumps(asdict(forecast))):
             raise LeaseLost("the last unit has been recorded by another worker, or the job was stopped")
 
-    def _forecast(self, work: Work, reasons: Counter[str]) -> Forecast:
-        job, items, broken = work.job, work.items, reasons.total()
+    def _forecast(self, chunk: Chunk, reasons: Counter[str]) -> Forecast:
+        job, items, broken = chunk.job, chunk.items, reasons.total()
         started_s = time.perf_counter()
-        outcomes, ready = self._pipeline.prepare(work)
+        outcomes, ready = self._pipeline.prepare(chunk)
         sample_s = time.perf_counter() - started_s
         failed = [one for one in outcomes if isinstance(one, Failed)]
         # What is stored already and what only gets new metadata takes no room.
         new = sum(1 for one in ready if one.vectors)
         good = job.counts.submitted - job.counts.skipped - broken
         of_all = good / max(1, len(items))
-        room = growth(work.collection.spaces, round(new * of_all), _mean_facts_bytes(items))
+        room = growth(chunk.collection.spaces, round(new * of_all), _mean_facts_bytes(items))
         planning_s = read_report(self._ledger, job.id).planning_s
-        deleted = self._mirror.absent(job, work.collection, work.interruption) if job.options.mirror else ()
+        deleted = self._mirror.absent(job, chunk.collection, chunk.interruption) if job.options.mirror else ()
         return Forecast(
             sampled=len(items),
             unchanged=sum(1 for one in outcomes if isinstance(one, Skipped)),

@@ -13,7 +13,7 @@ from dataclasses import replace
 from indexer.chunk.embed_batches import EmbedBatches, Suspect
 from indexer.chunk.embedder import Embedded, Embedder
 from indexer.chunk.fetching import Fetcher
-from indexer.chunk.items import Failed, Fetched, Indexed, Outcome, Ready, Skipped, Work, failed
+from indexer.chunk.items import Chunk, Failed, Fetched, Indexed, Outcome, Skipped, ToWrite, failed
 from indexer.chunk.stages import Stages
 from indexer.chunk.writing import each_that_can, session_for
 from lookalike.errors import FailedPrecondition, LookalikeError, NotFound
@@ -48,51 +48,51 @@ class Chunks:
         self._fetcher, self._embedder, self._batches = fetcher, embedder, batches
         self._store_timeout_s = store_timeout_s
 
-    def run(self, work: Work) -> list[Outcome]:
+    def run(self, chunk: Chunk) -> list[Outcome]:
         """What became of every item, each exactly once. Raises as `Pipeline.run`, and `FailedPrecondition` REEMBED_GONE."""
-        if not is_filled_by(work.collection, work.job.id):
-            problem = f"collection {work.collection.name!r} has no generation that job {work.job.id!r} fills"
+        if not is_filled_by(chunk.collection, chunk.job.id):
+            problem = f"collection {chunk.collection.name!r} has no generation that job {chunk.job.id!r} fills"
             raise FailedPrecondition(problem, reason="REEMBED_GONE")
-        outcomes, suspects = self._pass(work, alone=False)
+        outcomes, suspects = self._pass(chunk, alone=False)
         if suspects:
-            more, _ = self._pass(replace(work, items=suspects), alone=True)
+            more, _ = self._pass(replace(chunk, items=suspects), alone=True)
             outcomes += more
         return outcomes
 
-    def _pass(self, work: Work, *, alone: bool) -> tuple[list[Outcome], list[Item]]:
+    def _pass(self, chunk: Chunk, *, alone: bool) -> tuple[list[Outcome], list[Item]]:
         """Embed and write: the outcomes, and the suspects that are left for a pass in which each is sent `alone`."""
         outcomes: list[Outcome] = []
         suspects: list[Item] = []
-        stages = work.stages
+        stages = chunk.stages
         with stages.of("read"):
-            rows = self._rows(work, [item.id for item in work.items])
-        fetched = self._fetched(work, rows, outcomes, stages)
-        ready: list[Ready] = []
-        for one in self._embedded(work, fetched, alone=alone):
+            rows = self._rows(chunk, [item.id for item in chunk.items])
+        fetched = self._fetched(chunk, rows, outcomes, stages)
+        ready: list[ToWrite] = []
+        for one in self._embedded(chunk, fetched, alone=alone):
             match one:
-                case Ready():
+                case ToWrite():
                     ready.append(one)
                 case Suspect():
                     suspects.append(one.item)
                 case _:
                     outcomes.append(one)
         with stages.of("write"):
-            outcomes += self._write(work, ready)
+            outcomes += self._write(chunk, ready)
         return outcomes, suspects
 
-    def _rows(self, work: Work, ids: Sequence[str]) -> Mapping[str, Rows]:
-        return self._store.get_by_space(work.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
+    def _rows(self, chunk: Chunk, ids: Sequence[str]) -> Mapping[str, Rows]:
+        return self._store.get_by_space(chunk.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
 
-    def _fetched(self, work: Work, rows: Mapping[str, Rows], outcomes: list[Outcome], stages: Stages) -> Iterator[Fetched]:
+    def _fetched(self, chunk: Chunk, rows: Mapping[str, Rows], outcomes: list[Outcome], stages: Stages) -> Iterator[Fetched]:
         """The bytes that each image was indexed from; what became of the rest goes to `outcomes`."""
         wanted: dict[str, tuple[Item, StoredImage]] = {}
-        for item in work.items:
-            settled = _settled(work, item, rows.get(item.id, {}))
+        for item in chunk.items:
+            settled = _settled(chunk, item, rows.get(item.id, {}))
             if isinstance(settled, StoredImage):
                 wanted[item.id] = (item, settled)
             else:
                 outcomes.append(settled)
-        for image_id, content in self._contents(work, [stored for _, stored in wanted.values()], stages):
+        for image_id, content in self._contents(chunk, [stored for _, stored in wanted.values()], stages):
             item, stored = wanted[image_id]
             if isinstance(content, LookalikeError):
                 outcomes.append(failed(item, content))
@@ -103,13 +103,13 @@ class Chunks:
                 yield Fetched(item, content, stored.sha256)
 
     def _contents(
-        self, work: Work, images: Sequence[StoredImage], stages: Stages
+        self, chunk: Chunk, images: Sequence[StoredImage], stages: Stages
     ) -> Iterator[tuple[str, bytes | LookalikeError]]:
         """By id: the uploaded original where there is one, else what the URI names."""
         uris = {image.id: image.uri for image in images}
         elsewhere: list[Item] = []
         originals = [Item(0, image.id, Artifacts.original_uri(image.sha256)) for image in images]
-        for item, content in self._fetcher.fetch(originals, work.interruption, stages):
+        for item, content in self._fetcher.fetch(originals, chunk.interruption, stages):
             uri = uris[item.id]
             if not isinstance(content, NotFound):
                 yield item.id, content
@@ -118,31 +118,31 @@ class Chunks:
                 yield item.id, NotFound("source", uri or item.uri, hint=hint)
             else:
                 elsewhere.append(replace(item, uri=uri))
-        for item, content in self._fetcher.fetch(elsewhere, work.interruption, stages):
+        for item, content in self._fetcher.fetch(elsewhere, chunk.interruption, stages):
             yield item.id, content
 
-    def _embedded(self, work: Work, fetched: Iterator[Fetched], *, alone: bool) -> Iterator[Ready | Failed | Suspect]:
-        spaces, other = work.collection.other_spaces, work.collection.as_other()
+    def _embedded(self, chunk: Chunk, fetched: Iterator[Fetched], *, alone: bool) -> Iterator[ToWrite | Failed | Suspect]:
+        spaces, other = chunk.collection.other_spaces, chunk.collection.as_other()
 
         def embed(contents: Sequence[bytes]) -> list[Embedded]:
-            return self._embedder.embed(other, contents, work.interruption, spaces, stages=work.stages)
+            return self._embedder.embed(other, contents, chunk.interruption, spaces, stages=chunk.stages)
 
-        for made in self._batches.run(fetched, embed, work, alone=alone):
+        for made in self._batches.run(fetched, embed, chunk, alone=alone):
             if isinstance(made, Suspect):
                 yield made
                 continue
             one, vectors = made
-            yield failed(one.item, vectors) if isinstance(vectors, LookalikeError) else Ready(one.item, one.sha256, vectors)
+            yield failed(one.item, vectors) if isinstance(vectors, LookalikeError) else ToWrite(one.item, one.sha256, vectors)
 
-    def _write(self, work: Work, ready: Sequence[Ready]) -> list[Outcome]:
+    def _write(self, chunk: Chunk, ready: Sequence[ToWrite]) -> list[Outcome]:
         """Write what is as it was when it was read, under the collection's lock; raises as `Writer.write`."""
         if not ready:
             return []
         outcomes, images = list[Outcome](), dict[str, StoredImage]()
-        with session_for(work, self._writes) as session:
-            rows = self._rows(work, [one.item.id for one in ready])
+        with session_for(chunk, self._writes) as session:
+            rows = self._rows(chunk, [one.item.id for one in ready])
             for one in ready:
-                settled = _settled(work, one.item, rows.get(one.item.id, {}))
+                settled = _settled(chunk, one.item, rows.get(one.item.id, {}))
                 if not isinstance(settled, StoredImage):
                     outcomes.append(settled)
                 elif settled.sha256 != one.sha256:
@@ -168,12 +168,12 @@ def is_filled(collection: Collection, rows: Rows, current: StoredImage) -> bool:
     return all(space in rows and rows[space].revision >= current.revision for space in collection.other_spaces)
 
 
-def _settled(work: Work, item: Item, rows: Rows) -> StoredImage | Outcome:
+def _settled(chunk: Chunk, item: Item, rows: Rows) -> StoredImage | Outcome:
     """The image where it is to be filled in, else what has become of it."""
-    current = current_row(work.collection, rows)
+    current = current_row(chunk.collection, rows)
     if current is None:
         return Skipped(item, SKIPPED_SUPERSEDED)
-    if not is_filled(work.collection, rows, current):
+    if not is_filled(chunk.collection, rows, current):
         return current
     # By a worker of this job that died before it could record the chunk, or by a later writer.
-    return Indexed(item) if current.revision < work.job.revision else Skipped(item, SKIPPED_SUPERSEDED)
+    return Indexed(item) if current.revision < chunk.job.revision else Skipped(item, SKIPPED_SUPERSEDED)

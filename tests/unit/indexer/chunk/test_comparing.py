@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from indexer.chunk.comparing import compare
-from indexer.chunk.items import Failed, Fetched, Indexed, Ready, Skipped, Work
+from indexer.chunk.items import Chunk, Failed, Fetched, Indexed, Skipped, ToWrite
 from lookalike.errors import LookalikeError, NotFound
 from lookalike.items import Item
 from lookalike.records.image import StoredImage
@@ -24,7 +24,7 @@ class AJob:
     revision = OURS
 
 
-WORK = Work(cast("Any", AJob()), a_collection(), [ITEM], cast("Any", None), cast("Any", None))
+CHUNK = Chunk(cast("Any", AJob()), a_collection(), [ITEM], cast("Any", None), cast("Any", None))
 
 
 def row(content: bytes = b"coat", revision: int = EARLIER, **metadata: object) -> StoredImage:
@@ -33,7 +33,7 @@ def row(content: bytes = b"coat", revision: int = EARLIER, **metadata: object) -
 
 
 SHA256 = row().sha256
-FETCHED, KEEPS_VECTORS = Fetched(ITEM, b"coat", SHA256), Ready(ITEM, SHA256, {})
+FETCHED, KEEPS_VECTORS = Fetched(ITEM, b"coat", SHA256), ToWrite(ITEM, SHA256, {})
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_store_decides_whether_an_item_is_embedded_written_or_done(
     rows: Sequence[StoredImage], may_skip: bool, result: object
 ) -> None:
     stored: Mapping[str, Sequence[StoredImage]] = {"a": rows} if rows else {}
-    assert list(compare(WORK, [(ITEM, b"coat")], stored, may_skip=may_skip)) == [result]
+    assert list(compare(CHUNK, [(ITEM, b"coat")], stored, may_skip=may_skip)) == [result]
 
 
 def test_what_cannot_be_read_fails_in_its_place_and_nothing_is_read_ahead() -> None:
@@ -76,7 +76,7 @@ def test_what_cannot_be_read_fails_in_its_place_and_nothing_is_read_ahead() -> N
             read.append(name)
             yield Item(0, name, name), content
 
-    compared = compare(WORK, contents(), {}, may_skip=True)
+    compared = compare(CHUNK, contents(), {}, may_skip=True)
     assert isinstance(next(compared), Fetched)
     assert read == ["a"]
     failure, third = compared
