@@ -13,7 +13,6 @@ from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.backends.careful import Careful
-from gateway.messages.search import histogram_from, histogram_message
 from lookalike.errors import BadImage, FingerprintMismatch, Internal, LookalikeError, Overloaded, Unavailable
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.records.collection import Collection
@@ -22,7 +21,7 @@ from lookalike.runtime.call import Deadline, outgoing
 from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
 from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceStub
-from lookalike.wire.spaces import space_from
+from lookalike.wire.spaces import histogram_from, histogram_message, space_from
 from lookalike.wire.status import from_rpc_error, from_status
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["EmbedderService"].full_name

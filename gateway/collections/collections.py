@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -77,36 +77,36 @@ class Collections:
         await self._run(create, deadline)
         return collection
 
-    async def get(self, name: str, deadline: Deadline) -> tuple[Collection, int]:
-        """A collection and how many images it holds."""
+    async def get(self, name: str, deadline: Deadline) -> Collection:
+        """A collection with how many images it holds."""
         check_name("name", name)
         # As it is now: what it was a moment ago may have been dropped since, after a switch.
         collection = await self._run(lambda: find_collection(self._backends, name, field="name", fresh=True), deadline)
-        return collection, await self._count(collection, deadline)
+        return await self._counted(collection, deadline)
 
-    async def list_all(self, deadline: Deadline) -> list[tuple[Collection, int]]:
+    async def list_all(self, deadline: Deadline) -> list[Collection]:
         """Every collection in order of name, each with how many images it holds."""
         collections = await self._run(lambda: self._backends.catalogue.list(), deadline)
         few = asyncio.Semaphore(_COUNTS_AT_ONCE)
 
-        async def counted(collection: Collection) -> tuple[Collection, int] | None:
+        async def counted(collection: Collection) -> Collection | None:
             async with few:
                 return await self._counted_if_there(collection, deadline)
 
-        return [pair for pair in await asyncio.gather(*map(counted, collections)) if pair is not None]
+        return [one for one in await asyncio.gather(*map(counted, collections)) if one is not None]
 
-    async def _counted_if_there(self, listed: Collection, deadline: Deadline) -> tuple[Collection, int] | None:
-        """`listed` and its count; None where it was deleted since the list was read. Raises `Internal` where its row is there
+    async def _counted_if_there(self, listed: Collection, deadline: Deadline) -> Collection | None:
+        """`listed` with its count; None where it was deleted since the list was read. Raises `Internal` where its row is there
         and its images are not: that must not look like an ordinary delete."""
         try:
-            return listed, await self._count(listed, deadline)
+            return await self._counted(listed, deadline)
         except NotFound:
             try:
                 now = await self._run(lambda: self._backends.catalogue.get(listed.name, fresh=True), deadline)
             except NotFound:
                 return None
         if now.uid != listed.uid:  # Deleted and made again.
-            return now, await self._count(now, deadline)
+            return await self._counted(now, deadline)
         raise Internal(f"collection {listed.name!r} is in the catalogue, but what holds its images is gone")
 
     async def delete(self, name: str, deadline: Deadline) -> None:
@@ -121,8 +121,11 @@ class Collections:
 
         await self._run(delete, deadline)
 
-    async def _count(self, collection: Collection, deadline: Deadline) -> int:
-        return await self._run(lambda: self._backends.vectors.count(collection, timeout_s=deadline.remaining_s()), deadline)
+    async def _counted(self, collection: Collection, deadline: Deadline) -> Collection:
+        def count() -> int:
+            return self._backends.vectors.count(collection, timeout_s=deadline.remaining_s())
+
+        return replace(collection, image_count=await self._run(count, deadline))
 
     async def _run(self, call: Callable[[], T], deadline: Deadline) -> T:
         return await self._threads.run(call, deadline)

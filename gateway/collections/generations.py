@@ -81,11 +81,11 @@ class Generations:
         described = await self._embedder.describe(request.model or found.model, found.histogram, deadline)
         return await self._threads.run(lambda: self._start(found, described, request_id, options, deadline), deadline)
 
-    async def roll_back(self, name: str, deadline: Deadline) -> tuple[Collection, int]:
+    async def roll_back(self, name: str, deadline: Deadline) -> Collection:
         """Let the generation before be searched again; the collection then, and how many images it holds."""
         return await self._change(name, lambda now: rolled_back(now, datetime.now(UTC)), deadline)
 
-    async def drop_previous(self, name: str, deadline: Deadline) -> tuple[Collection, int]:
+    async def drop_previous(self, name: str, deadline: Deadline) -> Collection:
         """Drop the generation before now; the collection then, and how many images it holds."""
         return await self._change(name, without_previous, deadline)
 
@@ -107,9 +107,7 @@ class Generations:
             session.check()
             return start_job(self._ledger, self._queue, CreateJob(now.name, source, request_id, options), now.uid)
 
-    async def _change(
-        self, name: str, change: Callable[[Collection], Collection], deadline: Deadline
-    ) -> tuple[Collection, int]:
+    async def _change(self, name: str, change: Callable[[Collection], Collection], deadline: Deadline) -> Collection:
         check_name("name", name)
 
         def changed() -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from functools import partial
 
+from gateway.backends.large_answers import MANY
 from gateway.backends.threads import off_loop
 from gateway.grpc.search import Context, deadline_of
 from gateway.jobs.ingest import IDLE_S, Ingest, unless_idle
-from gateway.messages.large import MANY
 from lookalike.errors import InvalidArgument
+from lookalike.records.image import Deletion
 from lookalike.records.source import UploadItem
 from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.v1.ingest_service_pb2_grpc import IngestServiceServicer
+from lookalike.wire.images import undo_message
 from lookalike.wire.jobs import (
     create_job_from,
     failure_message,
@@ -105,7 +107,7 @@ class IngestServicer(IngestServiceServicer):
 
     async def UndoIngestJob(self, request: pb.UndoIngestJobRequest, context: Context) -> pb.UndoIngestJobResponse:  # noqa: N802
         deleted, revision = await self._ingest.undo(request.id, deadline_of(context))
-        return pb.UndoIngestJobResponse(deleted=deleted, revision=revision)
+        return undo_message(Deletion(deleted, revision))
 
 
 async def _items(requests: AsyncIterator[pb.UploadItemsRequest]) -> AsyncIterator[UploadItem]:

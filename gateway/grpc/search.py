@@ -9,36 +9,35 @@ from typing import Any, TypeAlias
 
 import grpc.aio
 
+from gateway.backends.large_answers import (
+    MANY,
+    batch_parts,
+    is_large,
+    is_large_answer,
+    is_large_outcome,
+    page_parts,
+    search_parts,
+    written,
+)
 from gateway.backends.threads import off_loop
 from gateway.calls import DEFAULT_S, MAX_S
 from gateway.collections.collections import Collections, NewCollection
 from gateway.collections.generations import Generations, Reembed
 from gateway.images.images import Images
-from gateway.messages.large import MANY, is_large, is_large_answer, is_large_outcome, written
-from gateway.messages.search import (
-    batch_from,
-    batch_parts,
-    collection_message,
-    given_images_from,
-    histogram_from,
-    image_message,
-    page_parts,
-    query_from,
-    search_parts,
-    spaces_by_name,
-    spaces_from,
-    update_response,
-    updates_from,
-)
 from gateway.search.search import Search
 from lookalike.errors import InvalidArgument
+from lookalike.records.image import Deletion
 from lookalike.runtime.call import Call, Deadline
 from lookalike.runtime.channels import remaining_s
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import search_service_pb2 as search_pb
 from lookalike.v1.collection_service_pb2_grpc import CollectionServiceServicer
 from lookalike.v1.search_service_pb2_grpc import SearchServiceServicer
+from lookalike.wire.collections import collection_message
+from lookalike.wire.images import deletion_message, given_images_from, image_message, update_result_message, updates_from
 from lookalike.wire.query import consistency_from
+from lookalike.wire.search import batch_from, query_from
+from lookalike.wire.spaces import asked_spaces_from, histogram_from
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answered: TypeAlias = Any
@@ -78,7 +77,7 @@ class SearchServicer(SearchServiceServicer):
                 try:
                     yield await written(parts, large=large, field="top_k")
                 except InvalidArgument as error:
-                    yield next(batch_parts(index, error, include_vectors=False))
+                    yield next(batch_parts(index, error, include_vectors=False, large=False))
 
     async def GetImage(self, request: search_pb.GetImageRequest, context: Context) -> search_pb.GetImageResponse:  # noqa: N802
         collection, image = await self._images.get(
@@ -88,7 +87,7 @@ class SearchServicer(SearchServiceServicer):
             consistency=consistency_from(request.consistency),
             call=call_of(context),
         )
-        return search_pb.GetImageResponse(image=image_message(image, spaces_by_name(collection.spaces)))
+        return search_pb.GetImageResponse(image=image_message(image, collection.spaces))
 
     async def ListImages(self, request: search_pb.ListImagesRequest, context: Context) -> Answered:  # noqa: N802
         page = await self._images.page(
@@ -101,13 +100,15 @@ class SearchServicer(SearchServiceServicer):
             include_vectors=request.include_vectors,
         )
         large = is_large(page.images)
-        return await written(page_parts(page, large=large), large=large, field="page_size")
+        return await written(
+            page_parts(page.images, page.collection.spaces, page.token, large=large), large=large, field="page_size"
+        )
 
     async def DeleteImages(  # noqa: N802
         self, request: search_pb.DeleteImagesRequest, context: Context
     ) -> search_pb.DeleteImagesResponse:
         deleted, revision = await self._images.delete(request.collection, request.ids, request.filter, deadline_of(context))
-        return search_pb.DeleteImagesResponse(deleted=deleted, revision=revision)
+        return deletion_message(Deletion(deleted, revision))
 
     async def UpdateImages(  # noqa: N802
         self, request: search_pb.UpdateImagesRequest, context: Context
@@ -115,7 +116,7 @@ class SearchServicer(SearchServiceServicer):
         deadline = deadline_of(context)
         updates = await asyncio.to_thread(updates_from, request)
         updated = await self._images.update(request.collection, updates, deadline)
-        return update_response(updated)
+        return update_result_message(updated)
 
     async def ImportImages(  # noqa: N802
         self, request: search_pb.ImportImagesRequest, context: Context
@@ -139,23 +140,23 @@ class CollectionServicer(CollectionServiceServicer):
     async def CreateCollection(  # noqa: N802
         self, request: collection_pb.CreateCollectionRequest, context: Context
     ) -> collection_pb.CreateCollectionResponse:
-        histogram, spaces = histogram_from(request.histogram), spaces_from(request.spaces)
+        histogram, spaces = histogram_from(request.histogram), asked_spaces_from(request.spaces)
         new = NewCollection(request.name, request.description, request.model, histogram, spaces)
         made = await self._collections.create(new, deadline_of(context))
-        return collection_pb.CreateCollectionResponse(collection=collection_message(made, 0))
+        return collection_pb.CreateCollectionResponse(collection=collection_message(made))
 
     async def GetCollection(  # noqa: N802
         self, request: collection_pb.GetCollectionRequest, context: Context
     ) -> collection_pb.GetCollectionResponse:
         found = await self._collections.get(request.name, deadline_of(context))
-        return collection_pb.GetCollectionResponse(collection=collection_message(*found))
+        return collection_pb.GetCollectionResponse(collection=collection_message(found))
 
     async def ListCollections(  # noqa: N802
         self, _request: collection_pb.ListCollectionsRequest, context: Context
     ) -> collection_pb.ListCollectionsResponse:
         found = await self._collections.list_all(deadline_of(context))
         return await off_loop(
-            lambda: collection_pb.ListCollectionsResponse(collections=[collection_message(*pair) for pair in found]),
+            lambda: collection_pb.ListCollectionsResponse(collections=map(collection_message, found)),
             large=len(found) > MANY,
         )
 
@@ -176,10 +177,10 @@ class CollectionServicer(CollectionServiceServicer):
         self, request: collection_pb.RollbackCollectionRequest, context: Context
     ) -> collection_pb.RollbackCollectionResponse:
         found = await self._generations.roll_back(request.name, deadline_of(context))
-        return collection_pb.RollbackCollectionResponse(collection=collection_message(*found))
+        return collection_pb.RollbackCollectionResponse(collection=collection_message(found))
 
     async def DropPreviousGeneration(  # noqa: N802
         self, request: collection_pb.DropPreviousGenerationRequest, context: Context
     ) -> collection_pb.DropPreviousGenerationResponse:
         found = await self._generations.drop_previous(request.name, deadline_of(context))
-        return collection_pb.DropPreviousGenerationResponse(collection=collection_message(*found))
+        return collection_pb.DropPreviousGenerationResponse(collection=collection_message(found))

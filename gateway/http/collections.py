@@ -6,14 +6,14 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from gateway.backends.large_answers import MANY
 from gateway.collections.collections import MAX_DESCRIPTION, Collections, NewCollection
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, errors, respond, respond_with
 from gateway.http.reading import ReadingRoute
-from gateway.messages.large import MANY
-from gateway.messages.search import collection_message
 from lookalike.spaces import HistogramSettings
 from lookalike.v1 import collection_service_pb2 as pb
+from lookalike.wire.collections import collection_message
 
 
 class CreateCollectionBody(BaseModel, extra="forbid"):
@@ -45,7 +45,7 @@ def _add_changing(router: APIRouter, collections: Collections) -> None:
     async def create(body: CreateCollectionBody, deadline: RequestDeadline) -> Response:
         histogram = HistogramSettings(body.histogram.bins or 256, body.histogram.grid or 1, body.histogram.color)
         made = await collections.create(NewCollection(body.name, body.description, body.model, histogram), deadline)
-        return respond(pb.CreateCollectionResponse(collection=collection_message(made, 0)), 201)
+        return respond(pb.CreateCollectionResponse(collection=collection_message(made)), 201)
 
     @router.delete(
         "/{collection}",
@@ -63,7 +63,7 @@ def _add_looking(router: APIRouter, collections: Collections) -> None:
     async def list_all(deadline: RequestDeadline) -> Response:
         found = await collections.list_all(deadline)
         return await respond_with(
-            lambda: pb.ListCollectionsResponse(collections=[collection_message(*pair) for pair in found]),
+            lambda: pb.ListCollectionsResponse(collections=list(map(collection_message, found))),
             large=len(found) > MANY,
         )
 
@@ -74,5 +74,5 @@ def _add_looking(router: APIRouter, collections: Collections) -> None:
         responses=errors(400, 404),
     )
     async def get(collection: models.Name, deadline: RequestDeadline) -> Response:
-        found, image_count = await collections.get(collection, deadline)
-        return respond(pb.GetCollectionResponse(collection=collection_message(found, image_count)))
+        found = await collections.get(collection, deadline)
+        return respond(pb.GetCollectionResponse(collection=collection_message(found)))

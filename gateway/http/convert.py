@@ -17,7 +17,7 @@ from gateway.http.errors import ErrorResponse
 from gateway.http.json_texts import json_pieces
 from lookalike.errors import InvalidArgument
 from lookalike.runtime.call import Call, Deadline
-from lookalike.wire.spaces import plain
+from lookalike.wire.values import plain
 
 M = TypeVar("M", bound=Message)
 

@@ -10,8 +10,8 @@ from gateway.collections.generations import Generations, Reembed
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, errors, respond
 from gateway.http.reading import ReadingRoute
-from gateway.messages.search import collection_message
 from lookalike.v1 import collection_service_pb2 as pb
+from lookalike.wire.collections import collection_message
 
 
 class ReembedCollectionBody(BaseModel, extra="forbid"):
@@ -55,7 +55,7 @@ def generations_router(generations: Generations) -> APIRouter:
     )
     async def roll_back(collection: models.Name, deadline: RequestDeadline) -> Response:
         found = await generations.roll_back(collection, deadline)
-        return respond(pb.RollbackCollectionResponse(collection=collection_message(*found)))
+        return respond(pb.RollbackCollectionResponse(collection=collection_message(found)))
 
     @router.post(
         "/{collection}:drop-previous",
@@ -65,6 +65,6 @@ def generations_router(generations: Generations) -> APIRouter:
     )
     async def drop_previous(collection: models.Name, deadline: RequestDeadline) -> Response:
         found = await generations.drop_previous(collection, deadline)
-        return respond(pb.DropPreviousGenerationResponse(collection=collection_message(*found)))
+        return respond(pb.DropPreviousGenerationResponse(collection=collection_message(found)))
 
     return router

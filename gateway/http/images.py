@@ -8,16 +8,18 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, BeforeValidator, Field, SkipValidation
 
+from gateway.backends.large_answers import is_large, page_parts
 from gateway.http import models
 from gateway.http.convert import RequestCall, RequestDeadline, errors, respond, respond_with
 from gateway.http.reading import LARGE_BODY_BYTES, ReadingRoute
 from gateway.http.search_bodies import ConsistencyName, Filter, Int32
 from gateway.images.images import Images
-from gateway.images.writes import MAX_IDS_PER_WRITE, MetadataUpdate
-from gateway.messages.large import is_large
-from gateway.messages.search import image_message, page_parts, spaces_by_name, update_response
+from gateway.images.writes import MAX_IDS_PER_WRITE
 from lookalike.errors import NotFound
+from lookalike.records import image as records
+from lookalike.records.image import Deletion
 from lookalike.v1 import search_service_pb2 as pb
+from lookalike.wire.images import deletion_message, image_message, update_result_message
 from lookalike.wire.query import consistency_from
 
 _CACHE = "private, max-age=60"
@@ -103,7 +105,9 @@ def _add_many(router: APIRouter, images: Images) -> None:
             call=call,
             include_vectors=include_vectors,
         )
-        return await respond_with(lambda: next(page_parts(page)), large=is_large(page.images))
+        return await respond_with(
+            lambda: next(page_parts(page.images, page.collection.spaces, page.token)), large=is_large(page.images)
+        )
 
 
 def _add_writing(router: APIRouter, images: Images) -> None:
@@ -115,7 +119,7 @@ def _add_writing(router: APIRouter, images: Images) -> None:
     )
     async def delete_many(collection: models.Name, body: DeleteImagesBody, deadline: RequestDeadline) -> Response:
         deleted, revision = await images.delete(collection, body.ids, body.filter, deadline)
-        return respond(pb.DeleteImagesResponse(deleted=deleted, revision=revision))
+        return respond(deletion_message(Deletion(deleted, revision)))
 
     @router.delete(
         "/images",
@@ -128,7 +132,7 @@ def _add_writing(router: APIRouter, images: Images) -> None:
         collection: models.Name, deadline: RequestDeadline, filter_text: Annotated[Filter, Query(alias="filter", min_length=1)]
     ) -> Response:
         deleted, revision = await images.delete(collection, [], filter_text, deadline)
-        return respond(pb.DeleteImagesResponse(deleted=deleted, revision=revision))
+        return respond(deletion_message(Deletion(deleted, revision)))
 
     @router.post(
         "/images:update",
@@ -137,8 +141,8 @@ def _add_writing(router: APIRouter, images: Images) -> None:
         responses=errors(400, 404),
     )
     async def update(collection: models.Name, body: UpdateImagesBody, deadline: RequestDeadline) -> Response:
-        updates = [MetadataUpdate(one.id, one.metadata, one.merge) for one in body.updates]
-        return respond(update_response(await images.update(collection, updates, deadline)))
+        updates = [records.ImageUpdate(one.id, one.metadata, one.merge) for one in body.updates]
+        return respond(update_result_message(await images.update(collection, updates, deadline)))
 
 
 def _add_one(router: APIRouter, images: Images) -> None:
@@ -157,7 +161,7 @@ def _add_one(router: APIRouter, images: Images) -> None:
     ) -> Response:
         freshness = consistency_from(pb.Consistency.Value(consistency))
         found, image = await images.get(collection, image_id, include_vectors=include_vectors, consistency=freshness, call=call)
-        return respond(pb.GetImageResponse(image=image_message(image, spaces_by_name(found.spaces))))
+        return respond(pb.GetImageResponse(image=image_message(image, found.spaces)))
 
     @router.delete(
         "/images/{image_id:path}",
@@ -167,7 +171,7 @@ def _add_one(router: APIRouter, images: Images) -> None:
     )
     async def delete(collection: models.Name, image_id: models.ImageId, deadline: RequestDeadline) -> Response:
         deleted, revision = await images.delete(collection, [image_id], "", deadline)
-        return respond(pb.DeleteImagesResponse(deleted=deleted, revision=revision))
+        return respond(deletion_message(Deletion(deleted, revision)))
 
     @router.patch(
         "/images/{image_id:path}",
@@ -178,10 +182,10 @@ def _add_one(router: APIRouter, images: Images) -> None:
     async def patch(
         collection: models.Name, image_id: models.ImageId, body: PatchImageBody, deadline: RequestDeadline
     ) -> Response:
-        done = await images.update(collection, [MetadataUpdate(image_id, body.metadata, merge=True)], deadline)
+        done = await images.update(collection, [records.ImageUpdate(image_id, body.metadata, merge=True)], deadline)
         if done.missing_ids:
             raise NotFound("image", image_id, hint=f"collection {collection!r} does not hold it", field="id")
-        return respond(update_response(done))
+        return respond(update_result_message(done))
 
 
 def _add_thumbnail(router: APIRouter, images: Images) -> None:

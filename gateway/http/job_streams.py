@@ -15,13 +15,13 @@ from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Send
 
+from gateway.backends.large_answers import MANY
 from gateway.backends.threads import off_loop
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, errors, to_json
 from gateway.http.errors import error_response
 from gateway.http.reading import ReadingRoute
 from gateway.jobs.ingest import Ingest
-from gateway.messages.large import MANY
 from lookalike.csv_cells import csv_text
 from lookalike.errors import LookalikeError
 from lookalike.records.job import Failure, Job

@@ -10,13 +10,15 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import AwareDatetime, BaseModel, Field
 
+from gateway.backends.large_answers import MANY
 from gateway.http import models
 from gateway.http.convert import RequestDeadline, errors, respond, respond_with, to_message
 from gateway.http.reading import ReadingRoute
 from gateway.http.search_bodies import Int32
 from gateway.jobs.ingest import Ingest
-from gateway.messages.large import MANY
+from lookalike.records.image import Deletion
 from lookalike.v1 import ingest_service_pb2 as pb
+from lookalike.wire.images import undo_message
 from lookalike.wire.jobs import failure_message, job_filter_from, job_message, report_message
 
 PageSize = Annotated[Int32, Query(description="1 to 1,000; 0 means 50.")]
@@ -107,7 +109,7 @@ def _add_steering(router: APIRouter, ingest: Ingest) -> None:
     )
     async def undo(job_id: models.JobId, deadline: RequestDeadline) -> Response:
         deleted, revision = await ingest.undo(job_id, deadline)
-        return respond(pb.UndoIngestJobResponse(deleted=deleted, revision=revision))
+        return respond(undo_message(Deletion(deleted, revision)))
 
 
 def _add_looking(router: APIRouter, ingest: Ingest) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from gateway.backends.large_answers import is_large_answer, is_large_outcome
 from gateway.backends.threads import off_loop
 from gateway.http import models
 from gateway.http.convert import RequestCall, RequestTimeout, errors, respond_with, to_json
@@ -17,12 +18,11 @@ from gateway.http.errors import error_body
 from gateway.http.json_texts import json_pieces
 from gateway.http.reading import ReadingRoute
 from gateway.http.search_bodies import batch_body, read_batch, read_search, search_body
-from gateway.messages.large import is_large_answer, is_large_outcome
-from gateway.messages.search import batch_from, query_from, search_response
-from gateway.search.query import Outcome
 from gateway.search.search import Search
 from lookalike.errors import LookalikeError
+from lookalike.records.search import Outcome
 from lookalike.runtime.call import Call
+from lookalike.wire.search import batch_from, query_from, search_result_message
 
 _BATCH = """\
 One line of JSON (`SearchBatchResponse`) for each query, as it is answered, in any order: `curl -N` shows them come. What is \
@@ -57,7 +57,7 @@ def search_router(search: Search) -> APIRouter:
         message.collection = collection
         answer = await search.answer(query_from(message), call)
         return await respond_with(
-            lambda: search_response(answer, include_vectors=message.include_vectors), large=is_large_answer(answer)
+            lambda: search_result_message(answer, include_vectors=message.include_vectors), large=is_large_answer(answer)
         )
 
     @router.post(
@@ -89,5 +89,5 @@ async def _lines(outcomes: AsyncGenerator[tuple[int, Outcome], None], *, include
 def _line(index: int, outcome: Outcome, include_vectors: bool) -> bytes:
     if isinstance(outcome, LookalikeError):
         return json.dumps({"index": index, "error": error_body(outcome).model_dump()}).encode() + b"\n"
-    answer = json_pieces(to_json(search_response(outcome, include_vectors=include_vectors)))
+    answer = json_pieces(to_json(search_result_message(outcome, include_vectors=include_vectors)))
     return b"".join([f'{{"index": {index}, "answer": '.encode(), *answer, b"}\n"])

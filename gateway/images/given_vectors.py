@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from gateway.search.query import GivenVector
 from lookalike.errors import FingerprintMismatch, InvalidArgument
 from lookalike.items import check_metadata
 from lookalike.names import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_URI_BYTES, check_id, check_uri
 from lookalike.records.collection import Collection
-from lookalike.records.image import StoredImage
+from lookalike.records.image import GivenImage, GivenVector, StoredImage
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector, check_vectors
 
 MAX_IMAGES = 1000
@@ -26,18 +24,6 @@ _STRUCT_GROWTH = 6
 """Bytes of a `Struct` for one of its JSON, at most: `1,` becomes a value of 11."""
 _MAX_DIMENSION = 32_768
 _HEX = re.compile(r"[0-9a-f]*")
-
-
-@dataclass(frozen=True, slots=True)
-class GivenImage:
-    """An image as a caller gives it; `vectors` as they came, `indexed_at` None where it was not given."""
-
-    id: str
-    uri: str
-    metadata: Mapping[str, object]
-    sha256: str
-    indexed_at: datetime | None
-    vectors: Sequence[GivenVector]
 
 
 def images_per_answer(spaces: Sequence[Space]) -> int:

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from gateway.backends.embedder import Embedder
+from gateway.backends.large_answers import is_large
 from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads, off_loop
-from gateway.images.given_vectors import GivenImage, how_many_fit, images_per_answer
+from gateway.images.given_vectors import how_many_fit, images_per_answer
 from gateway.images.paging import Page, make_token, page_size_from, read_token
-from gateway.images.writes import ImageWriter, MetadataUpdate, Updated, check_deletable, check_updates
-from gateway.messages.large import is_large
+from gateway.images.writes import ImageWriter, check_deletable, check_updates
 from gateway.search.filtering import is_long, parsed
 from lookalike.errors import FailedPrecondition, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE, check_id, check_name
 from lookalike.records.collection import Collection
 from lookalike.records.filter import Condition
-from lookalike.records.image import Consistency, StoredImage
+from lookalike.records.image import Consistency, GivenImage, ImageUpdate, StoredImage, UpdateResult
 from lookalike.runtime.call import Call, Deadline
 from lookalike.sources import Artifacts, Reader
 
@@ -123,7 +123,7 @@ class Images:
             return await self._run(lambda: self._writer.delete_matching(name, deadline, filter_text=filter_text), deadline)
         return await self._run(lambda: self._writer.delete(name, ids, deadline), deadline)
 
-    async def update(self, name: str, updates: Sequence[MetadataUpdate], deadline: Deadline) -> Updated:
+    async def update(self, name: str, updates: Sequence[ImageUpdate], deadline: Deadline) -> UpdateResult:
         """New metadata for images that keep their vectors."""
         check_name("collection", name)
         await off_loop(lambda: check_updates(updates), large=len(updates) > 1)

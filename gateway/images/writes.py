@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gateway.backends.milvus import Backends
-from gateway.images.given_vectors import GivenImage, checked
+from gateway.images.given_vectors import checked
 from lookalike.errors import BadFilter, InvalidArgument, Unavailable
 from lookalike.filters.parsing import parse
 from lookalike.items import check_metadata
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_id
-from lookalike.records.image import StoredImage
+from lookalike.records.image import GivenImage, ImageUpdate, StoredImage, UpdateResult
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space
 from lookalike.writes import Session
@@ -25,24 +25,6 @@ from lookalike.writes import Session
 MAX_IDS_PER_WRITE = 1000
 _DELETED_AT_ONCE = 1000
 """Images per turn under the lock: a turn takes about a second, so that jobs that write meanwhile are held up no longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class MetadataUpdate:
-    """New metadata of one image. With `merge` keys that it does not name are kept, and those it names with None removed."""
-
-    id: str
-    metadata: Mapping[str, object]
-    merge: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Updated:
-    """How many images have new metadata, which ids there are not, and the revision of the update."""
-
-    updated: int
-    missing_ids: tuple[str, ...]
-    revision: int
 
 
 class ImageWriter:
@@ -94,7 +76,7 @@ class ImageWriter:
                 return deleted, revision
             after_id = ids[-1]
 
-    def update(self, name: str, updates: Sequence[MetadataUpdate], deadline: Deadline) -> Updated:
+    def update(self, name: str, updates: Sequence[ImageUpdate], deadline: Deadline) -> UpdateResult:
         """Write new metadata, vectors untouched. Raises `InvalidArgument` ("updates[i].metadata") before anything is written.
 
         `Unavailable` where a job is half-way through replacing one of the pictures: its vectors are of two pictures then.
@@ -110,7 +92,7 @@ class ImageWriter:
             revision = self._ledger.take_revision(name)
             session.rewrite([replace(image, revision=revision) for image in images], timeout_s=deadline.remaining_s())
         there = {image.id for image in images}
-        return Updated(len(images), tuple(id_ for id_ in ids if id_ not in there), revision)
+        return UpdateResult(len(images), tuple(id_ for id_ in ids if id_ not in there), revision)
 
     def write_given(self, name: str, images: Sequence[GivenImage], deadline: Deadline, *, last: bool) -> int:
         """Write images with the vectors they bring; the revision of the write. `last`: no more of them come, index them."""
@@ -145,7 +127,7 @@ def check_deletable(ids: Sequence[str], filter_text: str) -> None:
         raise BadFilter("names nothing; delete the collection to delete every image")
 
 
-def check_updates(updates: Sequence[MetadataUpdate]) -> None:
+def check_updates(updates: Sequence[ImageUpdate]) -> None:
     """Raise `InvalidArgument` unless these are 1 to 1,000 updates that can be stored, each of another image."""
     if not 1 <= len(updates) <= MAX_IDS_PER_WRITE:
         raise InvalidArgument("updates", f"{len(updates)} are given; 1 to {MAX_IDS_PER_WRITE} are allowed")
@@ -158,7 +140,7 @@ def check_updates(updates: Sequence[MetadataUpdate]) -> None:
         _check_metadata(index, update.metadata)
 
 
-def _updated(index: int, update: MetadataUpdate, rows: Mapping[Space, StoredImage], shown: Space) -> StoredImage:
+def _updated(index: int, update: ImageUpdate, rows: Mapping[Space, StoredImage], shown: Space) -> StoredImage:
     if len({row.sha256 for row in rows.values()}) > 1:
         raise Unavailable(f"image {update.id!r}", "a job is half-way through replacing it; try again, or ingest it again")
     metadata = dict(update.metadata)

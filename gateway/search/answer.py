@@ -16,7 +16,7 @@ from gateway.backends.threads import Threads, off_loop
 from gateway.search import fusion
 from gateway.search.coalescing import Ask, MergedSearches
 from gateway.search.grouping import most_together
-from gateway.search.query import Answer, ByImage, ByStoredImage, ByVectors, Neighbour, Outcome, Plan, Query, check_vectors
+from gateway.search.query import Plan, check_vectors
 from gateway.search.query_embeddings import QueryEmbeddings
 from gateway.search.sampled_recall import SampledRecall
 from lookalike.errors import LookalikeError, NotFound
@@ -24,6 +24,7 @@ from lookalike.names import check_id
 from lookalike.records.collection import Collection
 from lookalike.records.image import Hit, StoredImage
 from lookalike.records.query import SearchOptions
+from lookalike.records.search import ByImage, ByStoredImage, ByVectors, Neighbour, Outcome, Query, SearchResult
 from lookalike.runtime import tracing
 from lookalike.runtime.call import Call
 from lookalike.spaces import Space, Vector
@@ -81,7 +82,7 @@ class Answering:
 
     async def _answers(
         self, collection: Collection, good: Sequence[tuple[Query, Vectors]], planned: Plan, call: Call
-    ) -> list[Answer]:
+    ) -> list[SearchResult]:
         queries, vectors = [query for query, _ in good], [vectors for _, vectors in good]
         with _timed("nearest"):
             found = await self._nearest(collection, queries, planned, vectors, call)
@@ -94,7 +95,7 @@ class Answering:
         for one in neighbours:
             HITS.observe(len(one))
         shown = vectors if queries[0].options.include_query_vectors else [{}] * len(good)
-        return [Answer(hits, planned.spaces, own, planned.ef) for hits, own in zip(neighbours, shown, strict=True)]
+        return [SearchResult(hits, planned.spaces, own, planned.ef) for hits, own in zip(neighbours, shown, strict=True)]
 
     async def _query_vectors(
         self, collection: Collection, queries: Sequence[Query], planned: Plan, call: Call

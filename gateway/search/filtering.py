@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.backends.threads import off_loop
-from gateway.search.query import Query
 from lookalike.errors import LookalikeError
 from lookalike.filters.parsing import parse
 from lookalike.records.filter import Condition
+from lookalike.records.search import Query
 
 _LONG_CHARACTERS = 256
 """Bounds what is parsed on the loop: a filter of 4,096 characters takes 10 to 30 ms."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.search.query import Neighbour, Plan, Share
+from gateway.search.query import Plan
 from lookalike.records.image import Hit, StoredImage
+from lookalike.records.search import Neighbour, SpaceShare
 from lookalike.spaces import Space, Vector
 
 
@@ -23,7 +24,7 @@ def single(hits: Sequence[Hit], space: Space) -> tuple[Neighbour, ...]:
     neighbours = []
     for rank, hit in enumerate(hits, start=1):
         similarity = space.metric.similarity(hit.distance)
-        share = Share(space.name, hit.distance, similarity, similarity)
+        share = SpaceShare(space.name, hit.distance, similarity, similarity)
         neighbours.append(Neighbour(hit.image, rank, hit.distance, similarity, (share,)))
     return tuple(neighbours)
 
@@ -66,16 +67,16 @@ def fuse(candidates: Mapping[str, Candidate], plan: Plan) -> tuple[Neighbour, ..
     return tuple(Neighbour(image, rank, None, _total(shares), shares) for rank, (shares, image) in enumerate(ranked, start=1))
 
 
-def _shares(candidate: Candidate, plan: Plan) -> tuple[Share, ...]:
+def _shares(candidate: Candidate, plan: Plan) -> tuple[SpaceShare, ...]:
     shares = []
     for space, weight in zip(plan.spaces, plan.weights, strict=True):
         distance = candidate.distances[space.name]
         similarity = space.metric.similarity(distance)
-        shares.append(Share(space.name, distance, similarity, weight * similarity))
+        shares.append(SpaceShare(space.name, distance, similarity, weight * similarity))
     return tuple(shares)
 
 
-def _total(shares: Sequence[Share]) -> float:
+def _total(shares: Sequence[SpaceShare]) -> float:
     return sum(share.share for share in shares)
 
 

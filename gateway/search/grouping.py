@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from gateway.search.query import MAX_VECTOR_BYTES, Batch, ByImage, ByStoredImage, Plan, Query, plan
+from gateway.search.query import MAX_VECTOR_BYTES, Plan, plan
 from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL, MAX_QUERIES_PER_BATCH, MAX_TOP_K
 from lookalike.records.collection import Collection
+from lookalike.records.search import Batch, ByImage, ByStoredImage, Query
 
 Placed: TypeAlias = tuple[int, Query]
 """A query and its place in the request."""

@@ -1,20 +1,16 @@
-"""What is asked and answered in a search, as the core sees it, and the rules a query must keep before anything is called.
-
-Made by `messages` from either transport; checked here; answered by `search`.
-"""
+"""The rules that a query must keep before anything is called, and what it means: a `Plan`. Answered by `search`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError
+from lookalike.errors import FailedPrecondition, InvalidArgument
 from lookalike.names import MAX_EF, MAX_MESSAGE_BYTES, MAX_TOP_K
 from lookalike.records.collection import Collection
-from lookalike.records.image import StoredImage
-from lookalike.records.query import SearchOptions
+from lookalike.records.image import GivenVector
+from lookalike.records.search import ByVectors, Query
 from lookalike.spaces import SIAMESE, Space, Vector, vectors_problem
 
 _MIN_EF = 64
@@ -23,57 +19,6 @@ MAX_VECTOR_BYTES = MAX_MESSAGE_BYTES * 3 // 4
 _MIN_CANDIDATES = 50
 _MAX_CANDIDATES = MAX_TOP_K
 """As many as the store gives in one search."""
-
-
-@dataclass(frozen=True, slots=True)
-class ByImage:
-    """Look for this encoded picture."""
-
-    content: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class GivenVector:
-    """A vector made earlier: float32 `[dimension]`; `fingerprint` is "" where the caller did not say."""
-
-    space: str
-    values: Vector = field(repr=False)
-    fingerprint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ByVectors:
-    """Look for these vectors, at most one per space."""
-
-    vectors: tuple[GivenVector, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ByStoredImage:
-    """Look for what the collection holds under this id."""
-
-    image_id: str
-
-
-Target: TypeAlias = ByImage | ByVectors | ByStoredImage
-"""What a query looks for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One search. What its options leave open, `plan` fills in."""
-
-    collection: str
-    target: Target
-    options: SearchOptions = SearchOptions()  # noqa: RUF009 - frozen
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Many queries of one collection that differ only in what they look for. One that could not be read is its error."""
-
-    collection: str
-    queries: Sequence[Query | LookalikeError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,41 +32,6 @@ class Plan:
     ef: int
     weights: tuple[float, ...]
     """One per space, adding up to 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What one space said of one hit; `share` is the part of the hit's similarity that came from it."""
-
-    space: str
-    distance: float
-    similarity: float
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """One hit. `distance` is None where spaces were fused; `shares` has one entry per space searched."""
-
-    image: StoredImage
-    rank: int
-    distance: float | None
-    similarity: float
-    shares: tuple[Share, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Neighbours, nearest first, with what answered."""
-
-    neighbours: tuple[Neighbour, ...]
-    spaces: tuple[Space, ...]
-    query_vectors: Mapping[str, Vector]
-    ef: int
-
-
-Outcome: TypeAlias = Answer | LookalikeError
-"""What became of one query of a batch."""
 
 
 def plan(query: Query, collection: Collection) -> Plan:

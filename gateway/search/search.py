@@ -10,10 +10,11 @@ from gateway.search.answer import Answering
 from gateway.search.collection_lookup import Lookups
 from gateway.search.filtering import with_condition, with_conditions
 from gateway.search.grouping import Groups, Placed, check_batch, groups_of
-from gateway.search.query import Answer, Batch, Outcome, Query, plan
+from gateway.search.query import plan
 from lookalike.errors import LookalikeError
 from lookalike.names import check_name
 from lookalike.records.collection import Collection
+from lookalike.records.search import Batch, Outcome, Query, SearchResult
 from lookalike.runtime.call import Call
 
 _GROUPS_AT_ONCE = 2
@@ -26,11 +27,11 @@ class Search:
     def __init__(self, lookups: Lookups, answering: Answering) -> None:
         self._lookups, self._answering = lookups, answering
 
-    async def answer(self, query: Query, call: Call) -> Answer:
+    async def answer(self, query: Query, call: Call) -> SearchResult:
         """The images most like the query. Errors: see `SearchService.Search` in the contract."""
         check_name("collection", query.collection)
 
-        async def answer(collection: Collection) -> Answer:
+        async def answer(collection: Collection) -> SearchResult:
             planned = plan(query, collection)
             asked = await with_condition(query)  # A filter that does not parse must not cost an embedding first.
             (outcome,) = await self._answering.answer(collection, [asked], planned, call)

@@ -83,7 +83,7 @@ class Generations:
                 return
         elif without_overdue(collection, now) == collection:
             return
-        log = structlog.get_logger().bind(collection=collection.name, generation=other.number, job=other.job_id)
+        log = structlog.get_logger().bind(collection=collection.name, generation=other.generation, job=other.job_id)
         with self._writes.session(collection.name, uid=collection.uid, timeout_s=JOB_LOCK_TIMEOUT_S) as session:
             session.change(lambda there: without_overdue(without_filled_by(there, other.job_id), now))
         log.info("generation dropped", was=other.state.value)

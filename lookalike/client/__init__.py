@@ -16,23 +16,12 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from lookalike.client.batches import BatchAnswer, BatchQuery
+from lookalike.client.batches import BatchQuery
 from lookalike.client.collecting import CollectionCalls
 from lookalike.client.ingesting import IngestCalls
-from lookalike.client.records import (
-    Collection,
-    Deletion,
-    GenerationState,
-    Image,
-    ImageUpdate,
-    Neighbour,
-    OtherGeneration,
-    SearchResult,
-    SpaceShare,
-    UpdateResult,
-)
 from lookalike.client.searching import SearchCalls
-from lookalike.records.image import Consistency
+from lookalike.records.collection import Collection, GenerationState, OtherGeneration
+from lookalike.records.image import Consistency, Deletion, Image, ImageUpdate, UpdateResult
 from lookalike.records.job import (
     Comparison,
     Counts,
@@ -46,6 +35,7 @@ from lookalike.records.job import (
     Undo,
 )
 from lookalike.records.job_state import JobState
+from lookalike.records.search import BatchAnswer, Neighbour, SearchResult, SpaceShare
 from lookalike.records.source import (
     ArchiveSource,
     CollectionSource,

@@ -5,17 +5,20 @@ The rules are those of `_arguments`, which has the single values. Nothing but `l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from lookalike.client import _arguments
-from lookalike.errors import InvalidArgument, LookalikeError
+from lookalike.errors import BadImage, InvalidArgument, LookalikeError
 from lookalike.items import check_metadata
 from lookalike.names import MAX_IMAGE_BYTES
+from lookalike.records.image import GivenImage, GivenVector, Image, ImageUpdate
 from lookalike.records.job import IngestOptions, JobOptions, NearDuplicatePolicy
+from lookalike.records.search import ByImage, ByStoredImage, ByVectors, Target
 from lookalike.records.source import Source, Upload, UploadItem, UploadSource, any_of
+from lookalike.spaces import HistogramSettings, Space, Vector
 
 _PARTS: Mapping[object, Callable[[str, object], object]] = {
     "str": _arguments.text,
@@ -71,6 +74,51 @@ def upload_item(given: UploadItem) -> UploadItem:
         problem = f"is {size_bytes} bytes long; at most {MAX_IMAGE_BYTES} are allowed"
         return replace(item, problem=problem, problem_reason="IMAGE_TOO_LARGE")
     return replace(item, content=content)
+
+
+def histogram(given: object) -> HistogramSettings:
+    """Checked by itself when it was made."""
+    return _arguments.record("histogram", given, HistogramSettings)
+
+
+def image_update(given: ImageUpdate) -> ImageUpdate:
+    merge = _arguments.flag("updates.merge", given.merge)
+    return ImageUpdate(_arguments.text("updates.id", given.id), metadata(given.metadata, given.id), merge)
+
+
+def given_image(given: Image, spaces: Sequence[Space]) -> GivenImage:
+    """With its vectors in `spaces`. Raises `InvalidArgument` where it lacks one, and for metadata that JSON cannot hold."""
+    found = _arguments.pairs("vectors", given.vectors, "its vector", _arguments.vector)
+    for space in spaces:
+        if space.name not in found:
+            raise InvalidArgument("vectors", f"image {given.id!r} has none for space {space.name!r}")
+    return GivenImage(
+        id=_arguments.text("images.id", given.id),
+        uri=_arguments.text("images.uri", given.uri),
+        metadata=metadata(given.metadata, given.id),
+        sha256=_arguments.text("images.sha256", given.sha256),
+        indexed_at=_arguments.moment("images.indexed_at", given.indexed_at),
+        vectors=tuple(GivenVector(space.name, found[space.name], space.fingerprint) for space in spaces),
+    )
+
+
+def target(image: bytes | Path | None, vectors: Mapping[str, Vector] | None, image_id: str | None) -> Target:
+    """What is looked for: the one that is given, as `check_one` saw.
+
+    Raises `InvalidArgument` (wrong type, vectors of a wrong shape), `BadImage` (its size), and of a `Path` `NotFound` and
+    `FailedPrecondition`.
+    """
+    if image is not None:
+        content = _arguments.picture("image", image)
+        if len(content) > MAX_IMAGE_BYTES:
+            size_bytes = image.stat().st_size if isinstance(image, Path) else len(content)
+            problem = f"is {size_bytes} bytes; at most {MAX_IMAGE_BYTES} are allowed"
+            raise BadImage(problem, reason="IMAGE_TOO_LARGE")
+        return ByImage(content)
+    if vectors is not None:
+        found = _arguments.pairs("vectors", vectors, "its vector", _arguments.vector)
+        return ByVectors(tuple(GivenVector(name, vector) for name, vector in found.items()))
+    return ByStoredImage(_arguments.text("image_id", image_id))
 
 
 def metadata(given: object, name: str) -> dict[str, object]:

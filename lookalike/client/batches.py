@@ -6,16 +6,16 @@ Used by `lookalike.client.searching` only; the records are part of `lookalike.cl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lookalike.client import _arguments, _wire
-from lookalike.client.records import SearchResult
-from lookalike.errors import BadImage, InvalidArgument, LookalikeError, Unavailable
-from lookalike.names import MAX_CALL_BYTES, MAX_IMAGE_BYTES, MAX_QUERIES_PER_BATCH
+from lookalike.client import _checked
+from lookalike.errors import InvalidArgument, LookalikeError, Unavailable
+from lookalike.names import MAX_CALL_BYTES, MAX_QUERIES_PER_BATCH
+from lookalike.records.search import BatchAnswer
 from lookalike.spaces import Vector
 from lookalike.v1 import search_service_pb2
-from lookalike.wire.status import from_status
+from lookalike.wire.search import batch_answer_from, set_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,40 +32,10 @@ class BatchQuery:
         check_one(self.image, self.vectors, self.image_id)
 
 
-@dataclass(frozen=True, slots=True)
-class BatchAnswer:
-    """What became of query `index` (from 0): its `result`, or the `error` that a search for it alone would have raised."""
-
-    index: int
-    result: SearchResult | None = None
-    error: LookalikeError | None = None
-
-
 def check_one(*given: object) -> None:
     """Raises `InvalidArgument` unless exactly one of `given` (image, vectors, id of an image) is there."""
     if sum(one is not None for one in given) != 1:
         raise InvalidArgument("query", "give exactly one of image, vectors and image_id")
-
-
-def set_query(
-    message: search_service_pb2.SearchRequest | search_service_pb2.BatchQuery,
-    image: bytes | Path | None,
-    vectors: Mapping[str, Vector] | None,
-    image_id: str | None,
-) -> None:
-    """Write the one that is given. Raises `InvalidArgument` (wrong type, vectors of a wrong shape), `BadImage` (its size), and
-    of a `Path` `NotFound` and `FailedPrecondition`."""
-    if image is not None:
-        content = _arguments.picture("image", image)
-        if len(content) > MAX_IMAGE_BYTES:
-            size_bytes = image.stat().st_size if isinstance(image, Path) else len(content)
-            problem = f"is {size_bytes} bytes; at most {MAX_IMAGE_BYTES} are allowed"
-            raise BadImage(problem, reason="IMAGE_TOO_LARGE")
-        message.image = content
-    elif vectors is not None:
-        message.vectors.CopyFrom(_wire.space_vectors(vectors))
-    elif image_id is not None:
-        message.image_id = _arguments.text("image_id", image_id)
 
 
 @dataclass(slots=True)
@@ -100,7 +70,7 @@ def answered(
     for place, query in enumerate(queries):
         message = search_service_pb2.BatchQuery()
         try:
-            set_query(message, query.image, query.vectors, query.image_id)
+            set_target(message, _checked.target(query.image, query.vectors, query.image_id))
         except LookalikeError as error:
             yield BatchAnswer(place, error=error)
             continue
@@ -118,10 +88,6 @@ def _asked(
     left = len(part.places)
     for response in ask(part.messages):
         left -= 1
-        place = part.places[response.index]
-        if response.WhichOneof("outcome") == "answer":
-            yield BatchAnswer(place, result=_wire.search_result(response.answer))
-        else:
-            yield BatchAnswer(place, error=from_status(response.error))
+        yield replace(batch_answer_from(response), index=part.places[response.index])
     if left:
         raise Unavailable("gateway", f"it ended the call with {left} of {len(part.places)} queries not answered")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
-from lookalike.client import _wire
+from lookalike.client import _checked
 from lookalike.client._arguments import flag, number, spaces_of, text
 from lookalike.client._channel import Calls
-from lookalike.client.records import Collection
+from lookalike.records.collection import Collection
 from lookalike.spaces import HistogramSettings, Space
 from lookalike.v1 import collection_service_pb2
-from lookalike.wire.spaces import space_message
+from lookalike.wire.collections import collection_from
+from lookalike.wire.spaces import histogram_message, space_message
 
 
 class CollectionCalls(Calls):
@@ -38,19 +39,19 @@ class CollectionCalls(Calls):
         )
         request.spaces.extend(space_message(space) for space in spaces_of(spaces))
         if histogram is not None:
-            request.histogram.CopyFrom(_wire.histogram(histogram))
-        return _wire.collection(self._call(self._collections.CreateCollection, request, timeout_s).collection)
+            request.histogram.CopyFrom(histogram_message(_checked.histogram(histogram)))
+        return collection_from(self._call(self._collections.CreateCollection, request, timeout_s).collection)
 
     def get_collection(self, name: str, *, timeout_s: float | None = None) -> Collection:
         """One collection. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`."""
         request = collection_service_pb2.GetCollectionRequest(name=text("name", name))
-        return _wire.collection(self._call(self._collections.GetCollection, request, timeout_s).collection)
+        return collection_from(self._call(self._collections.GetCollection, request, timeout_s).collection)
 
     def list_collections(self, *, timeout_s: float | None = None) -> list[Collection]:
         """All collections, by name. Raises `DeadlineExceeded`, `Unavailable`."""
         request = collection_service_pb2.ListCollectionsRequest()
         answer = self._call(self._collections.ListCollections, request, timeout_s)
-        return [_wire.collection(message) for message in answer.collections]
+        return [collection_from(message) for message in answer.collections]
 
     def reembed_collection(
         self,
@@ -87,7 +88,7 @@ class CollectionCalls(Calls):
         Raises `NotFound`, `FailedPrecondition` (none is kept), `DeadlineExceeded`, `Unavailable`.
         """
         request = collection_service_pb2.RollbackCollectionRequest(name=text("name", name))
-        return _wire.collection(self._call(self._collections.RollbackCollection, request, timeout_s).collection)
+        return collection_from(self._call(self._collections.RollbackCollection, request, timeout_s).collection)
 
     def drop_previous_generation(self, name: str, *, timeout_s: float | None = None) -> Collection:
         """Drop the generation before the last re-embedding now, not at the end of its grace; the collection then.
@@ -95,7 +96,7 @@ class CollectionCalls(Calls):
         Raises as `rollback_collection`.
         """
         request = collection_service_pb2.DropPreviousGenerationRequest(name=text("name", name))
-        return _wire.collection(self._call(self._collections.DropPreviousGeneration, request, timeout_s).collection)
+        return collection_from(self._call(self._collections.DropPreviousGeneration, request, timeout_s).collection)
 
     def delete_collection(self, name: str, *, timeout_s: float | None = None) -> None:
         """Remove a collection and all its images; its running jobs are cancelled.

@@ -10,12 +10,13 @@ from datetime import datetime
 from lookalike.client import _arguments, _checked
 from lookalike.client._arguments import members, moment, number, records, text, timeout, whole
 from lookalike.client._channel import Calls
-from lookalike.client.records import Deletion
 from lookalike.errors import DeadlineExceeded, Unavailable
+from lookalike.records.image import Deletion
 from lookalike.records.job import CreateJob, Failure, IngestOptions, Job, JobFilter, Report
 from lookalike.records.job_state import JobState
 from lookalike.records.source import Source, Upload, UploadItem
 from lookalike.v1 import ingest_service_pb2
+from lookalike.wire.images import deletion_from
 from lookalike.wire.jobs import (
     create_job_message,
     failure_from,
@@ -179,7 +180,7 @@ class IngestCalls(Calls):
         answer = self._call(
             self._ingest.UndoIngestJob, ingest_service_pb2.UndoIngestJobRequest(id=text("job_id", job_id)), timeout_s
         )
-        return Deletion(answer.deleted, answer.revision)
+        return deletion_from(answer)
 
     def pause_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
         """Begin no further chunk until the job is resumed; chunks under way are finished.

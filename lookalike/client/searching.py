@@ -6,16 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from lookalike.client import _wire
-from lookalike.client._arguments import flag, records, spaces_of, text, texts, whole
+from lookalike.client import _checked
+from lookalike.client._arguments import flag, member, records, spaces_of, text, texts, whole
 from lookalike.client._channel import Calls
-from lookalike.client.batches import BatchAnswer, BatchQuery, answered, check_one, set_query
+from lookalike.client.batches import BatchQuery, answered, check_one
 from lookalike.client.options import SearchKeywords, names_options, search_options
-from lookalike.client.records import Deletion, Image, ImageUpdate, SearchResult, UpdateResult
-from lookalike.records.image import Consistency
+from lookalike.records.image import Consistency, Deletion, Image, ImageUpdate, UpdateResult
+from lookalike.records.search import BatchAnswer, Query, SearchResult
 from lookalike.spaces import Space, Vector
 from lookalike.v1 import search_service_pb2
-from lookalike.wire.query import set_options
+from lookalike.wire.images import deletion_from, given_image_message, image_from, update_message, update_result_from
+from lookalike.wire.query import consistency_number, set_options
+from lookalike.wire.search import query_message, search_result_from
 
 
 class SearchCalls(Calls):
@@ -44,10 +46,9 @@ class SearchCalls(Calls):
         `DeadlineExceeded`, `Unavailable`.
         """
         check_one(image, vectors, image_id)
-        request = search_service_pb2.SearchRequest(collection=text("collection", collection))
-        set_options(request, search_options(**options))
-        set_query(request, image, vectors, image_id)
-        return _wire.search_result(self._call(self._search.Search, request, timeout_s))
+        name, how = text("collection", collection), search_options(**options)
+        request = query_message(Query(name, _checked.target(image, vectors, image_id), how))
+        return search_result_from(self._call(self._search.Search, request, timeout_s))
 
     @names_options
     def search_many(
@@ -90,9 +91,9 @@ class SearchCalls(Calls):
             collection=text("collection", collection),
             id=text("image_id", image_id),
             include_vectors=flag("include_vectors", include_vectors),
-            consistency=_wire.consistency(consistency),
+            consistency=consistency_number(member("consistency", consistency, Consistency)),
         )
-        return _wire.image(self._call(self._search.GetImage, request, timeout_s).image)
+        return image_from(self._call(self._search.GetImage, request, timeout_s).image)
 
     def list_images(
         self,
@@ -112,7 +113,7 @@ class SearchCalls(Calls):
             collection=text("collection", collection),
             filter=text("filter", filter),
             page_size=whole("page_size", page_size, "1 to 1,000"),
-            consistency=_wire.consistency(consistency),
+            consistency=consistency_number(member("consistency", consistency, Consistency)),
             include_vectors=flag("include_vectors", include_vectors),
         )
         return self._listed_images(request, self._deadline(timeout_s))
@@ -121,7 +122,7 @@ class SearchCalls(Calls):
         while True:
             page = self._call(self._search.ListImages, request, timeout_s)
             for message in page.images:
-                yield _wire.image(message)
+                yield image_from(message)
             request.page_token = page.next_page_token
             if not request.page_token:
                 return
@@ -144,7 +145,7 @@ class SearchCalls(Calls):
             collection=text("collection", collection), ids=texts("ids", ids), filter=text("filter", filter)
         )
         answer = self._call(self._search.DeleteImages, request, timeout_s)
-        return Deletion(answer.deleted, answer.revision)
+        return deletion_from(answer)
 
     def update_images(
         self, collection: str, updates: Sequence[ImageUpdate] | ImageUpdate, *, timeout_s: float | None = None
@@ -156,10 +157,10 @@ class SearchCalls(Calls):
         """
         request = search_service_pb2.UpdateImagesRequest(
             collection=text("collection", collection),
-            updates=[_wire.image_update(update) for update in records("updates", updates, ImageUpdate)],
+            updates=[update_message(_checked.image_update(update)) for update in records("updates", updates, ImageUpdate)],
         )
         answer = self._call(self._search.UpdateImages, request, timeout_s)
-        return UpdateResult(answer.updated, tuple(answer.missing_ids), answer.revision)
+        return update_result_from(answer)
 
     def import_images(
         self,
@@ -179,7 +180,7 @@ class SearchCalls(Calls):
         made_in = spaces_of(spaces)
         request = search_service_pb2.ImportImagesRequest(
             collection=text("collection", collection),
-            images=[_wire.image_message(image, made_in) for image in records("images", images, Image)],
+            images=[given_image_message(_checked.given_image(image, made_in)) for image in records("images", images, Image)],
             last=flag("last", last),
         )
         return self._call(self._search.ImportImages, request, timeout_s).revision

@@ -26,36 +26,37 @@ class GenerationState(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
-    """A generation that is written and not searched. `job_id` is the job that fills it, or that filled the current one;
-    `drop_at` knows its time zone, and is None while it is being filled."""
+class OtherGeneration:
+    """A generation that is written beside the one that is searched. `job_id` is the job that fills it, or that filled the one
+    that is searched; it is dropped at `drop_at`, which knows its time zone and is None while it is being filled."""
 
-    number: int
+    generation: int
+    state: GenerationState
     model: str
     spaces: tuple[Space, ...]
-    state: GenerationState
     job_id: str
     drop_at: datetime.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A named set of images, as the catalogue has it. `uid` is random hex, new at each creation; `generation` counts from 1.
-
-    `model` and `spaces` are those of the current generation.
-    """
+    """A named set of images that is searched together, bound to one version of one model: the fingerprint of the space
+    `siamese` says which. `model` and `spaces` are those of the current generation; `generation` counts from 1."""
 
     name: str
     uid: str
+    """Random hex, new at each creation; the server's own, "" in the client."""
     description: str
     model: str
     histogram: HistogramSettings
     spaces: tuple[Space, ...]
     generation: int
     created_at: datetime.datetime
-    other: Generation | None = None
+    other: OtherGeneration | None = None
     exact: bool = field(default=False, compare=False)
-    """Whether a search compares the query with every image: a matter of the store, not of the row."""
+    """Whether a search compares the query with every image, and `ef` changes nothing: a matter of the store."""
+    image_count: int = field(default=0, compare=False)
+    """How many images it holds; counted for who asks for the collection, and 0 in the catalogue."""
 
     def space(self, name: str) -> Space:
         """The space called `name`. Raises `NotFound` naming those there are."""
@@ -101,7 +102,7 @@ class Collection:
         if self.other is None:
             raise Internal(f"collection {self.name!r} has one generation only")
         other = self.other
-        return replace(self, model=other.model, spaces=other.spaces, generation=other.number, other=None)
+        return replace(self, model=other.model, spaces=other.spaces, generation=other.generation, other=None)
 
     def written_as(self, collection: Collection) -> bool:
         """Whether what was embedded for `collection` can be written to this one as it is."""

@@ -12,7 +12,7 @@ import datetime
 from dataclasses import replace
 
 from lookalike.errors import FailedPrecondition
-from lookalike.records.collection import Collection, Generation, GenerationState
+from lookalike.records.collection import Collection, GenerationState, OtherGeneration
 from lookalike.spaces import Space
 
 MIN_GRACE_S = 30.0
@@ -26,8 +26,10 @@ def check_can_begin(collection: Collection, model: str, spaces: tuple[Space, ...
         problem = f"collection {name!r} is being re-embedded by job {other.job_id!r}; wait for it or cancel it"
         raise _refused(collection, "REEMBED_UNDER_WAY", problem, job_id=other.job_id)
     if other is not None:
-        problem = f"collection {name!r} still keeps generation {other.number}; drop it first, or wait until its grace is over"
-        raise _refused(collection, "PREVIOUS_GENERATION_KEPT", problem, generation=str(other.number))
+        problem = (
+            f"collection {name!r} still keeps generation {other.generation}; drop it first, or wait until its grace is over"
+        )
+        raise _refused(collection, "PREVIOUS_GENERATION_KEPT", problem, generation=str(other.generation))
     if spaces == collection.spaces:
         problem = f"collection {name!r} has this version of model {model!r} already, in every space"
         raise _refused(collection, "REEMBED_NOT_NEEDED", problem, model=model)
@@ -43,7 +45,7 @@ def begun(collection: Collection, job_id: str, model: str, spaces: tuple[Space, 
     if is_filled_by(collection, job_id):
         return collection
     check_can_begin(collection, model, spaces)
-    other = Generation(collection.generation + 1, model, spaces, GenerationState.FILLING, job_id)
+    other = OtherGeneration(collection.generation + 1, GenerationState.FILLING, model, spaces, job_id)
     return replace(collection, other=other)
 
 
@@ -94,7 +96,7 @@ def without_overdue(collection: Collection, now: datetime.datetime) -> Collectio
     return replace(collection, other=None) if overdue else collection
 
 
-def _previous(collection: Collection) -> Generation:
+def _previous(collection: Collection) -> OtherGeneration:
     other = collection.other
     if other is None or other.state is not GenerationState.PREVIOUS:
         problem = f"collection {collection.name!r} keeps no generation before its current one"
@@ -103,7 +105,7 @@ def _previous(collection: Collection) -> Generation:
 
 
 def _changed_places(before: Collection, job_id: str, drop_at: datetime.datetime) -> Collection:
-    kept = Generation(before.generation, before.model, before.spaces, GenerationState.PREVIOUS, job_id, drop_at)
+    kept = OtherGeneration(before.generation, GenerationState.PREVIOUS, before.model, before.spaces, job_id, drop_at)
     return replace(before.as_other(), other=kept)
 
 

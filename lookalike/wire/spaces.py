@@ -1,39 +1,67 @@
-"""Protobuf <-> ours, where services and the client say the same: spaces, and metadata as plain values.
-
-Called by the embedder's service, `gateway.messages.search` and `lookalike.client`; each has the rest of its messages to itself.
-"""
+"""Spaces, vectors and histogram settings <-> protobuf. Used by the other files of `wire`, and by the embedder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from lookalike.errors import Internal
-from lookalike.spaces import Metric, Space
-from lookalike.v1 import image_pb2
+import numpy as np
 
-_METRICS = {Metric.L2: image_pb2.METRIC_L2, Metric.COSINE: image_pb2.METRIC_COSINE}
+from lookalike.errors import Internal, InvalidArgument
+from lookalike.records.image import GivenVector
+from lookalike.spaces import HistogramSettings, Metric, Space, Vector
+from lookalike.v1 import image_pb2 as pb
+
+_METRICS = {Metric.L2: pb.METRIC_L2, Metric.COSINE: pb.METRIC_COSINE}
 _METRICS_BACK = {number: metric for metric, number in _METRICS.items()}
 
 
-def space_message(space: Space) -> image_pb2.Space:
-    return image_pb2.Space(
-        name=space.name, dimension=space.dimension, metric=_METRICS[space.metric], fingerprint=space.fingerprint
-    )
+def space_message(space: Space) -> pb.Space:
+    return pb.Space(name=space.name, dimension=space.dimension, metric=_METRICS[space.metric], fingerprint=space.fingerprint)
 
 
-def space_from(message: image_pb2.Space) -> Space:
+def space_from(message: pb.Space) -> Space:
     """Raises `Internal` for a metric that this version does not know: distances would be read wrongly."""
     if message.metric not in _METRICS_BACK:
         raise Internal(f"space {message.name!r} has metric {message.metric}, which this version of lookalike does not know")
     return Space(message.name, message.dimension, _METRICS_BACK[message.metric], message.fingerprint)
 
 
-def plain(value: object) -> object:
-    """`value` with every whole float as int, as it was before a `Struct` held it, and keys in order; at any depth."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    if isinstance(value, Mapping):
-        return {name: plain(inner) for name, inner in sorted(value.items())}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(inner) for inner in value]
-    return value
+def asked_spaces_from(messages: Iterable[pb.Space]) -> tuple[Space, ...]:
+    """The spaces in a request. Raises `InvalidArgument` for a metric that is none."""
+    messages = list(messages)
+    for index, message in enumerate(messages):
+        if message.metric not in _METRICS_BACK:
+            raise InvalidArgument(f"spaces[{index}].metric", f"{message.metric} is not METRIC_L2 or METRIC_COSINE")
+    return tuple(space_from(message) for message in messages)
+
+
+def histogram_message(settings: HistogramSettings) -> pb.HistogramSettings:
+    return pb.HistogramSettings(bins=settings.bins, grid=settings.grid, color=settings.color)
+
+
+def histogram_from(message: pb.HistogramSettings) -> HistogramSettings:
+    """Zeros mean the defaults. Raises `InvalidArgument` for values out of range."""
+    default = HistogramSettings()
+    return HistogramSettings(message.bins or default.bins, message.grid or default.grid, message.color)
+
+
+def vector_messages(vectors: Mapping[str, Vector], spaces: Iterable[Space]) -> list[pb.SpaceVector]:
+    """Those of `vectors`, by space, that are in `spaces`."""
+    return [
+        pb.SpaceVector(space=space.name, values=vectors[space.name].tolist(), fingerprint=space.fingerprint)
+        for space in spaces
+        if space.name in vectors
+    ]
+
+
+def vectors_from(messages: Iterable[pb.SpaceVector]) -> dict[str, Vector]:
+    """By space, float32 `[dimension]`."""
+    return {message.space: np.array(message.values, np.float32) for message in messages}
+
+
+def given_vector_message(given: GivenVector) -> pb.SpaceVector:
+    return pb.SpaceVector(space=given.space, values=given.values.tolist(), fingerprint=given.fingerprint)
+
+
+def given_vector_from(message: pb.SpaceVector) -> GivenVector:
+    return GivenVector(message.space, np.array(message.values, np.float32), message.fingerprint)

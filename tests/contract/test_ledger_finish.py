@@ -131,7 +131,7 @@ def test_an_undo_leaves_its_trace_on_the_job_for_as_long_as_that_is_kept(ledger:
     ledger.note_undone(job.id, 2)
     undo = ledger.get(job.id).undo
     assert undo is not None
-    assert undo.images == 5
+    assert undo.deleted == 5
     assert undo.at >= job.created_at
     ledger.note_undone("0123456789abcdef", 1)
     assert ledger.find("0123456789abcdef") is None, "no trace of a job that is no longer kept"

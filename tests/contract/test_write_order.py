@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.images.writes import ImageWriter, MetadataUpdate
+from gateway.images.writes import ImageWriter
 from lookalike.jobs.leases import PLAN
 from lookalike.records.collection import Collection
-from lookalike.records.image import Consistency, StoredImage
+from lookalike.records.image import Consistency, ImageUpdate, StoredImage
 from lookalike.records.job import Counts, Job, JobOptions, NearDuplicatePolicy
 from lookalike.records.source import FolderSource, JobSource, ManifestSource
 from lookalike.runtime.call import Deadline
@@ -59,7 +59,7 @@ class World:
         return self.writer.delete(self.collection.name, ids, Deadline.after(TIMEOUT_S))[1]
 
     def update(self, image_id: str, **metadata: object) -> int:
-        update = MetadataUpdate(image_id, metadata)
+        update = ImageUpdate(image_id, metadata)
         return self.writer.update(self.collection.name, [update], Deadline.after(TIMEOUT_S)).revision
 
     def during(self, act: Callable[[], object]) -> None:

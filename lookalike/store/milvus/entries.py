@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lookalike.errors import Internal, InvalidArgument
-from lookalike.records.collection import Collection, Generation, GenerationState
+from lookalike.records.collection import Collection, GenerationState, OtherGeneration
 from lookalike.spaces import HistogramSettings, Metric, Space
 
 _ONE_GENERATION, _TWO_GENERATIONS = 1, 2
@@ -50,9 +50,9 @@ def from_entry(name: str, uid: str, entry: Mapping[str, Any]) -> Collection:
         raise Internal(f"the catalogue's entry {name!r} cannot be read") from error
 
 
-def _to_other(other: Generation) -> dict[str, Any]:
+def _to_other(other: OtherGeneration) -> dict[str, Any]:
     return {
-        "generation": other.number,
+        "generation": other.generation,
         "model": other.model,
         "spaces": _to_spaces(other.spaces),
         "state": other.state.value,
@@ -61,9 +61,9 @@ def _to_other(other: Generation) -> dict[str, Any]:
     }
 
 
-def _from_other(entry: Mapping[str, Any]) -> Generation:
-    return Generation(
-        number=int(entry["generation"]),
+def _from_other(entry: Mapping[str, Any]) -> OtherGeneration:
+    return OtherGeneration(
+        generation=int(entry["generation"]),
         model=entry["model"],
         spaces=_from_spaces(entry["spaces"]),
         state=GenerationState(entry["state"]),

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from gateway.images.images import Images
-from gateway.search.query import ByImage, ByStoredImage, Query
 from gateway.search.search import Search
 from lookalike.records.image import Consistency
 from lookalike.records.query import SearchOptions
+from lookalike.records.search import ByImage, ByStoredImage, Query
 from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import (

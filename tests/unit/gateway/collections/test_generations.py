@@ -12,13 +12,13 @@ import pytest
 from gateway.backends.embedder import Description
 from gateway.collections.collections import Collections
 from gateway.collections.generations import DEFAULT_GRACE_S, Generations, Reembed
-from gateway.search.query import ByImage, Query
 from lookalike.errors import FailedPrecondition, LookalikeError, NotFound, Unavailable
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.records.collection import Collection
 from lookalike.records.job import Job, JobOptions
 from lookalike.records.job_state import JobState
 from lookalike.records.query import SearchOptions
+from lookalike.records.search import ByImage, Query
 from lookalike.records.source import CollectionSource
 from lookalike.spaces import SIAMESE, Metric, Space
 from lookalike.store.generations import begun, switched

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from gateway.collections.collections import Collections, NewCollection
-from gateway.images.given_vectors import GivenImage, images_per_answer
+from gateway.images.given_vectors import images_per_answer
 from gateway.images.images import Images
-from gateway.search.query import GivenVector
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError
-from lookalike.records.image import Consistency
+from lookalike.records.image import Consistency, GivenImage, GivenVector
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space
 from tests.unit.gateway.fakes import (
     MOMENT,

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from gateway.images.images import Images
-from gateway.images.writes import MetadataUpdate
 from gateway.jobs.ingest import Ingest
 from lookalike.errors import BadFilter, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from lookalike.records.image import ImageUpdate
 from lookalike.records.job_state import JobState
 from lookalike.runtime.call import Deadline
 from tests.unit.gateway.fakes import (
@@ -39,7 +39,7 @@ def delete(core: Images, ids=(), filter_text="", deadline: Deadline | None = Non
     return asyncio.run(core.delete("things", ids, filter_text, deadline or soon()))
 
 
-def update(core: Images, *updates: MetadataUpdate):
+def update(core: Images, *updates: ImageUpdate):
     return asyncio.run(core.update("things", updates, soon()))
 
 
@@ -135,10 +135,10 @@ def test_metadata_is_replaced_or_merged_and_what_is_missing_is_named():
     ledger = FakeLedger()
     done = update(
         images_of(vectors, ledger),
-        MetadataUpdate("a", {"size": 3}),
-        MetadataUpdate("nobody", {}),
-        MetadataUpdate("b", {"year": None, "size": 3}, merge=True),
-        MetadataUpdate("c", {"year": None}),
+        ImageUpdate("a", {"size": 3}),
+        ImageUpdate("nobody", {}),
+        ImageUpdate("b", {"year": None, "size": 3}, merge=True),
+        ImageUpdate("c", {"year": None}),
     )
     assert (done.updated, done.missing_ids, done.revision) == (3, ("nobody",), 9)
     assert ledger.log == ["lock things", "revision", "unlock"]
@@ -156,11 +156,11 @@ LARGE = {"text": "x" * 10_000}
     ("updates", "field"),
     [
         ([], "updates"),
-        ([MetadataUpdate(str(n), {}) for n in range(1001)], "updates"),
-        ([MetadataUpdate("a", {}), MetadataUpdate("", {})], "updates[1].id"),
-        ([MetadataUpdate("a", {}), MetadataUpdate("a", {})], "updates[1].id"),
-        ([MetadataUpdate("a", {"text": "x" * 20_000})], "updates[0].metadata"),
-        ([MetadataUpdate("b", {}), MetadataUpdate("a", {"more": "x" * 10_000}, merge=True)], "updates[1].metadata"),
+        ([ImageUpdate(str(n), {}) for n in range(1001)], "updates"),
+        ([ImageUpdate("a", {}), ImageUpdate("", {})], "updates[1].id"),
+        ([ImageUpdate("a", {}), ImageUpdate("a", {})], "updates[1].id"),
+        ([ImageUpdate("a", {"text": "x" * 20_000})], "updates[0].metadata"),
+        ([ImageUpdate("b", {}), ImageUpdate("a", {"more": "x" * 10_000}, merge=True)], "updates[1].metadata"),
     ],
 )
 def test_an_update_that_cannot_be_stored_changes_nothing(updates, field):
@@ -180,7 +180,7 @@ def test_a_picture_that_is_half_replaced_is_not_updated():
 
     vectors = Half([image("a")])
     with pytest.raises(Unavailable, match="half-way"):
-        update(images_of(vectors), MetadataUpdate("a", {"x": 1}))
+        update(images_of(vectors), ImageUpdate("a", {"x": 1}))
     assert vectors.images["a"].metadata == {}
 
 
@@ -188,5 +188,5 @@ def test_an_update_whose_lock_was_lost_changes_nothing():
     vectors, ledger = FakeVectors([image("a")]), FakeLedger()
     ledger.still_held = False
     with pytest.raises(Unavailable):
-        update(images_of(vectors, ledger), MetadataUpdate("a", {"x": 1}))
+        update(images_of(vectors, ledger), ImageUpdate("a", {"x": 1}))
     assert vectors.images["a"].metadata == {}

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from gateway.images.images import Images
-from gateway.search.query import Batch, ByImage, Query
 from lookalike.errors import BadFilter
 from lookalike.filters.parsing import parse
 from lookalike.records.image import Consistency
 from lookalike.records.query import SearchOptions
+from lookalike.records.search import Batch, ByImage, Query
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import (
     NOTHING,

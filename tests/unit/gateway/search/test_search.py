@@ -7,10 +7,10 @@ import asyncio
 import numpy as np
 import pytest
 
-from gateway.search.query import Answer, ByImage, ByStoredImage, ByVectors, GivenVector, Query
 from lookalike.errors import BadFilter, FailedPrecondition, InvalidArgument, NotFound
-from lookalike.records.image import Consistency
+from lookalike.records.image import Consistency, GivenVector
 from lookalike.records.query import SearchOptions
+from lookalike.records.search import ByImage, ByStoredImage, ByVectors, Query, SearchResult
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import (
     SPACES,
@@ -28,7 +28,7 @@ QUERY = random_images(1, seed=99)[0].vectors
 BOTH = (HISTOGRAM, SIAMESE)
 
 
-def search(query: Query, images=IMAGES, embedder: FakeEmbedder | None = None) -> tuple[Answer, FakeBackends]:
+def search(query: Query, images=IMAGES, embedder: FakeEmbedder | None = None) -> tuple[SearchResult, FakeBackends]:
     backends = FakeBackends(FakeVectors(images))
     core = search_core(backends, embedder or FakeEmbedder(QUERY))
     return asyncio.run(core.answer(query, a_call())), backends

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gateway.search.query import Answer, Batch, ByImage, ByStoredImage, ByVectors, GivenVector, Outcome, Query
 from gateway.search.search import Search
 from lookalike.errors import BadFilter, DeadlineExceeded, InvalidArgument, LookalikeError, NotFound, Unavailable
-from lookalike.records.image import Consistency
+from lookalike.records.image import Consistency, GivenVector
 from lookalike.records.query import SearchOptions
+from lookalike.records.search import Batch, ByImage, ByStoredImage, ByVectors, Outcome, Query, SearchResult
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import FakeBackends, FakeEmbedder, FakeVectors, a_call, random_images, search_core
@@ -75,7 +75,7 @@ def batch(queries: Sequence[Query | LookalikeError]) -> tuple[list[Outcome], Fak
 
 
 def told(answer: Outcome) -> list[tuple[str, float, int]]:
-    assert isinstance(answer, Answer), answer
+    assert isinstance(answer, SearchResult), answer
     return [(hit.image.id, round(hit.similarity, 6), hit.rank) for hit in answer.neighbours]
 
 
@@ -102,7 +102,7 @@ def test_each_query_of_a_batch_is_answered_as_it_is_alone(options):
     for query, outcome in zip(queries, together, strict=True):
         alone = asyncio.run(core()[0].answer(query, a_call()))
         assert told(outcome) == told(alone)
-        assert isinstance(outcome, Answer)
+        assert isinstance(outcome, SearchResult)
         assert (outcome.ef, outcome.spaces) == (alone.ef, alone.spaces)
         assert {name: vector.tolist() for name, vector in outcome.query_vectors.items()} == {
             name: vector.tolist() for name, vector in alone.query_vectors.items()
@@ -173,7 +173,7 @@ def test_what_is_wrong_with_one_query_is_its_outcome_and_fails_no_other():
         None, None, "query", "image", "image_id", "image_id", None,
         "vectors", "vectors[0].values", "vectors[0].fingerprint", None,
     ]  # fmt: skip
-    assert [isinstance(outcome, Answer) for outcome in answers] == [field is None for field in fields]
+    assert [isinstance(outcome, SearchResult) for outcome in answers] == [field is None for field in fields]
 
 
 @pytest.mark.parametrize(

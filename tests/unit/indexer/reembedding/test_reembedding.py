@@ -72,7 +72,7 @@ def test_every_image_gets_a_vector_of_the_new_model_and_keeps_all_else(bench: Be
     now = collection(bench)
     assert (now.generation, now.model, now.spaces) == (2, "larger", (HISTOGRAM, NEW))
     assert now.other is not None
-    assert (now.other.number, now.other.spaces, now.other.state) == (1, SPACES, GenerationState.PREVIOUS)
+    assert (now.other.generation, now.other.spaces, now.other.state) == (1, SPACES, GenerationState.PREVIOUS)
     assert now.other.drop_at is not None
     assert timedelta(0) < now.other.drop_at - datetime.now(UTC) <= timedelta(seconds=GRACE_S)
     assert bench.store.of(NEW).keys() == before.keys()

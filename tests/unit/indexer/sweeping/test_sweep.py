@@ -19,7 +19,7 @@ from lookalike.artifacts import Artifacts
 from lookalike.errors import Unavailable
 from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.uploads import Uploads
-from lookalike.records.collection import Generation, GenerationState
+from lookalike.records.collection import GenerationState, OtherGeneration
 from lookalike.records.source import UploadItem, UploadSource
 from tests.unit.indexer.conftest import Bench
 
@@ -126,7 +126,7 @@ def test_the_generation_that_a_rollback_needs_keeps_its_pictures(bench: Bench) -
     collection = bench.catalogue.collections["products"]
     rows = dict(bench.store.rows["histogram"])
     earlier = replace(collection.spaces[1], fingerprint="e" * 16)
-    other = Generation(1, "small", (collection.spaces[0], earlier), GenerationState.PREVIOUS, "0" * 16)
+    other = OtherGeneration(1, GenerationState.PREVIOUS, "small", (collection.spaces[0], earlier), "0" * 16)
     bench.catalogue.collections["products"] = replace(collection, other=other)
     bench.store.of(earlier).update(rows)
     bench.store.rows["histogram"].clear()

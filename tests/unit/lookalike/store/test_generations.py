@@ -63,7 +63,7 @@ def test_an_entry_says_by_its_format_that_it_has_two_generations() -> None:
 def test_a_switch_and_a_way_back_change_places_and_nothing_else() -> None:
     assert (SWITCHED.model, SWITCHED.spaces, SWITCHED.generation) == ("large", (HISTOGRAM, NEW), 2)
     assert SWITCHED.other is not None
-    assert (SWITCHED.other.number, SWITCHED.other.spaces, SWITCHED.other.model) == (1, (HISTOGRAM, OLD), "small")
+    assert (SWITCHED.other.generation, SWITCHED.other.spaces, SWITCHED.other.model) == (1, (HISTOGRAM, OLD), "small")
     assert (SWITCHED.other.state, SWITCHED.other.drop_at) == (GenerationState.PREVIOUS, LATER)
     back = rolled_back(SWITCHED, NOW)
     assert replace(back, other=None) == ONE

@@ -14,19 +14,40 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_st
 
+from lookalike.records.collection import Collection
+from lookalike.records.image import Image
 from lookalike.records.job import Comparison, Job, JobFilter, JobOptions
+from lookalike.records.search import BatchAnswer, SearchResult
 from lookalike.records.source import UploadItem
+from lookalike.spaces import HistogramSettings, Space
 
 NOT_CARRIED: dict[type, frozenset[str]] = {
+    Collection: frozenset({"uid"}),
+    Image: frozenset({"other_vectors"}),
     Job: frozenset({"collection_uid", "manifest", "unidentified", "forced", "trace"}),
     JobOptions: frozenset({"model", "allow_missing", "grace_s", "force"}),
     Comparison: frozenset({"labelled", "standard_error"}),
 }
 """Fields of records that the contract has no place for: matters of the server."""
 
+_FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+_VECTORS = numpy_st.arrays(np.float32, st.integers(0, 4), elements=_FLOATS)
+
+
+def _space(name: str) -> st.SearchStrategy[Space]:
+    return st.builds(Space, st.just(name), st.integers(0, 2**31 - 1))
+
+
 _THRESHOLDS = st.integers(1, 1_000_000).map(lambda millionths: millionths / 1_000_000)
 _OWN: dict[tuple[type, str], st.SearchStrategy[Any]] = {
     (JobOptions, "threshold"): _THRESHOLDS,
+    (HistogramSettings, "bins"): st.sampled_from([8, 16, 32, 64, 128, 256]),
+    (HistogramSettings, "grid"): st.integers(1, 6),
+    (SearchResult, "spaces"): st.tuples(_space("a"), _space("b")),
+    (SearchResult, "query_vectors"): st.dictionaries(st.sampled_from("ab"), _VECTORS),
+    (Image, "vectors"): st.dictionaries(st.sampled_from("ab"), _VECTORS),
+    (BatchAnswer, "error"): st.none(),
+    (BatchAnswer, "result"): st.deferred(lambda: any_of(SearchResult)),
     (Job, "error"): st.text(min_size=1, max_size=20),
     (Job, "error_reason"): st.text(min_size=1, max_size=20),
     (JobFilter, "text"): st.text("abc /.", max_size=20),
@@ -35,6 +56,10 @@ _OWN: dict[tuple[type, str], st.SearchStrategy[Any]] = {
 """What a field's type says too little about."""
 _OWN_WHOLE: dict[tuple[type, str], Any] = {
     (JobOptions, "threshold"): 0.75,
+    (BatchAnswer, "error"): None,
+    (HistogramSettings, "bins"): 8,
+    (HistogramSettings, "grid"): 2,
+    (SearchResult, "query_vectors"): {"text": np.ones(2, np.float32)},
     (UploadItem, "content"): b"picture",
 }
 _JSON = st.recursive(
@@ -45,7 +70,7 @@ _JSON = st.recursive(
 _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(max_size=20),
     int: st.integers(0, 2**31 - 1),
-    float: st.floats(width=32, allow_nan=False, allow_infinity=False),
+    float: _FLOATS,
     bool: st.booleans(),
     bytes: st.binary(max_size=20),
     object: _JSON,
@@ -63,11 +88,11 @@ def any_of(hint: Any) -> st.SearchStrategy[Any]:
     if hint in _SCALARS:
         return _SCALARS[hint]
     if _is_array(hint):
-        return numpy_st.arrays(np.float32, st.integers(0, 4), elements=_SCALARS[float])
+        return _VECTORS
     if dataclasses.is_dataclass(hint):
         hints = get_type_hints(hint)
-        fields = [field for field in dataclasses.fields(hint) if field.name not in NOT_CARRIED.get(hint, ())]
-        return st.builds(hint, **{one.name: _own(hint, one.name, hints[one.name]) for one in fields})
+        carried = {name: _own(hint, name, hints[name]) for name in _carried(hint)}
+        return st.builds(hint, **carried, **{name: st.just("") for name in _bare(hint)})
     if hint is types.NoneType:
         return st.none()
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
@@ -99,8 +124,8 @@ def whole(hint: Any, way: int = 0) -> Any:
         return np.array([0.5, 0.25], np.float32)
     if dataclasses.is_dataclass(hint):
         hints = get_type_hints(hint)
-        names = [field.name for field in dataclasses.fields(hint) if field.name not in NOT_CARRIED.get(hint, ())]
-        return hint(**{name: _OWN_WHOLE.get((hint, name)) or whole(hints[name], way) for name in names})
+        carried = {name: _own_whole(hint, name, hints[name], way) for name in _carried(hint)}
+        return hint(**carried, **dict.fromkeys(_bare(hint), ""))
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return list(hint)[-1]
     arguments = [one for one in get_args(hint) if one is not types.NoneType]
@@ -114,6 +139,10 @@ def whole(hint: Any, way: int = 0) -> Any:
     raise TypeError(f"no value of {hint}")
 
 
+def _own_whole(record: type, name: str, hint: Any, way: int) -> Any:
+    return _OWN_WHOLE[record, name] if (record, name) in _OWN_WHOLE else whole(hint, way)
+
+
 def alike(a: Any, b: Any) -> bool:
     """Whether two values are equal in everything, arrays and fields that `==` leaves out included."""
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
@@ -125,6 +154,20 @@ def alike(a: Any, b: Any) -> bool:
     if isinstance(a, tuple | list):
         return type(a) is type(b) and len(a) == len(b) and all(map(alike, a, b))
     return bool(a == b)
+
+
+def _carried(record: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(record) if field.name not in NOT_CARRIED.get(record, ())]
+
+
+def _bare(record: type) -> list[str]:
+    """Fields that are not carried and have no default: text."""
+    required = [field.name for field in dataclasses.fields(record) if _has_no_default(field)]
+    return [name for name in required if name in NOT_CARRIED.get(record, ())]
+
+
+def _has_no_default(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _is_array(hint: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,25 +11,20 @@ from google.protobuf import struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.messages.search import (
-    collection_message,
-    given_images_from,
-    histogram_from,
-    image_message,
-    metadata_from,
-    query_from,
-    spaces_by_name,
-)
-from gateway.search.query import ByImage, ByStoredImage, ByVectors
 from lookalike.errors import Internal, InvalidArgument
 from lookalike.items import check_metadata
 from lookalike.records.job_state import JobState
+from lookalike.records.search import ByImage, ByStoredImage, ByVectors
 from lookalike.spaces import HistogramSettings
 from lookalike.v1 import image_pb2
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as search_pb
+from lookalike.wire.collections import collection_message
+from lookalike.wire.images import given_images_from, image_message
 from lookalike.wire.jobs import job_message
-from lookalike.wire.spaces import space_from, space_message
+from lookalike.wire.search import query_from
+from lookalike.wire.spaces import histogram_from, space_from, space_message
+from lookalike.wire.values import metadata_from
 from tests.unit.gateway.fakes import COLLECTION, MOMENT, SPACES, image, job
 
 
@@ -114,7 +110,7 @@ def test_whole_numbers_of_metadata_come_back_as_int():
 
 def test_an_image_carries_only_the_vectors_asked_for():
     stored = image("a", {"histogram": [0.5] * 8, "siamese": [1.0] * 4}, metadata={"label": "Coat"}, uri="file:///a")
-    bare, full = image_message(stored, {}), image_message(stored, spaces_by_name(SPACES))
+    bare, full = image_message(stored, ()), image_message(stored, SPACES)
     assert not bare.vectors
     assert [(vector.space, vector.fingerprint, len(vector.values)) for vector in full.vectors] == [
         ("histogram", SPACES[0].fingerprint, 8),
@@ -124,7 +120,7 @@ def test_an_image_carries_only_the_vectors_asked_for():
 
 
 def test_a_collection_is_told_whole():
-    message = collection_message(COLLECTION, 12)
+    message = collection_message(replace(COLLECTION, image_count=12))
     assert (message.name, message.model, message.image_count, message.generation) == ("things", "small", 12, 1)
     assert message.create_time.ToDatetime(MOMENT.tzinfo) == MOMENT
 

@@ -7,14 +7,22 @@ protobuf merges by concatenation. Called by the servicers and by HTTP's routes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from gateway.search.query import Answer, Outcome
-from lookalike.errors import InvalidArgument
+from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.names import MAX_MESSAGE_BYTES
 from lookalike.records.image import StoredImage
+from lookalike.records.search import BatchAnswer, Outcome, SearchResult
+from lookalike.spaces import Space
+from lookalike.v1 import search_service_pb2 as pb
+from lookalike.wire.images import image_message
+from lookalike.wire.search import batch_answer_message, neighbour_messages, search_result_message
+
+T = TypeVar("T")
 
 _MOST_AT_ONCE = 3000
 """What is written on the loop: values, of which an image is 20 and a float of a vector a twentieth; some 4 ms, of JSON 10."""
@@ -23,6 +31,8 @@ MANY = 50
 _IMAGE = 20
 _FLOATS = 20
 _CHARACTERS = 1000
+_PART_ITEMS = 8
+"""Of a large answer that are written in one go: up to 128 KB of metadata, or of vectors 1 MB."""
 
 
 def is_large(images: Iterable[StoredImage]) -> bool:
@@ -37,17 +47,48 @@ def is_large(images: Iterable[StoredImage]) -> bool:
     return False
 
 
-def is_large_answer(answer: Answer) -> bool:
+def is_large_answer(answer: SearchResult) -> bool:
     return is_large(neighbour.image for neighbour in answer.neighbours) or is_large_query(answer)
 
 
-def is_large_query(answer: Answer) -> bool:
+def is_large_query(answer: SearchResult) -> bool:
     """Whether the query's own vectors are."""
     return sum(vector.size for vector in answer.query_vectors.values()) > _MOST_AT_ONCE * _FLOATS
 
 
 def is_large_outcome(outcome: Outcome) -> bool:
-    return isinstance(outcome, Answer) and is_large_answer(outcome)
+    return isinstance(outcome, SearchResult) and is_large_answer(outcome)
+
+
+def search_parts(answer: SearchResult, *, include_vectors: bool, large: bool) -> Iterator[pb.SearchResponse]:
+    """What a search is answered, in parts that make one message together; in one, unless it is `large`."""
+    first, *rest = _slices(answer.neighbours, large)
+    yield search_result_message(replace(answer, neighbours=tuple(first)), include_vectors=include_vectors)
+    for some in rest:
+        yield pb.SearchResponse(neighbours=neighbour_messages(some, answer.spaces if include_vectors else ()))
+
+
+def batch_parts(index: int, outcome: Outcome, *, include_vectors: bool, large: bool) -> Iterator[pb.SearchBatchResponse]:
+    """What becomes of one query of a batch, as `search_parts`."""
+    if isinstance(outcome, LookalikeError):
+        yield batch_answer_message(BatchAnswer(index, error=outcome), include_vectors=False)
+        return
+    for part in search_parts(outcome, include_vectors=include_vectors, large=large):
+        yield pb.SearchBatchResponse(index=index, answer=part)
+
+
+def page_parts(
+    images: Sequence[StoredImage], spaces: Sequence[Space], token: str, *, large: bool = False
+) -> Iterator[pb.ListImagesResponse]:
+    """A page of images with the vectors that they have, and the token of the next page, in parts as `search_parts`."""
+    for some in _slices(images, large):
+        yield pb.ListImagesResponse(images=[image_message(image, spaces) for image in some], next_page_token=token)
+
+
+def _slices(items: Sequence[T], large: bool) -> list[Sequence[T]]:
+    """`items` as they go into one part each: all of them, or a few. At least one, perhaps empty."""
+    at_once = _PART_ITEMS if large else max(1, len(items))
+    return [items[start : start + at_once] for start in range(0, max(1, len(items)), at_once)]
 
 
 async def written(parts: Iterator[Message], *, large: bool, field: str) -> Message | bytes:

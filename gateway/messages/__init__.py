@@ -1,1 +1,0 @@
-"""The gateway's records as messages of the contract, and back."""

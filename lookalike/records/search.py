@@ -1,0 +1,100 @@
+"""What is looked for in a search, and what is answered. How to search is `query.SearchOptions`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from lookalike.errors import LookalikeError
+from lookalike.records.image import GivenVector, Image
+from lookalike.records.query import SearchOptions
+from lookalike.spaces import Space, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class ByImage:
+    """Look for this encoded picture."""
+
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ByVectors:
+    """Look for these vectors, at most one per space."""
+
+    vectors: tuple[GivenVector, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ByStoredImage:
+    """Look for what the collection holds under this id."""
+
+    image_id: str
+
+
+Target: TypeAlias = ByImage | ByVectors | ByStoredImage
+"""What a query looks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One search. What its options leave open, the gateway fills in."""
+
+    collection: str
+    target: Target
+    options: SearchOptions = SearchOptions()  # noqa: RUF009 - frozen
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Many queries of one collection that differ only in what they look for. One that could not be read is its error."""
+
+    collection: str
+    queries: Sequence[Query | LookalikeError]
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceShare:
+    """What one space said of one hit. `distance` is in the space's metric, `similarity` in [0, 1]; the `share`s of a hit add
+    up to its similarity."""
+
+    space: str
+    distance: float
+    similarity: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One hit. `rank` counts from 1; `similarity` is in [0, 1], higher is nearer; `distance` is None where spaces were fused;
+    `shares` has one entry per space searched."""
+
+    image: Image
+    rank: int
+    distance: float | None
+    similarity: float
+    shares: tuple[SpaceShare, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Neighbours, nearest first; the spaces that answered; the query's own vectors by space, where asked for; the `ef` used."""
+
+    neighbours: tuple[Neighbour, ...]
+    spaces: tuple[Space, ...]
+    query_vectors: Mapping[str, Vector]
+    ef: int
+
+
+Outcome: TypeAlias = SearchResult | LookalikeError
+"""What became of one query of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAnswer:
+    """What became of query `index` (from 0): its `result`, or the `error` that a search for it alone would have raised."""
+
+    index: int
+    result: SearchResult | None = None
+    error: LookalikeError | None = None

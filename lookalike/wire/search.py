@@ -1,0 +1,144 @@
+"""Searches and their answers <-> protobuf. HTTP's bodies become these messages too; the options are in `query`.
+
+Fields in errors are those of the requests. No calls to anything, no defaults but the contract's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Sized
+from collections.abc import Iterable
+
+from lookalike.errors import InvalidArgument, LookalikeError
+from lookalike.records.search import (
+    Batch,
+    BatchAnswer,
+    ByImage,
+    ByStoredImage,
+    ByVectors,
+    Neighbour,
+    Query,
+    SearchResult,
+    SpaceShare,
+    Target,
+)
+from lookalike.spaces import Space
+from lookalike.v1 import search_service_pb2 as pb
+from lookalike.wire.images import image_from, image_message
+from lookalike.wire.query import options_from, set_options
+from lookalike.wire.spaces import (
+    given_vector_from,
+    given_vector_message,
+    space_from,
+    space_message,
+    vector_messages,
+    vectors_from,
+)
+from lookalike.wire.status import from_status, to_status
+
+
+def query_message(query: Query) -> pb.SearchRequest:
+    request = pb.SearchRequest(collection=query.collection)
+    set_options(request, query.options)
+    set_target(request, query.target)
+    return request
+
+
+def query_from(request: pb.SearchRequest) -> Query:
+    """What a search asks. Raises `InvalidArgument` where it has no query."""
+    return Query(request.collection, _target_from(request), options_from(request))
+
+
+def batch_from(request: pb.SearchBatchRequest) -> Batch:
+    """What a batch asks; a query that says nothing to look for is its error. Raises `InvalidArgument` for the options."""
+
+    def query(message: pb.BatchQuery) -> Query | LookalikeError:
+        try:
+            return Query(request.collection, _target_from(message), options)
+        except LookalikeError as error:
+            return error
+
+    options = options_from(request)
+    return Batch(request.collection, [query(message) for message in request.queries])
+
+
+def set_target(message: pb.SearchRequest | pb.BatchQuery, target: Target) -> None:
+    """Write what is looked for to a message that has none yet."""
+    match target:
+        case ByImage():
+            message.image = target.content
+        case ByVectors():
+            vectors = [given_vector_message(vector) for vector in target.vectors]
+            message.vectors.CopyFrom(pb.QueryVectors(vectors=vectors))
+        case ByStoredImage():
+            message.image_id = target.image_id
+
+
+def _target_from(message: pb.SearchRequest | pb.BatchQuery) -> Target:
+    match message.WhichOneof("query"):
+        case "image":
+            return ByImage(message.image)
+        case "vectors":
+            return ByVectors(tuple(given_vector_from(vector) for vector in message.vectors.vectors))
+        case "image_id":
+            return ByStoredImage(message.image_id)
+        case _:
+            raise InvalidArgument("query", "is missing; give an image, vectors or the id of a stored image")
+
+
+def search_result_message(result: SearchResult, *, include_vectors: bool) -> pb.SearchResponse:
+    return pb.SearchResponse(
+        neighbours=neighbour_messages(result.neighbours, result.spaces if include_vectors else ()),
+        spaces=[space_message(space) for space in result.spaces],
+        query_vectors=vector_messages(result.query_vectors, result.spaces),
+        ef=result.ef,
+    )
+
+
+def neighbour_messages(neighbours: Iterable[Neighbour], spaces: Sized[Space]) -> list[pb.Neighbour]:
+    """With the images' vectors in `spaces`."""
+    return [
+        pb.Neighbour(
+            image=image_message(one.image, spaces),
+            rank=one.rank,
+            distance=one.distance,
+            similarity=one.similarity,
+            shares=[
+                pb.SpaceShare(space=share.space, distance=share.distance, similarity=share.similarity, share=share.share)
+                for share in one.shares
+            ],
+        )
+        for one in neighbours
+    ]
+
+
+def search_result_from(message: pb.SearchResponse) -> SearchResult:
+    """Raises `Internal` for a metric that this version does not know."""
+    return SearchResult(
+        neighbours=tuple(_neighbour_from(neighbour) for neighbour in message.neighbours),
+        spaces=tuple(space_from(space) for space in message.spaces),
+        query_vectors=vectors_from(message.query_vectors),
+        ef=message.ef,
+    )
+
+
+def _neighbour_from(message: pb.Neighbour) -> Neighbour:
+    return Neighbour(
+        image=image_from(message.image),
+        rank=message.rank,
+        distance=message.distance if message.HasField("distance") else None,
+        similarity=message.similarity,
+        shares=tuple(SpaceShare(one.space, one.distance, one.similarity, one.share) for one in message.shares),
+    )
+
+
+def batch_answer_message(answer: BatchAnswer, *, include_vectors: bool) -> pb.SearchBatchResponse:
+    if answer.error is not None:
+        return pb.SearchBatchResponse(index=answer.index, error=to_status(answer.error))
+    result = None if answer.result is None else search_result_message(answer.result, include_vectors=include_vectors)
+    return pb.SearchBatchResponse(index=answer.index, answer=result)
+
+
+def batch_answer_from(message: pb.SearchBatchResponse) -> BatchAnswer:
+    if message.WhichOneof("outcome") == "error":
+        return BatchAnswer(message.index, error=from_status(message.error))
+    return BatchAnswer(message.index, result=search_result_from(message.answer))
