@@ -106,8 +106,7 @@ def serve(settings: EmbedderSettings, stop: threading.Event, health: Server | No
     registry = Registry(settings.embedder_registry) if settings.embedder_registry else None
 
     from embedder.models.model import execution_on, set_up_tensorflow
-    from embedder.pictures.cage import Cage
-    from embedder.serving.decode_pool import DecodePool, count_repair
+    from embedder.serving.decode_pool import DecodePool
     from embedder.serving.spaces import Spaces
     from embedder.serving.versions import Serving, build_served
 
@@ -124,22 +123,13 @@ def serve(settings: EmbedderSettings, stop: threading.Event, health: Server | No
     serving = Serving([_built(build, bundle, stop) for bundle in fixed], complete=registry is None)
     batcher = Batcher(spaces.compute, lambda work: work.size_bytes, _limits(settings))
     pool = DecodePool(settings.cores)
-    cage = Cage(
-        processes=settings.caged_processes,
-        memory_bytes=settings.embedder_caged_bytes,
-        max_pixels=settings.embedder_max_image_pixels,
-        processor_s=settings.embedder_caged_processor_s,
-        repaired=count_repair,
-    )
+    cage = _cage(settings)
     service, server = _listening(settings, serving, device, pool, cage, batcher)
     spaces.warm_up()
     for served, _ in serving:
         _warm_up(served.traced, stop)
     watcher = _watching(registry, serving, build, settings.embedder_registry_poll_s, stop) if registry else None
-    # What is there now stays: without it a full collection looks at a few hundred thousand objects, and no call is answered.
-    gc.collect()
-    gc.freeze()
-    _give_memory_back()
+    _settle_memory()
     service.set_warm()
     WARM.set(1)
     servers = [server] if health is None else [server, health]
@@ -164,8 +154,27 @@ def serve(settings: EmbedderSettings, stop: threading.Event, health: Server | No
     structlog.get_logger().info("stopped")
 
 
-def _give_memory_back() -> None:
-    """What tracing and warming up have freed, some 100 MB, which malloc would keep (malloc_trim(3); only glibc has it)."""
+def _cage(settings: EmbedderSettings) -> Cage:
+    from embedder.pictures.cage import Cage
+    from embedder.serving.decode_pool import count_repair
+
+    return Cage(
+        processes=settings.caged_processes,
+        memory_bytes=settings.embedder_caged_bytes,
+        max_pixels=settings.embedder_max_image_pixels,
+        processor_s=settings.embedder_caged_processor_s,
+        repaired=count_repair,
+    )
+
+
+def _settle_memory() -> None:
+    """Keep what is there out of every collection that follows, and give back what is free.
+
+    A full collection would look at a few hundred thousand objects, and no call is answered meanwhile. Tracing and warming up
+    have freed some 100 MB, which malloc would keep (malloc_trim(3); only glibc has it).
+    """
+    gc.collect()
+    gc.freeze()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
@@ -198,9 +207,9 @@ def _listening(
     batcher: Batcher[Work, Embedded],
 ) -> tuple[EmbedderService, Server]:
     """The service, already answering health checks (NOT_SERVING) and what needs no warm model."""
+    from embedder.models.model import publish_gpu_memory
     from embedder.pictures.cage import largest_bytes
     from embedder.serving.decode_pool import count_repair
-    from embedder.serving.gpu_memory import publish_gpu_memory
     from embedder.serving.service import FULL_NAME, EmbedderService
 
     service = EmbedderService(

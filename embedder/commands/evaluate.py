@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedder.commands.quiet import import_keras
-from embedder.commands.registry import RegistryUrl, registry_url
+from embedder.commands.keras_import import import_keras
+from embedder.commands.models import RegistryUrl, registry_url
 from lookalike.cli.connection import options
 from lookalike.cli.terminal import emit_json, note
 from lookalike.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
+    from embedder.evaluation.asking import Plan
     from embedder.evaluation.result import Evaluation
     from embedder.evaluation.vectors import Report
+    from lookalike.client import Client
     from lookalike.spaces import HistogramSettings
 
 COLLECTION = "collection:"
@@ -114,31 +117,20 @@ def evaluate_command(
     if attacks:
         _attacks(subject, Path(dataset), distractors, seed, registry, as_json, report_file)
         return
-    with _progress() as report:
+    source = _Source(dataset, data, uri_column, label_column)
+    with _progress() as report, ExitStack() as until_written:
         if subject.startswith(COLLECTION):
             from embedder.evaluation.asking import QUERIES, Plan
-            from embedder.evaluation.collection import evaluate_collection
             from lookalike.client import Client
 
             given = options(context)
+            client = until_written.enter_context(Client(address or given.address, given.timeout_s))
             plan = Plan(QUERIES if limit is None else limit, depth)
-            with Client(address or given.address, given.timeout_s) as client:
-                found = evaluate_collection(
-                    client, subject.removeprefix(COLLECTION), dataset,
-                    data=data, uri_column=uri_column, label_column=label_column, label_key=label_key, plan=plan, report=report,
-                )  # fmt: skip
-                _write_report(found, report_file, report)  # while the gateway's thumbnails can be had
+            found = _of_collection(client, subject.removeprefix(COLLECTION), source, label_key, plan, report)
         else:
             settings = histogram_settings(histogram or [])
-            from embedder.evaluation.labelled import evaluate_bundle
-            from embedder.registry.registry import find_bundle
-
-            found = evaluate_bundle(
-                find_bundle(subject, registry_url(registry)), dataset,
-                data=data, uri_column=uri_column, label_column=label_column, histograms=settings,
-                limit=limit or 0, report=report,
-            )  # fmt: skip
-            _write_report(found, report_file, report)
+            found = _of_bundle(subject, registry, source, settings, limit or 0, report)
+        _write_report(found, report_file, report)  # while the gateway's thumbnails can be had
     if as_json:
         emit_json(found.to_json())
     else:
@@ -147,6 +139,39 @@ def evaluate_command(
         print_evaluation(found)
     if report_file is not None:
         note(f"wrote {report_file}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The dataset as the command line names it: `data` is a folder with its files, the columns are those of a file."""
+
+    dataset: str
+    data: Path | None
+    uri_column: str
+    label_column: str
+
+
+def _of_collection(client: Client, name: str, source: _Source, label_key: str, plan: Plan, report: Report) -> Evaluation:
+    from embedder.evaluation.collection import evaluate_collection
+
+    return evaluate_collection(
+        client, name, source.dataset,
+        data=source.data, uri_column=source.uri_column, label_column=source.label_column, label_key=label_key, plan=plan,
+        report=report,
+    )  # fmt: skip
+
+
+def _of_bundle(
+    subject: str, registry: str | None, source: _Source, histograms: tuple[HistogramSettings, ...], limit: int, report: Report
+) -> Evaluation:
+    from embedder.evaluation.labelled import evaluate_bundle
+    from embedder.registry.registry import find_bundle
+
+    return evaluate_bundle(
+        find_bundle(subject, registry_url(registry)), source.dataset,
+        data=source.data, uri_column=source.uri_column, label_column=source.label_column, histograms=histograms,
+        limit=limit, report=report,
+    )  # fmt: skip
 
 
 def histogram_settings(given: list[str]) -> tuple[HistogramSettings, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedder.commands.quiet import import_keras
+from embedder.commands.keras_import import import_keras
 from lookalike.cli.terminal import note
 from lookalike.errors import FailedPrecondition, LookalikeError
 

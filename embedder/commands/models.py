@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from embedder.commands.measuring import check_servable, measuring
-from embedder.commands.registry import RegistryUrl, registry_url
 from lookalike.cli.connection import options
 from lookalike.cli.pages import Commands
 from lookalike.cli.terminal import confirm, console, count_text, emit_json, help_of, note
@@ -30,8 +30,23 @@ app = Commands(help="Show the models, and change what their names mean for new c
 _TRIES = 5
 """How often a change is decided anew because somebody else changed the same model meanwhile."""
 
+RegistryUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        metavar="URL",
+        envvar="LOOKALIKE_REGISTRY",
+        help="Registry of models: a folder or an fsspec URL.",
+        show_default="models, in the data folder of `lookalike up`",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Reason = Annotated[str, typer.Option(help="Why, for the history; needed with --force.")]
+
+
+def registry_url(given: str | None) -> str:
+    """`given`, or the folder `models` in the data folder: the one that `lookalike up` uses by default."""
+    return given or str(Path(os.environ.get("LOOKALIKE_DATA") or "~/.lookalike").expanduser() / "models")
 
 
 def list_models(registry: RegistryUrl = None, as_json: AsJson = False) -> None:

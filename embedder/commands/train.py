@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from embedder.commands.keras_import import import_keras
 from embedder.commands.train_options import (
     AsPairs,
     Backbone,
@@ -45,8 +47,8 @@ from lookalike.errors import InvalidArgument
 from lookalike.names import check_name
 
 if TYPE_CHECKING:
-    from embedder.training.gather import Gathered
-    from embedder.training.plan import Plan
+    from embedder.training.gather import Gathered, Request
+    from embedder.training.plan import Plan, Wishes
     from embedder.training.session import Outcome
 
 _FASHION = "fashion-mnist"
@@ -91,50 +93,55 @@ def train_command(
     KERAS_BACKEND=jax or torch another Keras backend trains. The result can be measured by `lookalike evaluate` and put into
     service by `lookalike models promote`.
     """
+    _check(pairs=pairs, unlabelled=unlabelled, validation=validation, channels=channels)
+    name = check_name("--name", name) if name is not None else _name_of(dataset)
+    numbers = _numbers(widths)
+    import_keras()
+    from embedder.training.gather import Request
+    from embedder.training.plan import Wishes
+
+    request = Request(
+        dataset, "pairs" if pairs else "views" if unlabelled else "labels", data, uri_column, label_column,
+        tuple(part.strip() for part in classes.split(",")) if classes else (), limit, validation, seed,
+    )  # fmt: skip
+    wishes = Wishes(
+        loss=_value(loss), epochs=epochs, batch_size=batch_size, optimiser=_value(optimiser), learning_rate=learning_rate,
+        schedule=_value(schedule), precision=_value(precision), mining=_value(mining), seed=seed, input_size=input_size,
+        channels=channels, embedding_dim=embedding_dim, widths=numbers, backbone=backbone, backbone_weights=backbone_weights,
+        mirror=mirror,
+    )  # fmt: skip
+    _train(request, wishes, name, out, half_precision=half_precision, tensorboard=tensorboard)
+
+
+def _check(*, pairs: bool, unlabelled: bool, validation: float | None, channels: int | None) -> None:
+    """What does not go together, before anything slow is begun."""
     if pairs and unlabelled:
         raise InvalidArgument("--unlabelled", "does not go with --pairs")
     if validation is not None and (pairs or unlabelled):
         raise InvalidArgument("--validation", "needs labels: pairs and unlabelled pictures give no figures")
     if channels == 2:
         raise InvalidArgument("--channels", "must be 1 (grey) or 3 (colour)")
-    name = check_name("--name", name) if name is not None else _name_of(dataset)
-    kind = "pairs" if pairs else "views" if unlabelled else "labels"
-    chosen = tuple(part.strip() for part in classes.split(",")) if classes else ()
-    asked: dict[str, Any] = {
-        "dataset": dataset, "kind": kind, "data": data, "uri_column": uri_column, "label_column": label_column,
-        "classes": chosen, "limit": limit, "held_share": validation, "seed": seed,
-    }  # fmt: skip
-    given: dict[str, Any] = {
-        "loss": loss, "epochs": epochs, "batch_size": batch_size, "optimiser": optimiser, "learning_rate": learning_rate,
-        "schedule": schedule, "precision": precision, "mining": mining, "input_size": input_size, "channels": channels,
-        "embedding_dim": embedding_dim, "widths": _numbers(widths), "backbone": backbone,
-        "backbone_weights": backbone_weights, "mirror": mirror,
-    }  # fmt: skip
-    wishes = {key: value.value if isinstance(value, StrEnum) else value for key, value in given.items()} | {"seed": seed}
-    command = _command(dataset, name, asked, wishes) + (" --half-precision" if half_precision else "")
-    result: dict[str, Any] = {"name": name, "out": out, "command": command, "half_precision": half_precision}
-    _train(asked, wishes, {**result, "tensorboard": tensorboard})
 
 
-def _train(asked: dict[str, Any], wishes: dict[str, Any], result: dict[str, Any]) -> None:
-    """`asked` are fields of a `gather.Request`, `wishes` those of a `plan.Wishes`, `result` those of a `session.Session`."""
-    from embedder.commands.quiet import import_keras
-
-    import_keras()
+def _train(request: Request, wishes: Wishes, name: str, out: Path, *, half_precision: bool, tensorboard: Path | None) -> None:
     from embedder.commands.train_display import TrainingDisplay
-    from embedder.training.gather import Request, gather, look_at
-    from embedder.training.plan import Wishes, make_plan
+    from embedder.training.gather import gather, look_at
+    from embedder.training.plan import make_plan
     from embedder.training.session import Session
 
-    request = Request(**asked)
     gathered = gather(request)
     listing = gathered.training
     fashion = request.dataset == _FASHION
-    plan = make_plan(Wishes(**wishes), request.kind, fashion=fashion, look=look_at(listing), pictures=len(listing))
+    plan = make_plan(wishes, request.kind, fashion=fashion, look=look_at(listing), pictures=len(listing))
     _show_plan(gathered, plan)
+    command = _command(request, wishes, name) + (" --half-precision" if half_precision else "")
     with TrainingDisplay(len(listing)) as watcher:
-        outcome = Session(plan, gathered, watcher=watcher, **result).run()
-    _show_outcome(outcome, result["out"], request.dataset)
+        outcome = Session(plan, gathered, name, out, command, watcher, tensorboard, half_precision).run()
+    _show_outcome(outcome, out, request.dataset)
+
+
+def _value(chosen: StrEnum | None) -> str | None:
+    return chosen.value if chosen is not None else None
 
 
 def _name_of(dataset: str) -> str:
@@ -155,22 +162,23 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
     return tuple(map(int, parts))
 
 
-def _command(dataset: str, name: str, asked: dict[str, Any], wishes: dict[str, Any]) -> str:
+def _command(request: Request, wishes: Wishes, name: str) -> str:
     """The command with all that decides the result; where its files are decides nothing."""
-    words = ["lookalike", "train", dataset, "--name", name]
-    words += {"pairs": ["--pairs"], "views": ["--unlabelled"], "labels": []}[asked["kind"]]
-    words += ["--classes", ",".join(asked["classes"])] if asked["classes"] else []
+    words = ["lookalike", "train", request.dataset, "--name", name]
+    words += {"pairs": ["--pairs"], "views": ["--unlabelled"], "labels": []}[request.kind]
+    words += ["--classes", ",".join(request.classes)] if request.classes else []
     options = {
-        "uri-column": asked["uri_column"] if asked["uri_column"] != "uri" else None,
-        "label-column": asked["label_column"] if asked["label_column"] != "label" else None,
-        "validation": asked["held_share"],
-        "limit": asked["limit"] or None,
-        **{key.replace("_", "-"): value for key, value in wishes.items() if key != "mirror"},
+        "uri-column": request.uri_column if request.uri_column != "uri" else None,
+        "label-column": request.label_column if request.label_column != "label" else None,
+        "validation": request.held_share,
+        "limit": request.limit or None,
+        **{key.replace("_", "-"): value for key, value in asdict(wishes).items() if key not in ("mirror", "seed")},
+        "seed": wishes.seed,
     }
     for option, value in options.items():
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         words += [f"--{option}", shown] if value is not None else []
-    words += {True: ["--mirror"], False: ["--no-mirror"], None: []}[wishes["mirror"]]
+    words += {True: ["--mirror"], False: ["--no-mirror"], None: []}[wishes.mirror]
     return shlex.join(words)
 
 

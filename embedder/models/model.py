@@ -8,17 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from prometheus_client import Gauge
 
 from embedder.models.bundle import Bundle
 from embedder.models.gpu_wait import GPU_MISSING
 from embedder.models.tower import build_tower
 from lookalike.errors import FailedPrecondition, InvalidArgument
+
+GPU_MEMORY_BYTES = Gauge(
+    "lookalike_embedder_gpu_memory_bytes",
+    "Memory of the GPU that TensorFlow has in use: current, and peak since the start. Only where there is a GPU.",
+    ("kind",),
+)
+_FIRST_GPU = "GPU:0"
+"""The one that towers run on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,17 @@ def set_up_tensorflow(wanted: Literal["auto", "gpu", "cpu"], threads: int) -> De
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     return pick_device()
+
+
+def publish_gpu_memory(device: Device) -> None:
+    """Let every scrape read how much of the GPU's memory TensorFlow has taken; nothing on a CPU."""
+    if device.kind == "GPU":
+        for kind in ("current", "peak"):
+            GPU_MEMORY_BYTES.labels(kind).set_function(partial(_gpu_memory_bytes, kind))
+
+
+def _gpu_memory_bytes(kind: str) -> float:
+    return float(tf.config.experimental.get_memory_info(_FIRST_GPU)[kind])
 
 
 @dataclass(frozen=True, slots=True)

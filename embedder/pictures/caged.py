@@ -15,9 +15,8 @@ from PIL import Image
 
 from embedder.pictures.decode import Decoder
 from embedder.pictures.formats import READERS
-from embedder.pictures.frames import framed, read_frame
 from embedder.pictures.sandbox import Sandbox
-from embedder.pictures.tasks import ThumbnailTask, from_json
+from embedder.pictures.tasks import ThumbnailTask, framed, from_json, read_frame
 from lookalike.errors import BadImage
 from lookalike.names import MAX_IMAGE_BYTES
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any, cast
 
-from embedder.pictures.frames import framed, read_frame
+from embedder.pictures.tasks import framed, read_frame
 
 _START_S = 60.0
 """To import Pillow and NumPy on a machine that is busy and slow; it takes .3 s."""

@@ -1,12 +1,15 @@
 """What may be asked of a picture, in the embedder's own process or in a caged one: the pixels to embed, or a thumbnail.
 
-Owns how a task and its result cross to a caged process and back: as JSON and raw bytes, of which nothing is executed and all is
-checked against what was asked for, because a decoder that was taken over may answer anything.
+Owns how a task and its result cross to a caged process and back: as frames of JSON and raw bytes, of which nothing is executed
+and all is checked against what was asked for, because a decoder that was taken over may answer anything. A frame is the lengths
+of both parts (two unsigned numbers of 32 bits), then the JSON, then the bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar, cast
 
@@ -16,6 +19,8 @@ from embedder.pictures.decode import CANVAS_SIDE, Decoded, Decoder, Pixels, Want
 from embedder.pictures.working_size import SHOWN, Least, least_for
 
 Result = TypeVar("Result")
+_LENGTHS = struct.Struct("<II")
+_LARGEST_HEAD_BYTES = 16 * 1024
 _LARGEST_THUMBNAIL_BYTES = 4_000_000
 """A JPEG of 512 x 512 pixels is never so long."""
 
@@ -126,6 +131,24 @@ def from_json(sent: Mapping[str, Any]) -> Task[Any]:
     if sent["kind"] == ThumbnailTask.__name__:
         return ThumbnailTask(sent["max_side"])
     return DecodeTask(Wanted(**sent["wanted"]))
+
+
+def framed(head: Mapping[str, Any], content_bytes: int) -> bytes:
+    """All of a frame but its content, which is `content_bytes` long."""
+    text = json.dumps(head).encode()
+    return _LENGTHS.pack(len(text), content_bytes) + text
+
+
+def read_frame(read: Callable[[int], bytes], most_bytes: int) -> tuple[dict[str, Any], bytes]:
+    """The next frame, by `read`, which gives exactly as many bytes as it is asked for, or fails. Raises `ValueError` for a
+    frame of more than `most_bytes` of content, or of another form."""
+    head_bytes, content_bytes = _LENGTHS.unpack(read(_LENGTHS.size))
+    if head_bytes > _LARGEST_HEAD_BYTES or content_bytes > most_bytes:
+        raise ValueError("a frame that is too long")
+    head = json.loads(read(head_bytes))
+    if not isinstance(head, dict):
+        raise ValueError("a frame without an object")  # noqa: TRY004 - of the kind that json raises
+    return head, read(content_bytes)
 
 
 def _whole(shape: Sequence[int], length: int) -> tuple[int, ...]:

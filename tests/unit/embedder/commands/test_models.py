@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.commands.registry import registry_url
+from embedder.commands.models import registry_url
 from embedder.models import bundle as bundles
 from embedder.models.bundle import Bundle, DataSummary
 from embedder.registry.registry import Registry
