@@ -15,7 +15,7 @@ from lookalike.names import MAX_IMAGE_BYTES, MAX_IMAGES_PER_CALL, MAX_MESSAGE_BY
 from lookalike.runtime.settings import Address, LogSettings, Seconds, TraceSettings, split_paths
 
 _SHIPPED = ("photo", "fashion")
-"""Those that come with the package, the default model first."""
+"""The bundles that come with the package, the default model first."""
 
 
 def _shipped() -> tuple[Path, ...]:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 app = Commands(help="Show the models, and change what their names mean for new collections.", no_args_is_help=True)
 
 _TRIES = 5
-"""How often a change is decided anew because somebody else changed the same model meanwhile."""
+"""Most tries of a change that is decided anew because another process changed the same model meanwhile."""
 
 RegistryUrl = Annotated[
     str | None,
@@ -253,7 +253,7 @@ def _users(context: typer.Context, address: str | None, name: str, fingerprint: 
             collections = client.list_collections()
     except (Unavailable, DeadlineExceeded) as error:
         if force:
-            note(f"nobody could be asked which collections use it: {error.message}")
+            note(f"the gateway could not be asked which collections use it: {error.message}")
             return []
         raise FailedPrecondition(
             f"which collections use it is not known: {error.message}; start the system, name its gateway by --address, or "
@@ -270,7 +270,7 @@ def _check_reason(force: bool, reason: str) -> None:
 
 
 def _patiently(decide: Callable[[], T]) -> T:
-    """`decide`, anew as long as somebody else changes the same model between its looking and its writing."""
+    """`decide`, anew as long as another process changes the same model between its looking and its writing."""
     for left in reversed(range(_TRIES)):
         try:
             return decide()

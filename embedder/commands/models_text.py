@@ -21,7 +21,7 @@ _HEADLINES = {"p_at_1": "P@1", "p_at_5": "P@5", "map_at_1000": "mAP@1000", "r_at
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One version in a list. `source` says where its files are, `since` when the registry
+    """A version in a list. `source` says where its files are, `since` when the registry
     got it. `deleted`: its files are gone, and `size_bytes` is 0."""
 
     name: str
@@ -36,7 +36,7 @@ class Listed:
 
 
 def print_list(rows: Sequence[Listed]) -> None:
-    """One row for each; on a narrow terminal cells share columns, so that a version stays on one line and can be copied."""
+    """A row for each; on a narrow terminal cells share columns, so that a version stays on one line and can be copied."""
     heads = ("model", "version", "state", "from", "figures", "measured on", "size", "since")
     shared = ("model, version", "state, from", "figures, measured on", "size, since")
     shown, narrow = table(*heads, numbers=("version", "size")), table(*shared)

@@ -50,7 +50,7 @@ class LabelledImages:
         return DataSummary(self.name, len(self), len(self.classes), self.licence, self.source, digest.hexdigest()[:16])
 
     def rows(self, chosen: Any) -> LabelledImages:
-        """Those of the rows `chosen` (an index array or a slice), with the same classes."""
+        """The pictures of the rows `chosen` (an index array or a slice), with the same classes."""
         return LabelledImages(self.name, self.pixels[chosen], self.labels[chosen], self.classes, self.licence, self.source)
 
 

@@ -58,7 +58,7 @@ class Listing:
         return len(self.uris)
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Listing:
-        """Those of the rows `chosen` (an index array), with the same classes; what was skipped is not listed again."""
+        """The pictures of the rows `chosen` (an index array), with the same classes; what was skipped is not listed again."""
         uris = tuple(self.uris[i] for i in chosen)
         pixels = None if self.pixels is None else self.pixels[chosen]
         return replace(self, uris=uris, labels=self.labels[chosen], pixels=pixels, skipped=())
@@ -191,7 +191,7 @@ def resolved(uri: str, base: str) -> str:
 def distinct(
     rows: list[tuple[str, str]], skipped: list[Skipped], same_as: dict[str, str] | None = None
 ) -> list[tuple[str, str]]:
-    """Those of (URI, label) that are there, each content once. Of one content under two labels nobody knows which is right.
+    """The pairs of (URI, label) that are there, each content once. Of one content under two labels either may be wrong.
 
     `same_as`, where given, receives the URI of each picture that is left out for another, and that of the other.
     """

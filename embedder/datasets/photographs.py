@@ -59,7 +59,7 @@ class Photograph:
 
 
 def listed() -> tuple[Photograph, ...]:
-    """Those of `photographs.csv`."""
+    """The photographs of `photographs.csv`."""
     with LIST.open(newline="") as stream:
         return tuple(Photograph(**row) for row in csv.DictReader(stream))
 

@@ -122,7 +122,8 @@ def load(
     memory_map: Path | None = None,
     report: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Loaded:
-    """Decode every picture of `listing`. One that cannot be decoded is skipped, and so is one that is then alone in its class.
+    """Decode every picture of `listing`. A picture that cannot be decoded is skipped, and so is a picture
+    that is then alone in its class.
 
     More than `IN_MEMORY_BYTES` go into the file `memory_map` (`.npy`), where one is given. `report` is called with the
     pictures that are done and those that there are. Raises `InvalidArgument` where nothing is left.

@@ -49,8 +49,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One query in one space, as gallery rows nearest first, without the query's own: up to ten `near` with their `distances`,
-    and `deep`. Where the index was judged, `agreed` of the `truly` nearest ten were among `near`."""
+    """The answer to a query in a space, as gallery rows nearest first, without the query's own: up to ten `near` with their
+    `distances`, and `deep`. Where the index was judged, `agreed` of the `truly` nearest ten were among `near`."""
 
     near: tuple[int, ...]
     distances: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""The near-duplicate test: is the original of a photograph still found after somebody changed it?
+"""The near-duplicate test: is the original of a photograph still found after it was changed?
 
 Owns the attacks and the scoring. `lookalike evaluate BUNDLE FOLDER --attacks` calls `evaluate_attacks`.
 """

@@ -91,7 +91,7 @@ def evaluate_collection(
 
 
 def _scorable(queries: Listing, answers: Sequence[Asked], stored: Stored) -> tuple[list[Asked], npt.NDArray[np.int64]]:
-    """Those whose label some other stored picture bears, and how many do."""
+    """The images whose label some other stored picture bears, and how many do."""
     counts = np.bincount(stored.labels[stored.labels != NOTHING], minlength=len(stored.classes))
     asked, relevant = [], []
     for one in answers:

@@ -91,7 +91,7 @@ def evaluate_bundle(
 
 @dataclass(frozen=True)
 class Task:
-    """Who is asked about what: query `rows` int64 `[n]` that can be scored, their `labels` int32 `[n]`, how many pictures of
+    """The queries of a measurement: `rows` int64 `[n]` that can be scored, their `labels` int32 `[n]`, how many pictures of
     the gallery are `relevant` to each (int64 `[n]`, at least 1), the gallery's labels int32 `[m]`, and, leave-one-out, the
     gallery row that is the query itself (`own` int64 `[n]`)."""
 

@@ -24,7 +24,7 @@ def tag(name: str, /, *children: object, **attributes: object) -> Markup:
 
 
 def join(children: Iterable[object]) -> Markup:
-    """One after the other, without anything between."""
+    """The parts one after the other, without anything between."""
     return Markup("".join(_child(child) for child in children))
 
 

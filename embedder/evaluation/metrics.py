@@ -91,7 +91,7 @@ def score(
 
 
 def join(parts: Sequence[Scores]) -> Scores:
-    """Those of several blocks of queries as one."""
+    """The scores of several blocks of queries as one."""
     return Scores(**{one.name: np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Scores)})
 
 

@@ -53,7 +53,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Way:
-    """One way of looking, measured. `settings` are those of a histogram, None for the model.
+    """A way of looking, measured. `settings` are those of a histogram, None for the model.
 
     `found` int64 `[n, 10]` are gallery rows, nearest first (-1: nothing there), `distances` float32 `[n, 10]` theirs in the
     metric of the space. `depth` is how far down lists were looked at. `index_recall` is the share of the ten truly nearest that
@@ -79,7 +79,7 @@ class Way:
 class Evaluation:
     """`ways` holds the model first, then the histograms, the 256-bin baseline before others.
 
-    `dataset` is its name for people; `protocol` and `search` say in words who was looked for where, and how. `queries` names
+    `dataset` is its name for people; `protocol` and `search` say in words what was looked for where, and how. `queries` names
     those scored (URIs), in the order of every array of `ways`; `gallery` the pictures searched among (URIs, or ids of a
     collection), whose `gallery_labels` int32 `[m]` index `classes`. `alone` queries were left out because nothing in the
     gallery bears their label; `unlabelled` pictures of the gallery bear none. `notes` are what a reader should know before

@@ -86,7 +86,7 @@ class DataSummary:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """One trained model. `weights` are float32 arrays in `build_tower` order, rounded to what `storage` keeps of them.
+    """A trained model. `weights` are float32 arrays in `build_tower` order, rounded to what `storage` keeps of them.
 
     `metrics` were measured on `measured_on` through the serving path, and are named as `lookalike evaluate --json` names them;
     `trained_on` names every source; `provenance` says how, when and on what it was trained.
@@ -145,7 +145,7 @@ _UNREADABLE = (
     KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError,
     OSError, EOFError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""What a card or weights that somebody else wrote can raise in `json`, in `numpy` and in our own classes."""
+"""What a card or weights of foreign origin can raise in `json`, in `numpy` and in our own classes."""
 
 
 def load(folder: Path) -> Bundle:

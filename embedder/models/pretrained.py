@@ -59,7 +59,7 @@ def write(weights: Weights, path: Path) -> None:
 
 
 def last_stage_of(weights: Weights) -> Weights:
-    """Those of `weights` that only the last stage has."""
+    """The part of `weights` that only the last stage has."""
     return {path: array for path, array in weights.items() if path.startswith(_LAST_STAGE_PREFIX)}
 
 

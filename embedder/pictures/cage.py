@@ -51,7 +51,7 @@ CAGED_WAITING = Gauge("lookalike_embedder_caged_waiting_images", "Pictures that 
 CAGED_PROCESSES = Counter("lookalike_embedder_caged_processes_total", "Caged processes that were started.")
 
 LEAST_PROCESSES = 4
-"""One for the cheap and one for the costly pictures of each lane."""
+"""Least processes: two of each lane, for its cheap and for its costly pictures."""
 CHEAP_WORK = 15_000_000
 """Work of a cheap picture at most: a TIFF of 1280 x 960, some 40 ms. More than `QUICK_MEMORY_BYTES` is costly too."""
 _FIRST_S, _FIRST_SECONDS_A_WORK = 0.05, 30e-9
@@ -160,8 +160,8 @@ class Cage:
             thread.start()
 
     def submit(self, task: Task[Result], data: bytes, header: Header, lane: Lane, waiting: Waiting) -> Future[Result]:
-        """The result of `task`, or a `LookalikeError`: `BadImage` for the picture; `DeadlineExceeded`, `Cancelled` where nobody
-        waits any more and `Unavailable`, which say nothing of it. The caller's place in the batcher's queue bounds what can
+        """The result of `task`, or a `LookalikeError`: `BadImage` for the picture; `DeadlineExceeded` and `Cancelled` where the
+        caller waits no longer, and `Unavailable`, say nothing of it. The caller's place in the batcher's queue bounds what can
         wait here."""
         work = _Work(task, data, header, lane, waiting, _is_costly(header))
         with self._changed:

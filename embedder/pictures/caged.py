@@ -1,6 +1,6 @@
 """`python -m embedder.pictures.caged`: a process that decodes the pictures of its standard input, one after the other.
 
-Started and ended by `caged_process`; ends by itself when its input does. It imports Pillow and NumPy and nothing that serves.
+`caged_process` starts and ends it, and it ends with its input. The process imports Pillow and NumPy and nothing that serves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One caged process as the process that keeps it sees it: started, asked, ended. Used by `cage`, by one thread at a time.
+"""A caged process as its keeper sees it: started, asked, ended. Used by `cage`, by one thread at a time.
 
 Nothing here waits without a bound: pipes are read and written as far as they go, and between two looks the caller may say that
 nobody waits any more.
@@ -45,7 +45,7 @@ class Ended(Exception):
 
 
 class Overlong(Exception):
-    """It did not answer within its time, and was ended."""
+    """The process did not answer within its time, and was ended."""
 
 
 class CagedProcess:

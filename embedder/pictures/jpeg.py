@@ -187,8 +187,8 @@ def _is_padding(tail: bytes) -> bool:
 
 
 def _segments(data: bytes, *, scans: bool = True) -> Iterator[_Segment]:
-    """Those of the first picture in the file, its end not among them, `MAX_SEGMENTS` at most. What lies between segments is
-    passed over. Without `scans`, those before the first."""
+    """The segments of the first picture in the file, its end not among them, `MAX_SEGMENTS` at most. What lies between
+    segments is passed over. Without `scans`, those before the first."""
     position = 2
     for _ in range(MAX_SEGMENTS):
         found = _MARKER.search(data, position)

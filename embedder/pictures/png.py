@@ -1,6 +1,6 @@
 """A PNG's chunks: which of them matter, whether their checksums hold, and the same picture without the rest.
 
-Owned here is what Pillow leaves out or is too strict about. It gives up a picture for a damaged or long text beside the
+Owns what Pillow leaves out or is too strict about. Pillow gives up a picture for a damaged or long text beside the
 pixels, and never looks at the checksums of the pixels themselves. Called by `embedder.pictures.reading`.
 """
 

@@ -1,7 +1,7 @@
 """What a PNG says of its colours, as an ICC profile. Called by `embedder.pictures.reading`.
 
 Owns the order of PNG, third edition, which browsers follow: cICP counts before iCCP, that before sRGB, that before gAMA and
-cHRM. A gamma of 1/2.2 within 5 % means sRGB's curve, as libpng has it: that is what those who write it mean. Brightness beyond
+cHRM. A gamma of 1/2.2 within 5 % means sRGB's curve, as libpng has it: that is what writers of it mean. Brightness beyond
 white (the curves PQ and HLG of cICP) is not brought back: such a picture is taken as it is, and counts as repaired.
 """
 

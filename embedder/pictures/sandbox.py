@@ -23,7 +23,7 @@ from pathlib import Path
 from lookalike.errors import BadImage
 
 _NICENESS = 10
-"""Pictures for which somebody waits in the embedder's own threads come first: a caged process gets a tenth of a busy core."""
+"""Pictures of the embedder's own threads come first: a caged process gets a tenth of a busy core."""
 _FIRST_TO_GO = "1000"
 """Where the system runs out of memory, a caged process is ended before the embedder (proc(5), oom_score_adj)."""
 _OPEN_FILES = 16

@@ -58,7 +58,7 @@ def promote(
     The first bundle of its name is not compared. `compared` is called with the comparison before it decides anything. With
     `force` a worse one, and one that cannot be compared, is promoted too; the change says so, with the `reason`.
 
-    Raises `FailedPrecondition`: `WORSE_THAN_CURRENT`, `NOT_COMPARABLE`, or `REGISTRY_CHANGED` where somebody else changed this
+    Raises `FailedPrecondition`: `WORSE_THAN_CURRENT`, `NOT_COMPARABLE`, or `REGISTRY_CHANGED` where another one changed this
     model meanwhile, so that it is to be decided anew; `InvalidArgument` ("bundle") for a card whose figures are not all finite,
     and what `measure` and the registry raise.
     """

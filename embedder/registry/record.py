@@ -20,7 +20,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a model. `live`: served by every embedder that watches; `retired`: by none. `size_bytes` is that of its
+    """A version of a model. `live`: served by every embedder that watches; `retired`: by none. `size_bytes` is that of its
     files; `deleted` says that they are gone. `metrics` and `measured_on` are those of its bundle."""
 
     fingerprint: str

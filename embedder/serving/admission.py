@@ -1,8 +1,8 @@
-"""Which callers get a place in the batcher's queue, and when the others should come back. Called by `embedder.serving.batcher`.
+"""Admission to the batcher's queue: which calls get a place, and when a refused caller should come back.
 
-Owns the bounds of the two lanes and the advice that refusals carry. Overload must cost the callers who are let in nothing, so a
-refusal is only as good as its advice: it takes the server as long as a good part of an answer, and callers who come back too
-early are refused again.
+Owns the bounds of the two lanes and the advice that refusals carry. Overload must cost admitted calls nothing, so a refusal is
+only as good as its advice: the server spends a good part of an answer's time on it, and a caller that comes back too early is
+refused again. Called by `embedder.serving.batcher`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ ADMITTED_ITEMS = Gauge("lookalike_embedder_admitted_images", "Pictures admitted 
 AT_THE_DOOR = Gauge("lookalike_embedder_calls_at_the_door", "Calls that have arrived and that no handler has taken in yet.")
 
 LEAST_RETRY_S, LONGEST_RETRY_S = 0.1, 10.0
-"""Bounds of what a refusal advises to wait: nobody should come at once, nor stay away long after an overload has ended."""
+"""Bounds of the wait that a refusal advises: a caller should neither come at once nor stay away long after an overload."""
 _STEP = 1.05
-"""Growth of the time between two turns for each caller who is refused in his turn; it shrinks as much for each who is not."""
+"""Growth of the time between two turns for each caller that is refused in its turn; each other caller shrinks it as much."""
 _LATE_S = 1.0
-"""Most time that a caller comes after his turn: clients add a random part, so that they do not come all at once."""
+"""Most delay of a caller after its turn: clients add a random part, so that they do not come all at once."""
 _LONGEST_PACE_S = 1.0
 """Most time between two turns."""
 _LOOK_S = 0.1
 """Time between two looks at the door."""
 _STANDING_S = 0.5
 """Time for which calls must have stood at the door: a burst is taken in sooner, and its first callers are let in meanwhile."""
-_COMPANY = 2
-"""Calls in the queue from which on there may be others at the door. A look takes .3 ms, which a lone call is spared."""
+_WATCHED_FROM_CALLS = 2
+"""Least calls in the queue for a look at the door: a look takes .3 ms, which a lone call is spared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ class Limits:
 
 
 class Turns:
-    """When callers who were refused should come back: one after the other, and not faster than those inside are answered.
+    """When refused callers should come back: one after the other, and not faster than those inside are answered.
 
-    The first turns follow one another as fast as pictures are computed. Where those who come in their turn are refused again,
-    since others take the places that become free, turns become rarer, and more frequent again where they find room.
+    The first turns follow one another as fast as pictures are computed. Where callers are refused again in their turn,
+    since others take the places that become free, turns become rarer, and more frequent again where callers find room.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,8 +61,8 @@ class Turns:
         self._turns: deque[float] = deque()
 
     def next_s(self, items: int, queued_items: int, item_s: float) -> float:
-        """Seconds until the turn of a caller with `items` who is refused now, `queued_items` being before him, an item taking
-        `item_s` seconds; `LEAST_RETRY_S` to `LONGEST_RETRY_S`."""
+        """Seconds until the turn of a caller with `items` that is refused now, with `queued_items` before it, at `item_s`
+        seconds an item; `LEAST_RETRY_S` to `LONGEST_RETRY_S`."""
         now_s = self._clock()
         self._learn(now_s, item_s)
         turn_s = max(self._last_s, now_s + queued_items * item_s) + items * max(self._pace_s, item_s)
@@ -81,11 +81,11 @@ class Turns:
 
 
 class Door:
-    """Calls that have arrived at the server and that no handler has taken in. `unanswered` counts those that have arrived and
-    are not answered, whether a handler has them or not.
+    """The server's door: calls that have arrived and that no handler has taken in. `unanswered` counts the calls that have
+    arrived and are not answered, whether a handler has them or not.
 
-    Where taking calls in is what a server cannot keep up with, because computing is quick, they wait there for as long as they
-    like and its queue never fills: a look at the queue alone would refuse nobody.
+    Where computing is quick, taking calls in is what limits a server: calls wait at its door without bound while its queue
+    never fills, so a look at the queue alone would refuse none.
     """
 
     def __init__(self, unanswered: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
@@ -98,7 +98,7 @@ class Door:
         """Calls at the door, if more than `room` have stood there for half a second and this one is of those too many; else 0.
         `inside`: calls in the queue."""
         now_s = self._clock()
-        if (inside >= _COMPANY or self._seen) and now_s - self._looked_s >= _LOOK_S:
+        if (inside >= _WATCHED_FROM_CALLS or self._seen) and now_s - self._looked_s >= _LOOK_S:
             self._look(now_s, inside, room)
         if self._too_many <= 0:
             return 0
@@ -120,7 +120,7 @@ class Door:
 
 
 @dataclass(slots=True)
-class _Use:
+class _LaneUse:
     """What a lane has admitted and not yet answered."""
 
     items: int = 0
@@ -134,7 +134,7 @@ class Admission:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._uses = {lane: _Use() for lane in Lane}
+        self._uses = {lane: _LaneUse() for lane in Lane}
         self.door: Door | None = None
         """Of the server whose calls take the places; set once it is there."""
 

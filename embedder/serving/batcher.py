@@ -1,8 +1,8 @@
 """The greedy batcher: many callers' items, one compute function, no timer.
 
-Owns the queue between the RPC threads and the one thread that computes: its two lanes, and what happens to work that nobody
-waits for any more (`admission` owns its bounds). Knows nothing of pictures or TensorFlow: `embedder.serving.service` fills it,
-`embedder.serving.spaces` computes.
+Owns the queue between the RPC threads and the one thread that computes: its two lanes, and what happens to calls that
+are over before they were computed (`admission` owns its bounds). The batcher knows nothing of pictures or TensorFlow:
+`embedder.serving.service` fills it, `embedder.serving.spaces` computes.
 
 Whenever the compute thread is free it takes what is queued, up to the largest batch, and runs it; under load batches fill by
 themselves. A timer would add latency to a quiet service and nothing to a busy one (the approach of Hugging Face's
@@ -78,8 +78,8 @@ class _Call(Generic[Item, Result]):
             DROPPED_ITEMS.labels(reason).inc(self.missing)
             self.future.set_exception(error)
 
-    def dropped(self) -> bool:
-        """Whether this call has ended; it ends here where its time is up or its caller has gone."""
+    def is_over(self) -> bool:
+        """Whether no caller waits for this call any more. It is dropped here where its time is up or its caller has gone."""
         if not self.future.done():
             if time.monotonic() >= self.deadline_s:
                 self.drop(DeadlineExceeded("the caller's time was up before its pictures were embedded"), "deadline")
@@ -104,7 +104,7 @@ class Batcher(Generic[Item, Result]):
         self._admission = Admission(limits)
         self._closing = self._ended = False
         self._interactive_run = 0
-        self._item_s = 0.01  # a guess, replaced by what is measured; only advice to those who are refused is made of it
+        self._item_s = 0.01  # a guess, replaced by what is measured; used for the advice to refused callers alone
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
 
@@ -129,14 +129,14 @@ class Batcher(Generic[Item, Result]):
             if self._closing:
                 self._changed.notify_all()
 
-    def mind_the_door(self, unanswered: Callable[[], int]) -> None:
-        """Refuse also where a crowd stands at the server's door; `unanswered` counts the calls that have arrived and are not
-        answered."""
+    def watch_door(self, unanswered: Callable[[], int]) -> None:
+        """From now on refuse calls also where a crowd stands at the server's door; `unanswered` counts the calls that have
+        arrived and are not answered."""
         with self._changed:
             self._admission.door = Door(unanswered)
 
     def enqueue(self, lane: Lane, call: _Call[Item, Result]) -> None:
-        """For `Place`."""
+        """Queue the items of `call`. Called by `Place` alone."""
         with self._changed:
             if self._ended:
                 raise Unavailable("embedder", "it is stopping")
@@ -179,7 +179,7 @@ class Batcher(Generic[Item, Result]):
             call.set(index, outcome)
 
     def _take(self) -> tuple[Lane, list[tuple[_Call[Item, Result], int]]] | None:
-        """Wait for work and take a batch of one lane; None once closed and nobody has a place any more."""
+        """Wait for work and take a batch of one lane; None once closed and no call has a place any more."""
         with self._changed:
             while not self._ended:
                 lane = self._next_lane()
@@ -199,12 +199,12 @@ class Batcher(Generic[Item, Result]):
         return Lane.BULK if bulk else None
 
     def _batch_of(self, queue: deque[tuple[_Call[Item, Result], int]]) -> list[tuple[_Call[Item, Result], int]]:
-        """What still has somebody waiting, up to the largest batch; empty where all of it was dropped."""
+        """Items of calls that still wait, up to the largest batch; empty where all of them were dropped."""
         batch: list[tuple[_Call[Item, Result], int]] = []
         size_bytes = 0
         while queue and len(batch) < self._limits.batch_items:
             call, index = queue[0]
-            if not call.dropped():
+            if not call.is_over():
                 size_bytes += self._size_of(call.items[index])
                 if batch and size_bytes > self._limits.batch_bytes:
                     break

@@ -1,4 +1,4 @@
-"""Decoding side by side: a caller's pictures through `pictures.decode`, on as many threads as there are cores, or elsewhere.
+"""Decodes a call's pictures side by side: on as many threads as there are cores, or elsewhere (in the cage).
 
 Owns the decode threads. Interactive and bulk work have threads of their own, so that one picture never waits behind a job's
 thousands; the system shares the cores between them. A picture that is decoded elsewhere, in the cage, holds no thread of these.
@@ -62,19 +62,19 @@ class DecodePool:
         """`make` of each of `images`, in order; an image that it fails on gives its error, and only its own. What `elsewhere`
         takes over is made there; an image that it raises on fails as well.
 
-        Raises `DeadlineExceeded` or `Cancelled` where nobody waits any more, and `Unavailable` where what is elsewhere is.
+        Raises `DeadlineExceeded` or `Cancelled` where the caller waits no longer, and `Unavailable` where the cage is.
         """
-        images = list(images)  # of protobuf's own list every look at one is a copy
-        begun = [_begun(elsewhere, image) for image in images]
+        images = list(images)  # every look at an item of protobuf's own list makes a copy
+        begun = [_submitted(elsewhere, image) for image in images]
         left = [image for image, one in zip(images, begun, strict=True) if one is None]
         try:
-            here = iter(self._made(make, left, lane, waiting) if left else ())
+            here = iter(self._decoded_side_by_side(make, left, lane, waiting) if left else ())
             outcomes: list[T | LookalikeError] = []
             for one in begun:
                 if one is None:
                     outcomes.append(next(here))
                 else:
-                    outcome = _awaited(one, waiting)
+                    outcome = _result_elsewhere(one, waiting)
                     outcomes.append(outcome)
             return outcomes
         finally:
@@ -82,12 +82,12 @@ class DecodePool:
                 if isinstance(one, Future):
                     one.cancel()
 
-    def _made(
+    def _decoded_side_by_side(
         self, make: Callable[[bytes], T], images: Sequence[bytes], lane: Lane, waiting: Waiting
     ) -> list[T | LookalikeError]:
         if sum(map(len, images)) < TASK_BYTES:
-            return self._here(make, images, lane, waiting)
-        tasks = [self._pools[lane].submit(_made, make, group, waiting) for group in _groups(images)]
+            return self._decoded_in_this_thread(make, images, lane, waiting)
+        tasks = [self._pools[lane].submit(_one_after_the_other, make, group, waiting) for group in _groups(images)]
         try:
             return [outcome for task in tasks for outcome in task.result(waiting.left_s)]
         except TimeoutError:
@@ -96,15 +96,15 @@ class DecodePool:
             for task in tasks:
                 task.cancel()
 
-    def _here(
+    def _decoded_in_this_thread(
         self, make: Callable[[bytes], T], images: Sequence[bytes], lane: Lane, waiting: Waiting
     ) -> list[T | LookalikeError]:
-        """In the caller's own thread: to wake another would take longer than to decode so little. As many callers at once as a
-        lane has threads, because few bytes may still be many pixels."""
+        """Decode in the caller's own thread: to wake another would take longer than to decode so little. A lane has room for as
+        many callers as threads, because few bytes may still be many pixels."""
         if not self._turns[lane].acquire(timeout=waiting.left_s):
             raise DeadlineExceeded(TOO_LATE)
         try:
-            return _made(make, images, waiting)
+            return _one_after_the_other(make, images, waiting)
         finally:
             self._turns[lane].release()
 
@@ -114,15 +114,15 @@ class DecodePool:
             pool.shutdown(cancel_futures=True)
 
 
-def _begun(elsewhere: Callable[[bytes], Future[T] | None], image: bytes) -> Future[T] | LookalikeError | None:
+def _submitted(elsewhere: Callable[[bytes], Future[T] | None], image: bytes) -> Future[T] | LookalikeError | None:
     try:
         return elsewhere(image)
     except InvalidArgument as error:
         return error
 
 
-def _awaited(begun: Future[T] | LookalikeError, waiting: Waiting) -> T | LookalikeError:
-    """What became of an image elsewhere. Raises what says nothing of the image."""
+def _result_elsewhere(begun: Future[T] | LookalikeError, waiting: Waiting) -> T | LookalikeError:
+    """The result or error of an image that is decoded elsewhere. Raises errors that say nothing of the image."""
     outcome: T | LookalikeError
     try:
         outcome = begun if isinstance(begun, LookalikeError) else begun.result(waiting.left_s)
@@ -139,7 +139,7 @@ def _count(outcome: object) -> None:
 
 
 def _groups(images: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Neighbours that are small together, so that a call of thumbnails is one task and a call of photos is many."""
+    """Groups of neighbours that are small together, so that a call of thumbnails is one task and a call of photos is many."""
     start = size_bytes = 0
     for end, image in enumerate(images, 1):
         size_bytes += len(image)
@@ -148,18 +148,18 @@ def _groups(images: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
             start, size_bytes = end, 0
 
 
-def _made(make: Callable[[bytes], T], images: Sequence[bytes], waiting: Waiting) -> list[T | LookalikeError]:
+def _one_after_the_other(make: Callable[[bytes], T], images: Sequence[bytes], waiting: Waiting) -> list[T | LookalikeError]:
     made: list[T | LookalikeError] = []
     for image in images:
         waiting.check()
         with DECODE_SECONDS.time():
-            outcome = _one(make, image)
+            outcome = _outcome_of(make, image)
         _count(outcome)
         made.append(outcome)
     return made
 
 
-def _one(make: Callable[[bytes], T], image: bytes) -> T | LookalikeError:
+def _outcome_of(make: Callable[[bytes], T], image: bytes) -> T | LookalikeError:
     try:
         return make(image)
     except LookalikeError as error:

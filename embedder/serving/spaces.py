@@ -42,7 +42,7 @@ _Embed: TypeAlias = Callable[[_Tensors, Pixels], tuple[tf.Tensor, Vector]]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One picture to embed. `canvas` uint8 `[h, w, histogram.channels]`, or None: no histogram wanted. `tower` uint8
+    """A picture to embed. `canvas` uint8 `[h, w, histogram.channels]`, or None: no histogram wanted. `tower` uint8
     `[side, side, channels]` as `model` sees it, or None for both: no siamese vector wanted.
 
     It holds the model itself and not its name: what a picture waits for cannot be taken away or swapped under it.

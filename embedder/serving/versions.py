@@ -68,7 +68,7 @@ def build_served(
 
 
 @dataclass(frozen=True, slots=True)
-class Lack:
+class Unserved:
     """Why a version that ought to be served is not: `reason` as errors have it, `why` the end of a sentence for people."""
 
     reason: str
@@ -82,7 +82,7 @@ class Snapshot:
 
     versions: Mapping[Key, Served]
     current: Mapping[str, Key]
-    awaited: Mapping[Key, Lack] = field(default_factory=dict)
+    awaited: Mapping[Key, Unserved] = field(default_factory=dict)
     complete: bool = True
     unknown: frozenset[str] = frozenset()
 
@@ -102,7 +102,7 @@ class Serving:
     def find(self, name: str, fingerprint: str = "") -> Served:
         """The version of model `name` with this fingerprint; without one, what the name means now.
 
-        Raises `NotFound` for a name that nobody knows, `FingerprintMismatch` for a version that is not served, `Unavailable`
+        Raises `NotFound` for an unknown name, `FingerprintMismatch` for a version that is not served, `Unavailable`
         for one that ought to be and is not yet.
         """
         served = _found(self._now, name, fingerprint)
@@ -124,33 +124,33 @@ class Serving:
     def __contains__(self, key: Key) -> bool:
         return key in self._now.versions
 
-    def look_first(self, look: Callable[[], bool]) -> None:
-        """Call `look` before a version is said not to be served: it may have been promoted a moment ago. `look` says whether it
-        could find out what ought to be served now."""
+    def look_before_refusing(self, look: Callable[[], bool]) -> None:
+        """Call `look` before a version is said not to be served: the version may have been promoted a moment ago. `look`
+        says whether it could find out what ought to be served now."""
         self._look = look
 
-    def expect(self, awaited: Mapping[Key, Lack], *, unknown: Iterable[str] = (), complete: bool = True) -> None:
-        """`awaited` are those that ought to be served and are not, each with the reason; nothing else is, unless it has one of
-        the names in `unknown`, whose records cannot be read, or not even the names are known (not `complete`)."""
+    def expect(self, awaited: Mapping[Key, Unserved], *, unknown: Iterable[str] = (), complete: bool = True) -> None:
+        """Set which versions ought to be served and are not (`awaited`, each with the reason). Further versions may exist of
+        the names in `unknown`, whose records cannot be read, and where not even the names are known (not `complete`)."""
         with self._changing:
             self._swap(replace(self._now, awaited=dict(awaited), complete=complete, unknown=frozenset(unknown)))
 
-    def lack(self, key: Key, lack: Lack) -> None:
-        """This version ought to be served and is not, for this reason."""
+    def note_unserved(self, key: Key, unserved: Unserved) -> None:
+        """Set the reason why this version, which ought to be served, is not."""
         with self._changing:
-            self._swap(replace(self._now, awaited={**self._now.awaited, key: lack}))
+            self._swap(replace(self._now, awaited={**self._now.awaited, key: unserved}))
 
     @property
-    def awaited(self) -> Mapping[Key, Lack]:
+    def awaited(self) -> Mapping[Key, Unserved]:
         """What ought to be served and is not, each with the reason."""
         return self._now.awaited
 
     def add(self, served: Served, *, current: bool = False) -> None:
         """Serve this version too, by its fingerprint, and from the same moment by its name if it is the `current` one: a caller
-        must never meet a version that is not awaited any more and not meant yet. It must be warm."""
+        must never meet a version that is not awaited any more and not meant yet. The version must be warm."""
         with self._changing:
             now = self._now
-            awaited = {key: lack for key, lack in now.awaited.items() if key != served.key}
+            awaited = {key: unserved for key, unserved in now.awaited.items() if key != served.key}
             meant = {**now.current, served.key[0]: served.key} if current else now.current
             self._swap(replace(now, versions={**now.versions, served.key: served}, awaited=awaited, current=meant))
 
@@ -185,7 +185,9 @@ def _found(now: Snapshot, name: str, fingerprint: str) -> Served | None:
 
 def _missing(now: Snapshot, name: str, fingerprint: str, *, looked: bool) -> LookalikeError:
     """Whether to try again is the question: an ingest job waits for what is unavailable, and fails for what does not exist."""
-    awaited = [lack for key, lack in now.awaited.items() if key == (name, fingerprint) or (not fingerprint and key[0] == name)]
+    awaited = [
+        unserved for key, unserved in now.awaited.items() if key == (name, fingerprint) or (not fingerprint and key[0] == name)
+    ]
     if awaited:
         return Unavailable("embedder", f"model {_shown(name, fingerprint)} {awaited[0].why}")
     if name in now.unknown:
@@ -208,7 +210,7 @@ def _served(snapshot: Snapshot) -> dict[tuple[str, ...], int]:
 
 
 def _not_loaded(snapshot: Snapshot) -> dict[tuple[str, ...], int]:
-    reasons = [(name, lack.reason) for (name, _), lack in snapshot.awaited.items()]
+    reasons = [(name, unserved.reason) for (name, _), unserved in snapshot.awaited.items()]
     return dict(Counter[tuple[str, ...]]([*reasons, *((name, "UNREADABLE") for name in snapshot.unknown)]))
 
 

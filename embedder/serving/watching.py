@@ -17,7 +17,7 @@ import structlog
 from embedder.models.bundle import Bundle
 from embedder.registry.record import Record
 from embedder.registry.registry import Registry
-from embedder.serving.versions import Key, Lack, Served, Serving
+from embedder.serving.versions import Key, Served, Serving, Unserved
 from lookalike.errors import LookalikeError, Unavailable
 from lookalike.runtime.telemetry import DEPENDENCY_UP
 
@@ -27,7 +27,7 @@ _LEAST_S = 0.5
 """Between two looks, however many ask for one."""
 _REFRESH_S = 1.0
 """How long a call that asks for an unknown version waits for a look; reading a registry in a folder takes milliseconds."""
-_LOADING = Lack("LOADING", "is being loaded; try again in a few seconds")
+_LOADING = Unserved("LOADING", "is being loaded; try again in a few seconds")
 
 
 class RegistryWatcher:
@@ -45,11 +45,11 @@ class RegistryWatcher:
         self._there = False
         self._logged: dict[str, str] = {}
         self._failed: dict[Key, tuple[str, str]] = {}
-        self._lacks: dict[Key, Lack] = {}
+        self._unserved: dict[Key, Unserved] = {}
         self._thread = threading.Thread(target=self._work, name="registry", daemon=True)
 
     def start(self) -> None:
-        self._serving.look_first(self.refresh)
+        self._serving.look_before_refusing(self.refresh)
         self._thread.start()
 
     def close(self, wait_s: float) -> None:
@@ -140,9 +140,9 @@ class RegistryWatcher:
 
     def _expect(self, records: Iterable[Record]) -> None:
         keys = [(record.name, fingerprint) for record in records for fingerprint in record.live]
-        wanted = {key: self._lacks.get(key, _LOADING) for key in keys if key not in self._serving}
+        wanted = {key: self._unserved.get(key, _LOADING) for key in keys if key not in self._serving}
         unknown = self._lost | self._unread
-        before = {key: lack for key, lack in self._serving.awaited.items() if key[0] in unknown}
+        before = {key: unserved for key, unserved in self._serving.awaited.items() if key[0] in unknown}
         self._serving.expect({**before, **wanted}, unknown=unknown, complete=self._there)
 
     def _load(self, record: Record, fingerprint: str, *, current: bool = False) -> bool:
@@ -169,7 +169,7 @@ class RegistryWatcher:
             self._note_failure(key, "INTERNAL", f"it cannot be built: {type(error).__name__}")
             return False
         self._failed.pop(key, None)
-        self._lacks.pop(key, None)
+        self._unserved.pop(key, None)
         self._serving.add(served, current=current)
         spent_s = round(time.perf_counter() - started_s, 2)
         structlog.get_logger().info("model loaded", model=name, fingerprint=fingerprint, seconds=spent_s)
@@ -181,12 +181,12 @@ class RegistryWatcher:
                 structlog.get_logger().info("model retired", model=record.name, fingerprint=version.fingerprint)
 
     def _note_failure(self, key: Key, reason: str, problem: str) -> None:
-        lack = Lack(reason, f"cannot be loaded: {problem}")
-        self._serving.lack(key, lack)
-        if self._lacks.get(key) != lack:
-            self._lacks[key] = lack
+        unserved = Unserved(reason, f"cannot be loaded: {problem}")
+        self._serving.note_unserved(key, unserved)
+        if self._unserved.get(key) != unserved:
+            self._unserved[key] = unserved
             event = "model cannot be loaded; serving goes on without it"
-            structlog.get_logger().warning(event, problem=lack.why, model=key[0], fingerprint=key[1])
+            structlog.get_logger().warning(event, problem=unserved.why, model=key[0], fingerprint=key[1])
 
     def _log_once(self, about: str, event: str, problem: str, **fields: str) -> None:
         if self._logged.get(about) != problem:

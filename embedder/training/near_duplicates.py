@@ -211,7 +211,7 @@ class _PairLearner(keras.Model):  # type: ignore[misc]
 
 
 class _Pairs(keras.utils.PyDataset):  # type: ignore[misc]
-    """One batch a step: two different views of each of some pictures, the first of all before the second of all."""
+    """A batch for each step: two different views of each of some pictures, the first of all before the second of all."""
 
     def __init__(self, scales: Scales, config: HeadConfig) -> None:
         super().__init__()

@@ -88,7 +88,7 @@ def _contents(photographs: Path, wanted: Sequence[Photograph]) -> Iterator[bytes
 
 
 def _sources(wanted: Sequence[Photograph]) -> tuple[DataSummary, ...]:
-    """One per package. The digest is over the hashes of its photographs in order."""
+    """A summary for each package. The digest is over the hashes of its photographs in order."""
     by_package: dict[str, list[str]] = {}
     for photograph in wanted:
         by_package.setdefault(photograph.package, []).append(photograph.sha256)

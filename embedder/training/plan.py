@@ -1,4 +1,4 @@
-"""Which recipe suits the data: what `lookalike train` does where nobody says otherwise."""
+"""Which recipe suits the data: what `lookalike train` does by default."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ from lookalike.errors import InvalidArgument, LookalikeError
 
 CHECKPOINT = "checkpoint.npz"
 _PASSING = ("pixels.npy", "held.npy", "features.npy", "features.json")
-"""What a run keeps on disk while it goes on, and nobody needs after it."""
+"""Files that a run keeps on disk while it goes on, and that nothing needs after it."""
 _IN_VAIN = "held back to measure on, but of those fewer than two classes can be read"
 
 

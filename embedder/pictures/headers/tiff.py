@@ -169,7 +169,7 @@ class _Stored:
 
 
 def _first_page(data: bytes) -> _Directory:
-    """That which is decoded: the first that is no reduced copy or mask of another, or the first of all."""
+    """The image that is decoded: the first that is no reduced copy or mask of another, or the first of all."""
     order = "<" if data[:2] == b"II" else ">"
     try:
         big = struct.unpack_from(order + "H", data, 2)[0] == 43

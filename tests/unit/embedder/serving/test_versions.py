@@ -17,7 +17,7 @@ from embedder.pictures.waiting import Lane
 from embedder.serving.admission import Limits
 from embedder.serving.batcher import Batcher
 from embedder.serving.spaces import Embedded, Work
-from embedder.serving.versions import Lack, Served, Serving, build_served
+from embedder.serving.versions import Served, Serving, Unserved, build_served
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.spaces import SIAMESE, HistogramSettings, Metric, Space
 from tests.servers.embedder import random_bundle, warm_spaces
@@ -70,7 +70,7 @@ def test_a_version_that_is_not_served_is_never_another_one() -> None:
 def test_a_version_that_ought_to_be_served_is_unavailable_until_it_is() -> None:
     serving = Serving([a_version("photo", FIRST)], complete=False)
     assert isinstance(raised(lambda: serving.find("photo", SECOND)), Unavailable), "nobody knows yet what the registry holds"
-    loading = Lack("LOADING", "is being loaded")
+    loading = Unserved("LOADING", "is being loaded")
     serving.expect({("photo", SECOND): loading, ("hats", THIRD): loading})
     for asked in (("photo", SECOND), ("hats", THIRD), ("hats", "")):
         error = raised(lambda asked=asked: serving.find(*asked))  # type: ignore[misc]
@@ -91,12 +91,12 @@ def test_before_a_version_is_refused_somebody_looks_whether_it_has_come() -> Non
             serving.add(a_version("photo", SECOND))
         return can_say
 
-    serving.look_first(look)
+    serving.look_before_refusing(look)
     assert isinstance(raised(lambda: serving.find("photo", SECOND)), FingerprintMismatch)
     assert serving.find("photo", SECOND).key == ("photo", SECOND)
     serving.find("photo")
     assert len(looks) == 2, "nobody looks for what is there"
-    serving.look_first(lambda: look(can_say=False))
+    serving.look_before_refusing(lambda: look(can_say=False))
     assert isinstance(raised(lambda: serving.find("photo", THIRD)), Unavailable)
 
 
