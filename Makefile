@@ -49,7 +49,7 @@ test-torch: install ## Train a tiny tower by PyTorch, in an environment of its o
 	$(BIN)/uv venv --quiet --allow-existing build/torch
 	$(BIN)/uv pip install --quiet --python build/torch/bin/python --constraints constraints.txt \
 	    --requirements pyproject.toml "torch==2.13.0" "keras~=3.15" "pillow~=13.0"
-	LOOKALIKE_TORCH_PYTHON=build/torch/bin/python $(BIN)/pytest tests/unit/embedder/training/test_command.py -k torch
+	LOOKALIKE_TORCH_PYTHON=build/torch/bin/python $(BIN)/pytest tests/unit/embedder/commands/test_train.py -k torch
 
 test-openvino: install ## Compare OpenVINO's vectors with TensorFlow's; installs the extra [openvino] into .venv (180 MB)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --editable ".[dev,openvino]"
