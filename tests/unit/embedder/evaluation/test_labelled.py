@@ -166,7 +166,7 @@ def test_pictures_that_cannot_be_used_are_listed_and_lonely_ones_counted(folder:
     assert found.to_json()["queries_alone_in_their_class"] == 1
 
 
-def test_one_class_only_is_refused(folder: Path, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_single_class_is_refused(folder: Path, bundle: Bundle, tmp_path: Path) -> None:
     shutil.copytree(folder / "bag", tmp_path / "data" / "bag")
     with pytest.raises(InvalidArgument, match=r"one class only.*'bag'"):
         evaluate_bundle(bundle, str(tmp_path / "data"))

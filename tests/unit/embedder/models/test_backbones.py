@@ -43,7 +43,7 @@ def test_maps_are_the_deepest_at_strides_8_16_and_32() -> None:
     assert maps[-1].shape == whole.output.shape
 
 
-def test_one_that_was_trained_blue_first_still_gets_red_first() -> None:
+def test_a_backbone_that_was_trained_blue_first_still_gets_red_first() -> None:
     pixels = keras.Input((32, 32, 3))
     keras.utils.set_random_seed(1)
     ours = keras.Model(pixels, applications.feature_maps("keras.applications.VGG16", pixels)[-1])

@@ -20,13 +20,13 @@ def test_its_figures_are_those_asked_of_it(bundle: bundles.Bundle) -> None:
     assert {name: bundle.metrics[name] for name, least in asked.items() if bundle.metrics[name] < least} == {}
 
 
-def test_it_was_measured_with_all_test_pictures_and_trained_on_none_of_them(bundle: bundles.Bundle) -> None:
+def test_the_fashion_bundle_was_measured_with_all_test_pictures_and_trained_on_none_of_them(bundle: bundles.Bundle) -> None:
     assert bundle.measured_on is not None
     assert (bundle.measured_on.images, bundle.measured_on.classes) == (70_000, 10)
     assert [(summary.name, summary.images) for summary in bundle.trained_on] == [("fashion-mnist train", 60_000)]
 
 
-def test_it_was_made_by_todays_recipe_and_says_how(bundle: bundles.Bundle) -> None:
+def test_the_fashion_bundle_was_made_by_todays_recipe_and_says_how(bundle: bundles.Bundle) -> None:
     assert bundle.provenance["recipe"] == asdict(FASHION.training)
     assert (bundle.tower.kept_dim, bundle.tower.kept_share) == (FASHION.kept_dim, FASHION.kept_share)
     assert bundle.input == FASHION.input

