@@ -5,13 +5,12 @@ Not errors of a request: none of these leaves the indexer.
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from dataclasses import dataclass
 
 from lookalike.errors import Cancelled, DeadlineExceeded, LeaseLost, Overloaded, Unavailable
 from lookalike.jobs.leases import Lease
+from lookalike.runtime.call import NEVER, Deadline
 
 TRANSIENT = (Unavailable, Overloaded, DeadlineExceeded)
 """Errors that pass by themselves: the same work done later may succeed."""
@@ -35,11 +34,11 @@ class Overdue(Cancelled):
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """Asked between steps of a unit of work. `until_s` is when it must have ended, by the monotonic clock."""
+    """Asked between steps of a unit of work, which must have ended by `deadline`."""
 
     draining: threading.Event
     lease: Lease
-    until_s: float = math.inf
+    deadline: Deadline = NEVER
 
     def check(self) -> None:
         """Raise `Draining`, `LeaseLost` or `Overdue` where the work should end here."""
@@ -47,7 +46,7 @@ class Interruption:
             raise LeaseLost(f"the lease of {self.lease.unit} of ingest job {self.lease.job_id} is lost")
         if self.draining.is_set():
             raise Draining("the worker is stopping")
-        if time.monotonic() > self.until_s:
+        if self.deadline.passed:
             raise Overdue(f"{self.lease.unit} of ingest job {self.lease.job_id} has taken longer than a chunk may")
 
     def wait(self, seconds: float) -> None:

@@ -5,9 +5,7 @@ Called by `worker`. A unit is the plan of a job, one of its chunks, or what is l
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from lookalike.jobs.ledger import Ledger
 from lookalike.records.collection import Collection
 from lookalike.records.job import Job
 from lookalike.runtime import tracing
+from lookalike.runtime.call import NEVER, Call, Deadline, named
 from lookalike.store.protocols import Catalogue
 
 UNITS_RELEASED = Counter(
@@ -41,11 +40,15 @@ _LONG_AT_ONCE, _LONG_PATIENCE_S = 2, 60.0
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A unit that this worker holds: of which job (as the ledger had it when the lease was taken), and when to stop."""
+    """A unit that this worker holds: of which job (as the ledger had it when the lease was taken), and when to stop.
+
+    `call` is what the unit is to those that it asks: its id, `JOB.UNIT.ATTEMPT`, is in every line of their logs and its own.
+    """
 
     job: Job
     lease: Lease
     interruption: Interruption
+    call: Call
 
 
 class Units:
@@ -79,11 +82,12 @@ class Units:
             if lease is None:
                 yield None
                 return
-            with self._leases.kept(lease):
+            with self._leases.kept(lease), named(f"{lease.job_id}.{lease.unit}.{lease.attempt}") as request_id:
                 try:
                     job = self._ledger.get(job_id)
                     with _span(job, lease):
-                        yield Unit(job, lease, Interruption(self.draining, lease, self._until_s(unit)))
+                        call = Call(self._deadline(unit), request_id, tracing.current_traceparent())
+                        yield Unit(job, lease, Interruption(self.draining, lease, call.deadline), call)
                 except LookalikeError as error:
                     if not self._move(lease, self._looked_into(lease, error)):
                         raise
@@ -109,8 +113,8 @@ class Units:
             self._leases.defer(job_id, unit, _LATER_S)
             yield False
 
-    def _until_s(self, unit: str) -> float:
-        return math.inf if unit in _LONG else time.monotonic() + self._chunk_deadline_s
+    def _deadline(self, unit: str) -> Deadline:
+        return NEVER if unit in _LONG else Deadline.after(self._chunk_deadline_s)
 
     def _looked_into(self, lease: Lease, error: LookalikeError) -> LookalikeError:
         """`error`, but where it says that the collection is gone what a look at it says: perhaps only a generation of it was

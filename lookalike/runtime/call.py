@@ -6,6 +6,7 @@ when a store or a service is dialled: a wait for a thread before that counts as 
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import time
@@ -35,12 +36,20 @@ class Deadline:
     def after(cls, seconds: float) -> Deadline:
         return cls(time.monotonic() + seconds)
 
+    @property
+    def passed(self) -> bool:
+        return time.monotonic() > self.at_s
+
     def remaining_s(self) -> float:
         """Seconds left, above 0. Raises `DeadlineExceeded` when there are none."""
         left_s = self.at_s - time.monotonic()
         if left_s <= 0:
             raise DeadlineExceeded("the request's deadline has passed")
         return left_s
+
+
+NEVER = Deadline(math.inf)
+"""Of work that has no end to keep, as the plan of a job."""
 
 
 @dataclass(frozen=True, slots=True)

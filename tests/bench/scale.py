@@ -111,7 +111,7 @@ def plan(folder: Path) -> None:
     reader = Reader(artifacts, [folder])
     source = ManifestSource(str(folder / "manifest.csv"))
     lease = Lease("scale", PLAN, "bench", 1)
-    interruption = Interruption(threading.Event(), lease, math.inf)
+    interruption = Interruption(threading.Event(), lease)
     unused = cast("Any", None)
     sources = Sources(reader, Uploads(artifacts), unused, unused, unused)
     job = Job("scale", "c", source, JobState.PLANNING, Counts(), {}, 0, 0, 1, "r", "", datetime.now(UTC), None)

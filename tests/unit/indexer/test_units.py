@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from indexer.interruption import Draining, Overdue
@@ -27,6 +28,7 @@ from lookalike.jobs.leases import PLAN
 from lookalike.records.collection import Collection
 from lookalike.records.job import Job
 from lookalike.records.job_state import JobState
+from lookalike.runtime.call import REQUEST_ID_HEADER, outgoing, request_id_from
 from tests.servers.processes import until
 from tests.unit.indexer.conftest import Bench
 from tests.unit.indexer.fakes import a_collection
@@ -96,6 +98,19 @@ def test_what_passes_leaves_the_unit_to_be_done_again_and_counts_as_an_attempt_o
     assert counter._value.get() == before + 1
     assert next_attempt(units, bench, job) == attempt
     assert bench.ledger.get(job.id).state is JobState.RUNNING
+
+
+def test_a_unit_is_a_call_whose_id_names_it_in_its_log_and_goes_on_to_the_embedder(
+    units: Units, bench: Bench, job: Job
+) -> None:
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logged, units.take(job.id, "0") as unit:
+        assert unit is not None
+        assert unit.call.request_id == request_id_from(f"{job.id}.0.1"), "a token that others take as it is"
+        assert (REQUEST_ID_HEADER, unit.call.request_id) in outgoing()
+        assert 0 < unit.call.deadline.remaining_s() <= 60.0
+        broken(Unavailable("milvus", "away"))
+    assert [line["request_id"] for line in logged] == [f"{job.id}.0.1"]
+    assert outgoing() == ()
 
 
 def test_a_lost_lease_is_left_to_the_worker_that_has_it(units: Units, bench: Bench, job: Job) -> None:
