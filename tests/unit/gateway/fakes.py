@@ -1,13 +1,13 @@
-"""Stand-ins for what the gateway's core calls: exact, in memory, and telling what was asked of them."""
+"""Stand-ins for what the gateway's core calls: in memory, and noting what was asked of them."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -20,14 +20,18 @@ from gateway.search.sampled_recall import SampledRecall
 from gateway.search.search import Search
 from lookalike.errors import BadImage, FailedPrecondition, NotFound
 from lookalike.records.collection import Collection
-from lookalike.records.image import Consistency, Hit, StoredImage
+from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.job import DEFAULTS, Counts, Job, JobOptions
 from lookalike.records.job_state import JobState
-from lookalike.records.query import SearchOptions
 from lookalike.records.source import CollectionSource, JobSource, UploadSource
 from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
+from lookalike.store.memory.catalogue import MemoryCatalogue
+from lookalike.store.memory.tables import Tables
+from lookalike.store.memory.vectors import MemoryVectors
 from lookalike.writes import Writes
+from tests.unit import stores
+from tests.unit.stores import Watched
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SPACES = (
@@ -50,13 +54,17 @@ def soon() -> Deadline:
     return Deadline.after(10.0)
 
 
+_SOMEWHERE = {HISTOGRAM: [0.125] * 8, SIAMESE: [1.0, 0.0, 0.0, 0.0]}
+
+
 def a_call(deadline: Deadline | None = None) -> Call:
     return Call(deadline or soon())
 
 
 def image(image_id: str, vectors: Mapping[str, Sequence[float]] | None = None, **fields: object) -> StoredImage:
+    """In both spaces, unless `vectors` are given."""
     made = StoredImage(id=image_id, uri="", metadata={}, sha256="c" * 64, revision=1, indexed_at=MOMENT)
-    arrays = {name: np.array(values, np.float32) for name, values in (vectors or {}).items()}
+    arrays = {name: np.array(values, np.float32) for name, values in (vectors or _SOMEWHERE).items()}
     return replace(made, vectors=arrays, **fields)
 
 
@@ -70,159 +78,53 @@ def random_images(count: int, seed: int = 7) -> list[StoredImage]:
     return [image(f"{number:03d}", {HISTOGRAM: counts[number], SIAMESE: directions[number]}) for number in range(count)]
 
 
-class FakeCatalogue:
-    exact = False
+class MemoryBackends:
+    """A store in memory that holds `images` in the collection `things`; `vectors` and `catalogue` are its parts, watched.
 
-    def __init__(self, *collections: Collection) -> None:
-        self.rows = {collection.name: collection for collection in collections}
-        self.reads = 0
+    Made by `make_vectors` and `make_catalogue`, of which a test may give its own, and both of the same tables.
+    """
 
-    def get(self, name: str, *, fresh: bool = False) -> Collection:
-        self.reads += 1
-        if name not in self.rows:
-            raise NotFound("collection", name)
-        return self.rows[name]
-
-    def recall(self, name: str) -> Collection | None:
-        """It remembers nothing, so that every read is counted."""
-        return None
-
-    def list(self) -> list[Collection]:
-        return [self.rows[name] for name in sorted(self.rows)]
-
-    def create(self, collection: Collection, *, check: Callable[[], None]) -> None:
-        check()
-        self.rows[collection.name] = collection
-
-    def change(self, name: str, change: Callable[[Collection], Collection], *, check: Callable[[], None]) -> Collection:
-        then = change(self.rows[name])
-        check()
-        self.rows[name] = then
-        return then
-
-    def delete(self, name: str, *, check: Callable[[], None]) -> None:
-        check()
-        del self.rows[name]
-
-
-class FakeVectors:
-    """Exact search over what it was given. `calls` names the methods called, in order."""
-
-    def __init__(self, images: Sequence[StoredImage] = ()) -> None:
-        self.images = {one.id: one for one in images}
-        self.calls: list[str] = []
-        self.asked: list[tuple[str, int, int]] = []
-        self.consistencies: list[Consistency] = []
-
-    def search(
+    def __init__(
         self,
-        collection: Collection,
-        space: str,
-        queries: Vector,
-        options: SearchOptions,
+        images: Iterable[StoredImage] = (),
+        collections: Iterable[Collection] = (COLLECTION,),
         *,
-        exclude_ids: Sequence[str] = (),
-        within: float | None = None,
-        timeout_s: float,
-    ) -> list[list[Hit]]:
-        self.calls.append("search")
-        self.asked.append((space, options.top_k, options.ef))
-        self.consistencies.append(options.consistency)
-        assert 1 <= options.top_k <= 1000
-        metric = collection.space(space).metric
-        answers = []
-        for query in queries:
-            hits = []
-            for one in self.images.values():
-                if one.id not in exclude_ids and space in one.vectors:
-                    distance = max(0.0, float(metric.distance(query, one.vectors[space])))
-                    vectors = {space: one.vectors[space]} if options.include_vectors else {}
-                    hits.append(Hit(replace(one, vectors=vectors), distance))
-            answers.append(sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[: options.top_k])
-        return answers
-
-    def get(
-        self,
-        collection: Collection,
-        ids: Sequence[str],
-        *,
-        spaces: Sequence[str] = (),
-        consistency: Consistency = Consistency.BOUNDED,
-        timeout_s: float,
-    ) -> dict[str, StoredImage]:
-        self.calls.append("get")
-        found = {image_id: self.images[image_id] for image_id in ids if image_id in self.images}
-        return {
-            image_id: replace(one, vectors={name: vector for name, vector in one.vectors.items() if name in spaces})
-            for image_id, one in found.items()
-        }
-
-    def page(
-        self,
-        collection: Collection,
-        *,
-        filter: str = "",  # noqa: A002 - the word of the contract
-        after_id: str = "",
-        limit: int,
-        consistency: Consistency = Consistency.BOUNDED,
-        timeout_s: float,
-    ) -> list[StoredImage]:
-        assert 1 <= limit <= 1000
-        return [self.images[image_id] for image_id in sorted(self.images) if image_id > after_id][:limit]
-
-    def matching_ids(
-        self,
-        collection: Collection,
-        *,
-        filter: str = "",  # noqa: A002 - the word of the contract
-        older_than: int | None = None,
-        revision: int | None = None,
-        after_id: str = "",
-        limit: int,
-        timeout_s: float,
-    ) -> list[str]:
-        """Every image matches any filter."""
-        self.calls.append("matching_ids")
-        found = [
-            one.id
-            for one in self.images.values()
-            if one.id > after_id
-            and (older_than is None or one.revision < older_than)
-            and (revision is None or one.revision == revision)
-        ]
-        return sorted(found)[:limit]
-
-    def get_by_space(
-        self, collection: Collection, ids: Sequence[str], *, timeout_s: float
-    ) -> dict[str, dict[Space, StoredImage]]:
-        return {i: dict.fromkeys(collection.spaces, self.images[i]) for i in ids if i in self.images}
-
-    def upsert(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float, **_: object) -> None:
-        self.calls.append("upsert")
-        self.images.update({one.id: one for one in images})
-
-    def flush(self, collection: Collection, *, timeout_s: float) -> None:
-        self.calls.append("flush")
-
-    def rewrite(self, collection: Collection, images: Sequence[StoredImage], *, timeout_s: float, **_: object) -> None:
-        self.calls.append("rewrite")
-        self.images.update({one.id: replace(one, vectors=self.images[one.id].vectors) for one in images})
-
-    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float, **_: object) -> int:
-        self.calls.append("delete")
-        return sum(self.images.pop(image_id, None) is not None for image_id in ids)
-
-    def count(self, collection: Collection, *, timeout_s: float) -> int:
-        return len(self.images)
-
-
-@dataclass
-class FakeBackends:
-    vectors: FakeVectors = field(default_factory=FakeVectors)
-    catalogue: FakeCatalogue = field(default_factory=lambda: FakeCatalogue(COLLECTION))
+        make_vectors: Callable[[Tables], MemoryVectors] = MemoryVectors,
+        make_catalogue: Callable[[Tables], MemoryCatalogue] = MemoryCatalogue,
+    ) -> None:
+        self.tables = Tables()
+        stores.make(self.tables, collections)
+        self.vectors: Any = Watched(make_vectors(self.tables))
+        self.catalogue: Any = Watched(make_catalogue(self.tables))
+        self.put(*images)
 
     def writes(self, ledger: Any) -> Writes:
-        return Writes(ledger, cast("Any", self.catalogue), cast("Any", self.vectors))
+        return Writes(ledger, self.catalogue, self.vectors)
+
+    @property
+    def collections(self) -> dict[str, Collection]:
+        return self.tables.collections
+
+    @property
+    def images(self) -> dict[str, StoredImage]:
+        """By id, those of `things` with the vectors that there are."""
+        return stores.stored(self.tables, self.collections["things"])
+
+    @property
+    def searches(self) -> list[tuple[str, int, int]]:
+        """Of each search: the space, how many were asked for, and the breadth."""
+        options = [(one.given[1], one.given[3]) for one in self.vectors.of("search")]
+        return [(space, asked.top_k, asked.ef) for space, asked in options]
+
+    @property
+    def consistencies(self) -> list[Consistency]:
+        """Of each search."""
+        return [one.given[3].consistency for one in self.vectors.of("search")]
+
+    def put(self, *images: StoredImage) -> None:
+        """Write `images` to `things` in the spaces that they have a vector for."""
+        if images:
+            stores.put(self.tables, self.collections["things"], images)
 
 
 class FakeEmbedder:
@@ -368,7 +270,7 @@ def few_threads() -> Threads:
     return Threads(workers=4, max_waiting=16)
 
 
-def search_core(backends: FakeBackends, embedder: FakeEmbedder, threads: Threads | None = None) -> Search:
+def search_core(backends: MemoryBackends, embedder: FakeEmbedder, threads: Threads | None = None) -> Search:
     threads = threads or few_threads()
     searches = MergedSearches(backends, threads, at_once=2, max_waiting=16)
     answering = Answering(backends, embedder, searches, SampledRecall(backends, threads, 0.0), threads)

@@ -12,7 +12,6 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +30,7 @@ from gateway.readiness import Readiness
 from lookalike.errors import NotFound
 from lookalike.jobs.uploads import Uploads
 from lookalike.names import MAX_TOP_K
-from lookalike.records.image import Hit, StoredImage
+from lookalike.records.image import StoredImage
 from lookalike.records.job import Failure
 from lookalike.records.job_state import JobState
 from lookalike.sources import Artifacts, Reader, Roots
@@ -40,11 +39,9 @@ from tests.unit.gateway.fakes import (
     COLLECTION,
     MOMENT,
     NOTHING,
-    FakeBackends,
-    FakeCatalogue,
     FakeEmbedder,
     FakeLedger,
-    FakeVectors,
+    MemoryBackends,
     few_threads,
     job,
     search_core,
@@ -63,28 +60,6 @@ WITH_METADATA = 40
 """Of the images, the first and the nearest: enough to hold a loop for a second where they are written on it."""
 HOLDING_PATH, HOLDING_S = "/hold", 0.08
 COLLECTING_PATH = "/collect"
-
-
-class FullVectors(FakeVectors):
-    """All distances at once: what it takes is not what is measured."""
-
-    def search(self, collection: Any, space: str, queries: Any, options: Any, **_: Any) -> list[list[Hit]]:
-        images = [one for one in self.images.values() if space in one.vectors]
-        vectors = np.stack([one.vectors[space] for one in images])
-        answers = []
-        for query in queries:
-            distances = np.maximum(collection.space(space).metric.distance(query, vectors), 0)
-            nearest = np.argsort(distances)[: options.top_k]
-            shown = [space] if options.include_vectors else []
-            answers.append([Hit(_showing(images[place], shown), float(distances[place])) for place in nearest])
-        return answers
-
-    def page(self, *given: Any, **options: Any) -> list[StoredImage]:
-        return [_showing(one, []) for one in super().page(*given, **options)]
-
-
-def _showing(image: StoredImage, spaces: Sequence[str]) -> StoredImage:
-    return replace(image, vectors={space: image.vectors[space] for space in spaces})
 
 
 class FullLedger(FakeLedger):
@@ -134,7 +109,7 @@ def stored() -> list[StoredImage]:
 
 def build_core() -> Core:
     many = [replace(FULL, name=f"c{number}", description="d" * 1000) for number in range(300)]
-    backends = FakeBackends(FullVectors(stored()), FakeCatalogue(FULL, *many))
+    backends = MemoryBackends(stored(), [FULL, *many])
     ledger, threads = FullLedger(), few_threads()
     nearest = np.zeros(512, np.float32)
     nearest[0] = 1

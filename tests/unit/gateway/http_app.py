@@ -18,11 +18,10 @@ from lookalike.jobs.uploads import Uploads
 from lookalike.sources import Artifacts, Roots
 from tests.unit.gateway.fakes import (
     NOTHING,
-    FakeBackends,
     FakeEmbedder,
     FakeLedger,
     FakeQueue,
-    FakeVectors,
+    MemoryBackends,
     few_threads,
     image,
     random_images,
@@ -41,7 +40,7 @@ def shared() -> Any:
 
 def build(readiness: Readiness | None = None) -> Any:
     stored = [*random_images(9), image("a/b c", random_images(1)[0].vectors, metadata={"year": 2019.0, "label": "Coat"})]
-    backends, ledger = FakeBackends(FakeVectors(stored)), FakeLedger()
+    backends, ledger = MemoryBackends(stored), FakeLedger()
     embedder, threads = FakeEmbedder(random_images(1)[0].vectors), few_threads()
     queue, collections = FakeQueue(), Collections(backends, ledger, embedder, threads)
     uploads, roots = Uploads(Artifacts("memory://uploads-of-tests")), Roots(["/data"])

@@ -18,14 +18,14 @@ from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import (
     NOTHING,
-    FakeBackends,
     FakeEmbedder,
     FakeLedger,
-    FakeVectors,
+    MemoryBackends,
     few_threads,
     random_images,
     search_core,
 )
+from tests.unit.stores import Asked
 
 BEFORE_S, IN_THREAD_S = 9.0, 7.0
 BOTH = (HISTOGRAM, SIAMESE)
@@ -36,26 +36,6 @@ class OfPlace(Deadline):
 
     def remaining_s(self) -> float:
         return IN_THREAD_S if threading.current_thread() is not threading.main_thread() else BEFORE_S
-
-
-class Timed(FakeVectors):
-    """Notes by method how long each call may take."""
-
-    def __init__(self) -> None:
-        super().__init__(random_images(300))
-        self.given_s: list[tuple[str, float]] = []
-
-    def search(self, *given: Any, timeout_s: float, **more: Any) -> Any:
-        self.given_s.append(("search", timeout_s))
-        return super().search(*given, timeout_s=timeout_s, **more)
-
-    def get(self, *given: Any, timeout_s: float, **more: Any) -> Any:
-        self.given_s.append(("get", timeout_s))
-        return super().get(*given, timeout_s=timeout_s, **more)
-
-    def page(self, *given: Any, timeout_s: float, **more: Any) -> Any:
-        self.given_s.append(("page", timeout_s))
-        return super().page(*given, timeout_s=timeout_s, **more)
 
 
 Ask = Callable[[Search, Images, Call], Coroutine[Any, Any, Any]]
@@ -83,14 +63,14 @@ ASKED: dict[str, tuple[Ask, set[str]]] = {
 def test_the_store_gets_the_time_that_is_left_in_the_thread(name):
     ask, methods = ASKED[name]
 
-    async def run() -> Timed:
-        vectors = Timed()
-        backends, threads = FakeBackends(vectors), few_threads()
+    async def run() -> list[Asked]:
+        backends, threads = MemoryBackends(random_images(300)), few_threads()
         embedder = FakeEmbedder(random_images(1)[0].vectors)
         images = Images(backends, FakeLedger(), embedder, NOTHING, NOTHING, threads)
         await ask(search_core(backends, embedder, threads), images, Call(OfPlace(0.0)))
-        return vectors
+        asked: list[Asked] = backends.vectors.asked
+        return asked
 
-    given_s = asyncio.run(run()).given_s
-    assert {method for method, _ in given_s} == methods
-    assert {timeout_s for _, timeout_s in given_s} == {IN_THREAD_S}
+    asked = asyncio.run(run())
+    assert {one.method for one in asked} == methods
+    assert {one.named["timeout_s"] for one in asked} == {IN_THREAD_S}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,15 +22,14 @@ from lookalike.records.query import SearchOptions
 from lookalike.records.search import ByImage, Query
 from lookalike.records.source import CollectionSource
 from lookalike.spaces import SIAMESE, Metric, Space
-from lookalike.store.generations import begun, switched
+from lookalike.store.generations import begun, switched, without_previous
+from lookalike.store.memory.catalogue import MemoryCatalogue
 from tests.unit.gateway.fakes import (
     COLLECTION,
     SPACES,
-    FakeBackends,
-    FakeCatalogue,
     FakeEmbedder,
     FakeLedger,
-    FakeVectors,
+    MemoryBackends,
     a_call,
     few_threads,
     random_images,
@@ -65,7 +65,7 @@ def ledger(redis_db: str):
 
 
 def core(ledger: Ledger | FakeLedger, now: Collection = COLLECTION, plans: SentPlans | None = None) -> Generations:
-    backends, embedder, threads = FakeBackends(catalogue=FakeCatalogue(now)), LargerEmbedder(), few_threads()
+    backends, embedder, threads = MemoryBackends(collections=[now]), LargerEmbedder(), few_threads()
     collections = Collections(backends, ledger, embedder, threads)
     return Generations(backends, ledger, plans or SentPlans(), embedder, collections, threads)
 
@@ -146,35 +146,35 @@ def test_nothing_is_changed_where_the_lock_was_lost():
         asyncio.run(generations.roll_back("things", soon()))
 
 
-class SwitchedMeanwhile(FakeCatalogue):
-    """Remembers how the collection was before; a fresh look tells how it is."""
+def remembering() -> MemoryBackends:
+    """A store whose catalogue remembers `things` as they are now for an hour."""
+    backends = MemoryBackends(random_images(3), make_catalogue=partial(MemoryCatalogue, ttl_s=3600))
+    backends.catalogue.get("things")
+    return backends
 
-    def get(self, name, *, fresh=False):
-        return replace(SWITCHED, other=None) if fresh else COLLECTION
+
+class OnesEmbedder(FakeEmbedder):
+    async def embed(self, images, collection, spaces, deadline):
+        return [{space.name: np.ones(space.dimension, np.float32) for space in spaces} for _ in images]
 
 
-class OldOneDropped(FakeVectors):
-    def search(self, collection, *arguments, **more):
-        if collection.generation == 1:
-            raise NotFound("collection", collection.name)
-        return super().search(collection, *arguments, **more)
+PICTURE = Query("things", ByImage(b"picture"), SearchOptions(spaces=(SIAMESE,)))
 
 
 def test_a_search_that_meets_a_generation_just_dropped_is_answered_by_the_one_that_is():
-    backends = FakeBackends(OldOneDropped(random_images(3)), SwitchedMeanwhile())
-    stored = {SIAMESE: np.ones(6, np.float32)}
-    backends.vectors.images = {one.id: replace(one, vectors=stored) for one in random_images(3)}
-    query = Query("things", ByImage(b"picture"), SearchOptions(spaces=(SIAMESE,)))
-    answer = asyncio.run(search_core(backends, FakeEmbedder(stored)).answer(query, a_call()))
+    backends, ones = remembering(), {SIAMESE: np.ones(NEW.dimension, np.float32)}
+    elsewhere = MemoryCatalogue(backends.tables)
+    two = elsewhere.change("things", lambda now: begun(now, "job", "larger", (SPACES[0], NEW)))
+    backends.vectors.fill(two, [replace(one, vectors=ones) for one in random_images(3)])
+    elsewhere.change("things", lambda now: switched(now, "job", datetime.now(UTC) + timedelta(hours=1)))
+    elsewhere.change("things", without_previous)
+    answer = asyncio.run(search_core(backends, OnesEmbedder()).answer(PICTURE, a_call()))
     assert [space.fingerprint for space in answer.spaces] == [NEW.fingerprint]
     assert len(answer.neighbours) == 3
 
 
 def test_a_collection_that_is_gone_is_not_found_however_often_it_is_read():
-    class Gone(FakeVectors):
-        def search(self, collection, *arguments, **more):
-            raise NotFound("collection", collection.name)
-
-    search = search_core(FakeBackends(Gone()), FakeEmbedder({SIAMESE: np.ones(4, np.float32)}))
+    backends = remembering()
+    MemoryCatalogue(backends.tables).delete("things")
     with pytest.raises(NotFound):
-        asyncio.run(search.answer(Query("things", ByImage(b"picture"), SearchOptions(spaces=(SIAMESE,))), a_call()))
+        asyncio.run(search_core(backends, OnesEmbedder()).answer(PICTURE, a_call()))

@@ -24,7 +24,8 @@ from lookalike.records.job_state import JobState
 from lookalike.runtime.call import Deadline
 from lookalike.sources import Artifacts
 from lookalike.spaces import HISTOGRAM, SIAMESE
-from tests.unit.gateway.fakes import NOTHING, FakeBackends, FakeEmbedder, FakeLedger, FakeVectors, few_threads, job
+from lookalike.store.memory.vectors import MemoryVectors
+from tests.unit.gateway.fakes import NOTHING, FakeEmbedder, FakeLedger, MemoryBackends, few_threads, job
 from tests.unit.gateway.http_app import LIMIT, SEARCH, ask, build
 
 
@@ -177,7 +178,7 @@ def test_images_are_deleted_by_filter_and_updated_alone_or_together():
     for refused in (images, f"{images}?filter=", f"{images}?filter=%20", f"{images}?filter=a%20%3D"):
         assert error_of(ask("DELETE", refused, app))["field"] == "filter"
     # 000 and a/b c are of the revision of the delete itself in this fake; the others are older.
-    assert ask("DELETE", f"{images}?filter=a%20%3D%201", app).json() == {"deleted": 8, "revision": "9"}
+    assert ask("DELETE", f"{images}?filter=revision%20%3E%200", app).json() == {"deleted": 8, "revision": "9"}
     assert ask("POST", f"{images}:delete", app, json={"filter": "a = 1"}).json() == {"deleted": 0, "revision": "9"}
     assert error_of(ask("POST", f"{images}:delete", app, json={}))["field"] == "ids"
 
@@ -221,11 +222,11 @@ def test_who_is_refused_for_now_is_told_when_to_come_back():
 
 
 def test_a_defect_is_an_incident_not_a_traceback():
-    class Broken(FakeVectors):
+    class Broken(MemoryVectors):
         def count(self, collection, *, timeout_s):
             raise ZeroDivisionError("secret")
 
-    backends = FakeBackends(Broken())
+    backends = MemoryBackends(make_vectors=Broken)
     core = Core(NOTHING, NOTHING, Collections(backends, FakeLedger(), FakeEmbedder(), few_threads()), NOTHING, NOTHING)
     app = build_app(core, Readiness({}), upload_limit_bytes=LIMIT)
     with capture_logs() as logs:
@@ -271,7 +272,7 @@ def test_the_time_that_an_upload_takes_is_not_taken_from_the_job_s():
 
     left_s: list[float] = []
     uploads = Uploads(Artifacts("memory://slow-upload"))
-    ingest = Noting(FakeBackends(), FakeLedger(), NOTHING, uploads, NOTHING, NOTHING, few_threads())
+    ingest = Noting(MemoryBackends(), FakeLedger(), NOTHING, uploads, NOTHING, NOTHING, few_threads())
     app = build_app(Core(NOTHING, NOTHING, NOTHING, ingest, NOTHING), Readiness({}), upload_limit_bytes=LIMIT)
     headers = {"content-type": "multipart/form-data; boundary=b", "x-timeout-s": "0.1"}
     response = ask("POST", "/v1/collections/things/images", app, content=slow(), headers=headers)

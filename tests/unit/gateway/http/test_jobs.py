@@ -20,7 +20,7 @@ from lookalike.errors import NotFound, Unavailable
 from lookalike.records.job import ANY_JOB, Failure, Job, JobFilter
 from lookalike.records.job_state import JobState
 from tests.unit.gateway.events import Event, events
-from tests.unit.gateway.fakes import MOMENT, NOTHING, FakeBackends, FakeLedger, few_threads, job
+from tests.unit.gateway.fakes import MOMENT, NOTHING, FakeLedger, MemoryBackends, few_threads, job
 from tests.unit.gateway.http_app import LIMIT, ask
 
 JOB = "0123456789abcdef"
@@ -58,7 +58,7 @@ class ListingLedger(FakeLedger):
 
 def app_of(ledger: FakeLedger, failures: Sequence[Failure | None] = ()) -> tuple[Any, Ingest]:
     ingest = Ingest(
-        FakeBackends(), ledger, NOTHING, NOTHING, FakeOutcomes(failures), NOTHING, few_threads(), watch_interval_s=0.001
+        MemoryBackends(), ledger, NOTHING, NOTHING, FakeOutcomes(failures), NOTHING, few_threads(), watch_interval_s=0.001
     )
     core = Core(NOTHING, NOTHING, NOTHING, ingest, NOTHING)
     return build_app(core, Readiness({}), upload_limit_bytes=LIMIT), ingest

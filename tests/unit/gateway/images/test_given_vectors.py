@@ -18,9 +18,8 @@ from tests.unit.gateway.fakes import (
     MOMENT,
     NOTHING,
     SPACES,
-    FakeBackends,
     FakeLedger,
-    FakeVectors,
+    MemoryBackends,
     a_call,
     few_threads,
     random_images,
@@ -33,22 +32,22 @@ def given(image_id: str = "a", **fields: object) -> GivenImage:
     return replace(GivenImage(image_id, "s3://x", {"n": 1}, "e" * 64, MOMENT, vectors), **fields)
 
 
-def write(vectors: FakeVectors, *images: GivenImage, last: bool = False, ledger: FakeLedger | None = None) -> int:
-    core = Images(FakeBackends(vectors), ledger or FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
+def write(backends: MemoryBackends, *images: GivenImage, last: bool = False, ledger: FakeLedger | None = None) -> int:
+    core = Images(backends, ledger or FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
     return asyncio.run(core.write_given("things", images, soon(), last=last))
 
 
 def test_images_are_written_with_their_vectors_under_the_lock_and_indexed_at_the_end():
-    vectors, ledger = FakeVectors(), FakeLedger()
-    assert write(vectors, given("a"), given("b"), ledger=ledger) == 9
+    backends, ledger = MemoryBackends(), FakeLedger()
+    assert write(backends, given("a"), given("b"), ledger=ledger) == 9
     assert ledger.log == ["lock things", "revision", "unlock"]
-    assert vectors.calls == ["upsert"]
-    stored = vectors.images["a"]
+    assert backends.vectors.calls == ["upsert"]
+    stored = backends.images["a"]
     assert (stored.uri, stored.metadata, stored.sha256, stored.revision) == ("s3://x", {"n": 1}, "e" * 64, 9)
     assert stored.indexed_at == MOMENT
     assert {name: vector.tolist() for name, vector in stored.vectors.items()} == {HISTOGRAM: [1.0] * 8, SIAMESE: [1.0] * 4}
-    write(vectors, given("c"), last=True)
-    assert vectors.calls == ["upsert", "upsert", "flush"]
+    write(backends, given("c"), last=True)
+    assert backends.vectors.calls == ["upsert", "upsert", "flush"]
 
 
 def with_values(vector: GivenVector, value: float) -> GivenVector:
@@ -82,11 +81,11 @@ NAN = replace(SIAMESE_OK, values=np.array([1, 2, np.nan, 4], np.float32))
     ],
 )
 def test_images_that_do_not_fit_the_collection_change_nothing(images, error: type[LookalikeError], field):
-    vectors = FakeVectors()
+    backends = MemoryBackends()
     with pytest.raises(error) as raised:
-        write(vectors, *images)
+        write(backends, *images)
     assert raised.value.field == field
-    assert vectors.images == {}
+    assert backends.images == {}
 
 
 def test_pages_with_vectors_hold_as_many_as_fit_and_lose_none():
@@ -94,9 +93,9 @@ def test_pages_with_vectors_hold_as_many_as_fit_and_lose_none():
     assert images_per_answer(SPACES) == 1000 or images_per_answer(SPACES) > 1000
     assert 100 < images_per_answer(large) < 200
     images = random_images(9)
-    backends = FakeBackends(FakeVectors(images))
+    backends = MemoryBackends(images)
     (wide,) = [replace(backends.catalogue.get("things"), spaces=(replace(SPACES[0], dimension=2_000_000), SPACES[1]))]
-    backends.catalogue.rows["things"] = wide
+    backends.collections["things"] = wide
     core = Images(backends, FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
     seen, token = [], ""
     while True:
@@ -124,13 +123,13 @@ BINS = HistogramSettings(bins=8)
 GOOD = (BINS.space, Space(SIAMESE, 4, Metric.COSINE, "b" * 16))
 
 
-def create(new: NewCollection, backends: FakeBackends):
+def create(new: NewCollection, backends: MemoryBackends):
     core = Collections(backends, FakeLedger(), NOTHING, few_threads())
     return asyncio.run(core.create(new, soon()))
 
 
 def test_a_restored_collection_has_the_spaces_it_had_and_the_embedder_is_not_asked():
-    backends = FakeBackends()
+    backends = MemoryBackends()
     made = create(NewCollection("restored", "", "gone", BINS, GOOD), backends)
     assert (made.model, made.spaces, made.histogram) == ("gone", GOOD, BINS)
     assert backends.catalogue.get("restored") == made
@@ -149,18 +148,18 @@ def test_a_restored_collection_has_the_spaces_it_had_and_the_embedder_is_not_ask
     ],
 )
 def test_spaces_that_no_collection_can_have_are_refused(model, spaces, field):
-    backends = FakeBackends()
+    backends = MemoryBackends()
     with pytest.raises(InvalidArgument) as raised:
         create(NewCollection("restored", "", model, BINS, spaces), backends)
     assert raised.value.field == field
-    assert "restored" not in backends.catalogue.rows
+    assert "restored" not in backends.collections
 
 
 def test_pages_with_large_metadata_hold_as_many_as_fit_and_lose_none():
     """`page_size` is the most; a thousand images with 16 KB of numbers each take three messages and more."""
     numbers = {"n": [1] * 8000}
     stored = [replace(image, metadata=numbers) for image in random_images(800)]
-    core = Images(FakeBackends(FakeVectors(stored)), FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
+    core = Images(MemoryBackends(stored), FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
     ids, token = [], ""
     while not ids or token:
         page = asyncio.run(

@@ -15,10 +15,9 @@ from lookalike.records.image import Consistency
 from lookalike.sources import Artifacts, Reader
 from tests.unit.gateway.fakes import (
     NOTHING,
-    FakeBackends,
     FakeEmbedder,
     FakeLedger,
-    FakeVectors,
+    MemoryBackends,
     a_call,
     few_threads,
     image,
@@ -29,7 +28,7 @@ from tests.unit.gateway.fakes import (
 @dataclass
 class World:
     images: Images
-    vectors: FakeVectors
+    backends: MemoryBackends
     ledger: FakeLedger
     embedder: FakeEmbedder
     artifacts: Artifacts
@@ -49,13 +48,13 @@ def world(tmp_path):
     roots = tmp_path / "pictures"
     roots.mkdir()
     artifacts = Artifacts((tmp_path / "artifacts").as_uri())
-    vectors, ledger, embedder = FakeVectors(), FakeLedger(), FakeEmbedder()
-    core = Images(FakeBackends(vectors), ledger, embedder, artifacts, Reader(artifacts, [roots]), few_threads())
-    return World(core, vectors, ledger, embedder, artifacts, roots)
+    backends, ledger, embedder = MemoryBackends(), FakeLedger(), FakeEmbedder()
+    core = Images(backends, ledger, embedder, artifacts, Reader(artifacts, [roots]), few_threads())
+    return World(core, backends, ledger, embedder, artifacts, roots)
 
 
 def stored(world: World, *images) -> None:
-    world.vectors.images = {one.id: one for one in images}
+    world.backends.put(*images)
 
 
 @pytest.mark.parametrize(("count", "size", "pages"), [(5, 2, [2, 2, 1]), (4, 2, [2, 2]), (0, 2, [0]), (1000, 1000, [1000])])
@@ -73,7 +72,7 @@ def test_pages_hold_every_image_once_and_the_last_has_no_token(world, count, siz
 
 
 def test_a_page_token_is_no_good_with_another_filter(world):
-    stored(world, *(image(str(number)) for number in range(3)))
+    stored(world, *(image(str(number), metadata={"a": 1}) for number in range(3)))
     _, token = world.page(page_size=1, filter_text="a = 1")
     with pytest.raises(InvalidArgument) as raised:
         world.page(page_size=1, filter_text="a = 2", page_token=token)
@@ -91,8 +90,8 @@ def test_a_delete_buries_the_ids_under_the_lock_before_the_rows_go(world):
     stored(world, image("a"), image("b"))
     assert asyncio.run(world.images.delete("things", ["b", "b", "missing"], "", soon())) == (1, 9)
     assert world.ledger.log == ["lock things", "revision", "bury b,missing at 9", "unlock"]
-    assert world.vectors.calls == ["delete"]
-    assert set(world.vectors.images) == {"a"}
+    assert world.backends.vectors.calls == ["delete"]
+    assert set(world.backends.images) == {"a"}
 
 
 def test_a_delete_whose_lock_was_lost_deletes_nothing(world):
@@ -100,7 +99,7 @@ def test_a_delete_whose_lock_was_lost_deletes_nothing(world):
     world.ledger.still_held = False
     with pytest.raises(Unavailable):
         asyncio.run(world.images.delete("things", ["a"], "", soon()))
-    assert set(world.vectors.images) == {"a"}
+    assert set(world.backends.images) == {"a"}
 
 
 @pytest.mark.parametrize(("ids", "field"), [([], "ids"), (["x"] * 1001, "ids"), (["a", ""], "ids[1]"), (["a" * 257], "ids[0]")])

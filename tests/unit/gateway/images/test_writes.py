@@ -13,13 +13,13 @@ from lookalike.errors import BadFilter, DeadlineExceeded, FailedPrecondition, In
 from lookalike.records.image import ImageUpdate
 from lookalike.records.job_state import JobState
 from lookalike.runtime.call import Deadline
+from lookalike.store.memory.vectors import MemoryVectors
+from tests.unit import stores
 from tests.unit.gateway.fakes import (
     COLLECTION,
     NOTHING,
-    FakeBackends,
-    FakeCatalogue,
     FakeLedger,
-    FakeVectors,
+    MemoryBackends,
     few_threads,
     image,
     job,
@@ -27,12 +27,12 @@ from tests.unit.gateway.fakes import (
 )
 
 
-def images_of(vectors: FakeVectors, ledger: FakeLedger | None = None) -> Images:
-    return Images(FakeBackends(vectors), ledger or FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
+def images_of(backends: MemoryBackends, ledger: FakeLedger | None = None) -> Images:
+    return Images(backends, ledger or FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
 
 
 def many(count: int, **fields: object) -> list:
-    return [image(f"{number:05d}", **fields) for number in range(count)]
+    return [image(f"{number:05d}", metadata={"a": 1}, **fields) for number in range(count)]
 
 
 def delete(core: Images, ids=(), filter_text="", deadline: Deadline | None = None):
@@ -44,16 +44,16 @@ def update(core: Images, *updates: ImageUpdate):
 
 
 def test_a_delete_by_filter_goes_in_turns_under_one_revision_and_spares_what_is_newer():
-    vectors, ledger = FakeVectors([*many(2300), image("later", revision=10)]), FakeLedger()
-    assert delete(images_of(vectors, ledger), filter_text="a = 1") == (2300, 9)
-    assert set(vectors.images) == {"later"}
+    backends, ledger = MemoryBackends([*many(2300), image("later", metadata={"a": 1}, revision=10)]), FakeLedger()
+    assert delete(images_of(backends, ledger), filter_text="a = 1") == (2300, 9)
+    assert set(backends.images) == {"later"}
     assert ledger.log[0] == "revision"
     assert [entry.split()[0] for entry in ledger.log[1:]] == ["lock", "bury", "unlock"] * 3
     assert {entry.split()[-1] for entry in ledger.log if entry.startswith("bury")} == {"9"}
 
 
 def test_a_delete_whose_time_ends_is_finished_by_the_same_call_again():
-    class Slow(FakeVectors):
+    class Slow(MemoryVectors):
         def delete(self, collection, ids, *, timeout_s, **_):
             done = super().delete(collection, ids, timeout_s=timeout_s)
             deadlines.append(Deadline(0.0))
@@ -68,25 +68,25 @@ def test_a_delete_whose_time_ends_is_finished_by_the_same_call_again():
         at_s = soon().at_s
 
     deadlines = [soon()]
-    vectors = Slow(many(1500))
-    core = images_of(vectors)
+    backends = MemoryBackends(many(1500), make_vectors=Slow)
+    core = images_of(backends)
     with pytest.raises(DeadlineExceeded):
         delete(core, filter_text="a = 1", deadline=Ending())
-    assert len(vectors.images) == 500
+    assert len(backends.images) == 500
     assert delete(core, filter_text="a = 1") == (500, 9)
 
 
 def test_a_collection_that_is_replaced_between_two_turns_is_left_alone():
-    class Replacing(FakeVectors):
+    class Replacing(MemoryVectors):
         def delete(self, collection, ids, *, timeout_s, **_):
-            backends.catalogue = FakeCatalogue(replace(COLLECTION, uid="another"))
+            backends.collections["things"] = replace(COLLECTION, uid="another")
             return super().delete(collection, ids, timeout_s=timeout_s)
 
-    backends = FakeBackends(Replacing(many(1500)))
+    backends = MemoryBackends(many(1500), make_vectors=Replacing)
     core = Images(backends, FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
     with pytest.raises(NotFound, match="another has taken its name"):
         delete(core, filter_text="a = 1")
-    assert len(backends.vectors.images) == 500
+    assert len(backends.images) == 500
 
 
 @pytest.mark.parametrize(
@@ -99,42 +99,42 @@ def test_a_collection_that_is_replaced_between_two_turns_is_left_alone():
     ],
 )
 def test_what_to_delete_is_said_in_one_way(ids, filter_text, error, field):
-    vectors = FakeVectors(many(3))
+    backends = MemoryBackends(many(3))
     with pytest.raises(error) as raised:
-        delete(images_of(vectors), ids, filter_text)
+        delete(images_of(backends), ids, filter_text)
     assert raised.value.field == field
-    assert len(vectors.images) == 3
+    assert len(backends.images) == 3
 
 
-def undo(ledger: FakeLedger, vectors: FakeVectors, catalogue: FakeCatalogue | None = None):
-    backends = FakeBackends(vectors, catalogue or FakeCatalogue(COLLECTION))
+def undo(ledger: FakeLedger, backends: MemoryBackends):
     core = Ingest(backends, ledger, NOTHING, NOTHING, NOTHING, NOTHING, few_threads())
     return asyncio.run(core.undo("0123456789abcdef", soon()))
 
 
 def test_undoing_a_job_deletes_what_it_wrote_last():
-    vectors = FakeVectors([image("old", revision=4), image("its", revision=5), image("newer", revision=6)])
+    backends = MemoryBackends([image("old", revision=4), image("its", revision=5), image("newer", revision=6)])
     ledger = FakeLedger(job(JobState.CANCELLED))
-    assert undo(ledger, vectors) == (1, 9)
+    assert undo(ledger, backends) == (1, 9)
     assert ledger.undone == [(job(JobState.CANCELLED).id, 1)], "the job says so from then on"
-    assert set(vectors.images) == {"old", "newer"}
+    assert set(backends.images) == {"old", "newer"}
 
 
 def test_a_job_that_may_still_write_is_not_undone():
-    vectors = FakeVectors([image("its", revision=5)])
+    backends = MemoryBackends([image("its", revision=5)])
     with pytest.raises(FailedPrecondition) as raised:
-        undo(FakeLedger(job(JobState.CANCELLING)), vectors)
+        undo(FakeLedger(job(JobState.CANCELLING)), backends)
     assert raised.value.reason == "JOB_NOT_ENDED"
+    backends.collections["things"] = replace(COLLECTION, uid="another")
     with pytest.raises(NotFound):
-        undo(FakeLedger(job(JobState.SUCCEEDED)), vectors, FakeCatalogue(replace(COLLECTION, uid="another")))
-    assert set(vectors.images) == {"its"}
+        undo(FakeLedger(job(JobState.SUCCEEDED)), backends)
+    assert set(backends.images) == {"its"}
 
 
 def test_metadata_is_replaced_or_merged_and_what_is_missing_is_named():
-    vectors = FakeVectors([image(i, metadata={"label": "Coat", "year": 2019}) for i in "abc"])
+    backends = MemoryBackends([image(i, metadata={"label": "Coat", "year": 2019}) for i in "abc"])
     ledger = FakeLedger()
     done = update(
-        images_of(vectors, ledger),
+        images_of(backends, ledger),
         ImageUpdate("a", {"size": 3}),
         ImageUpdate("nobody", {}),
         ImageUpdate("b", {"year": None, "size": 3}, merge=True),
@@ -142,7 +142,7 @@ def test_metadata_is_replaced_or_merged_and_what_is_missing_is_named():
     )
     assert (done.updated, done.missing_ids, done.revision) == (3, ("nobody",), 9)
     assert ledger.log == ["lock things", "revision", "unlock"]
-    assert {one.id: (dict(one.metadata), one.revision) for one in vectors.images.values()} == {
+    assert {one.id: (dict(one.metadata), one.revision) for one in backends.images.values()} == {
         "a": ({"size": 3}, 9),
         "b": ({"label": "Coat", "size": 3}, 9),
         "c": ({"year": None}, 9),
@@ -164,29 +164,25 @@ LARGE = {"text": "x" * 10_000}
     ],
 )
 def test_an_update_that_cannot_be_stored_changes_nothing(updates, field):
-    vectors = FakeVectors([image("a", metadata=LARGE), image("b")])
+    backends = MemoryBackends([image("a", metadata=LARGE), image("b")])
     with pytest.raises(InvalidArgument) as raised:
-        update(images_of(vectors), *updates)
+        update(images_of(backends), *updates)
     assert raised.value.field == field
-    assert vectors.images["a"].metadata == LARGE
-    assert "rewrite" not in vectors.calls
+    assert backends.images["a"].metadata == LARGE
+    assert "rewrite" not in backends.vectors.calls
 
 
 def test_a_picture_that_is_half_replaced_is_not_updated():
-    class Half(FakeVectors):
-        def get_by_space(self, collection, ids, *, timeout_s):
-            half = replace(self.images["a"], sha256="d" * 64)
-            return {"a": {collection.spaces[0]: half, collection.spaces[1]: self.images["a"]}}
-
-    vectors = Half([image("a")])
+    backends = MemoryBackends([image("a")])
+    stores.put(backends.tables, COLLECTION, [image("a", sha256="d" * 64)], [COLLECTION.spaces[0]])
     with pytest.raises(Unavailable, match="half-way"):
-        update(images_of(vectors), ImageUpdate("a", {"x": 1}))
-    assert vectors.images["a"].metadata == {}
+        update(images_of(backends), ImageUpdate("a", {"x": 1}))
+    assert backends.images["a"].metadata == {}
 
 
 def test_an_update_whose_lock_was_lost_changes_nothing():
-    vectors, ledger = FakeVectors([image("a")]), FakeLedger()
+    backends, ledger = MemoryBackends([image("a")]), FakeLedger()
     ledger.still_held = False
     with pytest.raises(Unavailable):
-        update(images_of(vectors, ledger), ImageUpdate("a", {"x": 1}))
-    assert vectors.images["a"].metadata == {}
+        update(images_of(backends, ledger), ImageUpdate("a", {"x": 1}))
+    assert backends.images["a"].metadata == {}

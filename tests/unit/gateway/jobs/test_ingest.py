@@ -22,7 +22,7 @@ from lookalike.sources import Artifacts
 from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.v1.ingest_service_pb2_grpc import IngestServiceStub, add_IngestServiceServicer_to_server
 from lookalike.wire.status import from_rpc_error
-from tests.unit.gateway.fakes import NOTHING, FakeBackends, FakeLedger, few_threads, job, soon
+from tests.unit.gateway.fakes import NOTHING, FakeLedger, MemoryBackends, few_threads, job, soon
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def artifacts(tmp_path):
 
 def core(artifacts: Artifacts | None = None, ledger: FakeLedger | None = None, **fields: float) -> Ingest:
     uploads = Uploads(artifacts) if artifacts else NOTHING
-    return Ingest(FakeBackends(), ledger or FakeLedger(), NOTHING, uploads, NOTHING, NOTHING, few_threads(), **fields)
+    return Ingest(MemoryBackends(), ledger or FakeLedger(), NOTHING, uploads, NOTHING, NOTHING, few_threads(), **fields)
 
 
 async def items(*given: UploadItem, then: Exception | None = None) -> AsyncIterator[UploadItem]:
@@ -79,7 +79,7 @@ def test_an_upload_needs_a_collection_that_exists(artifacts, collection, error):
 def test_an_upload_waits_for_a_busy_gateway_and_goes_on(artifacts):
     async def upload() -> int:
         threads = Threads(workers=1, max_waiting=0)
-        ingest = Ingest(FakeBackends(), FakeLedger(), NOTHING, Uploads(artifacts), NOTHING, NOTHING, threads)
+        ingest = Ingest(MemoryBackends(), FakeLedger(), NOTHING, Uploads(artifacts), NOTHING, NOTHING, threads)
         refused = asyncio.Event()
 
         async def one_by_one() -> AsyncIterator[UploadItem]:
@@ -113,7 +113,7 @@ def test_an_upload_does_not_wait_for_a_busy_gateway_beyond_its_item_s_time(artif
 
     monkeypatch.setattr("gateway.jobs.ingest._ITEM_S", 0.12)
     threads = Full(1, 0)
-    ingest = Ingest(FakeBackends(), FakeLedger(), NOTHING, Uploads(artifacts), NOTHING, NOTHING, threads)
+    ingest = Ingest(MemoryBackends(), FakeLedger(), NOTHING, Uploads(artifacts), NOTHING, NOTHING, threads)
     with pytest.raises(Overloaded):
         asyncio.run(ingest.upload("things", items(UploadItem("a", content=b"picture"))))
     assert threads.begun > 3

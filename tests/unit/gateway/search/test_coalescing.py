@@ -6,6 +6,8 @@ import asyncio
 import threading
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from lookalike.records.image import Consistency
 from lookalike.records.query import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import SIAMESE
-from tests.unit.gateway.fakes import COLLECTION, FakeBackends, FakeVectors, a_call, few_threads, random_images
+from lookalike.store.memory.vectors import MemoryVectors
+from tests.unit.gateway.fakes import COLLECTION, MemoryBackends, a_call, few_threads, random_images
 
 AT_ONCE = 2
 IMAGES = random_images(300)
@@ -28,11 +31,11 @@ DIFFERENT = (
 )  # fmt: skip
 
 
-class Gated(FakeVectors):
+class Gated(MemoryVectors):
     """Searches once `gate` is open; `sizes` has how many vectors each call looked for."""
 
     def __init__(self) -> None:
-        super().__init__(IMAGES)
+        super().__init__(MemoryBackends(IMAGES).tables)
         self.gate, self.sizes, self.fails = threading.Event(), list[int](), False
 
     def search(self, collection, space, queries, options, **more):
@@ -48,11 +51,13 @@ def alone(query) -> list[str]:
     return [one.id for one in sorted(IMAGES, key=lambda one: distances(query, one.vectors[SIAMESE]))[:3]]
 
 
-def asked(vectors: FakeVectors, callers, *, max_waiting: int = 100):
+def asked(vectors: Gated, callers, *, max_waiting: int = 100):
     """What becomes of `callers` (functions of a `MergedSearches`), begun in order; the gate opens when all have begun."""
 
+    backends: Any = SimpleNamespace(vectors=vectors)
+
     async def run():
-        merged = MergedSearches(FakeBackends(vectors), few_threads(), at_once=AT_ONCE, max_waiting=max_waiting)
+        merged = MergedSearches(backends, few_threads(), at_once=AT_ONCE, max_waiting=max_waiting)
         tasks = [asyncio.ensure_future(caller(merged)) for caller in callers]
         await asyncio.sleep(0.1)
         vectors.gate.set()

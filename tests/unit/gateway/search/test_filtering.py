@@ -15,10 +15,9 @@ from lookalike.records.search import Batch, ByImage, Query
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import (
     NOTHING,
-    FakeBackends,
     FakeEmbedder,
     FakeLedger,
-    FakeVectors,
+    MemoryBackends,
     a_call,
     few_threads,
     random_images,
@@ -37,13 +36,13 @@ def parses() -> int:
 
 
 def test_a_search_in_two_spaces_parses_its_filter_once() -> None:
-    search, before = search_core(FakeBackends(FakeVectors(random_images(30))), FakeEmbedder(QUERY)), parses()
+    search, before = search_core(MemoryBackends(random_images(30)), FakeEmbedder(QUERY)), parses()
     asyncio.run(search.answer(Query("things", ByImage(b"picture"), BOTH), a_call()))
     assert parses() - before == 1
 
 
 def test_a_batch_parses_the_filter_of_its_queries_once() -> None:
-    search, before = search_core(FakeBackends(FakeVectors(random_images(30))), FakeEmbedder(QUERY)), parses()
+    search, before = search_core(MemoryBackends(random_images(30)), FakeEmbedder(QUERY)), parses()
 
     async def answered() -> int:
         batch = Batch("things", [Query("things", ByImage(b"%d" % n), BOTH) for n in range(40)])
@@ -54,7 +53,7 @@ def test_a_batch_parses_the_filter_of_its_queries_once() -> None:
 
 
 def test_a_page_of_images_parses_its_filter_once() -> None:
-    images = Images(FakeBackends(FakeVectors(random_images(30))), FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
+    images = Images(MemoryBackends(random_images(30)), FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
     before = parses()
     page = images.page("things", filter_text=FILTER, page_size=5, page_token="", consistency=Consistency.BOUNDED, call=a_call())
     asyncio.run(page)
@@ -63,7 +62,7 @@ def test_a_page_of_images_parses_its_filter_once() -> None:
 
 def test_a_filter_that_does_not_parse_costs_no_embedding() -> None:
     embedder = FakeEmbedder(QUERY)
-    search = search_core(FakeBackends(FakeVectors(random_images(3))), embedder)
+    search = search_core(MemoryBackends(random_images(3)), embedder)
     with pytest.raises(BadFilter):
         asyncio.run(search.answer(Query("things", ByImage(b"picture"), SearchOptions(filter="label =")), a_call()))
     assert embedder.embedded == []

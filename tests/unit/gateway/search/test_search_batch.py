@@ -16,7 +16,7 @@ from lookalike.records.query import SearchOptions
 from lookalike.records.search import Batch, ByImage, ByStoredImage, ByVectors, Outcome, Query, SearchResult
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE
-from tests.unit.gateway.fakes import FakeBackends, FakeEmbedder, FakeVectors, a_call, random_images, search_core
+from tests.unit.gateway.fakes import FakeEmbedder, MemoryBackends, a_call, random_images, search_core
 
 IMAGES = random_images(300)
 QUERIES = random_images(100, seed=99)
@@ -56,8 +56,8 @@ def pictures(count: int, **options: object) -> list[Query]:
     return [Query("things", ByImage(str(number).encode()), SearchOptions(**options)) for number in range(count)]
 
 
-def core(images=IMAGES, embedder: Embedder | None = None) -> tuple[Search, FakeBackends, Embedder]:
-    backends, embedder = FakeBackends(FakeVectors(images)), embedder or Embedder()
+def core(images=IMAGES, embedder: Embedder | None = None) -> tuple[Search, MemoryBackends, Embedder]:
+    backends, embedder = MemoryBackends(images), embedder or Embedder()
     return search_core(backends, embedder), backends, embedder
 
 
@@ -69,7 +69,7 @@ async def outcomes(search: Search, queries: Sequence[Query | LookalikeError]) ->
     return [outcome for _, outcome in sorted(by_index, key=lambda pair: pair[0])]
 
 
-def batch(queries: Sequence[Query | LookalikeError]) -> tuple[list[Outcome], FakeBackends, Embedder]:
+def batch(queries: Sequence[Query | LookalikeError]) -> tuple[list[Outcome], MemoryBackends, Embedder]:
     search, backends, embedder = core()
     return asyncio.run(outcomes(search, queries)), backends, embedder
 
@@ -122,7 +122,7 @@ def test_two_spaces_are_fused_for_each_query_as_they_are_alone(top_k):
 def test_pictures_are_embedded_and_searched_in_calls_of_32():
     _, backends, embedder = batch(pictures(70, top_k=10))
     assert [len(images) for images in embedder.batches] == [32, 32, 6]
-    assert backends.vectors.asked == [(SIAMESE, 10, 64)] * 3
+    assert backends.searches == [(SIAMESE, 10, 64)] * 3
 
 
 def test_a_call_to_the_embedder_holds_no_more_bytes_than_one_may():
@@ -133,11 +133,11 @@ def test_a_call_to_the_embedder_holds_no_more_bytes_than_one_may():
 
 def test_many_neighbours_mean_fewer_queries_a_call():
     _, backends, _ = batch(pictures(7, top_k=1000))
-    assert backends.vectors.asked == [(SIAMESE, 1000, 2000)] * 3
+    assert backends.searches == [(SIAMESE, 1000, 2000)] * 3
     queries = [Query("things", ByStoredImage(f"{n:03d}"), SearchOptions(top_k=1000)) for n in range(2)]
     answers, backends, _ = batch(queries)
     assert [len(told(answer)) for answer in answers] == [299, 299]
-    assert backends.vectors.asked == [(SIAMESE, 1000, 2000)] * 2
+    assert backends.searches == [(SIAMESE, 1000, 2000)] * 2
 
 
 def test_stored_images_of_a_batch_leave_themselves_out_but_find_each_other():
@@ -212,8 +212,8 @@ def test_what_ends_one_call_fails_only_the_queries_in_it():
 
 def test_options_reach_the_store_for_every_query():
     _, backends, _ = batch(pictures(40, consistency=Consistency.STRONG, ef=500, top_k=3))
-    assert backends.vectors.consistencies == [Consistency.STRONG] * 2
-    assert backends.vectors.asked == [(SIAMESE, 3, 500)] * 2
+    assert backends.consistencies == [Consistency.STRONG] * 2
+    assert backends.searches == [(SIAMESE, 3, 500)] * 2
 
 
 def test_a_batch_takes_two_calls_at_once_and_no_more():
