@@ -15,13 +15,16 @@ import typer
 
 from lookalike.cli import exits
 from lookalike.cli.fitting import put
+from lookalike.cli.terminal import table
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from lookalike.client import Client, Job
     from lookalike.demo.dataset import Pictures
     from lookalike.demo.measure import Measured
+    from lookalike.demo.report import Figures
     from lookalike.local.system import LocalSystem
 
 MODEL = "fashion"
@@ -126,7 +129,7 @@ def _run(console: Console, target: str, collection: str, out: Path) -> int:
     """Everything between a running system and the figures; returns the exit code."""
     from lookalike.client import Client
     from lookalike.demo import dataset
-    from lookalike.demo.report import Figures, figures_table, surprises, write_json
+    from lookalike.demo.report import Figures, surprises, write_json
 
     gallery, queries = dataset.split()
     with Client(target) as client:
@@ -147,6 +150,18 @@ def _run(console: Console, target: str, collection: str, out: Path) -> int:
         _draw(client, collection, gallery, queries, measured, out / "demo.png")
     console.print(f"  contact sheet {out / 'demo.png'}\n  figures       {out / 'demo.json'}", soft_wrap=True)
     return exit_code_of(job, unexpected)
+
+
+def figures_table(figures: Figures) -> Table:
+    """A row for each way of looking."""
+    columns = ("P@1", "P@5", "queries/s", "median ms", "95 % ms", "images/s ingested")
+    rows = table("space", *columns, numbers=columns)
+    for one in figures.measured:
+        rows.add_row(
+            one.way, f"{one.precision_at_1:.3f}", f"{one.precision_at_5:.3f}", f"{one.queries_per_s:,.0f}",
+            f"{one.p50_ms:.1f}", f"{one.p95_ms:.1f}", f"{figures.images_per_s:,.0f}",
+        )  # fmt: skip
+    return rows
 
 
 def _ingest(console: Console, client: Client, collection: str, manifest: Path) -> tuple[float, Job]:

@@ -1,4 +1,4 @@
-"""What the demo found, as a table for people and as JSON for programs."""
+"""What the demo found: its figures, what is unexpected among them, and both as JSON for programs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.table import Table
-
-from lookalike.cli.terminal import table
 from lookalike.client import Job
 from lookalike.demo.measure import Measured
 
@@ -34,18 +31,6 @@ class Figures:
     def images_per_s(self) -> float:
         """Images a second from the job's creation to its end: read, decoded, embedded in both spaces, written."""
         return self.job.counts.indexed / self.ingest_s if self.ingest_s > 0 else 0.0
-
-
-def figures_table(figures: Figures) -> Table:
-    """One row per way of looking."""
-    columns = ("P@1", "P@5", "queries/s", "median ms", "95 % ms", "images/s ingested")
-    rows = table("space", *columns, numbers=columns)
-    for one in figures.measured:
-        rows.add_row(
-            one.way, f"{one.precision_at_1:.3f}", f"{one.precision_at_5:.3f}", f"{one.queries_per_s:,.0f}",
-            f"{one.p50_ms:.1f}", f"{one.p95_ms:.1f}", f"{figures.images_per_s:,.0f}",
-        )  # fmt: skip
-    return rows
 
 
 def surprises(measured: Sequence[Measured]) -> list[str]:

@@ -111,7 +111,7 @@ def test_figures_are_told_as_they_are(tmp_path: Path) -> None:
     report.write_json(figures, tmp_path / "demo.json")
     written = json.loads((tmp_path / "demo.json").read_text())
     out = io.StringIO()
-    Console(file=out, width=120).print(report.figures_table(figures))
+    Console(file=out, width=120).print(demo.figures_table(figures))
 
     assert written["spaces"]["siamese"] == {"P@1": 0.93, "P@5": 0.92, "queries_per_s": 90.0, "p50_ms": 10.0, "p95_ms": 22.0}
     assert written["ingest"]["images_per_s"] == 449.5
