@@ -20,13 +20,7 @@ from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import image
-from tests.unit.gateway.fakes import FakeEmbedder, MemoryBackends
-
-
-def backends(connection: Connection) -> MemoryBackends:
-    made = MemoryBackends()
-    made.vectors, made.catalogue = MilvusVectors(connection), MilvusCatalogue(connection)
-    return made
+from tests.unit.gateway.fakes import BackendsOf, FakeEmbedder
 
 
 @pytest.fixture
@@ -49,7 +43,7 @@ def test_of_two_gateways_that_make_one_name_at_once_one_succeeds_and_keeps_its_s
     name = f"test_{secrets.token_hex(6)}"
     news = [NewCollection(name, "", "", HistogramSettings(bins=bins)) for bins in (8, 16)]
     gateways = [
-        Collections(backends(connection), ledger, FakeEmbedder(), Threads(2, 2))
+        Collections(BackendsOf(MilvusVectors(connection), MilvusCatalogue(connection)), ledger, FakeEmbedder(), Threads(2, 2))
         for connection, ledger in zip(connections, ledgers, strict=True)
     ]
 

@@ -25,7 +25,7 @@ from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import connect
 from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, new_collection
-from tests.unit.gateway.fakes import FakeBackends
+from tests.unit.gateway.fakes import BackendsOf
 from tests.unit.indexer.conftest import Bench, made_bench
 from tests.unit.indexer.fakes import vector_of
 
@@ -104,7 +104,7 @@ def world(connection: Any, redis_db: str, tmp_path: Path) -> Iterator[World]:
 
     with made_bench(redis_db, tmp_path, catalogue, store) as bench:
         bench.collection = collection.name
-        writer = ImageWriter(FakeBackends(store, catalogue), bench.ledger)  # type: ignore[arg-type]
+        writer = ImageWriter(BackendsOf(store, catalogue), bench.ledger)  # type: ignore[arg-type]
         yield World(bench, writer, store, collection)
     catalogue.delete(collection.name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -78,7 +78,18 @@ def random_images(count: int, seed: int = 7) -> list[StoredImage]:
     return [image(f"{number:03d}", {HISTOGRAM: counts[number], SIAMESE: directions[number]}) for number in range(count)]
 
 
-class MemoryBackends:
+@dataclass
+class BackendsOf:
+    """The parts of any store, as `gateway.backends.milvus.Backends` gives them."""
+
+    vectors: Any
+    catalogue: Any
+
+    def writes(self, ledger: Any) -> Writes:
+        return Writes(ledger, self.catalogue, self.vectors)
+
+
+class MemoryBackends(BackendsOf):
     """A store in memory that holds `images` in the collection `things`; `vectors` and `catalogue` are its parts, watched.
 
     Made by `make_vectors` and `make_catalogue`, of which a test may give its own, and both of the same tables.
@@ -94,12 +105,8 @@ class MemoryBackends:
     ) -> None:
         self.tables = Tables()
         stores.make(self.tables, collections)
-        self.vectors: Any = Watched(make_vectors(self.tables))
-        self.catalogue: Any = Watched(make_catalogue(self.tables))
+        super().__init__(Watched(make_vectors(self.tables)), Watched(make_catalogue(self.tables)))
         self.put(*images)
-
-    def writes(self, ledger: Any) -> Writes:
-        return Writes(ledger, self.catalogue, self.vectors)
 
     @property
     def collections(self) -> dict[str, Collection]:
