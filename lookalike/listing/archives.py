@@ -1,8 +1,8 @@
 """What tar files hold, WebDataset's shards among them. Standard library only.
 
-A picture (told by its suffix) has its metadata beside it, wherever in the archive: in a `.json` (an object) and a `.txt`
-(metadata `caption`) of its own name, or else, as WebDataset has it, of the name up to the first dot. What one archive holds is
-gathered in a temporary database of SQLite's, so that memory does not grow with it.
+A picture is known by its suffix. Its metadata stands beside it, anywhere in the archive: in a `.json` (an object) and a `.txt`
+(metadata `caption`) of the picture's own name, or else, as in WebDataset, of the name up to the first dot. The members of an
+archive are gathered in a temporary SQLite database, so that memory does not grow with the archive.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST_SIDES = 8
 """Files of one sample that metadata is made of."""
 _CHECK_EVERY = 16
 _MOST_NAME_BYTES = 4096
-"""Of a member; a file system has no longer path. What of a longer name is kept shows which one it is."""
+"""The part of a member's name that is kept. A file system has no longer path; the beginning of a longer name identifies it."""
 _PACKED_FROM_BYTES = 1024
 """Metadata from this length on is packed in the database, so that what unpacks to much takes no more room than its archive."""
 
@@ -141,7 +141,7 @@ def _unusable(member: tarfile.TarInfo) -> str:
 
 
 def _side_bytes(member: tarfile.TarInfo) -> int:
-    """Of how many bytes of a member metadata is made: one more than allowed shows that it is too long."""
+    """The bytes of a member that are read for metadata: one more than allowed shows that the member is too long."""
     return MAX_LINE_BYTES + 1 if member.name.lower().endswith(_SIDES) else 0
 
 

@@ -33,7 +33,7 @@ _SYSTEM_FOLDERS = frozenset(
 )  # fmt: skip
 """Whatever their case. What begins with a dot, such as `.Trashes`, `.thumbnails` and `._a.jpg`, is hidden anyway."""
 _MOST_LEVELS = 128
-"""Of folders in one another that are looked at; matching takes the square of it at most."""
+"""Nested folders that are looked at. Matching takes the square of this number at most."""
 _BACKUPS = ("~", "_original")
 """How editors and exiftool end the name of what a file was before."""
 
@@ -74,7 +74,7 @@ def _check_glob(field: str, glob: str) -> None:
 
 
 class Chooser:
-    """Tells by its path why a file or folder is left out. For one thread.
+    """Decides by its path whether a file or folder is left out, and why. For one thread.
 
     A glob without a slash is matched against the name of every file and folder; one with a slash against the path below the
     source. A slash at its end means folders only, one at its beginning nothing but that path. `*`, `?` and `[...]` stay within

@@ -19,24 +19,24 @@ MAX_FOOTER_BYTES = 16 * 1024 * 1024
 _MOST_CHUNKS = 200_000
 _MOST_COLUMNS = 10_000
 _MOST_LEVELS = 128
-"""Of a schema; metadata has 32, and a list or map takes three of them."""
+"""Levels of a schema. Metadata has 32, and a list or map takes three of them."""
 MAX_PAGES_BYTES = 128 * 1024 * 1024
-"""What the largest page of each column unpacks to, all columns together: that many are held at a time. Writers make pages of
-1 MiB a column, DuckDB one of up to 100 MB of a row group."""
+"""The unpacked size of the largest page of each column, all columns together, which are held at the same time. Writers make
+pages of 1 MiB a column; DuckDB makes one page of up to 100 MB of a row group."""
 _MOST_LISTED = 8 * 1024 * 1024
 """Values of a column of lists in one row group: one row may hold all of them."""
 _REPEATED_BYTES = 64 * 1024 * 1024
-"""What a batch of rows may take where each may repeat one long value."""
+"""The size of a batch of rows where each row may repeat one long value."""
 _BATCH_ROWS = 1024
 _HEADER_BYTES = (512, 64 * 1024, 1024 * 1024)
-"""How much is read for the header of a page, and if that is not all of it. Statistics stand in it."""
+"""Bytes read for the header of a page: first the fewest, then more where the header is longer. Headers hold statistics."""
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _FACTS = {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}
 """The field of a page's header that holds what its kind has of its own."""
 _REPEATING = frozenset({2, 7, 8})
 """Encodings of which a value may be longer than its part of the page: PLAIN_DICTIONARY, DELTA_BYTE_ARRAY, RLE_DICTIONARY."""
 _DEPTH = 16
-"""Of structs in one another, of which these have four."""
+"""Nested structs in a header. Page headers have four."""
 
 
 def check_footer(stream: IO[bytes]) -> None:

@@ -23,9 +23,9 @@ from lookalike.listing.parquet_pages import MAX_FOOTER_BYTES, check_footer, rows
 from lookalike.listing.text import MAX_LINE_BYTES, Check, item_of, refuse, unchecked
 
 _MOST_DENSE_BYTES = 64 * 1024 * 1024
-"""Of a batch with each value of a dictionary written out."""
+"""The size of a batch with each value of a dictionary written out."""
 _WHOLE_BYTES = 1024 * 1024
-"""Of a batch that becomes Python's values as a whole; of a larger one the rows are looked at one by one."""
+"""The size of a batch that is converted to Python values as a whole. The rows of a larger batch are converted one by one."""
 
 
 def parquet_items(stream: IO[bytes], name: str, base: str, check: Check = unchecked) -> Iterator[Item]:

@@ -24,7 +24,7 @@ MAX_HEADER_BYTES = 1024 * 1024
 _MOST_GLOBALS = 1000
 """Entries that stand for all members; archives of git have one."""
 _MOST_DIGITS = 300
-"""In a row in a pax header: more than a name may be long."""
+"""Consecutive digits in a pax header: more than a name may be long."""
 _PAX_LENGTH = re.compile(rb"([0-9]{1,7}) ")
 _DIGITS = re.compile(rb"[0-9]+")
 _BUFFER = 256 * 1024
@@ -37,7 +37,7 @@ twentieth, while what gzip makes of nothing is a thousandth."""
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file is a tar, told by its suffix."""
+    """Whether a file is a tar by its suffix."""
     return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
@@ -147,7 +147,7 @@ class _Headers:
         """The next member. `tar` is left without what it would keep of it."""
         self._left, self.begun = MAX_HEADER_BYTES, False
         member = tar.next()
-        tar.members = []  # type: ignore[attr-defined]  # It would keep every one.
+        tar.members = []  # type: ignore[attr-defined]  # The tar would keep every member.
         if member is not None and (member.size < 0 or tar.offset < member.offset_data):
             raise tarfile.ReadError("a header gives a size below zero")
         kept = tar.pax_headers

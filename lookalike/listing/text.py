@@ -22,7 +22,7 @@ from lookalike.items import Item, broken_item, checked_item, resolve_uri
 MAX_LINE_BYTES = 256 * 1024
 """Room for the longest id, URI and metadata, each byte of it escaped."""
 _CHECK_BYTES = 1024 * 1024
-"""Read between two looks at whether anybody still wants the items."""
+"""Bytes read between two checks whether anybody still wants the items."""
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
 """At most 18 digits before the point: any such whole number fits into 64 bits."""
 
@@ -119,7 +119,7 @@ _CSV_PROBLEMS = {
     "new-line character seen in unquoted field": "ends in a carriage return alone; save it with line feeds",
     "field larger than field limit": "has a cell that is too long, or a quote that is not closed",
 }
-"""What the `csv` module says of what a person can mend, by its first words."""
+"""Errors of the `csv` module that the user can fix in the file, by their first words."""
 
 
 def _csv_problem(error: csv.Error) -> str:

@@ -18,7 +18,7 @@ _SPECIAL_4 = tuple(
             "10.0.0.0/8",  # private
             "100.64.0.0/10",  # carriers' own
             "127.0.0.0/8",  # loopback
-            "169.254.0.0/16",  # link-local, and where clouds tell their secrets
+            "169.254.0.0/16",  # link-local, and where clouds serve their credentials
             "172.16.0.0/12",  # private
             "192.0.0.0/24",  # protocols' own; 192.0.0.9 and .10 are anycast services, which serve no pictures
             "192.0.2.0/24",  # documentation

@@ -29,7 +29,7 @@ _STREAM_BLOCK = 4 * 1024 * 1024
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 _ABSENT = ("InvalidRange", "416")
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-"""Of an answer that is read as a whole before it is understood: a page of 1,000 keys of 1,024 bytes, each a `%xx`, has 4 MB."""
+"""The size of an answer that is read whole before it is parsed. A page of 1,000 keys of 1,024 bytes, each a `%xx`, has 4 MB."""
 
 
 class Buckets:

@@ -1,7 +1,8 @@
 """Single members of archives, by `tar://MEMBER::ARCHIVE`. Used by `reader`.
 
-Where the plan noted a member's place it is read by range, after a look at the header before it: an archive that was written
-anew since is not read as if it were the old one. Without a place, an index of the archive tells it; a few of these are kept.
+A member whose place the plan noted is read by range. The header before it is checked first, so that an archive that was written
+anew since is not read as if it were the old one. A member without a place is looked up in an index of the archive. A few of
+these indexes are kept.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from lookalike.sources.urls import Url
 
 _INDEXES = 4
 _MOST_INDEXED_BYTES = 40_000_000
-"""Of names and places of one archive's members that are indexed, about 200,000 of them; shards have a tenth of that. A member
-behind these is looked for every time."""
+"""Names and places in the index of one archive: about 200,000 members. Shards have a tenth of that. A member behind these is
+looked for every time."""
 _ENTRY_BYTES = 150
-"""What an entry of an index takes beside its name."""
+"""Memory of an index's entry beside its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,8 @@ class Members:
         return _Index(places, whole=True)
 
     def _stream_to(self, member: str, archive_uri: str, max_bytes: int) -> bytes:
-        """Of a compressed archive everything before the member has to be read. The plan keeps such members as originals."""
+        """The content of a member of a compressed archive. Everything before the member has to be read, so the plan keeps such
+        members as originals."""
         with open_source(self._roots, self._buckets, archive_uri) as packed:
             stream = plain_stream(packed, archive_uri)
             for found, content in walk(stream, archive_uri[:200], lambda one: max_bytes + 1 if one.name == member else 0):

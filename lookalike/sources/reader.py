@@ -1,4 +1,4 @@
-"""One picture by its URI: `artifact://`, `file://` or an absolute path, `http(s)://`, `s3://`, `tar://MEMBER::ARCHIVE`.
+"""Reads a picture by its URI: `artifact://`, `file://` or an absolute path, `http(s)://`, `s3://`, `tar://MEMBER::ARCHIVE`.
 
 Only regular files are read, so that none blocks.
 """

@@ -42,7 +42,7 @@ class Url:
 
     @property
     def key(self) -> str:
-        """Of a bucket: the name of the object."""
+        """The name of the object in its bucket."""
         return self.path[1:]
 
     @property
@@ -53,7 +53,7 @@ class Url:
 
     @property
     def target(self) -> str:
-        """Of the web: what a request asks the host for."""
+        """The target of a web request: path and query."""
         return (self.path or "/") + (f"?{self.query}" if self.query else "")
 
     def covers(self, other: Url) -> bool:

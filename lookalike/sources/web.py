@@ -1,8 +1,8 @@
 """Pictures of the web, behind the guard. Used by `reader`.
 
-urllib3, because it can be told which address to connect to while it asks, and checks the certificate, for the name: what was
-looked up and found public is what is connected to, so that a name that changes its address in between gains nothing. It is also
-what s3fs' botocore stands on. No proxy is used, and a redirect is a new URL that passes the guard again.
+urllib3 connects to a given address while it asks, and checks the certificate, for the name. The connection goes to the address
+that was looked up and found public, so that a name that changes its address in between gains nothing. botocore, below s3fs,
+uses urllib3 too. No proxy is used, and a redirect is a new URL that passes the guard again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ SOURCE_UNAVAILABLE = "SOURCE_UNAVAILABLE"
 
 _ATTEMPTS = 4
 _BACKOFF_S = 0.5
-"""Before the second attempt; doubles each time, and half of it is random: 4 attempts wait 2 to 3.5 seconds altogether."""
+"""The wait before the second attempt. The wait doubles each time, and half of it is random: 4 attempts wait 2 to 3.5 seconds
+altogether."""
 _RETRY_AFTER_MOST_S = 10.0
 _REDIRECTS = 5
 _CONNECT_S = 5.0
@@ -48,7 +49,7 @@ _HEADERS = {"User-Agent": "lookalike", "Accept": "image/*, */*;q=0.5", "Accept-E
 
 
 class _Passing(Exception):
-    """What another attempt may mend."""
+    """A failure that another attempt may get past."""
 
     def __init__(self, problem: str, retry_after_s: float = 0.0) -> None:
         super().__init__(problem)
@@ -105,7 +106,7 @@ class Web:
         raise FailedPrecondition(f"{str(url)[:200]!r} redirects more than {_REDIRECTS} times", reason=SOURCE_UNREADABLE)
 
     def _get(self, url: Url, max_bytes: int, clock: _Clock) -> bytes | Url:
-        """One request: the body, or where it is to be found."""
+        """Make a request; returns the body, or the URL of a redirect."""
         response = self._ask(url, clock)
         try:
             if response.status in _REDIRECT_STATUSES and "Location" in response.headers:
