@@ -9,8 +9,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from lookalike.records.model import Description
 
-from gateway.backends.embedder import Description
 from gateway.collections.collections import Collections
 from gateway.collections.generations import DEFAULT_GRACE_S, Generations, Reembed
 from lookalike.errors import FailedPrecondition, LookalikeError, NotFound, Unavailable
@@ -126,9 +126,9 @@ def test_a_second_request_is_refused_while_the_job_of_the_first_has_not_begun(le
 def test_a_way_back_and_the_end_of_it_are_taken_under_the_write_lock():
     ledger = FakeLedger()
     generations = core(ledger, SWITCHED)
-    back, count = asyncio.run(generations.roll_back("things", soon()))
-    assert (back.generation, back.spaces, count) == (1, SPACES, 0)
-    again, _ = asyncio.run(generations.drop_previous("things", soon()))
+    back = asyncio.run(generations.roll_back("things", soon()))
+    assert (back.generation, back.spaces, back.image_count) == (1, SPACES, 0)
+    again = asyncio.run(generations.drop_previous("things", soon()))
     assert again == COLLECTION
     assert ledger.log == ["lock things", "unlock"] * 2
     for call in (generations.roll_back, generations.drop_previous):

@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as numpy_st
 from lookalike.records.collection import Collection
 from lookalike.records.image import Image
 from lookalike.records.job import Comparison, Job, JobFilter, JobOptions
+from lookalike.records.query import SearchOptions
 from lookalike.records.search import BatchAnswer, SearchResult
 from lookalike.records.source import UploadItem
 from lookalike.spaces import HistogramSettings, Space
@@ -26,6 +27,7 @@ NOT_CARRIED: dict[type, frozenset[str]] = {
     Image: frozenset({"other_vectors"}),
     Job: frozenset({"collection_uid", "manifest", "unidentified", "forced", "trace"}),
     JobOptions: frozenset({"model", "allow_missing", "grace_s", "force"}),
+    SearchOptions: frozenset({"condition"}),
     Comparison: frozenset({"labelled", "standard_error"}),
 }
 """Fields of records that the contract has no place for: matters of the server."""
