@@ -29,8 +29,7 @@ from lookalike.runtime.channels import remaining_s
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Space
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
-from lookalike.v1 import image_pb2
-from lookalike.wire.spaces import space_message
+from lookalike.wire.spaces import histogram_from, histogram_message, space_message
 from lookalike.wire.status import to_status
 
 FULL_NAME = messages.DESCRIPTOR.services_by_name["EmbedderService"].full_name
@@ -117,10 +116,10 @@ class EmbedderService(rpc.EmbedderServiceServicer):
         self, request: messages.DescribeSpacesRequest, context: grpc.ServicerContext
     ) -> messages.DescribeSpacesResponse:
         model = self._serving.find(request.model or self._serving.default)
-        histogram = _histogram_settings(request.histogram)
+        histogram = histogram_from(request.histogram)
         return messages.DescribeSpacesResponse(
             model=model.bundle.name,
-            histogram=image_pb2.HistogramSettings(bins=histogram.bins, grid=histogram.grid, color=histogram.color),
+            histogram=histogram_message(histogram),
             spaces=[space_message(histogram.space), space_message(model.space)],
         )
 
@@ -170,7 +169,7 @@ class EmbedderService(rpc.EmbedderServiceServicer):
             raise InvalidArgument("lane", f"{request.lane} is not a lane")
         return _Question(
             names=names,
-            histogram=_histogram_settings(request.histogram),
+            histogram=histogram_from(request.histogram),
             model=self._model(request.model, request.fingerprint) if SIAMESE in names else None,
             images=request.images,
             lane=_LANES[request.lane],
@@ -192,11 +191,6 @@ def _check_images(images: Sequence[bytes]) -> None:
         raise InvalidArgument(
             "images", f"holds {size_bytes} bytes; at most {MAX_CALL_BYTES} are allowed for several pictures, send fewer at once"
         )
-
-
-def _histogram_settings(message: image_pb2.HistogramSettings) -> HistogramSettings:
-    default = HistogramSettings()
-    return HistogramSettings(message.bins or default.bins, message.grid or default.grid, message.color)
 
 
 def _model_message(model: Served, current: bool) -> messages.Model:

@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import grpc
 import grpc.aio
-import numpy as np
-from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.backends.careful import Careful
-from lookalike.errors import BadImage, FingerprintMismatch, Internal, LookalikeError, Overloaded, Unavailable
+from lookalike.errors import BadImage, LookalikeError, Overloaded, Unavailable
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.records.collection import Collection
+from lookalike.records.model import Description, Embedding
 from lookalike.runtime import tracing
 from lookalike.runtime.call import Deadline, outgoing
-from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
+from lookalike.spaces import HistogramSettings, Space
 from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceStub
-from lookalike.wire.spaces import histogram_from, histogram_message, space_from
-from lookalike.wire.status import from_rpc_error, from_status
+from lookalike.wire.embedder import describe_request, description_from, embed_request, embeddings_from
+from lookalike.wire.status import from_rpc_error
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["EmbedderService"].full_name
 
 Q = TypeVar("Q")
 R = TypeVar("R")
-
-Embedding: TypeAlias = Mapping[str, Vector] | LookalikeError
-"""What became of one picture: its vectors (float32 `[dimension]`) by name of the space, or why it has none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What the embedder would fill a new collection with."""
-
-    model: str
-    histogram: HistogramSettings
-    spaces: tuple[Space, ...]
 
 
 class Embedder:
@@ -77,26 +63,16 @@ class Embedder:
     async def _embed(
         self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
     ) -> list[Embedding]:
-        request = pb.EmbedRequest(
-            model=collection.model,
-            fingerprint=collection.space(SIAMESE).fingerprint,
-            spaces=[space.name for space in spaces],
-            histogram=histogram_message(collection.histogram),
-            images=images,
-            lane=pb.LANE_INTERACTIVE,
-        )
+        request = embed_request(collection, spaces, images, pb.LANE_INTERACTIVE)
         with tracing.span("embedder Embed", "client", attributes={"lookalike.images": len(images)}):
             response: pb.EmbedResponse = await _call(self._stub.Embed, request, deadline)
-        if len(response.results) != len(images):
-            raise Internal(f"the embedder gave {len(response.results)} results for {len(images)} pictures")
-        return [_outcome(response, result, spaces) for result in response.results]
+        return [_as_query_error(one) for one in embeddings_from(response, spaces, len(images))]
 
     async def describe(self, model: str, histogram: HistogramSettings, deadline: Deadline) -> Description:
         """The spaces that `model` ("" for the default one) and `histogram` give. Raises `NotFound` for the model."""
-        request = pb.DescribeSpacesRequest(model=model, histogram=histogram_message(histogram))
+        request = describe_request(model, histogram)
         response: pb.DescribeSpacesResponse = await _call(self._stub.DescribeSpaces, request, deadline)
-        spaces = tuple(space_from(space) for space in response.spaces)
-        return Description(response.model, histogram_from(response.histogram), spaces)
+        return description_from(response)
 
     async def thumbnail(self, image: bytes, deadline: Deadline) -> bytes:
         """A JPEG with a longest side of 160 pixels. Raises `BadImage`."""
@@ -141,28 +117,8 @@ async def _call(method: Callable[..., Awaitable[R]], request: Q, deadline: Deadl
         raise from_rpc_error(error, "embedder") from error
 
 
-def _outcome(response: pb.EmbedResponse, result: pb.EmbedResult, spaces: Sequence[Space]) -> Embedding:
-    if result.HasField("error"):
-        return _as_query_error(result.error)
-    made = {space.name: (space, packed) for space, packed in zip(response.spaces, result.vectors, strict=True)}
-    vectors = {}
-    for space in spaces:
-        if space.name not in made:
-            raise Internal(f"the embedder gave no vector in space {space.name!r}")
-        described, packed = made[space.name]
-        if described.fingerprint != space.fingerprint:
-            raise FingerprintMismatch(space.name, space.fingerprint, described.fingerprint)
-        vector = np.frombuffer(packed, "<f4")
-        if vector.shape != (space.dimension,):
-            raise Internal(f"the embedder gave {vector.size} values in space {space.name!r} of dimension {space.dimension}")
-        vectors[space.name] = vector
-    return vectors
-
-
-def _as_query_error(status: status_pb2.Status) -> LookalikeError:
+def _as_query_error(made: Embedding) -> Embedding:
     """The embedder names its own field (`images[0]`); the caller of the gateway sent `image`."""
-    error = from_status(status)
-    if isinstance(error, BadImage):
-        problem = error.problem.removeprefix(f"{error.field}: ")
-        return BadImage(problem, reason=error.reason)
-    return error
+    if isinstance(made, BadImage):
+        return BadImage(made.problem.removeprefix(f"{made.field}: "), reason=made.reason)
+    return made

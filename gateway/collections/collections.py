@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from gateway.backends.embedder import Description, Embedder
+from gateway.backends.embedder import Embedder
 from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
 from gateway.images.given_vectors import check_spaces
@@ -17,6 +17,7 @@ from lookalike.errors import Internal, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_name, check_prose
 from lookalike.records.collection import Collection
+from lookalike.records.model import Description
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import HistogramSettings, Space
 

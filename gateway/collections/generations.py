@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gateway.backends.embedder import Description, Embedder
+from gateway.backends.embedder import Embedder
 from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
 from gateway.collections.collections import Collections
@@ -22,6 +22,7 @@ from lookalike.jobs.queue import TaskQueue
 from lookalike.names import check_name, check_request_id
 from lookalike.records.collection import Collection
 from lookalike.records.job import CreateJob, Job, JobOptions
+from lookalike.records.model import Description
 from lookalike.records.source import CollectionSource
 from lookalike.runtime.call import Deadline
 from lookalike.store.generations import MIN_GRACE_S, check_can_begin, rolled_back, without_previous

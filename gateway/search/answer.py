@@ -10,7 +10,6 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from prometheus_client import Histogram
 
-from gateway.backends.embedder import Embedding
 from gateway.backends.milvus import Backends
 from gateway.backends.threads import Threads, off_loop
 from gateway.search import fusion
@@ -23,6 +22,7 @@ from lookalike.errors import LookalikeError, NotFound
 from lookalike.names import check_id
 from lookalike.records.collection import Collection
 from lookalike.records.image import Hit, StoredImage
+from lookalike.records.model import Embedding
 from lookalike.records.query import SearchOptions
 from lookalike.records.search import ByImage, ByStoredImage, ByVectors, Neighbour, Outcome, Query, SearchResult
 from lookalike.runtime import tracing

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter
 
-from gateway.backends.embedder import Embedder, Embedding
+from gateway.backends.embedder import Embedder
 from gateway.backends.threads import Threads
 from gateway.calls import MAX_S
 from gateway.search.query_cache import QueryCache
 from lookalike.errors import DeadlineExceeded, LookalikeError
 from lookalike.records.collection import Collection
+from lookalike.records.model import Embedding
 from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import Space
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import grpc
-import numpy as np
 
 from indexer.chunk.stages import Stages
 from indexer.interruption import TRANSIENT, Interruption
@@ -16,23 +15,18 @@ from lookalike.errors import (
     DeadlineExceeded,
     FailedPrecondition,
     FingerprintMismatch,
-    Internal,
-    LookalikeError,
     NotFound,
     Unavailable,
 )
 from lookalike.records.collection import Collection
+from lookalike.records.model import Description, Embedding
 from lookalike.runtime import tracing
 from lookalike.runtime.call import outgoing
-from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
+from lookalike.spaces import HistogramSettings, Space
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
-from lookalike.v1 import image_pb2
-from lookalike.wire.spaces import space_from
-from lookalike.wire.status import from_rpc_error, from_status
-
-Embedded = Mapping[str, Vector] | LookalikeError
-"""What became of one picture: its vectors by space, or why it could not be used."""
+from lookalike.wire.embedder import describe_request, description_from, embed_request, embeddings_from
+from lookalike.wire.status import from_rpc_error
 
 _TRIES = 5
 _FIRST_WAIT_S = 0.2
@@ -56,7 +50,7 @@ class Embedder:
         spaces: Sequence[Space] | None = None,
         *,
         stages: Stages | None = None,
-    ) -> list[Embedded]:
+    ) -> list[Embedding]:
         """Vectors of up to 32 encoded pictures (16 MiB, or one picture), in order, in every space of the current generation of
         `collection`, or in those `spaces` of it. `stages` hear where the embedder spent its time.
 
@@ -65,33 +59,21 @@ class Embedder:
         `Unavailable` or `Overloaded` where trying a few times did not help, `Draining`, `LeaseLost`; at once `CallLost` where
         the embedder went while it had these pictures, and `DeadlineExceeded` where it kept them for the whole time.
         """
-        settings, wanted = collection.histogram, collection.spaces if spaces is None else spaces
-        request = embedder_pb2.EmbedRequest(
-            model=collection.model,
-            fingerprint=collection.space(SIAMESE).fingerprint,
-            spaces=[space.name for space in wanted],
-            histogram=image_pb2.HistogramSettings(bins=settings.bins, grid=settings.grid, color=settings.color),
-            images=images,
-            lane=embedder_pb2.LANE_BULK,
-        )
+        wanted = collection.spaces if spaces is None else spaces
+        request = embed_request(collection, wanted, images, embedder_pb2.LANE_BULK)
         response = self._call_patiently(request, interruption)
         if stages is not None:
             stages.embedder_took(response.timing.decode_s, response.timing.compute_s)
-        order = _checked_spaces(wanted, response)
-        if len(response.results) != len(images):
-            raise Internal(f"the embedder gave {len(response.results)} results for {len(images)} pictures")
-        return [_embedded(wanted, order, result) for result in response.results]
+        return embeddings_from(response, wanted, len(images))
 
-    def describe(self, model: str, histogram: HistogramSettings) -> tuple[str, tuple[Space, ...]]:
-        """The name of `model`, and the spaces that its current version and `histogram` give. Raises `NotFound` ("model"),
-        `Unavailable`, `DeadlineExceeded`."""
-        settings = image_pb2.HistogramSettings(bins=histogram.bins, grid=histogram.grid, color=histogram.color)
-        request = embedder_pb2.DescribeSpacesRequest(model=model, histogram=settings)
+    def describe(self, model: str, histogram: HistogramSettings) -> Description:
+        """The spaces that the current version of `model` and `histogram` give. Raises `NotFound` ("model"), `Unavailable`,
+        `DeadlineExceeded`."""
         try:
-            response = self._stub.DescribeSpaces(request, timeout=self._timeout_s)
+            response = self._stub.DescribeSpaces(describe_request(model, histogram), timeout=self._timeout_s)
         except grpc.RpcError as error:
             raise from_rpc_error(error, "embedder") from error
-        return response.model, tuple(space_from(space) for space in response.spaces)
+        return description_from(response)
 
     def _call_patiently(self, request: embedder_pb2.EmbedRequest, interruption: Interruption) -> embedder_pb2.EmbedResponse:
         for tried in range(1, _TRIES + 1):
@@ -125,7 +107,7 @@ class Embedder:
 
 def embed_everywhere(
     embedder: Embedder, collection: Collection, images: Sequence[bytes], interruption: Interruption, stages: Stages
-) -> list[tuple[Embedded, Embedded]]:
+) -> list[tuple[Embedding, Embedding]]:
     """What became of each picture in the current generation of `collection`, and in the spaces that only its other one has.
 
     Raises as `Embedder.embed`, and `FailedPrecondition` OTHER_GENERATION_NOT_SERVED.
@@ -143,25 +125,3 @@ def embed_everywhere(
             f"not served ({error.message}); serve it, or drop that generation: cancel its job, or `collections drop-previous`",
             reason="OTHER_GENERATION_NOT_SERVED",
         ) from error
-
-
-def _checked_spaces(spaces: Sequence[Space], response: embedder_pb2.EmbedResponse) -> list[int]:
-    """Place of each of `spaces` in the answer."""
-    places = {space.name: place for place, space in enumerate(response.spaces)}
-    for space in spaces:
-        made = response.spaces[places[space.name]].fingerprint if space.name in places else "none"
-        if made != space.fingerprint:
-            raise FingerprintMismatch(space.name, space.fingerprint, made)
-    return [places[space.name] for space in spaces]
-
-
-def _embedded(spaces: Sequence[Space], order: Sequence[int], result: embedder_pb2.EmbedResult) -> Embedded:
-    if result.HasField("error"):
-        return from_status(result.error)
-    vectors: dict[str, Vector] = {}
-    for space, place in zip(spaces, order, strict=True):
-        vector = np.frombuffer(result.vectors[place], dtype="<f4").astype(np.float32, copy=False)
-        if vector.shape != (space.dimension,):
-            raise Internal(f"the embedder gave {vector.size} values for space {space.name!r} of {space.dimension}")
-        vectors[space.name] = vector
-    return vectors

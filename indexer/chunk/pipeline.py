@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from indexer.chunk.comparing import Compared, compare
 from indexer.chunk.embed_batches import EmbedBatches, Suspect
-from indexer.chunk.embedder import Embedded, Embedder, embed_everywhere
+from indexer.chunk.embedder import Embedder, embed_everywhere
 from indexer.chunk.fetching import Fetcher
 from indexer.chunk.items import Chunk, Failed, Fetched, Outcome, ToWrite, failed
 from indexer.chunk.writing import Writer
@@ -21,6 +21,7 @@ from lookalike.errors import LookalikeError
 from lookalike.items import Item
 from lookalike.jobs.ledger import Ledger
 from lookalike.records.image import StoredImage
+from lookalike.records.model import Embedding
 from lookalike.store.protocols import Vectors
 from lookalike.writes import Writes
 
@@ -117,7 +118,7 @@ class Pipeline:
     def _embedded(self, chunk: Chunk, fetched: Iterable[Fetched], *, alone: bool) -> Iterator[ToWrite | Failed | Suspect]:
         """Everything embedded, for both generations where there are two."""
 
-        def embed(contents: Sequence[bytes]) -> list[tuple[Embedded, Embedded]]:
+        def embed(contents: Sequence[bytes]) -> list[tuple[Embedding, Embedding]]:
             return embed_everywhere(self._embedder, chunk.collection, contents, chunk.interruption, chunk.stages)
 
         for made in self._batches.run(fetched, embed, chunk, alone=alone):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from indexer.chunk.embed_batches import EmbedBatches, Suspect
-from indexer.chunk.embedder import Embedded, Embedder
+from indexer.chunk.embedder import Embedder
 from indexer.chunk.fetching import Fetcher
 from indexer.chunk.items import Chunk, Failed, Fetched, Indexed, Outcome, Skipped, ToWrite, failed
 from indexer.chunk.stages import Stages
@@ -21,6 +21,7 @@ from lookalike.items import Item
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
 from lookalike.records.job import SKIPPED_SUPERSEDED
+from lookalike.records.model import Embedding
 from lookalike.sources import Artifacts
 from lookalike.spaces import Space
 from lookalike.store.generations import is_filled_by
@@ -124,7 +125,7 @@ class Chunks:
     def _embedded(self, chunk: Chunk, fetched: Iterator[Fetched], *, alone: bool) -> Iterator[ToWrite | Failed | Suspect]:
         spaces, other = chunk.collection.other_spaces, chunk.collection.as_other()
 
-        def embed(contents: Sequence[bytes]) -> list[Embedded]:
+        def embed(contents: Sequence[bytes]) -> list[Embedding]:
             return self._embedder.embed(other, contents, chunk.interruption, spaces, stages=chunk.stages)
 
         for made in self._batches.run(fetched, embed, chunk, alone=alone):

@@ -98,8 +98,8 @@ class Generations:
         now = self._catalogue.get(job.collection, fresh=True)
         if now.uid == job.collection_uid and is_filled_by(now, job.id):
             return now
-        model, spaces = self._embedder.describe(job.options.model or now.model, now.histogram)
-        return self._change(job, lease, lambda there: begun(there, job.id, model, spaces))
+        found = self._embedder.describe(job.options.model or now.model, now.histogram)
+        return self._change(job, lease, lambda there: begun(there, job.id, found.model, found.spaces))
 
     def _change(self, job: Job, lease: Lease, change: Callable[[Collection], Collection]) -> Collection:
         with self._writes.session(job.collection, uid=job.collection_uid, lease=lease, timeout_s=JOB_LOCK_TIMEOUT_S) as session:

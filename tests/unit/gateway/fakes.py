@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from gateway.backends.embedder import Description, Embedding
 from gateway.backends.threads import Threads
 from gateway.search.answer import Answering
 from gateway.search.coalescing import MergedSearches
@@ -23,6 +22,7 @@ from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.job import DEFAULTS, Counts, Job, JobOptions
 from lookalike.records.job_state import JobState
+from lookalike.records.model import Description, Embedding
 from lookalike.records.source import CollectionSource, JobSource, UploadSource
 from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from indexer.chunk.embedder import Embedded
 from indexer.chunk.stages import Stages
 from indexer.interruption import Interruption
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
 from lookalike.records.collection import Collection
 from lookalike.records.image import Hit, StoredImage
+from lookalike.records.model import Description, Embedding
 from lookalike.records.query import SearchOptions
 from lookalike.spaces import HistogramSettings, Metric, Space, Vector
 
@@ -174,10 +174,10 @@ class FakeEmbedder:
     during: Callable[[int], None] = lambda _: None
     models: dict[str, tuple[Space, ...]] = field(default_factory=dict)
 
-    def describe(self, model: str, histogram: HistogramSettings) -> tuple[str, tuple[Space, ...]]:
+    def describe(self, model: str, histogram: HistogramSettings) -> Description:
         if model not in self.models:
             raise NotFound("model", model)
-        return model, self.models[model]
+        return Description(model, histogram, self.models[model])
 
     def embed(
         self,
@@ -187,7 +187,7 @@ class FakeEmbedder:
         spaces: Sequence[Space] | None = None,
         *,
         stages: Stages | None = None,
-    ) -> list[Embedded]:
+    ) -> list[Embedding]:
         self.calls.append(list(images))
         self.during(len(self.calls))
         interruption.check()
@@ -195,7 +195,7 @@ class FakeEmbedder:
             raise self.errors.pop(0)
         return [self._one(image, collection.spaces if spaces is None else spaces) for image in images]
 
-    def _one(self, image: bytes, spaces: Sequence[Space]) -> Embedded:
+    def _one(self, image: bytes, spaces: Sequence[Space]) -> Embedding:
         if image.startswith(b"bad"):
             return BadImage("is not a picture", reason="IMAGE_FORMAT_UNKNOWN")
         return {space.name: vector_of(image, space) for space in spaces}

@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from lookalike.records.model import Description
 
 from gateway.collections.collections import Collections
 from gateway.collections.generations import DEFAULT_GRACE_S, Generations, Reembed
@@ -18,6 +17,7 @@ from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.records.collection import Collection
 from lookalike.records.job import Job, JobOptions
 from lookalike.records.job_state import JobState
+from lookalike.records.model import Description
 from lookalike.records.query import SearchOptions
 from lookalike.records.search import ByImage, Query
 from lookalike.records.source import CollectionSource

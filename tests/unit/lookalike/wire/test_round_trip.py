@@ -19,7 +19,7 @@ from lookalike.records.job import CreateJob, Failure, Job, JobFilter, Report
 from lookalike.records.search import BatchAnswer, Query, SearchResult
 from lookalike.records.source import Source, Upload, UploadItem
 from lookalike.spaces import Metric, Space
-from lookalike.v1 import collection_service_pb2, image_pb2, ingest_service_pb2, search_service_pb2
+from lookalike.v1 import collection_service_pb2, embedder_service_pb2, image_pb2, ingest_service_pb2, search_service_pb2
 from lookalike.wire import collections, images, jobs, search
 from tests.unit.lookalike.wire.record_values import alike, any_of, whole
 
@@ -61,7 +61,7 @@ WAYS = (
     Way(UploadItem, jobs.upload_item_message, jobs.upload_item_from),
     Way(Upload, jobs.upload_message, jobs.upload_from),
 )
-FILES = (collection_service_pb2, image_pb2, ingest_service_pb2, search_service_pb2)
+FILES = (collection_service_pb2, embedder_service_pb2, image_pb2, ingest_service_pb2, search_service_pb2)
 LEFT_OUT = frozenset({
     # Single values, an id, a name, a page, a token, that servicers read and the client writes where the call stands.
     "ListIngestJobsRequest.collection", "ListIngestJobsRequest.page_size", "ListIngestJobsRequest.page_token",
@@ -70,6 +70,9 @@ LEFT_OUT = frozenset({
     "DeleteCollectionRequest", "DeleteCollectionResponse", "ReembedCollectionRequest", "ReembedCollectionResponse",
     "CreateCollectionRequest", "GetImageRequest", "ListImagesRequest", "DeleteImagesRequest", "ImportImagesResponse",
     "GetThumbnailRequest", "GetThumbnailResponse",
+    # The embedder answers with arrays of its own; what its clients make of that is tested with them.
+    "EmbedResponse", "EmbedResult", "EmbedTiming", "DescribeSpacesRequest", "DescribeSpacesResponse", "ListModelsRequest",
+    "ListModelsResponse", "Model", "MakeThumbnailRequest", "MakeThumbnailResponse", "EmbedRequest",
     # As `Query`, many at once: the client merges the options into a request and adds the queries, `batch_from` reads it.
     "SearchBatchRequest", "BatchQuery",
     "GetIngestJobRequest", "WatchIngestJobRequest", "CancelIngestJobRequest", "PauseIngestJobRequest", "ResumeIngestJobRequest",

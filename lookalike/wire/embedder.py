@@ -1,0 +1,74 @@
+"""The calls of the embedder <-> protobuf: how a request is made, and what an answer must be before it is believed.
+
+Used by the embedder's two clients: the gateway's, on an event loop, and the indexer's, in threads and with many tries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lookalike.errors import FingerprintMismatch, Internal
+from lookalike.records.collection import Collection
+from lookalike.records.model import Description, Embedding
+from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
+from lookalike.v1 import embedder_service_pb2 as pb
+from lookalike.wire.spaces import histogram_from, histogram_message, space_from
+from lookalike.wire.status import from_status
+
+
+def embed_request(
+    collection: Collection, spaces: Sequence[Space], images: Sequence[bytes], lane: pb.Lane.ValueType
+) -> pb.EmbedRequest:
+    """Asks for `images` (encoded pictures) in `spaces` of `collection`, by the version of the model that it was made with."""
+    return pb.EmbedRequest(
+        model=collection.model,
+        fingerprint=collection.space(SIAMESE).fingerprint,
+        spaces=[space.name for space in spaces],
+        histogram=histogram_message(collection.histogram),
+        images=images,
+        lane=lane,
+    )
+
+
+def embeddings_from(response: pb.EmbedResponse, spaces: Sequence[Space], pictures: int) -> list[Embedding]:
+    """What became of each of `pictures` pictures in `spaces`, in order.
+
+    Raises `FingerprintMismatch` where the vectors are other ones than `spaces` hold, and `Internal` for an answer that breaks
+    the contract.
+    """
+    if len(response.results) != pictures:
+        raise Internal(f"the embedder gave {len(response.results)} results for {pictures} pictures")
+    places = {space.name: place for place, space in enumerate(response.spaces)}
+    for space in spaces:
+        if space.name not in places:
+            raise Internal(f"the embedder gave no vector in space {space.name!r}")
+        made = response.spaces[places[space.name]].fingerprint
+        if made != space.fingerprint:
+            raise FingerprintMismatch(space.name, space.fingerprint, made)
+    return [_embedding_from(result, [(space, places[space.name]) for space in spaces]) for result in response.results]
+
+
+def _embedding_from(result: pb.EmbedResult, wanted: Sequence[tuple[Space, int]]) -> Embedding:
+    if result.HasField("error"):
+        return from_status(result.error)
+    vectors: dict[str, Vector] = {}
+    for space, place in wanted:
+        packed = result.vectors[place] if place < len(result.vectors) else b""
+        if len(packed) != 4 * space.dimension:
+            problem = f"{len(packed) / 4:g} values in space {space.name!r} of dimension {space.dimension}"
+            raise Internal(f"the embedder gave {problem}")
+        vectors[space.name] = np.frombuffer(packed, "<f4").astype(np.float32, copy=False)
+    return vectors
+
+
+def describe_request(model: str, histogram: HistogramSettings) -> pb.DescribeSpacesRequest:
+    """Asks for the spaces that `model` ("" for the default one) and `histogram` give."""
+    return pb.DescribeSpacesRequest(model=model, histogram=histogram_message(histogram))
+
+
+def description_from(response: pb.DescribeSpacesResponse) -> Description:
+    """Raises `Internal` for a metric that this version does not know."""
+    spaces = tuple(space_from(space) for space in response.spaces)
+    return Description(response.model, histogram_from(response.histogram), spaces)
