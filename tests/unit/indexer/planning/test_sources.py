@@ -24,5 +24,7 @@ def test_the_client_exports_every_source_that_a_caller_can_name() -> None:
 
 
 def test_a_request_without_a_source_is_refused_with_what_it_can_name() -> None:
-    with pytest.raises(InvalidArgument, match="source: is missing; name a folder, a manifest, an archive or an upload"):
+    with pytest.raises(InvalidArgument, match="source: is missing; name a folder, a manifest, an archive") as refused:
         create_job_from(pb.CreateIngestJobRequest(source=pb.Source(failures=pb.FailuresSource(job_id="x"))))
+    assert all(f" {source.kind}" in refused.value.problem for source in get_args(Source))
+    assert "failures" not in refused.value.problem
