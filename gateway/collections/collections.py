@@ -18,7 +18,7 @@ from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_name, check_prose
 from lookalike.records.collection import Collection
 from lookalike.records.model import Description
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import HistogramSettings, Space
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class Collections:
     def __init__(self, backends: Backends, ledger: Ledger, embedder: Embedder, threads: Threads) -> None:
         self._backends, self._ledger, self._embedder, self._threads = backends, ledger, embedder, threads
 
-    async def create(self, new: NewCollection, deadline: Deadline) -> Collection:
+    async def create(self, new: NewCollection, call: Call) -> Collection:
         """An empty collection whose spaces and fingerprints are what the embedder makes now, or those of an export.
 
         Raises `AlreadyExists`.
@@ -59,7 +59,7 @@ class Collections:
             check_spaces(new.model, new.histogram, new.spaces)
             described = Description(new.model, new.histogram, new.spaces)
         else:
-            described = await self._embedder.describe(new.model, new.histogram, deadline)
+            described = await self._embedder.describe(new.model, new.histogram, call.deadline)
         collection = Collection(
             name=new.name,
             uid=uuid.uuid4().hex,
@@ -73,60 +73,60 @@ class Collections:
         )
 
         def create() -> None:
-            self._backends.writes(self._ledger).create(collection, timeout_s=deadline.remaining_s())
+            self._backends.writes(self._ledger).create(collection, timeout_s=call.deadline.remaining_s())
 
-        await self._run(create, deadline)
+        await self._run(create, call.deadline)
         return collection
 
-    async def get(self, name: str, deadline: Deadline) -> Collection:
+    async def get(self, name: str, call: Call) -> Collection:
         """A collection with how many images it holds."""
         check_name("name", name)
         # As it is now: what it was a moment ago may have been dropped since, after a switch.
-        collection = await self._run(lambda: find_collection(self._backends, name, field="name", fresh=True), deadline)
-        return await self._counted(collection, deadline)
+        collection = await self._run(lambda: find_collection(self._backends, name, field="name", fresh=True), call.deadline)
+        return await self._counted(collection, call)
 
-    async def list_all(self, deadline: Deadline) -> list[Collection]:
+    async def list_all(self, call: Call) -> list[Collection]:
         """Every collection in order of name, each with how many images it holds."""
-        collections = await self._run(lambda: self._backends.catalogue.list(), deadline)
+        collections = await self._run(lambda: self._backends.catalogue.list(), call.deadline)
         few = asyncio.Semaphore(_COUNTS_AT_ONCE)
 
         async def counted(collection: Collection) -> Collection | None:
             async with few:
-                return await self._counted_if_there(collection, deadline)
+                return await self._counted_if_there(collection, call)
 
         return [one for one in await asyncio.gather(*map(counted, collections)) if one is not None]
 
-    async def _counted_if_there(self, listed: Collection, deadline: Deadline) -> Collection | None:
+    async def _counted_if_there(self, listed: Collection, call: Call) -> Collection | None:
         """`listed` with its count; None where it was deleted since the list was read. Raises `Internal` where its row is there
         and its images are not: that must not look like an ordinary delete."""
         try:
-            return await self._counted(listed, deadline)
+            return await self._counted(listed, call)
         except NotFound:
             try:
-                now = await self._run(lambda: self._backends.catalogue.get(listed.name, fresh=True), deadline)
+                now = await self._run(lambda: self._backends.catalogue.get(listed.name, fresh=True), call.deadline)
             except NotFound:
                 return None
         if now.uid != listed.uid:  # Deleted and made again.
-            return await self._counted(now, deadline)
+            return await self._counted(now, call)
         raise Internal(f"collection {listed.name!r} is in the catalogue, but what holds its images is gone")
 
-    async def delete(self, name: str, deadline: Deadline) -> None:
+    async def delete(self, name: str, call: Call) -> None:
         """Remove a collection and its images, then stop its jobs. A job missed in between sees that its collection is gone."""
         check_name("name", name)
 
         def delete() -> None:
             writes = self._backends.writes(self._ledger)
-            with writes.session(name, timeout_s=deadline.remaining_s(), field="name") as session:
+            with writes.session(name, timeout_s=call.deadline.remaining_s(), field="name") as session:
                 session.delete_collection()
             self._ledger.cancel_collection(session.collection.uid)
 
-        await self._run(delete, deadline)
+        await self._run(delete, call.deadline)
 
-    async def _counted(self, collection: Collection, deadline: Deadline) -> Collection:
+    async def _counted(self, collection: Collection, call: Call) -> Collection:
         def count() -> int:
-            return self._backends.vectors.count(collection, timeout_s=deadline.remaining_s())
+            return self._backends.vectors.count(collection, timeout_s=call.deadline.remaining_s())
 
-        return replace(collection, image_count=await self._run(count, deadline))
+        return replace(collection, image_count=await self._run(count, call.deadline))
 
     async def _run(self, call: Callable[[], T], deadline: Deadline) -> T:
         return await self._threads.run(call, deadline)

@@ -24,7 +24,7 @@ from lookalike.records.collection import Collection
 from lookalike.records.job import CreateJob, Job, JobOptions
 from lookalike.records.model import Description
 from lookalike.records.source import CollectionSource
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call
 from lookalike.store.generations import MIN_GRACE_S, check_can_begin, rolled_back, without_previous
 
 DEFAULT_GRACE_S = 86_400.0
@@ -58,7 +58,7 @@ class Generations:
         self._backends, self._ledger, self._queue, self._embedder = backends, ledger, queue, embedder
         self._collections, self._threads = collections, threads
 
-    async def reembed(self, request: Reembed, deadline: Deadline) -> Job:
+    async def reembed(self, request: Reembed, call: Call) -> Job:
         """Write the job down that re-embeds a collection; with a request id seen before, the job it made then.
 
         Raises `InvalidArgument`, `NotFound` (collection, model), and `FailedPrecondition` where the collection cannot be
@@ -76,24 +76,24 @@ class Generations:
             earlier = self._ledger.find_reembedding(request_id, request.name, options)
             return earlier or find_collection(self._backends, request.name, field="name", fresh=True)
 
-        found = await self._threads.run(find, deadline)
+        found = await self._threads.run(find, call.deadline)
         if isinstance(found, Job):
             return found
-        described = await self._embedder.describe(request.model or found.model, found.histogram, deadline)
-        return await self._threads.run(lambda: self._start(found, described, request_id, options, deadline), deadline)
+        described = await self._embedder.describe(request.model or found.model, found.histogram, call.deadline)
+        return await self._threads.run(lambda: self._start(found, described, request_id, options, call), call.deadline)
 
-    async def roll_back(self, name: str, deadline: Deadline) -> Collection:
+    async def roll_back(self, name: str, call: Call) -> Collection:
         """Let the generation before be searched again; the collection then, and how many images it holds."""
-        return await self._change(name, lambda now: rolled_back(now, datetime.now(UTC)), deadline)
+        return await self._change(name, lambda now: rolled_back(now, datetime.now(UTC)), call)
 
-    async def drop_previous(self, name: str, deadline: Deadline) -> Collection:
+    async def drop_previous(self, name: str, call: Call) -> Collection:
         """Drop the generation before now; the collection then, and how many images it holds."""
-        return await self._change(name, without_previous, deadline)
+        return await self._change(name, without_previous, call)
 
-    def _start(self, seen: Collection, described: Description, request_id: str, options: JobOptions, deadline: Deadline) -> Job:
+    def _start(self, seen: Collection, described: Description, request_id: str, options: JobOptions, call: Call) -> Job:
         """Under the lock, so that of two requests at once the second sees the job of the first."""
         writes = self._backends.writes(self._ledger)
-        with writes.session(seen.name, uid=seen.uid, timeout_s=deadline.remaining_s(), field="name") as session:
+        with writes.session(seen.name, uid=seen.uid, timeout_s=call.deadline.remaining_s(), field="name") as session:
             now = session.collection
             check_can_begin(now, described.model, described.spaces)
             active = self._ledger.active_reembedding(now.uid)
@@ -108,16 +108,16 @@ class Generations:
             session.check()
             return start_job(self._ledger, self._queue, CreateJob(now.name, source, request_id, options), now.uid)
 
-    async def _change(self, name: str, change: Callable[[Collection], Collection], deadline: Deadline) -> Collection:
+    async def _change(self, name: str, change: Callable[[Collection], Collection], call: Call) -> Collection:
         check_name("name", name)
 
         def changed() -> None:
             writes = self._backends.writes(self._ledger)
-            with writes.session(name, timeout_s=deadline.remaining_s(), field="name") as session:
+            with writes.session(name, timeout_s=call.deadline.remaining_s(), field="name") as session:
                 session.change(change)
 
-        await self._threads.run(changed, deadline)
-        return await self._collections.get(name, deadline)
+        await self._threads.run(changed, call.deadline)
+        return await self._collections.get(name, call)
 
 
 def _grace_s(given_s: float) -> float:

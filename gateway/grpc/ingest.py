@@ -7,7 +7,7 @@ from functools import partial
 
 from gateway.backends.large_answers import MANY
 from gateway.backends.threads import off_loop
-from gateway.grpc.search import Context, deadline_of
+from gateway.grpc.search import Context, call_of
 from gateway.jobs.ingest import IDLE_S, Ingest, unless_idle
 from lookalike.errors import InvalidArgument
 from lookalike.records.image import Deletion
@@ -47,19 +47,17 @@ class IngestServicer(IngestServiceServicer):
     async def CreateIngestJob(  # noqa: N802
         self, request: pb.CreateIngestJobRequest, context: Context
     ) -> pb.CreateIngestJobResponse:
-        job = await self._ingest.create(create_job_from(request), deadline_of(context))
+        job = await self._ingest.create(create_job_from(request), call_of(context))
         return pb.CreateIngestJobResponse(job=job_message(job))
 
     async def GetIngestJob(self, request: pb.GetIngestJobRequest, context: Context) -> pb.GetIngestJobResponse:  # noqa: N802
-        return pb.GetIngestJobResponse(job=job_message(await self._ingest.get(request.id, deadline_of(context))))
+        return pb.GetIngestJobResponse(job=job_message(await self._ingest.get(request.id, call_of(context))))
 
     async def ListIngestJobs(  # noqa: N802
         self, request: pb.ListIngestJobsRequest, context: Context
     ) -> pb.ListIngestJobsResponse:
         only = job_filter_from(request)
-        jobs, token = await self._ingest.page(
-            request.collection, request.page_size, request.page_token, deadline_of(context), only
-        )
+        jobs, token = await self._ingest.page(request.collection, request.page_size, request.page_token, call_of(context), only)
         return await off_loop(
             lambda: pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token), large=len(jobs) > MANY
         )
@@ -73,40 +71,40 @@ class IngestServicer(IngestServiceServicer):
     async def CancelIngestJob(  # noqa: N802
         self, request: pb.CancelIngestJobRequest, context: Context
     ) -> pb.CancelIngestJobResponse:
-        return pb.CancelIngestJobResponse(job=job_message(await self._ingest.cancel(request.id, deadline_of(context))))
+        return pb.CancelIngestJobResponse(job=job_message(await self._ingest.cancel(request.id, call_of(context))))
 
     async def PauseIngestJob(  # noqa: N802
         self, request: pb.PauseIngestJobRequest, context: Context
     ) -> pb.PauseIngestJobResponse:
-        return pb.PauseIngestJobResponse(job=job_message(await self._ingest.pause(request.id, deadline_of(context))))
+        return pb.PauseIngestJobResponse(job=job_message(await self._ingest.pause(request.id, call_of(context))))
 
     async def ResumeIngestJob(  # noqa: N802
         self, request: pb.ResumeIngestJobRequest, context: Context
     ) -> pb.ResumeIngestJobResponse:
-        return pb.ResumeIngestJobResponse(job=job_message(await self._ingest.resume(request.id, deadline_of(context))))
+        return pb.ResumeIngestJobResponse(job=job_message(await self._ingest.resume(request.id, call_of(context))))
 
     async def RetryIngestFailures(  # noqa: N802
         self, request: pb.RetryIngestFailuresRequest, context: Context
     ) -> pb.RetryIngestFailuresResponse:
-        job = await self._ingest.retry(request.id, request.request_id, deadline_of(context))
+        job = await self._ingest.retry(request.id, request.request_id, call_of(context))
         return pb.RetryIngestFailuresResponse(job=job_message(job))
 
     async def GetIngestReport(  # noqa: N802
         self, request: pb.GetIngestReportRequest, context: Context
     ) -> pb.GetIngestReportResponse:
-        return report_message(await self._ingest.report(request.id, deadline_of(context)))
+        return report_message(await self._ingest.report(request.id, call_of(context)))
 
     async def ListIngestFailures(  # noqa: N802
         self, request: pb.ListIngestFailuresRequest, context: Context
     ) -> pb.ListIngestFailuresResponse:
-        failures, token = await self._ingest.failures(request.id, request.page_size, request.page_token, deadline_of(context))
+        failures, token = await self._ingest.failures(request.id, request.page_size, request.page_token, call_of(context))
         return await off_loop(
             lambda: pb.ListIngestFailuresResponse(failures=map(failure_message, failures), next_page_token=token),
             large=len(failures) > MANY,
         )
 
     async def UndoIngestJob(self, request: pb.UndoIngestJobRequest, context: Context) -> pb.UndoIngestJobResponse:  # noqa: N802
-        deleted, revision = await self._ingest.undo(request.id, deadline_of(context))
+        deleted, revision = await self._ingest.undo(request.id, call_of(context))
         return undo_message(Deletion(deleted, revision))
 
 

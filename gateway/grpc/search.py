@@ -27,7 +27,7 @@ from gateway.images.images import Images
 from gateway.search.search import Search
 from lookalike.errors import InvalidArgument
 from lookalike.records.image import Deletion
-from lookalike.runtime.call import Call, Deadline
+from lookalike.runtime.call import Call
 from lookalike.runtime.channels import remaining_s
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import search_service_pb2 as search_pb
@@ -47,11 +47,6 @@ Answered: TypeAlias = Any
 def call_of(context: Context) -> Call:
     """It has the caller's deadline, or the default one; never further away than `MAX_S`."""
     return Call.begun(remaining_s(context, default_s=DEFAULT_S, cap_s=MAX_S))
-
-
-def deadline_of(context: Context) -> Deadline:
-    """As `call_of`, the deadline alone."""
-    return call_of(context).deadline
 
 
 class SearchServicer(SearchServiceServicer):
@@ -107,23 +102,23 @@ class SearchServicer(SearchServiceServicer):
     async def DeleteImages(  # noqa: N802
         self, request: search_pb.DeleteImagesRequest, context: Context
     ) -> search_pb.DeleteImagesResponse:
-        deleted, revision = await self._images.delete(request.collection, request.ids, request.filter, deadline_of(context))
+        deleted, revision = await self._images.delete(request.collection, request.ids, request.filter, call_of(context))
         return deletion_message(Deletion(deleted, revision))
 
     async def UpdateImages(  # noqa: N802
         self, request: search_pb.UpdateImagesRequest, context: Context
     ) -> search_pb.UpdateImagesResponse:
-        deadline = deadline_of(context)
+        call = call_of(context)
         updates = await asyncio.to_thread(updates_from, request)
-        updated = await self._images.update(request.collection, updates, deadline)
+        updated = await self._images.update(request.collection, updates, call)
         return update_result_message(updated)
 
     async def ImportImages(  # noqa: N802
         self, request: search_pb.ImportImagesRequest, context: Context
     ) -> search_pb.ImportImagesResponse:
-        deadline = deadline_of(context)
+        call = call_of(context)
         given = await asyncio.to_thread(given_images_from, request)
-        revision = await self._images.write_given(request.collection, given, deadline, last=request.last)
+        revision = await self._images.write_given(request.collection, given, call, last=request.last)
         return search_pb.ImportImagesResponse(revision=revision)
 
     async def GetThumbnail(  # noqa: N802
@@ -142,19 +137,19 @@ class CollectionServicer(CollectionServiceServicer):
     ) -> collection_pb.CreateCollectionResponse:
         histogram, spaces = histogram_from(request.histogram), asked_spaces_from(request.spaces)
         new = NewCollection(request.name, request.description, request.model, histogram, spaces)
-        made = await self._collections.create(new, deadline_of(context))
+        made = await self._collections.create(new, call_of(context))
         return collection_pb.CreateCollectionResponse(collection=collection_message(made))
 
     async def GetCollection(  # noqa: N802
         self, request: collection_pb.GetCollectionRequest, context: Context
     ) -> collection_pb.GetCollectionResponse:
-        found = await self._collections.get(request.name, deadline_of(context))
+        found = await self._collections.get(request.name, call_of(context))
         return collection_pb.GetCollectionResponse(collection=collection_message(found))
 
     async def ListCollections(  # noqa: N802
         self, _request: collection_pb.ListCollectionsRequest, context: Context
     ) -> collection_pb.ListCollectionsResponse:
-        found = await self._collections.list_all(deadline_of(context))
+        found = await self._collections.list_all(call_of(context))
         return await off_loop(
             lambda: collection_pb.ListCollectionsResponse(collections=map(collection_message, found)),
             large=len(found) > MANY,
@@ -163,24 +158,24 @@ class CollectionServicer(CollectionServiceServicer):
     async def DeleteCollection(  # noqa: N802
         self, request: collection_pb.DeleteCollectionRequest, context: Context
     ) -> collection_pb.DeleteCollectionResponse:
-        await self._collections.delete(request.name, deadline_of(context))
+        await self._collections.delete(request.name, call_of(context))
         return collection_pb.DeleteCollectionResponse()
 
     async def ReembedCollection(  # noqa: N802
         self, request: collection_pb.ReembedCollectionRequest, context: Context
     ) -> collection_pb.ReembedCollectionResponse:
         wanted = Reembed(request.name, request.model, request.request_id, request.allow_missing, request.grace_s, request.force)
-        job = await self._generations.reembed(wanted, deadline_of(context))
+        job = await self._generations.reembed(wanted, call_of(context))
         return collection_pb.ReembedCollectionResponse(job_id=job.id)
 
     async def RollbackCollection(  # noqa: N802
         self, request: collection_pb.RollbackCollectionRequest, context: Context
     ) -> collection_pb.RollbackCollectionResponse:
-        found = await self._generations.roll_back(request.name, deadline_of(context))
+        found = await self._generations.roll_back(request.name, call_of(context))
         return collection_pb.RollbackCollectionResponse(collection=collection_message(found))
 
     async def DropPreviousGeneration(  # noqa: N802
         self, request: collection_pb.DropPreviousGenerationRequest, context: Context
     ) -> collection_pb.DropPreviousGenerationResponse:
-        found = await self._generations.drop_previous(request.name, deadline_of(context))
+        found = await self._generations.drop_previous(request.name, call_of(context))
         return collection_pb.DropPreviousGenerationResponse(collection=collection_message(found))

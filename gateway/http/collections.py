@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from gateway.backends.large_answers import MANY
 from gateway.collections.collections import MAX_DESCRIPTION, Collections, NewCollection
 from gateway.http import models
-from gateway.http.convert import RequestDeadline, errors, respond, respond_with
+from gateway.http.convert import RequestCall, errors, respond, respond_with
 from gateway.http.reading import ReadingRoute
 from lookalike.spaces import HistogramSettings
 from lookalike.v1 import collection_service_pb2 as pb
@@ -42,9 +42,9 @@ def _add_changing(router: APIRouter, collections: Collections) -> None:
         response_model=models.CreateCollectionResponse,
         responses=errors(400, 404, 409),
     )
-    async def create(body: CreateCollectionBody, deadline: RequestDeadline) -> Response:
+    async def create(body: CreateCollectionBody, call: RequestCall) -> Response:
         histogram = HistogramSettings(body.histogram.bins or 256, body.histogram.grid or 1, body.histogram.color)
-        made = await collections.create(NewCollection(body.name, body.description, body.model, histogram), deadline)
+        made = await collections.create(NewCollection(body.name, body.description, body.model, histogram), call)
         return respond(pb.CreateCollectionResponse(collection=collection_message(made)), 201)
 
     @router.delete(
@@ -53,15 +53,15 @@ def _add_changing(router: APIRouter, collections: Collections) -> None:
         response_model=models.DeleteCollectionResponse,
         responses=errors(400, 404),
     )
-    async def delete(collection: models.Name, deadline: RequestDeadline) -> Response:
-        await collections.delete(collection, deadline)
+    async def delete(collection: models.Name, call: RequestCall) -> Response:
+        await collections.delete(collection, call)
         return respond(pb.DeleteCollectionResponse())
 
 
 def _add_looking(router: APIRouter, collections: Collections) -> None:
     @router.get("", summary="All collections", response_model=models.ListCollectionsResponse, responses=errors())
-    async def list_all(deadline: RequestDeadline) -> Response:
-        found = await collections.list_all(deadline)
+    async def list_all(call: RequestCall) -> Response:
+        found = await collections.list_all(call)
         return await respond_with(
             lambda: pb.ListCollectionsResponse(collections=list(map(collection_message, found))),
             large=len(found) > MANY,
@@ -73,6 +73,6 @@ def _add_looking(router: APIRouter, collections: Collections) -> None:
         response_model=models.GetCollectionResponse,
         responses=errors(400, 404),
     )
-    async def get(collection: models.Name, deadline: RequestDeadline) -> Response:
-        found = await collections.get(collection, deadline)
+    async def get(collection: models.Name, call: RequestCall) -> Response:
+        found = await collections.get(collection, call)
         return respond(pb.GetCollectionResponse(collection=collection_message(found)))

@@ -16,7 +16,7 @@ from gateway.calls import DEFAULT_S, MAX_S
 from gateway.http.errors import ErrorResponse
 from gateway.http.json_texts import json_pieces
 from lookalike.errors import InvalidArgument
-from lookalike.runtime.call import Call, Deadline
+from lookalike.runtime.call import Call
 from lookalike.wire.values import plain
 
 M = TypeVar("M", bound=Message)
@@ -100,11 +100,3 @@ async def _call(timeout_s: RequestTimeout) -> Call:
 
 RequestCall = Annotated[Call, Depends(_call)]
 """The call that a route serves."""
-
-
-async def _deadline(call: RequestCall) -> Deadline:
-    return call.deadline
-
-
-RequestDeadline = Annotated[Deadline, Depends(_deadline)]
-"""How long a route may take."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from gateway.collections.generations import Generations, Reembed
 from gateway.http import models
-from gateway.http.convert import RequestDeadline, errors, respond
+from gateway.http.convert import RequestCall, errors, respond
 from gateway.http.reading import ReadingRoute
 from lookalike.v1 import collection_service_pb2 as pb
 from lookalike.wire.collections import collection_message
@@ -42,9 +42,9 @@ def generations_router(generations: Generations) -> APIRouter:
         response_model=models.ReembedCollectionResponse,
         responses=errors(400, 404),
     )
-    async def reembed(collection: models.Name, body: ReembedCollectionBody, deadline: RequestDeadline) -> Response:
+    async def reembed(collection: models.Name, body: ReembedCollectionBody, call: RequestCall) -> Response:
         wanted = Reembed(collection, body.model, body.request_id, body.allow_missing, body.grace_s, body.force)
-        job = await generations.reembed(wanted, deadline)
+        job = await generations.reembed(wanted, call)
         return respond(pb.ReembedCollectionResponse(job_id=job.id), 202)
 
     @router.post(
@@ -53,8 +53,8 @@ def generations_router(generations: Generations) -> APIRouter:
         response_model=models.RollbackCollectionResponse,
         responses=errors(400, 404),
     )
-    async def roll_back(collection: models.Name, deadline: RequestDeadline) -> Response:
-        found = await generations.roll_back(collection, deadline)
+    async def roll_back(collection: models.Name, call: RequestCall) -> Response:
+        found = await generations.roll_back(collection, call)
         return respond(pb.RollbackCollectionResponse(collection=collection_message(found)))
 
     @router.post(
@@ -63,8 +63,8 @@ def generations_router(generations: Generations) -> APIRouter:
         response_model=models.DropPreviousGenerationResponse,
         responses=errors(400, 404),
     )
-    async def drop_previous(collection: models.Name, deadline: RequestDeadline) -> Response:
-        found = await generations.drop_previous(collection, deadline)
+    async def drop_previous(collection: models.Name, call: RequestCall) -> Response:
+        found = await generations.drop_previous(collection, call)
         return respond(pb.DropPreviousGenerationResponse(collection=collection_message(found)))
 
     return router

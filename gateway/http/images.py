@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, SkipValidation
 
 from gateway.backends.large_answers import is_large, page_parts
 from gateway.http import models
-from gateway.http.convert import RequestCall, RequestDeadline, errors, respond, respond_with
+from gateway.http.convert import RequestCall, errors, respond, respond_with
 from gateway.http.reading import LARGE_BODY_BYTES, ReadingRoute
 from gateway.http.search_bodies import ConsistencyName, Filter, Int32
 from gateway.images.images import Images
@@ -117,8 +117,8 @@ def _add_writing(router: APIRouter, images: Images) -> None:
         response_model=models.DeleteImagesResponse,
         responses=errors(400, 404),
     )
-    async def delete_many(collection: models.Name, body: DeleteImagesBody, deadline: RequestDeadline) -> Response:
-        deleted, revision = await images.delete(collection, body.ids, body.filter, deadline)
+    async def delete_many(collection: models.Name, body: DeleteImagesBody, call: RequestCall) -> Response:
+        deleted, revision = await images.delete(collection, body.ids, body.filter, call)
         return respond(deletion_message(Deletion(deleted, revision)))
 
     @router.delete(
@@ -129,9 +129,9 @@ def _add_writing(router: APIRouter, images: Images) -> None:
         responses=errors(400, 404),
     )
     async def delete_matching(
-        collection: models.Name, deadline: RequestDeadline, filter_text: Annotated[Filter, Query(alias="filter", min_length=1)]
+        collection: models.Name, call: RequestCall, filter_text: Annotated[Filter, Query(alias="filter", min_length=1)]
     ) -> Response:
-        deleted, revision = await images.delete(collection, [], filter_text, deadline)
+        deleted, revision = await images.delete(collection, [], filter_text, call)
         return respond(deletion_message(Deletion(deleted, revision)))
 
     @router.post(
@@ -140,9 +140,9 @@ def _add_writing(router: APIRouter, images: Images) -> None:
         response_model=models.UpdateImagesResponse,
         responses=errors(400, 404),
     )
-    async def update(collection: models.Name, body: UpdateImagesBody, deadline: RequestDeadline) -> Response:
+    async def update(collection: models.Name, body: UpdateImagesBody, call: RequestCall) -> Response:
         updates = [records.ImageUpdate(one.id, one.metadata, one.merge) for one in body.updates]
-        return respond(update_result_message(await images.update(collection, updates, deadline)))
+        return respond(update_result_message(await images.update(collection, updates, call)))
 
 
 def _add_one(router: APIRouter, images: Images) -> None:
@@ -169,8 +169,8 @@ def _add_one(router: APIRouter, images: Images) -> None:
         response_model=models.DeleteImagesResponse,
         responses=errors(400, 404),
     )
-    async def delete(collection: models.Name, image_id: models.ImageId, deadline: RequestDeadline) -> Response:
-        deleted, revision = await images.delete(collection, [image_id], "", deadline)
+    async def delete(collection: models.Name, image_id: models.ImageId, call: RequestCall) -> Response:
+        deleted, revision = await images.delete(collection, [image_id], "", call)
         return respond(deletion_message(Deletion(deleted, revision)))
 
     @router.patch(
@@ -179,10 +179,8 @@ def _add_one(router: APIRouter, images: Images) -> None:
         response_model=models.UpdateImagesResponse,
         responses=errors(400, 404),
     )
-    async def patch(
-        collection: models.Name, image_id: models.ImageId, body: PatchImageBody, deadline: RequestDeadline
-    ) -> Response:
-        done = await images.update(collection, [records.ImageUpdate(image_id, body.metadata, merge=True)], deadline)
+    async def patch(collection: models.Name, image_id: models.ImageId, body: PatchImageBody, call: RequestCall) -> Response:
+        done = await images.update(collection, [records.ImageUpdate(image_id, body.metadata, merge=True)], call)
         if done.missing_ids:
             raise NotFound("image", image_id, hint=f"collection {collection!r} does not hold it", field="id")
         return respond(update_result_message(done))

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
 from gateway.http import models
-from gateway.http.convert import RequestDeadline, RequestTimeout, errors, respond, to_message
+from gateway.http.convert import RequestCall, RequestTimeout, errors, respond, to_message
 from gateway.http.json_texts import read_json
 from gateway.http.reading import FORM_TEXT_BYTES, ReadingRoute, read_form
 from gateway.jobs.ingest import Ingest
@@ -20,7 +20,7 @@ from lookalike.errors import InvalidArgument
 from lookalike.names import MAX_IMAGE_BYTES, id_from_content
 from lookalike.records.job import CreateJob
 from lookalike.records.source import UploadItem, UploadSource
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call
 from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.wire.jobs import create_job_from, job_message
 
@@ -85,10 +85,10 @@ def _add_making(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def create(body: CreateIngestJobBody, deadline: RequestDeadline) -> Response:
+    async def create(body: CreateIngestJobBody, call: RequestCall) -> Response:
         if len(body.source.model_dump(exclude_none=True)) > 1:
             raise InvalidArgument("source", "names more than one source; give a folder, a manifest, an archive or an upload")
-        job = await ingest.create(create_job_from(to_message(body, pb.CreateIngestJobRequest())), deadline)
+        job = await ingest.create(create_job_from(to_message(body, pb.CreateIngestJobRequest())), call)
         return respond(pb.CreateIngestJobResponse(job=job_message(job)), 201)
 
 
@@ -108,7 +108,7 @@ def _add_uploading(router: APIRouter, ingest: Ingest) -> None:
         async with read_form(request, files=MAX_FILES, texts=2 * MAX_FILES) as form:
             uploaded = await ingest.upload(collection, _items(form))
         source = UploadSource(uploaded.id)
-        job = await ingest.create(CreateJob(collection, source), Deadline.after(timeout_s))
+        job = await ingest.create(CreateJob(collection, source), Call.begun(timeout_s))
         return respond(pb.CreateIngestJobResponse(job=job_message(job)), 202)
 
 

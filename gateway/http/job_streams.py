@@ -18,7 +18,7 @@ from starlette.types import Send
 from gateway.backends.large_answers import MANY
 from gateway.backends.threads import off_loop
 from gateway.http import models
-from gateway.http.convert import RequestDeadline, errors, to_json
+from gateway.http.convert import RequestCall, errors, to_json
 from gateway.http.errors import error_response
 from gateway.http.reading import ReadingRoute
 from gateway.jobs.ingest import Ingest
@@ -83,9 +83,9 @@ def _add_watching(router: APIRouter, ingest: Ingest) -> None:
             **errors(404),
         },
     )
-    async def watch(job_id: models.JobId, deadline: RequestDeadline, last_event_id: Annotated[str, Header()] = "") -> Response:
+    async def watch(job_id: models.JobId, call: RequestCall, last_event_id: Annotated[str, Header()] = "") -> Response:
         # Its errors can still be answered; within the stream they could only break it.
-        job = await ingest.get(job_id, deadline)
+        job = await ingest.get(job_id, call)
         if last_event_id == ENDED and job.state.ended:
             return Response(status_code=204)
         return EventSourceResponse(_events(ingest.watch(job_id)), headers=_HEADERS)
@@ -124,10 +124,10 @@ def _add_downloading(router: APIRouter, ingest: Ingest) -> None:
     )
     async def download(
         job_id: models.JobId,
-        deadline: RequestDeadline,
+        call: RequestCall,
         file_format: Annotated[Literal["csv", "jsonl"], Query(alias="format", description="`csv` or `jsonl`.")] = "csv",
     ) -> StreamingResponse:
-        pages = ingest.all_failures(job_id, deadline)
+        pages = ingest.all_failures(job_id, call)
         first = await anext(pages)  # As with `watch`.
         headers = {
             "Content-Disposition": f'attachment; filename="{job_id}-failures.{file_format}"',

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from gateway.backends.large_answers import MANY
 from gateway.http import models
-from gateway.http.convert import RequestDeadline, errors, respond, respond_with, to_message
+from gateway.http.convert import RequestCall, errors, respond, respond_with, to_message
 from gateway.http.reading import ReadingRoute
 from gateway.http.search_bodies import Int32
 from gateway.jobs.ingest import Ingest
@@ -64,8 +64,8 @@ def _add_steering(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def cancel(job_id: models.JobId, deadline: RequestDeadline) -> Response:
-        return respond(pb.CancelIngestJobResponse(job=job_message(await ingest.cancel(job_id, deadline))))
+    async def cancel(job_id: models.JobId, call: RequestCall) -> Response:
+        return respond(pb.CancelIngestJobResponse(job=job_message(await ingest.cancel(job_id, call))))
 
     @router.post(
         "/v1/ingest-jobs/{job_id}:pause",
@@ -74,8 +74,8 @@ def _add_steering(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def pause(job_id: models.JobId, deadline: RequestDeadline) -> Response:
-        return respond(pb.PauseIngestJobResponse(job=job_message(await ingest.pause(job_id, deadline))))
+    async def pause(job_id: models.JobId, call: RequestCall) -> Response:
+        return respond(pb.PauseIngestJobResponse(job=job_message(await ingest.pause(job_id, call))))
 
     @router.post(
         "/v1/ingest-jobs/{job_id}:resume",
@@ -84,8 +84,8 @@ def _add_steering(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def resume(job_id: models.JobId, deadline: RequestDeadline) -> Response:
-        return respond(pb.ResumeIngestJobResponse(job=job_message(await ingest.resume(job_id, deadline))))
+    async def resume(job_id: models.JobId, call: RequestCall) -> Response:
+        return respond(pb.ResumeIngestJobResponse(job=job_message(await ingest.resume(job_id, call))))
 
     @router.post(
         "/v1/ingest-jobs/{job_id}:retry",
@@ -95,8 +95,8 @@ def _add_steering(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def retry(job_id: models.JobId, deadline: RequestDeadline, body: RetryBody | None = None) -> Response:
-        job = await ingest.retry(job_id, body.request_id if body else "", deadline)
+    async def retry(job_id: models.JobId, call: RequestCall, body: RetryBody | None = None) -> Response:
+        job = await ingest.retry(job_id, body.request_id if body else "", call)
         return respond(pb.RetryIngestFailuresResponse(job=job_message(job)), 201)
 
     @router.post(
@@ -107,8 +107,8 @@ def _add_steering(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def undo(job_id: models.JobId, deadline: RequestDeadline) -> Response:
-        deleted, revision = await ingest.undo(job_id, deadline)
+    async def undo(job_id: models.JobId, call: RequestCall) -> Response:
+        deleted, revision = await ingest.undo(job_id, call)
         return respond(undo_message(Deletion(deleted, revision)))
 
 
@@ -122,9 +122,9 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400),
     )
-    async def list_page(deadline: RequestDeadline, query: Annotated[JobsQuery, Query()]) -> Response:
+    async def list_page(call: RequestCall, query: Annotated[JobsQuery, Query()]) -> Response:
         only = job_filter_from(to_message(query, pb.ListIngestJobsRequest()))
-        jobs, token = await ingest.page(query.collection, query.page_size, query.page_token, deadline, only)
+        jobs, token = await ingest.page(query.collection, query.page_size, query.page_token, call, only)
         return await respond_with(
             lambda: pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token), large=len(jobs) > MANY
         )
@@ -137,9 +137,9 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
         responses=errors(400, 404),
     )
     async def failures(
-        job_id: models.JobId, deadline: RequestDeadline, page_size: PageSize = 0, page_token: models.PageToken = ""
+        job_id: models.JobId, call: RequestCall, page_size: PageSize = 0, page_token: models.PageToken = ""
     ) -> Response:
-        found, token = await ingest.failures(job_id, page_size, page_token, deadline)
+        found, token = await ingest.failures(job_id, page_size, page_token, call)
         return await respond_with(
             lambda: pb.ListIngestFailuresResponse(failures=map(failure_message, found), next_page_token=token),
             large=len(found) > MANY,
@@ -152,8 +152,8 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(404),
     )
-    async def report(job_id: models.JobId, deadline: RequestDeadline) -> Response:
-        return respond(report_message(await ingest.report(job_id, deadline)))
+    async def report(job_id: models.JobId, call: RequestCall) -> Response:
+        return respond(report_message(await ingest.report(job_id, call)))
 
     @router.get(
         "/v1/ingest-jobs/{job_id}",
@@ -162,5 +162,5 @@ def _add_looking(router: APIRouter, ingest: Ingest) -> None:
         tags=_TAGS,
         responses=errors(400, 404),
     )
-    async def get(job_id: models.JobId, deadline: RequestDeadline) -> Response:
-        return respond(pb.GetIngestJobResponse(job=job_message(await ingest.get(job_id, deadline))))
+    async def get(job_id: models.JobId, call: RequestCall) -> Response:
+        return respond(pb.GetIngestJobResponse(job=job_message(await ingest.get(job_id, call))))

@@ -115,24 +115,26 @@ class Images:
         more = images[limit:] or await self._read(collection, condition, last_id, 1, consistency, call)
         return page, last_id if more else ""
 
-    async def delete(self, name: str, ids: Sequence[str], filter_text: str, deadline: Deadline) -> tuple[int, int]:
+    async def delete(self, name: str, ids: Sequence[str], filter_text: str, call: Call) -> tuple[int, int]:
         """Delete by id or by filter, in every space. Returns how many were there, and the revision of the delete."""
         check_name("collection", name)
         await off_loop(lambda: check_deletable(ids, filter_text), large=is_long(filter_text))
         if filter_text:
-            return await self._run(lambda: self._writer.delete_matching(name, deadline, filter_text=filter_text), deadline)
-        return await self._run(lambda: self._writer.delete(name, ids, deadline), deadline)
+            return await self._run(
+                lambda: self._writer.delete_matching(name, call.deadline, filter_text=filter_text), call.deadline
+            )
+        return await self._run(lambda: self._writer.delete(name, ids, call.deadline), call.deadline)
 
-    async def update(self, name: str, updates: Sequence[ImageUpdate], deadline: Deadline) -> UpdateResult:
+    async def update(self, name: str, updates: Sequence[ImageUpdate], call: Call) -> UpdateResult:
         """New metadata for images that keep their vectors."""
         check_name("collection", name)
         await off_loop(lambda: check_updates(updates), large=len(updates) > 1)
-        return await self._run(lambda: self._writer.update(name, updates, deadline), deadline)
+        return await self._run(lambda: self._writer.update(name, updates, call.deadline), call.deadline)
 
-    async def write_given(self, name: str, images: Sequence[GivenImage], deadline: Deadline, *, last: bool) -> int:
+    async def write_given(self, name: str, images: Sequence[GivenImage], call: Call, *, last: bool) -> int:
         """Write images with vectors made before, as an export holds them; the revision of the write."""
         check_name("collection", name)
-        return await self._run(lambda: self._writer.write_given(name, images, deadline, last=last), deadline)
+        return await self._run(lambda: self._writer.write_given(name, images, call.deadline, last=last), call.deadline)
 
     async def thumbnail(self, name: str, image_id: str, call: Call) -> Thumbnail:
         """A small JPEG of a stored image, made once and kept in the artifacts."""

@@ -25,7 +25,7 @@ from lookalike.jobs.uploads import Uploads, UploadWriter
 from lookalike.names import MAX_PAGE_SIZE, check_name
 from lookalike.records.job import ANY_JOB, CreateJob, Failure, Job, JobFilter, Report
 from lookalike.records.source import Upload, UploadItem
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call, Deadline
 from lookalike.sources import Roots
 
 T = TypeVar("T")
@@ -96,25 +96,25 @@ class Ingest:
             upload.abort()
             raise
 
-    async def create(self, request: CreateJob, deadline: Deadline) -> Job:
+    async def create(self, request: CreateJob, call: Call) -> Job:
         """Write a job down and send its task; with a `request_id` seen before, the job it made then."""
 
         def create() -> Job:
             return create_ingest_job(self._ledger, self._name_and_uid, self._queue, self._uploads, self._roots, request)
 
-        return await self._run(create, deadline)
+        return await self._run(create, call.deadline)
 
-    async def get(self, job_id: str, deadline: Deadline) -> Job:
-        return await self._run(lambda: self._ledger.get(job_id), deadline)
+    async def get(self, job_id: str, call: Call) -> Job:
+        return await self._run(lambda: self._ledger.get(job_id), call.deadline)
 
     async def page(
-        self, collection: str, page_size: int, page_token: str, deadline: Deadline, only: JobFilter = ANY_JOB
+        self, collection: str, page_size: int, page_token: str, call: Call, only: JobFilter = ANY_JOB
     ) -> tuple[list[Job], str]:
         """Jobs that fit `only`, newest first, and the token of the next page ("" on the last). `collection` "" means all."""
         if collection:
             check_name("collection", collection)
         size = page_size_from(page_size)
-        return await self._run(lambda: self._ledger.list(collection or None, size, page_token, only), deadline)
+        return await self._run(lambda: self._ledger.list(collection or None, size, page_token, only), call.deadline)
 
     async def watch(self, job_id: str) -> AsyncIterator[Job]:
         """The job now, after every change, and every few seconds without one (so that no proxy takes the stream for dead),
@@ -123,7 +123,7 @@ class Ingest:
         shown_at_s = 0.0
         while shown is None or not shown.state.ended:
             try:
-                job = await self.get(job_id, Deadline.after(DEFAULT_S))
+                job = await self.get(job_id, Call.begun(DEFAULT_S))
             except Overloaded:
                 if shown is None:
                     raise
@@ -134,11 +134,11 @@ class Ingest:
             if not job.state.ended:
                 await self._pause()
 
-    async def cancel(self, job_id: str, deadline: Deadline) -> Job:
+    async def cancel(self, job_id: str, call: Call) -> Job:
         """Ask a job to stop. Raises `FailedPrecondition` where it has ended."""
-        return await self._run(lambda: self._ledger.request_cancel(job_id), deadline)
+        return await self._run(lambda: self._ledger.request_cancel(job_id), call.deadline)
 
-    async def undo(self, job_id: str, deadline: Deadline) -> tuple[int, int]:
+    async def undo(self, job_id: str, call: Call) -> tuple[int, int]:
         """Delete what a job wrote and nobody has written since: how many images, and the revision of the delete.
 
         Raises `FailedPrecondition` JOB_NOT_ENDED, `NotFound` (job, or its collection).
@@ -158,39 +158,41 @@ class Ingest:
             def told(deleted: int) -> None:
                 self._ledger.note_undone(job_id, deleted)
 
-            return writer.delete_matching(job.collection, deadline, uid=job.collection_uid, of_revision=job.revision, told=told)
+            return writer.delete_matching(
+                job.collection, call.deadline, uid=job.collection_uid, of_revision=job.revision, told=told
+            )
 
-        return await self._run(undo, deadline)
+        return await self._run(undo, call.deadline)
 
-    async def pause(self, job_id: str, deadline: Deadline) -> Job:
+    async def pause(self, job_id: str, call: Call) -> Job:
         """Begin no further chunk until it is resumed. Raises `FailedPrecondition` where it has ended or is being cancelled."""
-        return await self._run(lambda: self._ledger.pause(job_id), deadline)
+        return await self._run(lambda: self._ledger.pause(job_id), call.deadline)
 
-    async def resume(self, job_id: str, deadline: Deadline) -> Job:
+    async def resume(self, job_id: str, call: Call) -> Job:
         """Let a paused job go on. Raises `FailedPrecondition` where it has ended."""
-        return await self._run(lambda: self._ledger.resume(job_id), deadline)
+        return await self._run(lambda: self._ledger.resume(job_id), call.deadline)
 
-    async def retry(self, job_id: str, request_id: str, deadline: Deadline) -> Job:
+    async def retry(self, job_id: str, request_id: str, call: Call) -> Job:
         """A new job over the items of this one that failed; see `jobs.retrying.retry_failures`."""
 
         def retry() -> Job:
             return retry_failures(self._ledger, self._name_and_uid, self._queue, job_id, request_id)
 
-        return await self._run(retry, deadline)
+        return await self._run(retry, call.deadline)
 
-    async def report(self, job_id: str, deadline: Deadline) -> Report:
+    async def report(self, job_id: str, call: Call) -> Report:
         """Where the time of a job went."""
-        return await self._run(lambda: read_report(self._ledger, job_id), deadline)
+        return await self._run(lambda: read_report(self._ledger, job_id), call.deadline)
 
-    async def failures(self, job_id: str, page_size: int, page_token: str, deadline: Deadline) -> tuple[list[Failure], str]:
+    async def failures(self, job_id: str, page_size: int, page_token: str, call: Call) -> tuple[list[Failure], str]:
         """The items that failed, in order, and the token of the next page ("" on the last)."""
         size = page_size_from(page_size)
-        return await self._run(lambda: self._outcomes.page_failures(job_id, size, page_token), deadline)
+        return await self._run(lambda: self._outcomes.page_failures(job_id, size, page_token), call.deadline)
 
-    async def all_failures(self, job_id: str, deadline: Deadline) -> AsyncIterator[list[Failure]]:
-        """All items that failed so far, in order, a page at a time: the first one, perhaps empty, by `deadline`. After that a
-        busy gateway is waited for."""
-        failures, token = await self.failures(job_id, MAX_PAGE_SIZE, "", deadline)
+    async def all_failures(self, job_id: str, call: Call) -> AsyncIterator[list[Failure]]:
+        """All items that failed so far, in order, a page at a time: the first one, perhaps empty, by the deadline of `call`.
+        After that a busy gateway is waited for."""
+        failures, token = await self.failures(job_id, MAX_PAGE_SIZE, "", call)
         yield failures
         while token:
             following = partial(self._outcomes.page_failures, job_id, MAX_PAGE_SIZE, token)

@@ -14,7 +14,7 @@ from gateway.collections.collections import Collections, NewCollection
 from lookalike.errors import AlreadyExists
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.records.collection import Collection
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import HistogramSettings
 from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import Connection, connect
@@ -48,7 +48,7 @@ def test_of_two_gateways_that_make_one_name_at_once_one_succeeds_and_keeps_its_s
     ]
 
     async def both() -> list[object]:
-        calls = [one.create(new, Deadline.after(60.0)) for one, new in zip(gateways, news, strict=True)]
+        calls = [one.create(new, Call(Deadline.after(60.0))) for one, new in zip(gateways, news, strict=True)]
         return await asyncio.gather(*calls, return_exceptions=True)
 
     answers = asyncio.run(both())

@@ -22,9 +22,9 @@ from tests.unit.gateway.fakes import (
     FakeEmbedder,
     FakeLedger,
     MemoryBackends,
+    a_call,
     few_threads,
     image,
-    soon,
 )
 
 
@@ -38,7 +38,7 @@ def new(**fields: object) -> NewCollection:
 
 def test_a_new_collection_has_the_model_and_the_spaces_that_the_embedder_describes():
     backends = MemoryBackends()
-    made = asyncio.run(core(backends).create(new(), soon()))
+    made = asyncio.run(core(backends).create(new(), a_call()))
     assert made == backends.collections["coats"]
     assert (made.model, made.generation, made.description) == ("small", 1, "Winter")
     assert made.histogram == HistogramSettings(grid=4, bins=16)
@@ -47,9 +47,9 @@ def test_a_new_collection_has_the_model_and_the_spaces_that_the_embedder_describ
 
 def test_two_collections_of_one_name_at_different_times_have_different_uids():
     collections = core(MemoryBackends())
-    first = asyncio.run(collections.create(new(), soon()))
-    asyncio.run(collections.delete("coats", soon()))
-    assert asyncio.run(collections.create(new(), soon())).uid != first.uid
+    first = asyncio.run(collections.create(new(), a_call()))
+    asyncio.run(collections.delete("coats", a_call()))
+    assert asyncio.run(collections.create(new(), a_call())).uid != first.uid
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_two_collections_of_one_name_at_different_times_have_different_uids():
 )
 def test_what_is_wrong_with_a_new_collection_is_said_by_its_field(fields, field):
     with pytest.raises(InvalidArgument) as raised:
-        asyncio.run(core(MemoryBackends()).create(new(**fields), soon()))
+        asyncio.run(core(MemoryBackends()).create(new(**fields), a_call()))
     assert raised.value.field == field
 
 
@@ -76,7 +76,7 @@ def counts(listed: list[Collection]) -> list[tuple[Collection, int]]:
 def test_collections_are_listed_with_their_counts():
     other = replace(COLLECTION, name="coats")
     backends = MemoryBackends([image("a"), image("b")], [COLLECTION, other])
-    assert counts(asyncio.run(core(backends).list_all(soon()))) == [(other, 0), (COLLECTION, 2)]
+    assert counts(asyncio.run(core(backends).list_all(a_call()))) == [(other, 0), (COLLECTION, 2)]
 
 
 COATS = replace(COLLECTION, name="coats")
@@ -99,12 +99,12 @@ def vanishing(coats_now: Collection | None) -> MemoryBackends:
 
 
 def test_a_collection_deleted_while_the_list_is_made_is_left_out():
-    assert counts(asyncio.run(core(vanishing(None)).list_all(soon()))) == [(COLLECTION, 1)]
+    assert counts(asyncio.run(core(vanishing(None)).list_all(a_call()))) == [(COLLECTION, 1)]
 
 
 def test_a_collection_made_again_while_the_list_is_made_is_shown_as_it_is_now():
     again = replace(COATS, uid="2e")
-    assert counts(asyncio.run(core(vanishing(again)).list_all(soon()))) == [(again, 0), (COLLECTION, 1)]
+    assert counts(asyncio.run(core(vanishing(again)).list_all(a_call()))) == [(again, 0), (COLLECTION, 1)]
 
 
 def test_a_collection_whose_images_are_gone_is_a_defect_not_left_out():
@@ -113,18 +113,18 @@ def test_a_collection_whose_images_are_gone_is_a_defect_not_left_out():
             raise NotFound("collection", collection.name)
 
     with pytest.raises(Internal, match="things"):
-        asyncio.run(core(MemoryBackends(make_vectors=Lost)).list_all(soon()))
+        asyncio.run(core(MemoryBackends(make_vectors=Lost)).list_all(a_call()))
 
 
 def test_more_collections_than_threads_are_listed_without_being_refused():
     many = [replace(COLLECTION, name=f"c{number}") for number in range(60)]
-    listed = asyncio.run(core(MemoryBackends(collections=many)).list_all(soon()))
+    listed = asyncio.run(core(MemoryBackends(collections=many)).list_all(a_call()))
     assert len(listed) == 60
 
 
 def test_a_delete_takes_the_collection_away_and_stops_its_jobs():
     backends, ledger = MemoryBackends(), FakeLedger()
-    asyncio.run(core(backends, ledger).delete("things", soon()))
+    asyncio.run(core(backends, ledger).delete("things", a_call()))
     assert backends.collections == {}
     assert ledger.log == ["lock things", "unlock", "cancel jobs of 1f"]
 
@@ -142,8 +142,8 @@ def test_collections_are_made_and_removed_only_while_nobody_else_writes_them():
             super().delete(name, check=check)
 
     backends = MemoryBackends(make_catalogue=Noting)
-    asyncio.run(core(backends, ledger).create(new(), soon()))
-    asyncio.run(core(backends, ledger).delete("coats", soon()))
+    asyncio.run(core(backends, ledger).create(new(), a_call()))
+    asyncio.run(core(backends, ledger).delete("coats", a_call()))
     assert ledger.log[:6] == ["lock coats", "create", "unlock", "lock coats", "delete", "unlock"]
 
 
@@ -151,7 +151,7 @@ def test_a_collection_is_not_made_where_the_lock_was_lost():
     backends, ledger = MemoryBackends(collections=()), FakeLedger()
     ledger.still_held = False
     with pytest.raises(Unavailable, match="write lock"):
-        asyncio.run(core(backends, ledger).create(new(), soon()))
+        asyncio.run(core(backends, ledger).create(new(), a_call()))
     assert backends.collections == {}
 
 
@@ -168,5 +168,5 @@ def test_who_gets_the_lock_after_his_deadline_changes_nothing():
     for change in (Collections.delete, Collections.create):
         what = "things" if change is Collections.delete else new()
         with pytest.raises(DeadlineExceeded):
-            asyncio.run(change(core(backends, Slow()), what, Deadline.after(0.05)))
+            asyncio.run(change(core(backends, Slow()), what, a_call(Deadline.after(0.05))))
     assert list(backends.collections) == ["things"]

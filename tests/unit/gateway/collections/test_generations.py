@@ -34,7 +34,6 @@ from tests.unit.gateway.fakes import (
     few_threads,
     random_images,
     search_core,
-    soon,
 )
 
 NEW = Space(SIAMESE, 6, Metric.COSINE, "cccccccccccccccc")
@@ -71,7 +70,7 @@ def core(ledger: Ledger | FakeLedger, now: Collection = COLLECTION, plans: SentP
 
 
 def reembed(generations: Generations, **fields: object) -> Job:
-    return asyncio.run(generations.reembed(replace(Reembed("things", "larger"), **fields), soon()))
+    return asyncio.run(generations.reembed(replace(Reembed("things", "larger"), **fields), a_call()))
 
 
 def test_a_job_is_written_down_that_fills_the_next_generation(ledger):
@@ -126,16 +125,16 @@ def test_a_second_request_is_refused_while_the_job_of_the_first_has_not_begun(le
 def test_a_way_back_and_the_end_of_it_are_taken_under_the_write_lock():
     ledger = FakeLedger()
     generations = core(ledger, SWITCHED)
-    back = asyncio.run(generations.roll_back("things", soon()))
+    back = asyncio.run(generations.roll_back("things", a_call()))
     assert (back.generation, back.spaces, back.image_count) == (1, SPACES, 0)
-    again = asyncio.run(generations.drop_previous("things", soon()))
+    again = asyncio.run(generations.drop_previous("things", a_call()))
     assert again == COLLECTION
     assert ledger.log == ["lock things", "unlock"] * 2
     for call in (generations.roll_back, generations.drop_previous):
         with pytest.raises(FailedPrecondition, match="keeps no generation"):
-            asyncio.run(call("things", soon()))
+            asyncio.run(call("things", a_call()))
         with pytest.raises(NotFound):
-            asyncio.run(call("nothing", soon()))
+            asyncio.run(call("nothing", a_call()))
 
 
 def test_nothing_is_changed_where_the_lock_was_lost():
@@ -143,7 +142,7 @@ def test_nothing_is_changed_where_the_lock_was_lost():
     ledger.still_held = False
     generations = core(ledger, SWITCHED)
     with pytest.raises(Unavailable, match="write lock"):
-        asyncio.run(generations.roll_back("things", soon()))
+        asyncio.run(generations.roll_back("things", a_call()))
 
 
 def remembering() -> MemoryBackends:

@@ -21,7 +21,7 @@ from lookalike.errors import Overloaded
 from lookalike.jobs.uploads import Uploads
 from lookalike.records.job import CreateJob, Job
 from lookalike.records.job_state import JobState
-from lookalike.runtime.call import Deadline
+from lookalike.runtime.call import Call
 from lookalike.sources import Artifacts
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from lookalike.store.memory.vectors import MemoryVectors
@@ -261,8 +261,8 @@ def test_metrics_count_requests_by_route_not_by_id():
 
 def test_the_time_that_an_upload_takes_is_not_taken_from_the_job_s():
     class Noting(Ingest):
-        async def create(self, request: CreateJob, deadline: Deadline) -> Job:
-            left_s.append(deadline.remaining_s())
+        async def create(self, request: CreateJob, call: Call) -> Job:
+            left_s.append(call.deadline.remaining_s())
             return job(JobState.PENDING)
 
     async def slow() -> AsyncIterator[bytes]:

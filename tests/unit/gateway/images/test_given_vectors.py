@@ -23,7 +23,6 @@ from tests.unit.gateway.fakes import (
     a_call,
     few_threads,
     random_images,
-    soon,
 )
 
 
@@ -34,7 +33,7 @@ def given(image_id: str = "a", **fields: object) -> GivenImage:
 
 def write(backends: MemoryBackends, *images: GivenImage, last: bool = False, ledger: FakeLedger | None = None) -> int:
     core = Images(backends, ledger or FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
-    return asyncio.run(core.write_given("things", images, soon(), last=last))
+    return asyncio.run(core.write_given("things", images, a_call(), last=last))
 
 
 def test_images_are_written_with_their_vectors_under_the_lock_and_indexed_at_the_end():
@@ -125,7 +124,7 @@ GOOD = (BINS.space, Space(SIAMESE, 4, Metric.COSINE, "b" * 16))
 
 def create(new: NewCollection, backends: MemoryBackends):
     core = Collections(backends, FakeLedger(), NOTHING, few_threads())
-    return asyncio.run(core.create(new, soon()))
+    return asyncio.run(core.create(new, a_call()))
 
 
 def test_a_restored_collection_has_the_spaces_it_had_and_the_embedder_is_not_asked():

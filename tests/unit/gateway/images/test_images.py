@@ -21,7 +21,6 @@ from tests.unit.gateway.fakes import (
     a_call,
     few_threads,
     image,
-    soon,
 )
 
 
@@ -88,7 +87,7 @@ def test_an_image_that_is_not_there_is_not_found(world):
 
 def test_a_delete_buries_the_ids_under_the_lock_before_the_rows_go(world):
     stored(world, image("a"), image("b"))
-    assert asyncio.run(world.images.delete("things", ["b", "b", "missing"], "", soon())) == (1, 9)
+    assert asyncio.run(world.images.delete("things", ["b", "b", "missing"], "", a_call())) == (1, 9)
     assert world.ledger.log == ["lock things", "revision", "bury b,missing at 9", "unlock"]
     assert world.backends.vectors.calls == ["delete"]
     assert set(world.backends.images) == {"a"}
@@ -98,14 +97,14 @@ def test_a_delete_whose_lock_was_lost_deletes_nothing(world):
     stored(world, image("a"))
     world.ledger.still_held = False
     with pytest.raises(Unavailable):
-        asyncio.run(world.images.delete("things", ["a"], "", soon()))
+        asyncio.run(world.images.delete("things", ["a"], "", a_call()))
     assert set(world.backends.images) == {"a"}
 
 
 @pytest.mark.parametrize(("ids", "field"), [([], "ids"), (["x"] * 1001, "ids"), (["a", ""], "ids[1]"), (["a" * 257], "ids[0]")])
 def test_ids_that_cannot_be_deleted_are_named(world, ids, field):
     with pytest.raises(InvalidArgument) as raised:
-        asyncio.run(world.images.delete("things", ids, "", soon()))
+        asyncio.run(world.images.delete("things", ids, "", a_call()))
     assert raised.value.field == field
 
 
@@ -150,5 +149,5 @@ def test_a_thumbnail_of_bytes_that_cannot_be_had_says_why(world, uri, error):
 def test_a_collection_name_is_checked_before_anything_is_asked():
     core = Images(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, few_threads())
     with pytest.raises(InvalidArgument) as raised:
-        asyncio.run(core.delete("No", ["a"], "", soon()))
+        asyncio.run(core.delete("No", ["a"], "", a_call()))
     assert raised.value.field == "collection"

@@ -20,6 +20,7 @@ from tests.unit.gateway.fakes import (
     NOTHING,
     FakeLedger,
     MemoryBackends,
+    a_call,
     few_threads,
     image,
     job,
@@ -36,11 +37,11 @@ def many(count: int, **fields: object) -> list:
 
 
 def delete(core: Images, ids=(), filter_text="", deadline: Deadline | None = None):
-    return asyncio.run(core.delete("things", ids, filter_text, deadline or soon()))
+    return asyncio.run(core.delete("things", ids, filter_text, a_call(deadline)))
 
 
 def update(core: Images, *updates: ImageUpdate):
-    return asyncio.run(core.update("things", updates, soon()))
+    return asyncio.run(core.update("things", updates, a_call()))
 
 
 def test_a_delete_by_filter_goes_in_turns_under_one_revision_and_spares_what_is_newer():
@@ -108,7 +109,7 @@ def test_what_to_delete_is_said_in_one_way(ids, filter_text, error, field):
 
 def undo(ledger: FakeLedger, backends: MemoryBackends):
     core = Ingest(backends, ledger, NOTHING, NOTHING, NOTHING, NOTHING, few_threads())
-    return asyncio.run(core.undo("0123456789abcdef", soon()))
+    return asyncio.run(core.undo("0123456789abcdef", a_call()))
 
 
 def test_undoing_a_job_deletes_what_it_wrote_last():

@@ -22,7 +22,7 @@ from lookalike.sources import Artifacts
 from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.v1.ingest_service_pb2_grpc import IngestServiceStub, add_IngestServiceServicer_to_server
 from lookalike.wire.status import from_rpc_error
-from tests.unit.gateway.fakes import NOTHING, FakeLedger, MemoryBackends, few_threads, job, soon
+from tests.unit.gateway.fakes import NOTHING, FakeLedger, MemoryBackends, a_call, few_threads, job, soon
 
 
 @pytest.fixture
@@ -197,5 +197,5 @@ def test_a_watch_of_no_job_is_not_found():
 )
 def test_what_is_wrong_with_a_list_is_said_by_its_field(collection, size, field):
     with pytest.raises(InvalidArgument) as raised:
-        asyncio.run(core().page(collection, size, "", soon()))
+        asyncio.run(core().page(collection, size, "", a_call()))
     assert raised.value.field == field
