@@ -47,15 +47,15 @@ _REFUSES = {
     "READONLY": "it is a replica and takes no writes",
     "UNBLOCKED": "it became a replica",
 }
-"""What passes, or is mended outside, by the first word of Redis' error. None of these commands has done anything."""
+"""Errors that pass, or that an operator fixes, by the first word of Redis' text. None of these commands has done anything."""
 _NOT_PRIMARY = ("MASTERDOWN", "NOREPLICAS", "READONLY", "UNBLOCKED")
-"""Said by a server that is no longer the primary. One that does not know yet has lost its replicas."""
+"""Errors of a server that is no longer the primary. A server that does not know yet has lost its replicas."""
 _CODE = re.compile(r"(?:^|pipeline caused error: )([A-Z]+) ")
 _PING_KEY, _PING_KEPT_S = "lookalike:ping", 60
 
 
 class RedisAccessDenied(Unavailable):
-    """Redis refuses the password. It passes, as when passwords are changed."""
+    """Redis refuses the password. The refusal passes, as when passwords are changed."""
 
     reason = "REDIS_ACCESS_DENIED"
 
@@ -115,7 +115,8 @@ class RedisConnection:
 
 
 class _AskedSentinels(Sentinel):
-    """redis-py's, which says in one line why there is no primary, and tells a wrong password from a Sentinel that is away."""
+    """redis-py's, which says in one line why there is no primary, and distinguishes a wrong password from a Sentinel that is
+    away."""
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
         """The primary's host and port, from the first Sentinel that knows it. Raises `MasterNotFoundError`."""
@@ -131,7 +132,7 @@ class _AskedSentinels(Sentinel):
                 problems[where] = _one_line(error)
             else:
                 if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
-                    # It is asked first from now on. Other threads go over the list as they found it.
+                    # This Sentinel is asked first from now on. Other threads go over the list as they found it.
                     self.sentinels = [client, *(other for other in asked if other is not client)]
                     return state["ip"], state["port"]
                 problems[where] = "sees the primary down" if state else "watches no such service"
@@ -170,7 +171,7 @@ def sentinel_options(access: Sentinels) -> dict[str, Any]:
 
 
 def certificate_options(access: Sentinels) -> dict[str, Any]:
-    """Celery believes any certificate, unless it is told not to."""
+    """The options that make Celery check certificates. Without them it accepts any."""
     return {"ssl_cert_reqs": "required", **({"ssl_ca_certs": str(access.ca_file)} if access.ca_file else {})}
 
 

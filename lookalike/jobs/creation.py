@@ -124,7 +124,7 @@ _CHECKS: Mapping[type[JobSource], Callable[[Any, CreateJob, Uploads, Roots], Non
     UploadSource: _check_upload,
     ManifestSource: _check_manifest,
 }
-"""Of the kinds whose check is not `_check_place`, by their record."""
+"""The checks of the kinds that `_check_place` does not check, by their record."""
 
 
 def _field(source: JobSource) -> str:

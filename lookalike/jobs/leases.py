@@ -1,8 +1,8 @@
-"""Who works on what, and what came of it: leases with heartbeats, and outcomes that are recorded exactly once.
+"""Leases with heartbeats, which say which worker works on what, and outcomes, which are recorded exactly once.
 
 Called by the indexer. A *unit* of work is the planning of a job ("plan"), one of its chunks (its number) or, in jobs that have
-something left to do after these, "finish". Whoever holds a unit's lease may record it; a holder whose lease ran out, and whose
-unit went to somebody else, can do nothing any more.
+something left to do after these, "finish". The holder of a unit's lease may record its outcome. A holder whose lease ran out,
+and whose unit went to another worker, can change nothing any more.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LeaseSettings:
 
 @dataclass(slots=True)
 class Done:
-    """How many of a chunk's items have their vectors: raised by the thread that works on it, told by the heartbeat."""
+    """How many of a chunk's items have their vectors. The working thread raises the number; the heartbeat reports it."""
 
     items: int = 0
 
@@ -67,7 +67,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class ChunkCounts:
-    """What came of a chunk's items."""
+    """The outcomes of a chunk's items."""
 
     indexed: int
     failed: int
@@ -116,8 +116,8 @@ class Leases:
             thread.join()
 
     def renew(self, lease: Lease) -> bool:
-        """Prolong a lease, and tell how far its holder is; False (and `lease.lost`) where it has gone to somebody else or the
-        unit is not wanted any more."""
+        """Prolong a lease, and report how far its holder is; False (and `lease.lost`) where it has gone to another worker or
+        the unit is not wanted any more."""
         until = _ms(self.settings.lease_s)
         held = bool(self._redis.run("renew", lease.job_id, lease.unit, lease.owner, until, lease.done.items))
         if not held:
@@ -163,7 +163,7 @@ class Leases:
         return bool(self._redis.run("listed", lease.job_id, lease.owner, items))
 
     def record(self, lease: Lease, counts: ChunkCounts) -> bool:
-        """Record what came of a chunk, once; False where it had been recorded, or the lease was lost. Changes nothing then."""
+        """Record the outcome of a chunk, once. False, and nothing changes, where it had been recorded or the lease was lost."""
         growth = {"indexed": counts.indexed, "failed": counts.failed, "skipped": sum(counts.skipped.values())}
         growth |= {f"skip:{reason}": count for reason, count in counts.skipped.items()}
         growth |= {f"stage:{stage}": _ms(seconds) for stage, seconds in counts.stage_seconds.items()}
@@ -218,7 +218,7 @@ class Leases:
         )
 
     def due(self, job_id: str) -> Due:
-        """Take what is to be sent now. Whoever asks must send it; what gets lost is due again later."""
+        """Take the units to send now. The caller must send them; a unit that gets lost is due again later."""
         settings = self.settings
         jitter = random.uniform(0.5, 1.0)  # noqa: S311 - not for secrecy
         complete, *units = self._redis.run(

@@ -188,7 +188,7 @@ class Ledger:
         return self._unless_ended(job_id, self.connection.run("pause", job_id, 0))
 
     def note_undone(self, job_id: str, images: int) -> None:
-        """Note that what a job wrote is being deleted: so many images more."""
+        """Note that `images` more of the images that a job wrote have been deleted."""
         self.connection.run("undone", job_id, images)
 
     def cancel_collection(self, collection_uid: str) -> int:
@@ -254,7 +254,7 @@ class Ledger:
         self.connection.close()
 
     def job_from(self, job_id: str, fields: Mapping[str, str], *, now_ms: int) -> Job:
-        """The job that its hash in Redis tells, at a time of Redis' own."""
+        """The job that its hash in Redis describes, at a time by Redis' clock."""
         return job_of(job_id, fields, stalled_before_ms=now_ms - self._stall_ms)
 
     def _unless_ended(self, job_id: str, state: str) -> Job:
@@ -269,7 +269,7 @@ class Ledger:
         return job
 
     def _read(self, job_id: str) -> Job | None:
-        # No other key of ours is called like a job's with such an id.
+        # No other key of the ledger is named like a job's with such an id.
         return self._read_all([job_id])[0] if _JOB_ID.fullmatch(job_id) else None
 
     def _read_all(self, job_ids: Sequence[str]) -> FoundJobs:

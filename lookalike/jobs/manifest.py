@@ -1,7 +1,7 @@
 """The items of a job as Parquet in the artifacts: every row group is a chunk. Written by the plan, read by the chunks.
 
 A manifest is a folder of files of 512 chunks each, the last one may have fewer: chunk n is row group n % 512 of file n // 512.
-One file would have a footer that everybody who reads a chunk of it must read and hold: 300 MB for ten million items.
+A single file would have a footer that every reader of a chunk must read and hold: 300 MB for ten million items.
 
 Columns: position, offset, size_bytes int64; id, uri, origin, metadata (JSON), problem, problem_reason: text. Items with a
 problem are in it too, so that a chunk records them; duplicates are not.
@@ -48,7 +48,7 @@ class ManifestWriter:
             self._write()
 
     def commit(self) -> None:
-        """Write what is left. Nobody should be told the manifest's path before this has returned."""
+        """Write what is left. Publish the manifest's path only after this has returned."""
         if self._rows:
             self._write()
         self._end()

@@ -1,7 +1,7 @@
 """Sends Celery tasks by name. Used by the gateway (through `creation`) and by the indexer, whose app takes the same options.
 
-The broker is the ledger's Redis, under its own key prefix. It only carries messages: one that is lost, late or delivered twice
-does no harm, since what is to be done stands in the ledger and is sent again from there.
+The broker is the ledger's Redis, under its own key prefix. The broker only carries messages: one that is lost, late or
+delivered twice does no harm, since the work stands in the ledger and is sent again from there.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ CHUNK_TASK = "lookalike.ingest_chunk"
 FINISH_TASK = "lookalike.finish"
 CREATE_TASK = "lookalike.create_ingest_job"
 VISIBILITY_TIMEOUT_S = 3600
-"""After this long Redis gives an unacknowledged message to another worker. Nothing waits for it: a dead worker's work is sent
-again from the ledger within a lease time. It is well over the longest a chunk may take (a setting, at most half of this), so
-that no message is delivered twice while its task runs. Only a plan of very many items takes longer: the lease makes its second
-message a no-op."""
+"""The time after which Redis gives an unacknowledged message to another worker. Nothing waits for it: a dead worker's work is
+sent again from the ledger within a lease time. The time is well over the longest a chunk may take (a setting, at most half of
+this), so that no message is delivered twice while its task runs. Only a plan of very many items takes longer: the lease makes
+its second message a no-op."""
 KEY_PREFIX = "lookalike:celery:"
 
 
@@ -105,5 +105,5 @@ class TaskQueue:
             # Celery has made a text of redis' error; what is behind it says more.
             ours = as_ours(error.__cause__, "broker")
             problem = ours.message if ours else str(error)
-            # Also where waiting alone mends nothing: what was to be sent stands in the ledger, and is sent again from there.
+            # `Unavailable` also where waiting alone fixes nothing: the task stands in the ledger, and is sent again from there.
             raise (ours if isinstance(ours, Unavailable) else Unavailable("broker", " ".join(problem.split())[:200])) from error

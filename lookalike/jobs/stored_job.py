@@ -80,12 +80,12 @@ def options_of(text: str) -> JobOptions:
 
 
 def request_fingerprint(collection: str, source: JobSource, options: JobOptions = DEFAULTS) -> str:
-    """16 hex digits over what a request asks for; tells a repeated request from a reused request id."""
+    """16 hex digits over what a request asks for. They distinguish a repeated request from a reused request id."""
     return hashlib.sha256(f"{collection}\n{source_text(source)}\n{options_text(options)}".encode()).hexdigest()[:16]
 
 
 def job_of(job_id: str, stored: Mapping[str, str], *, stalled_before_ms: int = 0) -> Job:
-    """The job whose hash is `stored`. It is stalled where its last progress lies before `stalled_before_ms`."""
+    """The job whose hash is `stored`. The job is stalled where its last progress lies before `stalled_before_ms`."""
     state, paused = JobState[stored["state"]], "paused" in stored
     counts = Counts(*(int(stored[name]) for name in ("submitted", "indexed", "skipped", "failed")))
     left = max(counts.submitted - counts.done, 0)

@@ -24,7 +24,7 @@ from lookalike.jobs.write_order import write_lock
 MOST_DEATHS = 3
 """Times that the embedder may die of a picture alone. Each costs everybody a restart."""
 KEPT_S = 3600.0
-"""How long a picture is remembered after the last death that it may have caused; a mended embedder gets it again then."""
+"""The time that a picture is remembered after the last death that it may have caused. A fixed embedder gets it again then."""
 MOST_KEPT = 20_000
 """Suspects; the oldest go first. A death leaves a few hundred, which are acquitted within seconds."""
 BREAKS_EMBEDDER = "IMAGE_BREAKS_EMBEDDER"

@@ -16,12 +16,12 @@ from lookalike.errors import LookalikeError, Unavailable
 from lookalike.jobs.connection import RedisConnection
 
 _POLL_S = (0.005, 0.025)
-"""Between two tries; random, so that waiting workers do not try in step."""
+"""The time between two tries; random, so that waiting workers do not try in step."""
 
 
 @contextmanager
 def write_lock(connection: RedisConnection, name: str, *, timeout_s: float, ttl_s: float) -> Iterator[Callable[[], bool]]:
-    """Hold lock `name`; yields what tells whether it is held still. Raises `Unavailable` after `timeout_s` of waiting."""
+    """Hold lock `name`; yields a check whether it is held still. Raises `Unavailable` after `timeout_s` of waiting."""
     token = secrets.token_hex(8)
     deadline_s = time.monotonic() + timeout_s
     while not try_lock(connection, name, token, ttl_s=ttl_s):

@@ -25,13 +25,14 @@ from lookalike.errors import FailedPrecondition
 LOG_BOUND_BYTES = 16 * 1024 * 1024
 """A log is put aside when it is longer; with its predecessor a part takes at most about twice as much."""
 _SAME_START_S = 1.5
-"""Two readings of one process' start time agree within this: it is derived from the boot time, which clock steps move."""
+"""The difference allowed between two readings of a process' start time: it is derived from the boot time, which clock steps
+move."""
 _TERMINATE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A child that was started: its part's name, process id, and start time in seconds since 1970 as psutil tells it."""
+    """A child that was started: its part's name, process id, and psutil's start time in seconds since 1970."""
 
     name: str
     pid: int
@@ -39,9 +40,9 @@ class Recorded:
 
 
 class DataFolder:
-    """One folder, made if missing, readable by its owner only. Call `lock` before anything else.
+    """The folder that holds the data, made if missing, readable by its owner only. Call `lock` before anything else.
 
-    What cannot be written or read, on a full disk above all, raises `FailedPrecondition` (`DATA_FOLDER_UNUSABLE`).
+    A file that cannot be written or read, on a full disk above all, raises `FailedPrecondition` (`DATA_FOLDER_UNUSABLE`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,7 +54,7 @@ class DataFolder:
         return self.path / "logs"
 
     def lock(self, holder: str) -> None:
-        """Take the folder for this process until `unlock`; `holder` is one line that tells others who has it.
+        """Take the folder for this process until `unlock`; `holder` is the line by which others see the process that has it.
 
         Raises `FailedPrecondition`: `DATA_FOLDER_LOCKED` with the holder's line, or `DATA_FOLDER_UNUSABLE`.
         """
@@ -67,11 +68,11 @@ class DataFolder:
         except OSError as error:
             with stream, self._used():
                 stream.seek(0)
-                told = stream.read().decode(errors="replace").strip() or "another process"
+                holding = stream.read().decode(errors="replace").strip() or "another process"
             raise FailedPrecondition(
-                f"data folder {self.path} is in use by {told}; stop that one first, or choose another folder with --data",
+                f"data folder {self.path} is in use by {holding}; stop that one first, or choose another folder with --data",
                 reason="DATA_FOLDER_LOCKED",
-                metadata={"holder": told},
+                metadata={"holder": holding},
             ) from error
         self._lock = stream
         try:
@@ -81,7 +82,7 @@ class DataFolder:
             raise
 
     def describe(self, holder: str) -> None:
-        """Change the line that tells others who has the folder."""
+        """Change the line by which others see the process that has the folder."""
         if self._lock is not None:
             with self._used():
                 self._lock.truncate(0)
@@ -120,7 +121,8 @@ class DataFolder:
             return []
 
     def reap_orphans(self) -> list[Recorded]:
-        """End what a killed run has left: recorded processes that still run, told from strangers by their start time.
+        """End the processes that a killed run has left: recorded ones that still run. Their start time distinguishes them from
+        strangers.
 
         Call it with the lock held. Returns those that were found; they are gone when it returns.
         """
@@ -171,7 +173,7 @@ class DataFolder:
 
 
 def started_at(pid: int) -> float:
-    """Start time of a process of ours, in seconds since 1970; 0.0 if it has ended already."""
+    """Start time of a process that this one started, in seconds since 1970; 0.0 if the process has ended already."""
     try:
         return psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""What a person gives `lookalike up`, looked at before anything is started: a wrong place is told at once, by its option."""
+"""The options of `lookalike up`, checked before anything is started: a wrong place is reported at once, by its option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of a system on one machine: what each is started with, what it needs, and how to tell that it is ready.
+"""The parts of a system on one machine: what each is started with, what it needs, and what shows that it is ready.
 
 The programs and settings are those of any other deployment; only the addresses are this machine's. Nothing of theirs is
 imported here.
@@ -50,12 +50,12 @@ class LocalConfig:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One process. `needs` names the parts that must be ready before it starts; `stop_signal` asks it to end, which it must
+    """A process. `needs` names the parts that must be ready before it starts; `stop_signal` asks it to end, which it must
     do within `grace_s` seconds.
 
-    It is ready when `is_ready` and its own process listens on all of `ports`: another's answer does not count. A first start
-    may take `ready_within_s` seconds, and go on for `patience_s` without processor time and without a line in its log; `doing`
-    says what takes it so long, and `waits_for` names parts whose work counts as its own.
+    A part is ready when `is_ready` and its own process listens on all of `ports`: another's answer does not count. A first
+    start may take `ready_within_s` seconds, and go on for `patience_s` without processor time and without a line in its log.
+    `doing` says what takes it so long, and `waits_for` names parts whose work counts as its own.
     """
 
     name: str

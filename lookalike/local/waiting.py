@@ -66,9 +66,9 @@ def slow_text(doing: str, pid: int, waited_s: float) -> str:
 
 
 def last_words(lines: Sequence[str]) -> str:
-    """The last of a log's lines that says something: of our JSON lines the event and its problem, of others the line itself.
+    """The last of a log's lines that says something: from a JSON line its event and problem, from another the line itself.
 
-    What libraries tell about themselves is passed over; "" where there is nothing else.
+    Lines of libraries about themselves are passed over; "" where there is nothing else.
     """
     for line in reversed(lines):
         said = _said(line)

@@ -1,6 +1,6 @@
 -- id, window, grace_ms, base_ms, jitter (0..1), total -> {'1' if the job can be closed, units to send now...}
 -- Units whose lease or patience has run out, and new chunks as long as fewer than `window` are open, or fewer than the job's even
--- share of `total`, which all unfinished jobs together may have open. One each they may always have.
+-- share of `total`, which all unfinished jobs together may have open. Each job may always have one.
 local id, grace = ARGV[1], tonumber(ARGV[3])
 local share = math.floor(tonumber(ARGV[6]) / math.max(1, redis.call('SCARD', 'lookalike:active')))
 local window = math.max(1, math.min(tonumber(ARGV[2]), share))

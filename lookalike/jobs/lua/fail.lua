@@ -3,7 +3,7 @@
 local id, unit = ARGV[1], ARGV[2]
 if not owns(id, unit, ARGV[3]) then return 0 end
 if unit ~= 'plan' and ARGV[10] ~= '1' and begun_before(id, unit) then
-  -- An earlier attempt may have half written it. It is tried as often as any chunk, then its items count as failed.
+  -- An earlier attempt may have half written the chunk. The unit is tried as often as any chunk, then its items count as failed.
   local attempts = tonumber(redis.call('HGET', units_key(id), 'a:' .. unit))
   wait_unowned(id, unit, math.min(tonumber(ARGV[8]), tonumber(ARGV[7]) * 2 ^ math.min(attempts, 20)) * tonumber(ARGV[9]))
 else
