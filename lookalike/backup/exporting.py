@@ -12,7 +12,7 @@ from lookalike.client import Client, Collection, Consistency, Image
 from lookalike.errors import FailedPrecondition
 
 SHARD_IMAGES = 10_000
-"""What is done again at most after an interruption; a file of about 20 MB with vectors of 256 and 256 values."""
+"""The images that are written again at most after an interruption: a file of about 20 MB with vectors of 256 and 256 values."""
 
 
 def export_collection(

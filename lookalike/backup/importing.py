@@ -37,7 +37,7 @@ def import_collection(client: Client, files: Artifacts, name: str = "", *, told:
     sent = unchanged = 0
     batches = (images for shard in export.shards for images in read_shard(files, shard, export.spaces))
     for images, last in _with_last(batches):
-        # The last batch is sent in any case: it tells the server that no more come.
+        # The last batch is sent in any case: the server then knows that no more come.
         missing = images if last else _missing(client, name, images)
         if missing:
             client.import_images(name, missing, export.spaces, last=last)

@@ -33,11 +33,11 @@ ROWS_AT_ONCE = 500
 and the largest metadata that is 12 MB."""
 _BATCH_BYTES = 12 * 1024 * 1024
 MAX_DESCRIPTION_BYTES = 8 * 1024 * 1024
-"""Of `collection.json`: some 50,000 shards. Read as a whole it takes twenty times as much."""
+"""The size of `collection.json`: some 50,000 shards. Reading it as a whole takes twenty times as much memory."""
 _MAX_SPACES = 16
 _MAX_DESCRIPTION_CHARACTERS = 100_000
 _MAX_METADATA_TEXT_BYTES = 4 * MAX_METADATA_BYTES
-"""Of metadata as JSON: with spaces, and numbers written out."""
+"""The size of metadata as JSON: with spaces, and numbers written out."""
 _SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,64}")
 _SHA256 = re.compile(r"(?:[0-9a-f]{64})?")
@@ -45,7 +45,7 @@ _SHA256 = re.compile(r"(?:[0-9a-f]{64})?")
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One file of images: how many it holds, and the last id in it."""
+    """A file of images: how many it holds, and the last id in it."""
 
     name: str
     images: int
@@ -54,7 +54,8 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What `collection.json` says. `made_at` is when the collection was made (ISO 8601): it tells one from its namesake."""
+    """The content of `collection.json`. `made_at` is when the collection was made (ISO 8601), which distinguishes it from a
+    namesake."""
 
     name: str
     description: str

@@ -32,7 +32,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One way of looking: precision in [0, 1], queries a second over all threads, and the time of one query in milliseconds.
+    """A way of looking: precision in [0, 1], queries a second over all threads, and the time of one query in milliseconds.
     `hits` holds, per query in order, its neighbours, nearest first."""
 
     way: str

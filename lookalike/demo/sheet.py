@@ -1,7 +1,7 @@
 """The contact sheet: a dozen queries, each with its histogram and its five nearest in both spaces, as one PNG.
 
-A neighbour of the right class has a green frame and a tick, one of another class a red frame and a cross: told apart by shape
-as well as by colour.
+A neighbour of the right class has a green frame and a tick. A neighbour of another class has a red frame and a cross. The
+shapes distinguish them without colour.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WIDTH = _X_SIAMESE + 5 * _STEP - (_STEP - _NEIGHBOUR) + _MARGIN
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One query: `pixels` uint8 `[28, 28]`, its class, its 256-bin histogram float32 `[256]` that sums to 1, and its nearest in
+    """A query: `pixels` uint8 `[28, 28]`, its class, its 256-bin histogram float32 `[256]` that sums to 1, and its nearest in
     both spaces. `remark` stands under the class, for a row that was chosen for a reason."""
 
     pixels: npt.NDArray[np.uint8]

@@ -1,6 +1,6 @@
 """How many calls have arrived at a gRPC server and are not answered, counted by gRPC itself (channelz). Used by the embedder.
 
-A call arrives when gRPC has read its headers. The interpreter may come to it much later, so that no count of our own tells.
+A call arrives when gRPC has read its headers. The interpreter may come to the call much later, too late for a count in Python.
 """
 
 from __future__ import annotations

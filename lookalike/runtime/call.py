@@ -20,7 +20,8 @@ from lookalike.errors import DeadlineExceeded
 from lookalike.runtime import tracing
 
 REQUEST_ID_HEADER = "x-request-id"
-"""Of HTTP and, as metadata, of gRPC: in a request, where its caller has a name for it, and in every answer."""
+"""The header of HTTP and the metadata of gRPC that name a request: in the request, where its caller has a name for it, and in
+every answer."""
 _LOGGED = "request_id"
 _PLAIN = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 """A request id that may be logged as it came; a UUID is one."""
@@ -54,7 +55,7 @@ NEVER = Deadline(math.inf)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call that is being served. `trace` is the `traceparent` of its span, "" where it is not traced."""
+    """A call that is being served. `trace` is the `traceparent` of its span, "" where it is not traced."""
 
     deadline: Deadline
     request_id: str = ""

@@ -39,7 +39,7 @@ _KEPT_ALIVE: tuple[tuple[str, int | str], ...] = (
 
 
 class Timed(Protocol):
-    """What tells how long a caller will wait: a gRPC server context, sync or asyncio."""
+    """A source of the time that a caller will wait: a gRPC server context, sync or asyncio."""
 
     def time_remaining(self) -> float | None:
         """Seconds left, or None where the caller set no deadline."""

@@ -73,8 +73,8 @@ def _shown(value: object) -> str:
 
 
 def refuse_setting(settings: ServiceSettings, error: LookalikeError) -> None:
-    """End the process as `load_settings` does where `error` is about a setting, by its field: only whoever used it saw what is
-    wrong. Else return."""
+    """End the process as `load_settings` does where `error` is about a setting, by its field: a mistake that only the code
+    that used the setting could find. Else return."""
     if isinstance(error, InvalidArgument) and error.field in type(settings).model_fields:
         _refuse([_line(error.field, error.problem, getattr(settings, error.field))])
 

@@ -1,7 +1,8 @@
 """The edge of every gRPC server: counts and times each call, and turns exceptions into statuses with details.
 
 A servicer just raises our exceptions. Anything else is a defect: it is logged with its traceback under an incident number,
-and the caller sees the number, not the traceback. One for threads, one for asyncio; what they share is above them.
+and the caller sees the number, not the traceback. There is an interceptor for threads and another
+for asyncio; the code that they share stands above them.
 
 Requests are read here as well, within the bounds of the contract (`lookalike.bounds`); on asyncio large ones in a thread. A
 servicer there may return a large answer as the bytes that it has become in a thread.
@@ -38,8 +39,8 @@ AioContext: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 T = TypeVar("T")
 _OURS = "/lookalike."
 _READ_AT_ONCE_BYTES = 512 * 1024
-"""Of a request that is read on the loop: some 5 ms of metadata at the worst. Most pictures are smaller, and going through a
-thread would make their searches wait."""
+"""The size of a request that is read on the loop: some 5 ms of metadata at the worst. Most pictures are smaller, and their
+searches would have to wait for a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class _Unread:
 
 
 def as_ours(error: BaseException, method: str) -> LookalikeError:
-    """`error` if it is one of ours; else `Internal` with an incident number under which the traceback is logged."""
+    """`error` if it is a `LookalikeError`; else `Internal` with an incident number under which the traceback is logged."""
     if isinstance(error, LookalikeError):
         return error
     if isinstance(error, asyncio.CancelledError):

@@ -1,8 +1,9 @@
 """What slow and silent peers of a gRPC server may cost: places apart for calls, streams and uploads, a time for each message.
 
-A call whose request has not come takes none of the places of those at work. It waits among its like, of which the one silent
-for longest makes room for a new one. A call that waits for its peer later (for the next message of an upload, or until its
-answer is read) gives up its place the same way, and at the latest after `silence_s`. Used by `interceptors` and `server`.
+A call whose request has not come takes none of the places of those at work. The call waits among others of its kind, of which
+the one silent for longest makes room for a new one. A call that waits for its peer later (for the next message of an upload, or
+until its answer is read) gives up its place the same way, and at the latest after `silence_s`. Used by `interceptors` and
+`server`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ _SWEEPS = 8
 """Looks in `silence_s`, so that it is kept within an eighth."""
 _LONGEST_SWEEP_S = 1.0
 _RPC_COROUTINE = "_handle_exceptions"
-"""Of grpc.aio: what runs our handler, in a task of its own, for which another one waits that holds the call itself."""
+"""The coroutine of grpc.aio that runs our handler, in a task of its own. Another task holds the call and waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerBounds:
-    """At most so many at once. Each call may hold a message (at most 32 MiB, a picture commonly 0.1).
+    """The most calls, streams and uploads at once. Each call may hold a message (at most 32 MiB, a picture commonly 0.1).
 
     `calls` is above the gateway's threads and places to wait (144) together, so that a burst is refused there, by what it
     waits for. `silence_s`: for a whole message to come, and for an answer to be read.

@@ -17,7 +17,7 @@ Clock = Callable[[], float]
 
 
 class Places:
-    """At most `limit` places, from any thread. `refusal` is what a caller is told where there is none.
+    """At most `limit` places, from any thread. `refusal` is the error that a caller gets where there is none.
 
     `end` of a holder, which gives up its place, is called in the thread that needs it or that calls `end_overdue`.
     """
@@ -110,11 +110,11 @@ class Place:
         self._places.change(self, size)
 
     def waits(self) -> None:
-        """It is the peer's turn from now on."""
+        """The call waits for its peer from now on."""
         self._places.mark(self, waits=True)
 
     def goes_on(self) -> None:
-        """It is our turn from now on."""
+        """The call is at work from now on."""
         self._places.mark(self, waits=False)
 
     def release(self) -> None:

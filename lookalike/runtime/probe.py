@@ -40,7 +40,7 @@ def problem(target: str, service: str = "") -> str:
 def check_serving(channel: grpc.Channel, dependency: str, *, timeout_s: float = _TIMEOUT_S) -> None:
     """Raise `Unavailable` (or what the call ended in) unless the health service at the other end says SERVING. Blocks.
 
-    One that refuses to say because of its load does its part.
+    A service that refuses to answer because of its load counts as serving.
     """
     try:
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)

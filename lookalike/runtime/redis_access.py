@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
 SENTINEL_FORM = "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB"
 SENTINEL_PORT = 26379
-"""Of a Sentinel whose URL says none; redis.io/docs/latest/operate/oss_and_stack/management/sentinel."""
+"""The port of a Sentinel whose URL says none; redis.io/docs/latest/operate/oss_and_stack/management/sentinel."""
 
 _URL = re.compile(r"(rediss?)\+sentinel://(?:([^/]*)@)?([^/@?#]*)(?:/([^/?#]*))?(?:/([^/?#]*))?/?")
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]\s]+))(?::([0-9]+))?")
@@ -53,7 +53,7 @@ def access_by(url: str, *, password: str | None, sentinel_password: str | None, 
         user, host = parts.username or "", parts.netloc.rpartition("@")[2]
         parts = parts._replace(netloc=f"{quote(unquote(user), safe='')}:{quote(password, safe='')}@{host}")
     if parts.scheme == "rediss":
-        # Celery believes any certificate, unless it is told not to.
+        # Celery accepts any certificate unless these options say otherwise.
         tls = {"ssl_cert_reqs": "required", **({"ssl_ca_certs": str(ca_file)} if ca_file else {})}
         parts = parts._replace(query=urlencode({**tls, **dict(parse_qsl(parts.query))}))
     return urlunsplit(parts)

@@ -1,19 +1,19 @@
 """The one way a gRPC server is built here: health, reflection, our interceptor, and the same message limits.
 
 `build_server` is for servicers with threads (embedder; the indexer's health), `build_aio_server` for asyncio (gateway). Neither
-is READY until told. Both say SERVING for the service `liveness` from the start: whoever restarts what hangs asks for that, and
-does not restart a service for what it waits for.
+is READY until its service says so. Both say SERVING for the service `liveness` from the start. A supervisor that restarts hung
+processes asks for that, so that a service is not restarted for what it waits for.
 
 A server that is out of places refuses a health check with all else, and the prober takes it for dead.
 Hence probes ask at an address apart, which takes health checks only: `build_health_server`, or `health_address` on asyncio,
-where the answer then still tells that the event loop turns.
+where the answer then still shows that the event loop turns.
 
 Calls at work, answers that go on, uploads, and requests that have not come yet have places apart (`peers`), so that a silent
 peer keeps nobody else out; what is beyond them is refused at once, with our details.
 
 What gRPC refuses by itself never reaches our interceptor and comes without our details: RESOURCE_EXHAUSTED for a message over
 the limit (also once it is decompressed) or a call beyond all places together, UNIMPLEMENTED for a method that is not there.
-`status.from_rpc_error` tells them apart for our own clients; others see the bare code.
+`status.from_rpc_error` distinguishes them for our own clients; others see the bare code.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 @dataclass(frozen=True, slots=True)
 class Servicer:
-    """One service to add: gRPC's `add_..._to_server`, the implementation, and the service's full name."""
+    """A service to add: gRPC's `add_..._to_server`, the implementation, and the service's full name."""
 
     add: Callable[[Any, Any], None]
     implementation: object

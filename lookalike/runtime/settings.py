@@ -58,7 +58,7 @@ def _redis_url(value: str) -> str:
 
 
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
-"""Of a Redis that the ledger's client and Celery's broker both reach; Celery knows no `unix://`. See `redis_access`."""
+"""The URL of a Redis that the ledger's client and Celery's broker both reach; Celery knows no `unix://`. See `redis_access`."""
 
 
 def _milvus_uri(value: str) -> str:
@@ -168,7 +168,7 @@ class RedisSettings(ServiceSettings):
 
 
 def _needs_scheme(path: Path | None, info: ValidationInfo, url_field: str, *schemes: str) -> Path | None:
-    """Whoever names authorities means to use TLS, and whoever gives a password for Sentinels to use them."""
+    """Refuse a file that its URL does not use: authorities without TLS, or a password for Sentinels without Sentinels."""
     # A URL that is wrong itself is not among the data, and has its own line.
     if path is not None and url_field in info.data and info.data[url_field].partition("://")[0] not in schemes:
         allowed = " or ".join(f"{scheme}://" for scheme in schemes)

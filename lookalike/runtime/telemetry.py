@@ -46,8 +46,8 @@ _INTERNAL_CODES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 
 def configure_logging(settings: LogSettings, service: str) -> None:
     """Send structlog's and the standard library's logs to standard error in one format, each line with `service`, and with the
-    trace that it belongs to where there is one. Also tells Prometheus who this is."""
-    tell_prometheus(service)
+    trace that it belongs to where there is one. Also name the service to Prometheus."""
+    name_to_prometheus(service)
     level = getattr(logging, settings.log_level.upper())
 
     def with_service(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -80,8 +80,8 @@ def configure_logging(settings: LogSettings, service: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.captureWarnings(True)
-    sys.excepthook = _told
-    threading.excepthook = _told_of_thread
+    sys.excepthook = _log_defect
+    threading.excepthook = _log_defect_of_thread
     for name, meant in unknown_settings(settings, service).items():
         structlog.get_logger().warning("no such setting", name=name, meant=meant or None)
     # Their debug and info lines are about themselves, not about what we do.
@@ -89,23 +89,24 @@ def configure_logging(settings: LogSettings, service: str) -> None:
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
 
 
-def tell_prometheus(service: str) -> None:
-    """Who this is; and nothing of when each counter was made, a series more for each that Prometheus does not use."""
+def name_to_prometheus(service: str) -> None:
+    """Report the service and its version. Turn off the times at which counters were made: a series more for each counter, which
+    Prometheus does not use."""
     BUILD.labels(service, version("lookalike")).set(1)
     disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-def _told(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
-    """What nobody has caught, in the log's format too."""
+def _log_defect(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
+    """Log an exception that nothing has caught in the log's format too."""
     if isinstance(error, Exception):
         structlog.get_logger().critical("ended by a defect", exc_info=(kind, error, traceback))
     elif error is not None:
         sys.__excepthook__(kind, error, traceback)  # somebody pressed Ctrl-C
 
 
-def _told_of_thread(failed: threading.ExceptHookArgs) -> None:
+def _log_defect_of_thread(failed: threading.ExceptHookArgs) -> None:
     if failed.exc_type is not SystemExit:  # which ends a thread quietly
-        _told(failed.exc_type, failed.exc_value, failed.exc_traceback)
+        _log_defect(failed.exc_type, failed.exc_value, failed.exc_traceback)
 
 
 def _with_trace(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -130,7 +131,7 @@ def serve_metrics(port: int | None, *, host: str = "127.0.0.1") -> None:
 def observed(method: str, parent: str = "") -> Iterator[None]:
     """Count, time and trace one call of `method`; `parent` is the caller's `traceparent`.
 
-    Errors pass through: whoever answers the caller translates them.
+    Errors pass through: the code that answers the caller translates them.
     """
     started_s = time.perf_counter()
     code = grpc.StatusCode.OK
@@ -144,7 +145,7 @@ def observed(method: str, parent: str = "") -> Iterator[None]:
             structlog.get_logger().error("call failed", method=method, reason=error.reason, problem=error.message)
         raise
     except (asyncio.CancelledError, GeneratorExit):
-        code = grpc.StatusCode.CANCELLED  # The caller has gone, or its deadline has passed: no error of ours.
+        code = grpc.StatusCode.CANCELLED  # The caller has gone, or its deadline has passed: no error of the service.
         raise
     except BaseException:
         code = grpc.StatusCode.INTERNAL

@@ -48,7 +48,7 @@ def configure_tracing(settings: TraceSettings, service: str) -> Callable[[], Non
     own = version("lookalike")
     provider = TracerProvider(
         resource=Resource.create({"service.name": f"lookalike-{service}", "service.version": own}),
-        # Who calls decides for all: a trace is there whole or not at all.
+        # The caller decides for all: a trace is recorded whole or not at all.
         sampler=ParentBased(TraceIdRatioBased(settings.trace_sample_ratio)),
         shutdown_on_exit=False,
     )
@@ -113,7 +113,8 @@ def outgoing() -> tuple[tuple[str, str], ...] | None:
 
 
 def incoming(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
-    """The `traceparent` that came with a call, or "". Who called may send anything: what is no such thing begins a trace."""
+    """The `traceparent` that came with a call, or "". Callers may send anything: a value that is no `traceparent`
+    begins a trace."""
     if _tracer is None:
         return ""
     return next((known(value) for name, value in metadata or () if name == HEADER and isinstance(value, str)), "")

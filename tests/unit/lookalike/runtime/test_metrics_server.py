@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import Counter
 
 from lookalike.runtime.metrics_server import start_metrics_server
-from lookalike.runtime.telemetry import tell_prometheus
+from lookalike.runtime.telemetry import name_to_prometheus
 from tests.servers.processes import free_port, until
 
 LONGEST_S = 0.3
@@ -47,6 +47,6 @@ def test_peers_that_say_nothing_keep_neither_others_out_nor_threads(port: int) -
 
 def test_counters_come_without_the_time_of_their_making(port: int) -> None:
     Counter("lookalike_tests_things", "Made for this test.").inc()
-    tell_prometheus("tests")
+    name_to_prometheus("tests")
     assert "lookalike_tests_things_total 1.0" in scrape(port)
     assert "_created" not in scrape(port)
