@@ -17,10 +17,11 @@ from lookalike.records.job import Counts, Job
 from lookalike.records.source import FolderSource
 from lookalike.runtime.call import Deadline
 from lookalike.runtime.channels import open_aio_channel, open_channel
+from lookalike.store.memory.tables import Tables
 from tests.servers.dying_embedder import DyingEmbedder, dying_embedder
 from tests.servers.processes import free_port, until
 from tests.unit.indexer.conftest import Bench, made_bench
-from tests.unit.indexer.fakes import SPACES, FakeCatalogue, FakeStore, a_collection
+from tests.unit.indexer.fakes import SPACES, WorkerCatalogue, WorkerVectors, a_collection
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,8 @@ def bench(redis_db: str, tmp_path: Path, dying: DyingEmbedder) -> Iterator[Bench
     """A worker whose embedder is that process."""
     with open_channel(dying.target) as channel:
         embedder = Embedder(channel, timeout_s=10.0)
-        with made_bench(redis_db, tmp_path, FakeCatalogue(), FakeStore(), embedder) as made:
+        tables = Tables()
+        with made_bench(redis_db, tmp_path, WorkerCatalogue(tables), WorkerVectors(tables), embedder) as made:
             yield made
 
 

@@ -1,4 +1,4 @@
-"""A worker on a real Redis and real files, with Milvus, the embedder and the sending of tasks faked."""
+"""A worker on a real Redis and real files, with the store in memory, the embedder and the sending of tasks faked."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from lookalike.listing import list_folder
 from lookalike.records.job import DEFAULTS, Failure, Job, JobOptions
 from lookalike.records.source import FolderSource, JobSource
 from lookalike.sources import Artifacts, Reader
+from lookalike.store.memory.tables import Tables
 from lookalike.writes import Writes
-from tests.unit.indexer.fakes import FakeCatalogue, FakeEmbedder, FakeStore
+from tests.unit.indexer.fakes import FakeEmbedder, WorkerCatalogue, WorkerVectors
 
 
 @dataclass
@@ -53,8 +54,8 @@ class Bench:
     folder: Path
     ledger: Ledger
     leases: Leases
-    catalogue: FakeCatalogue
-    store: FakeStore
+    catalogue: WorkerCatalogue
+    store: WorkerVectors
     embedder: FakeEmbedder
     queue: SentTasks
     artifacts: Artifacts
@@ -106,7 +107,8 @@ class Bench:
 
 @pytest.fixture
 def bench(redis_db: str, tmp_path: Path) -> Iterator[Bench]:
-    with made_bench(redis_db, tmp_path, FakeCatalogue(), FakeStore()) as made:
+    tables = Tables()
+    with made_bench(redis_db, tmp_path, WorkerCatalogue(tables), WorkerVectors(tables)) as made:
         yield made
 
 

@@ -1,23 +1,28 @@
-"""Stand-ins for Milvus and the embedder, with real Redis and files around them: these tests are about the order of things."""
+"""The memory store and a stand-in for the embedder, with real Redis and files around them: these tests are about the order of
+things."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
 from indexer.chunk.stages import Stages
 from indexer.interruption import Interruption
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
+from lookalike.names import physical_name
 from lookalike.records.collection import Collection
-from lookalike.records.image import Hit, StoredImage
+from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.model import Description, Embedding
-from lookalike.records.query import SearchOptions
 from lookalike.spaces import HistogramSettings, Metric, Space, Vector
+from lookalike.store.memory.catalogue import MemoryCatalogue
+from lookalike.store.memory.tables import Tables
+from lookalike.store.memory.vectors import MemoryVectors
+from tests.unit import stores
 
 SPACES = (HistogramSettings(bins=8).space, Space("siamese", 4, Metric.COSINE, "f" * 16))
 
@@ -26,143 +31,118 @@ def a_collection(name: str = "products", uid: str = "uid 1") -> Collection:
     return Collection(name, uid, "", "small", HistogramSettings(bins=8), SPACES, 1, datetime.now(UTC))
 
 
-@dataclass
-class FakeCatalogue:
-    collections: dict[str, Collection] = field(default_factory=lambda: {"products": a_collection()})
-    leftovers: set[str] = field(default_factory=set)
-    changes: int = 0
+class WorkerCatalogue(MemoryCatalogue):
+    """Holds `products` from the start. `changes` counts the changes that made a difference."""
 
-    def get(self, name: str, *, fresh: bool = False) -> Collection:
-        if name not in self.collections:
-            raise NotFound("collection", name)
-        return self.collections[name]
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(tables)
+        self.changes = 0
+        self.collections = {"products": a_collection()}
 
-    def with_leftovers(self) -> Sequence[str]:
-        return list(self.leftovers)
+    @property
+    def collections(self) -> dict[str, Collection]:
+        """The rows by name, to look at and to change."""
+        return self._tables.collections
 
-    def change(
-        self, name: str, change: Callable[[Collection], Collection], *, check: Callable[[], None] = lambda: None
-    ) -> Collection:
-        then = change(self.get(name))
-        check()
-        self.changes += then != self.collections[name]
-        self.collections[name] = then
-        self.leftovers.discard(name)
+    @collections.setter
+    def collections(self, rows: dict[str, Collection]) -> None:
+        self._tables.collections = {}
+        stores.make(self._tables, rows.values())
+
+    def leave(self, space: Space) -> None:
+        """A table of `products` that no row names, as a killed change leaves it."""
+        self._tables.make(physical_name("products", space.name, space.fingerprint))
+
+    def change(self, name: str, change: Callable[[Collection], Collection], **more: Any) -> Collection:
+        before = self.get(name)
+        then = super().change(name, change, **more)
+        self.changes += then != before
         return then
 
-    def list(self) -> list[Collection]:
-        return [self.collections[name] for name in sorted(self.collections)]
 
+class WorkerVectors(MemoryVectors):
+    """The images of `products`, with ways to look at its tables and to change them, and noting what is written.
 
-@dataclass
-class FakeStore:
-    """Rows by space and id; a space that is not of `SPACES` is called by its name and fingerprint. Ids in `refused` cannot be
-    stored, and fail the whole write before it begins."""
+    `errors` are raised by the next writes, one each. Ids in `refused` cannot be stored, and fail the whole write before it
+    begins.
+    """
 
-    rows: dict[str, dict[str, StoredImage]] = field(default_factory=lambda: {space.name: {} for space in SPACES})
-    flushes: int = 0
-    writes: list[int] = field(default_factory=list)
-    errors: list[LookalikeError] = field(default_factory=list)
-    refused: set[str] = field(default_factory=set)
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(tables)
+        self.flushes = 0
+        self.writes: list[int] = []
+        self.errors: list[LookalikeError] = []
+        self.refused: set[str] = set()
 
-    def of(self, space: Space) -> dict[str, StoredImage]:
-        return self.rows.setdefault(space.name if space in SPACES else f"{space.name} {space.fingerprint}", {})
+    def of(self, space: Space) -> Table:
+        """The rows of a space of `products` by id."""
+        return Table(self._tables, physical_name("products", space.name, space.fingerprint))
 
-    def get_everywhere(
-        self, collection: Collection, ids: Sequence[str], *, timeout_s: float
-    ) -> dict[str, tuple[StoredImage, ...]]:
-        found = self.get_by_space(collection, ids, timeout_s=timeout_s)
-        return {id_: tuple(rows.values()) for id_, rows in found.items()}
-
-    def get_by_space(
-        self, collection: Collection, ids: Sequence[str], *, timeout_s: float
-    ) -> dict[str, dict[Space, StoredImage]]:
-        found = {id_: {space: self.of(space)[id_] for space in collection.written if id_ in self.of(space)} for id_ in ids}
-        return {id_: rows for id_, rows in found.items() if rows}
-
-    def upsert(self, collection: Collection, images: Sequence[StoredImage], **_: object) -> None:
-        self._check(images)
-        for space in collection.written:
-            for image in images:
-                written = image if space in collection.spaces else image.as_other()
-                assert space.name in written.vectors
-                self.of(space)[image.id] = written
-
-    def fill(self, collection: Collection, images: Sequence[StoredImage], **_: object) -> None:
-        self._check(images)
-        for space in collection.other_spaces:
-            self.of(space).update({image.id: image for image in images})
-
-    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float, **_: object) -> int:
-        there = self.get_by_space(collection, ids, timeout_s=timeout_s)
-        for id_, rows in there.items():
-            for space in rows:
-                del self.of(space)[id_]
-        return len(there)
-
-    def matching_ids(
-        self, collection: Collection, *, uri_prefix: str, older_than: int, after_id: str, limit: int, timeout_s: float
-    ) -> list[str]:
-        rows = {id_: row for space in collection.written for id_, row in self.of(space).items()}
-        found = (id_ for id_, row in rows.items() if row.uri.startswith(uri_prefix) and row.revision < older_than)
-        return sorted(id_ for id_ in found if id_ > after_id)[:limit]
-
-    def page(self, collection: Collection, *, after_id: str = "", limit: int, **_: object) -> list[StoredImage]:
-        rows = self.of(collection.spaces[-1])
-        return [rows[id_] for id_ in sorted(rows) if id_ > after_id][:limit]
-
-    def contents(
-        self, collection: Collection, space: Space, *, after_id: str, limit: int, timeout_s: float
-    ) -> list[tuple[str, str]]:
-        rows = self.of(space)
-        return [(id_, rows[id_].sha256) for id_ in sorted(rows) if id_ > after_id][:limit]
-
-    def get(self, collection: Collection, ids: Sequence[str], *, spaces: Sequence[str], **_: object) -> dict[str, StoredImage]:
-        rows = self.of(collection.space(spaces[0]))
-        return {id_: rows[id_] for id_ in ids if id_ in rows}
-
-    def rewrite(self, collection: Collection, images: Sequence[StoredImage], **_: object) -> None:
-        for space in collection.written:
-            rows = self.of(space)
-            rows.update({image.id: replace(image, vectors=rows[image.id].vectors) for image in images if image.id in rows})
-
-    def search(
-        self,
-        collection: Collection,
-        space: str,
-        queries: Vector,
-        options: SearchOptions,
-        *,
-        exclude_ids: Sequence[str] = (),
-        within: float = math.inf,
-        **_: object,
-    ) -> list[list[Hit]]:
-        metric, rows = collection.space(space).metric, self.of(collection.space(space))
-        answers = []
-        for query in queries:
-            hits = [Hit(row, float(metric.distance(query, row.vectors[space]))) for row in rows.values()]
-            hits = [hit for hit in hits if hit.distance < within and hit.image.id not in exclude_ids]
-            answers.append(sorted(hits, key=lambda hit: (hit.distance, hit.image.id))[: options.top_k])
-        return answers
-
-    def flush(self, collection: Collection, *, wait: bool = True) -> None:
-        self.flushes += 1
+    @property
+    def rows(self) -> dict[str, Table]:
+        """Those of each of `SPACES` by its name."""
+        return {space.name: self.of(space) for space in SPACES}
 
     def put(self, image: StoredImage, spaces: Iterable[str] = ("histogram", "siamese")) -> None:
+        """Write `image` in `spaces`, with the vector that is there where it has none."""
         for space in spaces:
-            self.rows[space][image.id] = image
+            there = self.rows[space].get(image.id)
+            vectors = {**(there.vectors if there is not None else {}), **image.vectors}
+            self.rows[space][image.id] = replace(image, vectors=vectors)
 
     def ids(self) -> set[str]:
         first, second = (set(self.of(space)) for space in SPACES)
         assert first == second
         return first
 
-    def _check(self, images: Sequence[StoredImage]) -> None:
+    def upsert(self, collection: Collection, images: Sequence[StoredImage], **more: Any) -> None:
+        self._note(images)
+        super().upsert(collection, images, **more)
+
+    def fill(self, collection: Collection, images: Sequence[StoredImage], **more: Any) -> None:
+        self._note(images)
+        super().fill(collection, images, **more)
+
+    def flush(self, collection: Collection, **more: Any) -> None:
+        self.flushes += 1
+        super().flush(collection, **more)
+
+    def _note(self, images: Sequence[StoredImage]) -> None:
         if self.errors:
             raise self.errors.pop(0)
         if any(image.id in self.refused for image in images):
             raise InvalidArgument("metadata", "cannot be stored")
         self.writes.append(len(images))
+
+
+@dataclass(frozen=True, eq=False)
+class Table(MutableMapping[str, StoredImage]):
+    """One table of the store, to look at and to change behind its back. One that there is not is empty, and made when it is
+    written to."""
+
+    tables: Tables
+    name: str
+
+    def __getitem__(self, image_id: str) -> StoredImage:
+        return self._read()[image_id]
+
+    def __setitem__(self, image_id: str, row: StoredImage) -> None:
+        self.tables.make(self.name)
+        self.tables.put(self.name, [row], subject=self.name)
+
+    def __delitem__(self, image_id: str) -> None:
+        self._read()[image_id]  # raises where it is not there
+        self.tables.remove(self.name, [image_id], subject=self.name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def _read(self) -> Mapping[str, StoredImage]:
+        there = self.name in self.tables.names()
+        return self.tables.read(self.name, Consistency.STRONG, subject=self.name) if there else {}
 
 
 @dataclass
