@@ -7,7 +7,7 @@ UV_VERSION := 0.9
 PROSE := '*.md' 'protos/lookalike/*.proto' '.github/*' 'lookalike/listing/*' 'lookalike/sources/*' 'lookalike/local/*' 'lookalike/jobs/*' 'lookalike/demo/*' 'lookalike/runtime/*' 'embedder/*.py' 'tests/pictures/*.py' 'tests/unit/embedder/*.py'
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check types words github test test-torch test-openvino format stubs train unseen photographs photo chaos deletion rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
+.PHONY: help install up demo check types words github test test-backends test-openvino format stubs train unseen photographs photo chaos deletion rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,11 +45,12 @@ github: install ## Compare the files of .github and .pre-commit-config.yaml with
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 	$(BIN)/pre-commit validate-config
 
-test-torch: install ## Train a tiny tower by PyTorch, in an environment of its own (a large download)
+test-backends: install ## Train a tiny tower by JAX, and by PyTorch in an environment of its own (a large download)
 	$(BIN)/uv venv --quiet --allow-existing build/torch
 	$(BIN)/uv pip install --quiet --python build/torch/bin/python --constraints constraints.txt \
 	    --requirements pyproject.toml "torch==2.13.0" "keras~=3.15" "pillow~=13.0"
-	LOOKALIKE_TORCH_PYTHON=build/torch/bin/python $(BIN)/pytest tests/unit/embedder/commands/test_train.py -k torch
+	LOOKALIKE_JAX_PYTHON=$(BIN)/python LOOKALIKE_TORCH_PYTHON=build/torch/bin/python \
+	    $(BIN)/pytest tests/unit/embedder/commands/test_train.py -k another_backend
 
 test-openvino: install ## Compare OpenVINO's vectors with TensorFlow's; installs the extra [openvino] into .venv (180 MB)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --editable ".[dev,openvino]"

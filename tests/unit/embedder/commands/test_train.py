@@ -183,9 +183,9 @@ def test_a_killed_run_goes_on_by_itself_to_the_weights_of_an_undisturbed_one(
 def test_another_backend_trains_without_tensorflow_and_tensorflow_serves_the_same_vectors(
     backend: str, folder: Path, tmp_path: Path
 ) -> None:
-    python = sys.executable if backend == "jax" else os.environ.get("LOOKALIKE_TORCH_PYTHON")
+    python = os.environ.get(f"LOOKALIKE_{backend.upper()}_PYTHON")
     if python is None:
-        pytest.skip("PyTorch has an environment of its own: make test-torch")
+        pytest.skip("takes half a minute, and for PyTorch an environment of its own: make test-backends")
     pixels = np.stack([np.asarray(Image.open(path).resize((16, 16))) for path in sorted(folder.glob("Bag/0*.png"))])[..., None]
     np.save(tmp_path / "pixels.npy", pixels)
     out, vectors = tmp_path / "out", tmp_path / "vectors.npy"
