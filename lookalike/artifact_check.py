@@ -13,7 +13,7 @@ from lookalike.errors import Unavailable
 
 FOLDER = "checks"
 WRITE_EVERY_S = 15.0
-"""Between two writes where the last one went well: on an object store each is a paid request."""
+"""The time between two writes where the last one went well: on an object store each is a paid request."""
 
 
 class ArtifactCheck:

@@ -47,7 +47,7 @@ _creating = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or folder in a folder. `modified` is UTC; for a store that tells no time it is now."""
+    """A file or folder in a folder. `modified` is UTC, and the present for a store that gives no time."""
 
     name: str
     modified: datetime
@@ -94,7 +94,7 @@ class Artifacts:
                     self._files.pipe_file(at, content, mode="create")
                 except OSError as error:
                     # Stores have many words for a condition that does not hold (s3fs: EINVAL), and an answer that is lost looks
-                    # like a failure: what lies there now tells.
+                    # like a failure. Whether the file is there now decides.
                     self._files.invalidate_cache(at.rpartition("/")[0])
                     if not self._files.exists(at):
                         raise
@@ -169,8 +169,8 @@ class Artifacts:
     def delete_unless_newer(self, path: str, time: datetime) -> bool:
         """Delete a file that was last written before `time`; whether it was.
 
-        One that is written again just now stays: in a local folder whatever the timing, in a store unless it is written between
-        the look and the delete.
+        A file that is written again just now stays: in a local folder whatever the timing, in a store unless the write falls
+        between the look and the delete.
         """
         with suppress(NotFound), translated(path):
             at = self._at(path)
@@ -199,7 +199,7 @@ class Artifacts:
             self._files.rm(self._at(path), recursive=True)
 
     def keep_original(self, content: bytes) -> str:
-        """Keep a picture by its content, unless it is kept already; its URI. It is durable once `settle` has returned."""
+        """Keep a picture by its content, unless it is kept already; its URI. The copy is durable once `settle` has returned."""
         sha256 = hashlib.sha256(content).hexdigest()
         path = self.original_path(sha256)
         # Not only whether it is there: one written shortly before the power failed may be torn, and an old one may be about to
@@ -344,8 +344,8 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def translated(path: str) -> Iterator[None]:
-    """Every error of the file system that leaves this block is one of ours: `NotFound`, `Unavailable`, or `FailedPrecondition`
-    ARTIFACTS_READ_ONLY where it is of a kind that cannot be written to."""
+    """Every error of the file system leaves this block as a `LookalikeError`: `NotFound`, `Unavailable`, or
+    `FailedPrecondition` ARTIFACTS_READ_ONLY where it is of a kind that cannot be written to."""
     try:
         yield
     except FileNotFoundError as error:

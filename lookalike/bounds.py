@@ -25,7 +25,7 @@ M = TypeVar("M", bound=Message)
 
 UNREADABLE = "REQUEST_UNREADABLE"
 SLICE_BYTES = 64 * 1024
-"""Of a message that is read at once, so that other threads get their turn: protobuf reads this in a millisecond."""
+"""The part of a message that is read at once, so that other threads get their turn: protobuf reads this in a millisecond."""
 _MOST_STRANGE = 64
 """Fields of one message that this version does not know, or that come again although they hold one value."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5

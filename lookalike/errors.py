@@ -14,7 +14,7 @@
     ├── DeadlineExceeded            the caller's time is up                    DEADLINE_EXCEEDED    504
     ├── Cancelled                   the caller has gone                        CANCELLED            499
     │   └── LeaseLost               a worker's unit is another's now; never leaves the indexer
-    └── Internal                    a defect of ours                           INTERNAL             500
+    └── Internal                    a defect of the product                    INTERNAL             500
 
 A library's own errors are translated into these where the library is imported. `wire.status` holds the one table that maps
 them to gRPC and HTTP and back, so that a client catches the same class that the service raised. Standard library only.
@@ -166,6 +166,6 @@ class LeaseLost(Cancelled):
 
 
 class Internal(LookalikeError):
-    """A defect of ours. The message is safe to show; the cause is in the log, found by `metadata["incident"]`."""
+    """A defect of the product. The message is safe to show; the cause is in the log, found by `metadata["incident"]`."""
 
     reason = "INTERNAL"

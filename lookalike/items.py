@@ -51,7 +51,7 @@ _WHOLE_NUMBERS = range(-(2**63) + 1, 2**63)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item of a source.
+    """An item of a source.
 
     `position` counts from 0. `id` is final, "" only with a problem. `origin` is what people call the item where that is not its
     URI: the client's own path of an uploaded picture. Of a member of an archive, `offset` and `size_bytes` say where in it the

@@ -35,7 +35,7 @@ FORMATS = (
     PictureFormat("TIFF", "TIFF", "image/tiff", ("tif", "tiff")),
 )
 SUFFIXES = frozenset(f".{suffix}" for read in FORMATS for suffix in read.suffixes)
-"""Of the formats that are read, in lower case and with their dots."""
+"""The suffixes of the formats that are read, in lower case and with their dots."""
 
 _MISLEADING = {
     "an AVIF": "avif",

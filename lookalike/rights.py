@@ -35,7 +35,7 @@ class On(enum.Enum):
     JOB = "job"
     """The collection of the job."""
     EACH = "each"
-    """Every collection that the answer tells of: it leaves out those on which the caller lacks the right."""
+    """Every collection in the answer, which leaves out those on which the caller lacks the right."""
     INSTALLATION = "installation"
 
 

@@ -1,7 +1,7 @@
 """What images take in Milvus: the law by which memory and disk grow, for each index type that a cluster could use.
 
 Pure functions of numbers; standard library only. `indexer.finishing.forecast` forecasts a job with `growth`, `lookalike sizing`
-a cluster with `size`. What is reckoned here is compared with what is measured in deploy/SIZING.md.
+a cluster with `size`. deploy/SIZING.md compares its results with measurements.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ CAGRA_DEGREE = 64
 CAGRA_RATIO = 1.8
 """GPU memory beside the raw vectors (Milvus' documentation, "GPU Index", its conclusion)."""
 GPU_POOL_BYTES = 4 * GIB
-"""Of each GPU, kept for searches: the `maxMemSize` that Milvus' documentation recommends ("Index with GPU")."""
+"""Memory of each GPU, kept for searches: the `maxMemSize` that Milvus' documentation recommends ("Index with GPU")."""
 USABLE_SHARE = 0.75
-"""Of a query node's memory, what may be filled. Milvus itself stops at .9 (`queryCoord.overloadedMemoryThresholdPercentage`);
-the rest is our judgement: segments that are still growing, both versions of one that is exchanged, and the work of searches."""
+"""The share of a query node's memory that may be filled. Milvus itself stops at .9
+(`queryCoord.overloadedMemoryThresholdPercentage`). The rest is our judgement: segments that are still growing, both versions of
+one that is exchanged, and the work of searches."""
 LOG_KEPT_S = 3 * 24 * 3600
 LOG_KEPT_BYTES = 8192 * 2**20
 """Milvus keeps its log for three days, and a standalone server at most so much of each topic (`rocksmq.retentionTimeInMinutes`
@@ -129,7 +130,7 @@ def size(
     """What `images` take that are in one space of each of `dimensions`, on Milvus' cluster.
 
     `facts_bytes` is the mean length of id, URI and metadata; `node_bytes` the memory of a query node, `gpu_bytes` of its GPU;
-    `rate` images a second. Without `rate` they are reckoned as written at once: all of them in the log, and all of them twice
+    `rate` images a second. Without `rate` the images count as written at once: all of them in the log, and all of them twice
     in the object storage while compaction replaces what was inserted. Raises `InvalidArgument` for what is out of range.
     """
     _check(images, dimensions, facts_bytes, replicas, node_bytes, gpu_bytes, rate)
@@ -186,9 +187,9 @@ def _links_bytes() -> int:
 
 
 def diskann_node_bytes(dimension: int) -> float:
-    """Of a node of DiskANN on the disk: the vector, the count of its neighbours and so many numbers, side by side; whole nodes
-    in a sector of 4 KiB, or whole sectors for a larger node (Subramanya et al., "DiskANN", NeurIPS 2019: neighbours padded to
-    one length and read together with the vector; that nodes do not cross sectors is how its code lays them out)."""
+    """The bytes of a DiskANN node on the disk: the vector, the count of its neighbours and their numbers, side by side. Whole
+    nodes lie in a sector of 4 KiB, or whole sectors for a larger node (Subramanya et al., "DiskANN", NeurIPS 2019: neighbours
+    padded to one length and read together with the vector; that nodes do not cross sectors is how its code lays them out)."""
     node = dimension * _FLOAT_BYTES + (1 + DISKANN_DEGREE) * _LINK_BYTES
     if node > SECTOR_BYTES:
         return math.ceil(node / SECTOR_BYTES) * SECTOR_BYTES

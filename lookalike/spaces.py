@@ -25,7 +25,8 @@ MAX_DIMENSION = 32_768
 MIN_DIRECTION, MAX_DIRECTION = 1e-12, 1e12
 """Length of a vector that is compared by its direction: Milvus squares and adds in float32, which ends at 1e-38 and 3e38."""
 MAX_LENGTH = 1000.0
-"""Of a vector that is compared by Euclidean distance. Histograms sum to 1; far beyond, float32 cannot tell two apart."""
+"""The length of a vector that is compared by Euclidean distance. Histograms sum to 1; far beyond, two vectors look the same in
+float32."""
 _HISTOGRAM_MATHS = "histogram-3"
 """Raise it when the code between encoded bytes and counts changes what comes out."""
 
@@ -51,7 +52,7 @@ class Metric(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """One way of looking at an image: a name, the length of its vectors, how they are compared, and a fingerprint."""
+    """A way of looking at an image: a name, the length of its vectors, how they are compared, and a fingerprint."""
 
     name: str
     dimension: int
@@ -76,8 +77,8 @@ def vectors_problem(vectors: Vector, metric: Metric) -> str:
 
 
 def check_vectors(name: str, vectors: Vector, space: Space) -> None:
-    """Raise `InvalidArgument` for field `name` unless `vectors` is `[n, dimension]` and can be compared: finite, and no
-    longer or shorter than float32 reckons with."""
+    """Raise `InvalidArgument` for field `name` unless `vectors` is `[n, dimension]` and can be compared: finite, and
+    of a length that float32 can compute with."""
     if vectors.ndim != 2 or vectors.shape[1] != space.dimension:
         raise InvalidArgument(
             name, f"has {vectors.shape[-1] if vectors.ndim else 0} values; space {space.name!r} needs {space.dimension}"

@@ -28,11 +28,12 @@ BREADTHS = (
 )  # fmt: skip
 """Tried in order until one is enough: each 1.3 to 1.5 times the one before, up to the contract's limit."""
 TIED = 1e-5
-"""Distances that float32 cannot tell apart count as equal: which of two equal images comes back is no matter of recall."""
+"""The difference up to which distances count as equal, since float32 cannot distinguish them. Recall does not depend on which
+of two equal images comes back."""
 
 Distances = npt.NDArray[np.float64]
 Report = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is, and of how much."""
+"""A callback for progress: the step, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True, slots=True)

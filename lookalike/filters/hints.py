@@ -79,7 +79,7 @@ def _expected(error: UnexpectedInput) -> str:
 
 
 def _hint(text: str, at: int, found: str, *, value_expected: bool, key_expected: bool) -> str:
-    """What to write instead; "" where that cannot be told."""
+    """The advice what to write instead; "" where there is none."""
     before = text[:at].rstrip()
     if found[0] in _QUOTES:
         return _requoted(text, at, value_expected=value_expected)

@@ -198,7 +198,7 @@ def _listed(field: Field, operator: Operator, values: Sequence[_Written]) -> _Pa
 
 
 def _levels(parts: Sequence[int]) -> int:
-    """Of a balanced tree over parts that have so many each."""
+    """The levels of a balanced tree over `parts`, which have that many levels each."""
     if len(parts) == 1:
         return parts[0]
     middle = len(parts) // 2
