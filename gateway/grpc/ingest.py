@@ -10,7 +10,6 @@ from gateway.backends.threads import off_loop
 from gateway.grpc.search import Context, call_of
 from gateway.jobs.ingest import IDLE_S, Ingest, unless_idle
 from lookalike.errors import InvalidArgument
-from lookalike.records.image import Deletion
 from lookalike.records.source import UploadItem
 from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.v1.ingest_service_pb2_grpc import IngestServiceServicer
@@ -104,8 +103,7 @@ class IngestServicer(IngestServiceServicer):
         )
 
     async def UndoIngestJob(self, request: pb.UndoIngestJobRequest, context: Context) -> pb.UndoIngestJobResponse:  # noqa: N802
-        deleted, revision = await self._ingest.undo(request.id, call_of(context))
-        return undo_message(Deletion(deleted, revision))
+        return undo_message(await self._ingest.undo(request.id, call_of(context)))
 
 
 async def _items(requests: AsyncIterator[pb.UploadItemsRequest]) -> AsyncIterator[UploadItem]:

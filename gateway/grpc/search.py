@@ -26,7 +26,6 @@ from gateway.collections.generations import Generations, Reembed
 from gateway.images.images import Images
 from gateway.search.search import Search
 from lookalike.errors import InvalidArgument
-from lookalike.records.image import Deletion
 from lookalike.runtime.call import Call
 from lookalike.runtime.channels import remaining_s
 from lookalike.v1 import collection_service_pb2 as collection_pb
@@ -102,8 +101,7 @@ class SearchServicer(SearchServiceServicer):
     async def DeleteImages(  # noqa: N802
         self, request: search_pb.DeleteImagesRequest, context: Context
     ) -> search_pb.DeleteImagesResponse:
-        deleted, revision = await self._images.delete(request.collection, request.ids, request.filter, call_of(context))
-        return deletion_message(Deletion(deleted, revision))
+        return deletion_message(await self._images.delete(request.collection, request.ids, request.filter, call_of(context)))
 
     async def UpdateImages(  # noqa: N802
         self, request: search_pb.UpdateImagesRequest, context: Context

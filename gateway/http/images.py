@@ -17,7 +17,6 @@ from gateway.images.images import Images
 from gateway.images.writes import MAX_IDS_PER_WRITE
 from lookalike.errors import NotFound
 from lookalike.records import image as records
-from lookalike.records.image import Deletion
 from lookalike.v1 import search_service_pb2 as pb
 from lookalike.wire.images import deletion_message, image_message, update_result_message
 from lookalike.wire.query import consistency_from
@@ -118,8 +117,7 @@ def _add_writing(router: APIRouter, images: Images) -> None:
         responses=errors(400, 404),
     )
     async def delete_many(collection: models.Name, body: DeleteImagesBody, call: RequestCall) -> Response:
-        deleted, revision = await images.delete(collection, body.ids, body.filter, call)
-        return respond(deletion_message(Deletion(deleted, revision)))
+        return respond(deletion_message(await images.delete(collection, body.ids, body.filter, call)))
 
     @router.delete(
         "/images",
@@ -131,8 +129,7 @@ def _add_writing(router: APIRouter, images: Images) -> None:
     async def delete_matching(
         collection: models.Name, call: RequestCall, filter_text: Annotated[Filter, Query(alias="filter", min_length=1)]
     ) -> Response:
-        deleted, revision = await images.delete(collection, [], filter_text, call)
-        return respond(deletion_message(Deletion(deleted, revision)))
+        return respond(deletion_message(await images.delete(collection, [], filter_text, call)))
 
     @router.post(
         "/images:update",
@@ -170,8 +167,7 @@ def _add_one(router: APIRouter, images: Images) -> None:
         responses=errors(400, 404),
     )
     async def delete(collection: models.Name, image_id: models.ImageId, call: RequestCall) -> Response:
-        deleted, revision = await images.delete(collection, [image_id], "", call)
-        return respond(deletion_message(Deletion(deleted, revision)))
+        return respond(deletion_message(await images.delete(collection, [image_id], "", call)))
 
     @router.patch(
         "/images/{image_id:path}",

@@ -16,7 +16,6 @@ from gateway.http.convert import RequestCall, errors, respond, respond_with, to_
 from gateway.http.reading import ReadingRoute
 from gateway.http.search_bodies import Int32
 from gateway.jobs.ingest import Ingest
-from lookalike.records.image import Deletion
 from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.wire.images import undo_message
 from lookalike.wire.jobs import failure_message, job_filter_from, job_message, report_message
@@ -108,8 +107,7 @@ def _add_steering(router: APIRouter, ingest: Ingest) -> None:
         responses=errors(400, 404),
     )
     async def undo(job_id: models.JobId, call: RequestCall) -> Response:
-        deleted, revision = await ingest.undo(job_id, call)
-        return respond(undo_message(Deletion(deleted, revision)))
+        return respond(undo_message(await ingest.undo(job_id, call)))
 
 
 def _add_looking(router: APIRouter, ingest: Ingest) -> None:

@@ -20,7 +20,7 @@ from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE, check_id, check_name
 from lookalike.records.collection import Collection
 from lookalike.records.filter import Condition
-from lookalike.records.image import Consistency, GivenImage, ImageUpdate, StoredImage, UpdateResult
+from lookalike.records.image import Consistency, Deletion, GivenImage, ImageUpdate, StoredImage, UpdateResult
 from lookalike.runtime.call import Call, Deadline
 from lookalike.sources import Artifacts, Reader
 
@@ -115,7 +115,7 @@ class Images:
         more = images[limit:] or await self._read(collection, condition, last_id, 1, consistency, call)
         return page, last_id if more else ""
 
-    async def delete(self, name: str, ids: Sequence[str], filter_text: str, call: Call) -> tuple[int, int]:
+    async def delete(self, name: str, ids: Sequence[str], filter_text: str, call: Call) -> Deletion:
         """Delete by id or by filter, in every space. Returns how many were there, and the revision of the delete."""
         check_name("collection", name)
         await off_loop(lambda: check_deletable(ids, filter_text), large=is_long(filter_text))

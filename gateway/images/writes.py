@@ -17,7 +17,7 @@ from lookalike.filters.parsing import parse
 from lookalike.items import check_metadata
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_id
-from lookalike.records.image import GivenImage, ImageUpdate, StoredImage, UpdateResult
+from lookalike.records.image import Deletion, GivenImage, ImageUpdate, StoredImage, UpdateResult
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space
 from lookalike.writes import Session
@@ -33,11 +33,12 @@ class ImageWriter:
     def __init__(self, backends: Backends, ledger: Ledger) -> None:
         self._backends, self._ledger = backends, ledger
 
-    def delete(self, name: str, ids: Sequence[str], deadline: Deadline) -> tuple[int, int]:
+    def delete(self, name: str, ids: Sequence[str], deadline: Deadline) -> Deletion:
         """Delete `ids` in every space: how many were there, and the revision of the delete."""
         with self._session(name, deadline) as session:
             revision = self._ledger.take_revision(name)
-            return session.delete(sorted(set(ids)), revision, timeout_s=deadline.remaining_s()), revision
+            deleted = session.delete(sorted(set(ids)), revision, timeout_s=deadline.remaining_s())
+            return Deletion(deleted, revision)
 
     def delete_matching(
         self,
@@ -48,7 +49,7 @@ class ImageWriter:
         filter_text: str = "",
         of_revision: int | None = None,
         told: Callable[[int], None] = lambda _deleted: None,
-    ) -> tuple[int, int]:
+    ) -> Deletion:
         """Delete what `filter_text` holds for, or what `of_revision` wrote, as `delete` does.
 
         A turn at a time, in order of id: images written later survive, and where the deadline ends this early every image is
@@ -73,7 +74,7 @@ class ImageWriter:
             deleted += gone
             told(gone)
             if len(ids) < _DELETED_AT_ONCE:
-                return deleted, revision
+                return Deletion(deleted, revision)
             after_id = ids[-1]
 
     def update(self, name: str, updates: Sequence[ImageUpdate], deadline: Deadline) -> UpdateResult:

@@ -23,6 +23,7 @@ from lookalike.jobs.report import read_report
 from lookalike.jobs.retrying import retry_failures
 from lookalike.jobs.uploads import Uploads, UploadWriter
 from lookalike.names import MAX_PAGE_SIZE, check_name
+from lookalike.records.image import Deletion
 from lookalike.records.job import ANY_JOB, CreateJob, Failure, Job, JobFilter, Report
 from lookalike.records.source import Upload, UploadItem
 from lookalike.runtime.call import Call, Deadline
@@ -138,13 +139,13 @@ class Ingest:
         """Ask a job to stop. Raises `FailedPrecondition` where it has ended."""
         return await self._run(lambda: self._ledger.request_cancel(job_id), call.deadline)
 
-    async def undo(self, job_id: str, call: Call) -> tuple[int, int]:
+    async def undo(self, job_id: str, call: Call) -> Deletion:
         """Delete what a job wrote and nobody has written since: how many images, and the revision of the delete.
 
         Raises `FailedPrecondition` JOB_NOT_ENDED, `NotFound` (job, or its collection).
         """
 
-        def undo() -> tuple[int, int]:
+        def undo() -> Deletion:
             job = self._ledger.get(job_id)
             if not job.state.ended:
                 raise FailedPrecondition(

@@ -56,7 +56,7 @@ class World:
         return self.bench.run(self.begin(source, options))
 
     def delete(self, *ids: str) -> int:
-        return self.writer.delete(self.collection.name, ids, Deadline.after(TIMEOUT_S))[1]
+        return self.writer.delete(self.collection.name, ids, Deadline.after(TIMEOUT_S)).revision
 
     def update(self, image_id: str, **metadata: object) -> int:
         update = ImageUpdate(image_id, metadata)

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.images.images import Images
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from lookalike.records.image import Consistency
+from lookalike.records.image import Consistency, Deletion
 from lookalike.sources import Artifacts, Reader
 from tests.unit.gateway.fakes import (
     NOTHING,
@@ -87,7 +87,7 @@ def test_an_image_that_is_not_there_is_not_found(world):
 
 def test_a_delete_buries_the_ids_under_the_lock_before_the_rows_go(world):
     stored(world, image("a"), image("b"))
-    assert asyncio.run(world.images.delete("things", ["b", "b", "missing"], "", a_call())) == (1, 9)
+    assert asyncio.run(world.images.delete("things", ["b", "b", "missing"], "", a_call())) == Deletion(1, 9)
     assert world.ledger.log == ["lock things", "revision", "bury b,missing at 9", "unlock"]
     assert world.backends.vectors.calls == ["delete"]
     assert set(world.backends.images) == {"a"}

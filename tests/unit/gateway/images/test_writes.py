@@ -10,7 +10,7 @@ import pytest
 from gateway.images.images import Images
 from gateway.jobs.ingest import Ingest
 from lookalike.errors import BadFilter, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from lookalike.records.image import ImageUpdate
+from lookalike.records.image import Deletion, ImageUpdate
 from lookalike.records.job_state import JobState
 from lookalike.runtime.call import Deadline
 from lookalike.store.memory.vectors import MemoryVectors
@@ -46,7 +46,7 @@ def update(core: Images, *updates: ImageUpdate):
 
 def test_a_delete_by_filter_goes_in_turns_under_one_revision_and_spares_what_is_newer():
     backends, ledger = MemoryBackends([*many(2300), image("later", metadata={"a": 1}, revision=10)]), FakeLedger()
-    assert delete(images_of(backends, ledger), filter_text="a = 1") == (2300, 9)
+    assert delete(images_of(backends, ledger), filter_text="a = 1") == Deletion(2300, 9)
     assert set(backends.images) == {"later"}
     assert ledger.log[0] == "revision"
     assert [entry.split()[0] for entry in ledger.log[1:]] == ["lock", "bury", "unlock"] * 3
@@ -74,7 +74,7 @@ def test_a_delete_whose_time_ends_is_finished_by_the_same_call_again():
     with pytest.raises(DeadlineExceeded):
         delete(core, filter_text="a = 1", deadline=Ending())
     assert len(backends.images) == 500
-    assert delete(core, filter_text="a = 1") == (500, 9)
+    assert delete(core, filter_text="a = 1") == Deletion(500, 9)
 
 
 def test_a_collection_that_is_replaced_between_two_turns_is_left_alone():
@@ -115,7 +115,7 @@ def undo(ledger: FakeLedger, backends: MemoryBackends):
 def test_undoing_a_job_deletes_what_it_wrote_last():
     backends = MemoryBackends([image("old", revision=4), image("its", revision=5), image("newer", revision=6)])
     ledger = FakeLedger(job(JobState.CANCELLED))
-    assert undo(ledger, backends) == (1, 9)
+    assert undo(ledger, backends) == Deletion(1, 9)
     assert ledger.undone == [(job(JobState.CANCELLED).id, 1)], "the job says so from then on"
     assert set(backends.images) == {"old", "newer"}
 
