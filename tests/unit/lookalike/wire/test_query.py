@@ -16,7 +16,8 @@ from lookalike.v1 import search_service_pb2 as pb
 from lookalike.wire.query import consistency_from, options_from, set_options
 
 REQUESTS = (pb.SearchRequest, pb.SearchBatchRequest)
-NAMES = {field.name for field in fields(SearchOptions)}
+NAMES = {field.name for field in fields(SearchOptions) if field.compare}
+"""What a caller chooses; what is derived of it counts in no comparison."""
 CHOSEN = SearchOptions(
     spaces=("histogram", "siamese"),
     top_k=7,
