@@ -5,9 +5,8 @@ the paths of their failures are kept for `RETENTION_S` and then vanish from Redi
 
 Every write to a collection takes a revision, and of two writes to one id the later revision wins. A delete is to be done so:
 
-    with ledger.write_lock(collection):
-        ledger.bury(collection, ids, ledger.take_revision(collection))
-        store.delete(...)
+    with writes.session(collection, timeout_s=30.0) as session:  # lookalike.writes
+        session.delete(ids, ledger.take_revision(collection))
 
 Then no older job can write the ids back: workers look at `buried` under the same lock before they write.
 """

@@ -1,10 +1,12 @@
 """The lock under which a collection is written, and other named locks, in Redis. Called through `Ledger` and the reconciler.
 
 The lock has a short life of its own, renewed by a thread while it is held: a killed holder holds up others for `ttl_s` at most.
+A holder that was stopped for longer, or whose renewal does not come back, knows by its own clock that this life is over.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import secrets
 import threading
@@ -19,20 +21,55 @@ _POLL_S = (0.005, 0.025)
 """The time between two tries; random, so that waiting workers do not try in step."""
 
 
+class _Life:
+    """How long a lock lasts by its holder's own clock. One thread prolongs it, others ask."""
+
+    def __init__(self, ttl_s: float, clock: Callable[[], float]) -> None:
+        self.ttl_s, self._clock = ttl_s, clock
+        self._until_s = math.inf
+        self._lost = False
+
+    def lasts(self) -> bool:
+        # Once over it stays over, also where a late renewal finds the lock free: others may have had it in between.
+        if self._clock() > self._until_s:
+            self._lost = True
+        return not self._lost
+
+    def now_s(self) -> float:
+        return self._clock()
+
+    def prolong(self, asked_s: float) -> None:
+        """Redis has granted what it was asked for at `asked_s`. It began to count later, so the holder stops earlier."""
+        if self.lasts():
+            self._until_s = asked_s + self.ttl_s
+
+    def end(self) -> None:
+        self._lost = True
+
+
 @contextmanager
-def write_lock(connection: RedisConnection, name: str, *, timeout_s: float, ttl_s: float) -> Iterator[Callable[[], bool]]:
-    """Hold lock `name`; yields a check whether it is held still. Raises `Unavailable` after `timeout_s` of waiting."""
-    token = secrets.token_hex(8)
+def write_lock(
+    connection: RedisConnection, name: str, *, timeout_s: float, ttl_s: float, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[], bool]]:
+    """Hold lock `name`; yields a check, without a round trip, whether it is held still. `clock` counts seconds.
+
+    Raises `Unavailable` after `timeout_s` of waiting.
+    """
+    token, life = secrets.token_hex(8), _Life(ttl_s, clock)
     deadline_s = time.monotonic() + timeout_s
-    while not try_lock(connection, name, token, ttl_s=ttl_s):
+    while True:
+        asked_s = clock()
+        if try_lock(connection, name, token, ttl_s=ttl_s):
+            break
         if time.monotonic() > deadline_s:
             raise Unavailable("write lock", f"{name} has been held by others for {timeout_s:g} s")
         time.sleep(random.uniform(*_POLL_S))  # noqa: S311 - not for secrecy
-    done, lost = threading.Event(), threading.Event()
-    renewer = threading.Thread(target=_renew, args=(connection, name, token, ttl_s, done, lost), daemon=True)
+    life.prolong(asked_s)
+    done = threading.Event()
+    renewer = threading.Thread(target=_renew, args=(connection, name, token, life, done), daemon=True)
     renewer.start()
     try:
-        yield lambda: not lost.is_set()
+        yield life.lasts
     finally:
         done.set()
         renewer.join()
@@ -49,16 +86,17 @@ def unlock(connection: RedisConnection, name: str, token: str) -> None:
     connection.run("unlock", name, token)
 
 
-def _renew(
-    connection: RedisConnection, name: str, token: str, ttl_s: float, done: threading.Event, lost: threading.Event
-) -> None:
-    while not done.wait(ttl_s / 3):
+def _renew(connection: RedisConnection, name: str, token: str, life: _Life, done: threading.Event) -> None:
+    while not done.wait(life.ttl_s / 3):
+        asked_s = life.now_s()
         try:
-            if not try_lock(connection, name, token, ttl_s=ttl_s):
-                lost.set()
+            if try_lock(connection, name, token, ttl_s=life.ttl_s):
+                life.prolong(asked_s)
+            else:
+                life.end()
         except LookalikeError:
             # Perhaps Redis is restarting. Whether the lock outlives that is not known, so it counts as lost.
-            lost.set()
+            life.end()
 
 
 def _unlock_quietly(connection: RedisConnection, name: str, token: str) -> None:

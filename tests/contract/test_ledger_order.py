@@ -9,6 +9,7 @@ import pytest
 
 from lookalike.errors import Unavailable
 from lookalike.jobs.ledger import Ledger
+from lookalike.jobs.write_order import write_lock
 from tests.contract.ledger_jobs import SOURCE, ledger
 
 __all__ = ["ledger"]
@@ -75,14 +76,24 @@ class TestOrderOfWrites:
         assert (len(most), max(most)) == (40, 1)
 
     def test_the_write_lock_is_kept_while_held_and_waiting_for_it_ends(self, ledger: Ledger) -> None:
-        with ledger.write_lock("c", ttl_s=0.1) as still_held:
-            with pytest.raises(Unavailable, match="write lock"), ledger.write_lock("c", timeout_s=0.4):
+        with ledger.write_lock("c", ttl_s=0.6) as still_held:
+            with pytest.raises(Unavailable, match="write lock"), ledger.write_lock("c", timeout_s=1.3):
                 pass
             assert still_held()
             with ledger.write_lock("another"):
                 pass
         with ledger.write_lock("c", timeout_s=0.1):
             pass
+
+    def test_a_holder_that_was_stopped_for_longer_than_the_locks_life_has_lost_it_for_good(self, ledger: Ledger) -> None:
+        now_s = [100.0]
+        with write_lock(ledger.connection, "c", timeout_s=1.0, ttl_s=5.0, clock=lambda: now_s[0]) as still_held:
+            now_s[0] += 4.9
+            assert still_held()
+            now_s[0] += 0.2
+            assert not still_held()
+            now_s[0] -= 5.0
+            assert not still_held(), "others may have held it since"
 
     def test_a_dead_writer_holds_others_up_for_the_locks_life_only(self, ledger: Ledger) -> None:
         ledger.connection.run("lock", "write:c", "dead", 100)
