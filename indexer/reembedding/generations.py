@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from indexer.chunk.embedder import Embedder
+from lookalike.errors import NotFound
 from lookalike.items import Item
 from lookalike.jobs.leases import Lease
 from lookalike.jobs.ledger import Ledger
@@ -70,7 +72,8 @@ class Generations:
     def tidy(self) -> None:
         """Take away generations that nobody fills any more, and those before whose grace is over."""
         for collection in self._catalogue.list():
-            self.tidy_one(collection)
+            with suppress(NotFound):  # Deleted since the list was read.
+                self.tidy_one(collection)
 
     def tidy_one(self, collection: Collection) -> None:
         """The same for one collection."""

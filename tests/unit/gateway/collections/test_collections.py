@@ -155,6 +155,15 @@ def test_a_collection_is_not_made_where_the_lock_was_lost():
     assert backends.collections == {}
 
 
+def test_a_collection_is_not_deleted_and_its_jobs_go_on_where_the_lock_was_lost():
+    backends, ledger = MemoryBackends(), FakeLedger()
+    ledger.still_held = False
+    with pytest.raises(Unavailable, match="write lock"):
+        asyncio.run(core(backends, ledger).delete("things", a_call()))
+    assert list(backends.collections) == ["things"]
+    assert ledger.log == ["lock things", "unlock"]
+
+
 def test_who_gets_the_lock_after_his_deadline_changes_nothing():
     class Slow(FakeLedger):
         @contextmanager

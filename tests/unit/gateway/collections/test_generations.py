@@ -145,6 +145,14 @@ def test_nothing_is_changed_where_the_lock_was_lost():
         asyncio.run(generations.roll_back("things", a_call()))
 
 
+def test_no_job_is_made_where_the_lock_was_lost():
+    ledger = FakeLedger()
+    ledger.still_held = False
+    with pytest.raises(Unavailable, match="write lock"):
+        reembed(core(ledger))
+    assert ledger.created == {}
+
+
 def remembering() -> MemoryBackends:
     """A store whose catalogue remembers `things` as they are now for an hour."""
     backends = MemoryBackends(random_images(3), make_catalogue=partial(MemoryCatalogue, ttl_s=3600))

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from typing import Any, cast
 
 import pytest
 
 from indexer.finishing import mirror as mirroring
-from lookalike.errors import Unavailable
+from indexer.finishing.mirror import Mirror
+from indexer.interruption import Interruption
+from lookalike.errors import LeaseLost, Unavailable
 from lookalike.jobs.leases import FINISH
 from lookalike.names import id_from_uri
 from lookalike.records.job import Counts, JobOptions
 from lookalike.records.job_state import JobState
 from lookalike.records.source import FolderSource, ManifestSource
+from lookalike.sources import Reader
+from lookalike.writes import Writes
 from tests.unit.indexer.conftest import Bench
 from tests.unit.indexer.fakes import a_collection
 
@@ -89,6 +95,31 @@ def test_a_source_that_is_empty_or_cancelled_deletes_nothing(bench: Bench) -> No
     bench.ledger.request_cancel(job.id)
     assert bench.run(job).state in (JobState.CANCELLED, JobState.CANCELLING)
     assert len(bench.store.ids()) == 1
+
+
+def test_a_worker_whose_lease_went_to_another_deletes_nothing(bench: Bench) -> None:
+    fill(bench, "a.png", "b.png")
+    bench.run(bench.create())
+    (bench.folder / "data/b.png").unlink()
+    job = bench.create(options=MIRROR)
+    while bench.queue.sent[0][1] != FINISH:
+        bench.deliver()
+    stale = bench.leases.take(job.id, FINISH)
+    assert stale is not None
+    bench.leases.give_back(stale)
+    assert bench.leases.take(job.id, FINISH) is not None
+    mirror = Mirror(
+        bench.ledger,
+        bench.leases,
+        Writes(bench.ledger, cast("Any", bench.catalogue), cast("Any", bench.store), bench.leases),
+        cast("Any", bench.store),
+        Reader(bench.artifacts, [bench.folder / "data"]),
+        store_timeout_s=20,
+    )
+    interruption = Interruption(threading.Event(), stale)
+    with pytest.raises(LeaseLost, match=job.id):
+        mirror.run(bench.ledger.get(job.id), bench.catalogue.get("products"), stale, interruption)
+    assert len(bench.store.ids()) == 2
 
 
 def test_what_is_written_or_deleted_later_is_left_alone(bench: Bench) -> None:
