@@ -71,7 +71,8 @@ rolling: install ## Restart two of each service in turn, twice, under searches a
 	$(BIN)/pytest -m long -s tests/e2e/test_rolling_restart.py
 
 hostile: install ## Send 300 hostile pictures among 3,000 good ones to an embedder of 2.5 GB, as searches and as a job (minutes)
-	$(BIN)/pytest -m long -s tests/e2e/test_hostile.py tests/unit/embedder/pictures/test_hostile_pictures.py
+	$(BIN)/pytest -m long -s tests/e2e/test_hostile.py tests/unit/embedder/pictures/test_hostile_pictures.py \
+	    tests/unit/embedder/pictures/test_tiff_bands.py
 
 containers: install ## Build the images, run compose.yaml, kill each container during a job (docker, or CONTAINERS=podman COMPOSE=podman-compose)
 	deploy/checks/compose.sh
