@@ -5,9 +5,9 @@
 #   deploy/checks/compose.sh                                  with Docker
 #   CONTAINERS=podman COMPOSE=podman-compose deploy/checks/compose.sh
 #
-# BUILD_OPTIONS are given to every build (a proxy's certificates, say). It takes some 15 minutes, uses the ports 50051 and 8080 of
+# BUILD_OPTIONS are given to every build (a proxy's certificates, say). The check takes some 15 minutes, uses the ports 50051 and 8080 of
 # 127.0.0.1 and the project name `lookalike`, and deletes that project's volumes at the beginning and at the end.
-# What the README tells to type is taken from there and run as it stands (`readme`).
+# The README's commands are taken from there and run as they stand (`readme`).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -30,7 +30,7 @@ readme() (
   docker() {
     [ "$1" = compose ] || { command $CONTAINERS "$@"; return; }
     local arguments=()
-    for argument in "${@:2}"; do # podman-compose is told to build nothing: see the README
+    for argument in "${@:2}"; do # podman-compose must build nothing: see the README
       [ "$CONTAINERS" != docker ] && [ "$argument" = --build ] || arguments+=("$argument")
     done
     command $COMPOSE "${arguments[@]}"
@@ -101,7 +101,7 @@ done
 say "memory at rest"
 $CONTAINERS stats --no-stream --format '{{.Name}} {{.MemUsage}}'
 
-say "what the README tells to do with collections and models"
+say "the README's commands for collections and models"
 python - "$work" "$IMAGES" <<'PYTHON'
 import pathlib, sys
 from lookalike import fashion_mnist
@@ -175,10 +175,10 @@ name: lookalike
 services:
   milvus:
     environment: {COMMON_SECURITY_AUTHORIZATIONENABLED: "true"}
-  indexer: &told
+  indexer: &token
     environment: {LOOKALIKE_MILVUS_TOKEN_FILE: /run/secrets/milvus_token}
     volumes: ["$work/token:/run/secrets/milvus_token:ro"]
-  gateway: *told
+  gateway: *token
 YAML
 echo root:wrong >"$work/token"
 $COMPOSE -f "$FILE" -f "$work/token.yaml" up -d >/dev/null 2>&1
