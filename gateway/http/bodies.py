@@ -19,7 +19,7 @@ from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.runtime.places import Place, Places
 
 BODY_LIMIT_BYTES = MAX_IMAGE_BYTES * 4 // 3 + 1024 * 1024
-"""One picture of the largest size in base64, and room for the fields beside it."""
+"""The size of a body: a picture of the largest size in base64, and room for the fields beside it."""
 FULL = "the bodies of other requests take all the memory there is for them; try again"
 
 

@@ -104,7 +104,7 @@ class _Parser(h11.Connection):
 
 
 class _Protocol(H11Protocol):
-    """One connection. `look` closes it where it is overdue."""
+    """A connection. `look` closes it where it is overdue."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class _Protocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        # Of the next request something has come, or something is still to come of a body that was answered before its end.
+        # Part of the next request has arrived, or the rest of a body that was answered before its end is still to arrive.
         if not self._under_way and (self.conn.their_state is not h11.IDLE or self.conn.trailing_data[0]):
             self._head_by_s = time.monotonic() + self._limits.header_s
         else:

@@ -57,7 +57,7 @@ def error_response(error: LookalikeError, code: int | None = None) -> JSONRespon
 
 
 def error_body(error: LookalikeError) -> ErrorBody:
-    """`error` as it is told, alone or as one line of a stream."""
+    """`error` as the caller gets it, alone or as a line of a stream."""
     return ErrorBody(
         code=413 if isinstance(error, BodyTooLarge) else http_code(error),
         status=grpc_code(error).name,

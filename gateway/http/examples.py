@@ -36,7 +36,7 @@ _BODIES: dict[tuple[str, str], Any] = {
     ("post", "/v1/ingest-jobs"): {"collection": "photos", "source": {"folder": {"uri": "/data/photos"}}},
     ("post", "/v1/ingest-jobs/{job_id}:retry"): {"request_id": "retry-of-monday"},
 }
-"""Of bodies in JSON. A form shows its fields one by one, and has examples there."""
+"""Examples of bodies in JSON. A form shows its fields one by one, and has examples there."""
 _FORM_FIELDS: dict[str, Any] = {
     "spaces": ["siamese"],
     "filter": "",

@@ -1,4 +1,4 @@
-"""What HTTP tells of a job as a stream: its moments as server-sent events, and all its failures as a file."""
+"""The streams of a job over HTTP: its moments as server-sent events, and all its failures as a file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.wire.jobs import failure_message, job_message
 
 ENDED = "ended"
-"""Id of the last event. A browser that comes back with it is told by a 204 that there is nothing more."""
+"""Id of the last event. A browser that comes back with it gets a 204: there is nothing more."""
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """So that no cache keeps a stream, and no nginx holds it back."""
 _WATCH = """\

@@ -17,11 +17,11 @@ scanstring = json.decoder.scanstring  # type: ignore[attr-defined]  # in C where
 PIECE = 512 * 1024
 """Characters that are read in one go."""
 _MOST_MEMBERS = 40_000
-"""Of an object or list that is longer than a piece: more than any list of a request may have, vectors included."""
+"""Members of an object or list that is longer than a piece: more than any list of a request may have, vectors included."""
 _MOST_LEVELS = 5
-"""Of objects and lists that are longer than a piece: body, `queries`, one of them, `vectors`, one of them."""
+"""Nested objects and lists that are longer than a piece: body, `queries`, one of them, `vectors`, one of them."""
 _MOST_VALUES = 2_000_000
-"""Of a document: each takes up to 60 bytes of memory once it is read."""
+"""Values of a document: each takes up to 60 bytes of memory once it is read."""
 _NUMBER = 4400
 """Characters of a number, or of `true`, `false` and `null`, at most: Python reads no whole number of more digits."""
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -74,7 +74,7 @@ def _written(value: object) -> str:
 
 
 class _Reader:
-    """One document. A `path` is that of the value that is read, "" for the document itself."""
+    """A document. A `path` is that of the value that is read, "" for the document itself."""
 
     def __init__(self, text: str, field: str) -> None:
         self._text, self._field = text, field

@@ -321,7 +321,7 @@ class IngestJob(BaseModel):
     create_time: datetime
     end_time: datetime | None = Field(None, description="Absent until it has ended.")
     paused: bool = Field(description="No further chunk is begun until it is resumed.")
-    stalled: bool = Field(description="It should be going on, and nothing has come of it for minutes.")
+    stalled: bool = Field(description="The job should be going on, and has made no progress for minutes.")
     listed: Int64 = Field(description="Items found so far while the source is being read.")
     near_duplicates: NearDuplicates
     deleted: Int64 = Field(description="Images that a mirror has deleted at the end.")

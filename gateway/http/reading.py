@@ -28,15 +28,15 @@ from lookalike.errors import InvalidArgument
 B = TypeVar("B", bound=BaseModel)
 
 BODY_BYTES = 64 * 1024
-"""Of a JSON body, unless its model says otherwise in `body_bytes`."""
+"""The size of a JSON body, unless its model says otherwise in `body_bytes`."""
 LARGE_BODY_BYTES = BODY_LIMIT_BYTES
-"""Of a body that holds pictures, or the metadata of a thousand images."""
+"""The size of a body that holds pictures, or the metadata of a thousand images."""
 _READ_AT_ONCE_BYTES = 32 * 1024
-"""Of a body that is read on the loop: a millisecond."""
+"""The size of a body that is read on the loop: a millisecond."""
 _CHUNK_BYTES = 64 * 1024
-"""Of a form that is read in one go: a millisecond, some ten where nothing but line ends comes."""
+"""The part of a form that is read in one go: a millisecond, some ten where nothing but line ends comes."""
 FORM_TEXT_BYTES = 128 * 1024
-"""Of a text in a form."""
+"""The size of a text in a form."""
 _MOST_PARAMETERS = 100
 _MOST_QUERY_BYTES = 32 * 1024
 
@@ -83,7 +83,7 @@ async def read_body(request: Request, model: type[B]) -> B:
 
 
 def read_form(request: Request, *, files: int, texts: int) -> AbstractAsyncContextManager[FormData]:
-    """A form with at most so many files and texts, the latter of 128 KB each. Raises `InvalidArgument`."""
+    """A form with at most `files` files and `texts` texts, the latter of 128 KB each. Raises `InvalidArgument`."""
     return _Form(request, files, texts)
 
 

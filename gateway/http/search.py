@@ -25,7 +25,7 @@ from lookalike.runtime.call import Call
 from lookalike.wire.search import batch_from, query_from, search_result_message
 
 _BATCH = """\
-One line of JSON (`SearchBatchResponse`) for each query, as it is answered, in any order: `curl -N` shows them come. What is \
+A line of JSON (`SearchBatchResponse`) for each query, as it is answered, in any order: `curl -N` shows them come. What is \
 wrong with one query is its line and fails no other; what is wrong with all of them is an `ErrorResponse` instead of any line.
 """
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}

@@ -78,7 +78,7 @@ class Target(BaseModel):
     image_id: str | None = Field(
         None,
         max_length=most_bytes(pb.BatchQuery.DESCRIPTOR, "image_id"),
-        description="An image of the collection. It is left out of the answer.",
+        description="An image of the collection, which is left out of the answer.",
     )
 
 
