@@ -14,7 +14,6 @@ from lookalike.records.image import Consistency
 from lookalike.records.query import DEFAULT_TOP_K, SearchOptions
 from lookalike.v1 import search_service_pb2 as pb
 from lookalike.wire.query import consistency_from, options_from, set_options
-from tests.unit.lookalike.wire.record_values import NOT_CARRIED
 
 REQUESTS = (pb.SearchRequest, pb.SearchBatchRequest)
 NAMES = {field.name for field in fields(SearchOptions) if field.compare}
