@@ -24,7 +24,7 @@ function useQuery(collection, address) {
     if (known[place] || !place || !collection) return undefined;
     const abort = new AbortController();
     const put = (value) => !abort.signal.aborted && setKnown((all) => ({ ...all, [place]: value }));
-    if (id) getImage(collection.name, id, abort.signal).then((image) => put({ image }), () => {}); // The searches tell the same problem.
+    if (id) getImage(collection.name, id, abort.signal).then((image) => put({ image }), () => {}); // The searches report the same problem.
     else if (!remembered(key)) recall(key).then((picture) => put(picture ?? { isGone: true }));
     return () => abort.abort();
   }, [place, collection?.name]);
@@ -81,7 +81,7 @@ function exampleOf({ results }) {
   return key ? `${key} = "${value}"` : 'label = "..."';
 }
 
-/** The address as a title, so that entries of the history can be told apart. */
+/** The address as a title, so that entries of the history differ. */
 function useTitle(text) {
   useEffect(() => { document.title = text ? `${text} · Lookalike` : "Lookalike"; }, [text]);
 }

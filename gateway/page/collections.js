@@ -16,7 +16,7 @@ function chosen(collections, name) {
   return collections.find((one) => Number(one.image_count) > 0) ?? collections[0];
 }
 
-/** A collection's job that is under way, else its latest; null where there is none, or jobs cannot be told of now. */
+/** A collection's job that is under way, else its latest; null where there is none, or jobs cannot be read now. */
 async function jobOf(collection, signal) {
   if (!collection) return null;
   const jobs = await latestJobs(collection.name, signal).catch((error) => { if (signal.aborted) throw error; return []; });
@@ -28,15 +28,15 @@ async function jobOf(collection, signal) {
 export function useCollections(name) {
   const [found, setFound] = useState({ state: "waiting", collections: [] });
   const [asked, setAsked] = useState(0);
-  const told = useRef("");
+  const shown = useRef("");
   useEffect(() => {
     const abort = new AbortController();
     let timer;
     let pause = SOON_MS;
     const put = (next) => { // What has not changed draws nothing anew.
       const text = JSON.stringify([next, next.error?.message]);
-      if (text !== told.current) setFound(next);
-      told.current = text;
+      if (text !== shown.current) setFound(next);
+      shown.current = text;
     };
     const later = (ms) => { timer = setTimeout(ask, ms); };
     const ask = async () => {
@@ -52,8 +52,8 @@ export function useCollections(name) {
         pause = isBusy ? SOON_MS : Math.min(LONGEST_MS, 1.5 * pause);
       } catch (error) {
         if (abort.signal.aborted) return;
-        if (!told.current.startsWith('[{"state":"found"')) put({ state: "failed", collections: [], error });
-        later(pause); // What was found stays; the searches tell what is wrong.
+        if (!shown.current.startsWith('[{"state":"found"')) put({ state: "failed", collections: [], error });
+        later(pause); // What was found stays; the searches report what is wrong.
         pause = Math.min(LONGEST_MS, 1.5 * pause);
       }
     };

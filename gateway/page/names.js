@@ -43,7 +43,7 @@ export function partsOf(uri) {
   const [path, query = ""] = isWeb ? rest.split("#", 1)[0].split(/\?(.*)/su) : [rest];
   const parts = path.split("/").filter(Boolean).map((part) => clean(decoded(part)));
   const file = isWeb && parts.length === 1 ? "" : parts.pop() ?? ""; // Of an address without a path only the host is left.
-  // Where an address names no file, its query is what tells pictures apart.
+  // Where an address names no file, its query distinguishes pictures.
   return { file: query && !file.includes(".") ? `${file}?${clean(decoded(query))}` : file, folder: parts.join("/") };
 }
 

@@ -1,4 +1,4 @@
-// One question and its answers: a picture is sent once, whatever the number of spaces, and not again when only the filter changes.
+// A question and its answers: a picture is sent once, whatever the number of spaces, and not again when only the filter changes.
 import { useEffect, useMemo, useRef, useState } from "./vendor/htm-preact.module.js";
 import { embed, search } from "./api.js";
 import { redrawn } from "./choosing.js";
