@@ -38,8 +38,8 @@ async function call(path, options = {}) {
   const body = parsed(text);
   if (response.ok && body) return body;
   if (response.ok) throw new ApiError("The server's answer broke off. Try again.");
-  const reported = body?.error ?? {};
-  throw new ApiError(reported.message ?? `The server answered with code ${response.status}.`, { ...reported, code: response.status });
+  const problem = body?.error ?? {};
+  throw new ApiError(problem.message ?? `The server answered with code ${response.status}.`, { ...problem, code: response.status });
 }
 
 const inCollection = (collection) => `/v1/collections/${encodeURIComponent(collection)}`;
