@@ -118,10 +118,10 @@ class Images:
     async def delete(self, name: str, ids: Sequence[str], filter_text: str, call: Call) -> Deletion:
         """Delete by id or by filter, in every space. Returns how many were there, and the revision of the delete."""
         check_name("collection", name)
-        await off_loop(lambda: check_deletable(ids, filter_text), large=is_long(filter_text))
-        if filter_text:
+        condition = await off_loop(lambda: check_deletable(ids, filter_text), large=is_long(filter_text))
+        if condition is not None:
             return await self._run(
-                lambda: self._writer.delete_matching(name, call.deadline, filter_text=filter_text), call.deadline
+                lambda: self._writer.delete_matching(name, call.deadline, condition=condition), call.deadline
             )
         return await self._run(lambda: self._writer.delete(name, ids, call.deadline), call.deadline)
 

@@ -17,6 +17,7 @@ from lookalike.filters.parsing import parse
 from lookalike.items import check_metadata
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_id
+from lookalike.records.filter import Condition
 from lookalike.records.image import Deletion, GivenImage, ImageUpdate, StoredImage, UpdateResult
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space
@@ -46,11 +47,11 @@ class ImageWriter:
         deadline: Deadline,
         *,
         uid: str = "",
-        filter_text: str = "",
+        condition: Condition | None = None,
         of_revision: int | None = None,
         told: Callable[[int], None] = lambda _deleted: None,
     ) -> Deletion:
-        """Delete what `filter_text` holds for, or what `of_revision` wrote, as `delete` does.
+        """Delete what `condition` holds for, or what `of_revision` wrote, as `delete` does.
 
         A turn at a time, in order of id: images written later survive, and where the deadline ends this early every image is
         there or gone as a whole; the same call then goes on. `told` hears after each turn how many it deleted. Raises
@@ -63,7 +64,7 @@ class ImageWriter:
                 uid = session.collection.uid
                 ids = self._backends.vectors.matching_ids(
                     session.collection,
-                    filter=filter_text,
+                    filter=condition,
                     older_than=revision,
                     revision=of_revision,
                     after_id=after_id,
@@ -118,14 +119,18 @@ def check_ids(field: str, ids: Sequence[str]) -> None:
         check_id(f"{field}[{index}]", image_id)
 
 
-def check_deletable(ids: Sequence[str], filter_text: str) -> None:
-    """Raise `InvalidArgument` unless exactly one says what to delete, and `BadFilter` for a filter that names nothing."""
+def check_deletable(ids: Sequence[str], filter_text: str) -> Condition | None:
+    """What the filter says; None where there are ids. Raises `InvalidArgument` unless exactly one says what to delete, and
+    `BadFilter` for a filter that names nothing."""
     if ids and filter_text:
         raise InvalidArgument("filter", "is given besides ids; give one of them")
     if not filter_text:
         check_ids("ids", ids)
-    elif parse(filter_text) is None:
+        return None
+    condition = parse(filter_text)
+    if condition is None:
         raise BadFilter("names nothing; delete the collection to delete every image")
+    return condition
 
 
 def check_updates(updates: Sequence[ImageUpdate]) -> None:

@@ -98,7 +98,7 @@ class Vectors(Protocol):
         self,
         collection: Collection,
         *,
-        filter: str = "",  # noqa: A002 - the word of the contract
+        filter: Condition | None = None,  # noqa: A002 - the word of the contract
         uri_prefix: str = "",
         older_than: int | None = None,
         revision: int | None = None,
@@ -109,7 +109,7 @@ class Vectors(Protocol):
         """The first `limit` (1 to 1,000) ids after `after_id`, in order, of images for which `filter` holds; Strong.
 
         Only those whose URI begins with `uri_prefix`, written before revision `older_than`, and at `revision`, where these are
-        given. In any space: what a killed delete or write has left in one of them is found too. Raises `BadFilter`.
+        given. In any space: what a killed delete or write has left in one of them is found too.
         """
 
     def contents(

@@ -11,7 +11,7 @@ import numpy as np
 
 from lookalike.errors import InvalidArgument
 from lookalike.filters.matching import matches
-from lookalike.filters.parsing import condition_of, parse
+from lookalike.filters.parsing import condition_of
 from lookalike.records.collection import Collection
 from lookalike.records.filter import Condition
 from lookalike.records.image import Consistency, Hit, StoredImage
@@ -116,7 +116,7 @@ class MemoryVectors:
         self,
         collection: Collection,
         *,
-        filter: str = "",  # noqa: A002 - the word of the contract
+        filter: Condition | None = None,  # noqa: A002 - the word of the contract
         uri_prefix: str = "",
         older_than: int | None = None,
         revision: int | None = None,
@@ -124,14 +124,12 @@ class MemoryVectors:
         limit: int,
         timeout_s: float,
     ) -> list[str]:
-        condition = parse(filter)
-
         def is_meant(row: StoredImage) -> bool:
             return (
                 row.uri.startswith(uri_prefix)
                 and (older_than is None or row.revision < older_than)
                 and (revision is None or row.revision == revision)
-                and matches(condition, row)
+                and matches(filter, row)
             )
 
         everywhere = self._read_everywhere(collection)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lookalike.filters.parsing import condition_of, parse
+from lookalike.filters.parsing import condition_of
 from lookalike.records.collection import Collection
 from lookalike.records.filter import Condition
 from lookalike.records.image import Consistency, Hit, StoredImage
@@ -187,7 +187,7 @@ class MilvusVectors:
         self,
         collection: Collection,
         *,
-        filter: str = "",  # noqa: A002 - the word of the contract
+        filter: Condition | None = None,  # noqa: A002 - the word of the contract
         uri_prefix: str = "",
         older_than: int | None = None,
         revision: int | None = None,
@@ -196,7 +196,7 @@ class MilvusVectors:
         timeout_s: float,
     ) -> list[str]:
         deadline = Deadline.after(timeout_s)
-        expression = both(compiled(parse(filter)), id_above(after_id))
+        expression = both(compiled(filter), id_above(after_id))
         if uri_prefix:
             expression = both(expression, prefixed(URI, uri_prefix))
         if older_than is not None:
