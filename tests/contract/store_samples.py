@@ -13,7 +13,7 @@ from lookalike.errors import NotFound
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
 from lookalike.spaces import HistogramSettings, Metric, Space, Vector
-from lookalike.store.protocols import Catalogue
+from lookalike.store.writing import WritableCatalogue
 
 NOW = datetime.datetime(2026, 1, 31, 12, 0, 0, 250000, tzinfo=datetime.UTC)
 HISTOGRAM = HistogramSettings(bins=8)
@@ -36,7 +36,7 @@ def new_collection(name: str | None = None, histogram: HistogramSettings = HISTO
 
 
 @contextmanager
-def made(catalogue: Catalogue, collection: Collection) -> Iterator[Collection]:
+def made(catalogue: WritableCatalogue, collection: Collection) -> Iterator[Collection]:
     """`collection` made, and removed at the end."""
     catalogue.create(collection)
     try:

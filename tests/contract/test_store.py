@@ -14,13 +14,13 @@ from lookalike.filters.parsing import parse
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
 from lookalike.records.query import SearchOptions
-from lookalike.store.protocols import Vectors
+from lookalike.store.writing import WritableVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection, stacked
 from tests.servers.stores import StoreServer
 
 
 @pytest.fixture(scope="module")
-def store(store_server: StoreServer) -> Vectors:
+def store(store_server: StoreServer) -> WritableVectors:
     return store_server.vectors
 
 
@@ -32,7 +32,7 @@ def shared(store_server: StoreServer) -> Iterator[Collection]:
 
 
 @pytest.fixture(scope="module")
-def gallery(store_server: StoreServer, store: Vectors) -> Iterator[Collection]:
+def gallery(store_server: StoreServer, store: WritableVectors) -> Iterator[Collection]:
     """A collection of 60 images that no test writes to."""
     with made(store_server.catalogue(), new_collection()) as collection:
         store.upsert(collection, GALLERY)
@@ -45,7 +45,9 @@ GALLERY = [image(f"g{n:02}", metadata={"n": n, "label": "even" if n % 2 == 0 els
 
 
 @pytest.mark.parametrize("space", ["histogram", "siamese"])
-def test_search_finds_the_true_neighbours_with_their_true_distances(store: Vectors, gallery: Collection, space: str) -> None:
+def test_search_finds_the_true_neighbours_with_their_true_distances(
+    store: WritableVectors, gallery: Collection, space: str
+) -> None:
     metric = gallery.space(space).metric
     queries = stacked([image("q1"), image("q2"), GALLERY[7]], space)
     answers = store.search(
@@ -66,7 +68,7 @@ def test_search_finds_the_true_neighbours_with_their_true_distances(store: Vecto
     assert min(hit.distance for hits in answers for hit in hits) >= 0.0
 
 
-def test_a_hit_is_the_image_that_was_stored(store: Vectors, gallery: Collection) -> None:
+def test_a_hit_is_the_image_that_was_stored(store: WritableVectors, gallery: Collection) -> None:
     (hits,) = store.search(
         gallery,
         "siamese",
@@ -77,7 +79,7 @@ def test_a_hit_is_the_image_that_was_stored(store: Vectors, gallery: Collection)
     assert hits[0].image == replace(GALLERY[5], vectors={})
 
 
-def test_filter_and_excluded_id_leave_the_rest(store: Vectors, gallery: Collection) -> None:
+def test_filter_and_excluded_id_leave_the_rest(store: WritableVectors, gallery: Collection) -> None:
     (hits,) = store.search(
         gallery,
         "siamese",
@@ -90,7 +92,7 @@ def test_filter_and_excluded_id_leave_the_rest(store: Vectors, gallery: Collecti
 
 
 @pytest.mark.parametrize("space", ["histogram", "siamese"])
-def test_a_bound_leaves_out_what_is_as_far_or_farther(store: Vectors, gallery: Collection, space: str) -> None:
+def test_a_bound_leaves_out_what_is_as_far_or_farther(store: WritableVectors, gallery: Collection, space: str) -> None:
     query = GALLERY[8].vectors[space]
     distances = np.sort(gallery.space(space).metric.distance(query, stacked(GALLERY, space)))
     for count in (1, 7):
@@ -107,7 +109,7 @@ def test_a_bound_leaves_out_what_is_as_far_or_farther(store: Vectors, gallery: C
         assert max(hit.distance for hit in hits) < between
 
 
-def test_top_k_of_a_thousand_with_a_small_ef_returns_everything_there_is(store: Vectors, gallery: Collection) -> None:
+def test_top_k_of_a_thousand_with_a_small_ef_returns_everything_there_is(store: WritableVectors, gallery: Collection) -> None:
     (hits,) = store.search(
         gallery,
         "histogram",
@@ -118,7 +120,7 @@ def test_top_k_of_a_thousand_with_a_small_ef_returns_everything_there_is(store: 
     assert len(hits) == len(GALLERY)
 
 
-def test_hits_of_equal_distance_come_by_id(store: Vectors, shared: Collection) -> None:
+def test_hits_of_equal_distance_come_by_id(store: WritableVectors, shared: Collection) -> None:
     same = np.eye(8, dtype=np.float32)[3]
     ids = [f"tie{n:02}" for n in range(12)]
     shuffled = random.Random(3).sample(ids, len(ids))
@@ -134,25 +136,25 @@ def test_hits_of_equal_distance_come_by_id(store: Vectors, shared: Collection) -
 
 
 @pytest.mark.parametrize(("top_k", "ef", "field"), [(0, 64, "top_k"), (1001, 64, "top_k"), (5, 0, "ef"), (5, 32769, "ef")])
-def test_numbers_out_of_range_are_refused(store: Vectors, gallery: Collection, top_k: int, ef: int, field: str) -> None:
+def test_numbers_out_of_range_are_refused(store: WritableVectors, gallery: Collection, top_k: int, ef: int, field: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
         store.search(gallery, "siamese", np.zeros((1, 4), np.float32), SearchOptions(top_k=top_k, ef=ef), timeout_s=TIMEOUT_S)
     assert refused.value.field == field
 
 
-def test_a_query_of_the_wrong_length_and_an_unknown_space_are_refused(store: Vectors, gallery: Collection) -> None:
+def test_a_query_of_the_wrong_length_and_an_unknown_space_are_refused(store: WritableVectors, gallery: Collection) -> None:
     with pytest.raises(InvalidArgument, match="needs 8"):
         store.search(gallery, "histogram", np.zeros((1, 4), np.float32), SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S)
     with pytest.raises(NotFound, match="histogram, siamese"):
         store.search(gallery, "colour", np.zeros((1, 4), np.float32), SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S)
 
 
-def test_no_queries_give_no_answers(store: Vectors, gallery: Collection) -> None:
+def test_no_queries_give_no_answers(store: WritableVectors, gallery: Collection) -> None:
     nobody = np.zeros((0, 4), np.float32)
     assert store.search(gallery, "siamese", nobody, SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S) == []
 
 
-def test_get_returns_what_is_there_with_the_vectors_asked_for(store: Vectors, gallery: Collection) -> None:
+def test_get_returns_what_is_there_with_the_vectors_asked_for(store: WritableVectors, gallery: Collection) -> None:
     found = store.get(
         gallery,
         ["g03", "nobody", "g01", "g03"],
@@ -169,7 +171,7 @@ def test_get_returns_what_is_there_with_the_vectors_asked_for(store: Vectors, ga
     assert store.get(gallery, [], timeout_s=TIMEOUT_S) == {}
 
 
-def test_pages_obey_the_filter_and_their_limits(store: Vectors, gallery: Collection) -> None:
+def test_pages_obey_the_filter_and_their_limits(store: WritableVectors, gallery: Collection) -> None:
     page = store.page(
         gallery, filter=parse("n >= 10"), after_id="g20", limit=3, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S
     )

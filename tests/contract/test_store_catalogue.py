@@ -15,7 +15,7 @@ from lookalike.names import alias_name
 from lookalike.records.collection import Collection
 from lookalike.records.query import SearchOptions
 from lookalike.store.milvus.catalogue import CATALOGUE
-from lookalike.store.protocols import Vectors
+from lookalike.store.writing import WritableVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 from tests.servers.milvus_store import OnMilvus, connected, soon
 from tests.servers.stores import StoreServer
@@ -67,7 +67,7 @@ def _milvus_has_aliases_and_the_index(server: OnMilvus, collection: Collection) 
         assert alias_name(collection.name, space.name) in server.aliases(collection.physical_of(space))
 
 
-def _every_call_says_that_it_is_gone(store: Vectors, collection: Collection) -> None:
+def _every_call_says_that_it_is_gone(store: WritableVectors, collection: Collection) -> None:
     for call in (
         lambda: store.upsert(collection, [image("a")]),
         lambda: store.search(

@@ -12,7 +12,7 @@ from lookalike.errors import InvalidArgument
 from lookalike.filters.parsing import parse
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
-from lookalike.store.protocols import Vectors
+from lookalike.store.writing import WritableVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 from tests.servers.stores import StoreServer
 
@@ -20,7 +20,7 @@ SPACES = ("histogram", "siamese")
 
 
 @pytest.fixture(scope="module")
-def store(store_server: StoreServer) -> Vectors:
+def store(store_server: StoreServer) -> WritableVectors:
     return store_server.vectors
 
 
@@ -31,7 +31,7 @@ def shared(store_server: StoreServer) -> Iterator[Collection]:
         yield collection
 
 
-def test_ids_are_found_by_filter_and_revision_a_page_at_a_time(store: Vectors, shared: Collection) -> None:
+def test_ids_are_found_by_filter_and_revision_a_page_at_a_time(store: WritableVectors, shared: Collection) -> None:
     store.upsert(shared, [image(f"m{n:03}", metadata={"set": "m", "n": n}, revision=n % 3 + 1) for n in range(30)])
 
     def found(text: str = 'set = "m"', **fields: object) -> list[str]:
@@ -48,7 +48,7 @@ def test_ids_are_found_by_filter_and_revision_a_page_at_a_time(store: Vectors, s
     assert found('set = "m" AND n >= 10', older_than=2, after_id="m012", limit=3) == ["m015", "m018", "m021"]
 
 
-def test_ids_are_found_by_what_their_uri_begins_with(store: Vectors, shared: Collection) -> None:
+def test_ids_are_found_by_what_their_uri_begins_with(store: WritableVectors, shared: Collection) -> None:
     uris = ["file:///p/a.png", "file:///p/b/c.png", "file:///px/d.png", 's3://b/say "x*" %_\\/e.png', "s3://b/say/f.png"]
     store.upsert(shared, [replace(image(f"u{n}", metadata={"set": "u"}), uri=uri) for n, uri in enumerate(uris)])
 
@@ -60,7 +60,9 @@ def test_ids_are_found_by_what_their_uri_begins_with(store: Vectors, shared: Col
     assert found("file:///q/") == []
 
 
-def test_what_only_one_space_holds_is_found_as_well(store_server: StoreServer, store: Vectors, shared: Collection) -> None:
+def test_what_only_one_space_holds_is_found_as_well(
+    store_server: StoreServer, store: WritableVectors, shared: Collection
+) -> None:
     store.upsert(shared, [image(i, metadata={"set": "half"}) for i in ("h1", "h2", "h3")])
     for space, image_id in zip(SPACES, ("h1", "h2"), strict=True):
         store_server.remove_row(shared.physical(space), image_id)
@@ -68,7 +70,7 @@ def test_what_only_one_space_holds_is_found_as_well(store_server: StoreServer, s
     assert store.matching_ids(shared, filter=parse('set = "half"'), after_id="h2", limit=2, timeout_s=TIMEOUT_S) == ["h3"]
 
 
-def test_new_facts_keep_the_vectors_of_every_space(store: Vectors, shared: Collection) -> None:
+def test_new_facts_keep_the_vectors_of_every_space(store: WritableVectors, shared: Collection) -> None:
     before = [image(f"r{n}", metadata={"old": n}) for n in range(3)]
     store.upsert(shared, before)
     changed = [replace(one, uri="s3://moved", metadata={"new": one.id}, revision=7, vectors={}) for one in before[:2]]
@@ -83,7 +85,7 @@ def test_new_facts_keep_the_vectors_of_every_space(store: Vectors, shared: Colle
     assert {i: [row.revision for row in rows] for i, rows in everywhere.items()} == {"r0": [7, 7]}
 
 
-def test_facts_that_cannot_be_stored_change_nothing(store: Vectors, shared: Collection) -> None:
+def test_facts_that_cannot_be_stored_change_nothing(store: WritableVectors, shared: Collection) -> None:
     good, large = image("f1"), image("f2")
     store.upsert(shared, [good, large])
     with pytest.raises(InvalidArgument, match="metadata"):
@@ -92,7 +94,7 @@ def test_facts_that_cannot_be_stored_change_nothing(store: Vectors, shared: Coll
     assert {row.revision for rows in found.values() for row in rows} == {1}
 
 
-def test_the_contents_of_a_space_are_read_a_page_at_a_time(store: Vectors, store_server: StoreServer) -> None:
+def test_the_contents_of_a_space_are_read_a_page_at_a_time(store: WritableVectors, store_server: StoreServer) -> None:
     with made(store_server.catalogue(), new_collection()) as collection:
         written = [replace(image(f"c{n}"), sha256=f"{n:064x}") for n in range(5)]
         store.upsert(collection, written)

@@ -16,7 +16,7 @@ from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.query import SearchOptions
 from lookalike.spaces import Metric, Space
 from lookalike.store.generations import begun, rolled_back, switched, without_previous
-from lookalike.store.protocols import Vectors
+from lookalike.store.writing import WritableVectors
 from tests.contract.store_samples import NOW, TIMEOUT_S, image, made, new_collection
 from tests.servers.milvus_store import OnMilvus
 from tests.servers.stores import StoreServer
@@ -32,12 +32,12 @@ def filled(image_id: str, *, revision: int = 1) -> StoredImage:
     return both(image_id, revision=revision).as_other()
 
 
-def revisions(store: Vectors, collection: Collection, ids: Sequence[str]) -> dict[str, list[int]]:
+def revisions(store: WritableVectors, collection: Collection, ids: Sequence[str]) -> dict[str, list[int]]:
     rows = store.get_everywhere(collection, ids, timeout_s=TIMEOUT_S)
     return {image_id: [row.revision for row in of_id] for image_id, of_id in rows.items()}
 
 
-def ids(store: Vectors, collection: Collection) -> list[str]:
+def ids(store: WritableVectors, collection: Collection) -> list[str]:
     return [one.id for one in store.page(collection, limit=10, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)]
 
 
@@ -61,7 +61,7 @@ def test_the_life_of_two_generations(store_server: StoreServer) -> None:
         assert ids(store, alone) == ["b", "c"]
 
 
-def _writes_go_to_both(store: Vectors, two: Collection) -> None:
+def _writes_go_to_both(store: WritableVectors, two: Collection) -> None:
     with pytest.raises(FailedPrecondition, match="two generations"):
         store.upsert(two, [image("a", revision=9)])
     assert revisions(store, two, ["a", "b"]) == {"a": [1, 1], "b": [1, 1]}
@@ -77,7 +77,7 @@ def _writes_go_to_both(store: Vectors, two: Collection) -> None:
     assert revisions(store, two, ["a", "d"]) == {}
 
 
-def _only_the_current_one_is_read(store: Vectors, two: Collection) -> None:
+def _only_the_current_one_is_read(store: WritableVectors, two: Collection) -> None:
     store.fill(two, [filled("only in the other one")])
     assert ids(store, two) == ["b", "c"]
     assert ids(store, two.as_other()) == ["b", "c", "only in the other one"]

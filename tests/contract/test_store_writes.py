@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from lookalike.errors import InvalidArgument
+from lookalike.errors import InvalidArgument, Unavailable
 from lookalike.filters.parsing import parse
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
 from lookalike.records.query import SearchOptions
 from lookalike.store.milvus.vectors import MilvusVectors
-from lookalike.store.protocols import Vectors
+from lookalike.store.writing import WritableVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 from tests.servers.processes import until
 from tests.servers.stores import StoreServer
@@ -25,7 +25,7 @@ ODD_IDS = ["it's", 'say "hi"', "back\\slash", "a/b c", "naïve 😀", '" or id !
 
 
 @pytest.fixture(scope="module")
-def store(store_server: StoreServer) -> Vectors:
+def store(store_server: StoreServer) -> WritableVectors:
     return store_server.vectors
 
 
@@ -37,7 +37,7 @@ def shared(store_server: StoreServer) -> Iterator[Collection]:
 
 
 def test_a_strong_read_sees_the_write_just_acknowledged_to_another_client(
-    store: Vectors, store_server: StoreServer, shared: Collection
+    store: WritableVectors, store_server: StoreServer, shared: Collection
 ) -> None:
     with store_server.elsewhere() as other:
         for turn in range(5):
@@ -46,7 +46,7 @@ def test_a_strong_read_sees_the_write_just_acknowledged_to_another_client(
             assert seen["fresh"].revision == turn
 
 
-def test_metadata_comes_back_as_it_went_in(store: Vectors, shared: Collection) -> None:
+def test_metadata_comes_back_as_it_went_in(store: WritableVectors, shared: Collection) -> None:
     metadata = {
         "text": 'q"uo\\te\n\tü😀',
         "int": -(2**62),
@@ -63,7 +63,7 @@ def test_metadata_comes_back_as_it_went_in(store: Vectors, shared: Collection) -
     assert found["bare"].metadata == {}
 
 
-def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: Vectors, shared: Collection) -> None:
+def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: WritableVectors, shared: Collection) -> None:
     store.upsert(shared, [image(i, metadata={"odd": True}) for i in ODD_IDS])
     strong, odd_ones, query = Consistency.STRONG, "odd = true", np.ones((1, 4), np.float32)
     assert set(store.get(shared, ODD_IDS, consistency=strong, timeout_s=TIMEOUT_S)) == set(ODD_IDS)
@@ -84,7 +84,7 @@ def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: Vectors, sh
 
 
 def test_every_id_stays_one_row_in_each_space_through_updates_deletes_and_flushes(
-    store_server: StoreServer, store: Vectors
+    store_server: StoreServer, store: WritableVectors
 ) -> None:
     ids = [f"k{n:04}" for n in range(1600)]
     random.Random(1).shuffle(ids)
@@ -119,7 +119,7 @@ def test_every_id_stays_one_row_in_each_space_through_updates_deletes_and_flushe
         check()
 
 
-def test_what_nobody_waited_for_is_there_and_gets_its_index(store: Vectors, store_server: StoreServer) -> None:
+def test_what_nobody_waited_for_is_there_and_gets_its_index(store: WritableVectors, store_server: StoreServer) -> None:
     with made(store_server.catalogue(), new_collection()) as collection:
         store.upsert(collection, [image(f"i{n}") for n in range(1500)])
         store.flush(collection, wait=False)
@@ -132,13 +132,15 @@ def test_what_nobody_waited_for_is_there_and_gets_its_index(store: Vectors, stor
             until(lambda: store.pending(collection) == 0, "every row is indexed", timeout_s=60)
 
 
-def test_a_bad_image_stops_the_call_before_anything_is_written(store: Vectors, shared: Collection) -> None:
+def test_a_bad_image_stops_the_call_before_anything_is_written(store: WritableVectors, shared: Collection) -> None:
     with pytest.raises(InvalidArgument, match="siamese"):
         store.upsert(shared, [image("good"), image("bad", siamese=np.zeros(5, np.float32))])
     assert store.get_everywhere(shared, ["good", "bad"], timeout_s=TIMEOUT_S) == {}
 
 
-def test_get_everywhere_tells_half_written_images_apart(store_server: StoreServer, store: Vectors, shared: Collection) -> None:
+def test_get_everywhere_tells_half_written_images_apart(
+    store_server: StoreServer, store: WritableVectors, shared: Collection
+) -> None:
     store.upsert(shared, [image("whole", revision=3), image("half", revision=1)])
     store_server.remove_row(shared.physical("siamese"), "half")
     found = store.get_everywhere(shared, ["whole", "half", "none"], timeout_s=TIMEOUT_S)
@@ -147,7 +149,7 @@ def test_get_everywhere_tells_half_written_images_apart(store_server: StoreServe
     assert store.delete(shared, ["half"], timeout_s=TIMEOUT_S) == 1
 
 
-def test_many_threads_may_share_a_store(store: Vectors, shared: Collection) -> None:
+def test_many_threads_may_share_a_store(store: WritableVectors, shared: Collection) -> None:
     queries = np.ones((2, 4), np.float32)
     start = threading.Barrier(8)
 
@@ -168,7 +170,7 @@ def test_many_threads_may_share_a_store(store: Vectors, shared: Collection) -> N
     assert {len(rows) for rows in found.values()} == {2}
 
 
-def _paged(store: Vectors, collection: Collection, limit: int) -> list[tuple[str, int]]:
+def _paged(store: WritableVectors, collection: Collection, limit: int) -> list[tuple[str, int]]:
     """Id and revision of every image, by pages; the first read is Strong, so that those after it see as much."""
     found: list[tuple[str, int]] = []
     consistency = Consistency.STRONG
@@ -178,3 +180,25 @@ def _paged(store: Vectors, collection: Collection, limit: int) -> list[tuple[str
         found += [(row.id, row.revision) for row in page]
         consistency = Consistency.BOUNDED
     return found
+
+
+def test_nothing_is_written_once_the_writer_may_not_go_on(store_server: StoreServer) -> None:
+    def lost() -> None:
+        raise Unavailable("write lock", "lost")
+
+    store, catalogue, other = store_server.vectors, store_server.catalogue(), new_collection()
+    with made(catalogue, new_collection()) as collection:
+        store.upsert(collection, [image("a")])
+        for write in (
+            lambda: store.upsert(collection, [image("a", revision=2), image("b")], check=lost),
+            lambda: store.rewrite(collection, [image("a", revision=2)], check=lost),
+            lambda: store.delete(collection, ["a"], timeout_s=TIMEOUT_S, check=lost),
+            lambda: catalogue.delete(collection.name, check=lost),
+            lambda: catalogue.create(other, check=lost),
+        ):
+            with pytest.raises(Unavailable, match="write lock"):
+                write()
+        rows = store.get_everywhere(collection, ["a", "b"], timeout_s=TIMEOUT_S)
+        assert {image_id: [row.revision for row in of_id] for image_id, of_id in rows.items()} == {"a": [1, 1]}
+        assert catalogue.get(collection.name, fresh=True) == collection
+        assert store_server.tables(other.name) == []

@@ -13,7 +13,7 @@ from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.entries import to_entry
 from lookalike.store.milvus.schema import image_schema
 from lookalike.store.milvus.vectors import MilvusVectors
-from lookalike.store.protocols import Catalogue, Vectors
+from lookalike.store.writing import WritableCatalogue, WritableVectors
 from tests.servers.stores import StoreServer
 
 _TIMEOUT_S = 20.0
@@ -22,10 +22,10 @@ _TIMEOUT_S = 20.0
 class OnMilvus:
     def __init__(self, uri: str, connection: Connection) -> None:
         self._uri, self.connection = uri, connection
-        self.vectors: Vectors = MilvusVectors(connection)
+        self.vectors: WritableVectors = MilvusVectors(connection)
         self.tells_types_apart = not connection.is_lite
 
-    def catalogue(self, *, ttl_s: float = 1.0) -> Catalogue:
+    def catalogue(self, *, ttl_s: float = 1.0) -> WritableCatalogue:
         return MilvusCatalogue(self.connection, ttl_s=ttl_s)
 
     @contextmanager

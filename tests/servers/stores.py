@@ -18,17 +18,17 @@ from lookalike.spaces import Space
 from lookalike.store.memory.catalogue import MemoryCatalogue
 from lookalike.store.memory.tables import Tables
 from lookalike.store.memory.vectors import MemoryVectors
-from lookalike.store.protocols import Catalogue, Vectors
+from lookalike.store.writing import WritableCatalogue, WritableVectors
 
 
 class StoreServer(Protocol):
     """A client of a server. A *table* holds one space of one collection and is named by `Collection.physical_of`."""
 
-    vectors: Vectors
+    vectors: WritableVectors
     tells_types_apart: bool
     """Whether its filters do in every case."""
 
-    def catalogue(self, *, ttl_s: float = 1.0) -> Catalogue: ...
+    def catalogue(self, *, ttl_s: float = 1.0) -> WritableCatalogue: ...
 
     @contextmanager
     def elsewhere(self) -> Iterator[StoreServer]:
@@ -60,9 +60,9 @@ class InMemory:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self.vectors: Vectors = MemoryVectors(tables)
+        self.vectors: WritableVectors = MemoryVectors(tables)
 
-    def catalogue(self, *, ttl_s: float = 1.0) -> Catalogue:
+    def catalogue(self, *, ttl_s: float = 1.0) -> WritableCatalogue:
         return MemoryCatalogue(self._tables, ttl_s=ttl_s)
 
     @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -138,7 +138,7 @@ class World:
         self.milvus = Milvus(self.step)
         self.milvus.put(now, image("a"), image("b"))
         connection = Connection(cast("Any", self.milvus), is_lite=False)
-        catalogue = MilvusCatalogue(connection)
+        catalogue = self.catalogue = MilvusCatalogue(connection)
         self.writes = Writes(cast("Any", self), catalogue, MilvusVectors(connection), cast("Any", self))
         catalogue.list()  # Its own collection is loaded at the first call.
         self.steps.clear()
@@ -271,6 +271,28 @@ def test_a_write_of_a_chunk_asks_redis_and_the_catalogue_once_before_it() -> Non
     OPERATIONS["upsert"][1](world)
     upserts = [f"upsert {THINGS.physical_of(space)}" for space in SPACES]
     assert world.steps == ["lock", "renew", f"query {CATALOGUE}", *upserts]
+
+
+class Heedless:
+    """A store that asks no one; the lock is lost in its first write."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.writes = world, 0
+
+    def upsert(self, *_: object, **__: object) -> None:
+        self.writes += 1
+        self.world.held = False
+
+
+def test_a_session_asks_before_and_after_a_write_whatever_the_store_does() -> None:
+    world = World(THINGS)
+    store = Heedless(world)
+    writes = Writes(cast("Any", world), world.catalogue, cast("Any", store))
+    with suppress(Unavailable), writes.session("things", timeout_s=10.0) as session:
+        for _ in ("the lock is lost in this one", "this one comes after"):
+            with pytest.raises(Unavailable, match="write lock"):
+                session.upsert([])
+    assert store.writes == 1
 
 
 def test_a_delete_buries_before_it_deletes_and_the_last_space_goes_first() -> None:
