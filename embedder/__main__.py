@@ -235,7 +235,7 @@ def _listening(
         threads=2 * settings.embedder_queue_calls + _SPARE_CALLS,
         max_concurrent=2 * settings.embedder_queue_calls + _SPARE_CALLS,
     )
-    batcher.watch_door(server.unanswered)
+    batcher.watch_door(server.at_the_door)
     server.start()
     DEVICE.info({"kind": device.kind, "name": device.name})
     publish_gpu_memory(device)

@@ -30,8 +30,10 @@ _LONGEST_PACE_S = 1.0
 """Most time between two turns."""
 _LOOK_S = 0.1
 """Time between two looks at the door."""
-_STANDING_S = 0.5
-"""Time for which calls must have stood at the door: a burst is taken in sooner, and its first callers are let in meanwhile."""
+_LEAST_FULL_S = 0.1
+"""Least time that a full queue is taken to need. A look tells no shorter times apart, and a burst is taken in by then."""
+_TIMED_CALLS = 8
+"""Least calls taken in between two looks that tell how long one takes: of fewer, a pause of the process would be most."""
 _WATCHED_FROM_CALLS = 2
 """Least calls in the queue for a look at the door: a look takes .3 ms, which a lone call is spared."""
 
@@ -80,43 +82,60 @@ class Turns:
             self._pace_s = min(max(self._pace_s, item_s) * _STEP, _LONGEST_PACE_S)
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """At `at_s` (s) the calls up to number `last` had arrived, counted as they are taken in."""
+
+    at_s: float
+    last: int
+
+
 class Door:
-    """The server's door: calls that have arrived and that no handler has taken in. `unanswered` counts the calls that have
-    arrived and are not answered, whether a handler has them or not.
+    """The server's door: calls that have arrived and that no handler has taken in, `at_the_door` of them.
 
     Where computing is quick, taking calls in is what limits a server: calls wait at its door without bound while its queue
-    never fills, so a look at the queue alone would refuse none.
+    never fills, so a look at the queue alone would refuse none. gRPC does not say when a call arrived. It takes calls in in the
+    order of their arrival, so the number of calls that stood there at a time says which of the calls that follow had arrived.
     """
 
-    def __init__(self, unanswered: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
-        self._unanswered, self._clock = unanswered, clock
+    def __init__(self, at_the_door: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._at_the_door, self._clock = at_the_door, clock
+        self._taken_in = 0
+        self._looks: deque[_Look] = deque()
         self._looked_s = 0.0
-        self._too_many = 0
-        self._seen: deque[tuple[float, int]] = deque()
+        self._at_look = 0
+        """How many had been taken in at the last look."""
+        self.crowd = 0
+        """Calls that stood there at the last look."""
+        self.take_in_s = 0.0
+        """Seconds from one call that is taken in to the next while others wait."""
 
-    def crowded(self, inside: int, room: int) -> int:
-        """Calls at the door, if more than `room` have stood there for half a second and this one is of those too many; else 0.
-        `inside`: calls in the queue."""
+    def take_in(self, inside: int) -> bool:
+        """A call is taken in now. Whether that was time for a look; `inside`: calls in the queue."""
         now_s = self._clock()
-        if (inside >= _WATCHED_FROM_CALLS or self._seen) and now_s - self._looked_s >= _LOOK_S:
-            self._look(now_s, inside, room)
-        if self._too_many <= 0:
-            return 0
-        self._too_many -= 1
-        return self._seen[-1][1]
+        self._taken_in += 1
+        while self._looks and self._looks[0].last < self._taken_in:
+            self._looks.popleft()
+        due = (inside >= _WATCHED_FROM_CALLS or bool(self._looks)) and now_s - self._looked_s >= _LOOK_S
+        if due:
+            self._look(now_s)
+        return due
 
-    def _look(self, now_s: float, inside: int, room: int) -> None:
-        if now_s - self._looked_s > _STANDING_S:
-            self._seen.clear()  # what was seen long ago says nothing of the time between
-        self._looked_s, at_the_door = now_s, max(0, self._unanswered() - inside)
-        AT_THE_DOOR.set(at_the_door)
-        self._seen.append((now_s, at_the_door))
-        while now_s - self._seen[0][0] > _STANDING_S + _LOOK_S:
-            self._seen.popleft()
-        long_enough = now_s - self._seen[0][0] >= _STANDING_S
-        self._too_many = min(count for _, count in self._seen) - room if long_enough else 0
-        if at_the_door == 0:
-            self._seen.clear()
+    @property
+    def stood_s(self) -> float:
+        """Seconds that the call which was taken in last has stood at the door, at least."""
+        return self._clock() - self._looks[0].at_s if self._looks else 0.0
+
+    def _look(self, now_s: float) -> None:
+        taken_in = self._taken_in - self._at_look
+        if _TIMED_CALLS <= taken_in <= self.crowd:  # the door was never empty meanwhile
+            self.take_in_s = (now_s - self._looked_s) / taken_in
+        self._looked_s, self._at_look, self.crowd = now_s, self._taken_in, self._at_the_door()
+        AT_THE_DOOR.set(self.crowd)
+        since_s, last = now_s, self._taken_in + self.crowd
+        while self._looks and self._looks[-1].last >= last:
+            since_s = self._looks.pop().at_s  # fewer follow than were seen: some have gone, or wanted no place
+        self._looks.append(_Look(since_s, last))
 
 
 @dataclass(slots=True)
@@ -126,6 +145,8 @@ class _LaneUse:
     items: int = 0
     size_bytes: int = 0
     calls: int = 0
+    overloaded: bool = False
+    """From more calls than places, at the door or here, until nobody waits."""
     turns: Turns = field(default_factory=Turns)
 
 
@@ -143,24 +164,47 @@ class Admission:
         """Calls admitted and not yet answered, of both lanes."""
         return sum(use.calls for use in self._uses.values())
 
-    def enter(self, lane: Lane, items: int, size_bytes: int, item_s: float) -> None:
-        """Take a place for one call of `items` pictures. Raises `Overloaded` where the lane, or the server's door, is full."""
+    def enter(self, lane: Lane, items: int, size_bytes: int, item_s: float, least_item_s: float) -> None:
+        """Take a place for one call of `items` pictures. A picture takes `item_s` seconds now, `least_item_s` undisturbed.
+
+        Raises `Overloaded` where the lane is full, or where there are more calls than places and this one would come too late.
+        """
         use, limits = self._uses[lane], self._limits
+        self._look_at_the_door(use)
         if (
             use.items + items > limits.queue_items
             or use.size_bytes + size_bytes > limits.queue_bytes
             or use.calls + 1 > limits.queue_calls
         ):
-            raise Overloaded(
-                f"the embedder's {lane.value} queue is full ({use.items} pictures of {use.calls} calls)",
-                retry_after_s=use.turns.next_s(items, use.items, item_s),
-            )
-        waiting = self.door.crowded(self.calls, limits.queue_calls - use.calls) if self.door else 0
-        if waiting:
-            raise Overloaded(
-                f"{waiting} calls wait at the embedder's door", retry_after_s=use.turns.next_s(items, use.items, item_s)
-            )
-        self._count(lane, items, size_bytes, 1)
+            full = f"the embedder's {lane.value} queue is full ({use.items} pictures of {use.calls} calls)"
+        elif use.overloaded and self._too_late(use, items, item_s, least_item_s):
+            crowd = self.door.crowd if self.door else 0
+            full = f"the embedder has too much to do: {crowd} calls at its door, {use.items} pictures in its {lane.value} queue"
+        else:
+            self._count(lane, items, size_bytes, 1)
+            return
+        use.overloaded = True
+        pace_s = max(item_s, self.door.take_in_s if self.door else 0.0)
+        raise Overloaded(full, retry_after_s=use.turns.next_s(items, use.items, pace_s))
+
+    def _look_at_the_door(self, use: _LaneUse) -> None:
+        """Learn whether there are more calls than places. An overload lasts until nobody waits any more in queue and door."""
+        looked = self.door is not None and self.door.take_in(self.calls)
+        if self.door and looked:
+            for one in self._uses.values():
+                one.overloaded |= one.calls + self.door.crowd > self._limits.queue_calls
+        if not use.calls and not self._stood_s():
+            use.overloaded = False
+
+    def _stood_s(self) -> float:
+        return self.door.stood_s if self.door else 0.0
+
+    def _too_late(self, use: _LaneUse, items: int, item_s: float, least_item_s: float) -> bool:
+        """Whether a call of `items` would be answered later than the last of a full queue where nothing disturbs it."""
+        limits, door = self._limits, self.door
+        full_s = min(limits.queue_items, limits.queue_calls * items) * least_item_s
+        taken_in_s = limits.queue_calls * door.take_in_s if door else 0.0
+        return self._stood_s() + (use.items + items) * item_s > max(full_s, taken_in_s, _LEAST_FULL_S)
 
     def leave(self, lane: Lane, items: int, size_bytes: int) -> None:
         """Give the place back."""

@@ -50,6 +50,8 @@ DROPPED_ITEMS = Counter(
 )
 
 
+_FORGETTING = 1.002
+"""Growth per batch of the least time of a picture: a slower model counts in full after some hundred batches."""
 INTERACTIVE_RUN = 4
 """Interactive batches in a row while bulk work waits; then one of bulk follows. Interactive latency grows by at most one batch,
 and bulk, whose batches are full, keeps most of the time."""
@@ -104,7 +106,7 @@ class Batcher(Generic[Item, Result]):
         self._admission = Admission(limits)
         self._closing = self._ended = False
         self._interactive_run = 0
-        self._item_s = 0.01  # a guess, replaced by what is measured; used for the advice to refused callers alone
+        self._item_s = self._least_item_s = 0.01  # a guess, replaced by what is measured
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
 
@@ -117,7 +119,7 @@ class Batcher(Generic[Item, Result]):
         with self._changed:
             if self._closing:
                 raise Unavailable("embedder", "it is stopping")
-            self._admission.enter(lane, items, size_bytes, self._item_s)
+            self._admission.enter(lane, items, size_bytes, self._item_s, self._least_item_s)
         try:
             yield Place(self, lane)
         finally:
@@ -129,11 +131,11 @@ class Batcher(Generic[Item, Result]):
             if self._closing:
                 self._changed.notify_all()
 
-    def watch_door(self, unanswered: Callable[[], int]) -> None:
-        """From now on refuse calls also where a crowd stands at the server's door; `unanswered` counts the calls that have
-        arrived and are not answered."""
+    def watch_door(self, at_the_door: Callable[[], int]) -> None:
+        """From now on refuse calls also where a crowd stands at the server's door; `at_the_door` counts the calls that have
+        arrived and that no handler has taken in."""
         with self._changed:
-            self._admission.door = Door(unanswered)
+            self._admission.door = Door(at_the_door)
 
     def enqueue(self, lane: Lane, call: _Call[Item, Result]) -> None:
         """Queue the items of `call`. Called by `Place` alone."""
@@ -174,7 +176,9 @@ class Batcher(Generic[Item, Result]):
         outcomes = self._outcomes([call.items[index] for call, index in batch])
         spent_s = time.perf_counter() - started_s
         BATCH_SECONDS.observe(spent_s)
-        self._item_s += 0.2 * (spent_s / len(batch) - self._item_s)
+        item_s = spent_s / len(batch)
+        self._item_s += 0.2 * (item_s - self._item_s)
+        self._least_item_s = min(item_s, self._least_item_s * _FORGETTING)
         for (call, index), outcome in zip(batch, outcomes, strict=True):
             call.set(index, outcome)
 

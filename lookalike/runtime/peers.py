@@ -64,6 +64,11 @@ class Peers:
     def places_for(self, *, request_streaming: bool, response_streaming: bool) -> Places:
         return self._uploads if request_streaming else self._streams if response_streaming else self._calls
 
+    @property
+    def at_work(self) -> int:
+        """Calls that a handler has taken in, until they have ended."""
+        return sum(places.held for places in (self.watches, self._calls, self._streams, self._uploads))
+
     def silent(self, since_s: float) -> int:
         """Calls whose request has been waited for that long."""
         return self.arriving.waiting(since_s)

@@ -105,9 +105,10 @@ class Server:
         for name in self._names:
             self._health.set(name, _SERVING if ready else _NOT_SERVING)
 
-    def unanswered(self) -> int:
-        """Calls that have arrived and are not answered; without those whose peers are silent about what they want."""
-        return max(0, self._arrivals.unanswered() - self._peers.silent(_SILENT_S))
+    def at_the_door(self) -> int:
+        """Calls that have arrived and that no handler has taken in yet; without those whose peers are silent about what they
+        want."""
+        return max(0, self._arrivals.unanswered() - self._peers.at_work - self._peers.silent(_SILENT_S))
 
     def wait(self) -> None:
         self._server.wait_for_termination()
