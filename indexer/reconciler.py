@@ -16,7 +16,7 @@ from indexer.worker import Worker
 from lookalike.artifacts import Artifacts
 from lookalike.errors import LookalikeError
 from lookalike.jobs.ledger import Ledger
-from lookalike.jobs.write_order import try_lock, unlock
+from lookalike.jobs.locks import try_lock, unlock
 from lookalike.records.job import Job
 
 LOCK = "reconciler"

@@ -32,12 +32,12 @@ from lookalike.items import Item
 from lookalike.jobs.creation import create_ingest_job, create_job_of_json
 from lookalike.jobs.leases import FINISH, PLAN, ChunkCounts, Lease, Leases
 from lookalike.jobs.ledger import Ledger
+from lookalike.jobs.locks import try_lock, unlock
 from lookalike.jobs.manifest import read_chunk
 from lookalike.jobs.outcomes import ItemOutcome, Outcomes
 from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.suspects import Suspects
 from lookalike.jobs.uploads import Uploads
-from lookalike.jobs.write_order import try_lock, unlock
 from lookalike.records.collection import Collection
 from lookalike.records.job import Job
 from lookalike.records.job_state import JobState

@@ -28,7 +28,7 @@ from lookalike.jobs.leases import Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
-from lookalike.store.writing import WRITE_TIMEOUT_S, Check, WritableCatalogue, WritableVectors
+from lookalike.store.writable import WRITE_TIMEOUT_S, Check, WritableCatalogue, WritableVectors
 
 JOB_LOCK_TIMEOUT_S = 30.0
 """How long a job waits for the lock. A write takes a second or so; after some dozens of others a unit is better done later."""

@@ -1,4 +1,4 @@
-"""gRPC's IngestService over the core. The other services are in `servicers`."""
+"""gRPC's IngestService over the core."""
 
 from __future__ import annotations
 

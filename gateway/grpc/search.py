@@ -1,4 +1,7 @@
-"""gRPC over the core: read the request, call, write the response. Errors are raised; the server's interceptor words them."""
+"""gRPC's SearchService over the core: read the request, call the core, write the answer.
+
+Errors are raised; the interceptor of the server makes statuses of them. The other services stand beside this file.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from typing import Any, TypeAlias
 import grpc.aio
 
 from gateway.backends.large_answers import (
-    MANY,
     batch_parts,
     is_large,
     is_large_answer,
@@ -19,24 +21,17 @@ from gateway.backends.large_answers import (
     search_parts,
     written,
 )
-from gateway.backends.threads import off_loop
 from gateway.calls import DEFAULT_S, MAX_S
-from gateway.collections.collections import Collections, NewCollection
-from gateway.collections.generations import Generations, Reembed
 from gateway.images.images import Images
 from gateway.search.search import Search
 from lookalike.errors import InvalidArgument
 from lookalike.runtime.call import Call
 from lookalike.runtime.channels import remaining_s
-from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import search_service_pb2 as search_pb
-from lookalike.v1.collection_service_pb2_grpc import CollectionServiceServicer
 from lookalike.v1.search_service_pb2_grpc import SearchServiceServicer
-from lookalike.wire.collections import collection_message
 from lookalike.wire.images import deletion_message, given_images_from, image_message, update_result_message, updates_from
-from lookalike.wire.query import consistency_from
 from lookalike.wire.search import batch_from, query_from
-from lookalike.wire.spaces import asked_spaces_from, histogram_from
+from lookalike.wire.search_options import consistency_from
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answered: TypeAlias = Any
@@ -124,56 +119,3 @@ class SearchServicer(SearchServiceServicer):
     ) -> search_pb.GetThumbnailResponse:
         made = await self._images.thumbnail(request.collection, request.id, call_of(context))
         return search_pb.GetThumbnailResponse(jpeg=made.jpeg)
-
-
-class CollectionServicer(CollectionServiceServicer):
-    def __init__(self, collections: Collections, generations: Generations) -> None:
-        self._collections, self._generations = collections, generations
-
-    async def CreateCollection(  # noqa: N802
-        self, request: collection_pb.CreateCollectionRequest, context: Context
-    ) -> collection_pb.CreateCollectionResponse:
-        histogram, spaces = histogram_from(request.histogram), asked_spaces_from(request.spaces)
-        new = NewCollection(request.name, request.description, request.model, histogram, spaces)
-        made = await self._collections.create(new, call_of(context))
-        return collection_pb.CreateCollectionResponse(collection=collection_message(made))
-
-    async def GetCollection(  # noqa: N802
-        self, request: collection_pb.GetCollectionRequest, context: Context
-    ) -> collection_pb.GetCollectionResponse:
-        found = await self._collections.get(request.name, call_of(context))
-        return collection_pb.GetCollectionResponse(collection=collection_message(found))
-
-    async def ListCollections(  # noqa: N802
-        self, _request: collection_pb.ListCollectionsRequest, context: Context
-    ) -> collection_pb.ListCollectionsResponse:
-        found = await self._collections.list_all(call_of(context))
-        return await off_loop(
-            lambda: collection_pb.ListCollectionsResponse(collections=map(collection_message, found)),
-            large=len(found) > MANY,
-        )
-
-    async def DeleteCollection(  # noqa: N802
-        self, request: collection_pb.DeleteCollectionRequest, context: Context
-    ) -> collection_pb.DeleteCollectionResponse:
-        await self._collections.delete(request.name, call_of(context))
-        return collection_pb.DeleteCollectionResponse()
-
-    async def ReembedCollection(  # noqa: N802
-        self, request: collection_pb.ReembedCollectionRequest, context: Context
-    ) -> collection_pb.ReembedCollectionResponse:
-        wanted = Reembed(request.name, request.model, request.request_id, request.allow_missing, request.grace_s, request.force)
-        job = await self._generations.reembed(wanted, call_of(context))
-        return collection_pb.ReembedCollectionResponse(job_id=job.id)
-
-    async def RollbackCollection(  # noqa: N802
-        self, request: collection_pb.RollbackCollectionRequest, context: Context
-    ) -> collection_pb.RollbackCollectionResponse:
-        found = await self._generations.roll_back(request.name, call_of(context))
-        return collection_pb.RollbackCollectionResponse(collection=collection_message(found))
-
-    async def DropPreviousGeneration(  # noqa: N802
-        self, request: collection_pb.DropPreviousGenerationRequest, context: Context
-    ) -> collection_pb.DropPreviousGenerationResponse:
-        found = await self._generations.drop_previous(request.name, call_of(context))
-        return collection_pb.DropPreviousGenerationResponse(collection=collection_message(found))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from lookalike.names import MAX_EF, MAX_PAGE_SIZE, MAX_TOP_K
-from lookalike.records.query import DEFAULT_TOP_K
+from lookalike.records.search_options import DEFAULT_TOP_K
 
 _RANGES: dict[str, dict[str, int]] = {
     "top_k": {"minimum": 1, "maximum": MAX_TOP_K, "default": DEFAULT_TOP_K},

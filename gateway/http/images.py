@@ -13,13 +13,13 @@ from gateway.http import models
 from gateway.http.convert import RequestCall, errors, respond, respond_with
 from gateway.http.reading import LARGE_BODY_BYTES, ReadingRoute
 from gateway.http.search_bodies import ConsistencyName, Filter, Int32
+from gateway.images.image_writer import MAX_IDS_PER_WRITE
 from gateway.images.images import Images
-from gateway.images.writes import MAX_IDS_PER_WRITE
 from lookalike.errors import NotFound
 from lookalike.records import image as records
 from lookalike.v1 import search_service_pb2 as pb
 from lookalike.wire.images import deletion_message, image_message, update_result_message
-from lookalike.wire.query import consistency_from
+from lookalike.wire.search_options import consistency_from
 
 _CACHE = "private, max-age=60"
 """An id may come to name another picture; for a minute a browser may show the old one."""

@@ -12,8 +12,8 @@ from gateway.backends.large_answers import is_large
 from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads, off_loop
 from gateway.images.given_vectors import how_many_fit, images_per_answer
+from gateway.images.image_writer import ImageWriter, check_deletable, check_updates
 from gateway.images.paging import Page, make_token, page_size_from, read_token
-from gateway.images.writes import ImageWriter, check_deletable, check_updates
 from gateway.search.filtering import is_long, parsed
 from lookalike.errors import FailedPrecondition, NotFound
 from lookalike.jobs.ledger import Ledger

@@ -12,8 +12,8 @@ from typing import TypeVar
 from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
 from gateway.calls import DEFAULT_S
+from gateway.images.image_writer import ImageWriter
 from gateway.images.paging import page_size_from
-from gateway.images.writes import ImageWriter
 from lookalike.errors import DeadlineExceeded, FailedPrecondition, Overloaded, Unavailable
 from lookalike.jobs.creation import create_ingest_job
 from lookalike.jobs.ledger import Ledger

@@ -15,7 +15,7 @@ from gateway.backends.threads import Threads, off_loop
 from gateway.search import fusion
 from gateway.search.coalescing import Ask, MergedSearches
 from gateway.search.grouping import most_together
-from gateway.search.query import Plan, check_vectors
+from gateway.search.plan import Plan, check_vectors
 from gateway.search.query_embeddings import QueryEmbeddings
 from gateway.search.sampled_recall import SampledRecall
 from lookalike.errors import LookalikeError, NotFound
@@ -23,8 +23,8 @@ from lookalike.names import check_id
 from lookalike.records.collection import Collection
 from lookalike.records.image import Hit, StoredImage
 from lookalike.records.model import Embedding
-from lookalike.records.query import SearchOptions
 from lookalike.records.search import ByImage, ByStoredImage, ByVectors, Neighbour, Outcome, Query, SearchResult
+from lookalike.records.search_options import SearchOptions
 from lookalike.runtime import tracing
 from lookalike.runtime.call import Call
 from lookalike.spaces import Space, Vector

@@ -1,4 +1,4 @@
-"""Asks Milvus for the nearest of many callers' vectors in one call, where they ask alike. Called by `answering` only.
+"""Asks Milvus for the nearest of many callers' vectors in one call, where they ask alike. Called by `answer` only.
 
 Greedy, as the embedder's batcher: while few calls are under way a caller's own begins at once, and nobody waits for company;
 what comes while they are goes together into the next. A call to Milvus costs it and us some milliseconds of processor time
@@ -23,7 +23,7 @@ from gateway.backends.threads import Threads
 from lookalike.errors import DeadlineExceeded, LookalikeError, Overloaded, Unavailable
 from lookalike.records.collection import Collection
 from lookalike.records.image import Hit
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import Space, Vector
 

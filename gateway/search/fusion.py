@@ -1,11 +1,11 @@
-"""From what each space found to one list of neighbours. Pure arithmetic; `search` fetches, this ranks."""
+"""From what each space found to one list of neighbours. Pure arithmetic: `answer` fetches, `fusion` ranks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.search.query import Plan
+from gateway.search.plan import Plan
 from lookalike.records.image import Hit, StoredImage
 from lookalike.records.search import Neighbour, SpaceShare
 from lookalike.spaces import Space, Vector

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from gateway.search.query import MAX_VECTOR_BYTES, Plan, plan
+from gateway.search.plan import MAX_VECTOR_BYTES, Plan, plan
 from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL, MAX_QUERIES_PER_BATCH, MAX_TOP_K
 from lookalike.records.collection import Collection

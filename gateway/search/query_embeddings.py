@@ -1,6 +1,6 @@
 """Embeds the pictures of queries, each once: what is under way is shared by all who ask for it, what was made lately is kept.
 
-Stands between `answering` and the embedder. A vector is a function of the picture's bytes and of the fingerprints of its
+Stands between `answer` and the embedder. A vector is a function of the picture's bytes and of the fingerprints of its
 spaces, which say the model's version and the histogram's settings; both are the key here, so that vectors of two fingerprints
 cannot take each other's place. Errors are shared with those who wait, and never kept.
 """

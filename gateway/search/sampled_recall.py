@@ -1,7 +1,7 @@
 """What the index misses, told while it is used: some searches are asked again, more broadly, and both answers compared.
 
 An exact search would read the whole collection; one with eight times the breadth (`ef`) misses so much less that what the first
-one missed shows. So this is an estimate from above. Called by `answering`; nobody waits for it, one is under way at a time, and
+one missed shows. So this is an estimate from above. Called by `answer`; no query waits for it, one is under way at a time, and
 with `LOOKALIKE_GATEWAY_RECALL_SAMPLE_RATIO` 0 there is none.
 """
 

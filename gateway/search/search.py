@@ -10,7 +10,7 @@ from gateway.search.answer import Answering
 from gateway.search.collection_lookup import Lookups
 from gateway.search.filtering import with_condition, with_conditions
 from gateway.search.grouping import Groups, Placed, check_batch, groups_of
-from gateway.search.query import plan
+from gateway.search.plan import plan
 from lookalike.errors import LookalikeError
 from lookalike.names import check_name
 from lookalike.records.collection import Collection

@@ -1,6 +1,6 @@
 """Compares what was read with what is stored: what is unchanged is skipped, what has the same bytes keeps its vectors.
 
-Called by `pipeline` before anything is embedded, and by `writing` for the metadata that an image keeps.
+Called by `pipeline` before anything is embedded, and by `chunk_writer` for the metadata that an image keeps.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Embedder:
                 with tracing.span("embedder Embed", "client", attributes={"lookalike.images": len(request.images)}):
                     return self._call(request, interruption)
             except TRANSIENT as error:
-                # It may have been these very pictures: what becomes of them is not for this call to decide (see `calls`).
+                # These very pictures may be the cause. `embed_batches` decides what happens to them.
                 kept = isinstance(error, DeadlineExceeded) and time.monotonic() - began_s > self._timeout_s / 2
                 if tried == _TRIES or kept or isinstance(error, CallLost):
                     raise

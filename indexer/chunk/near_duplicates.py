@@ -1,4 +1,4 @@
-"""Finds near-duplicates of images that are about to be stored. Called by `writing`, under the collection's lock.
+"""Finds near-duplicates of images that are about to be stored. Called by `chunk_writer`, under the collection's lock.
 
 Only ids that are new to the collection are looked at; who comes first, in the collection or in the chunk, is the original.
 A chunk that is done again after a kill comes to the same: what it wrote itself counts as not there yet.
@@ -18,7 +18,7 @@ import numpy as np
 from indexer.chunk.items import Chunk, ToWrite
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.job import NearDuplicatePolicy
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import SIAMESE, Metric
 from lookalike.store.protocols import Vectors
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from indexer.chunk.chunk_writer import Writer
 from indexer.chunk.comparing import Compared, compare
 from indexer.chunk.embed_batches import EmbedBatches, Suspect
 from indexer.chunk.embedder import Embedder, embed_everywhere
 from indexer.chunk.fetching import Fetcher
 from indexer.chunk.items import Chunk, Failed, Fetched, Outcome, ToWrite, failed
-from indexer.chunk.writing import Writer
 from lookalike.errors import LookalikeError
 from lookalike.items import Item
 from lookalike.jobs.ledger import Ledger

@@ -1,4 +1,4 @@
-"""The last unit of a job that mirrors its source: delete what the source does not have. Called by `worker` and `forecasting`.
+"""The last unit of a job that mirrors its source: delete what the source does not have. Called by `worker` and `forecast`.
 
 Done again after a kill from the start: what was deleted is not found again.
 """

@@ -1,4 +1,4 @@
-"""Which ids came already, or are in a source: a set that takes no memory. Used by `plan` and `mirroring`."""
+"""Which ids came already, or are in a source: a set that takes no memory. Used by `plan` and `finishing.mirror`."""
 
 from __future__ import annotations
 

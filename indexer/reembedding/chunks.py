@@ -10,12 +10,12 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from indexer.chunk.chunk_writer import each_that_can, session_for
 from indexer.chunk.embed_batches import EmbedBatches, Suspect
 from indexer.chunk.embedder import Embedder
 from indexer.chunk.fetching import Fetcher
 from indexer.chunk.items import Chunk, Failed, Fetched, Indexed, Outcome, Skipped, ToWrite, failed
 from indexer.chunk.stages import Stages
-from indexer.chunk.writing import each_that_can, session_for
 from lookalike.errors import FailedPrecondition, LookalikeError, NotFound
 from lookalike.items import Item
 from lookalike.records.collection import Collection

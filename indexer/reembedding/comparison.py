@@ -13,14 +13,14 @@ import numpy as np
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.job import Comparison
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 from lookalike.store.protocols import Vectors
 
 QUERIES = 200
 """The mean of 200 shares lies within 0.07 of that over all images: two standard errors where each is 0 or 1, the worst case."""
 K = 10
 _EF = 64
-"""What a search for 10 takes by itself (`gateway.search.query`)."""
+"""What a search for 10 takes by itself (`gateway.search.plan`)."""
 _LABEL = "label"
 _AT_ONCE = 50
 

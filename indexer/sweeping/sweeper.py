@@ -14,7 +14,7 @@ import structlog
 from indexer.sweeping.sweep import Swept
 from lookalike.errors import LookalikeError, Unavailable
 from lookalike.jobs.ledger import Ledger
-from lookalike.jobs.write_order import write_lock
+from lookalike.jobs.locks import write_lock
 
 _LOCK, _LOCK_S = "sweep", 60.0
 _LOOK_S = 60.0

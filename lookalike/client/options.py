@@ -12,7 +12,7 @@ from typing import ParamSpec, TypedDict, TypeVar
 from lookalike.client import _arguments
 from lookalike.client._arguments import flag, member, text, texts, whole
 from lookalike.records.image import Consistency
-from lookalike.records.query import DEFAULT_TOP_K, SearchOptions
+from lookalike.records.search_options import DEFAULT_TOP_K, SearchOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")

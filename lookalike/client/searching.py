@@ -16,8 +16,8 @@ from lookalike.records.search import BatchAnswer, Query, SearchResult
 from lookalike.spaces import Space, Vector
 from lookalike.v1 import search_service_pb2
 from lookalike.wire.images import deletion_from, given_image_message, image_from, update_message, update_result_from
-from lookalike.wire.query import consistency_number, set_options
 from lookalike.wire.search import query_message, search_result_from
+from lookalike.wire.search_options import consistency_number, set_options
 
 
 class SearchCalls(Calls):

@@ -32,7 +32,7 @@ from lark.exceptions import UnexpectedInput
 from lookalike.errors import BadFilter
 from lookalike.filters.hints import syntax_error
 from lookalike.records.filter import AllOf, AnyOf, Comparison, Condition, Field, Not, Operator, Value
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 
 MAX_CHARACTERS = 4096
 MAX_NESTING = 32

@@ -6,7 +6,7 @@
     leases.py      who works on what; outcomes recorded exactly once. The indexer's side
     connection.py  the only importer of redis: connecting, running scripts, translating errors
     lua/           the scripts; every change of more than one key is one of them
-    write_order.py the write lock of a collection
+    locks.py       the write lock of a collection
     manifest.py    the items of a job as Parquet, row group n = chunk n
     outcomes.py    what became of items, as Parquet, and reading those that failed a page at a time
     uploads.py     items and originals sent by clients

@@ -20,9 +20,9 @@ from contextlib import AbstractContextManager
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.jobs.connection import RedisConnection
+from lookalike.jobs.locks import write_lock
 from lookalike.jobs.pages import page_of_jobs
 from lookalike.jobs.stored_job import STALL_S, job_of, options_text, request_fingerprint, source_text
-from lookalike.jobs.write_order import write_lock
 from lookalike.names import MAX_PAGE_SIZE
 from lookalike.records.job import (
     ANY_JOB,
@@ -227,7 +227,7 @@ class Ledger:
     def write_lock(
         self, collection: str, *, timeout_s: float = 10.0, ttl_s: float = 5.0
     ) -> AbstractContextManager[Callable[[], bool]]:
-        """Hold the short lock under which a collection is written; see `write_order.write_lock`."""
+        """Hold the short lock under which a collection is written; see `locks.write_lock`."""
         return write_lock(self.connection, f"write:{collection}", timeout_s=timeout_s, ttl_s=ttl_s)
 
     def expired(self) -> Ids:

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 
 from lookalike.errors import BadImage
 from lookalike.jobs.connection import RedisConnection
-from lookalike.jobs.write_order import write_lock
+from lookalike.jobs.locks import write_lock
 
 MOST_DEATHS = 3
 """Times that the embedder may die of a picture alone. Each costs everybody a restart."""

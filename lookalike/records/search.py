@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from lookalike.errors import LookalikeError
 from lookalike.records.image import GivenVector, Image
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import Space, Vector
 
 

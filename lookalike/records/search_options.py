@@ -1,8 +1,8 @@
 """How to search: every choice of a caller beside what is looked for, as one value.
 
-Made at the edges (a message, a body, keyword arguments, a command's options), and handed on whole until the store reads what
-concerns it. A new choice is a field here: nothing between the edges and its use has to know of it. `lookalike.wire.query` turns
-it into the contract's fields and back.
+The edges make it (from a message, a body, keyword arguments, a command's options). It is handed on whole to the code that uses
+it: nothing in between knows its fields. `lookalike.wire.search_options` turns it into the contract's fields and back. A new
+option is a field of the contract, of this record and of that mapping, and is read at the edges and where it is used.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a store offers to readers: `Vectors`, the images of every collection, and `Catalogue`, which collections exist.
 
-The gateway and the indexer depend on these alone, and write through `lookalike.writes`, for which `writing` has the other
+The gateway and the indexer depend on these alone, and write through `lookalike.writes`, for which `writable` has the other
 methods. The wiring of a service chooses the implementation. `milvus/` is the product's,
 `memory/` the tests'. Both are held to the same contract tests (tests/contract/test_store*.py).
 
@@ -16,7 +16,7 @@ from typing import Protocol
 from lookalike.records.collection import Collection
 from lookalike.records.filter import Condition
 from lookalike.records.image import Consistency, Hit, StoredImage
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import Space, Vector
 
 FLUSH_TIMEOUT_S = 120.0

@@ -1,4 +1,4 @@
-"""Searches and their answers <-> protobuf. HTTP's bodies become these messages too; the options are in `query`.
+"""Searches and their answers <-> protobuf. HTTP's bodies become these messages too; the options are in `search_options`.
 
 Fields in errors are those of the requests. No calls to anything, no defaults but the contract's own.
 """
@@ -24,7 +24,7 @@ from lookalike.records.search import (
 from lookalike.spaces import Space
 from lookalike.v1 import search_service_pb2 as pb
 from lookalike.wire.images import image_from, image_message
-from lookalike.wire.query import options_from, set_options
+from lookalike.wire.search_options import options_from, set_options
 from lookalike.wire.spaces import (
     given_vector_from,
     given_vector_message,

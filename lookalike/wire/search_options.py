@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lookalike.errors import InvalidArgument
 from lookalike.records.image import Consistency
-from lookalike.records.query import DEFAULT_TOP_K, SearchOptions
+from lookalike.records.search_options import DEFAULT_TOP_K, SearchOptions
 from lookalike.v1 import search_service_pb2 as pb
 
 _CONSISTENCY = {Consistency.BOUNDED: pb.CONSISTENCY_BOUNDED, Consistency.STRONG: pb.CONSISTENCY_STRONG}

@@ -13,7 +13,7 @@ from lookalike.errors import NotFound
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
 from lookalike.spaces import HistogramSettings, Metric, Space, Vector
-from lookalike.store.writing import WritableCatalogue
+from lookalike.store.writable import WritableCatalogue
 
 NOW = datetime.datetime(2026, 1, 31, 12, 0, 0, 250000, tzinfo=datetime.UTC)
 HISTOGRAM = HistogramSettings(bins=8)

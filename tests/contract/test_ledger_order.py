@@ -9,7 +9,7 @@ import pytest
 
 from lookalike.errors import Unavailable
 from lookalike.jobs.ledger import Ledger
-from lookalike.jobs.write_order import write_lock
+from lookalike.jobs.locks import write_lock
 from tests.contract.ledger_jobs import SOURCE, ledger
 
 __all__ = ["ledger"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.images.writes import ImageWriter
+from gateway.images.image_writer import ImageWriter
 from lookalike.jobs.leases import PLAN
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, ImageUpdate, StoredImage

@@ -13,8 +13,8 @@ from lookalike.errors import InvalidArgument, NotFound
 from lookalike.filters.parsing import parse
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
-from lookalike.records.query import SearchOptions
-from lookalike.store.writing import WritableVectors
+from lookalike.records.search_options import SearchOptions
+from lookalike.store.writable import WritableVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection, stacked
 from tests.servers.stores import StoreServer
 

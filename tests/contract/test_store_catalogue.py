@@ -13,9 +13,9 @@ import pytest
 from lookalike.errors import AlreadyExists, Internal, InvalidArgument, NotFound
 from lookalike.names import alias_name
 from lookalike.records.collection import Collection
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 from lookalike.store.milvus.catalogue import CATALOGUE
-from lookalike.store.writing import WritableVectors
+from lookalike.store.writable import WritableVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 from tests.servers.milvus_store import OnMilvus, connected, soon
 from tests.servers.stores import StoreServer

@@ -12,7 +12,7 @@ from lookalike.errors import InvalidArgument
 from lookalike.filters.parsing import parse
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
-from lookalike.store.writing import WritableVectors
+from lookalike.store.writable import WritableVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 from tests.servers.stores import StoreServer
 

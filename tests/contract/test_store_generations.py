@@ -13,10 +13,10 @@ from lookalike.errors import FailedPrecondition, Unavailable
 from lookalike.names import alias_name
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import Metric, Space
 from lookalike.store.generations import begun, rolled_back, switched, without_previous
-from lookalike.store.writing import WritableVectors
+from lookalike.store.writable import WritableVectors
 from tests.contract.store_samples import NOW, TIMEOUT_S, image, made, new_collection
 from tests.servers.milvus_store import OnMilvus
 from tests.servers.stores import StoreServer

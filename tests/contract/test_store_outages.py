@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lookalike.errors import BadFilter, DeadlineExceeded, Internal, Unavailable
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import Connection, connect

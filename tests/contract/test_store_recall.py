@@ -10,7 +10,7 @@ import numpy as np
 
 from lookalike import fashion_mnist
 from lookalike.records.image import Consistency, StoredImage
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import HistogramSettings, Vector
 from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import connect

@@ -14,9 +14,9 @@ from lookalike.errors import InvalidArgument, Unavailable
 from lookalike.filters.parsing import parse
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 from lookalike.store.milvus.vectors import MilvusVectors
-from lookalike.store.writing import WritableVectors
+from lookalike.store.writable import WritableVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 from tests.servers.processes import until
 from tests.servers.stores import StoreServer

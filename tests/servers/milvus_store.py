@@ -13,7 +13,7 @@ from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.entries import to_entry
 from lookalike.store.milvus.schema import image_schema
 from lookalike.store.milvus.vectors import MilvusVectors
-from lookalike.store.writing import WritableCatalogue, WritableVectors
+from lookalike.store.writable import WritableCatalogue, WritableVectors
 from tests.servers.stores import StoreServer
 
 _TIMEOUT_S = 20.0

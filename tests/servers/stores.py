@@ -18,7 +18,7 @@ from lookalike.spaces import Space
 from lookalike.store.memory.catalogue import MemoryCatalogue
 from lookalike.store.memory.tables import Tables
 from lookalike.store.memory.vectors import MemoryVectors
-from lookalike.store.writing import WritableCatalogue, WritableVectors
+from lookalike.store.writable import WritableCatalogue, WritableVectors
 
 
 class StoreServer(Protocol):

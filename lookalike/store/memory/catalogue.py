@@ -12,7 +12,7 @@ from lookalike.errors import AlreadyExists, NotFound
 from lookalike.names import check_name
 from lookalike.records.collection import Collection
 from lookalike.store.memory.tables import Tables
-from lookalike.store.writing import Check, unchecked
+from lookalike.store.writable import Check, unchecked
 
 
 class MemoryCatalogue:

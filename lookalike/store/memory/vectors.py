@@ -15,12 +15,12 @@ from lookalike.filters.parsing import condition_of
 from lookalike.records.collection import Collection
 from lookalike.records.filter import Condition
 from lookalike.records.image import Consistency, Hit, StoredImage
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import Space, Vector, check_vectors
 from lookalike.store.checks import check_breadth, check_facts, check_image, check_images, check_limit
 from lookalike.store.memory.tables import Tables
 from lookalike.store.protocols import FLUSH_TIMEOUT_S
-from lookalike.store.writing import WRITE_TIMEOUT_S, Check, unchecked
+from lookalike.store.writable import WRITE_TIMEOUT_S, Check, unchecked
 
 
 class MemoryVectors:

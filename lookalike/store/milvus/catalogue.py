@@ -27,7 +27,7 @@ from lookalike.spaces import Space
 from lookalike.store.milvus.connection import Connection, guarded
 from lookalike.store.milvus.entries import from_entry, to_entry
 from lookalike.store.milvus.schema import image_index, image_schema
-from lookalike.store.writing import Check, unchecked
+from lookalike.store.writable import Check, unchecked
 
 CATALOGUE = "lookalike_catalogue"
 _READ_TIMEOUT_S = 10.0

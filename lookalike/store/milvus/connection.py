@@ -31,7 +31,7 @@ from lookalike.errors import (
 )
 from lookalike.runtime import tracing
 from lookalike.runtime.call import Deadline
-from lookalike.store.writing import Check
+from lookalike.store.writable import Check
 
 _DEPENDENCY = "milvus"
 _LITE_VERSIONS = ("milvus-lite", "milvus_lite")

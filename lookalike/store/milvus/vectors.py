@@ -16,7 +16,7 @@ from lookalike.filters.parsing import condition_of
 from lookalike.records.collection import Collection
 from lookalike.records.filter import Condition
 from lookalike.records.image import Consistency, Hit, StoredImage
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Metric, Space, Vector, check_vectors
 from lookalike.store.checks import check_breadth, check_facts, check_image, check_images, check_limit
@@ -36,7 +36,7 @@ from lookalike.store.milvus.schema import (
     to_row,
 )  # fmt: skip
 from lookalike.store.protocols import FLUSH_TIMEOUT_S
-from lookalike.store.writing import WRITE_TIMEOUT_S, Check, unchecked
+from lookalike.store.writable import WRITE_TIMEOUT_S, Check, unchecked
 
 _LITE_QUERIES_PER_CALL = 4
 """milvus-lite subtracts every row from every query at once: 4 queries over 20,000 rows of 256 take 80 MB there."""

@@ -12,8 +12,8 @@ import pytest
 from gateway.images.images import Images
 from gateway.search.search import Search
 from lookalike.records.image import Consistency
-from lookalike.records.query import SearchOptions
 from lookalike.records.search import ByImage, ByStoredImage, Query
+from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import (

@@ -28,7 +28,7 @@ from lookalike.store.milvus.connection import Connection
 from lookalike.store.milvus.entries import to_entry
 from lookalike.store.milvus.vectors import MilvusVectors
 from lookalike.store.protocols import Catalogue, Vectors
-from lookalike.store.writing import WritableCatalogue, WritableVectors
+from lookalike.store.writable import WritableCatalogue, WritableVectors
 from lookalike.writes import Session, Writes
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

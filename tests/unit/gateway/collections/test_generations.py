@@ -18,8 +18,8 @@ from lookalike.records.collection import Collection
 from lookalike.records.job import Job, JobOptions
 from lookalike.records.job_state import JobState
 from lookalike.records.model import Description
-from lookalike.records.query import SearchOptions
 from lookalike.records.search import ByImage, Query
+from lookalike.records.search_options import SearchOptions
 from lookalike.records.source import CollectionSource
 from lookalike.spaces import SIAMESE, Metric, Space
 from lookalike.store.generations import begun, switched, without_previous

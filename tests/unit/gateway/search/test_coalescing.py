@@ -15,7 +15,7 @@ import pytest
 from gateway.search.coalescing import Ask, MergedSearches
 from lookalike.errors import DeadlineExceeded, Overloaded, Unavailable
 from lookalike.records.image import Consistency
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import SIAMESE
 from lookalike.store.memory.vectors import MemoryVectors

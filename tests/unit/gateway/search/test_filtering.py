@@ -10,8 +10,8 @@ from gateway.images.images import Images
 from lookalike.errors import BadFilter
 from lookalike.filters.parsing import parse
 from lookalike.records.image import Consistency
-from lookalike.records.query import SearchOptions
 from lookalike.records.search import Batch, ByImage, Query
+from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import (
     NOTHING,

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.search.query import plan
+from gateway.search.plan import plan
 from lookalike.errors import InvalidArgument
-from lookalike.records.query import SearchOptions
 from lookalike.records.search import ByImage, Query
+from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings
 from tests.unit.gateway.fakes import COLLECTION, SPACES
 

@@ -15,7 +15,7 @@ from gateway.backends.threads import Threads
 from gateway.search.coalescing import Ask
 from gateway.search.sampled_recall import BROADER, SampledRecall, recall
 from lookalike.errors import Unavailable
-from lookalike.records.query import SearchOptions
+from lookalike.records.search_options import SearchOptions
 
 VECTOR = np.ones((1, 4), np.float32)
 

@@ -9,8 +9,8 @@ import pytest
 
 from lookalike.errors import BadFilter, FailedPrecondition, InvalidArgument, NotFound
 from lookalike.records.image import Consistency, GivenVector
-from lookalike.records.query import SearchOptions
 from lookalike.records.search import ByImage, ByStoredImage, ByVectors, Query, SearchResult
+from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import (
     SPACES,

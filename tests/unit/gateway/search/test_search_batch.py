@@ -12,8 +12,8 @@ import pytest
 from gateway.search.search import Search
 from lookalike.errors import BadFilter, DeadlineExceeded, InvalidArgument, LookalikeError, NotFound, Unavailable
 from lookalike.records.image import Consistency, GivenVector
-from lookalike.records.query import SearchOptions
 from lookalike.records.search import Batch, ByImage, ByStoredImage, ByVectors, Outcome, Query, SearchResult
+from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import FakeEmbedder, MemoryBackends, a_call, random_images, search_core

@@ -17,8 +17,8 @@ from hypothesis.extra import numpy as numpy_st
 from lookalike.records.collection import Collection
 from lookalike.records.image import Image
 from lookalike.records.job import Comparison, Job, JobFilter, JobOptions
-from lookalike.records.query import SearchOptions
 from lookalike.records.search import BatchAnswer, SearchResult
+from lookalike.records.search_options import SearchOptions
 from lookalike.records.source import UploadItem
 from lookalike.spaces import HistogramSettings, Space
 

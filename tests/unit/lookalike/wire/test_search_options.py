@@ -11,9 +11,9 @@ from gateway.http.search_bodies import Options
 from lookalike.client.options import SearchKeywords, search_options
 from lookalike.errors import InvalidArgument
 from lookalike.records.image import Consistency
-from lookalike.records.query import DEFAULT_TOP_K, SearchOptions
+from lookalike.records.search_options import DEFAULT_TOP_K, SearchOptions
 from lookalike.v1 import search_service_pb2 as pb
-from lookalike.wire.query import consistency_from, options_from, set_options
+from lookalike.wire.search_options import consistency_from, options_from, set_options
 
 REQUESTS = (pb.SearchRequest, pb.SearchBatchRequest)
 NAMES = {field.name for field in fields(SearchOptions) if field.compare}
