@@ -1,11 +1,11 @@
 """Keeps a picture that the embedder dies of from being sent again and again, by a page reloaded or a client that retries.
 
-Called by `gateway.backends.embedder`, for searches and thumbnails apart. A call is sent once; no layer below tries it again. The pictures of a
-call that the embedder died in, or kept for `_HANG_S`, are suspects from then on: each is sent alone, one at a time, after a
-good one, and refused after `MOST_DEATHS` deaths (`lookalike.jobs.suspects` has the rule, and shares what is known between
-gateways and workers). A hang counts like a death where a good picture that was sent later is answered at once. A slow or
-overloaded embedder is slow with the good picture too, so that nothing is counted then. Without Redis a gateway goes by what it
-has seen itself: searches do not wait for Redis, and nothing is looked up while nothing is suspected.
+Called by `gateway.backends.embedder`, for searches and thumbnails apart. A call is sent once; no layer below tries it again.
+The pictures of a call that the embedder died in, or kept for `_HANG_S`, are suspects from then on: each is sent alone, one at
+a time, after a good one, and refused after `MOST_DEATHS` deaths (`lookalike.jobs.suspects` has the rule, and shares what is
+known between gateways and workers). A hang counts like a death where a good picture that was sent later is answered at once. A
+slow or overloaded embedder is slow with the good picture too, so that nothing is counted then. Without Redis a gateway goes by
+what it has seen itself: searches do not wait for Redis, and nothing is looked up while nothing is suspected.
 """
 
 from __future__ import annotations
