@@ -33,7 +33,7 @@ _LOOK_S = 0.1
 _LEAST_FULL_S = 0.1
 """Least time that a full queue is taken to need. A look cannot distinguish shorter times, and a burst is taken in by then."""
 _TIMED_CALLS = 8
-"""Least calls taken in between two looks from which the time of one call is computed: of fewer, a pause of the process would be most."""
+"""Least calls taken in between two looks that give the time of one call. A pause would be most of the time of fewer calls."""
 _WATCHED_FROM_CALLS = 2
 """Least calls in the queue for a look at the door: a look takes .3 ms, which a lone call is spared."""
 
