@@ -6,7 +6,7 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    # The imports below take seconds, and process 1 of a container is spared every signal that it has not asked for.
+    # The imports below take seconds, and the kernel spares process 1 of a container every signal that it has no handler for.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 import asyncio

@@ -41,9 +41,10 @@ from lookalike.sources import Artifacts, Reader, Roots
 from lookalike.store.milvus.connection import connect
 
 _CHECK_THREADS = 4
-"""One for each thing that is looked at in a thread, apart from the requests' own: a busy gateway is still ready."""
+"""Threads of the checks, one for each thing that is looked at in a thread. The requests have others: a busy gateway is still
+ready."""
 JOBS_EVERY_S = 5.0
-"""Prometheus rarely asks more often, and workers are not started within seconds."""
+"""The time between two looks at the ledger's jobs: Prometheus rarely asks more often, and a worker takes longer to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Gateway:
     readiness: Readiness
     app: ASGIApp
     watch: Callable[[float], Coroutine[None, None, None]]
-    """Looks at what the gateway needs and at the ledger's jobs, again after so many seconds; until cancelled."""
+    """Looks at what the gateway needs, as often as it is given in seconds, and at the ledger's jobs; until cancelled."""
     closers: tuple[Callable[[], None], ...]
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ from lookalike.v1.search_service_pb2_grpc import add_SearchServiceServicer_to_se
 
 _BACKLOG = 2048
 _VANISHED_S = 60
-"""A peer that answers nothing for so long, not even at the level of TCP, has gone, with whatever it was sent."""
+"""The time without an answer, even at the level of TCP, after which a peer counts as gone."""
 
 
 async def build_grpc(
@@ -36,7 +36,7 @@ async def build_grpc(
 ) -> AioServer:
     """The gRPC server, bound to `address` (`HOST:PORT`), not started. Raises `Unavailable` where it cannot be bound.
 
-    `health_address`: where health checks are answered whatever the load; `bounds`: for its peers.
+    `health_address` is where health checks are answered whatever the load; `bounds` are those of the server's peers.
     """
     return await build_aio_server(
         [
@@ -83,7 +83,7 @@ class HttpServer:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
-                proxy_headers=False,  # anybody can send them
+                proxy_headers=False,  # any client can send them
                 ws="none",
                 timeout_keep_alive=cast("int", limits.keep_alive_s),
             )
@@ -113,7 +113,7 @@ def _bound(address: str) -> socket.socket:
         listener = socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise Unavailable("address", f"cannot listen on {address}: {error.strerror or error}") from error
-    # Connections have what their listener has (Linux; elsewhere the deadlines of `connections` do it).
+    # Connections inherit these options on Linux. Elsewhere the deadlines of `connections` end a peer that has gone.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _VANISHED_S)

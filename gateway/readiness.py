@@ -17,7 +17,7 @@ from lookalike.runtime.telemetry import DEPENDENCY_UP
 CHECK_TIMEOUT_S = 5.0
 
 Check = Callable[[Deadline], Awaitable[None]]
-"""Raises one of our errors where the dependency does not answer."""
+"""Raises a `LookalikeError` where the dependency does not answer."""
 
 
 class Readiness:
@@ -27,14 +27,14 @@ class Readiness:
         self._checks = checks
         self._known: bool | None = None
         self.missing: Mapping[str, str] = dict.fromkeys(checks, "not looked at yet")
-        self.on_change: Callable[[bool], Awaitable[None]] = _nobody
+        self.on_change: Callable[[bool], Awaitable[None]] = _ignore
 
     def drain(self) -> None:
-        """Not ready any more: the process is about to end."""
+        """Be ready no more: the process is about to end."""
         self.missing = {"gateway": "it is shutting down"}
 
     async def watch(self, interval_s: float) -> None:
-        """Look, tell `on_change` of a change, wait; until cancelled."""
+        """Look every `interval_s` seconds until cancelled; a change calls `on_change`."""
         while True:
             await self.look()
             await asyncio.sleep(interval_s)
@@ -64,5 +64,5 @@ class Readiness:
         return problem
 
 
-async def _nobody(_ready: bool) -> None:
-    """Whom a change is told until the gRPC server is there."""
+async def _ignore(_ready: bool) -> None:
+    """Takes changes until the gRPC server does."""

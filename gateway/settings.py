@@ -28,7 +28,7 @@ class GatewaySettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
     gateway_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Names by which browsers and others reach HTTP, separated by commas: NAME or NAME:PORT, such as "
-        "`lookalike.example.com`. Loopback names, and the address that a connection came to, need no mention; `*` stands for "
+        "`lookalike.example.com`. Loopback names, and the address that a connection came to, are always allowed; `*` allows "
         "every name, and gives up the guard against DNS rebinding.",
     )
     gateway_health_address: Address | None = Field(
@@ -42,7 +42,7 @@ class GatewaySettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
         le=256,
         description=(
             "Calls to Milvus under way at once for searches that ask alike (same collection, space, filter, top_k and ef). "
-            "What comes meanwhile goes together into the next call: the fewer, the more queries a second."
+            "Searches that come meanwhile go together into the next call: the fewer calls, the more queries a second."
         ),
     )
     gateway_upload_max_bytes: int = Field(
@@ -61,36 +61,36 @@ class GatewaySettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
         description="Connections to HTTP at once. Where all are in use, the one whose peer has been silent longest is closed.",
     )
     gateway_header_s: Seconds = Field(
-        10.0, gt=0, description="Seconds in which a peer sends the whole head of an HTTP request, or is closed."
+        10.0, gt=0, description="Seconds that a peer may take to send the whole head of an HTTP request."
     )
     gateway_silence_s: Seconds = Field(
         20.0,
         gt=0,
-        description="Seconds of pauses that a peer may take, all together, while it sends a body or reads an answer; at the "
-        "least rate it earns them back.",
+        description="Seconds that a peer may pause, all pauses together, while it sends a body or reads an answer. What "
+        "it moves at the least rate earns them back.",
     )
     gateway_least_bytes_per_s: float = Field(
-        4096.0, gt=0, le=1e9, description="Bytes a second at which a peer sends a body, and reads an answer, at the least."
+        4096.0, gt=0, le=1e9, description="The least rate at which a peer may send a body or read an answer, in bytes a second."
     )
     gateway_calls_max: int = Field(
         192,
         ge=1,
         le=10_000,
-        description="Calls of gRPC at work at once, beside streams and uploads. Keep it above threads and places to wait "
-        "together, so that a burst is refused there.",
+        description="gRPC calls under way at once, beside streams and uploads. Keep it above the sum of threads and waiting "
+        "calls, so that a burst is refused there.",
     )
-    gateway_uploads_max: int = Field(64, ge=1, le=10_000, description="Uploads of gRPC at once.")
+    gateway_uploads_max: int = Field(64, ge=1, le=10_000, description="gRPC uploads at once.")
     gateway_message_s: Seconds = Field(
         60.0,
         gt=0,
-        description="Seconds in which a peer of gRPC sends a whole message (at most 32 MiB), and reads an answer. Where others "
-        "need its place, a silent one has a second.",
+        description="Seconds that a gRPC peer may take to send a whole message (at most 32 MiB) or to read an answer. A silent "
+        "peer whose place others need has a second.",
     )
     gateway_streams_max: int = Field(
         128,
         ge=1,
         le=10_000,
-        description="Answers that go on for long (watched jobs, batches, downloads) at once, of HTTP and of gRPC each.",
+        description="Long answers (watched jobs, batches, downloads) at once, for HTTP and for gRPC each.",
     )
     gateway_query_cache_max_entries: int = Field(
         4096, ge=0, description="Embeddings of searched pictures kept for when they are searched again; 0 keeps none."
@@ -98,17 +98,17 @@ class GatewaySettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
     gateway_query_cache_max_bytes: int = Field(
         16 * 1024 * 1024,
         ge=0,
-        description="Memory for them, in bytes, by default what 4,096 of `photo` and a histogram take; 0 keeps none.",
+        description="Memory for these embeddings, in bytes; the default holds 4,096 of `photo` and a histogram. 0 keeps none.",
     )
-    gateway_drain_s: Seconds = Field(5.0, ge=0, description="Seconds that calls under way get to end after SIGTERM.")
+    gateway_drain_s: Seconds = Field(5.0, ge=0, description="Seconds that calls under way may still take after SIGTERM.")
     gateway_ready_interval_s: Seconds = Field(2.0, gt=0, description="Seconds between two looks at what the gateway needs.")
     gateway_recall_sample_ratio: float = Field(
         0.0,
         ge=0,
         le=1,
         description=(
-            "Share of the searches that are asked again eight times as broadly, one at a time, to tell what the index misses "
-            "(`lookalike_gateway_sampled_recall`). 0, the default: none."
+            "Share of the searches that are repeated eight times as broadly, one at a time, to measure what the index misses "
+            "(`lookalike_gateway_sampled_recall`). 0 repeats none."
         ),
     )
 

@@ -33,16 +33,16 @@ T = TypeVar("T")
 _MOST_KNOWN = 20_000
 """Suspects that one gateway remembers, some 4 MB; the oldest go first."""
 _SHARED_WITHIN_S = 2.0
-"""How long a gateway waits for Redis with what it knows of suspects."""
+"""The time that a gateway waits for what Redis knows of suspects."""
 _HASHED_IN_LOOP_BYTES = 1024 * 1024
-"""As of `query_embeddings`: more would hold up other calls."""
+"""The bytes that are hashed on the loop, as in `query_embeddings`: more would hold up other calls."""
 _APART_S = 1.0
-"""As of the indexer: most that is waited before a picture of which the embedder has died is sent again."""
-
+"""The longest wait before a picture is sent again that the embedder has died of, as in the indexer."""
 _HANG_S = 8.0
-"""How long the embedder may keep a picture: far above any healthy answer, and below the 10 s that callers wait by default."""
+"""The time that the embedder may keep a picture: far above any healthy answer, and below the 10 s that callers wait by
+default."""
 _SOON_S = 1.0
-"""Longest answer for the good picture of an embedder that is neither slow nor overloaded; it takes some .05 s."""
+"""The time in which an embedder that is neither slow nor overloaded answers for the good picture; usually some .05 s."""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class _Suspect:
 
 
 class Careful:
-    """One per process and kind of call, used from one event loop. `shared` and `threads`: where it may tell others."""
+    """One per process and kind of call, used from one event loop. `shared` is what all processes know, asked in `threads`."""
 
     def __init__(
         self,
@@ -74,7 +74,8 @@ class Careful:
     async def made(
         self, contents: Sequence[bytes], call: Callable[[Sequence[bytes]], Awaitable[Sequence[R | LookalikeError]]]
     ) -> list[R | LookalikeError]:
-        """What `call` gives for each picture, in order; of a suspect perhaps why it has nothing. Raises what `call` raises."""
+        """What `call` gives for each picture, in order; for a suspect perhaps why there is nothing. Raises what `call`
+        raises."""
         if not self._known:
             return list(await self._together(contents, call))
         hashes = await _hashes(contents)
@@ -87,7 +88,7 @@ class Careful:
         ]
 
     async def watch(self, interval_s: float) -> None:
-        """Learn what is refused elsewhere, and forget what is old, again after so many seconds; until cancelled."""
+        """Learn what is refused elsewhere and forget what is old, every `interval_s` seconds until cancelled."""
         while True:
             if self._shared is not None:
                 for sha256, deaths in (await self._asked(self._shared.refused) or {}).items():
@@ -103,7 +104,7 @@ class Careful:
         try:
             return await call(contents)
         except (DeadlineExceeded, asyncio.CancelledError):
-            # Callers that wait no longer cancel it. Nothing is waited for here, so that they can.
+            # A caller that waits no longer cancels this. Nothing is awaited here, so that the cancellation goes through.
             if time.monotonic() - began_s >= self._hang_s:
                 for content in contents:
                     self._remember(_sha256(content), 0)
@@ -118,7 +119,7 @@ class Careful:
         except Internal:
             if len(contents) == 1:
                 raise
-            # A defect that one of them meets: the others are answered.
+            # One of the pictures meets a defect: the others are answered.
             return [await self._apart(content, call) for content in contents]
 
     async def _apart(
@@ -169,7 +170,7 @@ class Careful:
             await asyncio.wait({answer}, timeout=self._hang_s)
             if not answer.done():
                 await _check_sound(call, self._soon_s)
-                # An overload may have ended just now: then this picture is answered as well.
+                # An overload may have ended just now. Then this picture is answered as well.
                 await asyncio.wait({answer}, timeout=self._soon_s)
             return (await answer)[0] if answer.done() else None
         finally:
@@ -182,7 +183,7 @@ class Careful:
         return sha256 in self._known
 
     def _remember(self, sha256: str, deaths: int) -> int:
-        """Suspect a picture with at least so many deaths; how many there are."""
+        """Suspect a picture with at least `deaths` deaths; how many there are."""
         found = self._known.setdefault(sha256, _Suspect(deaths, time.monotonic()))
         if deaths > found.deaths:
             found.deaths, found.since_s = deaths, time.monotonic()

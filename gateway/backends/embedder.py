@@ -1,4 +1,4 @@
-"""The embedder, as the gateway calls it: pictures of queries, at once. Checks every fingerprint it gets back."""
+"""The embedder, as the gateway calls it: for the pictures of queries. Checks the fingerprints of every answer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Embedder:
     """Calls on one channel, which the caller opens and closes, each sent once. Raises what the embedder raised, or
     `Unavailable`.
 
-    `searches` and `thumbnails` know the pictures that it may have died of.
+    `searches` and `thumbnails` know the pictures that the embedder may have died of.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Embedder:
         request = embed_request(collection, spaces, images, pb.LANE_INTERACTIVE)
         with tracing.span("embedder Embed", "client", attributes={"lookalike.images": len(images)}):
             response: pb.EmbedResponse = await _call(self._stub.Embed, request, deadline)
-        return [_as_query_error(one) for one in embeddings_from(response, spaces, len(images))]
+        return [_as_query_error(made) for made in embeddings_from(response, spaces, len(images))]
 
     async def describe(self, model: str, histogram: HistogramSettings, deadline: Deadline) -> Description:
         """The spaces that `model` ("" for the default one) and `histogram` give. Raises `NotFound` for the model."""
@@ -89,8 +89,8 @@ class Embedder:
         return [answer.jpeg for answer in answers]
 
     async def check(self, deadline: Deadline) -> None:
-        """Raises `Unavailable` where the embedder does not answer or is not warm, by what its health service says. One that
-        refuses to say because of its load does its part."""
+        """Raises `Unavailable` where the embedder does not answer, or its health service says that it is not warm. An embedder
+        whose load makes it refuse the question does its part."""
         request = health_pb2.HealthCheckRequest(service=_SERVICE)
         try:
             response: health_pb2.HealthCheckResponse = await _call(self._health.Check, request, deadline)
@@ -101,7 +101,7 @@ class Embedder:
 
 
 def image_problem(image: bytes) -> BadImage | None:
-    """What is wrong with the size of a picture: no bytes, or more than 20 MB. Seen before they are sent anywhere."""
+    """What is wrong with the size of a picture: no bytes, or more than 20 MB. Checked before the picture is sent anywhere."""
     if not image:
         return BadImage("is empty", reason="IMAGE_EMPTY")
     if len(image) > MAX_IMAGE_BYTES:

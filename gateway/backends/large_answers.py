@@ -1,6 +1,6 @@
 """Answers that take long to write: a thousand images with 16 KB of metadata each take seconds of Python.
 
-Here is decided which those are, and that a thread writes them, a part at a time: the parts of an answer are answers, since
+This module decides which those are, and lets a thread write them, a part at a time. The parts of an answer are answers, since
 protobuf merges by concatenation. Called by the servicers and by HTTP's routes.
 """
 
@@ -25,18 +25,18 @@ from lookalike.wire.search import batch_answer_message, neighbour_messages, sear
 T = TypeVar("T")
 
 _MOST_AT_ONCE = 3000
-"""What is written on the loop: values, of which an image is 20 and a float of a vector a twentieth; some 4 ms, of JSON 10."""
+"""The values that are written on the loop: some 4 ms, as JSON 10. An image counts as 20, a float of a vector as a twentieth."""
 MANY = 50
 """Collections, jobs or failures that are written on the loop, at most: a job takes up to 0.05 ms, as JSON 0.3."""
 _IMAGE = 20
 _FLOATS = 20
 _CHARACTERS = 1000
 _PART_ITEMS = 8
-"""Of a large answer that are written in one go: up to 128 KB of metadata, or of vectors 1 MB."""
+"""The items of a large answer that are written in one go: up to 128 KB of metadata, or 1 MB of vectors."""
 
 
 def is_large(images: Iterable[StoredImage]) -> bool:
-    """Whether these are for a thread to write, with the vectors that they have. Looks at no more than it must."""
+    """Whether a thread is to write these images, with the vectors that they have. Looks at no more than it must."""
     left = _MOST_AT_ONCE
     for image in images:
         left -= _IMAGE + sum(vector.size // _FLOATS for vector in image.vectors.values())
@@ -52,7 +52,7 @@ def is_large_answer(answer: SearchResult) -> bool:
 
 
 def is_large_query(answer: SearchResult) -> bool:
-    """Whether the query's own vectors are."""
+    """Whether the query's own vectors make the answer large."""
     return sum(vector.size for vector in answer.query_vectors.values()) > _MOST_AT_ONCE * _FLOATS
 
 
@@ -61,7 +61,7 @@ def is_large_outcome(outcome: Outcome) -> bool:
 
 
 def search_parts(answer: SearchResult, *, include_vectors: bool, large: bool) -> Iterator[pb.SearchResponse]:
-    """What a search is answered, in parts that make one message together; in one, unless it is `large`."""
+    """The answer to a search, in parts that make one message together; in one part, unless it is `large`."""
     first, *rest = _slices(answer.neighbours, large)
     yield search_result_message(replace(answer, neighbours=tuple(first)), include_vectors=include_vectors)
     for some in rest:
@@ -69,7 +69,7 @@ def search_parts(answer: SearchResult, *, include_vectors: bool, large: bool) ->
 
 
 def batch_parts(index: int, outcome: Outcome, *, include_vectors: bool, large: bool) -> Iterator[pb.SearchBatchResponse]:
-    """What becomes of one query of a batch, as `search_parts`."""
+    """What becomes of one query of a batch, in parts as `search_parts`."""
     if isinstance(outcome, LookalikeError):
         yield batch_answer_message(BatchAnswer(index, error=outcome), include_vectors=False)
         return
@@ -92,7 +92,7 @@ def _slices(items: Sequence[T], large: bool) -> list[Sequence[T]]:
 
 
 async def written(parts: Iterator[Message], *, large: bool, field: str) -> Message | bytes:
-    """The answer that `parts` make together, for gRPC: the only one of them, or if it is `large` the bytes that a thread wrote.
+    """The answer that `parts` make together, for gRPC: the only part, or for a `large` answer the bytes that a thread wrote.
 
     Raises `InvalidArgument` for `field`, which decides how much is answered, where the answer would not fit into a message.
     """

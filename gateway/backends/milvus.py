@@ -1,4 +1,4 @@
-"""Milvus, as the gateway sees it: not there until reached, then `Vectors`, a `Catalogue` and what writes to both.
+"""Milvus, as the gateway sees it: not there until reached, then `Vectors`, a `Catalogue` and the writer of both.
 
 The gateway starts before Milvus answers, so that `/readyz` and the health service can say what is missing.
 """
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Backends:
-    """Holds what speaks to Milvus. `check` connects; everything else raises `Unavailable` until it has."""
+    """Holds what speaks to Milvus. `check` connects; everything else raises `Unavailable` until then."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
@@ -40,7 +40,7 @@ class Backends:
         return _reached(self._catalogue)
 
     def writes(self, ledger: Ledger) -> Writes:
-        """What changes collections and their images."""
+        """The writer of collections and their images."""
         return Writes(ledger, _reached(self._catalogue), _reached(self._vectors))
 
     def check(self, timeout_s: float) -> None:

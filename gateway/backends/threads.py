@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Runs at most `workers` calls at once and lets at most `max_waiting` wait; whatever comes beyond is refused at once.
+    """Runs at most `workers` calls at once and lets at most `max_waiting` wait; more are refused at once.
 
-    Used from one event loop. A call whose caller has gone is dropped if it still waits; one that has begun keeps its thread
-    until it ends, which its own timeout sees to.
+    Used from one event loop. A call whose caller has gone is dropped if it still waits. A call that has begun keeps its thread
+    until it ends; its own timeout ends it.
     """
 
     def __init__(self, workers: int, max_waiting: int) -> None:
@@ -38,7 +38,7 @@ class Threads:
         except TimeoutError as error:
             raise DeadlineExceeded("the request's deadline has passed") from error
         finally:
-            future.cancel()  # nothing happens to one that has begun
+            future.cancel()  # without effect on a call that has begun
 
     def start(self, call: Callable[[], T], ended: Callable[[Future[T]], None]) -> Future[T]:
         """Begin `call`, within the caller's trace. When it has ended, or was cancelled while it waited, `ended` gets its future
@@ -51,7 +51,7 @@ class Threads:
         loop = asyncio.get_running_loop()
         future = self._pool.submit(contextvars.copy_context().run, call)
         self._taken += 1
-        # Freed when the thread is, not when the caller gives up: else abandoned calls could pile up unseen.
+        # The place is freed when the thread is, not when the caller gives up: else abandoned calls could pile up unseen.
         future.add_done_callback(partial(self._schedule_end, loop, ended))
         return future
 
@@ -69,13 +69,13 @@ class Threads:
 
 
 async def off_loop(call: Callable[[], T], large: bool) -> T:
-    """What `call()` gives or raises: arithmetic and text, no calls. In a thread where it is `large`; it waits for no
-    place in `Threads`, since its request has been admitted already and others wait for Milvus there."""
+    """What `call()` gives or raises, which does arithmetic and text and calls nothing. A `large` one runs in a thread. It waits
+    for no place in `Threads`, since its request has been admitted already and others wait for Milvus there."""
     return await asyncio.to_thread(call) if large else call()
 
 
 def _hand_over(waiting: asyncio.Future[T], future: Future[T]) -> None:
-    if waiting.done():  # by whoever gave up
+    if waiting.done():  # the caller has given up
         return
     if future.cancelled():
         waiting.cancel()

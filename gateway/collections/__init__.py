@@ -1,1 +1,1 @@
-"""Collections and their generations: what is done to them, whether gRPC or HTTP asks."""
+"""Collections and their generations: what is done to them, by gRPC and HTTP alike."""

@@ -24,14 +24,15 @@ from lookalike.spaces import HistogramSettings, Space
 T = TypeVar("T")
 
 MAX_DESCRIPTION = 1000
-"""Characters."""
+"""Characters of a description."""
 _COUNTS_AT_ONCE = 8
-"""So that a list of many collections leaves threads for searches."""
+"""Collections that are counted at once, so that a list of many leaves threads for searches."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewCollection:
-    """What to make. `model` "" means the embedder's default one; `spaces` are those of an export that is restored, or none."""
+    """A collection to create. `model` "" means the embedder's default; `spaces` are those of an export that is restored, or
+    none."""
 
     name: str
     description: str
@@ -81,7 +82,7 @@ class Collections:
     async def get(self, name: str, call: Call) -> Collection:
         """A collection with how many images it holds."""
         check_name("name", name)
-        # As it is now: what it was a moment ago may have been dropped since, after a switch.
+        # Read anew: the generation of a moment ago may have been dropped since, after a switch.
         collection = await self._run(lambda: find_collection(self._backends, name, field="name", fresh=True), call.deadline)
         return await self._counted(collection, call)
 
@@ -94,7 +95,7 @@ class Collections:
             async with few:
                 return await self._counted_if_there(collection, call)
 
-        return [one for one in await asyncio.gather(*map(counted, collections)) if one is not None]
+        return [found for found in await asyncio.gather(*map(counted, collections)) if found is not None]
 
     async def _counted_if_there(self, listed: Collection, call: Call) -> Collection | None:
         """`listed` with its count; None where it was deleted since the list was read. Raises `Internal` where its row is there
@@ -111,7 +112,7 @@ class Collections:
         raise Internal(f"collection {listed.name!r} is in the catalogue, but what holds its images is gone")
 
     async def delete(self, name: str, call: Call) -> None:
-        """Remove a collection and its images, then stop its jobs. A job missed in between sees that its collection is gone."""
+        """Remove a collection and its images, then stop its jobs. A job begun in between sees that its collection is gone."""
         check_name("name", name)
 
         def delete() -> None:

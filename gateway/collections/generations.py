@@ -1,7 +1,7 @@
-"""The generations of a collection: re-embed it, roll back, drop the one before. Entered by gRPC and HTTP; the indexer fills.
+"""The generations of a collection: re-embed it, roll back, drop the previous one. Entered by gRPC and HTTP; the indexer fills.
 
-All that a re-embedding does is done by its job, so that a gateway that dies leaves a job or nothing. What can be seen to be in
-the way is refused here, at once; the job looks again.
+A job does the whole of a re-embedding, so that a gateway that dies leaves a job or nothing. What is known to prevent it is
+refused here, at once; the job checks again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_GRACE_S = 30 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Reembed:
-    """What to re-embed. `model` "" means the collection's, `grace_s` 0 a day, `request_id` "" a random one."""
+    """A request to re-embed. `model` "" means the collection's, `grace_s` 0 a day, `request_id` "" a random one."""
 
     name: str
     model: str = ""
@@ -59,10 +59,10 @@ class Generations:
         self._collections, self._threads = collections, threads
 
     async def reembed(self, request: Reembed, call: Call) -> Job:
-        """Write the job down that re-embeds a collection; with a request id seen before, the job it made then.
+        """Create the job that re-embeds a collection; a request id seen before gives the job it made then.
 
         Raises `InvalidArgument`, `NotFound` (collection, model), and `FailedPrecondition` where the collection cannot be
-        re-embedded now, or needs not be.
+        re-embedded now, or need not be.
         """
         check_name("name", request.name)
         if request.model:
@@ -83,11 +83,11 @@ class Generations:
         return await self._threads.run(lambda: self._start(found, described, request_id, options, call), call.deadline)
 
     async def roll_back(self, name: str, call: Call) -> Collection:
-        """Let the generation before be searched again; the collection then, and how many images it holds."""
+        """Let the previous generation be searched again; the collection then, and how many images it holds."""
         return await self._change(name, lambda now: rolled_back(now, datetime.now(UTC)), call)
 
     async def drop_previous(self, name: str, call: Call) -> Collection:
-        """Drop the generation before now; the collection then, and how many images it holds."""
+        """Drop the previous generation at once; the collection then, and how many images it holds."""
         return await self._change(name, without_previous, call)
 
     def _start(self, seen: Collection, described: Description, request_id: str, options: JobOptions, call: Call) -> Job:

@@ -25,11 +25,11 @@ from lookalike.wire.jobs import (
 )
 
 _METADATA_AT_ONCE_BYTES = 8 * 1024
-"""Of an item's metadata that is read on the loop: a millisecond."""
+"""The size of the metadata that is read on the loop, of one item: it takes a millisecond."""
 
 
 class IngestServicer(IngestServiceServicer):
-    """An upload on which nothing comes for `idle_s` seconds is given up."""
+    """An upload without a message for `idle_s` seconds is given up."""
 
     def __init__(self, ingest: Ingest, *, idle_s: float = IDLE_S) -> None:
         self._ingest, self._idle_s = ingest, idle_s

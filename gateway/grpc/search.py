@@ -35,11 +35,11 @@ from lookalike.wire.search_options import consistency_from
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answered: TypeAlias = Any
-"""The message that the method's name says, or its bytes; the stubs know nothing of the latter."""
+"""The response of a method, or its bytes, which the stubs do not know of."""
 
 
 def call_of(context: Context) -> Call:
-    """It has the caller's deadline, or the default one; never further away than `MAX_S`."""
+    """The call of an RPC: with the caller's deadline or the default one, never further away than `MAX_S`."""
     return Call.begun(remaining_s(context, default_s=DEFAULT_S, cap_s=MAX_S))
 
 
@@ -57,7 +57,7 @@ class SearchServicer(SearchServiceServicer):
     async def SearchBatch(  # noqa: N802
         self, request: search_pb.SearchBatchRequest, context: Context
     ) -> AsyncIterator[Answered]:
-        call = call_of(context)  # reading the batch takes of its time
+        call = call_of(context)  # first, since reading the batch takes some of the call's time
         outcomes = await self._search.answer_batch(await asyncio.to_thread(batch_from, request), call)
         async with aclosing(outcomes):
             async for index, outcome in outcomes:

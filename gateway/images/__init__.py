@@ -1,1 +1,1 @@
-"""Stored images: read, written and deleted, whether gRPC or HTTP asks."""
+"""Stored images: read, written and deleted, by gRPC and HTTP alike."""

@@ -1,6 +1,6 @@
-"""Images with vectors that were made before: checked against the collection they are written to. `image_writes` writes them.
+"""Checks images that bring their vectors against the collection they are written to. `gateway.images.image_writer` writes them.
 
-Also the spaces of a collection that is restored. No calls to anything.
+Also checks the spaces of a collection that is restored. Calls nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Spac
 
 MAX_IMAGES = 1000
 _FACTS_BYTES = MAX_METADATA_BYTES + MAX_URI_BYTES + 2048
-"""Of one image, at most: what a `Struct` adds to its JSON stays below what ids, hashes and times leave of the last part."""
+"""The bytes of an image without its vectors, at most. The last part is for ids, hashes and times, and leaves enough for what a
+`Struct` adds to its JSON."""
 _STRUCT_GROWTH = 6
-"""Bytes of a `Struct` for one of its JSON, at most: `1,` becomes a value of 11."""
+"""The bytes of a `Struct` for each byte of its JSON, at most: `1,` becomes a value of 11 bytes."""
 _MAX_DIMENSION = 32_768
 _HEX = re.compile(r"[0-9a-f]*")
 
@@ -72,7 +73,7 @@ def checked(images: Sequence[GivenImage], collection: Collection) -> list[Stored
 def check_spaces(model: str, histogram: HistogramSettings, spaces: Sequence[Space]) -> None:
     """Raise `InvalidArgument` unless a collection can have these spaces: `histogram` as its settings say, then `siamese`."""
     if not model:
-        raise InvalidArgument("model", "is missing; spaces are of a model, and the embedder is not asked")
+        raise InvalidArgument("model", "is missing; given spaces need the name of their model")
     if [space.name for space in spaces] != [HISTOGRAM, SIAMESE]:
         raise InvalidArgument("spaces", f"must be {HISTOGRAM} and {SIAMESE}, in this order")
     metrics = {HISTOGRAM: Metric.L2, SIAMESE: Metric.COSINE}

@@ -25,7 +25,7 @@ from lookalike.writes import Session
 
 MAX_IDS_PER_WRITE = 1000
 _DELETED_AT_ONCE = 1000
-"""Images per turn under the lock: a turn takes about a second, so that jobs that write meanwhile are held up no longer."""
+"""Images deleted per turn under the lock: a turn takes about a second, so that jobs that write meanwhile wait no longer."""
 
 
 class ImageWriter:
@@ -49,12 +49,12 @@ class ImageWriter:
         uid: str = "",
         condition: Condition | None = None,
         of_revision: int | None = None,
-        told: Callable[[int], None] = lambda _deleted: None,
+        progress: Callable[[int], None] = lambda _deleted: None,
     ) -> Deletion:
         """Delete what `condition` holds for, or what `of_revision` wrote, as `delete` does.
 
-        A turn at a time, in order of id: images written later survive, and where the deadline ends this early every image is
-        there or gone as a whole; the same call then goes on. `told` hears after each turn how many it deleted. Raises
+        Deletes a turn at a time, in order of id. Images written later survive. Where the deadline ends this early, every image
+        is there or gone as a whole, and the same call goes on. Each turn calls `progress` with how many it deleted. Raises
         `NotFound` where the collection is not the one of `uid`.
         """
         revision = self._ledger.take_revision(name)
@@ -73,7 +73,7 @@ class ImageWriter:
                 )
                 gone = session.delete(ids, revision, timeout_s=deadline.remaining_s())
             deleted += gone
-            told(gone)
+            progress(gone)
             if len(ids) < _DELETED_AT_ONCE:
                 return Deletion(deleted, revision)
             after_id = ids[-1]
@@ -97,7 +97,7 @@ class ImageWriter:
         return UpdateResult(len(images), tuple(id_ for id_ in ids if id_ not in there), revision)
 
     def write_given(self, name: str, images: Sequence[GivenImage], deadline: Deadline, *, last: bool) -> int:
-        """Write images with the vectors they bring; the revision of the write. `last`: no more of them come, index them."""
+        """Write images with the vectors they bring; the revision of the write. After the `last` ones, all are indexed."""
         with self._session(name, deadline) as session:
             stored = checked(images, session.collection)
             revision = self._ledger.take_revision(name)

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A small JPEG and the SHA-256 of the picture it was made of, which says when it has changed."""
+    """A small JPEG, and the SHA-256 of the picture it was made of, which shows when that has changed."""
 
     jpeg: bytes
     sha256: str
@@ -111,7 +111,7 @@ class Images:
         if len(images) < limit:
             return images, ""
         page, last_id = images[:limit], images[limit - 1].id
-        # One more than asked for tells whether there is a next page; the largest page leaves no room for it.
+        # An image beyond the page shows that there is a next one. The largest page leaves no room for it, so it is read apart.
         more = images[limit:] or await self._read(collection, condition, last_id, 1, consistency, call)
         return page, last_id if more else ""
 
@@ -132,7 +132,7 @@ class Images:
         return await self._run(lambda: self._writer.update(name, updates, call.deadline), call.deadline)
 
     async def write_given(self, name: str, images: Sequence[GivenImage], call: Call, *, last: bool) -> int:
-        """Write images with vectors made before, as an export holds them; the revision of the write."""
+        """Write images with the vectors that they bring, as an export holds them; the revision of the write."""
         check_name("collection", name)
         return await self._run(lambda: self._writer.write_given(name, images, call.deadline, last=last), call.deadline)
 
@@ -158,7 +158,7 @@ class Images:
         call: Call,
     ) -> list[StoredImage]:
         def page() -> list[StoredImage]:
-            timeout_s = call.deadline.remaining_s()  # In the thread: the wait for it has cost some.
+            timeout_s = call.deadline.remaining_s()  # In the thread, since the wait for it has taken some of the time.
             return self._backends.vectors.page(
                 collection, filter=condition, after_id=after_id, limit=limit, consistency=consistency, timeout_s=timeout_s
             )

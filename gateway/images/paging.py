@@ -49,7 +49,7 @@ def read_token(token: str, *list_of: str) -> str:
         digest, after_id = json.loads(packed)
         check_id("page_token", after_id)
     except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError, InvalidArgument) as error:
-        # Anybody may have made it: it may be nested too deeply to be read, or hold an id that none can be.
+        # Any client may have made the token: it may be nested too deeply to be read, or hold what cannot be an id.
         raise InvalidArgument("page_token", "is not a token that this service made") from error
     if digest != _digest(list_of):
         raise InvalidArgument("page_token", "belongs to another list; collection and filter must stay the same")

@@ -1,1 +1,1 @@
-"""Ingest jobs: created, watched and cancelled, whether gRPC or HTTP asks."""
+"""Ingest jobs: created, watched and cancelled, by gRPC and HTTP alike."""

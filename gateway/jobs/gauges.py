@@ -1,7 +1,7 @@
-"""What the ledger holds, for Prometheus: how much is waiting to be ingested, and what does not go on.
+"""Metrics of the ledger: how much waits to be ingested, and which jobs stand still.
 
-The gateway tells it, not the workers: it must be seen when no worker is there, and workers are scaled by it. Every gateway
-reads the same ledger and tells the same numbers: take the largest, not the sum.
+The gateway reports them, not the workers: they must be seen when no worker is there, and workers are scaled by them. Every
+gateway reads the same ledger and reports the same numbers: take the largest, not the sum.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _TIMEOUT_S = 5.0
 
 
 async def watch(ledger: Ledger, threads: Threads, interval_s: float) -> None:
-    """Read the ledger, tell, wait; until cancelled. Where Redis does not answer, what was told last stands
-    (`lookalike_dependency_up` says that it does not)."""
+    """Set the gauges every `interval_s` seconds until cancelled. While Redis does not answer, the last values stand
+    (`lookalike_dependency_up` shows that)."""
     while True:
         try:
-            tell(await threads.run(ledger.active_jobs, Deadline.after(_TIMEOUT_S)), datetime.now(UTC))
+            set_gauges(await threads.run(ledger.active_jobs, Deadline.after(_TIMEOUT_S)), datetime.now(UTC))
         except LookalikeError as error:
             structlog.get_logger().debug("jobs not counted", problem=error.message)  # The gateway's readiness says so, once.
         except Exception as error:  # noqa: BLE001 - the edge: a defect must not end the watch
@@ -45,8 +45,8 @@ async def watch(ledger: Ledger, threads: Threads, interval_s: float) -> None:
         await asyncio.sleep(interval_s)
 
 
-def tell(active: Sequence[Job], now: datetime) -> None:
-    """Set the gauges by the jobs that have not ended."""
+def set_gauges(active: Sequence[Job], now: datetime) -> None:
+    """Set the gauges from the jobs that have not ended."""
     created = min((job.created_at for job in active), default=now)
     ACTIVE_JOBS.set(len(active))
     PENDING_CHUNKS.set(sum(pending_chunks(job) for job in active))
@@ -55,5 +55,5 @@ def tell(active: Sequence[Job], now: datetime) -> None:
 
 
 def pending_chunks(job: Job) -> int:
-    """What a worker could do for it: chunks that are left, or one unit (its plan, or what comes after its chunks)."""
+    """The units that workers could do for `job`: its chunks that are left, or one (its plan, or its last unit)."""
     return 0 if job.paused else max(1, job.chunks_total - job.chunks_done)

@@ -32,17 +32,20 @@ from lookalike.sources import Roots
 T = TypeVar("T")
 
 WATCH_INTERVAL_S = 0.3
-"""Between two looks at a watched job: quick enough for a smooth progress bar, few enough for hundreds of watchers."""
+"""The time between two looks at a watched job: short enough for a smooth progress bar, long enough for hundreds of watchers."""
 WATCH_REPEAT_S = 15.0
-"""Well under the idle times at which proxies cut a connection (60 s)."""
+"""The time after which a watch repeats a job that has not changed: well under the 60 s after which proxies cut a connection."""
 _ITEM_S = 30.0
-"""For one item of an upload, also for finding a thread; the whole stream may take as long as it needs."""
+"""The time that one item of an upload may take, its wait for a thread included. The whole stream may take as long as it
+needs."""
 _FINISH_S = 300.0
-"""For making a whole upload durable: gigabytes that lie in the machine's memory until then, on a slow disk."""
+"""The time that making a whole upload durable may take: gigabytes that lie in the machine's memory until then, on a slow
+disk."""
 _BUSY_S = 0.05
-"""Before an upload asks again for a thread: long enough for a call to Milvus to end, too short for anyone to notice."""
+"""The pause before an upload asks again for a thread: long enough for a call to Milvus to end, too short to be noticed."""
 IDLE_S = 60.0
-"""Without a message an upload is given up: a client that has gone without a word would hold its place for ever."""
+"""The time without a message after which an upload is given up: a client that has gone without a word would hold its place for
+ever."""
 
 
 async def unless_idle(messages: AsyncIterator[T], idle_s: float) -> AsyncIterator[T]:
@@ -82,8 +85,8 @@ class Ingest:
     async def upload(self, collection: str, items: AsyncIterable[UploadItem]) -> Upload:
         """Take `items` one by one; nothing is kept where the stream breaks off. Raises `NotFound` for the collection.
 
-        Once it has begun, a busy gateway makes the stream wait instead of refusing it: reading no further is what slows its
-        sender down.
+        Once the stream has begun, a busy gateway makes it wait instead of refusing it: the sender slows down when the gateway
+        reads no further.
         """
         check_name("header.collection", collection)
         deadline = Deadline.after(DEFAULT_S)
@@ -98,7 +101,7 @@ class Ingest:
             raise
 
     async def create(self, request: CreateJob, call: Call) -> Job:
-        """Write a job down and send its task; with a `request_id` seen before, the job it made then."""
+        """Create a job and send its task; a `request_id` seen before gives the job it made then."""
 
         def create() -> Job:
             return create_ingest_job(self._ledger, self._name_and_uid, self._queue, self._uploads, self._roots, request)
@@ -119,7 +122,7 @@ class Ingest:
 
     async def watch(self, job_id: str) -> AsyncIterator[Job]:
         """The job now, after every change, and every few seconds without one (so that no proxy takes the stream for dead),
-        until it has ended. A busy gateway leaves out looks, never the end; one that shuts down raises `Unavailable`."""
+        until it has ended. A busy gateway leaves out looks, never the end. Raises `Unavailable` when the gateway ends."""
         shown: Job | None = None
         shown_at_s = 0.0
         while shown is None or not shown.state.ended:
@@ -156,17 +159,18 @@ class Ingest:
                 )
             writer = ImageWriter(self._backends, self._ledger)
 
-            def told(deleted: int) -> None:
+            def progress(deleted: int) -> None:
                 self._ledger.note_undone(job_id, deleted)
 
             return writer.delete_matching(
-                job.collection, call.deadline, uid=job.collection_uid, of_revision=job.revision, told=told
+                job.collection, call.deadline, uid=job.collection_uid, of_revision=job.revision, progress=progress
             )
 
         return await self._run(undo, call.deadline)
 
     async def pause(self, job_id: str, call: Call) -> Job:
-        """Begin no further chunk until it is resumed. Raises `FailedPrecondition` where it has ended or is being cancelled."""
+        """Begin no further chunk until the job is resumed. Raises `FailedPrecondition` where it has ended or is being
+        cancelled."""
         return await self._run(lambda: self._ledger.pause(job_id), call.deadline)
 
     async def resume(self, job_id: str, call: Call) -> Job:
@@ -191,8 +195,8 @@ class Ingest:
         return await self._run(lambda: self._outcomes.page_failures(job_id, size, page_token), call.deadline)
 
     async def all_failures(self, job_id: str, call: Call) -> AsyncIterator[list[Failure]]:
-        """All items that failed so far, in order, a page at a time: the first one, perhaps empty, by the deadline of `call`.
-        After that a busy gateway is waited for."""
+        """All items that failed so far, in order, a page at a time. The first page, perhaps empty, comes by the deadline of
+        `call`; the others wait for a busy gateway."""
         failures, token = await self.failures(job_id, MAX_PAGE_SIZE, "", call)
         yield failures
         while token:
@@ -201,7 +205,7 @@ class Ingest:
             yield failures
 
     def drain(self) -> None:
-        """End every watch: the process is about to end, and another one can take them up."""
+        """End every watch: the process is about to end, and another gateway can take the watches up."""
         self._draining.set()
 
     async def _pause(self) -> None:
@@ -213,7 +217,7 @@ class Ingest:
         await self._patiently(lambda: upload.add(item), Deadline.after(_ITEM_S))
 
     async def _patiently(self, call: Callable[[], T], deadline: Deadline) -> T:
-        """As `_run`, but a pool without a free place is asked again until `deadline`; then it is `Overloaded`."""
+        """As `_run`, but a pool without a free place is asked again until `deadline`. Raises `Overloaded` then."""
         while True:
             try:
                 return await self._run(call, deadline)

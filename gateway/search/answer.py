@@ -48,7 +48,7 @@ HITS = Histogram(
 
 
 _RANKED_AT_ONCE = 200
-"""Hits that are fused on the loop: what a search for a few neighbours in two spaces finds; some 3 ms."""
+"""The hits that are fused on the loop: as many as a search for a few neighbours in two spaces finds; some 3 ms."""
 
 
 class Answering:
@@ -68,7 +68,7 @@ class Answering:
     async def answer(self, collection: Collection, queries: Sequence[Query], planned: Plan, call: Call) -> list[Outcome]:
         """What becomes of each of `queries`, which are of one plan and one kind, and differ only in what they look for.
 
-        What is wrong with one of them is its outcome; raises what ends them all.
+        An error of one query is its outcome; raises what ends them all.
         """
         with _timed("query"):
             outcomes: list[Embedding] = await self._query_vectors(collection, queries, planned, call)
@@ -92,8 +92,8 @@ class Answering:
         else:
             with _timed("fuse"):
                 neighbours = await self._fused(collection, queries[0], planned, vectors, found, call)
-        for one in neighbours:
-            HITS.observe(len(one))
+        for hits in neighbours:
+            HITS.observe(len(hits))
         shown = vectors if queries[0].options.include_query_vectors else [{}] * len(good)
         return [SearchResult(hits, planned.spaces, own, planned.ef) for hits, own in zip(neighbours, shown, strict=True)]
 
@@ -130,7 +130,7 @@ class Answering:
         """The candidates of each query in every space; the spaces are searched side by side."""
         first = queries[0]
         own = [query.target.image_id if isinstance(query.target, ByStoredImage) else "" for query in queries]
-        # One filter is for all queries of a call. Where several leave themselves out, each asks for one more instead.
+        # All queries of a call share one filter. Where several leave out their own image, each asks for one more hit instead.
         exclude = tuple(own) if own[0] and len(own) == 1 else ()
         limit = planned.candidates + (1 if own[0] and not exclude else 0)
         options = first.options.of_space(limit, planned.ef)
@@ -145,7 +145,7 @@ class Answering:
                 for hits, left_out in zip(answers, own, strict=True)
             ]
 
-        if len(planned.spaces) == 1:  # the usual query; a task of its own costs it time
+        if len(planned.spaces) == 1:  # the usual query, which a task of its own would slow down
             found = [await nearest(planned.spaces[0])]
         else:
             found = await asyncio.gather(*(nearest(space) for space in planned.spaces))
@@ -190,7 +190,7 @@ class Answering:
         self, collection: Collection, ids: Sequence[str], spaces: Sequence[str], options: SearchOptions, call: Call
     ) -> dict[str, StoredImage]:
         def get() -> dict[str, StoredImage]:
-            timeout_s = call.deadline.remaining_s()  # In the thread: the wait for it has cost some.
+            timeout_s = call.deadline.remaining_s()  # In the thread, since the wait for it has taken some of the time.
             return self._backends.vectors.get(
                 collection, ids, spaces=spaces, consistency=options.consistency, timeout_s=timeout_s
             )

@@ -1,8 +1,8 @@
 """Asks Milvus for the nearest of many callers' vectors in one call, where they ask alike. Called by `answer` only.
 
-Greedy, as the embedder's batcher: while few calls are under way a caller's own begins at once, and nobody waits for company;
-what comes while they are goes together into the next. A call to Milvus costs it and us some milliseconds of processor time
-whatever it asks, so under load this answers more than one call for each caller could.
+Greedy, as the embedder's batcher: while few calls are under way a caller's own begins at once, and no caller waits for company.
+Callers that come while many are go together into the next call. A call costs Milvus and the gateway some milliseconds of
+processor time whatever it asks, so under load this answers more callers than one call for each could.
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ class _Caller:
     deadline: Deadline
     answer: asyncio.Future[list[list[Hit]]]
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
-    """That of its call, which its search is a part of. Of several in one call to Milvus, the first one's trace has the call."""
+    """The context of the caller, of which its search is a part. A call to Milvus for several is in the trace of the first."""
 
 
 @dataclass(slots=True)
 class _Line:
-    """Those who ask alike: who waits, and how many calls for them are under way."""
+    """Callers that ask alike: those that wait, and how many calls for them are under way."""
 
     waiting: deque[_Caller] = field(default_factory=deque)
     under_way: int = 0
 
 
 class MergedSearches:
-    """One per process, used from one event loop. For those who ask alike at most `at_once` calls are under way; in all at most
-    `max_waiting` callers wait for one, and more are refused."""
+    """One per process, used from one event loop. For callers that ask alike at most `at_once` calls are under way. In all at
+    most `max_waiting` callers wait for a call, and more are refused."""
 
     def __init__(self, backends: Backends, threads: Threads, *, at_once: int, max_waiting: int) -> None:
         self._backends, self._threads = backends, threads
@@ -82,7 +82,7 @@ class MergedSearches:
         """For each of `vectors` (float32 `[n, dimension]`) its hits, as `Vectors.search`.
 
         Raises what that does, `Overloaded` where too many wait, `DeadlineExceeded` when the deadline of `call` passes first. A
-        caller who gives up leaves the search to the others in it.
+        caller that gives up leaves the search to the others in it.
         """
         left_s = call.deadline.remaining_s()
         line = self._lines.setdefault(ask.kind, _Line())
@@ -98,12 +98,12 @@ class MergedSearches:
         except TimeoutError:
             raise DeadlineExceeded("the request's deadline has passed") from None
         finally:
-            if caller.answer.cancelled() and caller in line.waiting:  # it has given up, and makes room for another
+            if caller.answer.cancelled() and caller in line.waiting:  # the caller has given up, and makes room for another
                 line.waiting.remove(caller)
                 self._waiting -= 1
 
     def _begin(self, ask: Ask, line: _Line) -> None:
-        """As many calls as may be under way."""
+        """Begin as many calls as may be under way."""
         while line.under_way < self._at_once and (callers := self._taken(ask, line)):
             line.under_way += 1
             try:
@@ -116,7 +116,7 @@ class MergedSearches:
             self._lines.pop(ask.kind, None)
 
     def _taken(self, ask: Ask, line: _Line) -> list[_Caller]:
-        """The next who still wait, with as many vectors as go into one call, or one caller with more."""
+        """The next callers that still wait, with as many vectors as go into one call, or one caller with more."""
         callers: list[_Caller] = []
         count = 0
         while line.waiting and (not callers or count + len(line.waiting[0].vectors) <= ask.most):
@@ -133,7 +133,7 @@ class MergedSearches:
         deadline = max((caller.deadline for caller in callers), key=lambda deadline: deadline.at_s)
 
         def search() -> list[list[Hit]]:
-            timeout_s = deadline.remaining_s()  # In the thread: the wait for it has cost some.
+            timeout_s = deadline.remaining_s()  # In the thread, since the wait for it has taken some of the time.
             return self._backends.vectors.search(
                 ask.collection, ask.space.name, vectors, ask.options, exclude_ids=ask.exclude_ids, timeout_s=timeout_s
             )
@@ -150,13 +150,13 @@ class MergedSearches:
             answers = iter(call.result())
             for caller in callers:
                 own = [next(answers) for _ in caller.vectors]
-                if not caller.answer.done():  # else it has given up
+                if not caller.answer.done():  # else the caller has given up
                     caller.answer.set_result(own)
         self._begin(ask, line)
 
 
 def _fail(callers: Sequence[_Caller], error: BaseException) -> None:
-    """Let all who still wait raise `error`."""
+    """Let all callers that still wait raise `error`."""
     for caller in callers:
         if not caller.answer.done():
             caller.answer.set_exception(error)

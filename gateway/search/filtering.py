@@ -15,11 +15,11 @@ from lookalike.records.filter import Condition
 from lookalike.records.search import Query
 
 _LONG_CHARACTERS = 256
-"""Bounds what is parsed on the loop: a filter of 4,096 characters takes 10 to 30 ms."""
+"""The longest filter that is parsed on the loop: one of 4,096 characters takes 10 to 30 ms."""
 
 
 def is_long(text: str) -> bool:
-    """Whether a thread is to parse it."""
+    """Whether a thread is to parse a filter of this `text`."""
     return len(text) > _LONG_CHARACTERS
 
 

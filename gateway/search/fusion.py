@@ -1,4 +1,4 @@
-"""From what each space found to one list of neighbours. Pure arithmetic: `answer` fetches, `fusion` ranks."""
+"""Makes one list of neighbours of what each space found. Pure arithmetic; `answer` fetches, this ranks."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def union(found: Mapping[str, Sequence[Hit]]) -> dict[str, Candidate]:
 def complete(
     candidates: Mapping[str, Candidate], space: Space, query: Vector, fetched: Mapping[str, StoredImage], *, keep_vectors: bool
 ) -> dict[str, Candidate]:
-    """`candidates` with the distance in `space` worked out from `fetched` vectors where it was missing.
+    """`candidates` with the distance in `space`, computed from `fetched` vectors where it was missing.
 
-    Those whose vector was not there are left out: an image being written or deleted at this moment is in one space only.
+    Candidates whose vector was not there are left out: an image that is written or deleted at this moment is in one space only.
     """
     completed = {}
     for image_id, candidate in candidates.items():
@@ -61,7 +61,7 @@ def complete(
 
 
 def fuse(candidates: Mapping[str, Candidate], plan: Plan) -> tuple[Neighbour, ...]:
-    """The `top_k` nearest by weighted mean of similarities; of equal ones the smaller id first. Shares add up to the mean."""
+    """The `top_k` nearest by weighted mean of similarities; of equal means the smaller id first. Shares add up to the mean."""
     scored = [(_shares(candidate, plan), candidate.image) for candidate in candidates.values()]
     ranked = sorted(scored, key=lambda pair: (-_total(pair[0]), pair[1].id))[: plan.top_k]
     return tuple(Neighbour(image, rank, None, _total(shares), shares) for rank, (shares, image) in enumerate(ranked, start=1))

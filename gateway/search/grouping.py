@@ -18,13 +18,13 @@ from lookalike.records.search import Batch, ByImage, ByStoredImage, Query
 Placed: TypeAlias = tuple[int, Query]
 """A query and its place in the request."""
 _MAX_HITS = MAX_IMAGES_PER_CALL * 100
-"""Of one call to Milvus, over all its queries: what 32 queries for a hundred neighbours give, some MB. Each may come with 18 KB
-of metadata and URI, and is held until the answers have been sent."""
+"""The hits of one call to Milvus, over all its queries: as many as 32 queries for a hundred neighbours give, some MB. Each hit
+may come with 18 KB of metadata and URI, and is held until the answers have been sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """How a batch is answered. `refused`: what cannot be, by its place."""
+    """How a batch is answered. `refused` are the queries that cannot be, by place."""
 
     groups: Sequence[Sequence[Placed]]
     refused: Sequence[tuple[int, LookalikeError]]
@@ -47,7 +47,7 @@ def check_batch(batch: Batch) -> None:
 def groups_of(batch: Batch, collection: Collection) -> Groups:
     """Cut `batch` into groups of one kind and one plan, each small enough for one call; in order of their first query.
 
-    What is wrong with every query is no answer but an error: raises the first one's.
+    Raises the error of the first query where every query has one.
     """
     refused: list[tuple[int, LookalikeError]] = []
     groups: list[_Open] = []
@@ -81,7 +81,7 @@ def groups_of(batch: Batch, collection: Collection) -> Groups:
 def most_together(query: Query, planned: Plan) -> int:
     """How many queries like this one go into one call."""
     if isinstance(query.target, ByStoredImage) and planned.candidates >= MAX_TOP_K:
-        return 1  # The store gives no more than it was asked for already, and one of them may be the image itself.
+        return 1  # The store gives no more hits than this, and one of them may be the image itself.
     most = min(MAX_IMAGES_PER_CALL, _MAX_HITS // planned.candidates)
     if query.options.include_vectors or len(planned.spaces) > 1:
         hit_bytes = 4 * sum(space.dimension for space in planned.spaces)

@@ -15,10 +15,10 @@ from lookalike.spaces import SIAMESE, Space, Vector, vectors_problem
 
 _MIN_EF = 64
 MAX_VECTOR_BYTES = MAX_MESSAGE_BYTES * 3 // 4
-"""The rest of a message is for ids, URIs and metadata."""
+"""The bytes of vectors in a message; the rest is for ids, URIs and metadata."""
 _MIN_CANDIDATES = 50
 _MAX_CANDIDATES = MAX_TOP_K
-"""As many as the store gives in one search."""
+"""The candidates of a space at most: as many as the store gives in one search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class Plan:
     spaces: tuple[Space, ...]
     top_k: int
     candidates: int
-    """How many are asked of each space: more than `top_k` where two are fused, as the best fused may be nobody's best."""
+    """How many are asked of each space: more than `top_k` where two are fused, as the best of both may be the best of
+    neither."""
     ef: int
     weights: tuple[float, ...]
     """One per space, adding up to 1."""
@@ -70,7 +71,7 @@ def check_vectors(given: tuple[GivenVector, ...], spaces: tuple[Space, ...]) -> 
 
 
 def _check_answer_size(spaces: tuple[Space, ...], top_k: int) -> None:
-    """A message over the limit would be refused by gRPC itself, without a word about why."""
+    """Raise `InvalidArgument` for more than fits: gRPC itself would refuse the message without a word about why."""
     size_bytes = top_k * 4 * sum(space.dimension for space in spaces)
     if size_bytes > MAX_VECTOR_BYTES:
         problem = f"the vectors of {top_k} neighbours take {size_bytes} bytes; at most {MAX_VECTOR_BYTES} fit into an answer"

@@ -38,7 +38,7 @@ class QueryCache:
         return vectors
 
     def put(self, key: Hashable, vectors: Mapping[str, Vector]) -> None:
-        """Keep `vectors`, and drop what is over the bounds then; they themselves where they alone are."""
+        """Keep `vectors`, then drop the oldest until the bounds hold: `vectors` too, where they alone exceed them."""
         if key in self._entries:
             self.size_bytes -= _size_bytes(self._entries.pop(key))
         self._entries[key] = vectors

@@ -1,8 +1,8 @@
-"""Embeds the pictures of queries, each once: what is under way is shared by all who ask for it, what was made lately is kept.
+"""Embeds the pictures of queries, each once: queries share a call that is under way, and what was made lately is kept.
 
 Stands between `answer` and the embedder. A vector is a function of the picture's bytes and of the fingerprints of its
 spaces, which say the model's version and the histogram's settings; both are the key here, so that vectors of two fingerprints
-cannot take each other's place. Errors are shared with those who wait, and never kept.
+cannot take each other's place. Errors are shared with the queries that wait, and never kept.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ EMBEDDINGS = Counter(
 )
 _COMPUTED, _SHARED, _CACHED = (EMBEDDINGS.labels(source) for source in ("computed", "shared", "cached"))
 _HASHED_IN_LOOP_BYTES = 1024 * 1024
-"""SHA-256 of so much takes 0.6 ms (measured, 1.7 GB/s); of 20 MB it takes 12, for which nobody else's call should wait."""
+"""The bytes that are hashed on the loop: their SHA-256 takes 0.6 ms (measured, 1.7 GB/s). That of 20 MB takes 12 ms, for which
+no other call should wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,11 @@ class QueryEmbeddings:
     ) -> list[Embedding]:
         """As `Embedder.embed`, but what a whole call ends in is the outcome of each of its pictures.
 
-        Whoever gives up, by its deadline or because its caller has gone, leaves the call to the others who wait for it.
+        A query that gives up, by its deadline or because its caller has gone, leaves the call to the others that wait for it.
         """
-        call.deadline.remaining_s()  # Who has no time left begins nothing.
+        call.deadline.remaining_s()  # A caller without time left begins nothing.
         keys = await self._keys(images, collection, spaces, call.deadline)
-        # From here to the first wait nobody else runs, so that no two callers begin the same.
+        # No other caller runs from here to the first wait, so that no two begin the same.
         outcomes: dict[_Key, Embedding] = {}
         places: dict[_Key, _Sent] = {}
         new: dict[_Key, bytes] = {}
@@ -106,8 +107,8 @@ class QueryEmbeddings:
         return call
 
     async def _run(self, new: Mapping[_Key, bytes], collection: Collection, spaces: Sequence[Space]) -> dict[_Key, Embedding]:
-        # Who will join is not known yet, so the call has the latest deadline that any of them can have; it ends when the last
-        # one's has passed (`_leave`).
+        # Other queries may join, so the call has the latest deadline that any of them can have. It ends when the deadline of
+        # the last one has passed (`_leave`).
         made = await self._embedder.embed(list(new.values()), collection, spaces, Deadline.after(MAX_S))
         outcomes = dict(zip(new, made, strict=True))
         for key, outcome in outcomes.items():
@@ -137,7 +138,7 @@ class QueryEmbeddings:
         for call in calls:
             call.waiting -= 1
             if not call.waiting and not call.task.done():
-                self._forget(call)  # Now: whoever comes before it has ended must not join it.
+                self._forget(call)  # At once: a query that comes before the task has ended must not join it.
                 call.task.cancel()
 
     def _forget(self, call: _Sent) -> None:

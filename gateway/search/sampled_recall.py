@@ -1,8 +1,8 @@
-"""What the index misses, told while it is used: some searches are asked again, more broadly, and both answers compared.
+"""Measures what the index misses while it is used: some searches are repeated more broadly, and both answers compared.
 
 An exact search would read the whole collection; one with eight times the breadth (`ef`) misses so much less that what the first
-one missed shows. So this is an estimate from above. Called by `answer`; no query waits for it, one is under way at a time, and
-with `LOOKALIKE_GATEWAY_RECALL_SAMPLE_RATIO` 0 there is none.
+one missed shows. So this is an estimate from above. Called by `answer`. No search waits for a repetition, one is under way at a
+time, and with `LOOKALIKE_GATEWAY_RECALL_SAMPLE_RATIO` 0 there is none.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RECALL = Histogram(
 BROADER = 8
 _TIMEOUT_S = 5.0
 _TIED = 1e-5
-"""Distances of float32 vectors that are closer to each other than this are the same."""
+"""The difference below which distances of float32 vectors count as the same."""
 
 
 class SampledRecall:
@@ -44,7 +44,7 @@ class SampledRecall:
         self._under_way = False
 
     def consider(self, ask: Ask, vectors: Vector, answers: Sequence[Sequence[Hit]]) -> None:
-        """Perhaps ask for the first of `vectors` again. Returns at once, and raises nothing."""
+        """Perhaps repeat the search for the first of `vectors`. Returns at once, and raises nothing."""
         if not self._ratio or self._under_way or self._draw() >= self._ratio:
             return
         try:
@@ -59,7 +59,7 @@ class SampledRecall:
             )
             self._threads.start(again, partial(self._end, ask.space.name, answers[0]))
         except (Overloaded, Unavailable):
-            return  # Then there are better things to do.
+            return  # The gateway has better things to do then.
         self._under_way = True
 
     def _end(self, space: str, hits: Sequence[Hit], broader: Future[list[list[Hit]]]) -> None:
@@ -71,7 +71,7 @@ class SampledRecall:
             RECALL.labels(space).observe(recall(hits, reference))
         elif isinstance(error, LookalikeError):
             structlog.get_logger().debug("recall not sampled", problem=error.message)
-        elif error is not None:  # a defect, of which nobody else would hear
+        elif error is not None:  # a defect, which is reported nowhere else
             structlog.get_logger().error("recall not sampled", exc_info=error)
 
 

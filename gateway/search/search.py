@@ -18,7 +18,8 @@ from lookalike.records.search import Batch, Outcome, Query, SearchResult
 from lookalike.runtime.call import Call
 
 _GROUPS_AT_ONCE = 2
-"""Of one batch: while one is embedded the other is searched; more would only take the threads of other callers."""
+"""The groups of one batch under way at once: while one is embedded the other is searched. More would only take the threads of
+other callers."""
 
 
 class Search:
@@ -73,7 +74,7 @@ class Search:
                 task.cancel()
 
     async def _answer_group(self, name: str, group: Sequence[Placed], call: Call) -> list[tuple[int, Outcome]]:
-        """What ends the whole group is what became of each of its queries."""
+        """The outcomes of a group, by place. An error that ends the whole group is the outcome of each of its queries."""
         queries = [query for _, query in group]
 
         async def answer(collection: Collection) -> list[Outcome]:

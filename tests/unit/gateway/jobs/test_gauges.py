@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client import REGISTRY
 
-from gateway.jobs.gauges import pending_chunks, tell
+from gateway.jobs.gauges import pending_chunks, set_gauges
 from lookalike.records.job import Counts, Job
 from lookalike.records.job_state import JobState
 from lookalike.records.source import FolderSource
@@ -25,10 +25,10 @@ def gauge(name: str) -> float | None:
 
 
 def test_jobs_under_way_are_counted_by_what_is_left_of_them() -> None:
-    tell([JOB, replace(JOB, id="1" * 16, stalled=True, created_at=NOW - timedelta(hours=2))], NOW)
+    set_gauges([JOB, replace(JOB, id="1" * 16, stalled=True, created_at=NOW - timedelta(hours=2))], NOW)
     assert (gauge("active_jobs"), gauge("pending_chunks"), gauge("stalled_jobs")) == (2, 14, 1)
     assert gauge("oldest_job_seconds") == 7200
-    tell([], NOW)
+    set_gauges([], NOW)
     assert [gauge(name) for name in ("active_jobs", "pending_chunks", "stalled_jobs", "oldest_job_seconds")] == [0] * 4
 
 
