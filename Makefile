@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.9
 # Whose words `make words` checks.
-PROSE := '*.md' 'protos/lookalike/*.proto' '.github/*' 'deploy/*' 'gateway/*' ':!gateway/page/vendor/*.[cj]s*' ':(glob)lookalike/*.py' \
+PROSE := '*.md' 'protos/lookalike/*.proto' '.github/*' 'deploy/*' 'gateway/*' 'indexer/*.py' ':!gateway/page/vendor/*.[cj]s*' ':(glob)lookalike/*.py' \
 	$(foreach folder,demo filters jobs listing local runtime sources,'lookalike/$(folder)/*') \
 	'embedder/*.py' 'tests/pictures/*.py' 'tests/unit/embedder/*.py'
 

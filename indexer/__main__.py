@@ -6,8 +6,8 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    # The imports below take seconds, and process 1 of a container is spared every signal that it has not asked for. This holds
-    # until Celery has a handler of its own: for as long as the worker waits for what it needs.
+    # The imports below take seconds, and the kernel spares process 1 of a container every signal that it has no handler for.
+    # This handler stays until Celery has its own: for as long as the worker waits for what it needs.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 import os
@@ -69,7 +69,7 @@ def main() -> int:
 def work(settings: IndexerSettings) -> int:
     """Work until SIGTERM or SIGINT; the exit code. Raises a `LookalikeError` where it cannot start."""
     log = structlog.get_logger()
-    # Both before anything that is waited for, so that what is missing can be seen.
+    # Metrics and health come before anything that is waited for, so that what is missing can be seen.
     serve_metrics(settings.indexer_metrics_port, host=settings.indexer_metrics_host)
     readiness = Readiness(build_health_server(settings.indexer_health_address))
     ledger = readiness.patiently("redis", lambda: _connect_ledger(settings))
@@ -93,7 +93,7 @@ def work(settings: IndexerSettings) -> int:
         log.info("stopping", drain_s=settings.indexer_drain_s)
         readiness.stop()
         _later(settings.indexer_drain_s, worker.draining.set)
-        # What hangs even then is as good as dead: its leases run out.
+        # A worker that hangs even then is as good as dead: its leases run out.
         _later(settings.indexer_drain_s * 2 + 5.0, lambda: os._exit(1))
 
     log.info("ready", concurrency=settings.indexer_concurrency)

@@ -1,4 +1,4 @@
-"""What Celery says of itself, cut to a line: it quotes whole messages, which callers wrote, and tracebacks of what passes."""
+"""Cuts Celery's own log to a line each: Celery quotes whole messages, which callers wrote, and tracebacks of what passes."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ import re
 import time
 
 _QUOTE_MESSAGES = ("celery.worker.consumer.consumer",)
-_TELL_DEFECTS = ("celery.worker", "celery.worker.request")
-"""Of these only what is the broker's error is cut."""
+_REPORT_DEFECTS = ("celery.worker", "celery.worker.request")
+"""Loggers whose lines are cut only where they are about an error of the broker."""
 _SAID = 200
-"""Characters of a line, and of the error that it is about."""
+"""The characters of a line, and of the error that it is about."""
 _BROKER = ("redis.", "kombu.")
 _AGAIN_S = 60.0
-"""Until the same line is written again."""
+"""The time until the same line is written again."""
 
 
 def cut_celery_logs() -> None:
     """Call it once, after logging was set up."""
-    for name in _QUOTE_MESSAGES + _TELL_DEFECTS:
-        logging.getLogger(name).addFilter(OneLine(keep_defects=name in _TELL_DEFECTS))
+    for name in _QUOTE_MESSAGES + _REPORT_DEFECTS:
+        logging.getLogger(name).addFilter(OneLine(keep_defects=name in _REPORT_DEFECTS))
 
 
 class OneLine(logging.Filter):
-    """Cuts a record to its first line and, where the broker's error is the reason, that; drops what was said just before."""
+    """Cuts a record to its first line and, where an error of the broker is the reason, to that. Drops a line that was written
+    just before."""
 
     def __init__(self, *, keep_defects: bool = False) -> None:
         super().__init__()
         self._keep_defects = keep_defects
-        self._told: dict[str, float] = {}
+        self._written: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
@@ -41,7 +42,7 @@ class OneLine(logging.Filter):
             text = f"{text} ({type(error).__name__}: {' '.join(str(error).split())[:_SAID]})"
         record.msg, record.args, record.exc_info, record.exc_text = text, (), None, None
         now_s = time.monotonic()
-        if now_s < self._told.get(text, 0.0):
+        if now_s < self._written.get(text, 0.0):
             return False
-        self._told = {said: until_s for said, until_s in self._told.items() if until_s > now_s} | {text: now_s + _AGAIN_S}
+        self._written = {line: until_s for line, until_s in self._written.items() if until_s > now_s} | {text: now_s + _AGAIN_S}
         return True

@@ -1,6 +1,6 @@
-"""Why a worker releases a unit of work before it is done, and how the layers of the indexer ask whether to.
+"""Why a worker releases a unit of work before it is done, and how the layers of the indexer ask whether it should.
 
-Not errors of a request: none of these leaves the indexer.
+These are no errors of a request: none of them leaves the indexer.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ TRANSIENT = (Unavailable, Overloaded, DeadlineExceeded)
 
 
 class Draining(Cancelled):
-    """The worker is stopping: the unit is given back for others."""
+    """The worker is stopping: it gives the unit back for others."""
 
     reason = "DRAINING"
 
 
 class Overdue(Cancelled):
-    """The chunk has taken longer than a chunk may: it is given back, and that was an attempt.
+    """The chunk has taken longer than a chunk may: it is given back, and the attempt counts.
 
     Its items have not failed: what was slow (a source, a disk that swaps) may be quick the next time, and what is slow for one
     item alone has a deadline of its own. Attempts are few, so a chunk that is always slow ends all the same.
@@ -34,7 +34,7 @@ class Overdue(Cancelled):
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """Asked between steps of a unit of work, which must have ended by `deadline`."""
+    """The reasons to stop, asked for between the steps of a unit of work, which must have ended by `deadline`."""
 
     draining: threading.Event
     lease: Lease

@@ -1,7 +1,8 @@
 """Whether a worker can do its work: Redis, Milvus, the embedder and the artifacts, looked at every few seconds.
 
-What is away at the start is waited for, with growing pauses; a refused password too, since passwords are changed and a worker
-that ends because of one would only be started again. The health service (`LOOKALIKE_INDEXER_HEALTH_ADDRESS`) and
+A worker waits for what is away at the start, with growing pauses. A refused password is waited for too, since passwords are
+changed, and a worker that ends because of one would only be started again. The health service
+(`LOOKALIKE_INDEXER_HEALTH_ADDRESS`) and
 `lookalike_dependency_up` show what was last found.
 """
 
@@ -22,18 +23,18 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 15.0
 _MISSING_S = 1.0
 
 Check = Callable[[], object]
-"""Raises one of our errors where the dependency does not do its part."""
+"""Raises a `LookalikeError` where the dependency does not do its part."""
 
 
 class Health(Protocol):
-    """What is told whether the worker is ready: `lookalike.runtime.server.Server`."""
+    """The health service, which shows whether the worker is ready: `lookalike.runtime.server.Server`."""
 
     def set_ready(self, ready: bool) -> None:
         """SERVING or NOT_SERVING."""
 
 
 class Readiness:
-    """`health` is None where nobody asks."""
+    """`health` is None where no health service was asked for."""
 
     def __init__(self, health: Health | None) -> None:
         self._health = health
@@ -44,18 +45,18 @@ class Readiness:
     def patiently(self, dependency: str, connect: Callable[[], T]) -> T:
         """What `connect` gives, as soon as it gives something; parts of the system start in any order.
 
-        Raises whatever `connect` raises that waiting cannot mend.
+        Raises whatever `connect` raises that no wait can fix.
         """
-        wait_s, told = _FIRST_WAIT_S, ""
+        wait_s, logged = _FIRST_WAIT_S, ""
         up = DEPENDENCY_UP.labels(dependency)
         up.set(0)
         while True:
             try:
                 connected = connect()
             except (Unavailable, DeadlineExceeded) as error:
-                if error.message != told:
-                    told = error.message
-                    structlog.get_logger().warning("waiting", dependency=dependency, reason=error.reason, problem=told)
+                if error.message != logged:
+                    logged = error.message
+                    structlog.get_logger().warning("waiting", dependency=dependency, reason=error.reason, problem=logged)
                 self._stopping.wait(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             else:
@@ -69,7 +70,7 @@ class Readiness:
         self._thread.start()
 
     def look(self, checks: Mapping[str, Check]) -> None:
-        """Ask every dependency once, and tell."""
+        """Ask every dependency once, and show the result."""
         missing = {name: problem for name, check in checks.items() if (problem := _problem(name, check))}
         if missing != self._known:
             structlog.get_logger().info("readiness changed", ready=not missing, missing=missing)
@@ -78,13 +79,13 @@ class Readiness:
             self._health.set_ready(not missing)
 
     def stop(self) -> None:
-        """Not ready any more: the process is about to end."""
+        """Be ready no more: the process is about to end."""
         self._stopping.set()
         if self._health is not None:
             self._health.set_ready(False)
 
     def _run(self, checks: Mapping[str, Check], interval_s: float) -> None:
-        # What is missing is looked at more often: whoever waits for this worker is to know soon.
+        # While something is missing it looks more often: those that wait for this worker are to know soon.
         while not self._stopping.wait(min(interval_s, _MISSING_S) if self._known else interval_s):
             self.look(checks)
 

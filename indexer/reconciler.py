@@ -21,10 +21,10 @@ from lookalike.records.job import Job
 
 LOCK = "reconciler"
 _LOCK_TICKS = 5
-"""Rounds that may be missed before another worker takes over."""
+"""The rounds that may be missed before another worker takes over."""
 _CLEAN_EVERY_S = 600.0
 _TIDY_EVERY_S = 5.0
-"""A re-embedding that was cancelled before it began to run leaves its generation for so long, and every write goes to it."""
+"""The time for which a re-embedding that was cancelled before it ran leaves its generation, to which every write goes too."""
 
 
 class Reconciler:
@@ -38,7 +38,7 @@ class Reconciler:
         self._clean_at_s = self._tidy_at_s = time.monotonic()
         self._alarm = _StallAlarm()
         self._log = structlog.get_logger()
-        self._told = ""
+        self._logged = ""
 
     def start(self) -> None:
         self._thread.start()
@@ -76,16 +76,16 @@ class Reconciler:
         while not self._stopping.wait(self._tick_s):
             try:
                 self.round()
-                self._told = ""
+                self._logged = ""
             except LookalikeError as error:
-                if error.message != self._told:  # once for each reason, not with every round
+                if error.message != self._logged:  # once for each reason, not with every round
                     self._log.warning("reconciler waits", problem=error.message)
-                self._told = error.message
+                self._logged = error.message
             except Exception:  # noqa: BLE001 - the edge: without this thread jobs would stand still
                 self._log.exception("reconciler failed in one round")
 
     def _advance(self, job_id: str) -> None:
-        """One job that cannot go on must not hold up the others."""
+        """Advance a job. One that cannot go on must not hold up the others."""
         try:
             self._worker.advance(job_id)
         except LookalikeError as error:
@@ -101,15 +101,15 @@ class Reconciler:
 
 
 class _StallAlarm:
-    """Warns once per stall of a job, and remembers of which it has. How many jobs stand still is a metric of the gateway
-    (`gateway.jobs.gauges`), which is there when no worker is."""
+    """Warns once per stall of a job. The number of jobs that stand still is a metric of the gateway (`gateway.jobs.gauges`),
+    which is there when no worker is."""
 
     def __init__(self) -> None:
         self._warned_of: set[str] = set()
         self._log = structlog.get_logger()
 
     def look(self, active: Sequence[Job]) -> None:
-        """Take note of all unfinished jobs."""
+        """Look at `active`, which are all unfinished jobs, and warn of those that stand still."""
         stalled = {job.id: job for job in active if job.stalled}
         for job_id in sorted(stalled.keys() - self._warned_of):
             job = stalled[job_id]

@@ -1,4 +1,4 @@
-"""What the indexer can be told, by environment variables `LOOKALIKE_<NAME>`."""
+"""Every setting of the indexer: environment variables `LOOKALIKE_<NAME>`, read once at start."""
 
 from __future__ import annotations
 
@@ -35,29 +35,32 @@ class IndexerSettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
     indexer_tick_s: Seconds = Field(1.0, gt=0, description="Seconds between two rounds of the reconciler.")
     indexer_window_chunks: int = Field(32, ge=1, le=1024, description="Chunks of one job queued or worked on at a time.")
     indexer_window_total_chunks: int = Field(
-        256, ge=1, le=65_536, description="The same of all jobs together, shared evenly; each may always have one."
+        256, ge=1, le=65_536, description="Such chunks of all jobs together, shared evenly; each job may always have one."
     )
     indexer_chunk_deadline_s: Seconds = Field(
         600.0,
         gt=0,
         le=VISIBILITY_TIMEOUT_S / 2,
-        description="Seconds that a chunk may take; then it is given back and tried again, as often as if its worker had died.",
+        description="Seconds that a chunk may take. Then it is given back and tried again, up to the bound on attempts.",
     )
     indexer_retry_base_s: Seconds = Field(
         1.0, gt=0, description="Seconds before the first retry of a chunk; doubles each time."
     )
-    indexer_retry_cap_s: Seconds = Field(30.0, gt=0, description="Most seconds between two retries of a chunk.")
+    indexer_retry_cap_s: Seconds = Field(30.0, gt=0, description="The most seconds between two retries of a chunk.")
     indexer_max_attempts: int = Field(
         5,
         ge=1,
-        description="Workers that may die of a plan or a chunk before it is given up; from half on a chunk goes item by item.",
+        description="Workers that may die of a plan or a chunk before it is given up. From half of them on, the "
+        "items of a chunk are worked off one by one.",
     )
     indexer_read_threads: int = Field(16, ge=1, le=128, description="Pictures read side by side per chunk, where far away.")
-    indexer_read_timeout_s: Seconds = Field(30.0, gt=0, description="Seconds that reading one picture may take; then it fails.")
+    indexer_read_timeout_s: Seconds = Field(
+        30.0, gt=0, description="Seconds that reading one picture may take; then the item fails."
+    )
     indexer_embed_timeout_s: Seconds = Field(60.0, gt=0, description="Seconds that one call to the embedder may take.")
     indexer_store_timeout_s: Seconds = Field(30.0, gt=0, description="Seconds that one read from Milvus may take.")
     indexer_drain_s: Seconds = Field(
-        10.0, ge=0, description="Seconds that chunks under way may still take after SIGTERM; then they are given back."
+        10.0, ge=0, description="Seconds that chunks under way may still take after SIGTERM. Then they are given back."
     )
     indexer_job_retention_s: Seconds = Field(
         30 * 86_400.0, gt=0, description="Seconds that ended jobs and their files are kept."
@@ -66,8 +69,8 @@ class IndexerSettings(LogSettings, TraceSettings, MilvusSettings, RedisSettings,
         6 * 3600.0,
         gt=0,
         description=(
-            "Seconds between two sweeps, which remove originals, thumbnails and lists of uploads that nothing needs any more, "
-            "a day old at least. Nothing is swept while nothing has changed."
+            "Seconds between two sweeps. A sweep removes originals, thumbnails and lists of uploads that nothing needs any "
+            "more and that are a day old at least. Nothing is swept while nothing has changed."
         ),
     )
     indexer_health_address: Address | None = Field(

@@ -5,7 +5,7 @@
     lookalike.ingest_chunk(job_id, chunk)  work one chunk off
     lookalike.finish(job_id)               do what is left when all chunks are recorded
 
-A plain producer needs the broker's key prefix and the queue's name, and nothing of ours installed:
+A plain producer needs the broker's key prefix and the queue's name, and nothing of Lookalike installed:
 
     app = Celery(broker="redis://...")
     app.conf.broker_transport_options = {"global_keyprefix": "lookalike:celery:"}
@@ -13,13 +13,13 @@ A plain producer needs the broker's key prefix and the queue's name, and nothing
 
 Messages are JSON and carry references only. They are acknowledged late and may come twice: the ledger's leases make that
 harmless. Retries of a plan or a chunk are the ledger's too: a unit given back is due again after a growing, random wait, so
-that no outage makes a storm. A create that meets an outage has no ledger entry yet, so it is Celery's to retry: the message is
-sent anew with a growing, random countdown, which the worker that fetches it waits out, at most a minute, before it runs it.
-Threads, not processes: the work is waiting for others, and a kill takes all of it.
+that no outage makes a storm. A create that meets an outage has no ledger entry yet, so Celery retries it. The message is
+sent anew with a growing, random countdown of at most a minute, which the worker that fetches it waits out before it runs it.
+The pool has threads, not processes: the work is waiting for others, and a kill takes all of it.
 
-A worker holds as many messages as it has threads (late acknowledgement, prefetch 1), so what waits, waits in Redis for whoever
-is free. How much waits there is bounded by the ledger, which hands out a window of chunks; who comes first is settled by two
-queues: see `lookalike.jobs.queue.FIRST_QUEUE`.
+A worker holds as many messages as it has threads (late acknowledgement, prefetch 1), so the others wait in Redis for a free
+worker. The ledger bounds how much waits there, since it hands out a window of chunks. Two queues decide which task comes first:
+see `lookalike.jobs.queue.FIRST_QUEUE`.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ from lookalike.runtime.redis_access import RedisAccess
 
 _CREATE_RETRY_CAP_S = 60.0
 _LOGGED_ID = 128
-"""Characters of an id that are logged: as many as a valid request id has at most."""
+"""The characters of an id that are logged: as many as a valid request id has at most."""
 
 
 def build_app(access: RedisAccess, worker: Worker) -> Celery:
     """The app whose tasks call `worker`."""
-    # Not a transport of ours: Celery forgets which one it was given when it goes from one Sentinel to the next.
+    # Set on Celery's own transport: Celery forgets which transport it was given when it goes from one Sentinel to the next.
     redis_transport.Channel.QoS = _QoS
     app = Celery("lookalike", set_as_current=False)
     app.conf.update(
         **broker_settings(access),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # A Redis that answers with an error, being full or no primary any more, is waited for like one that is away.
+        # A Redis that answers with an error, being full or a primary no more, is waited for like one that is away.
         broker_channel_error_retry=True,
         accept_content=["json"],
         task_serializer="json",
@@ -83,12 +83,12 @@ def run_worker(app: Celery, *, concurrency: int, on_stopping: Callable[[], None]
         on_stopping()
 
     worker_shutting_down.connect(stopping, weak=False)
-    # Whoever answers this signal keeps Celery from setting up logging: it would silence our own lines below a warning.
+    # An answer to this signal keeps Celery from setting up logging, which would silence the product's lines below a warning.
     setup_logging.connect(_keep_our_logging, weak=False)
     cut_celery_logs()
     # About what a later Celery will do when it loses a connection.
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
-    # Gossip, mingle and heartbeat are talk between workers; ours know of each other through the ledger.
+    # Gossip, mingle and heartbeat are talk between workers; these know of each other through the ledger.
     celery_worker = app.Worker(
         pool="threads",
         concurrency=concurrency,
@@ -108,11 +108,11 @@ def _keep_our_logging(**_: object) -> None:
 
 
 class _QoS(redis_transport.QoS):
-    """Celery's account of the messages that a worker holds: one whose acknowledgement fails gives its place back too.
+    """Celery's account of the messages that a worker holds: a message whose acknowledgement fails gives its place back too.
 
-    It would keep it until the worker connects anew. But a worker that has no free place asks Redis for nothing, and so never
-    finds out that it has to: after an outage while all its threads were at work, no message would come any more. The message
-    itself comes again, to no effect.
+    Celery's own account keeps the place until the worker connects anew. But a worker without a free place asks Redis for
+    nothing, and so never finds out that it has to: after an outage while all its threads were at work, no message would come
+    any more. The message itself comes again, to no effect.
     """
 
     def ack(self, delivery_tag: str) -> None:
@@ -153,14 +153,14 @@ def _register(app: Celery, worker: Worker) -> None:
 
 
 def _create(worker: Worker, task: Task, request: dict[str, Any]) -> None:
-    """Nobody waits for an answer, so what becomes of a request is in the log, by its own id."""
+    """Create the job of a message. No caller waits for an answer, so the log has what becomes of a request, by its own id."""
     request_id = _shown(request.get("request_id", "")) if isinstance(request, dict) else ""
     log = structlog.get_logger().bind(request_id=request_id)
     try:
         job = worker.create(request)
         log.info("ingest job made", job=job.id, collection=job.collection)
     except TRANSIENT as error:
-        # This message is all there is of the job: it is kept until the job is written down.
+        # This message is all there is of the job: it is kept until the ledger has the job.
         wait_s = min(_CREATE_RETRY_CAP_S, 2.0 ** min(task.request.retries, 6)) * random.uniform(0.5, 1.0)  # noqa: S311
         log.warning("ingest job not made yet", after_s=round(wait_s, 1), problem=error.message)
         raise task.retry(exc=error, countdown=wait_s) from error
@@ -171,7 +171,7 @@ def _create(worker: Worker, task: Task, request: dict[str, Any]) -> None:
 
 
 def _shown(id_: object) -> str:
-    """An id as a message has it: anybody may have written that."""
+    """An id as a message has it, cut: any client may have written the message."""
     return str(id_)[:_LOGGED_ID]
 
 

@@ -1,4 +1,4 @@
-"""Takes units of work: a lease with heartbeats round the work, and for each way that it can end what the ledger does then.
+"""Takes units of work: a lease with heartbeats round the work, and for each way that the work can end what the ledger does.
 
 Called by `worker`. A unit is the plan of a job, one of its chunks, or what is left when all chunks are recorded.
 """
@@ -33,16 +33,18 @@ CHUNKS_IN_TRACE = 64
 """Chunks of one job that share its trace: some 16,000 pictures, a thousand spans."""
 _LONG = (PLAN, FINISH)
 _LATER_S = 1.0
-"""Until a plan that found this worker planning is sent again: a glance at the ledger, so often enough for people."""
+"""The time until a plan that found this worker planning is sent again: soon for a person, and a glance at the ledger each
+time."""
 _LONG_AT_ONCE, _LONG_PATIENCE_S = 2, 60.0
-"""Plans and last units that one worker does at most, and how long the first has to itself."""
+"""The plans and last units that one worker does at a time, and the time that the first has to itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
     """A unit that this worker holds: of which job (as the ledger had it when the lease was taken), and when to stop.
 
-    `call` is what the unit is to those that it asks: its id, `JOB.UNIT.ATTEMPT`, is in every line of their logs and its own.
+    `call` is what the unit is to the services that it asks: its id, `JOB.UNIT.ATTEMPT`, is in every line of their logs and its
+    own.
     """
 
     job: Job
@@ -74,8 +76,8 @@ class Units:
     def take(self, job_id: str, unit: str) -> Iterator[Unit | None]:
         """The unit, leased for the block; None where it is done, unwanted, held by another worker, or put off.
 
-        An error of `_MOVES` ends the block and goes no further: the ledger then knows what happens to the unit. Any other error
-        passes, and the lease runs out by itself.
+        An error of `_MOVES` ends the block and goes no further: the ledger has recorded what happens to the unit. Any other
+        error passes, and the lease runs out by itself.
         """
         with self._turn(job_id, unit) as may_begin:
             lease = self._leases.take(job_id, unit) if may_begin and not self.draining.is_set() else None
@@ -93,7 +95,8 @@ class Units:
                         raise
 
     def collection(self, job: Job) -> Collection:
-        """The job's collection, as it is now. `NotFound` ("collection") where it was removed, also if another has its name."""
+        """The job's collection, as it is now. Raises `NotFound` ("collection") where it was removed, also if another has its
+        name."""
         collection = self._catalogue.get(job.collection, fresh=True)
         if collection.uid != job.collection_uid:
             raise NotFound("collection", job.collection, hint="another has taken its name")
@@ -109,7 +112,7 @@ class Units:
             finally:
                 self._long_turns.give_back()
         else:
-            # For another worker or for later: it has not been begun, so this is no attempt.
+            # For another worker or for later. The unit has not been begun, so this is no attempt.
             self._leases.defer(job_id, unit, _LATER_S)
             yield False
 
@@ -117,8 +120,8 @@ class Units:
         return NEVER if unit in _LONG else Deadline.after(self._chunk_deadline_s)
 
     def _looked_into(self, lease: Lease, error: LookalikeError) -> LookalikeError:
-        """`error`, but where it says that the collection is gone what a look at it says: perhaps only a generation of it was
-        dropped meanwhile, and the unit is to be done again by what is there."""
+        """`error`, unless it says that the collection is gone; then what a look at the collection says. Perhaps only a
+        generation was dropped meanwhile, and the unit is to be done again with what is there."""
         if not _is_collection_gone(error):
             return error
         try:
@@ -174,11 +177,11 @@ class Units:
         FailedPrecondition: _end_job,
         InvalidArgument: _end_job,
     }
-    """What the ledger does with a unit that ended with such an error, and what the log says."""
+    """What the ledger does with a unit, and what the log says, by the error that ended the unit."""
 
 
 class _LongTurns:
-    """Plans and last units one at a time, so that long lists do not take all threads from the chunks; but one that has taken
+    """Plans and last units one at a time, so that long lists do not take all threads from the chunks. A unit that has taken
     long, or hangs in its source, does not keep the other jobs from theirs. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -205,8 +208,8 @@ def _is_collection_gone(error: LookalikeError) -> bool:
 def _span(job: Job, lease: Lease) -> AbstractContextManager[None]:
     """A span for a unit, within the trace of the call that asked for the job.
 
-    Nobody could look at the trace of a job of thousands of chunks, so from the 65th on each begins a trace of its own, with a
-    link to that one.
+    No person could read the trace of a job of thousands of chunks, so from the 65th on each chunk begins a trace of its own,
+    with a link to the job's.
     """
     is_chunk = lease.unit not in _LONG
     alone = is_chunk and lease.chunk >= CHUNKS_IN_TRACE

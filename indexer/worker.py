@@ -47,13 +47,13 @@ from lookalike.sources import Reader
 from lookalike.store.protocols import Catalogue, Vectors
 
 ABANDONED = "CHUNK_ABANDONED"
-"""Reason of the items of a chunk that workers died of, again and again."""
+"""The reason of the items of a chunk that workers died of, again and again."""
 _ABANDON_TIMEOUT_S = 30.0
-"""For the look at what of it has been written."""
+"""The time that the look at what an abandoned chunk has written may take."""
 MANIFEST_UNREADABLE = "MANIFEST_UNREADABLE"
-"""Reason of a job whose manifest was gone or damaged at every attempt: nobody knows which items were in the chunk."""
+"""The reason of a job whose manifest was gone or damaged at every attempt: the items of the chunk are not known."""
 _FLUSH_TTL_S = 60.0
-"""How long one worker may take to flush before another tries; flushing twice does no harm."""
+"""The time that one worker may take to flush before another tries; flushing twice does no harm."""
 
 
 class LastUnit(Protocol):
@@ -102,7 +102,7 @@ class Worker:
         self._log = structlog.get_logger()
 
     def create(self, request: dict[str, object]) -> Job:
-        """Make a job of a JSON request; see `creation.create_job_of_json`."""
+        """Create the job of a JSON request; see `creation.create_job_of_json`."""
         parts = self._parts
         with tracing.span("create job", "server", parent=""):
             return create_ingest_job(
@@ -135,7 +135,7 @@ class Worker:
             self._close(job_id)
 
     def tidy(self, *, leftovers: bool = False) -> None:
-        """Drop generations that nobody needs any more; with `leftovers` also what changes that were killed have left."""
+        """Drop generations that nothing needs any more; with `leftovers` also what killed changes have left."""
         self._parts.reembedding.generations.tidy()
         if leftovers:
             self._parts.reembedding.generations.tidy_leftovers()
@@ -171,7 +171,7 @@ class Worker:
         self._log.info("planned", job=job.id, items=plan.submitted, duplicates=plan.duplicates, chunks=plan.chunks)
 
     def _note_listed(self, lease: Lease, listed: int) -> None:
-        with suppress(LookalikeError):  # For people only; whether the lease still holds is looked at elsewhere.
+        with suppress(LookalikeError):  # For people only; another place checks whether the lease still holds.
             self._parts.leases.listed(lease, listed)
 
     def _ingest_chunk(self, unit: Unit) -> None:
@@ -191,12 +191,12 @@ class Worker:
             raise FailedPrecondition(error.message, reason=MANIFEST_UNREADABLE) from error
 
     def _carefully(self, chunk: Chunk, run: Callable[[Chunk], Sequence[Outcome]]) -> Sequence[Outcome]:
-        """Workers have died of this chunk: item by item, or given up where that has not shown what it was."""
+        """Run a chunk that workers have died of item by item, or give it up where that has not shown the item."""
         outcomes = self._item_by_item.run(chunk, run, may_abandon=chunk.lease.attempt > self._max_attempts)
         return outcomes if outcomes is not None else self._abandon(chunk)
 
     def _abandon(self, chunk: Chunk) -> list[Outcome]:
-        """What some attempt has written is indexed, whatever became of the attempt."""
+        """Give a chunk up. What some attempt has written is indexed, whatever became of the attempt."""
         self._log.error("chunk abandoned", job=chunk.job.id, chunk=chunk.lease.chunk, attempts=self._max_attempts)
         message = f"{self._max_attempts} workers died, broke down or ran out of time over this chunk; see their logs"
         ids = [item.id for item in chunk.items if not item.problem]
@@ -230,7 +230,7 @@ class Worker:
         return collection.name, collection.uid
 
     def _close(self, job_id: str) -> None:
-        """Make what was written last, then end the job. A worker that dies in between leaves it to the next."""
+        """Flush what was written, then end the job. A worker that dies in between leaves the job to the next."""
         parts = self._parts
         lock, token = f"close:{job_id}", secrets.token_hex(8)
         if not try_lock(parts.ledger.connection, lock, token, ttl_s=_FLUSH_TTL_S):

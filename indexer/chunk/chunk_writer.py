@@ -33,7 +33,7 @@ class Writer:
         self._store_timeout_s = store_timeout_s
 
     def write(self, chunk: Chunk, ready: Sequence[ToWrite]) -> list[Outcome]:
-        """Leave out what somebody later has written or deleted, then write every space. One outcome per item.
+        """Leave out what a later revision has written or deleted, then write every space. One outcome per item.
 
         Raises `LeaseLost` where another worker may be doing the same, `NotFound` ("collection"), `TRANSIENT` errors.
         """
@@ -54,7 +54,7 @@ class Writer:
         current = [one for one in ready if one.item.id not in superseded]
         originals = self._near_duplicates.find(chunk, current, stored)
         left_out = frozenset(originals if chunk.job.options.near_duplicates is NearDuplicatePolicy.SKIP else ())
-        # Where an attempt that was killed had written one in part, before its original was there.
+        # A killed attempt had written these in part, before their originals were there.
         half_written = [image_id for image_id in left_out if image_id in stored]
         session.remove_half_written(half_written, timeout_s=self._store_timeout_s)
         writing = [one for one in current if one.item.id not in left_out]
@@ -84,7 +84,7 @@ def _write_all(
     for one in writing:
         rows = stored.get(one.item.id, ())
         if not one.vectors and not same_bytes(rows, one.sha256, chunk):
-            # Somebody has replaced or deleted it since it was compared.
+            # The image has been replaced or deleted since it was compared.
             raise Unavailable(f"image {one.item.id!r}", "it was changed while the chunk was worked on")
         metadata = kept_link(one.item.metadata, rows[-1].metadata) if not one.vectors else dict(one.item.metadata)
         try:
@@ -98,7 +98,7 @@ def _write_all(
 
 
 def session_for(chunk: Chunk, writes: Writes) -> AbstractContextManager[Session]:
-    """The right to write what a chunk's pictures were embedded to; waiting for it counts as such."""
+    """A session to write the vectors of a chunk's pictures; the wait for it counts to the stage `wait`."""
     return writes.session(
         chunk.collection.name,
         embedded_for=chunk.collection,
@@ -109,7 +109,8 @@ def session_for(chunk: Chunk, writes: Writes) -> AbstractContextManager[Session]
 
 
 def each_that_can(write: Callable[[Sequence[StoredImage]], None], images: Sequence[StoredImage]) -> dict[str, InvalidArgument]:
-    """Write what can be stored; by id, why the rest cannot. The store refuses before it writes, not saying which one."""
+    """Write what can be stored; by id, why the rest cannot. The store refuses before it writes, and does not say which
+    image."""
     if not images:
         return {}
     try:

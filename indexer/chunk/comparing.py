@@ -15,11 +15,11 @@ from lookalike.records.image import StoredImage
 from lookalike.records.job import SKIPPED_UNCHANGED
 
 NEAR_DUPLICATE_OF = "near_duplicate_of"
-"""Key of the metadata under which a job that links near-duplicates names the nearest one."""
+"""The metadata key under which a job that links near-duplicates names the nearest one."""
 
 
 Compared = Fetched | ToWrite | Outcome
-"""What a look at the store says of an item that was read: embed it, write it with the vectors that it has, or it is done."""
+"""An item that was read, after a look at the store: to be embedded, to be written with the vectors that it has, or done."""
 
 
 def compare(
@@ -40,9 +40,9 @@ def compare(
         if not same_bytes(rows, sha256, chunk):
             yield Fetched(item, content, sha256)
         elif may_skip and all(_same_facts(row, item) for row in rows):
-            # Written by this very job: by a worker that died before it could record the chunk.
-            ours = all(row.revision == chunk.job.revision for row in rows)
-            yield Indexed(item) if ours else Skipped(item, SKIPPED_UNCHANGED)
+            # A revision of this very job was written by a worker that died before it could record the chunk.
+            by_this_job = all(row.revision == chunk.job.revision for row in rows)
+            yield Indexed(item) if by_this_job else Skipped(item, SKIPPED_UNCHANGED)
         else:
             yield ToWrite(item, sha256, {})
 
@@ -58,14 +58,14 @@ def written_whole(chunk: Chunk, rows: Sequence[StoredImage]) -> bool:
 
 
 def kept_link(metadata: Mapping[str, object], stored: Mapping[str, object]) -> dict[str, object]:
-    """`metadata` of an item whose picture is stored already, with the link to its near-duplicate that a job has added."""
+    """`metadata` of an item whose picture is stored already, with the link to a near-duplicate that a job has added."""
     if NEAR_DUPLICATE_OF in stored:
         return {NEAR_DUPLICATE_OF: stored[NEAR_DUPLICATE_OF], **metadata}
     return dict(metadata)
 
 
 def place(item: Item) -> str:
-    """What is stored as the URI of an image: where it came from for people. An upload's bytes are found by their hash."""
+    """The URI that is stored with an image: for people, where it came from. The bytes of an upload are found by their hash."""
     return item.origin or item.uri
 
 

@@ -37,7 +37,7 @@ TRIED_ALONE = Counter(
     ("outcome",),
 )
 _SUSPICIOUS = (CallLost, DeadlineExceeded, Internal)
-"""How a call ends over a picture that kills the embedder, that it never gets done with, or that it has a defect with."""
+"""The errors of a call over a picture that kills the embedder, that hangs it, or that meets a defect in it."""
 _TURN_S = 2.0
 """Bounds the wait of a chunk for its turn with a suspect; then its thread goes to other chunks."""
 _APART_S = 1.0
@@ -67,8 +67,8 @@ class EmbedBatches:
     ) -> Iterator[tuple[Fetched, R | LookalikeError] | Suspect]:
         """One pass over a chunk: each picture `alone`, or in full calls without the suspects.
 
-        Gives every picture with what `call` gave for it, or with an error where the embedder died of it too often. The
-        suspects come last, the worst at the end: the others are acquitted before that picture ends the embedder again. At most
+        Gives every picture with what `call` gave for it, or with an error where the embedder died of the picture too often. The
+        suspects come last, the worst at the end: the others are acquitted before the worst ends the embedder again. At most
         a few calls' worth of pictures are in memory.
 
         Raises what `call` raises, and `Unavailable` where the pictures of a call became suspects, or where other chunks have
@@ -142,7 +142,7 @@ class EmbedBatches:
             (result,) = call([one.content])
         except _SUSPICIOUS as error:
             if not isinstance(error, CallLost):
-                _check_sound(call)  # It is there: so it was this picture, and not an embedder that hangs or is broken.
+                _check_sound(call)  # A sound embedder means that the picture was the cause, and no hang or defect of its own.
             return self._died(one, error)
         self._suspects.acquit(one.sha256)
         TRIED_ALONE.labels("good").inc()

@@ -32,7 +32,7 @@ _TRIES = 5
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 2.0
 _LOOK_UP_S = 0.2
-"""How often a waiting call looks whether it should be given up."""
+"""The time between two looks of a waiting call whether it should be given up."""
 
 
 class Embedder:
@@ -52,11 +52,11 @@ class Embedder:
         stages: Stages | None = None,
     ) -> list[Embedding]:
         """Vectors of up to 32 encoded pictures (16 MiB, or one picture), in order, in every space of the current generation of
-        `collection`, or in those `spaces` of it. `stages` hear where the embedder spent its time.
+        `collection`, or in those `spaces` of it. `stages` gets the time that the embedder spent.
 
         The request names the version of the model that the collection was made with. Raises `FingerprintMismatch` where the
         embedder does not serve it, or makes other vectors than the collection holds, `NotFound` for the model,
-        `Unavailable` or `Overloaded` where trying a few times did not help, `Draining`, `LeaseLost`; at once `CallLost` where
+        `Unavailable` or `Overloaded` where a few tries did not help, `Draining`, `LeaseLost`. Raises at once `CallLost` where
         the embedder went while it had these pictures, and `DeadlineExceeded` where it kept them for the whole time.
         """
         wanted = collection.spaces if spaces is None else spaces
@@ -114,7 +114,7 @@ def embed_everywhere(
     """
     current = embedder.embed(collection, images, interruption, stages=stages)
     if not collection.other_spaces:
-        return [(one, {}) for one in current]
+        return [(made, {}) for made in current]
     other = collection.as_other()
     try:
         others = embedder.embed(other, images, interruption, collection.other_spaces, stages=stages)

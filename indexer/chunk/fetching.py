@@ -1,9 +1,9 @@
-"""Reads the pictures of a chunk, ahead of whoever takes them. Called by `pipeline`.
+"""Reads the pictures of a chunk ahead of the caller that takes them. Called by `pipeline`.
 
-What cannot be read is a value, not an exception. A read that hangs (a network mount whose server is gone) costs its own item
-its deadline and the chunk one thread.
+An item that cannot be read is a value, not an exception. A read that hangs (a network mount whose server is gone) costs its own
+item its deadline and the chunk one thread.
 
-What is far away is read side by side. Files of this machine are read by one thread in a row for as long as they come quickly:
+Items that are far away are read side by side. One thread reads files of this machine in a row for as long as they come quickly:
 several threads that read small files spend five times the CPU, most of it on passing Python's lock around.
 """
 
@@ -25,26 +25,28 @@ from lookalike.sources import Reader
 from lookalike.sources.web import SOURCE_TIMEOUT, SOURCE_UNAVAILABLE
 
 _ITEM_ERRORS = (NotFound, FailedPrecondition, InvalidArgument)
-"""What reading one item may raise that is about this item alone."""
+"""Errors of a read that are about the item alone."""
 _ITEM_REASONS = frozenset({SOURCE_TIMEOUT, SOURCE_UNAVAILABLE})
-"""And what is about the place that it names: that was asked again and again, and other items lie elsewhere."""
+"""Reasons of errors that are about the place that an item names: it was asked again and again, and other items lie
+elsewhere."""
 _AHEAD_ITEMS = 2 * MAX_IMAGES_PER_CALL
 _AHEAD_BYTES = 4 * MAX_CALL_BYTES
-"""Two calls' worth of small pictures, four of large ones."""
+"""The items and bytes that are read ahead: two calls' worth of small pictures, four of large ones."""
 _NEAR_RUN, _FAR_RUN = MAX_IMAGES_PER_CALL, 4
-"""Files in a row where they come quickly, and where they do not."""
+"""The files that a thread reads in a row where they come quickly, and where they do not."""
 _QUICK_S = 0.002
-"""A file from a disk's cache takes a tenth of it, one from a network mount several times as much."""
+"""The mean time of a file up to which files come quickly. A file from a disk's cache takes a tenth of it, one from a network
+mount several times as much."""
 _MOST_HANGING = 4
-"""Chunks' worth of threads that may hang before no further chunk is begun."""
+"""The chunks' worth of threads that may hang before no further chunk is begun."""
 _LOOK_S = 0.5
-"""Between two looks at whether the chunk is to be given back."""
+"""The time between two looks whether the chunk is to be given back."""
 
 Content = bytes | LookalikeError
 
 
 class Fetcher:
-    """Thread-safe. `threads` read for one chunk at a time; `timeout_s` is what reading one item may take."""
+    """Thread-safe. `threads` is how many read for one chunk at a time, `timeout_s` the time that reading one item may take."""
 
     def __init__(self, reader: Reader, *, threads: int, timeout_s: float) -> None:
         self._reader, self.threads, self.timeout_s = reader, threads, timeout_s
@@ -67,7 +69,7 @@ class Fetcher:
             ahead.close()
 
     def work_off(self, run: Run) -> None:
-        """Read the items of `run`. Called in a thread that is on its own once the run has been abandoned."""
+        """Read the items of `run`. Called in a thread, which nothing waits for once the run has been abandoned."""
         first_s = time.monotonic()
         for item in run.items:
             run.began_s = time.monotonic()
@@ -103,7 +105,7 @@ class Fetcher:
 
 @dataclass(eq=False, slots=True)
 class Run:
-    """Items that one thread reads in a row. `contents` are those read so far; `began_s` is when it began with the next one."""
+    """Items that one thread reads in a row. `contents` are those read so far; at `began_s` the thread began with the next."""
 
     items: Sequence[Item]
     near: bool
@@ -118,10 +120,10 @@ class _Ahead:
 
     def __init__(self, fetcher: Fetcher, items: Sequence[Item]) -> None:
         self._fetcher, self._waiting = fetcher, deque(items)
-        # Of this chunk alone: what hangs in it takes no thread from another.
+        # The pool is this chunk's alone: a read that hangs takes no thread from another chunk.
         self._pool = ThreadPoolExecutor(fetcher.threads, thread_name_prefix="read")
         self._runs: deque[Run] = deque()
-        self._taken = 0  # Items of the first run.
+        self._taken = 0  # items of the first run
         self._largest_bytes = 0
 
     def take(self, interruption: Interruption) -> Content:
@@ -135,9 +137,9 @@ class _Ahead:
                     return late
             wait([run.read], min(_LOOK_S, self._fetcher.timeout_s))
             if run.read.done() and len(run.contents) <= self._taken:
-                run.read.result()  # Raises what kept it from going on.
+                run.read.result()  # Raises what kept the thread from going on.
             interruption.check()
-        content, run.contents[self._taken] = run.contents[self._taken], b""  # Whoever takes it holds it from now on.
+        content, run.contents[self._taken] = run.contents[self._taken], b""  # Only the caller holds it from now on.
         self._taken += 1
         if self._taken == len(run.items):
             self._runs.popleft()
@@ -171,11 +173,11 @@ class _Ahead:
         return run
 
     def _is_late(self, run: Run, since_s: float) -> bool:
-        """Whether the item that is wanted has had its time: since its read began or, where it did not, since it is wanted."""
+        """Whether the item that is wanted has had its time, which starts when its read begins, or else when it is wanted."""
         return time.monotonic() - (run.began_s or since_s) > self._fetcher.timeout_s
 
     def _give_up(self, run: Run) -> Content | None:
-        """The item that is wanted fails, and what comes behind it in its run is given to another thread."""
+        """Let the item that is wanted fail, and give what comes behind it in its run to another thread."""
         if run.began_s is None:
             raise Unavailable("source", f"all {self._fetcher.threads} threads that read it hang")
         if not self._fetcher.abandon(run, self._taken):

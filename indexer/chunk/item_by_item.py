@@ -1,8 +1,8 @@
-"""Works off a chunk that workers have died of, item by item, so that what they die of fails alone. Called by `worker`.
+"""Works off a chunk that workers have died of, item by item, so that the deadly item fails alone. Called by `worker`.
 
-The ledger is told which item is begun. Where that is still noted when the chunk is taken again, a worker died of the item, or
-beside it: all chunks of a process die together. Such an item comes last the next time, and fails after `MOST_DEATHS`. What is
-done is written, so that no death costs more than the item that was under way.
+The ledger holds which item is begun. Where an item is still noted when the chunk is taken again, a worker died of the item, or
+beside it: all chunks of a process die together. Such an item comes last the next time, and fails after `MOST_DEATHS`. Items
+that are done are written, so that no death costs more than the item that was under way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lookalike.jobs.leases import Leases
 from lookalike.jobs.suspects import MOST_DEATHS, Suspects
 
 KILLS_WORKER = "ITEM_KILLS_WORKER"
-"""Reason of an item that workers died of, again and again, when they worked on it alone."""
+"""The reason of an item that workers died of, again and again, when they worked on it alone."""
 
 
 class ItemByItem:

@@ -25,12 +25,12 @@ class Chunk:
     lease: Lease
     interruption: Interruption
     stages: Stages = field(default_factory=Stages)
-    """Adds up where its time goes."""
+    """The time that the chunk spends in each stage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An item with its bytes, to be embedded. `sha256` is theirs, 64 hex digits."""
+    """An item with its bytes, to be embedded. `sha256` is that of the bytes, 64 hex digits."""
 
     item: Item
     content: bytes = field(repr=False)

@@ -1,7 +1,7 @@
 """Finds near-duplicates of images that are about to be stored. Called by `chunk_writer`, under the collection's lock.
 
-Only ids that are new to the collection are looked at; who comes first, in the collection or in the chunk, is the original.
-A chunk that is done again after a kill comes to the same: what it wrote itself counts as not there yet.
+Only ids that are new to the collection are looked at. The image that comes first, in the collection or in the chunk, is the
+original. A chunk that is done again after a kill has the same result: what it wrote itself counts as not there yet.
 
 Similar is not enough: two pages of text are as similar as a photograph and its copy. A near-duplicate also stands out: it is
 much nearer to its original than to the pictures that come next. From a similarity of .95 on, 97 % of 250 different pages of
@@ -23,14 +23,15 @@ from lookalike.spaces import SIAMESE, Metric
 from lookalike.store.protocols import Vectors
 
 _EF = 64
-"""Breadth of the search, as of a search for five neighbours; only the nearest is asked for."""
+"""The breadth of the search, as of one for five neighbours."""
 STANDS_OUT, OTHERS = 4.0, 5
-"""A near-duplicate's distance to its original is at most a quarter of that to the fifth picture after it: so there may be four
-other copies."""
+"""How near-duplicates stand out: the distance to the original is at most a quarter of that to the fifth picture after it. So
+there may be four other copies."""
 ALONE_SIMILARITY = 0.995
-"""Where there are not five others to compare with, only this tells: no two different pages of text were so similar."""
+"""The similarity that decides where there are not five others to compare with: no two different pages of text were so
+similar."""
 _ROUNDING = 1e-6
-"""Cosines of float32 vectors are known to about this."""
+"""The error of cosines of float32 vectors, about."""
 
 
 _Neighbour = tuple[float, str]
@@ -44,7 +45,7 @@ class NearDuplicates:
         self._store, self._timeout_s = store, timeout_s
 
     def find(self, chunk: Chunk, ready: Sequence[ToWrite], stored: Mapping[str, Sequence[StoredImage]]) -> dict[str, str]:
-        """By id, the nearest image that it is a near-duplicate of; empty where the job keeps them all.
+        """By id of a near-duplicate, the nearest image that it duplicates; empty where the job keeps them all.
 
         `stored` holds the rows of every id in `ready` that has any.
         """
@@ -58,7 +59,8 @@ class NearDuplicates:
         )
 
     def _nearest(self, chunk: Chunk, new: Sequence[ToWrite], replaced: Sequence[str]) -> list[list[_Neighbour]]:
-        """Of each of `new` the nearest images that stay as they are. Strong: the chunk written just before counts."""
+        """For each of `new` the nearest images that stay as they are. The chunk written just before counts, so the read is
+        strong."""
         answers = self._store.search(
             chunk.collection,
             SIAMESE,
@@ -73,7 +75,7 @@ class NearDuplicates:
 def _found(
     skips: bool, threshold: float, embedded: Sequence[ToWrite], new: Sequence[ToWrite], answers: Sequence[list[_Neighbour]]
 ) -> dict[str, str]:
-    """Compare with the collection (`answers`), with what comes before in the chunk, and with what it replaces there."""
+    """Compare with the collection (`answers`), with what comes before in the chunk, and with what the chunk replaces."""
     places = {one.item.id: place for place, one in enumerate(embedded)}
     vectors = np.stack([one.vectors[SIAMESE] for one in embedded])
     new_ids = {one.item.id for one in new}

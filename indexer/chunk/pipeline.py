@@ -74,8 +74,8 @@ class Pipeline:
     def run(self, chunk: Chunk) -> list[Outcome]:
         """What became of every item, each exactly once. Every `Indexed` one is in every space.
 
-        Raises `TRANSIENT` errors (nothing is lost; do the chunk again), `Draining`, `LeaseLost`, and other errors of ours where
-        the job as a whole cannot go on.
+        Raises `TRANSIENT` errors (nothing is lost; do the chunk again), `Draining`, `LeaseLost`, and another `LookalikeError`
+        where the job as a whole cannot go on.
         """
         prepared = self._prepare(chunk)
         outcomes = prepared.outcomes + self._written(chunk, prepared.ready)
@@ -103,7 +103,7 @@ class Pipeline:
         prepared = _Prepared([Failed(item, item.problem_reason, item.problem) for item in chunk.items if item.problem])
         with chunk.stages.of("read"):
             stored = self._stored(chunk, good)
-            # An older job still under way could write over what is skipped here, so that the older one would win.
+            # An older job under way could write over an image that is skipped here, and the older revision would win.
             may_skip = not self._ledger.older_job_active(chunk.collection.name, chunk.job.revision)
         contents = self._fetcher.fetch(good, chunk.interruption, chunk.stages)
         compared = compare(chunk, contents, stored, may_skip=may_skip)
@@ -116,7 +116,7 @@ class Pipeline:
         return self._store.get_everywhere(chunk.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
 
     def _embedded(self, chunk: Chunk, fetched: Iterable[Fetched], *, alone: bool) -> Iterator[ToWrite | Failed | Suspect]:
-        """Everything embedded, for both generations where there are two."""
+        """Each of `fetched` with its vectors, for both generations where there are two."""
 
         def embed(contents: Sequence[bytes]) -> list[tuple[Embedding, Embedding]]:
             return embed_everywhere(self._embedder, chunk.collection, contents, chunk.interruption, chunk.stages)

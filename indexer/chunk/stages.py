@@ -1,4 +1,4 @@
-"""Where the time of a chunk goes, and what became of items: for the job's report, and for Prometheus."""
+"""The time of a chunk by stage, and the outcomes of items: for the job's report, and for Prometheus."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Stages:
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """By stage. What was spent waiting for the embedder is split into `decode` and `embed` as the embedder split its calls:
-        these overlap with each other and with reading, so their own seconds are more than what was waited for."""
+        """Seconds by stage. The wait for the embedder is split into `decode` and `embed` as the embedder split its calls: calls
+        overlap with each other and with reading, so their own seconds are more than the wait."""
         seconds, called_s = dict(self._seconds), self._decode_s + self._compute_s
         if "embed" in seconds and called_s > 0:
             seconds["decode"] = seconds["embed"] * self._decode_s / called_s

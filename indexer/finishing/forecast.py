@@ -28,10 +28,10 @@ from lookalike.records.job import Forecast, Job
 from lookalike.sizing import growth
 
 SAMPLE = 100
-"""Of 100 items without a failure, fewer than 3 % of all would fail (the rule of three)."""
+"""The items that are tried: where none of 100 fails, fewer than 3 % of all would (the rule of three)."""
 OF_SAMPLE_RATE = 0.75
-"""A job's rate beside that of reading and embedding alone, since writing costs the rest. A round figure between the .63 and .83
-that jobs were measured at beside the embedder alone (row `bulk_ingest` of `tests/bench`)."""
+"""The rate of a job, as a share of that of reading and embedding alone, since writing costs the rest. A round figure between
+the .63 and .83 that jobs were measured at beside the embedder alone (row `bulk_ingest` of `tests/bench`)."""
 
 
 class Forecaster:
@@ -57,7 +57,7 @@ class Forecaster:
         outcomes, ready = self._pipeline.prepare(chunk)
         sample_s = time.perf_counter() - started_s
         failed = [one for one in outcomes if isinstance(one, Failed)]
-        # What is stored already and what only gets new metadata takes no room.
+        # An image that is stored already, or only gets new metadata, takes no room.
         new = sum(1 for one in ready if one.vectors)
         good = job.counts.submitted - job.counts.skipped - broken
         of_all = good / max(1, len(items))

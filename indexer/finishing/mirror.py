@@ -1,6 +1,6 @@
 """The last unit of a job that mirrors its source: delete what the source does not have. Called by `worker` and `forecast`.
 
-Done again after a kill from the start: what was deleted is not found again.
+After a kill the unit is done again from the start: what was deleted is not found again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lookalike.writes import JOB_LOCK_TIMEOUT_S, Writes
 
 MIRROR_INCOMPLETE = "MIRROR_INCOMPLETE"
 _AT_ONCE = 1000
-"""Images looked at between two looks at the lease, and deleted at most in one turn under the lock: about a second."""
+"""The images looked at between two looks at the lease, and deleted at most in one turn under the lock: about a second."""
 
 
 class Mirror:
@@ -47,18 +47,18 @@ class Mirror:
     def run(self, job: Job, collection: Collection, lease: Lease, interruption: Interruption) -> None:
         """Delete the images of `collection` that are older than `job` and that its source does not have, and record that.
 
-        Raises `FailedPrecondition` MIRROR_INCOMPLETE where it is not known all that the source has, `Unavailable` while an
+        Raises `FailedPrecondition` MIRROR_INCOMPLETE where the source may have more than the job knows, `Unavailable` while an
         older job could still write what is to go, `NotFound` ("collection"), `TRANSIENT` errors, `Draining`, `LeaseLost`.
         """
         check_complete(job)
         if self._ledger.older_job_active(collection.name, job.revision):
-            self._leases.note(lease)  # It waits for somebody else: that is no stall.
+            self._leases.note(lease)  # The job waits for another: that is no stall.
             problem = "an older job still writes to it; what the source does not have is deleted when that has ended"
             raise Unavailable(f"collection {collection.name!r}", problem)
         deleted = job.deleted
         for ids in self.absent(job, collection, interruption):
             deleted += self._delete(job, collection, lease, ids)
-            # A kill between the two leaves these uncounted; counted before, they might not have been deleted.
+            # A kill between the two leaves these uncounted. Counted before, they might not have been deleted.
             self._leases.note(lease, deleted=str(deleted))
         structlog.get_logger().info("mirrored", job=job.id, collection=collection.name, deleted=deleted)
         if not self._leases.finished(lease, deleted=str(deleted)):
@@ -89,7 +89,7 @@ class Mirror:
                 after_id = ids[-1]
 
     def _delete(self, job: Job, collection: Collection, lease: Lease, ids: Sequence[str]) -> int:
-        """Those of `ids` that nobody has written meanwhile; how many were there."""
+        """Delete those of `ids` that have not been written meanwhile; how many were there."""
         with self._writes.session(collection.name, uid=collection.uid, lease=lease, timeout_s=JOB_LOCK_TIMEOUT_S) as session:
             stored = self._store.get_everywhere(session.collection, ids, timeout_s=self._store_timeout_s)
             older = [image_id for image_id, rows in stored.items() if all(row.revision < job.revision for row in rows)]
@@ -100,7 +100,7 @@ def check_complete(job: Job) -> None:
     """Raise `FailedPrecondition` MIRROR_INCOMPLETE where the source may have images that `job` does not know of."""
     if job.unidentified:
         then = f"nothing was deleted (the failures of job {job.id!r} name these items)"
-        if job.options.dry_run:  # It has no failures to look at.
+        if job.options.dry_run:  # A dry run has no failures to look at.
             then = "the job would end as failed and delete nothing (a dry run without mirroring counts these items by reason)"
         raise FailedPrecondition(
             f"{job.unidentified} of {job.counts.submitted} items of the source could not be listed or have no usable id, so "

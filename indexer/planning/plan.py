@@ -1,7 +1,7 @@
 """Turns a job's source into its manifest: the items in order, ids final and unique, chunk n = row group n.
 
-Called by `worker` with the plan's lease. Streams: neither the items nor their ids are held in memory. A plan that dies leaves
-nothing behind that anybody reads, and is done again from the start.
+Called by `worker` with the plan's lease. Streams: neither the items nor their ids are held in memory. A planner that dies
+leaves nothing behind that is read, and the plan is made again from the start.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ SOURCE_EMPTY = "SOURCE_EMPTY"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a source holds: `manifest` is its folder in the artifacts; `submitted` counts duplicates and what is left out too,
-    the latter by why it counts as skipped. `unidentified` items have no id that is known, or stand for a part of the source
-    that could not be listed: it may hold images nobody named."""
+    """What a source holds. `manifest` is its folder in the artifacts. `submitted` counts duplicates and items left out too, and
+    `left_out` the latter, by why they count as skipped. `unidentified` items have no known id, or stand for a part of the
+    source that could not be listed and may hold images that no item names."""
 
     manifest: str
     submitted: int
@@ -38,7 +38,7 @@ class Plan:
 
 
 _PROGRESS_EVERY = 4096
-"""Items between two words about how far the plan is: a fraction of a second."""
+"""The items between two reports of progress: a fraction of a second."""
 
 
 def make_plan(
@@ -48,13 +48,13 @@ def make_plan(
     interruption: Interruption,
     progress: Callable[[int], None] = lambda submitted: None,
 ) -> Plan:
-    """Write the manifest of `job`, whose source holds `items`. Of equal ids the first that can be used wins. `progress` hears
-    how many came so far.
+    """Write the manifest of `job`, whose source holds `items`. Of equal ids the first that can be used wins. `progress` gets
+    the number of items so far.
 
     Raises what `items` raises, `FailedPrecondition` SOURCE_EMPTY, `Unavailable` where the artifacts do not answer, `Draining`,
     `LeaseLost`. Nothing is left behind then.
     """
-    # Named for the lease: a planner that lost its lease cannot write over the manifest that the chunks are counted by.
+    # The name is the lease's: a planner that lost its lease cannot write over the manifest that the chunks are counted by.
     path = f"{_folder(job.id)}/manifest-{interruption.lease.owner}"
     writer = ManifestWriter(artifacts, path)
     submitted = duplicates = unidentified = 0
@@ -75,9 +75,9 @@ def make_plan(
                 unidentified += bool(item.problem) and (not item.id or item.problem_reason in INCOMPLETE_REASONS)
                 writer.add(item)
         if submitted == left_out.total() and isinstance(job.source, Source):
-            # Somebody named it: a source without any items is a mistake.
+            # A caller named the source: one without any items is a mistake.
             raise FailedPrecondition(
-                f"{job.source.place[:200]!r} holds nothing to ingest{_told(left_out)}", reason=SOURCE_EMPTY
+                f"{job.source.place[:200]!r} holds nothing to ingest{_counted(left_out)}", reason=SOURCE_EMPTY
             )
         artifacts.settle()  # What was copied out of archives is durable before the manifest names it.
         writer.commit()
@@ -85,7 +85,7 @@ def make_plan(
         writer.discard()
         if error.reason != SOURCE_UNAVAILABLE:
             raise
-        # It was asked again and again: a person has to see to it.
+        # The source was asked again and again: a person has to see to it.
         raise FailedPrecondition(error.message, reason=error.reason) from error
     except BaseException:
         writer.discard()
@@ -94,14 +94,14 @@ def make_plan(
 
 
 def delete_other_plans(artifacts: Artifacts, job_id: str, manifest: str) -> None:
-    """Delete what planners that lost their lease have finished all the same."""
+    """Delete the manifests that planners finished after they had lost their lease."""
     for name in artifacts.names(_folder(job_id)):
         path = f"{_folder(job_id)}/{name}"
         if name.startswith("manifest-") and path != manifest:
             artifacts.delete_tree(path)
 
 
-def _told(left_out: Counter[str]) -> str:
+def _counted(left_out: Counter[str]) -> str:
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(left_out.items()))
     return f"; what it has was left out ({reasons})" if left_out else ""
 

@@ -12,7 +12,7 @@ from lookalike.errors import Unavailable
 
 
 class SeenIds:
-    """In a file that goes away: 16 bytes of hash each, so that ten million need no memory.
+    """Ids in a temporary file: 16 bytes of hash each, so that ten million need no memory.
 
     Every method raises `Unavailable` for a temporary folder that is full, or not there: another worker's may do.
     """

@@ -1,7 +1,7 @@
 """The items of a job's source, guarded, in order. Called by `plan`.
 
-URIs are named as the caller named the source, links in it not resolved. Of a compressed archive the pictures are copied into
-the artifacts' originals, as an upload's are: nobody could read a single one of them later without reading all before it.
+URIs are named as the caller named the source, links in it not resolved. The pictures of a compressed archive are copied into
+the artifacts' originals, as an upload's are: a single one could not be read later without reading all before it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from lookalike.sources.urls import Url
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the items of jobs come from. `stored` lists the images that a job re-embeds (`Generations.items`)."""
+    """Lists the items of jobs. `stored` lists the images that a job re-embeds (`Generations.items`)."""
 
     reader: Reader
     uploads: Uploads
@@ -117,13 +117,13 @@ class Sources:
         FailuresSource: _failures,
         CollectionSource: _collection,
     }
-    """What lists a source, by its record."""
+    """The lister of each source, by its record."""
 
 
 def failed_items(ledger: Ledger, outcomes: Outcomes, artifacts: Artifacts, job_id: str) -> Iterator[Item]:
-    """In order, as they stand in that job's manifest: with its positions, and with the problems that the source itself had.
+    """The items that failed, in order, as they stand in that job's manifest: with its positions and the source's own problems.
 
-    Raises `NotFound` ("ingest job") for a job that is no longer kept, or stops being while it is read; `Internal` where its
+    Raises `NotFound` ("ingest job") for a job that is no longer kept, or that goes while it is read; `Internal` where its
     files are damaged, `Unavailable`.
     """
     job = ledger.get(job_id)
@@ -139,7 +139,7 @@ def failed_items(ledger: Ledger, outcomes: Outcomes, artifacts: Artifacts, job_i
 
 
 def _kept(artifacts: Artifacts, stream: IO[bytes], item: Item) -> Item:
-    """The picture of an archive as an original of ours."""
+    """The item with its picture kept among the originals, since its archive is compressed."""
     if item.size_bytes > MAX_IMAGE_BYTES:
         problem = f"is {item.size_bytes} bytes long; at most {MAX_IMAGE_BYTES} are allowed"
         return broken_item(item.position, problem, uri=item.uri, item_id=item.id, reason="IMAGE_TOO_LARGE")

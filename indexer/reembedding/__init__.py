@@ -1,8 +1,8 @@
 """Re-embeds a collection while it is searched and written. Every step is a unit of a job like any other's, so a kill is a lease
-that runs out, and nothing is known to the process alone.
+that runs out, and no fact is known to the process alone.
 
     generations.py  the catalogue's side: begin, switch, drop; each one write under the collection's write lock
-    chunks.py       one chunk: read the stored images again, embed them with the new model, write what nobody has written since
+    chunks.py       one chunk: read the stored images again, embed them with the new model, write those not written since
     comparison.py   how the answers of the two generations compare
     finish.py       the last unit: see that nothing is missing, compare, switch
 """

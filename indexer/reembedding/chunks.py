@@ -1,7 +1,7 @@
 """Fills a chunk of stored images into the other generation. Called by `worker` with the chunk's lease.
 
-An image keeps its revision, metadata and times: nothing about it changes but its vectors. What has been written or deleted
-since the job was planned was written or deleted in both generations, so it is left alone.
+An image keeps its revision, metadata and times: only its vectors change. An image that has been written or deleted since the
+job was planned was written or deleted in both generations, so it is left alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lookalike.store.protocols import Vectors
 from lookalike.writes import Writes
 
 Rows = Mapping[Space, StoredImage]
-"""Of one image, by the space that has it."""
+"""The rows of one image, by space."""
 
 
 class Chunks:
@@ -136,7 +136,8 @@ class Chunks:
             yield failed(one.item, vectors) if isinstance(vectors, LookalikeError) else ToWrite(one.item, one.sha256, vectors)
 
     def _write(self, chunk: Chunk, ready: Sequence[ToWrite]) -> list[Outcome]:
-        """Write what is as it was when it was read, under the collection's lock; raises as `Writer.write`."""
+        """Write the images that are as they were when they were read, under the collection's lock. Raises as
+        `ChunkWriter.write`."""
         if not ready:
             return []
         outcomes, images = list[Outcome](), dict[str, StoredImage]()
@@ -159,22 +160,22 @@ class Chunks:
 
 
 def current_row(collection: Collection, rows: Rows) -> StoredImage | None:
-    """The image as the current generation has it; None where it is in none, or in a part of its spaces only."""
+    """The image as the current generation has it; None where it is there in no space, or in a part of them only."""
     return rows.get(collection.spaces[-1])
 
 
 def is_filled(collection: Collection, rows: Rows, current: StoredImage) -> bool:
-    """Whether the other generation has the image as the current one has it, or newer: half written by a killed writer, whose
-    chunk is done again."""
+    """Whether the other generation has the image as the current one has it, or newer: a killed writer has half written it,
+    whose chunk is done again."""
     return all(space in rows and rows[space].revision >= current.revision for space in collection.other_spaces)
 
 
 def _settled(chunk: Chunk, item: Item, rows: Rows) -> StoredImage | Outcome:
-    """The image where it is to be filled in, else what has become of it."""
+    """The image where it is to be filled in, else its outcome."""
     current = current_row(chunk.collection, rows)
     if current is None:
         return Skipped(item, SKIPPED_SUPERSEDED)
     if not is_filled(chunk.collection, rows, current):
         return current
-    # By a worker of this job that died before it could record the chunk, or by a later writer.
+    # Filled by a worker of this job that died before it could record the chunk, or by a later writer.
     return Indexed(item) if current.revision < chunk.job.revision else Skipped(item, SKIPPED_SUPERSEDED)

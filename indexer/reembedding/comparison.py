@@ -17,7 +17,8 @@ from lookalike.records.search_options import SearchOptions
 from lookalike.store.protocols import Vectors
 
 QUERIES = 200
-"""The mean of 200 shares lies within 0.07 of that over all images: two standard errors where each is 0 or 1, the worst case."""
+"""The images that are compared. The mean of 200 shares lies within 0.07 of that over all images: two standard errors where each
+is 0 or 1, the worst case."""
 K = 10
 _EF = 64
 """What a search for 10 takes by itself (`gateway.search.plan`)."""

@@ -1,7 +1,7 @@
 """The last unit of a re-embedding: see that nothing is missing, compare the generations, switch. Called by `worker`.
 
-Done again after a kill from the start, which changes nothing that was done: until the switch the collection is as it was, and
-after it there is nothing left to do.
+After a kill the unit is done again from the start, which changes nothing that was done: until the switch the collection is as
+it was, and after it there is nothing left to do.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from lookalike.store.protocols import Vectors
 from lookalike.writes import JOB_LOCK_TIMEOUT_S, Writes
 
 _NAMED = 3
-"""Missing images that the error of a job names; the list of its failures has them all."""
+"""The missing images that the error of a job names; the list of its failures has them all."""
 
 
 @dataclass
 class Seen:
-    """What a look through both generations has found."""
+    """The result of a look through both generations."""
 
     sample: Sample = field(default_factory=Sample)
     missing: int = 0
@@ -60,8 +60,8 @@ class Finish:
         """Switch `collection` to the generation that `job` has filled, and record that.
 
         Raises `FailedPrecondition` REEMBED_INCOMPLETE where images are missing in it and the job does not allow that, or
-        REEMBED_GONE; `LeaseLost` also where it is held, because it measured itself worse; `NotFound` ("collection"),
-        `TRANSIENT` errors, `Draining`.
+        REEMBED_GONE; `LeaseLost` also where the job is held, because the new generation measured worse; `NotFound`
+        ("collection"), `TRANSIENT` errors, `Draining`.
         """
         if is_filled_by(collection, job.id):
             collection = self._check_and_switch(job, collection, lease, interruption)
@@ -69,7 +69,7 @@ class Finish:
             problem = f"collection {collection.name!r} has no generation that job {job.id!r} fills"
             raise FailedPrecondition(problem, reason="REEMBED_GONE")
         if job.options.allow_missing and is_switched_by(collection, job.id):
-            # What is missing is no longer in the collection, but would still be found in a space that both generations share.
+            # Missing images are no longer in the collection, but would still be found in a space that both generations share.
             self._look_through(collection, lease, interruption)
         if not self._leases.finished(lease):
             raise LeaseLost("the last unit has been recorded by another worker, or the job was stopped")
@@ -89,7 +89,7 @@ class Finish:
         return now
 
     def _hold(self, job: Job, lease: Lease, comparison: Comparison) -> None:
-        """Leave it to a person whether to switch to what is worse. Raises `LeaseLost`: nothing more is to be done for now."""
+        """Leave to a person whether to switch to a worse generation. Raises `LeaseLost`: nothing more is to be done for now."""
         why = (
             f"the new generation measured itself worse: of the {comparison.k} nearest of labelled images, "
             f"{comparison.precision_after:.1%} have the same label, and {comparison.precision_before:.1%} before; "
@@ -101,7 +101,7 @@ class Finish:
         raise LeaseLost("the lease went to another worker before the switch")
 
     def _look_through(self, collection: Collection, lease: Lease, interruption: Interruption) -> Seen:
-        """Compare what both generations hold, image by image; take out of both what the current one does not have whole."""
+        """Compare both generations image by image, and take out of both the images that the current one does not have whole."""
         seen = Seen()
 
         def shown(page: Sequence[StoredImage]) -> None:
@@ -136,8 +136,8 @@ class Finish:
     def _settle(self, collection: Collection, lease: Lease, ids: Sequence[str], seen: Seen) -> None:
         """Look again at images that differ, under the lock, under which they do not change.
 
-        What the current generation does not have whole is a delete or a first write that a kill has interrupted: it is taken
-        out, since the switch would show it. (A chunk that was interrupted is done again, and writes it anew.)
+        An image that the current generation does not have whole is that of a delete or a first write that a kill interrupted.
+        It is taken out, since the switch would show it. (An interrupted chunk is done again, and writes the image anew.)
         """
         with self._writes.session(
             collection.name, embedded_for=collection, lease=lease, timeout_s=JOB_LOCK_TIMEOUT_S

@@ -70,13 +70,13 @@ class Generations:
         return self._change(job, lease, lambda now: switched(now, job.id, drop_at))
 
     def tidy(self) -> None:
-        """Take away generations that nobody fills any more, and those before whose grace is over."""
+        """Drop generations that no job fills any more, and previous ones whose grace is over."""
         for collection in self._catalogue.list():
             with suppress(NotFound):  # Deleted since the list was read.
                 self.tidy_one(collection)
 
     def tidy_one(self, collection: Collection) -> None:
-        """The same for one collection."""
+        """Tidy one collection, as `tidy` does."""
         other, now = collection.other, datetime.now(UTC)
         if other is None:
             return
@@ -92,7 +92,7 @@ class Generations:
         log.info("generation dropped", was=other.state.value)
 
     def tidy_leftovers(self) -> None:
-        """Drop physical collections of collections that are there which their rows do not name: what killed changes left."""
+        """Drop the physical collections that no row of the catalogue names, which killed changes of a collection left."""
         for name in self._catalogue.with_leftovers():
             with self._writes.session(name, timeout_s=JOB_LOCK_TIMEOUT_S) as session:
                 session.change(lambda there: there)

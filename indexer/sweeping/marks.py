@@ -8,13 +8,14 @@ import secrets
 import numpy as np
 
 _BITS = 1 << 28
-"""32 MiB. Of 10 million pictures marked, .04 % of all others look marked as well; of 100 million, 36 %."""
+"""The bits of the filter: 32 MiB. With 10 million pictures marked, .04 % of all others look marked too; with 100 million, 36
+%."""
 _HASHES = 4
 
 
 class Marks:
-    """A set of SHA-256 (64 hex digits) to which some others seem to belong: those are kept until the next sweep, whose hashes
-    are others (Bloom, "Space/time trade-offs in hash coding with allowable errors", 1970)."""
+    """A set of SHA-256 (64 hex digits) to which some others seem to belong. Those are kept until the next sweep, which has
+    other hashes (Bloom, "Space/time trade-offs in hash coding with allowable errors", 1970)."""
 
     def __init__(self) -> None:
         self._bits = np.zeros(_BITS // 8, np.uint8)

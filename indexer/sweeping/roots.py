@@ -1,7 +1,7 @@
 """What may still be asked for, and so what a sweep must not remove: of uploads, of jobs, of every row in the store.
 
-Uploads and jobs come first: a picture that goes from an upload into a job, or from a job into a row, while this looks is seen
-in one of the two places at least.
+Uploads and jobs come first: a picture that goes from an upload into a job, or from a job into a row, during the look is seen in
+one of the two places at least.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Roots:
         return {collection.name: collection.uid for collection in self._catalogue.list()}
 
     def state(self) -> object:
-        """Something that is equal as long as nothing that may have made a file useless has happened."""
+        """A value that stays equal until something happens that may have made a file useless."""
         collections = self._catalogue.list()
         revisions = self._ledger.revisions([collection.name for collection in collections])
         there = [(one.uid, revision, *sorted(one.physicals)) for one, revision in zip(collections, revisions, strict=True)]
@@ -93,7 +93,7 @@ class Roots:
             for space in collection.written:
                 try:
                     yield from self._of_space(collection, space)
-                except NotFound:  # It was deleted, or a generation of it was dropped, while this looked.
+                except NotFound:  # The collection was deleted, or a generation of it was dropped, during the look.
                     continue
 
     def _of_space(self, collection: Collection, space: Space) -> Iterator[str]:
@@ -109,7 +109,7 @@ class Roots:
         items = failed_items(self._ledger, self._outcomes, self._artifacts, job.id)
         try:
             yield from _originals(item.uri for item in items)
-        except (Internal, NotFound) as error:  # What cannot be read cannot be retried either.
+        except (Internal, NotFound) as error:  # Failures that cannot be read cannot be retried either.
             structlog.get_logger().warning("what failed is not known any more", job=job.id, problem=error.message)
 
 

@@ -1,8 +1,8 @@
 """One sweep: mark what is needed, then remove the other originals, thumbnails and lists of uploads.
 
 Nothing is removed that is younger than `UNUSED_KEPT_S`: an upload under way is listed nowhere, but its files are young, and
-whoever keeps an old original again makes it young (`Artifacts.keep_original`). A killed sweep has done no harm; the next one
-begins anew.
+keeping an old original again makes it young (`Artifacts.keep_original`). A killed sweep has done no harm; the next one begins
+anew.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from lookalike.jobs.uploads import UPLOADS, Uploads
 SWEPT = Metric("lookalike_indexer_swept_files_total", "Files removed because nothing needs them any more.", ("kind",))
 _SHA256 = re.compile(r"([0-9a-f]{64})(?:\.jpg)?")
 _CLOCKS_S = 300.0
-"""Most that the clocks of a store and of a worker differ."""
+"""The difference between the clocks of a store and of a worker, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """How many files were removed, by kind, and whether time alone will let more of them go: those that are too young yet."""
+    """How many files were removed, by kind, and whether some were kept only because they are too young yet."""
 
     removed: Counter[str]
     some_too_young: bool
 
 
 class Sweep:
-    """Made for one sweep. `go_on` is asked all the while: False ends it with `Unavailable`."""
+    """One sweep. `go_on` is asked all the while: False ends the sweep with `Unavailable`."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Sweep:
                 self._marks.add(sha256)
                 self._check()
         self._sweep_folder(ORIGINALS, self._old)
-        # One that is needed after all is made again.
+        # A thumbnail that is needed after all is made again.
         self._sweep_folder(THUMBNAILS, self._began - timedelta(seconds=_CLOCKS_S))
         return Swept(self._removed, self._some_too_young)
 
@@ -94,7 +94,7 @@ class Sweep:
 
     def _is_needed(self, name: str) -> bool:
         sha256 = _SHA256.fullmatch(name)
-        # What is called otherwise is what a killed writer has left of a file.
+        # A file with another name is a part that a killed writer has left.
         return sha256 is not None and sha256[1] in self._marks
 
     def _count(self, kind: str) -> None:

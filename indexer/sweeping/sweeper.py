@@ -1,4 +1,5 @@
-"""Sweeps again and again, in one worker at a time, where anything has changed since. Started by `indexer.__main__`."""
+"""Sweeps again and again, in one worker at a time, where anything has changed since the last time. Started by
+`indexer.__main__`."""
 
 from __future__ import annotations
 
@@ -18,12 +19,12 @@ from lookalike.jobs.locks import write_lock
 
 _LOCK, _LOCK_S = "sweep", 60.0
 _LOOK_S = 60.0
-"""Longest time between two looks whether a sweep is due."""
+"""The longest time between two looks whether a sweep is due."""
 
 
 class Sweeper:
-    """A thread from `start` to `stop`. `sweep` does one, and is given what tells whether to go on; `every_s` is the time from
-    the end of one to the beginning of the next, by whichever worker."""
+    """A thread from `start` to `stop`. `sweep` does one sweep, and is given a callback that says whether to go on. `every_s` is
+    the time from the end of a sweep to the beginning of the next, by whichever worker."""
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class Sweeper:
         self._thread.join(timeout=10.0)
 
     def round(self) -> bool:
-        """Sweep if it is due, anything has changed, and no other worker is at it; whether it was done."""
+        """Sweep if a sweep is due, anything has changed, and no other worker is at it; whether a sweep was done."""
         swept_at_s, known = self._ledger.last_sweep()
         if time.time() - swept_at_s < self._every_s:
             return False
@@ -63,7 +64,7 @@ class Sweeper:
         return False
 
     def _state(self) -> str:
-        """Something that changes whenever a file may have become useless."""
+        """A digest that changes whenever a file may have become useless."""
         return hashlib.sha256(json.dumps(self._what_is_there(), sort_keys=True, default=str).encode()).hexdigest()
 
     def _run(self) -> None:
