@@ -82,7 +82,8 @@ class EmbedderSettings(LogSettings, TraceSettings):
         128,
         ge=1,
         le=1024,
-        description="Calls admitted and not yet answered, per lane (one thread each); beyond it they are refused.",
+        description="Calls admitted and not yet answered, per lane (one thread each); beyond it they are refused. "
+        "While more calls are there or have arrived, calls are refused too that would be answered later than a full queue is.",
     )
     embedder_max_image_bytes: int = Field(
         MAX_IMAGE_BYTES, ge=1, le=MAX_IMAGE_BYTES, description="Largest encoded picture, in bytes."

@@ -1,7 +1,4 @@
-"""What an item of a source is, and what makes one unusable: ids, URIs, metadata and their limits. Standard library only.
-
-Used by `listing` (folders and manifests) and `jobs.uploads` (what clients send).
-"""
+"""What an item of a source is, and what makes one unusable: ids, URIs, metadata and their limits. Standard library only."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _MISLEADING = {
     "a JPEG 2000": "jp2",
     "a JPEG XL": "jxl",
 }
-"""Fetched although no format of that name is read: phones and shops call JPEGs so, and the bytes decide."""
+"""Suffixes of formats that are not read. Files are fetched all the same: phones and shops give JPEGs these names."""
 _NOT_READ = {
     "a RAW photograph": "3fr arw bay cr2 cr3 crw dcr dng erf fff gpr iiq k25 kdc mef mos mrw nef nrw orf pef ptx raf raw rw2 "
     "rwl sr2 srf srw x3f",

@@ -29,7 +29,7 @@ class Right(enum.Enum):
 
 
 class On(enum.Enum):
-    """What a request names that the right is needed on."""
+    """The kind of thing that a right is needed on."""
 
     COLLECTION = "collection"
     JOB = "job"
@@ -41,9 +41,10 @@ class On(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """`right` on what `names` points at, a dotted field of the request or of its first message, "" where there is none to name.
+    """The caller needs `right` on a thing of the kind `on`.
 
-    `also`: flags of the request by their fields, each with the right that it needs besides.
+    `names` is the dotted field of the request, or of the first message of a stream, that holds its name; "" where the request
+    has none. `also`: a flag of the request -> the right that the flag needs in addition.
     """
 
     right: Right

@@ -12,8 +12,8 @@ it while the lock is held.
 A loss that is seen before a call keeps it from being made. A loss that is seen after a write is raised as well: another writer
 may have written meanwhile by what it had seen before, so the caller must look again.
 
-Called by the gateway (`images`, `collections`) and by the indexer (`chunk`, `finishing`, `reembedding`). Nothing else calls the
-writing methods of the store and of the catalogue.
+Called by the gateway (`images`, and `backends.milvus` for the collections) and by the indexer (`chunk`, `finishing`,
+`reembedding`). Nothing else calls the writing methods of the store and of the catalogue.
 """
 
 from __future__ import annotations

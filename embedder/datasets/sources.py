@@ -1,6 +1,6 @@
 """Pictures for training and evaluation, decoded as the embedder decodes them when it serves: one by one, or all in memory.
 
-`listings` says where the pictures of a dataset are and is offered from here too. Called by `embedder.commands` and
+`listings` says where the pictures of a dataset are and is offered from here too. Called by `embedder.training` and
 `embedder.evaluation`.
 """
 

@@ -1,7 +1,7 @@
 """The cage: a few processes with limits, in which pictures are decoded that are not of the quick and safe kinds.
 
 Owns which picture is decoded next, in how many processes, and what a crash or a passed limit means: the end of one process and
-a `BadImage` for one picture. Called by `embedder.serving.decode_pool`; the work of a process is in `caged`.
+a `BadImage` for one picture. Called by `embedder.serving.service`; the work of a process is in `caged`.
 
 The order is by time of arrival and expected work together, so that a small picture never waits for all large ones that came
 before it, nor a large one for ever. Of each lane the cheap and the costly pictures have a process each that no others take, so

@@ -40,7 +40,7 @@ class Least:
     averaged: tuple[int, int]
 
     def draft_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) to ask of Pillow for a JPEG of `size`, which it decodes at 1, 1/2, 1/4 or 1/8."""
+        """(width, height) to ask of the JPEG decoder for a picture of `size`; the scale is 1, 1/2, 1/4 or 1/8."""
         longer, shorter = self.drafted
         for scale in (8, 4, 2):
             longest, shortest = max(size) / scale, min(size) / scale

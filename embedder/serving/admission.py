@@ -20,7 +20,7 @@ from lookalike.errors import Overloaded
 ADMITTED_ITEMS = Gauge("lookalike_embedder_admitted_images", "Pictures admitted and not yet answered.", ("lane",))
 AT_THE_DOOR = Gauge("lookalike_embedder_calls_at_the_door", "Calls that have arrived and that no handler has taken in yet.")
 
-LEAST_RETRY_S, LONGEST_RETRY_S = 0.1, 10.0
+SHORTEST_RETRY_S, LONGEST_RETRY_S = 0.1, 10.0
 """Bounds of the wait that a refusal advises: a caller should neither come at once nor stay away long after an overload."""
 _STEP = 1.05
 """Growth of the time between two turns for each caller that is refused in its turn; each other caller shrinks it as much."""
@@ -41,7 +41,7 @@ _WATCHED_FROM_CALLS = 2
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds. `batch_*`: of one batch (an item larger than `batch_bytes` runs alone). `queue_*`: of each lane, admitted and not
-    yet answered: items, bytes as the callers sent them, and calls, those included that have stood at the server's door."""
+    yet answered: items, bytes as the callers sent them, and calls."""
 
     batch_items: int = 32
     batch_bytes: int = 64 * 1024 * 1024
@@ -64,13 +64,13 @@ class Turns:
 
     def next_s(self, items: int, queued_items: int, item_s: float) -> float:
         """Seconds until the turn of a caller with `items` that is refused now, with `queued_items` before it, at `item_s`
-        seconds an item; `LEAST_RETRY_S` to `LONGEST_RETRY_S`."""
+        seconds an item; `SHORTEST_RETRY_S` to `LONGEST_RETRY_S`."""
         now_s = self._clock()
         self._learn(now_s, item_s)
         turn_s = max(self._last_s, now_s + queued_items * item_s) + items * max(self._pace_s, item_s)
         self._last_s = min(turn_s, now_s + LONGEST_RETRY_S)
         self._turns.append(self._last_s)
-        return max(LEAST_RETRY_S, self._last_s - now_s)
+        return max(SHORTEST_RETRY_S, self._last_s - now_s)
 
     def _learn(self, now_s: float, item_s: float) -> None:
         """From a refusal: the caller whose turn was just now is the one refused, and those of earlier turns have found room."""
@@ -84,7 +84,7 @@ class Turns:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """At `at_s` (s) the calls up to number `last` had arrived, counted as they are taken in."""
+    """By `at_s` (s) the calls 1 to `last` had arrived. Calls are numbered in the order in which they are taken in."""
 
     at_s: float
     last: int

@@ -1,6 +1,6 @@
 """The training run: a tower, class proxies beside it, an optimiser, and an averaged copy of the weights that is what ships.
 
-`keras` only, so that `KERAS_BACKEND=jax` or `torch` runs it too. Called by `lookalike train` (`embedder.commands.train`).
+`keras` only, so that `KERAS_BACKEND=jax` or `torch` runs it too. Called by `session` and `frozen`.
 """
 
 from __future__ import annotations

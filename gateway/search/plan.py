@@ -1,4 +1,4 @@
-"""The rules that a query must keep before anything is called, and what it means: a `Plan`. Answered by `search`."""
+"""Checks a query before anything is called, and makes its `Plan`. Called by `search` and `grouping`."""
 
 from __future__ import annotations
 

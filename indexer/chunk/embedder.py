@@ -15,6 +15,7 @@ from lookalike.errors import (
     DeadlineExceeded,
     FailedPrecondition,
     FingerprintMismatch,
+    LookalikeError,
     NotFound,
     Unavailable,
 )
@@ -31,6 +32,11 @@ from lookalike.wire.status import from_rpc_error
 _TRIES = 5
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 2.0
+"""Bounds of the wait where the embedder does not say when to come back."""
+_LONGEST_TURN_S = 10.0
+"""Bounds the wait that the embedder advises; it advises no more."""
+_LATER = 0.25
+"""Bounds the random part of an advised wait, as a share of it: callers come one after the other, and none before its turn."""
 _LOOK_UP_S = 0.2
 """The time between two looks of a waiting call whether it should be given up."""
 
@@ -86,8 +92,7 @@ class Embedder:
                 kept = isinstance(error, DeadlineExceeded) and time.monotonic() - began_s > self._timeout_s / 2
                 if tried == _TRIES or kept or isinstance(error, CallLost):
                     raise
-                wait_s = max(error.retry_after_s or 0.0, _FIRST_WAIT_S * 2**tried) * random.uniform(0.5, 1.0)  # noqa: S311
-                interruption.wait(min(wait_s, _LONGEST_WAIT_S))
+                interruption.wait(_wait_s(error, tried))
         raise Unavailable("embedder", "it was not called")  # pragma: no cover - the loop returns or raises
 
     def _call(self, request: embedder_pb2.EmbedRequest, interruption: Interruption) -> embedder_pb2.EmbedResponse:
@@ -125,3 +130,10 @@ def embed_everywhere(
             f"not served ({error.message}); serve it, or drop that generation: cancel its job, or `collections drop-previous`",
             reason="OTHER_GENERATION_NOT_SERVED",
         ) from error
+
+
+def _wait_s(error: LookalikeError, tried: int) -> float:
+    """Seconds until the next try, after `tried` tries that ended in `error`."""
+    if error.retry_after_s:
+        return min(error.retry_after_s, _LONGEST_TURN_S) * random.uniform(1.0, 1.0 + _LATER)  # noqa: S311 - not for secrecy
+    return min(_FIRST_WAIT_S * 2.0**tried * random.uniform(0.5, 1.0), _LONGEST_WAIT_S)  # noqa: S311 - not for secrecy

@@ -1,4 +1,4 @@
-"""The items of a job's source, guarded, in order. Called by `plan`.
+"""The items of a job's source, guarded, in order. Called by `worker`.
 
 URIs are named as the caller named the source, links in it not resolved. The pictures of a compressed archive are copied into
 the artifacts' originals, as an upload's are: a single one could not be read later without reading all before it.

@@ -124,7 +124,7 @@ _CHECKS: Mapping[type[JobSource], Callable[[Any, CreateJob, Uploads, Roots], Non
     UploadSource: _check_upload,
     ManifestSource: _check_manifest,
 }
-"""The checks of the kinds that `_check_place` does not check, by their record."""
+"""By record: the check of a kind of source that needs more than `_check_place`."""
 
 
 def _field(source: JobSource) -> str:

@@ -1,4 +1,5 @@
-"""The lock under which a collection is written, and other named locks, in Redis. Called through `Ledger` and the reconciler.
+"""The lock under which a collection is written, and other named locks, in Redis. Used by `ledger`, `suspects`,
+`worker`, `reconciler` and `sweeper`.
 
 The lock has a short life of its own, renewed by a thread while it is held: a killed holder holds up others for `ttl_s` at most.
 A holder that was stopped for longer, or whose renewal does not come back, knows by its own clock that this life is over.

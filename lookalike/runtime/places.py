@@ -1,4 +1,4 @@
-"""A bounded number of places (calls, connections, bytes) that a peer who keeps us waiting cannot hold against others.
+"""A bounded number of places (calls, connections, bytes). A peer that keeps the server waiting loses its place to others.
 
 A server takes a place for what arrives, and says whose turn it is: ours (`goes_on`) or the peer's (`waits`). Where all places
 are taken, the holder that has waited longest for its peer gives up its own, once it has waited for `patience_s`. So silence

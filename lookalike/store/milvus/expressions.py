@@ -20,7 +20,7 @@ _SURROGATES = range(0xD800, 0xE000)
 
 
 def compiled(condition: Condition | None) -> str:
-    """The Milvus expression of a filter; "" for None. Its parentheses are at most 100 deep, for which `filters` cares."""
+    """The Milvus expression of a filter; "" for None. `filters.parsing` keeps its nesting at 100 or less."""
     return "" if condition is None else _compiled(condition, negated=False)
 
 

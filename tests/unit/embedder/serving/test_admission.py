@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from embedder.pictures.waiting import Lane
-from embedder.serving.admission import _LOOK_S, LEAST_RETRY_S, LONGEST_RETRY_S, Admission, Door, Limits, Turns
+from embedder.serving.admission import _LOOK_S, SHORTEST_RETRY_S, LONGEST_RETRY_S, Admission, Door, Limits, Turns
 from lookalike.errors import Overloaded
 
 ITEM_S = 0.002
@@ -56,7 +56,7 @@ def test_turns_are_frequent_again_when_those_who_come_find_room(clock: Clock) ->
     for _ in range(3):  # bursts of which nobody is refused a second time
         burst = [turns.next_s(1, 0, ITEM_S) for _ in range(100)]
         clock.now_s += 2 * LONGEST_RETRY_S
-    assert burst[0] == LEAST_RETRY_S
+    assert burst[0] == SHORTEST_RETRY_S
     assert burst[-1] == pytest.approx(100 * ITEM_S)
 
 

@@ -117,6 +117,29 @@ def test_what_passes_is_tried_again_and_what_does_not_is_raised(embedder: Embedd
     assert len(service.requests) == 4
 
 
+class NotedWaits(threading.Event):
+    """Is never set; says at once that the time is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout or 0.0)
+        return False
+
+
+@pytest.mark.parametrize(("advised_s", "least_s", "most_s"), [(0.5, 0.5, 0.625), (10.0, 10.0, 12.5), (3600.0, 10.0, 12.5)])
+def test_a_refused_call_comes_back_in_its_turn_and_not_before(
+    embedder: Embedder, service: Service, advised_s: float, least_s: float, most_s: float
+) -> None:
+    service.errors = [Overloaded("full", retry_after_s=advised_s)]
+    draining = NotedWaits()
+    embedder.embed(a_collection(), [b"a"], Interruption(draining, Lease("job", "0", "me", 1)))
+    (waited_s,) = draining.waits
+    assert least_s <= waited_s <= most_s
+
+
 def test_an_embedder_that_is_away_is_given_up_after_a_few_tries() -> None:
     with open_channel("127.0.0.1:1") as channel, pytest.raises(Unavailable, match="embedder"):
         Embedder(channel, timeout_s=2.0).embed(a_collection(), [b"a"], interruption())
