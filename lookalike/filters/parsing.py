@@ -1,4 +1,4 @@
-r"""The filter language, from text to conditions. Called at the edge of the gateway, which refuses a wrong filter before it does any work.
+r"""The filter language, from text to conditions. Called at the edge of the gateway, so that a wrong filter costs no work.
 
 A subset of AIP-160:
 

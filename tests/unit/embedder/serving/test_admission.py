@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from embedder.pictures.waiting import Lane
-from embedder.serving.admission import _LOOK_S, SHORTEST_RETRY_S, LONGEST_RETRY_S, Admission, Door, Limits, Turns
+from embedder.serving.admission import _LOOK_S, LONGEST_RETRY_S, SHORTEST_RETRY_S, Admission, Door, Limits, Turns
 from lookalike.errors import Overloaded
 
 ITEM_S = 0.002
