@@ -1,6 +1,6 @@
-"""Finds the collection of a search. A fresh entry costs no call; concurrent callers share one read.
+"""Finds the collection of a search: without any call while the last read is fresh, and by one read for all searches meanwhile.
 
-Called by `search`. Code that changes a collection or its images reads the collection itself, as it is now.
+Called by `search` only. What changes a collection or its images reads it anew.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Lookups:
         except NotFound:
             if not joined:
                 raise
-            # That read may have begun before the caller, who has just created it, asked.
+            # That read may have begun before the caller created the collection.
             return await self._now(name, call)
 
     async def on_collection(self, name: str, read: Callable[[Collection], Awaitable[T]], call: Call) -> T:
         """What `read` gives of a collection, all of it in one generation. Raises `NotFound` (collection), and what `read` does.
 
-        The collection is as `find` finds it. Where its generation was switched since, and what it was searched in dropped, it
-        is read once more, as it is now.
+        The collection is as `find` finds it. Where its generation was switched since, and the one searched was dropped, the
+        collection is read once more, as it is now.
         """
         seen = await self.find(name, call)
         try:
@@ -63,7 +63,7 @@ class Lookups:
     async def _read(self, name: str, call: Call) -> Collection:
         left_s = call.deadline.remaining_s()
         if name not in self._reads:
-            # Who will join is not known yet: the read has the longest deadline of any, and its own bound within the store.
+            # Other searches may join: the read has the longest deadline of any, and its own bound within the store.
             run = self._threads.run(partial(find_collection, self._backends, name), Deadline.after(MAX_S))
             self._reads[name] = asyncio.create_task(run)
             self._reads[name].add_done_callback(partial(self._forget, name))
@@ -76,4 +76,4 @@ class Lookups:
     def _forget(self, name: str, read: asyncio.Task[Collection]) -> None:
         del self._reads[name]
         if not read.cancelled():
-            read.exception()  # Whoever waited has it; where all have gone, asyncio need not complain.
+            read.exception()  # The searches that waited have the error. Where all have gone, asyncio need not complain.
