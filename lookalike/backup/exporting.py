@@ -16,9 +16,9 @@ SHARD_IMAGES = 10_000
 
 
 def export_collection(
-    client: Client, name: str, files: Artifacts, *, shard_images: int = SHARD_IMAGES, told: Callable[[int], None]
+    client: Client, name: str, files: Artifacts, *, shard_images: int = SHARD_IMAGES, done: Callable[[int], None]
 ) -> Export:
-    """Write every image of collection `name`, in order of id; `told` hears how many more are written.
+    """Write every image of collection `name`, in order of id; `done` hears how many more are written.
 
     Goes on where an earlier run ended. Images written or deleted meanwhile may be in it or not. Raises `FailedPrecondition`
     EXPORT_COMPLETE where the export is whole already: it is left as it is, and may be older than what the collection holds now;
@@ -31,11 +31,11 @@ def export_collection(
             "written; export what the collection holds now to an empty place",
             reason="EXPORT_COMPLETE",
         )
-    told(export.images)
+    done(export.images)
     after = f"id > {quoted(export.shards[-1].last_id)}" if export.shards else ""
     images = client.list_images(name, filter=after, page_size=1000, include_vectors=True, consistency=Consistency.STRONG)
     for first in images:
-        shard = _write_shard(client, export, files, itertools.chain([first], itertools.islice(images, shard_images - 1)), told)
+        shard = _write_shard(client, export, files, itertools.chain([first], itertools.islice(images, shard_images - 1)), done)
         export = replace(export, shards=(*export.shards, shard))
         write_export(files, export)
     export = replace(export, complete=True)
@@ -79,7 +79,7 @@ def _check_same(export: Export, collection: Collection) -> None:
 
 
 def _write_shard(
-    client: Client, export: Export, files: Artifacts, images: Iterator[Image], told: Callable[[int], None]
+    client: Client, export: Export, files: Artifacts, images: Iterator[Image], done: Callable[[int], None]
 ) -> Shard:
     name = f"images-{len(export.shards):05d}.parquet"
     count, last_id, at_once = 0, "", rows_at_once(export.spaces)
@@ -87,7 +87,7 @@ def _write_shard(
         while some := list(itertools.islice(images, at_once)):
             writer.write(some)
             count, last_id = count + len(some), some[-1].id
-            told(len(some))
+            done(len(some))
         # After the last was read: vectors of a generation that came in between must not be kept.
         _check_same(export, client.get_collection(export.name))
     return Shard(name, count, last_id)

@@ -25,8 +25,8 @@ class Imported:
     unchanged: int
 
 
-def import_collection(client: Client, files: Artifacts, name: str = "", *, told: Callable[[int], None]) -> Imported:
-    """Write every image of the export into collection `name` ("": its own), made where there is none; `told` as of exports.
+def import_collection(client: Client, files: Artifacts, name: str = "", *, done: Callable[[int], None]) -> Imported:
+    """Write every image of the export into collection `name` ("": its own), made where there is none; `done` as of exports.
 
     Every shard is looked at before anything is written. Raises `NotFound` ("export"), `FailedPrecondition` EXPORT_INCOMPLETE,
     EXPORT_DAMAGED (naming the file) or FINGERPRINT_MISMATCH (the collection is there and has other spaces).
@@ -42,7 +42,7 @@ def import_collection(client: Client, files: Artifacts, name: str = "", *, told:
         if missing:
             client.import_images(name, missing, export.spaces, last=last)
         sent, unchanged = sent + len(missing), unchanged + len(images) - len(missing)
-        told(len(images))
+        done(len(images))
     return Imported(name, sent, unchanged)
 
 

@@ -1,7 +1,8 @@
-"""`lookalike collections export` and `import`: a collection as Parquet files and back."""
+"""`lookalike collections export` and `import`: from a collection to Parquet files, and back."""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +26,12 @@ def export(
     name: Annotated[str, typer.Argument(help="Name of the collection.")],
     place: Place,
     shard_images: Annotated[
-        int, typer.Option("--shard-images", min=1, help="Images per file; what is done again at most when it is stopped.")
+        int, typer.Option("--shard-images", min=1, help="Images per file; a stopped export repeats one file at most.")
     ] = 10_000,
 ) -> None:
-    """Write a collection, vectors included, to Parquet files: the backup, or a way to another system.
+    """Export a collection, vectors included, to Parquet files: as a backup, or for another system.
 
-    Stopped in the middle, the same command goes on; a complete export is never written over. Pictures are not in it: uploaded
+    If it is stopped, the same command continues it. A complete export is never overwritten. Pictures are not exported; uploaded
     originals are in the artifacts.
     """
     from lookalike.backup.exporting import export_collection
@@ -40,18 +41,21 @@ def export(
     files = _files(place)
     with connect(context) as client, bar() as progress, _naming(place):
         task = progress.add_task("exporting", total=client.get_collection(name).image_count)
-        done = export_collection(client, name, files, shard_images=shard_images, told=lambda more: progress.advance(task, more))
-    note(f"exported {count_text(done.images, 'image')} of collection {name} in {count_text(len(done.shards), 'file')}")
+        done = functools.partial(progress.advance, task)
+        exported = export_collection(client, name, files, shard_images=shard_images, done=done)
+    note(f"exported {count_text(exported.images, 'image')} of collection {name} in {count_text(len(exported.shards), 'file')}")
 
 
 def import_(
     context: typer.Context,
     place: Place,
-    name: Annotated[str, typer.Option("--name", help="Import into this collection instead of its own name.")] = "",
+    name: Annotated[
+        str, typer.Option("--name", help="Collection to import into.", show_default="the name of the exported one")
+    ] = "",
 ) -> None:
-    """Write an export back into a collection, which is made if it does not exist. Nothing is embedded.
+    """Import an export into a collection, which is created if it does not exist. Nothing is embedded again.
 
-    Images with the same ids are replaced. Stopped in the middle, the same command goes on.
+    Images with the same ids are replaced. If it is stopped, the same command continues it.
     """
     from lookalike.backup.importing import import_collection
     from lookalike.cli.progress import bar
@@ -60,16 +64,16 @@ def import_(
     files = _files(place)
     with connect(context) as client, bar() as progress, _naming(place):
         task = progress.add_task("importing", total=None)
-        done = import_collection(client, files, name, told=lambda more: progress.advance(task, more))
+        imported = import_collection(client, files, name, done=functools.partial(progress.advance, task))
     note(
-        f"imported {count_text(done.sent, 'image')} into collection {done.collection}"
-        + (f"; {done.unchanged:,} were there already" if done.unchanged else "")
+        f"imported {count_text(imported.sent, 'image')} into collection {imported.collection}"
+        + (f"; {imported.unchanged:,} were already there" if imported.unchanged else "")
     )
 
 
 @contextmanager
 def _naming(place: str) -> Iterator[None]:
-    """To whoever exports, the files are those of a place, not the system's artifacts."""
+    """Errors name the place of the export, which is not the system's artifacts."""
     try:
         yield
     except Unavailable as error:
@@ -81,7 +85,7 @@ def _naming(place: str) -> Iterator[None]:
 def _files(place: str) -> Artifacts:
     from lookalike.artifacts import Artifacts
 
-    if not place:  # A shell makes that of a variable that is not set. As a path it is the folder one happens to be in.
+    if not place:  # A shell makes that of a variable that is not set. As a path it would be the current folder.
         raise InvalidArgument("FOLDER|URL", "is empty; name a folder or a URL")
     try:
         return Artifacts(place if "://" in place else Path(place).expanduser().absolute().as_uri())
@@ -90,7 +94,7 @@ def _files(place: str) -> Artifacts:
 
 
 def _check_pyarrow() -> None:
-    """Whoever exports needs pyarrow; the command as such does not."""
+    """Raise `FailedPrecondition` without pyarrow, which only exports and imports need."""
     if importlib.util.find_spec("pyarrow") is None:
         problem = "exports need pyarrow; install it with: pip install 'lookalike[export]'"
         raise FailedPrecondition(problem, reason="PYARROW_MISSING")

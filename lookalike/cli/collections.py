@@ -1,4 +1,4 @@
-"""`lookalike collections`: list, create, show, re-embed, roll back, delete; export and import are in `backup`."""
+"""`lookalike collections`: list, create, show, reembed, rollback, drop-previous, delete; `backup` has export and import."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lookalike.client import Client, Collection, HistogramSettings, Job, OtherGeneration, Space
 
-app = Commands(help="Make, show, export and remove collections.", no_args_is_help=True)
+app = Commands(help="List, create, show, re-embed, export, import and delete collections.", no_args_is_help=True)
 app.command("export", help=help_of(backup.export))(backup.export)
 app.command("import", help=help_of(backup.import_))(backup.import_)
 
@@ -27,11 +27,11 @@ Name = Annotated[str, typer.Argument(help="Name of the collection: lower-case le
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Model = Annotated[
     str,
-    typer.Option(help="Model for the siamese space.", show_default="the embedder's default: photo, unless it is set otherwise"),
+    typer.Option(help="Model for the siamese space.", show_default="photo, unless the embedder is configured otherwise"),
 ]
 Bins = Annotated[int, typer.Option(help="Histogram bins per channel and cell: 8, 16, 32, 64, 128 or 256.")]
-Grid = Annotated[int, typer.Option(help="Cut the picture into GRID x GRID cells, each counted apart (1 to 8).")]
-Color = Annotated[bool, typer.Option("--color", help="Count red, green and blue apart instead of grey.")]
+Grid = Annotated[int, typer.Option(help="Cut the picture into N x N cells, each with its own histogram; 1 to 8.")]
+Color = Annotated[bool, typer.Option("--color", help="Count red, green and blue separately instead of grey.")]
 
 
 @app.command("list")
@@ -42,7 +42,7 @@ def list_collections(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         emit_json(found)
         return
-    rows = table("name", "images", "model", "histogram", "made", "description", numbers=("images",))
+    rows = table("name", "images", "model", "histogram", "created", "description", numbers=("images",))
     for one in found:
         rows.add_row(
             one.name, f"{one.image_count:,}", one.model, histogram_text(one.histogram), time_text(one.created_at),
@@ -51,21 +51,21 @@ def list_collections(context: typer.Context, as_json: AsJson = False) -> None:
     if found:
         put(console(), rows, listing=True)
     else:
-        note("no collections yet; `lookalike collections create NAME` makes one")
+        note("no collections yet; `lookalike collections create NAME` creates one")
 
 
 @app.command("create")
 def create(
     context: typer.Context,
     name: Name,
-    description: Annotated[str, typer.Option(help="A line for people.")] = "",
+    description: Annotated[str, typer.Option(help="Description for people.")] = "",
     model: Model = "",
     bins: Bins = 256,
     grid: Grid = 1,
     color: Color = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make an empty collection. Its model and its histogram settings are fixed from then on."""
+    """Create an empty collection. Its model and histogram settings cannot be changed later."""
     from lookalike.client import HistogramSettings
 
     settings = HistogramSettings(bins=bins, grid=grid, color=color)
@@ -76,7 +76,7 @@ def create(
 
 @app.command("show")
 def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Show one collection: its model, its spaces, how many images it holds, and how far a re-embedding is."""
+    """Show a collection: its model, its spaces, the number of its images, and the progress of a re-embedding."""
     with connect(context) as client:
         found = client.get_collection(name)
         job = _job_of(client, found.other) if not as_json else None
@@ -87,32 +87,37 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
 def reembed(
     context: typer.Context,
     name: Name,
-    model: Annotated[str, typer.Option(help="Model to embed with, in its current version.", show_default="its own")] = "",
+    model: Annotated[
+        str, typer.Option(help="Model to embed with, in its current version.", show_default="the collection's own")
+    ] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job to its end.")] = False,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Switch although some pictures are gone; these images leave the collection.")
+        bool, typer.Option("--allow-missing", help="Switch even if some pictures are gone; their images leave the collection.")
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Switch although fewer neighbours have the same label than before."),
+        typer.Option("--force", help="Switch even if fewer neighbours have the same label than before."),
     ] = False,
     grace: Annotated[
-        float, typer.Option(help="Hours for which one can go back after the switch, 0.01 to 720.", min=0.01, max=720)
+        float, typer.Option(help="Hours after the switch in which it can be rolled back.", min=0.01, max=720)
     ] = 24.0,
     request_id: Annotated[
-        str, typer.Option(help="Your id for this request: the same one again gives the same job.", show_default=False)
+        str, typer.Option(help="Your id for this request; repeating it returns the same job.", show_default=False)
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Embed a collection anew with another model, or the newest version of its own, while it goes on to be searched.
+    """Embed a collection again, with another model or the newest version of its own, while searches and writes go on.
 
-    Every picture is read again from where it came from. When all are done the collection is switched in one step, and
-    `collections rollback` goes back for as long as --grace says. A job that is cancelled or fails changes nothing. Where images
-    have a label, and the share of neighbours with the same one is lower by more than 2 points than before, the job is held
-    before the switch: `jobs resume` switches nevertheless, `jobs cancel` drops what was made. With --watch exits with 0 if
-    every image was embedded again (6 where one was not, 4 where the job is held).
+    Every picture is read again from its source. When all are embedded, the collection is switched in one step; `collections
+    rollback` switches back within --grace hours. A job that fails or is cancelled changes nothing.
+
+    Before the switch the answers of both models are compared. If images have a label, and the share of neighbours with the same
+    label is more than 2 points lower than before, the job is held: `jobs resume` switches nevertheless, `jobs cancel` drops the
+    new vectors.
+
+    With --watch exits with 0 if every image was embedded again, with 6 if some were not, and with 4 if the job is held.
     """
-    from lookalike.cli.progress import exit_code_of, follow, tell
+    from lookalike.cli.progress import exit_code_of, follow, print_job
 
     with connect(context) as client:
         job_id = client.reembed_collection(
@@ -122,17 +127,17 @@ def reembed(
         if as_json:
             emit_json(job)
         elif watch:
-            tell(client, job)
+            print_job(client, job)
         else:
             typer.echo(job_id)
-            note(f"job {job_id} has begun; `lookalike jobs watch {job_id}` follows it")
+            note(f"job {job_id} has started; `lookalike jobs watch {job_id}` follows it")
     if watch:
         raise typer.Exit(exit_code_of(job))
 
 
 @app.command("rollback")
 def rollback(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Go back to what was searched before the last re-embedding. Nothing written since is missing from it."""
+    """Go back to the vectors from before the last re-embedding. Images written since are among them."""
     with connect(context) as client:
         found = client.rollback_collection(name)
     _show(found, as_json=as_json)
@@ -142,12 +147,12 @@ def rollback(context: typer.Context, name: Name, as_json: AsJson = False) -> Non
 def drop_previous(
     context: typer.Context,
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Drop now what was searched before the last re-embedding, and would be dropped at the end of its grace."""
+    """Drop the vectors from before the last re-embedding now, not at the end of its grace. Rollback is impossible then."""
     with connect(context) as client:
-        confirm(f"Drop what collection {name} was before its last re-embedding? There is no way back then.", yes=yes)
+        confirm(f"Drop the vectors of {name} from before its last re-embedding? Rollback is impossible then.", yes=yes)
         found = client.drop_previous_generation(name)
     _show(found, as_json=as_json)
 
@@ -156,14 +161,14 @@ def drop_previous(
 def delete(
     context: typer.Context,
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove a collection with all its images. Jobs that still run for it are cancelled."""
+    """Delete a collection with all its images. Its running jobs are cancelled."""
     with connect(context) as client:
         found = client.get_collection(name)
-        confirm(f"Remove collection {name} with {count_text(found.image_count, 'image')}?", yes=yes)
+        confirm(f"Delete collection {name} with {count_text(found.image_count, 'image')}?", yes=yes)
         client.delete_collection(name)
-    note(f"removed collection {name}")
+    note(f"deleted collection {name}")
 
 
 def histogram_text(settings: HistogramSettings) -> str:
@@ -173,7 +178,7 @@ def histogram_text(settings: HistogramSettings) -> str:
 
 
 def _job_of(client: Client, other: OtherGeneration | None) -> Job | None:
-    """The job that fills a generation, if it is known still."""
+    """The job that fills a generation; None where it is no longer known, and for a generation that no job fills."""
     from lookalike.client import GenerationState
 
     if other is None or other.state is not GenerationState.FILLING:
@@ -192,7 +197,7 @@ def _show(found: Collection, *, as_json: bool, job: Job | None = None) -> None:
     out.print(f"[bold]{found.name}[/bold]  {count_text(found.image_count, 'image')}", markup=True)
     if found.description:
         out.print("\n".join(map(visible, found.description.splitlines())))
-    out.print(f"model {found.model}, histogram of {histogram_text(found.histogram)}, made {time_text(found.created_at)}")
+    out.print(f"model {found.model}, histogram of {histogram_text(found.histogram)}, created {time_text(found.created_at)}")
     if found.exact:
         out.print("searched exactly: every search compares with all images, and --ef changes nothing", soft_wrap=True)
     put(out, _spaces_table(found.spaces))
@@ -209,9 +214,9 @@ def _spaces_table(spaces: Sequence[Space]) -> Table:
 
 
 def _other_text(other: OtherGeneration, job: Job | None) -> str:
-    """What the other generation is there for, and how far it is or how long it stays."""
+    """The purpose of the other generation, and its progress or the end of its grace."""
     if other.drop_at is not None:
-        return f"before: generation {other.generation}, model {other.model}, kept until {time_text(other.drop_at)}"
+        return f"previous: generation {other.generation}, model {other.model}, kept until {time_text(other.drop_at)}"
     text = f"being re-embedded: generation {other.generation}, model {other.model}, job {other.job_id}"
     if job is None:
         return text

@@ -1,4 +1,4 @@
-"""What goes before a command's name, and the client that the commands share."""
+"""The options before a command's name, and the client that the commands share."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ DEFAULT_ADDRESS = "127.0.0.1:50051"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where the gateway's gRPC listens (`HOST:PORT`), and how long one call may take, in seconds."""
+    """The address of the gateway's gRPC (`HOST:PORT`), and the time limit of one call, in seconds."""
 
     address: str
     timeout_s: float
 
 
 def options(context: typer.Context) -> Options:
-    """The options given before the command's name."""
+    """The options before the command's name, or their defaults."""
     given = context.obj
     return given if isinstance(given, Options) else Options(DEFAULT_ADDRESS, 30.0)
 

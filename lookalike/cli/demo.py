@@ -1,4 +1,4 @@
-"""`lookalike demo`: the whole path on real pictures, with the quality of both ways of looking measured."""
+"""`lookalike demo`: the whole path on real pictures, and a measurement of both ways of looking."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 
 MODEL = "fashion"
 _THREADS = 4
-"""Queries under way at once: enough to keep two cores busy."""
+"""Queries under way at once; four keep two cores busy."""
 
 
-Out = Annotated[Path, typer.Option(help="Folder that receives demo.json, demo.png and the pictures as files.")]
+Out = Annotated[Path, typer.Option(help="Folder for demo.json, demo.png and the pictures as files.")]
 Data = Annotated[
     Path | None,
-    typer.Option(help="Data folder of the system, kept afterwards.", show_default="a fresh one, removed at the end"),
+    typer.Option(help="Data folder of the system; it is kept.", show_default="a new one, removed at the end"),
 ]
 Address = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Use the system that runs there instead of starting one.")
+    str | None, typer.Option(metavar="HOST:PORT", help="Use the system at this address instead of starting one.")
 ]
-Collection = Annotated[str, typer.Option("--collection", "-C", help="Collection to use. One of this name is replaced.")]
+Collection = Annotated[str, typer.Option("--collection", "-C", help="Collection to use; one of this name is replaced.")]
 Models = Annotated[
     list[Path] | None, typer.Option(help="Folder of a model bundle to serve (repeatable).", show_default="the shipped ones")
 ]
 KeepServing = Annotated[
     bool | None,
     typer.Option(
-        "--keep-serving/--no-keep-serving", help="Serve until Ctrl-C after measuring.", show_default="if there is a terminal"
+        "--keep-serving/--no-keep-serving", help="Serve until Ctrl-C after measuring.", show_default="on a terminal only"
     ),
 ]
 
@@ -62,12 +62,12 @@ def demo(
 ) -> None:
     """Ingest 9,000 real pictures, search for 1,000 others, and measure how good and how fast that is.
 
-    Starts the whole system on this machine, writes Fashion-MNIST's test pictures as PNG files, uploads and ingests them as any
-    caller would, and asks for the neighbours of every tenth one by histogram, by Siamese features and by both. Prints a table
-    and writes demo.json and demo.png, a contact sheet, to the folder --out.
+    Starts the whole system on this machine, writes nine of ten test pictures of Fashion-MNIST as PNG files, uploads and ingests
+    them as any caller would, and searches for the others by histogram, by Siamese features and by both. Prints a table, and
+    writes demo.json and a contact sheet, demo.png, to the folder --out.
 
-    Exits with 0 if every picture is in the collection and the share of right neighbours is what the shipped model gives (6
-    where pictures are missing, 7 where the share is another).
+    Exits with 0 if every picture is in the collection and the share of right neighbours is that of the shipped model, with 6 if
+    pictures are missing, and with 7 if the share is another.
     """
     from lookalike.cli.serving import output
 
@@ -78,12 +78,12 @@ def demo(
         if system is not None:
             _serve(console, system, wait=keep_serving if keep_serving is not None else sys.stdin.isatty())
             if data is None:
-                console.print("  The data folder was made for this run and is removed.")
+                console.print("  The data folder of this run is removed.")
     raise typer.Exit(code)
 
 
 def exit_code_of(job: Job, unexpected: Sequence[str]) -> int:
-    """0 where `job` has indexed everything and no figure is `unexpected`."""
+    """0 where `job` has indexed everything and no figure is `unexpected`; 6 and 7 as `demo` says."""
     from lookalike.cli import progress
 
     code = progress.exit_code_of(job)
@@ -95,7 +95,7 @@ def _serve(console: Console, system: LocalSystem, *, wait: bool) -> None:
 
     print_addresses(console, system)
     if not wait:
-        console.print("  Stopping everything now; --keep-serving goes on until Ctrl-C.")
+        console.print("  Stopping everything now; --keep-serving would serve until Ctrl-C.")
         return
     console.print("  Drop a picture on the page, or press Ctrl-C to stop everything.")
     wait_for_ctrl_c(system)
@@ -106,7 +106,7 @@ def _serve(console: Console, system: LocalSystem, *, wait: bool) -> None:
 def _system(
     console: Console, out: Path, data: Path | None, address: str | None, models: tuple[Path, ...]
 ) -> Iterator[tuple[str, LocalSystem | None]]:
-    """A gRPC target, and the system behind it where it was started here."""
+    """A gRPC target, and the system behind it where the command started it."""
     if address is not None:
         yield address, None
         return
@@ -126,7 +126,7 @@ def _system(
 
 
 def _run(console: Console, target: str, collection: str, out: Path) -> int:
-    """Everything between a running system and the figures; returns the exit code."""
+    """Ingest, search, measure and write the figures; the exit code."""
     from lookalike.client import Client
     from lookalike.demo import dataset
     from lookalike.demo.report import Figures, surprises, write_json
@@ -165,23 +165,23 @@ def figures_table(figures: Figures) -> Table:
 
 
 def _ingest(console: Console, client: Client, collection: str, manifest: Path) -> tuple[float, Job]:
-    """Upload, then a job, as `lookalike ingest --watch` does it; returns the upload's seconds and the ended job."""
+    """Upload, then run a job, as `lookalike ingest --watch` does; the upload's seconds, and the ended job."""
     from lookalike.cli.ingest import send, upload_text
-    from lookalike.cli.progress import follow, tell
+    from lookalike.cli.progress import follow, print_job
     from lookalike.client import UploadSource
     from lookalike.errors import NotFound
 
     with suppress(NotFound):
         client.delete_collection(collection)
         console.print(f"  replaced collection {collection}")
-    # The pictures are clothes of 28x28 pixels: what `fashion` has learnt, and not what `photo`, the default, is for.
+    # The pictures are clothes of 28x28 pixels: `fashion` was trained on such, and `photo`, the default, on photographs.
     client.create_collection(collection, model=MODEL, description="Fashion-MNIST's test pictures, but every tenth")
     started_s = time.monotonic()
     upload = send(client, collection, manifest, labels_from_folders=False)
     upload_s = time.monotonic() - started_s
     console.print(f"  {upload_text(upload)} in {upload_s:.1f} s")
     job = follow(client, client.create_ingest_job(collection, UploadSource(upload.id)).id)
-    tell(client, job, indent="  ")
+    print_job(client, job, indent="  ")
     return upload_s, job
 
 

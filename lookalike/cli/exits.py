@@ -1,4 +1,4 @@
-"""Exit codes, and how an error becomes one line. The one place that decides either."""
+"""Exit codes, and how an error becomes one line. Nothing else decides either."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ ITEMS_FAILED = 6
 UNEXPECTED = 7
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-"""128 + SIGPIPE, what a shell reports for a program that the signal has ended."""
+"""128 + SIGPIPE: a shell reports it for a program that the signal has ended."""
 
 TABLE = (
     (OK, "done"),
-    (OTHER, "anything else; a defect, where the message says so"),
+    (OTHER, "any other error; a defect where the message says so"),
     (INVALID, "wrong usage, or an argument, picture or filter that is not valid"),
     (NOT_FOUND, "a collection, image, job, model or file that does not exist"),
-    (WRONG_STATE, "it exists already, or the system is not in the state this needs"),
+    (WRONG_STATE, "something that exists already, or is not in the state that the command needs"),
     (UNAVAILABLE, "the system does not answer, is overloaded or too slow: try again"),
     (ITEMS_FAILED, "the job has ended, but not every item is in the collection"),
-    (UNEXPECTED, "the demo found more or less than the shipped model should, or tune no ef that finds enough"),
+    (UNEXPECTED, "the demo's figures are not those of the shipped model, or tune found no ef that is enough"),
     (INTERRUPTED, "stopped by Ctrl-C"),
-    (BROKEN_PIPE, "nobody reads the output any more"),
+    (BROKEN_PIPE, "the reader of the output has closed it"),
 )
 
 _COLUMN = re.compile(r"filter: column (\d+):")
@@ -50,7 +50,7 @@ def exit_code(error: errors.LookalikeError) -> int:
 
 
 def one_line(error: errors.LookalikeError) -> str:
-    """What a person reads: the message, with what to do where that is plain."""
+    """The message as one line, with what to do where that is plain."""
     text = " ".join(error.message.split())
     if isinstance(error, errors.Unavailable) and error.metadata.get("dependency") == "gateway":
         text += "; is the system running? `lookalike up` starts one here, --address names another"
@@ -58,9 +58,9 @@ def one_line(error: errors.LookalikeError) -> str:
 
 
 def pointer(error: errors.LookalikeError, arguments: Sequence[str], columns: int = 80) -> str:
-    """The place of a filter that is wrong and a caret under it, on two lines; "" for any other error.
+    """A wrong filter, and on a second line a caret under the place of its error; "" for any other error.
 
-    Of a long filter only what stands around the place is shown, at most `columns` wide.
+    A long filter is cut to at most `columns` around the place.
     """
     found = _COLUMN.match(error.message) if isinstance(error, errors.BadFilter) else None
     if found is None or (given := _filter_of(arguments)) is None:
@@ -77,7 +77,7 @@ def pointer(error: errors.LookalikeError, arguments: Sequence[str], columns: int
 
 
 def _filter_of(arguments: Sequence[str]) -> str | None:
-    """What was given as --filter or -f, last where more than once."""
+    """The value of the last --filter or -f; None where there is none."""
     given = None
     for position, argument in enumerate(arguments):
         if argument in ("--filter", "-f"):
@@ -97,5 +97,5 @@ def _cells(text: str) -> int:
 
 
 def epilog() -> str:
-    """The table, for the end of `lookalike --help` (`lookalike.cli.pages`): a title, then code, tab and meaning a line."""
+    """The table, for the end of `lookalike --help` (`lookalike.cli.pages`): a title, then lines of code, tab and meaning."""
     return "\n".join(("Exit codes", *(f"{code}\t{meaning}" for code, meaning in TABLE)))

@@ -1,8 +1,8 @@
-"""Tables that lose nothing, whatever they are printed on: every command that prints one calls `put`.
+"""Tables that lose nothing, on any output. Every command that prints a table calls `put`.
 
-On a terminal a table stands as it is where it fits. Where it does not, a narrower one takes its place, and where there is none,
-or that does not fit either, each row is told as a block with a line for each fact. Where the output is no terminal, a list is
-lines of cells with tabs between them, for `cut` and `awk`; any other table is as wide as it must be.
+On a terminal a table is printed as it is where it fits. Where it does not fit, a narrower table takes its place. Where none is
+given, or it does not fit either, each row is printed as a block with a line for each cell. Where the output is no terminal, a
+list is printed as lines of cells with tabs between them, for `cut` and `awk`; any other table is as wide as it must be.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LEAST = 12
-"""Columns that a cell of several words needs at least: with fewer it is a column of letters."""
+"""Columns that a cell of several words needs at least; with fewer it would be a column of letters."""
 GAP = 3
-"""Columns between two of a table: a padding on either side, and a divider."""
+"""Columns between two columns of a table: a padding on either side, and a divider."""
 _EDGES = 2
 
 
 def put(out: Console, rows: Table, *, narrow: Table | None = None, listing: bool = False) -> None:
-    """Print the first of `rows` and `narrow` that fits `out`, else `rows` as blocks. A `listing` is what programs read."""
+    """Print the first of `rows` and `narrow` that fits `out`, else `rows` as blocks. Programs read a `listing`."""
     heads, cells = [str(column.header) for column in rows.columns], _cells(rows)
     if not out.is_terminal:
         if listing:
@@ -39,13 +39,13 @@ def put(out: Console, rows: Table, *, narrow: Table | None = None, listing: bool
 
 
 def put_tabbed(out: Console, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A line for the heads and one for each row, with tabs between the cells and none within."""
+    """Print a line for the heads and a line for each row, with tabs between the cells and none within."""
     for cells in (heads, *rows):
         out.file.write("\t".join(" ".join(visible(" ".join(cell.split())).split()) for cell in cells) + "\n")
 
 
 def put_blocks(out: Console, heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """Each row as lines of a head and its cell; cells are folded, never cut, and empty ones are left out."""
+    """Print each row as lines of a head and its cell. Cells are folded, never cut; empty cells are left out."""
     from rich.table import Table
     from rich.text import Text
 
@@ -64,12 +64,12 @@ def put_blocks(out: Console, heads: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 def natural_width(rows: Table) -> int:
-    """Columns that `rows` takes with every cell on as few lines as it has."""
+    """Columns that `rows` takes when no cell is folded."""
     return _width(rows, least=None)
 
 
 def _fits(rows: Table, width: int) -> bool:
-    """Whether every column gets what it needs, and is told not to go below it."""
+    """Whether every column gets the width that it needs. Where all do, that becomes their least width."""
     if _width(rows, least=LEAST) > width:
         return False
     for column in rows.columns:
@@ -79,7 +79,7 @@ def _fits(rows: Table, width: int) -> bool:
 
 
 def _width(rows: Table, *, least: int | None) -> int:
-    """Columns that `rows` takes where cells that may be folded take `least`, or all that they need."""
+    """Columns that `rows` takes where cells that may be folded take `least`, or for None all that they need."""
     needed = 0
     for column in rows.columns:
         whole = _widest(column.header, column.cells)

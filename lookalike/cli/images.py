@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 app = Commands(help="List, show, delete and update the images of a collection.", no_args_is_help=True)
 
 _MAX_PER_DELETE = 1000
-"""Ids that one call takes (`DeleteImagesRequest`)."""
+"""Bounds the ids of one call (`DeleteImagesRequest`)."""
 _DELETE_TIMEOUT_S = 65.0
-"""Above the 60 s that the gateway gives any call, so that it is the one to end it."""
+"""Bounds a delete, above the 60 s after which the gateway ends any call."""
 
 Collection = Annotated[str, typer.Argument(help="Name of the collection.")]
 
@@ -46,16 +46,14 @@ def list_images(
     context: typer.Context,
     collection: Collection,
     filter_: Annotated[
-        str, typer.Option("--filter", "-f", help="Only images for which this holds, such as 'label = \"Coat\"'.")
+        str, typer.Option("--filter", "-f", help="Only images that match this filter, such as 'label = \"Coat\"'.")
     ] = "",
-    limit: Annotated[
-        int, typer.Option("--limit", "-n", min=0, max=MOST_LISTED, help="List at most so many; 0 lists all.")
-    ] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, max=MOST_LISTED, help="List at most N; 0 lists all.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
     """List images in order of id."""
     with connect(context) as client:
-        # One more than is shown tells whether there are more.
+        # One more than the limit shows whether there are more.
         wanted = limit + 1 if limit else 1000
         found = client.list_images(collection, filter=filter_, page_size=min(wanted, 1000))
         if as_json:
@@ -78,13 +76,13 @@ def show(
     context: typer.Context,
     collection: Collection,
     image_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the image.")],
-    vectors: Annotated[bool, typer.Option("--vectors", help="With --json: also print its vectors.")] = False,
+    vectors: Annotated[bool, typer.Option("--vectors", help="With --json: print its vectors too.")] = False,
     thumbnail: Annotated[
-        Path | None, typer.Option(help="Also write its thumbnail (JPEG, at most 160 pixels) to this file.", dir_okay=False)
+        Path | None, typer.Option(help="Write its thumbnail (JPEG, at most 160 pixels) to this file too.", dir_okay=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Show one image."""
+    """Show an image."""
     with connect(context) as client:
         image = client.get_image(collection, image_id, include_vectors=vectors)
         if thumbnail is not None:
@@ -112,34 +110,34 @@ def show(
 def delete(
     context: typer.Context,
     collection: Collection,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Ids of the images.")] = None,
-    filter_: Annotated[str, typer.Option("--filter", "-f", help="Instead of ids: all images for which this holds.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of the images.")] = None,
+    filter_: Annotated[str, typer.Option("--filter", "-f", help="Instead of ids: all images that match this filter.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete images in every space, by id or by filter. Ids that are not there are no error."""
+    """Delete images by id or by filter, in every space. Unknown ids are no error."""
     if bool(ids) == bool(filter_):
-        raise InvalidArgument("ID", "give ids, or --filter to delete all images for which it holds")
+        raise InvalidArgument("ID", "give ids, or --filter to delete all images that match it")
     if filter_:
-        confirm(f"Delete all images from collection {collection} for which {filter_} holds?", yes=yes)
+        confirm(f"Delete all images of collection {collection} that match {filter_}?", yes=yes)
         with connect(context) as client:
             deleted = delete_matching(client, collection, filter_)
         note(f"deleted {count_text(deleted, 'image')}")
         return
     given = ids or []
-    confirm(f"Delete {count_text(len(given), 'image')} from collection {collection}?", yes=yes)
+    confirm(f"Delete {count_text(len(given), 'image')} of collection {collection}?", yes=yes)
     with connect(context) as client:
         deleted = sum(
             client.delete_images(collection, given[start : start + _MAX_PER_DELETE]).deleted
             for start in range(0, len(given), _MAX_PER_DELETE)
         )
     missing = len(given) - deleted
-    note(f"deleted {count_text(deleted, 'image')}" + (f"; {missing:,} not there" if missing else ""))
+    note(f"deleted {count_text(deleted, 'image')}" + (f"; {missing:,} not found" if missing else ""))
 
 
 def delete_matching(client: Client, collection: str, filter_text: str) -> int:
-    """Delete by filter, in as many calls as it takes; how many images the last call deleted.
+    """Delete by filter, in as many calls as are needed; the number of images that the last call deleted.
 
-    Images go in order of id, so a call that ran out of time and left the first one in place has done nothing.
+    Images are deleted in order of id. A call that ran out of time and left the first image in place has done nothing.
     """
     from lookalike.client import Consistency
 
@@ -162,12 +160,12 @@ def update(
     image_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the image.")],
     facts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE...]", help="VALUE is JSON, or text where it is none; null removes the key."),
+        typer.Argument(metavar="KEY=VALUE", help="VALUE is JSON, or text if it is not valid JSON; null removes the key."),
     ] = None,
     json_text: Annotated[str, typer.Option("--json", help="Metadata as a JSON object instead of KEY=VALUE.")] = "",
-    replace: Annotated[bool, typer.Option("--replace", help="Drop the keys that are not named.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Remove all other keys.")] = False,
 ) -> None:
-    """Change the metadata of an image, which is not embedded again."""
+    """Change the metadata of an image. It is not embedded again."""
     from lookalike.client import ImageUpdate
 
     metadata = metadata_of(facts or [], json_text)
@@ -179,7 +177,7 @@ def update(
 
 
 def metadata_of(facts: Sequence[str], json_text: str) -> Mapping[str, object]:
-    """What `KEY=VALUE...` or a JSON object says. Raises `InvalidArgument`."""
+    """The metadata of `KEY=VALUE...` or of a JSON object. Raises `InvalidArgument`."""
     if bool(facts) == bool(json_text):
         raise InvalidArgument("KEY=VALUE", "give facts such as label=Coat year=2019, or --json with an object")
     if json_text:

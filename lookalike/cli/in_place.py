@@ -1,6 +1,6 @@
-"""`lookalike ingest --in-place`: what the workers are to read themselves, told from what a person typed.
+"""`lookalike ingest --in-place`: the source that the workers read, from the SOURCE of the command line.
 
-The name decides, since it is the workers who see the place; nothing is opened here. A path that exists here is made absolute.
+Its name decides, since only the workers may see the place; nothing is opened here. A relative path is made absolute.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def name_in_place(
 ) -> Source:
     """The source that `source`, a path or URL, names. A single picture is sent as an upload of its URI alone.
 
-    Raises `InvalidArgument` for `labels_from_folders` with anything but a folder or prefix, and for `archives` with a manifest
-    or a picture, or a `choice` from one of these.
+    Raises `InvalidArgument` for `labels_from_folders` with anything but a folder or prefix, and for `archives` or a `choice`
+    with a manifest or a picture.
     """
     uri = source if "://" in source else str(source_here(source))
     path = local_path(uri)

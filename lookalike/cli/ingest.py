@@ -1,4 +1,4 @@
-"""`lookalike ingest`: add pictures to a collection, by uploading them or by naming what the workers see themselves."""
+"""`lookalike ingest`: adds pictures to a collection. They are uploaded, or the workers read them in place."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ SourceName = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A folder (read with its sub-folders), a manifest (.csv, .jsonl, .parquet or .txt), a tar file (.tar, .tar.gz) "
-        "or a picture; with --in-place also one under s3://, or the URL of a picture.",
+        help="A folder (with its sub-folders), a manifest (.csv, .jsonl, .parquet or .txt), a tar file (.tar, .tar.gz) or a "
+        "picture; with --in-place also an s3:// URL of any of these, or the URL of a picture.",
     ),
 ]
 Collection = Annotated[str, typer.Option("--collection", "-C", help="Collection to add to.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Follow the job to its end, with rate and time left.")]
 LabelsFromFolders = Annotated[
-    bool, typer.Option("--labels-from-folders", help="Make the name of each picture's sub-folder its label.")
+    bool, typer.Option("--labels-from-folders", help="Label each picture with the name of its sub-folder.")
 ]
 Archives = Annotated[
     bool, typer.Option("--archives", help="Read the tar files in the folder, such as WebDataset's shards, not its pictures.")
 ]
 InPlace = Annotated[
-    bool, typer.Option("--in-place", help="Upload nothing: SOURCE is a path or URL that the workers see, inside their roots.")
+    bool, typer.Option("--in-place", help="Upload nothing: the workers read SOURCE, which lies inside their source roots.")
 ]
 RequestId = Annotated[
-    str, typer.Option(help="Your id for this request: the same one again gives the same job.", show_default=False)
+    str, typer.Option(help="Your id for this request; repeating it returns the same job.", show_default=False)
 ]
-Create = Annotated[bool, typer.Option("--create", help="Make the collection if it does not exist.")]
+Create = Annotated[bool, typer.Option("--create", help="Create the collection if it does not exist.")]
 NearDuplicates = Annotated[
     str,
     typer.Option(
         metavar="keep|skip|link",
-        help="What to do with a picture that is almost another one of the collection; link notes its id in the metadata. Finds "
-        "copies saved again, scaled, trimmed or brightened; different pages of text count as different.",
+        help="What to do with a near-duplicate of another image of the collection; link notes the id of that image in the "
+        "metadata. Finds copies that were saved again, scaled, trimmed or brightened, and distinguishes pages of text.",
     ),
 ]
 NearThreshold = Annotated[
@@ -55,15 +55,15 @@ NearThreshold = Annotated[
     typer.Option(
         min=0.0,
         max=1.0,
-        help="Similarity from which on a picture that stands out from all others is a near-duplicate. Of copies of photographs "
-        ".95 finds 97 % at JPEG quality 75, 76 % at 30, 94 % at 256 pixels, 89 % with 5 % trimmed off each side.",
+        help="Least similarity of a near-duplicate, which must also stand out from all other images. Of copies of photographs "
+        "0.95 finds 97 % at JPEG quality 75, 76 % at 30, 93 % at 256 pixels, 89 % with 5 % trimmed off each side.",
     ),
 ]
 Mirror = Annotated[
     bool,
     typer.Option(
         "--mirror",
-        help="At the end, delete the images that SOURCE does not have: of a folder in place those whose URI lies in it, "
+        help="At the end, delete the images that SOURCE does not have: for a folder in place those whose URI lies in it, "
         "else all others of the collection.",
     ),
 ]
@@ -71,19 +71,19 @@ Exclude = Annotated[
     list[str] | None,
     typer.Option(
         metavar="GLOB",
-        help="Leave out what matches, such as '*.gif', 'drafts/' or '/2019/**/raw': without a slash any name, with one the "
-        "path below SOURCE. May be given again.",
+        help="Leave out files that match, such as '*.gif', 'drafts/' or '/2019/**/raw'. Without a slash a pattern matches any "
+        "name, with a slash the path below SOURCE (repeatable).",
     ),
 ]
 IncludeHidden = Annotated[
     bool,
     typer.Option(
         "--include-hidden",
-        help="Take hidden files, and what systems leave (@eaDir, #recycle ...), for pictures like others, not skip them.",
+        help="Do not skip hidden files and those that systems leave behind (@eaDir, #recycle ...).",
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Write nothing: list SOURCE, try up to 100 items, say what the job would take.")
+    bool, typer.Option("--dry-run", help="Write nothing: list SOURCE, try up to 100 items, and forecast the job.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the job as JSON instead of text.")]
 
@@ -110,12 +110,12 @@ def ingest(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add pictures to a collection, as a job that goes on even if this command is stopped.
+    """Add pictures to a collection, by a job that continues if this command is stopped.
 
-    A manifest has a column (or key) uri, optionally id; every other one becomes metadata; a .txt has one URI a line. In a tar
-    file the metadata of a picture stands beside it, in a .json or .txt of its name.
+    A manifest has a column (or key) uri and may have id; every other column becomes metadata. A .txt has one URI per line. In a
+    tar file the metadata of a picture is in a .json or .txt file of the same name.
 
-    Exits with 0 if the job was started; with --watch, if every item is in the collection (6 where some are not).
+    Exits with 0 if the job was started; with --watch, with 0 if every item is in the collection and with 6 if some are not.
     """
     from lookalike.cli.progress import follow
     from lookalike.client import HistogramSettings, IngestOptions
@@ -127,7 +127,7 @@ def ingest(
         raise InvalidArgument("--create", "is needed with --model, --bins, --grid and --color: they are fixed at creation")
     choice = Choice(check_globs("--exclude", exclude or ()), include_hidden)
     options = IngestOptions(policy_of(near_duplicates), near_threshold, mirror, dry_run)
-    watch = watch or dry_run  # What it would take is all there is to a dry run.
+    watch = watch or dry_run  # The forecast, which comes at the end, is the purpose of a dry run.
     with connect(context) as client:
         if create:
             ensure_collection(client, collection, model, settings, strict=any(wishes))
@@ -141,7 +141,7 @@ def ingest(
 def source_of(
     client: Client, collection: str, source: str, labels_from_folders: bool, archives: bool, in_place: bool, choice: Choice
 ) -> Source:
-    """What the job is to ingest: uploaded here, or named for the workers to read."""
+    """The source of the job: an upload made here, or a place that the workers read."""
     from lookalike.cli.in_place import name_in_place
     from lookalike.cli.sending import source_here
     from lookalike.client import UploadSource
@@ -167,25 +167,26 @@ def policy_of(name: str) -> NearDuplicatePolicy:
 
 
 def _show(client: Client, job: Job, *, watched: bool, as_json: bool) -> None:
-    """Print the job that has begun or, where it was watched, has ended; ends the command with the code for that."""
-    from lookalike.cli.progress import exit_code_of, tell
+    """Print the job. Where it was watched, end the command with the exit code of its end."""
+    from lookalike.cli.progress import exit_code_of, print_job
 
     if as_json:
         emit_json(job)
     elif watched:
-        tell(client, job)
+        print_job(client, job)
     else:
         typer.echo(job.id)
-        note(f"job {job.id} has begun; `lookalike jobs watch {job.id}` follows it")
+        note(f"job {job.id} has started; `lookalike jobs watch {job.id}` follows it")
     if watched:
         raise typer.Exit(exit_code_of(job))
 
 
 def ensure_collection(client: Client, name: str, model: str, settings: HistogramSettings, *, strict: bool) -> None:
-    """Make the collection unless it exists. With `strict`, raises `FailedPrecondition` where it exists otherwise made."""
+    """Create the collection unless it exists. With `strict`, raises `FailedPrecondition` where it has another model or
+    histogram."""
     try:
         client.create_collection(name, model=model, histogram=settings)
-        note(f"made collection {name}")
+        note(f"created collection {name}")
         return
     except AlreadyExists:
         if not strict:
@@ -210,7 +211,7 @@ def send(
     archives: bool = False,
     choice: Choice | None = None,
 ) -> Upload:
-    """Upload everything that `source` holds but what `choice` leaves out, one stream, with a progress bar."""
+    """Upload all that `source` holds and `choice` does not leave out, in one stream, with a progress bar."""
     from lookalike.cli.progress import bar
     from lookalike.cli.sending import list_source, upload_items
     from lookalike.items import LEFT_OUT
@@ -223,7 +224,7 @@ def send(
         total, left_out = found.total(), found[True]
         if total == left_out:
             hint = "" if archives else "; --archives reads the tar files in a folder"
-            rest = f" but {left_out:,} that are hidden, left by a system or excluded" if left_out else ""
+            rest = f" except {left_out:,} that are hidden, left behind by a system or excluded" if left_out else ""
             raise InvalidArgument("SOURCE", f"{source} holds no pictures{rest}{hint}")
         task = progress.add_task("uploading", total=total)
 

@@ -1,4 +1,4 @@
-"""Tables of jobs and of what failed in one, which fit the terminal: `lookalike jobs list` and `jobs failures` fill them.
+"""Tables of jobs and of the failures of a job, which fit the terminal. `lookalike jobs list` and `jobs failures` fill them.
 
 On a narrow terminal cells share columns, one under the other, so that an id stays on one line and can be copied.
 """
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 _ID = 16
 """Characters of a job's id."""
 _READABLE = 40
-"""Columns that a message or a URI needs at least to stand beside the rest; it is folded there."""
+"""Columns that a message or a URI needs at least to stand beside the rest; longer ones are folded."""
 _COUNTS = ("items", "indexed", "skipped", "failed")
 
 
 def print_jobs(out: Console, jobs: Iterable[Job]) -> None:
-    """One row for each of `jobs`."""
+    """Print one row for each of `jobs`."""
     wide = table("job", "collection", "state", *_COUNTS, "created", numbers=("job", *_COUNTS, "created"))
     narrow = table("job, collection", "state, created", *_COUNTS, numbers=_COUNTS)
     wide.columns[0].justify = wide.columns[-1].justify = "left"
     narrow.columns[0].min_width = narrow.columns[1].min_width = _ID
     for job in jobs:
         counts = (job.counts.submitted, job.counts.indexed, job.counts.skipped, job.counts.failed)
-        told, created = [f"{count:,}" for count in counts], time_text(job.created_at)
-        wide.add_row(job.id, job.collection, job.standing, *told, created)
-        narrow.add_row(f"{job.id}\n{job.collection}", f"{job.standing}\n{created[: len('2026-11-25 19:58')]}", *told)
+        cells, created = [f"{count:,}" for count in counts], time_text(job.created_at)
+        wide.add_row(job.id, job.collection, job.standing, *cells, created)
+        narrow.add_row(f"{job.id}\n{job.collection}", f"{job.standing}\n{created[: len('2026-11-25 19:58')]}", *cells)
     put(out, wide, narrow=narrow, listing=True)
 
 
 def print_failures(out: Console, failures: Iterable[Failure]) -> bool:
-    """One row for each of `failures`; False, and nothing, where there are none."""
+    """Print one row for each of `failures`; for none, print nothing and return False."""
     wide = table("position", "reason", "message", "id", "uri", numbers=("position", "reason"))
     narrow = table("position", "reason, message", "id, uri", numbers=("position",))
     wide.columns[1].justify = "left"

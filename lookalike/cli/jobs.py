@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 app = Commands(help="List, watch, pause, cancel and retry ingest jobs.", no_args_is_help=True)
 
 UNDO_TIMEOUT_S = 65.0
-"""Above the 60 s that the gateway gives any call; a job of more images is undone in several calls."""
+"""Bounds an undo, above the 60 s after which the gateway ends any call; a job of many images is undone in several calls."""
 
 _SHOWN = 50
-"""Failures in a table: what a person reads. A program gets all."""
+"""Bounds the failures in a table, which people read. JSON and CSV have all of them."""
 
 _NONE_FAILED = "no item of this job has failed"
 
@@ -49,16 +49,18 @@ def list_jobs(
     states: Annotated[
         list[str] | None,
         typer.Option(
-            "--state", metavar="STATE", help="Only jobs that are so: running, failed, ... (repeatable).", show_default=False
+            "--state", metavar="STATE", help="Only jobs in this state: running, failed ... (repeatable).", show_default=False
         ),
     ] = None,
-    since: Annotated[str, typer.Option(help="Only jobs created on this day or at this time (local), or later.")] = "",
-    until: Annotated[str, typer.Option(help="Only jobs created before this day or time.")] = "",
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Only jobs created at this local day or time, such as 2026-11-23, or later.")
+    ] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="Only jobs created before this day or time.")] = "",
     search: Annotated[str, typer.Option(metavar="TEXT", help="Only jobs with TEXT in their id, request id or source.")] = "",
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST_LISTED, help="List at most so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST_LISTED, help="List at most N.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, newest first, the old ones too: they are kept for 30 days after their end."""
+    """List jobs, newest first. Jobs are kept for 30 days after their end."""
     with connect(context) as client:
         jobs = client.list_jobs(
             collection,
@@ -91,7 +93,7 @@ def states_of(names: Sequence[str]) -> list[JobState]:
 
 
 def moment_of(option: str, text: str) -> datetime | None:
-    """`2026-11-23`, `2026-11-23T12:00` or `2026-11-23T12:00Z`; local where it names no zone. None for no text.
+    """`2026-11-23`, `2026-11-23T12:00` or `2026-11-23T12:00Z`; local without a time zone. None for no text.
 
     Raises `InvalidArgument`.
     """
@@ -105,25 +107,25 @@ def moment_of(option: str, text: str) -> datetime | None:
 
 @app.command("show")
 def show(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Show one job: its state, its counts and its first failures."""
+    """Show a job: its state, its counts and its first failures."""
     with connect(context) as client:
-        _tell(client, client.get_job(job_id), as_json=as_json)
+        _show(client, client.get_job(job_id), as_json=as_json)
 
 
 @app.command("watch")
 def watch(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Follow a job to its end. Exits with 0 if every item is in the collection, else with 6."""
+    """Follow a job to its end. Exits with 0 if every item is in the collection, with 4 if the job is held, else with 6."""
     from lookalike.cli.progress import exit_code_of, follow
 
     with connect(context) as client:
         job = follow(client, job_id)
-        _tell(client, job, as_json=as_json)
+        _show(client, job, as_json=as_json)
     raise typer.Exit(exit_code_of(job))
 
 
 @app.command("cancel")
 def cancel(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Stop a job. What is indexed stays; the rest counts as skipped."""
+    """Cancel a job. Indexed items stay; the rest counts as skipped."""
     with connect(context) as client:
         job = client.cancel_job(job_id)
     _say(job, as_json=as_json)
@@ -131,7 +133,7 @@ def cancel(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> No
 
 @app.command("pause")
 def pause(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Begin no further chunk of a job until it is resumed. What is under way is finished."""
+    """Pause a job. Chunks under way are finished; no other begins until the job is resumed."""
     with connect(context) as client:
         job = client.pause_job(job_id)
     _say(job, as_json=as_json)
@@ -139,7 +141,7 @@ def pause(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> Non
 
 @app.command("resume")
 def resume(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Let a paused job go on."""
+    """Resume a job that was paused or is held."""
     with connect(context) as client:
         job = client.resume_job(job_id)
     _say(job, as_json=as_json)
@@ -151,33 +153,33 @@ def retry(
     job_id: JobId,
     follow_it: Annotated[bool, typer.Option("--watch", "-w", help="Follow the new job to its end.")] = False,
     request_id: Annotated[
-        str, typer.Option(help="Your id for this request: the same one again gives the same job.", show_default=False)
+        str, typer.Option(help="Your id for this request; repeating it returns the same job.", show_default=False)
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Try the items of an ended job that failed once more, as a new job with the same options."""
+    """Retry the failed items of an ended job, by a new job with the same options."""
     from lookalike.cli.progress import exit_code_of, follow
 
     with connect(context) as client:
         job = client.retry_failures(job_id, request_id=request_id)
         if follow_it:
             job = follow(client, job.id)
-            _tell(client, job, as_json=as_json)
+            _show(client, job, as_json=as_json)
             raise typer.Exit(exit_code_of(job))
     if as_json:
         emit_json(job)
     else:
         typer.echo(job.id)
-        note(f"job {job.id} tries again what failed in {job_id}; `lookalike jobs watch {job.id}` follows it")
+        note(f"job {job.id} retries the failed items of {job_id}; `lookalike jobs watch {job.id}` follows it")
 
 
 @app.command("undo")
 def undo(
     context: typer.Context,
     job_id: JobId,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete the images that an ended job wrote and nobody has written since. What it replaced does not come back."""
+    """Delete the images that an ended job wrote, except those written again since. Images that it replaced do not come back."""
     with connect(context) as client:
         job = client.get_job(job_id)
         confirm(f"Delete what job {job_id} wrote to collection {job.collection}?", yes=yes)
@@ -187,15 +189,15 @@ def undo(
 
 @app.command("report")
 def report(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Show where the time of a job went: rate over time, share of each stage, totals. Also while it runs."""
-    from lookalike.cli.reporting import tell_report
+    """Show where the time of a job went: totals, share of each stage, rate over time. The job may still be running."""
+    from lookalike.cli.reporting import print_report
 
     with connect(context) as client:
         found = client.get_report(job_id)
     if as_json:
         emit_json(found)
     else:
-        tell_report(found)
+        print_report(found)
 
 
 @app.command("failures")
@@ -209,14 +211,14 @@ def failures(
             "-n",
             min=0,
             max=MOST_LISTED,
-            help="List at most so many; 0 lists all.",
-            show_default="50 in a table, else all",
+            help="List at most N; 0 lists all.",
+            show_default="50 in a table, all as JSON or CSV",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
 ) -> None:
-    """List the items of a job that failed, each with its reason."""
+    """List the failed items of a job, each with its reason."""
     if as_json and as_csv:
         raise InvalidArgument("--csv", "cannot be given with --json")
     with connect(context) as client:
@@ -257,10 +259,10 @@ def _say(job: Job, *, as_json: bool) -> None:
         note(f"job {job.id} is {job.standing}")
 
 
-def _tell(client: Client, job: Job, *, as_json: bool) -> None:
+def _show(client: Client, job: Job, *, as_json: bool) -> None:
     if as_json:
         emit_json(job)
         return
-    from lookalike.cli.progress import tell
+    from lookalike.cli.progress import print_job
 
-    tell(client, job)
+    print_job(client, job)

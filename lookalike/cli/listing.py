@@ -1,4 +1,4 @@
-"""A table of images that fits the terminal: `lookalike search` and `lookalike images list` fill it."""
+"""A table of images that fits the terminal. `lookalike search` and `lookalike images list` fill it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 _WIDE = 120
 """Columns from which id, metadata and URI stand side by side; below, the URI stands under the id."""
 _METADATA = 20
-"""Columns that a narrow table leaves to the metadata, with the gap before it: a word or two a line."""
+"""Columns that a narrow table leaves to the metadata, with the gap before it: a word or two per line."""
 _LEAST = 16
 
 
 class ImageTable:
-    """Rows of `facts` about an image, then the image: id, metadata, URI. Facts are short; the image gets what room is left.
+    """Rows of short `facts` about an image, then its id, metadata and URI, which get the rest of the width.
 
-    An id stays on one line and is cut in its middle where it must be; a URI loses its folders first; metadata is wrapped.
-    On a terminal with no room for that each image is a block of lines, and where the output is no terminal a line with tabs.
+    An id stays on one line; a long id is cut in its middle. A long URI loses its folders first. Metadata is wrapped. On a
+    terminal too narrow for that, each image is a block of lines. Where the output is no terminal, each is a line with tabs.
     """
 
     def __init__(self, out: Console, *facts: str, numbers: Sequence[str] = ()) -> None:
@@ -31,11 +31,11 @@ class ImageTable:
         self._rows: list[tuple[tuple[str, ...], str, str, str]] = []
 
     def add(self, *facts: str, image_id: str, metadata: Mapping[str, object], uri: str) -> None:
-        """One row, with as many facts as there are columns for them."""
+        """Add a row with a fact for each of the table's `facts`."""
         self._rows.append((facts, image_id, metadata_text(metadata), uri))
 
     def print(self) -> None:
-        """Write the table."""
+        """Print the table."""
         heads = [*self._facts, "id", "metadata", "uri"]
         every = [[*facts, image_id, metadata, uri] for facts, image_id, metadata, uri in self._rows]
         if not self._out.is_terminal:
@@ -59,7 +59,7 @@ class ImageTable:
         self._out.print(rows, markup=False)
 
     def _side_by_side(self, image_id: str, metadata: str, uri: str) -> tuple[RenderableType, RenderableType, RenderableType]:
-        # Ids of up to 64 characters, such as a SHA-256, are whole where the URI leaves room for them.
+        # Ids of up to 64 characters, such as a SHA-256, are not cut where the URI leaves room for them.
         return _Shortened(image_id, most=64, middle=True), metadata, _Shortened(uri)
 
     def _taken(self) -> int:
@@ -75,7 +75,7 @@ def _stacked(image_id: str, uri: str, room: int) -> RenderableType:
 
 
 class _Shortened:
-    """A text that takes one line of a table: where that is too short, an ellipsis stands for a part of it."""
+    """A text on one line of a table. Where the line is too short, an ellipsis replaces a part of the text."""
 
     def __init__(self, text: str, *, most: int | None = None, middle: bool = False) -> None:
         self.text, self.most, self.middle = text, most, middle

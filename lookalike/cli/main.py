@@ -1,4 +1,5 @@
-"""`lookalike`: joins the command groups, adds those of installed services, and turns every error into one line and a code."""
+"""The command `lookalike`: joins the groups of commands, adds those of installed services, and ends every error as one line
+and an exit code."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ def run() -> NoReturn:
 
 
 def run_command(arguments: list[str]) -> int:
-    """Run one command line and return its exit code; errors are a line on standard error (a filter has its place under it)."""
+    """Run one command line and return its exit code. An error is a line on standard error; one in a filter shows its place."""
     try:
         code = build_app()(args=arguments, prog_name="lookalike", standalone_mode=False)
         sys.stdout.flush()
@@ -57,8 +58,8 @@ def run_command(arguments: list[str]) -> int:
     except TyperException as error:
         return _show_usage_error(error)
     except LookalikeError as error:
-        if error.reason == "TEXT_NOT_UNICODE" and (told := _not_utf8(arguments)):
-            _say(told)
+        if error.reason == "TEXT_NOT_UNICODE" and (problem := _not_utf8(arguments)):
+            _say(problem)
         else:
             _say(exits.one_line(error))
         if pointer := exits.pointer(error, arguments):
@@ -68,14 +69,14 @@ def run_command(arguments: list[str]) -> int:
         _say("stopped")
         return exits.INTERRUPTED
     except BrokenPipeError:
-        return _nobody_reads()
+        return _output_closed()
     except SystemExit as ended:
         # Typer's own answer to a broken pipe, which would look like any other failure.
         if isinstance(ended.__context__, BrokenPipeError):
-            return _nobody_reads()
+            return _output_closed()
         raise
     except OSError as error:
-        # Of files that a command writes where a person said so: a full disk, a folder that is not theirs.
+        # A file that the command was asked to write: the disk is full, or the folder is another user's.
         if _DEBUG in arguments:
             raise
         at = f"{error.filename}: " if isinstance(error.filename, str) else ""
@@ -84,8 +85,8 @@ def run_command(arguments: list[str]) -> int:
     except Exception as error:
         if _DEBUG in arguments:
             raise
-        if isinstance(error, UnicodeEncodeError) and (told := _not_utf8(arguments)):
-            _say(told)
+        if isinstance(error, UnicodeEncodeError) and (problem := _not_utf8(arguments)):
+            _say(problem)
             return exits.INVALID
         _say(f"a defect, please report it: {type(error).__name__}: {error} (`lookalike {_DEBUG} ...` shows where)")
         return exits.OTHER
@@ -94,11 +95,11 @@ def run_command(arguments: list[str]) -> int:
 def _global_options(
     context: typer.Context,
     address: Annotated[
-        str, typer.Option(envvar="LOOKALIKE_ADDRESS", metavar="HOST:PORT", help="Where the gateway's gRPC listens.")
+        str, typer.Option(envvar="LOOKALIKE_ADDRESS", metavar="HOST:PORT", help="Address of the gateway's gRPC.")
     ] = DEFAULT_ADDRESS,
     timeout: Annotated[
         float,
-        typer.Option(min=0.1, metavar="SECONDS", help="How long one call may take (uploads and watching may take longer)."),
+        typer.Option(min=0.1, metavar="SECONDS", help="Time limit of one call (uploads and watching may take longer)."),
     ] = 30.0,
     debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of a defect.")] = False,
     version: Annotated[
@@ -107,8 +108,8 @@ def _global_options(
 ) -> None:
     """Image similarity search: give it a picture, get back the pictures that look like it.
 
-    Start with `lookalike demo`, which shows everything on real pictures, or with `lookalike up`, which runs the whole system on
-    this machine. Commands write results to standard output, all else to standard error.
+    Start with `lookalike demo`, which tries everything on real pictures, or with `lookalike up`, which runs the whole system on
+    this machine. Results go to standard output, everything else to standard error.
     """
     context.obj = Options(address=address, timeout_s=timeout)
 
@@ -130,15 +131,15 @@ def _add_service_commands(app: typer.Typer) -> None:
 
 
 def _not_utf8(arguments: list[str]) -> str:
-    """Says which argument is not UTF-8, if one is not: Python makes lone surrogates of bytes that are not."""
+    """Names the first argument that is not UTF-8; "" where all are. Python decodes other bytes as lone surrogates."""
     for argument in arguments:
         if not argument.isascii() and any("\ud800" <= character <= "\udfff" for character in argument):
             return f"the argument {argument!r} is not UTF-8; only the name of a file may be anything else"
     return ""
 
 
-def _nobody_reads() -> int:
-    # Python would try to flush once more at exit, and complain.
+def _output_closed() -> int:
+    # At exit Python would flush once more, and complain.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return exits.BROKEN_PIPE
 

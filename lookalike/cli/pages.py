@@ -1,7 +1,8 @@
-"""The pages of `--help`: what an option takes is a word (`--top-k N`), a flag stands alone, and nothing is cut at any width.
+"""The pages of `--help`: an option's value is named by a word (`--top-k N`), a flag stands alone, and no text is cut at any
+width.
 
 Typer's own pages name Python's types (`<bool>`, `<list[Path]>`) in a table whose columns lose letters on a narrow terminal.
-Every group of commands, the services' too, is made as `Commands`.
+Every group of commands, also of a service, is made as `Commands`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from lookalike.cli.terminal import MOST_LISTED
+
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
 
@@ -23,29 +26,30 @@ _WORDS = {
     "int": "N", "int range": "N", "float": "NUMBER", "float range": "NUMBER", "str": "TEXT", "path": "PATH", "Path": "PATH",
     "file": "FILE", "directory": "FOLDER",
 }  # fmt: skip
-"""What an option takes, by Typer's name of its type."""
+"""The word for an option's value, by Typer's name of its type."""
 _WIDEST = 100
-"""Columns of a page on a terminal of any width: longer lines are hard to read."""
+"""Bounds the columns of a page on a wide terminal: longer lines are hard to read."""
 _EXTRAS = re.compile(r"(?P<help>.*?) *\[(?P<extras>[^\[\]]*)\]", re.DOTALL)
 _BETWEEN = re.compile(r"(\S+)<=x<=(\S+)")
+_ENDLESS = re.compile(rf"(\S+)<=x<={MOST_LISTED}")
 
 
 class CommandPage(TyperCommand):
-    """A command with such a page."""
+    """A command with a page of this form."""
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         _write_page(self, ctx, formatter)
 
 
 class GroupPage(TyperGroup):
-    """A group of commands with such a page."""
+    """A group of commands with a page of this form."""
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         _write_page(self, ctx, formatter)
 
 
 class Commands(typer.Typer):
-    """A group of commands, all with such pages; takes what `typer.Typer` takes."""
+    """A group of commands, all with pages of this form. Takes the settings of `typer.Typer`."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(cls=GroupPage, rich_markup_mode=None, **settings)
@@ -76,7 +80,7 @@ def _write_page(command: TyperCommand | TyperGroup, context: Context, formatter:
         sections[title] = [(code, meaning) for code, _, meaning in (row.partition("\t") for row in rows)]
     for title, rows_of in sections.items():
         with formatter.section(typer.style(title, bold=True)):
-            # A name that is longer stands on a line of its own, so that what it means is not squeezed.
+            # A longer name stands on a line of its own, so that the text beside it keeps its width.
             formatter.write_dl(rows_of, col_max=max(14, formatter.width // 3))
 
 
@@ -108,7 +112,7 @@ def _option_name(option: TyperOption, context: Context) -> str:
 
 
 def _commands(group: TyperGroup, context: Context) -> Iterator[tuple[str, str]]:
-    """Each with the first paragraph of its help, whole."""
+    """Each command with the whole first paragraph of its help."""
     for name in group.list_commands(context):
         found = group.get_command(context, name)
         if found is not None and not found.hidden:
@@ -117,11 +121,18 @@ def _commands(group: TyperGroup, context: Context) -> Iterator[tuple[str, str]]:
 
 
 def _plain(text: str) -> str:
-    """A help text with what Typer adds in brackets, in words: `[at least 1]` for `[x>=1]`."""
+    """A help text in which Typer's additions in brackets are words: `[at least 1]` for `[x>=1]`.
+
+    Bounds that nobody meets are left out: at least 0, and at most `MOST_LISTED`.
+    """
     found = _EXTRAS.fullmatch(text)
     if found is None:
         return text
-    extras = _BETWEEN.sub(r"\1 to \2", found["extras"])
+    parts = [_ENDLESS.sub(r"x>=\1", part) for part in found["extras"].split("; ")]
+    extras = "; ".join(part for part in parts if part not in ("x>=0", "x>=0.0"))
+    if not extras:
+        return found["help"]
+    extras = _BETWEEN.sub(r"\1 to \2", extras)
     extras = extras.replace("default: (", "default: ").replace("x>=", "at least ").replace("x<=", "at most ")
     extras = extras.replace("x>", "above ").replace("x<", "below ")
     if "default: (" in found["extras"]:

@@ -1,4 +1,4 @@
-"""Watching a job: a progress bar on a terminal, a line now and then elsewhere; and how a finished job is told."""
+"""Watching a job: a progress bar on a terminal, a line now and then elsewhere; and the lines that describe a job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN_FAILURES = 5
 
 
 def bar(unit: str = "images") -> Progress:
-    """A progress bar on standard error with count, rate (`unit`/s) and time left; draws nothing where that is no terminal."""
+    """A progress bar on standard error with count, rate (`unit`/s) and time left; not drawn where that is no terminal."""
     from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
@@ -48,9 +48,9 @@ def bar(unit: str = "images") -> Progress:
 
 
 def follow(client: Client, job_id: str) -> Job:
-    """Watch a job until it ends or is held, and return it as it was then. Ctrl-C stops the watching, not the job."""
+    """Watch a job until it ends or is held; the job at that time. Ctrl-C stops the watching, not the job."""
     last: Job | None = None
-    told_s = time.monotonic()
+    noted_s = time.monotonic()
     with bar() as progress:
         task = progress.add_task("ingesting", total=None)
         try:
@@ -59,21 +59,21 @@ def follow(client: Client, job_id: str) -> Job:
                 counts = job.counts
                 done, total = (counts.done + job.worked, counts.submitted) if counts.submitted else (job.listed, 0)
                 progress.update(task, description=job.standing, total=total or None, completed=done)
-                if progress.disable and time.monotonic() - told_s > _LINE_EVERY_S:
-                    told_s = time.monotonic()
+                if progress.disable and time.monotonic() - noted_s > _LINE_EVERY_S:
+                    noted_s = time.monotonic()
                     note(f"{job.standing}: {done:,} of {total:,}" if total else f"{job.standing}: {done:,} listed")
                 if job.held:
                     break
         except KeyboardInterrupt:
             note(
-                f"job {job_id} goes on; `lookalike jobs watch {job_id}` looks again, `lookalike jobs cancel {job_id}` stops it"
+                f"job {job_id} continues; `lookalike jobs watch {job_id}` follows it, `lookalike jobs cancel {job_id}` stops it"
             )
             raise
     return last if last is not None else client.get_job(job_id)
 
 
-def tell(client: Client, job: Job, *, indent: str = "") -> None:
-    """Print how a job ended: counts, time, rate, why items were skipped, and the first failures."""
+def print_job(client: Client, job: Job, *, indent: str = "") -> None:
+    """Print a job: counts, time, rate, the reasons of skipped items, and the first failures."""
     out, counts = console(), job.counts
     line = (
         f"{count_text(counts.submitted, 'item')}: {counts.indexed:,} indexed, {counts.skipped:,} skipped, "
@@ -98,7 +98,7 @@ def tell(client: Client, job: Job, *, indent: str = "") -> None:
             f"{indent}  (`lookalike jobs resume {job.id}` or `lookalike jobs cancel {job.id}`)", markup=False, soft_wrap=True
         )
     if job.undo:
-        undone = f"undone {time_text(job.undo.at)}: {count_text(job.undo.deleted, 'image')} of it deleted"
+        undone = f"undone {time_text(job.undo.at)}: {count_text(job.undo.deleted, 'image')} deleted"
         out.print(f"{indent}  {undone}", markup=False, soft_wrap=True)
     if job.error:
         out.print(visible(f"{indent}  {job.error}"), soft_wrap=True)
@@ -113,24 +113,25 @@ def tell(client: Client, job: Job, *, indent: str = "") -> None:
 
 
 def forecast_lines(forecast: Forecast) -> list[str]:
-    """What a dry run found, and what the job would take, a line each."""
+    """The findings of a dry run and the forecast for the job, a line each."""
     tried = f"tried {count_text(forecast.sampled, 'item')}: {forecast.unchanged:,} unchanged, {forecast.sample_failed:,} failed"
     lines = [tried + (f"; {count_text(forecast.broken, 'item')} broken in the source" if forecast.broken else "")]
     lines += [f"  {reason}: {count:,}" for reason, count in sorted(forecast.reasons.items())]
     for_good, passing = bytes_text(forecast.disk_bytes), bytes_text(forecast.passing_disk_bytes)
     lines.append(
         f"the job would take about {duration_text(forecast.duration_s)}, {bytes_text(forecast.memory_bytes)} of Milvus' memory "
-        f"and {for_good} of its disk, and for some days {passing} more; about {count_text(forecast.failed, 'item')} would fail"
+        f"and {for_good} of its disk, and {passing} more for some days; about {count_text(forecast.failed, 'item')} would fail"
     )
     if forecast.deleted:
-        lines.append(f"{count_text(forecast.deleted, 'image')} that the source does not have would be deleted")
+        lines.append(f"{count_text(forecast.deleted, 'image')} not in the source would be deleted")
     return lines
 
 
 def comparison_text(compared: Comparison) -> str:
-    """`200 images asked for: 84.1% of their 10 nearest are the same; with the same label 91.2% before, 93.4% after`."""
+    """`200 images searched for: 84.1% of their 10 nearest are the same; with the same label 91.2% before, 93.4% after`."""
     text = (
-        f"{count_text(compared.queries, 'image')} asked for: {compared.overlap:.1%} of their {compared.k} nearest are the same"
+        f"{count_text(compared.queries, 'image')} searched for: "
+        f"{compared.overlap:.1%} of their {compared.k} nearest are the same"
     )
     if compared.precision_before is None or compared.precision_after is None:
         return text
@@ -138,7 +139,7 @@ def comparison_text(compared: Comparison) -> str:
 
 
 def exit_code_of(job: Job) -> int:
-    """0 for a job that has succeeded without a failed item; of one that is held, that the state is another."""
+    """0 for a job that has succeeded without a failed item, 4 for a job that is held, else 6."""
     if job.held:
         return exits.WRONG_STATE
     good = job.state is JobState.SUCCEEDED and job.counts.failed == 0

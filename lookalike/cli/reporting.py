@@ -1,4 +1,4 @@
-"""How a job's report is told on a terminal: totals, the share of each stage, and a chart of the rate over time."""
+"""A job's report on a terminal: totals, the share of each stage, and a chart of the rate over time."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from lookalike.client import Rate, Report
 
 STAGES = {
-    "read": "reading sources, and what is stored",
+    "read": "reading sources and stored images",
     "decode": "decoding pictures, in the embedder",
     "embed": "waiting for vectors",
     "write": "writing to Milvus",
     "wait": "waiting for the collection's write lock",
 }
 _ROWS = 24
-"""Bars at most: they fit on a screen."""
+"""Bounds the bars of the chart, which fits on a screen."""
 _BAR = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def tell_report(report: Report) -> None:
+def print_report(report: Report) -> None:
     """Print a report on standard output."""
     out, job = console(), report.job
     counts = job.counts
@@ -33,36 +33,36 @@ def tell_report(report: Report) -> None:
         f"{count_text(counts.submitted, 'item')}: "
         f"{counts.indexed:,} indexed, {counts.skipped:,} skipped, {counts.failed:,} failed",
         f"{report.elapsed_s:,.1f} s, of which {report.planning_s:,.1f} s until the source was planned; "
-        f"from then on {report.items_per_s:,.1f} items/s",
+        f"{report.items_per_s:,.1f} items/s after that",
     ]
     for line in lines:
         out.print(line, markup=False, soft_wrap=True)
     if report.stage_seconds:
-        _tell_stages(report.stage_seconds)
+        _print_stages(report.stage_seconds)
     if report.rates:
-        _tell_rates(report.rates)
+        _print_rates(report.rates)
 
 
 def bars(rates: Sequence[Rate]) -> list[tuple[float, float, float]]:
-    """(start, items per second, share of the highest) for at most `_ROWS` equal stretches; several of `rates` make one."""
+    """(start, items per second, share of the highest) of at most `_ROWS` equal stretches, each of as many of `rates`."""
     together = -(-len(rates) // _ROWS)
     groups = [rates[at : at + together] for at in range(0, len(rates), together)]
-    # The last one may be shorter: its items per second are over its own length.
+    # The last stretch may be shorter: its items per second are over its own length.
     speeds = [sum(rate.items for rate in group) / sum(rate.length_s for rate in group) for group in groups]
     top = max(speeds, default=0.0) or 1.0
     return [(group[0].start_s, speed, speed / top) for group, speed in zip(groups, speeds, strict=True)]
 
 
 def bar_text(share: float) -> str:
-    """A bar of up to 40 columns, to an eighth of one."""
+    """A bar of up to 40 columns, exact to an eighth of a column."""
     eighths = round(share * _BAR * 8)
     return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
 
 
-def _tell_stages(stage_seconds: Mapping[str, float]) -> None:
+def _print_stages(stage_seconds: Mapping[str, float]) -> None:
     total_s = sum(stage_seconds.values()) or 1.0
-    heads, title, numbers = ("stage", "seconds", "share"), "where the time of chunks went", ("seconds", "share")
-    rows, narrow = table(*heads, "", "what it is", title=title, numbers=numbers), table(*heads, title=title, numbers=numbers)
+    heads, title, numbers = ("stage", "seconds", "share"), "time of chunks by stage", ("seconds", "share")
+    rows, narrow = table(*heads, "", "meaning", title=title, numbers=numbers), table(*heads, title=title, numbers=numbers)
     rows.columns[3].no_wrap = True
     for stage in [*STAGES, *sorted(stage_seconds.keys() - STAGES.keys())]:
         if stage in stage_seconds:
@@ -73,7 +73,7 @@ def _tell_stages(stage_seconds: Mapping[str, float]) -> None:
     put(console(), rows, narrow=narrow)
 
 
-def _tell_rates(rates: Sequence[Rate]) -> None:
+def _print_rates(rates: Sequence[Rate]) -> None:
     heads, numbers = ("from", "items/s", ""), ("from", "items/s", "")
     rows, narrow = (table(*heads, title="rate over time", numbers=numbers) for _ in range(2))
     for made, part in ((rows, 1.0), (narrow, 0.5)):

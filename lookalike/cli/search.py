@@ -1,4 +1,4 @@
-"""`lookalike search`: the images that look most like a picture, or like each of several."""
+"""`lookalike search`: finds the images that look most like a picture, or like each of several."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class SpaceChoice(enum.StrEnum):
-    """Which space, or both fused."""
+    """One space, or both fused."""
 
     HISTOGRAM = "histogram"
     SIAMESE = "siamese"
@@ -37,19 +37,20 @@ class SpaceChoice(enum.StrEnum):
 
 Images = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="IMAGE", help="Picture to look for, or several; - reads one from standard input."),
+    typer.Argument(metavar="IMAGE", help="Pictures to look for; - reads one from standard input."),
 ]
-ImageId = Annotated[str | None, typer.Option("--id", help="Look for a stored image instead of a file.")]
+ImageId = Annotated[str | None, typer.Option("--id", help="Look for the stored image with this id instead of files.")]
 Collection = Annotated[str, typer.Option("--collection", "-C", help="Collection to search in.")]
-Spaces = Annotated[SpaceChoice, typer.Option("--space", "-s", help="Way of looking; both fuses them.")]
-TopK = Annotated[int, typer.Option("--top-k", "-k", help=f"How many neighbours, 1 to {MAX_TOP_K:,}.")]
-Filter = Annotated[str, typer.Option("--filter", "-f", help="Only images for which this holds, such as 'label = \"Coat\"'.")]
+Spaces = Annotated[SpaceChoice, typer.Option("--space", "-s", help="Space to search in; both fuses the two.")]
+TopK = Annotated[int, typer.Option("--top-k", "-k", help=f"Number of neighbours, 1 to {MAX_TOP_K:,}.")]
+Filter = Annotated[str, typer.Option("--filter", "-f", help="Only images that match this filter, such as 'label = \"Coat\"'.")]
 Weights = Annotated[
-    list[str] | None, typer.Option(help="With --space both: weight of a space, such as histogram=0.5 (repeatable).")
+    list[str] | None,
+    typer.Option(metavar="SPACE=NUMBER", help="With --space both: weight of a space, such as histogram=0.5 (repeatable)."),
 ]
-Strong = Annotated[bool, typer.Option("--strong", help="See every write acknowledged until now (slower).")]
-Ef = Annotated[int, typer.Option(help="Breadth of the search: higher misses fewer. 0: the server's choice.")]
-Vectors = Annotated[bool, typer.Option("--vectors", help="With --json: also print the vectors.")]
+Strong = Annotated[bool, typer.Option("--strong", help="See every write that was acknowledged before (slower).")]
+Ef = Annotated[int, typer.Option(help="Breadth of the search: a higher one misses fewer; 0 leaves it to the server.")]
+Vectors = Annotated[bool, typer.Option("--vectors", help="With --json: print the vectors too.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -69,8 +70,8 @@ def search(
 ) -> None:
     """Find the images of a collection that look most like a picture, nearest first.
 
-    Several pictures are searched together, which is faster than one by one. With --json each is one line then, under "image"
-    its file and under "result" or "error" what became of it. One that cannot be used fails alone.
+    Several pictures are searched in one call, which is faster than one by one. A picture that cannot be used fails alone. With
+    --json each of several pictures is a line with its file as "image", and its outcome as "result" or "error".
     """
     if bool(images) == (image_id is not None):
         raise InvalidArgument("IMAGE", "give files, or --id with the id of a stored image (one of the two)")
@@ -88,7 +89,7 @@ def search(
     }
     if images and len(images) > 1:
         with connect(context) as client:
-            _tell_each(_each(client, collection, images, options), space, as_json=as_json)
+            _print_each(_each(client, collection, images, options), space, as_json=as_json)
         return
     content = _read(images[0]) if images else None
     with connect(context) as client:
@@ -102,12 +103,12 @@ def search(
 def _each(
     client: Client, collection: str, paths: Sequence[Path], options: SearchKeywords
 ) -> Iterator[tuple[Path, SearchResult | LookalikeError]]:
-    """What became of each of `paths`, in their order: what is known before its turn waits for it."""
+    """The outcome of each of `paths`, in their order; outcomes that come early wait for their turn."""
     from lookalike.client import BatchQuery
 
     known: dict[int, SearchResult | LookalikeError] = {}
     sent: list[int] = []
-    told = 0
+    given = 0
 
     def queries() -> Iterator[BatchQuery]:
         for place, path in enumerate(paths):
@@ -123,21 +124,21 @@ def _each(
         outcome = answer.result if answer.error is None else answer.error
         assert outcome is not None, "an answer has a result or an error"  # noqa: S101 - the client's own invariant
         known[sent[answer.index]] = outcome
-        while told in known:
-            yield paths[told], known.pop(told)
-            told += 1
-    for place in sorted(known):  # What could not be read after the last that could.
+        while given in known:
+            yield paths[given], known.pop(given)
+            given += 1
+    for place in sorted(known):  # Files after the last that could be read.
         yield paths[place], known[place]
 
 
-def _tell_each(found: Iterable[tuple[Path, SearchResult | LookalikeError]], space: SpaceChoice, *, as_json: bool) -> None:
-    """Print every one; where some failed, end with the exit code of the first that did."""
+def _print_each(found: Iterable[tuple[Path, SearchResult | LookalikeError]], space: SpaceChoice, *, as_json: bool) -> None:
+    """Print every outcome. Where some failed, end the command with the exit code of the first that did."""
     code = exits.OK
     for path, outcome in found:
         if isinstance(outcome, LookalikeError):
             code = code or exits.exit_code(outcome)
         if as_json:
-            emit_json_line({"image": str(path), **_told(outcome)})
+            emit_json_line({"image": str(path), **_to_record(outcome)})
         elif isinstance(outcome, LookalikeError):
             note(f"lookalike: {path}: {exits.one_line(outcome)}")
         else:
@@ -147,7 +148,7 @@ def _tell_each(found: Iterable[tuple[Path, SearchResult | LookalikeError]], spac
         raise typer.Exit(code)
 
 
-def _told(outcome: SearchResult | LookalikeError) -> Mapping[str, object]:
+def _to_record(outcome: SearchResult | LookalikeError) -> Mapping[str, object]:
     if isinstance(outcome, LookalikeError):
         return {"error": {"reason": outcome.reason, "message": outcome.message}}
     return {"result": outcome}
@@ -184,13 +185,13 @@ def _weights(given: list[str]) -> dict[str, float]:
 
 def _print(result: SearchResult, space: SpaceChoice) -> None:
     if not result.neighbours:
-        note("nothing found: the collection is empty, or the filter lets nothing through")
+        note("nothing found: the collection is empty, or no image matches the filter")
         return
     distances = [f"{name}\ndistance" if space is SpaceChoice.BOTH else "distance" for name in space.names]
     rows = ImageTable(console(), "#", "similarity", *distances, numbers=("#", "similarity", *distances))
     for hit in result.neighbours:
         by_space = {share.space: share.distance for share in hit.shares}
-        told = [f"{by_space[name]:.4f}" if name in by_space else "-" for name in space.names]
+        cells = [f"{by_space[name]:.4f}" if name in by_space else "-" for name in space.names]
         image = hit.image
-        rows.add(str(hit.rank), f"{hit.similarity:.4f}", *told, image_id=image.id, metadata=image.metadata, uri=image.uri)
+        rows.add(str(hit.rank), f"{hit.similarity:.4f}", *cells, image_id=image.id, metadata=image.metadata, uri=image.uri)
     rows.print()

@@ -1,6 +1,6 @@
-"""From what a person has on this machine (folder, manifest, tar files, picture) to the items of an upload, read one by one.
+"""From a source on this machine (folder, manifest, tar files, picture) to the items of an upload, read one by one.
 
-`lookalike ingest` and `lookalike demo` use it. What cannot be read here is sent as a problem, so that the job counts it.
+`lookalike ingest` and `lookalike demo` call it. An item that cannot be read is sent as its problem, so that the job counts it.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from lookalike.listing.tars import is_archive, plain_stream
 from lookalike.names import MAX_IMAGE_BYTES
 
 _Listed = Iterator[tuple[Item, IO[bytes] | None]]
-"""Items, those of tar files with the stream that holds their bytes: to be read before the next one is asked for."""
+"""Items, those of tar files with the stream that holds their bytes. The bytes are read before the next item is taken."""
 
 
 def is_manifest(name: str) -> bool:
-    """Whether a file lists pictures rather than being or holding them, told by its suffix."""
+    """Whether the file lists pictures, by its suffix."""
     return name.lower().endswith(MANIFEST_SUFFIXES)
 
 
 def source_here(source: str) -> Path:
-    """The absolute path of what a person names, on this machine. Raises `InvalidArgument` for a URL of anywhere else, and for
-    nothing, which a shell makes of a variable that is not set: as a path it would be the folder one happens to be in."""
+    """The absolute path of SOURCE on this machine. Raises `InvalidArgument` for a URL of another place, and for an empty text:
+    a shell makes that of a variable that is not set, and as a path it would be the current folder."""
     if not source:
         raise InvalidArgument("SOURCE", "is empty; name a folder, a manifest, a tar file or a picture")
     if "://" not in source:
@@ -45,10 +45,11 @@ def list_source(
     source: Path, *, labels_from_folders: bool, archives: bool = False, choice: Choice = EVERYTHING_SEEN
 ) -> Iterator[Item]:
     """The items of a folder, a manifest (CSV, JSONL, Parquet, text), a tar file or a single picture, in a fixed order; with
-    `archives`, of the tar files in a folder. Of folders and tar files `choice` leaves some out: these are items that say so.
+    `archives`, of the tar files in a folder. Files of a folder or tar file that `choice` leaves out are items with that reason.
 
-    Raises `NotFound` where there is nothing, `InvalidArgument` for a manifest or tar file that cannot be used as a whole, for
-    `labels_from_folders` with anything but a folder, for `archives` with anything but tar files, and for a `choice` of neither.
+    Raises `NotFound` where there is nothing. Raises `InvalidArgument` for a manifest or tar file that cannot be used as a
+    whole, for `labels_from_folders` with anything but a folder, for `archives` with anything but tar files, and for a `choice`
+    from neither a folder nor tar files.
     """
     return (item for item, _ in _listed(source, labels_from_folders, archives, choice))
 
@@ -56,7 +57,7 @@ def list_source(
 def upload_items(
     source: Path, *, labels_from_folders: bool, archives: bool = False, choice: Choice = EVERYTHING_SEEN
 ) -> Iterator[UploadItem]:
-    """What `list_source` gives, with the bytes of everything that lies on this machine. Raises as it does."""
+    """The items of `list_source`, with the bytes of all that lie on this machine. Raises as `list_source`."""
     for item, stream in _listed(source, labels_from_folders, archives, choice):
         yield upload_item(item) if stream is None else _member(item, stream)
 
@@ -67,7 +68,7 @@ def single(path: Path) -> Item:
 
 
 def upload_item(item: Item) -> UploadItem:
-    """`item` with its bytes, where its URI names a file of this machine; a URI of any other kind is for the workers."""
+    """`item`, with its bytes where its URI names a file of this machine; the workers read a URI of any other kind."""
     if item.problem:
         return _failed(item, item.problem, item.problem_reason)
     path = local_path(item.uri)
@@ -126,7 +127,7 @@ def refuse_choice(choice: Choice, source: str) -> None:
 
 
 def _shards(folder: Path, choice: Choice) -> _Listed:
-    """The pictures of all tar files under `folder`; one that cannot be used is an item that says so."""
+    """The pictures of all tar files under `folder`. A tar file that cannot be used is an item with that problem."""
     for found in files_under(folder, is_archive, choice):
         path = Path(found.path)
         if item := found.item(0, path.as_uri()):
@@ -152,7 +153,7 @@ def _member(item: Item, stream: IO[bytes]) -> UploadItem:
     try:
         stream.seek(item.offset)
         return _sent(item, stream.read(item.size_bytes))
-    except (OSError, EOFError, zlib.error) as error:  # It was whole when it was listed a moment ago.
+    except (OSError, EOFError, zlib.error) as error:  # The file has changed since it was listed.
         return _failed(item, f"cannot be read: {getattr(error, 'strerror', None) or error}", SOURCE_UNREADABLE)
 
 

@@ -1,4 +1,4 @@
-"""Telling a person what a system on this machine is doing. `lookalike up` and `lookalike demo` share it."""
+"""What `lookalike up` and `lookalike demo` show of a system on this machine, and how they start and stop it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STYLES = {
 
 
 def print_event(out: Console, event: Event) -> None:
-    """One line: part, state, detail. Lost where it cannot be written: that nobody reads is no reason to stop serving."""
+    """Print one line: part, state, detail. A line that cannot be written is dropped, since the system must go on serving."""
     from rich.text import Text
 
     line = Text.assemble(f"  {event.name:<9} ", (f"{event.state:<8}", _STYLES.get(event.state, "")), f" {event.detail}")
@@ -36,7 +36,7 @@ def print_event(out: Console, event: Event) -> None:
 
 
 def print_addresses(out: Console, system: LocalSystem) -> None:
-    """Where everything is: the last block that a person reads."""
+    """Print the addresses and folders of the system."""
     from rich.markup import escape
 
     url = system.http_url
@@ -57,12 +57,12 @@ def print_addresses(out: Console, system: LocalSystem) -> None:
 def running(system: LocalSystem, out: Console) -> Iterator[LocalSystem]:
     """`system`, started on entering and stopped on leaving; SIGTERM and SIGHUP do what Ctrl-C does.
 
-    While it stops, another Ctrl-C ends the parts at once. Raises what has ended the system, where it ended by itself, rather
-    than the error that this gave to whoever was using it.
+    While the system stops, another Ctrl-C ends its parts at once. Where the system ended by itself, raises the error that ended
+    it, not the one that its user got as a consequence.
     """
     with _interrupted_by(signal.SIGTERM, signal.SIGHUP):
         try:
-            with out.status("starting; the embedder takes some 10 to 20 seconds to be warm"):
+            with out.status("starting; the embedder needs some 10 to 20 seconds to warm up"):
                 system.start()
             yield system
         except LookalikeError:
@@ -73,7 +73,7 @@ def running(system: LocalSystem, out: Console) -> Iterator[LocalSystem]:
 
 
 def wait_for_ctrl_c(system: LocalSystem) -> None:
-    """Return when the process is asked to stop. Raises what has ended `system`, where it ends by itself."""
+    """Return when the process is asked to stop. Raises the error that ended `system`, where it ends by itself."""
     with suppress(KeyboardInterrupt):
         while True:
             # In slices: an untimed wait does not hear signals everywhere.
@@ -106,5 +106,5 @@ def _interrupted_by(*numbers: signal.Signals) -> Iterator[None]:
 
 
 def output() -> Console:
-    """Where `up` and `demo` write for people."""
+    """The console on which `up` and `demo` write."""
     return console()

@@ -1,4 +1,5 @@
-"""`lookalike sizing`: the memory, disk and query nodes that images need on a Milvus cluster, by index type. Asks no server."""
+"""`lookalike sizing`: the memory, disk and query nodes that images need on a Milvus cluster, by index type. No server is
+asked."""
 
 from __future__ import annotations
 
@@ -21,20 +22,20 @@ _COUNTS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 _BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _NUMBER = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([a-zA-Z]*)")
 
-Images = Annotated[str, typer.Option(metavar="N", help="How many images: 100M, 1B or 1000000.")]
-Dimension = Annotated[list[str], typer.Option(metavar="D", help="Values of a vector; once for each space (repeatable).")]
+Images = Annotated[str, typer.Option(metavar="N", help="Number of images: 100M, 1B or 1000000.")]
+Dimension = Annotated[list[str], typer.Option(metavar="D", help="Dimension of a space's vectors (repeatable, for each space).")]
 Index = Annotated[
     list[str] | None,
-    typer.Option(metavar="TYPE", help="HNSW, HNSW_SQ, DISKANN or GPU_CAGRA (repeatable).", show_default="all of them"),
+    typer.Option(metavar="TYPE", help="Index type: HNSW, HNSW_SQ, DISKANN or GPU_CAGRA (repeatable).", show_default="all"),
 ]
-Replicas = Annotated[int, typer.Option(help="How often every vector is held, to answer more queries or to outlive a node.")]
+Replicas = Annotated[int, typer.Option(help="Copies of every vector, for more queries or for the loss of a node.")]
 MetadataBytes = Annotated[float, typer.Option(help="Mean bytes of an image's id, URI and metadata together.")]
 NodeMemory = Annotated[str, typer.Option(metavar="SIZE", help="Memory of one query node, such as 64GiB.")]
-GpuMemory = Annotated[str, typer.Option(metavar="SIZE", help="Memory of a query node's one GPU, for GPU_CAGRA.")]
+GpuMemory = Annotated[str, typer.Option(metavar="SIZE", help="Memory of the one GPU of a query node, for GPU_CAGRA.")]
 Rate = Annotated[
     float | None,
     typer.Option(
-        metavar="IMAGES/S", help="Images ingested a second: gives the time, and bounds the log and the room for compaction."
+        metavar="IMAGES/S", help="Images ingested per second: gives the time, and bounds the log and the room for compaction."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -51,10 +52,10 @@ def sizing(
     rate: Rate = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reckon what images need on a Milvus cluster: memory, disk, query nodes, by index type.
+    """Compute what images need on a Milvus cluster: memory, disk and query nodes, by index type.
 
-    By formulas, each with its source in lookalike/sizing.py; nothing is asked. Without --rate the images count as written
-    at once: then the log has all of them, and the storage twice what it will keep. Lookalike itself builds HNSW; see
+    No server is asked: lookalike/sizing.py has the formulas with their sources. Without --rate all images count as written at
+    once: the log then holds all of them, and the storage twice what it will keep. Lookalike itself builds HNSW; see
     deploy/SIZING.md.
     """
     from lookalike.sizing import size
@@ -83,7 +84,7 @@ def parse_count(name: str, text: str) -> int:
     """`100M`, `1.5B`, `1000000` as a whole number. Raises `InvalidArgument` for option `name`."""
     value = _parsed(name, text, _COUNTS, "such as 1000000, 100M or 1B")
     if value.denominator != 1:
-        raise InvalidArgument(name, f"{text!r} is no whole number")
+        raise InvalidArgument(name, f"{text!r} is not a whole number")
     return value.numerator
 
 
@@ -93,7 +94,7 @@ def parse_bytes(name: str, text: str) -> int:
 
 
 def parse_types(names: Sequence[str]) -> list[IndexType]:
-    """Index types by name, in any case; all of them where there is none. Raises `InvalidArgument`."""
+    """Index types by name, in upper or lower case; all types for no names. Raises `InvalidArgument`."""
     from lookalike.sizing import IndexType
 
     there = {one.value: one for one in IndexType}
@@ -114,7 +115,7 @@ def _parsed(name: str, text: str, units: dict[str, int], examples: str) -> Fract
     found = _NUMBER.fullmatch(text.strip())
     unit = found[2].upper() if found else ""
     if not found or unit not in units:
-        raise InvalidArgument(name, f"{text!r} is no size; give one {examples}")
+        raise InvalidArgument(name, f"{text!r} is not a size; give one {examples}")
     return Fraction(found[1]) * units[unit]
 
 

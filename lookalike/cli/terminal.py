@@ -1,4 +1,5 @@
-"""How commands talk: tables and lines for people on standard output, notes and progress on standard error, JSON for programs.
+"""The output of commands: tables and lines for people on standard output, notes and progress on standard error, JSON for
+programs.
 
 Rich is imported when something is printed, not before.
 """
@@ -25,20 +26,20 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _PIPED_WIDTH = 240
-"""Columns where nobody looks: wide enough that no id or URI is cut."""
+"""Columns where the output is no terminal: wide enough that no id or URI is cut."""
 MOST_LISTED = 1_000_000_000
-"""Bounds `--limit`: more are all."""
+"""Bounds `--limit`, far beyond any list."""
 _STEERING = ("Cc", "Cs")
-"""Categories of Unicode: control characters, and lone surrogates, which cannot be written at all."""
+"""Categories of Unicode that steer a terminal: control characters, and lone surrogates, which cannot be written at all."""
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""They turn the direction of all that follows."""
+"""Characters that turn the direction of the text after them."""
 
 
 def console(*, err: bool = False) -> Console:
     """Rich's console on standard output or error; plain and wide where that is no terminal.
 
-    What stands in brackets is text, in cells of tables too: most of what is shown is what somebody wrote somewhere. Lines with
-    markup of ours are printed with `markup=True`.
+    Text in brackets is shown as it is, in cells of tables too, since most texts come from users. Lines with the command's own
+    markup are printed with `markup=True`.
     """
     from rich.console import Console
 
@@ -49,9 +50,9 @@ def console(*, err: bool = False) -> Console:
 
 
 def visible(text: str) -> str:
-    """`text` with every character written out, as `\\x1b`, that would steer the terminal instead of being shown on it.
+    """`text` with every character that would steer the terminal written out, as `\\x1b`.
 
-    Metadata, names of files and descriptions are written by others, and a terminal obeys escape sequences wherever they are.
+    Metadata, names of files and descriptions come from others, and a terminal obeys escape sequences wherever they are.
     """
     if text.isprintable():
         return text
@@ -63,13 +64,13 @@ def visible(text: str) -> str:
 
 
 def help_of(command: Callable[..., None]) -> str:
-    """A command's docstring with every paragraph on one line, so that the terminal wraps it, not the source."""
+    """A command's docstring with every paragraph on one line, to be wrapped at the terminal's width."""
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def note(line: str) -> None:
-    """One line for people, on standard error, so that it never mixes with results."""
+    """Print one line for people on standard error, apart from the results."""
     typer.echo(visible(line), err=True)
 
 
@@ -91,7 +92,7 @@ def emit_json(value: object) -> None:
 
 
 def emit_json_line(value: object) -> None:
-    """Print `value` as one line of JSON: for streams of unknown length."""
+    """Print `value` as one line of JSON, for lists of any length."""
     typer.echo(json.dumps(to_json(value), ensure_ascii=False))
 
 
@@ -119,14 +120,14 @@ def to_json(value: object) -> Any:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is lost, unless `--yes` was given.
+    """Ask for confirmation before something is lost, unless `--yes` was given.
 
-    Raises `InvalidArgument` where nobody can be asked, and ends the command where the answer is no.
+    Raises `InvalidArgument` where standard input is no terminal, and ends the command where the answer is no.
     """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise InvalidArgument("--yes", "is needed here: nobody can be asked")
+        raise InvalidArgument("--yes", "is needed here: standard input is no terminal on which to ask")
     typer.confirm(question, abort=True, err=True)
 
 
@@ -141,7 +142,7 @@ def time_text(moment: datetime | None) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """`8 s`, `25 min`, `3.5 h`, for what is not known more exactly."""
+    """`8 s`, `25 min`, `3.5 h`, for durations that are not known more exactly."""
     if seconds < 100:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"

@@ -1,4 +1,4 @@
-"""`lookalike tune`: how broad a search must be to find the true neighbours, measured on a collection's own images."""
+"""`lookalike tune`: the breadth that a search needs to find the true neighbours, measured on a collection's own images."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 Collection = Annotated[str, typer.Argument(help="Name of the collection.")]
 Recall = Annotated[float, typer.Option(help="Share of the true neighbours to find, above 0 to 1.")]
-K = Annotated[int, typer.Option("--k", "-k", help="How many neighbours people will ask for.")]
-Queries = Annotated[int, typer.Option("--queries", "-n", help="Stored images to look for, chosen at random.")]
-Spaces = Annotated[SpaceChoice, typer.Option("--space", "-s", help="Way of looking to tune, or both.")]
-Seed = Annotated[int, typer.Option(help="Chooses other images to look for.")]
+K = Annotated[int, typer.Option("--k", "-k", help="Number of neighbours that searches will ask for.")]
+Queries = Annotated[int, typer.Option("--queries", "-n", help="Number of stored images to search for, drawn at random.")]
+Spaces = Annotated[SpaceChoice, typer.Option("--space", "-s", help="Space to tune, or both.")]
+Seed = Annotated[int, typer.Option(help="Seed of the random draw.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -41,10 +41,10 @@ def tune(
 ) -> None:
     """Find the smallest ef (breadth of a search) that finds enough of the true neighbours in a collection.
 
-    Stored images are looked for with rising ef, and the answers compared with exact ones over all vectors, which are read once,
-    a page at a time. Run it when nothing is being written and what was written last has its index, for which Milvus takes some
-    ten seconds. Give what it says as --ef, or as the field ef of a request. Where a collection is searched exactly, as by
-    Milvus Lite, there is nothing to tune, and it says so.
+    Searches for stored images with rising ef, and compares the answers with exact ones over all vectors, which are read once, a
+    page at a time. Run it when nothing is being written and the last writes are indexed, which takes Milvus some ten seconds.
+    Give the result as --ef, or as the field ef of a request. A collection that is searched exactly, as by Milvus Lite, needs no
+    tuning; the command then says so.
     """
     from lookalike import tuning
 
@@ -61,7 +61,7 @@ def tune(
 
 
 def _progress() -> AbstractContextManager[Report]:
-    """A bar on a terminal for what is being done; nothing elsewhere."""
+    """A progress bar on a terminal; nothing elsewhere."""
     from contextlib import contextmanager
 
     from lookalike.cli.progress import bar
@@ -86,24 +86,24 @@ def _print(found: Tuning) -> None:
         for step in one.steps:
             enough = "enough" if step.ef == one.ef else ""
             rows.add_row(one.space, f"{step.ef:,}", f"{step.recall:.4f}", f"{step.median_s * 1e3:.1f}", enough)
-    what = f"recall@{found.k}, {count_text(found.queries, 'stored image')} looked for among the others of {found.images:,}"
+    what = f"recall@{found.k}, {count_text(found.queries, 'stored image')} searched for among the others of {found.images:,}"
     out.print(what, markup=False, soft_wrap=True)
     put(out, rows)
     for one in found.spaces:
         out.print(_verdict(one, found.recall), markup=False, soft_wrap=True)
     chosen = [one.ef for one in found.spaces if one.ef is not None]
     if len(chosen) == len(found.spaces) > 1:
-        note(f"for both spaces fused, take the larger: --ef {max(chosen)}")
+        note(f"for both spaces fused, use the larger: --ef {max(chosen)}")
 
 
 def _print_exact(out: Console, found: Tuning) -> None:
-    """There is nothing to tune: what a search finds and takes, whatever its ef."""
-    line = f"collection {found.collection} is searched exactly, as Milvus Lite does: every search compares with all of its "
-    out.print(f"{line}{found.images:,} images, misses none, and --ef changes nothing", markup=False, soft_wrap=True)
+    """There is nothing to tune: print the recall and the time of a search, whatever its ef."""
+    line = f"collection {found.collection} is searched exactly, as by Milvus Lite: every search compares with all of its "
+    out.print(f"{line}{found.images:,} images and misses none; --ef changes nothing", markup=False, soft_wrap=True)
     for one in found.spaces:
         step = one.steps[-1]
-        told = f"{one.space}: recall@{found.k} {step.recall:.4f}, {step.median_s * 1e3:.1f} ms a search"
-        out.print(told, markup=False, soft_wrap=True)
+        line = f"{one.space}: recall@{found.k} {step.recall:.4f}, {step.median_s * 1e3:.1f} ms a search"
+        out.print(line, markup=False, soft_wrap=True)
 
 
 def _verdict(one: SpaceTuning, recall: float) -> str:

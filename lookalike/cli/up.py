@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-Data = Annotated[
-    Path, typer.Option(help="Folder that holds everything: pictures, vectors, jobs, logs.", envvar="LOOKALIKE_DATA")
-]
+Data = Annotated[Path, typer.Option(help="Folder for everything: pictures, vectors, jobs and logs.", envvar="LOOKALIKE_DATA")]
 HttpPort = Annotated[int, typer.Option(help="Port of the web page and the HTTP API; 0 for any free one.")]
 Hosts = Annotated[
     list[str] | None,
@@ -29,7 +27,7 @@ SourceRoots = Annotated[
 Models = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Folder of a model bundle that is always served (repeatable); the first is the default of new collections.",
+        help="Folder of a model bundle that is always served (repeatable). The first is the default of new collections.",
         show_default="the shipped ones, photo first",
     ),
 ]
@@ -46,7 +44,7 @@ Milvus = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Use the Milvus that runs there, such as http://127.0.0.1:19530, for more than some ten thousand pictures.",
+        help="Milvus server to use, such as http://127.0.0.1:19530; needed beyond some ten thousand pictures.",
         show_default="Milvus Lite",
     ),
 ]
@@ -65,7 +63,7 @@ def up(
     """Run the whole system on this machine until Ctrl-C.
 
     Starts a Redis server, Milvus Lite, the embedder, an indexer and the gateway with its web page, all listening on 127.0.0.1
-    only. Data stays in one folder and is there again at the next start; a part that dies is started again.
+    only. All data is kept in one folder and used again at the next start. A part that dies is started again.
     """
     from lookalike.cli.serving import output, print_addresses, print_event, running, wait_for_ctrl_c
     from lookalike.local.parts import LocalConfig

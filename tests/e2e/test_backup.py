@@ -88,7 +88,7 @@ def test_what_is_exported_deleted_and_imported_is_what_it_was_whatever_is_killed
     assert not half.complete, "killed too late to show anything"
     (folder / ".images-00099.parquet.deadbeef.part").write_bytes(b"what a killed run leaves")
     with pytest.raises(FailedPrecondition, match="not complete"):
-        import_collection(client, Artifacts(folder.as_uri()), told=lambda _: None)
+        import_collection(client, Artifacts(folder.as_uri()), done=lambda _: None)
     assert f"exported {COUNT + 1} images of collection {COLLECTION} in 16 files" in run(stack, *arguments)
     assert sorted(path.name for path in folder.iterdir()) == [
         "collection.json",
@@ -104,7 +104,7 @@ def test_what_is_exported_deleted_and_imported_is_what_it_was_whatever_is_killed
     killed_when(stack, tmp_path / "log", lambda: _count(client) >= SHARD, "import", folder)
     assert _count(client) < COUNT, "killed too late to show anything"
     told = run(stack, "import", folder)
-    assert "were there already" in told
+    assert "were already there" in told
     after = images(client, COLLECTION)
     assert set(after) == set(before)
     for image_id_, image in before.items():
@@ -122,15 +122,15 @@ def test_what_is_exported_deleted_and_imported_is_what_it_was_whatever_is_killed
 @pytest.fixture(scope="module")
 def exported(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
-    export_collection(client, COLLECTION, Artifacts(folder.as_uri()), shard_images=20, told=lambda _: None)
+    export_collection(client, COLLECTION, Artifacts(folder.as_uri()), shard_images=20, done=lambda _: None)
     return folder
 
 
 def test_importing_again_sends_what_differs_only(client: Client, exported: Path) -> None:
-    import_collection(client, Artifacts(exported.as_uri()), "backup_copy", told=lambda _: None)
+    import_collection(client, Artifacts(exported.as_uri()), "backup_copy", done=lambda _: None)
     client.update_images("backup_copy", [ImageUpdate(image_id(1), {"label": "changed"})])
     client.delete_images("backup_copy", [image_id(2)])
-    done = import_collection(client, Artifacts(exported.as_uri()), "backup_copy", told=lambda _: None)
+    done = import_collection(client, Artifacts(exported.as_uri()), "backup_copy", done=lambda _: None)
     # The last file, of one image, is sent in any case.
     assert (done.sent, done.unchanged) == (2 + 1, COUNT + 1 - 3)
     assert images(client, "backup_copy").keys() == images(client, COLLECTION).keys()
@@ -145,7 +145,7 @@ def test_files_that_are_damaged_are_named_before_anything_is_written(client: Cli
             (folder / path.name).write_bytes(path.read_bytes())
         change(folder)
         with pytest.raises((FailedPrecondition, NotFound)) as raised:
-            import_collection(client, Artifacts(folder.as_uri()), "backup_broken", told=lambda _: None)
+            import_collection(client, Artifacts(folder.as_uri()), "backup_broken", done=lambda _: None)
         with pytest.raises(NotFound):
             client.get_collection("backup_broken")
         return raised.value.message
@@ -189,16 +189,16 @@ def test_an_export_goes_into_no_collection_of_other_fingerprints_and_over_no_oth
 
     client.create_collection("backup_other", histogram=HistogramSettings(bins=8))
     with pytest.raises(FailedPrecondition) as refused:
-        import_collection(client, Artifacts(exported.as_uri()), "backup_other", told=lambda _: None)
+        import_collection(client, Artifacts(exported.as_uri()), "backup_other", done=lambda _: None)
     assert refused.value.reason == "FINGERPRINT_MISMATCH"
     assert client.get_collection("backup_other").image_count == 0
     with pytest.raises(FailedPrecondition) as refused:
-        export_collection(client, "backup_other", Artifacts(exported.as_uri()), told=lambda _: None)
+        export_collection(client, "backup_other", Artifacts(exported.as_uri()), done=lambda _: None)
     assert refused.value.reason == "EXPORT_DIFFERS"
-    empty = export_collection(client, "backup_other", Artifacts((tmp_path / "none").as_uri()), told=lambda _: None)
+    empty = export_collection(client, "backup_other", Artifacts((tmp_path / "none").as_uri()), done=lambda _: None)
     assert (empty.shards, empty.complete) == ((), True)
     client.delete_collection("backup_other")
-    assert import_collection(client, Artifacts((tmp_path / "none").as_uri()), told=lambda _: None).sent == 0
+    assert import_collection(client, Artifacts((tmp_path / "none").as_uri()), done=lambda _: None).sent == 0
     client.delete_collection("backup_other")
 
 

@@ -213,7 +213,7 @@ def test_the_command_prints_what_every_breadth_finds_and_which_is_enough(gateway
     assert [row[:3] for row in lines(said.out) if row[:2] == ["histogram", "24"]] == [["histogram", "24", by_hand]]
     assert [row[0:3:2] for row in lines(said.out) if row[-1:] == ["enough"]] == [["histogram", "1.0000"], ["siamese", "1.0000"]]
     assert "histogram: ef 64 is enough for 0.99" in said.out
-    assert said.err == "for both spaces fused, take the larger: --ef 64\n"
+    assert said.err == "for both spaces fused, use the larger: --ef 64\n"
 
 
 def test_of_a_collection_that_is_searched_exactly_the_command_says_that_ef_changes_nothing(

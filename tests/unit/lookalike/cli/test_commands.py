@@ -328,7 +328,7 @@ def test_an_image_is_shown_with_its_thumbnail_and_deleted(gateway: FakeGateway, 
     said = lookalike("images", "show", "shoes", "a", "--thumbnail", str(tmp_path / "a.jpg"))
     assert "label=Coat" in said.out
     assert (tmp_path / "a.jpg").read_bytes().startswith(b"\xff\xd8")
-    assert lookalike("images", "delete", "shoes", "a", "b", "--yes").err == "deleted 1 image; 1 not there\n"
+    assert lookalike("images", "delete", "shoes", "a", "b", "--yes").err == "deleted 1 image; 1 not found\n"
 
 
 # The process
@@ -369,7 +369,7 @@ def test_ctrl_c_while_watching_leaves_the_job_and_says_how_to_look_again(gateway
         command.send_signal(signal.SIGINT)
         assert command.wait(20) == exits.INTERRUPTED
         said = command.stderr.read()
-    assert "`lookalike jobs watch job-1` looks again" in said
+    assert "`lookalike jobs watch job-1` follows it" in said
     assert "Traceback" not in said
 
 
@@ -438,8 +438,8 @@ def test_a_dry_run_is_followed_and_told(gateway: FakeGateway, lookalike: Lookali
         "tried 100 items: 3 unchanged, 2 failed; 1 item broken in the source",
         "IMAGE_EMPTY: 2",
         "the job would take about 75 s, 12.5 MB of Milvus' memory and 25.1 MB of its disk, "
-        "and for some days 37.6 MB more; about 101 items would fail",
-        "7 images that the source does not have would be deleted",
+        "and 37.6 MB more for some days; about 101 items would fail",
+        "7 images not in the source would be deleted",
     ):
         assert line in said.out, said.out
     assert json.loads(lookalike("jobs", "show", "job-1", "--json").out)["forecast"]["deleted"] == 7

@@ -55,7 +55,7 @@ def test_a_report_tells_totals_shares_and_the_rate_over_time(gateway: FakeGatewa
     gateway.jobs["job-1"] = [job]
     said = lookalike("jobs", "report", "job-1").out
     assert "job job-1, collection shoes: running, stalled" in said
-    assert "60.5 s, of which 0.5 s until the source was planned; from then on 2,950.0 items/s" in said
+    assert "60.5 s, of which 0.5 s until the source was planned; 2,950.0 items/s after that" in said
     lines = {line.split()[0]: line for line in said.splitlines() if line.strip()}
     assert "80%" in lines["embed"]
     charted = [line for line in said.splitlines() if " s " in line and ("█" in line or line.split()[0] == "0")]

@@ -30,7 +30,7 @@ def pages() -> Iterator[tuple[list[str], list[str]]]:
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 200])
-def test_no_page_cuts_a_name_or_tells_a_type_of_python(
+def test_no_page_cuts_a_name_or_shows_a_type_of_python(
     columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -55,15 +55,29 @@ def test_a_flag_takes_nothing_and_an_option_a_word(capsys: pytest.CaptureFixture
     assert any(line.startswith("--request-id TEXT Your id") for line in lines)
 
 
-def test_ranges_and_defaults_are_told_in_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranges_and_defaults_are_shown_in_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     assert run_command(["collections", "reembed", "--help"]) == exits.OK
     page = " ".join(capsys.readouterr().out.split())
     assert "[default: 24.0; 0.01 to 720]" in page
-    assert "[default: its own]" in page
+    assert "[default: the collection's own]" in page
     app = Commands()
     limited = typer.Option(0, max=5, show_default="none (yet)")
     app.command()(lambda count=limited: None)
     with pytest.raises(SystemExit):
         app(["--help"])
     assert "[default: none (yet); at most 5]" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_bound_that_nobody_meets_is_not_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert run_command(["images", "list", "--help"]) == exits.OK
+    assert "0 lists all. [default: 50]" in " ".join(capsys.readouterr().out.split())
+    assert run_command(["jobs", "list", "--help"]) == exits.OK
+    assert "List at most N. [default: 20; at least 1]" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_usage_names_an_argument_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run_command(["images", "delete", "--help"]) == exits.OK
+    assert "Usage: lookalike images delete [OPTIONS] COLLECTION [ID]...\n" in capsys.readouterr().out

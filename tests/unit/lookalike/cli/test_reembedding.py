@@ -44,7 +44,7 @@ def test_watched_to_its_end_it_tells_how_the_answers_compare(gateway: FakeGatewa
     gateway.jobs["job-1"] = [a_job(RUNNING, submitted=9), compared(a_job(SUCCEEDED, submitted=9, indexed=9))]
     said = lookalike("collections", "reembed", "shoes", "--watch")
     assert said.code == exits.OK
-    assert "200 images asked for: 84.1% of their 10 nearest are the same" in said.out
+    assert "200 images searched for: 84.1% of their 10 nearest are the same" in said.out
     assert "91.2% before, 93.4% after" in said.out
 
 
@@ -68,7 +68,7 @@ def test_a_job_that_was_undone_says_so_wherever_it_is_shown(gateway: FakeGateway
     shown = lookalike("jobs", "show", "job-1").out
     assert "job job-1 succeeded, undone; 9 items" in shown
     assert "undone 2023-11-14 2" in shown
-    assert ": 7 images of it deleted" in shown
+    assert ": 7 images deleted" in shown
     assert "succeeded, undone" in lookalike("jobs", "list").out
     undo = json.loads(lookalike("jobs", "show", "job-1", "--json").out)["undo"]
     assert undo == {"deleted": 7, "at": "2023-11-14T22:15:00+00:00"}
@@ -89,7 +89,7 @@ def test_show_tells_how_far_it_is_and_then_how_long_one_can_go_back(gateway: Fak
     said = lookalike("collections", "show", "shoes")
     assert "being re-embedded: generation 2, model photo, job job-1 (running, 4 of 9 images)" in said.out
     said = lookalike("collections", "rollback", "shoes")
-    assert "before: generation 2, model photo, kept until 2023-11-1" in said.out
+    assert "previous: generation 2, model photo, kept until 2023-11-1" in said.out
     said = lookalike("collections", "drop-previous", "shoes", "--yes")
     assert said.code == exits.OK
     assert "generation" not in said.out

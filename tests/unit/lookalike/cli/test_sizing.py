@@ -67,13 +67,13 @@ def test_programs_get_bytes(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (("--images", "many"), "images: 'many' is no size; give one such as 1000000, 100M or 1B"),
+        (("--images", "many"), "images: 'many' is not a size; give one such as 1000000, 100M or 1B"),
         (("--images", "0"), "images: 0 is out of range; at least 1 is needed"),
-        (("--images", "1.5"), "images: '1.5' is no whole number"),
+        (("--images", "1.5"), "images: '1.5' is not a whole number"),
         (("--dimension", "32769"), "dimension: 32769 is out of range; 1 to 32768 are allowed"),
         (("--dimension", "0"), "dimension: 0 is out of range; 1 to 32768 are allowed"),
         (("--index", "IVF"), "index: 'IVF' is unknown; there are HNSW, HNSW_SQ, DISKANN, GPU_CAGRA"),
-        (("--node-memory", "64 horses"), "node-memory: '64 horses' is no size; give one such as 64GiB or 64GB"),
+        (("--node-memory", "64 horses"), "node-memory: '64 horses' is not a size; give one such as 64GiB or 64GB"),
         (("--replicas", "0"), "replicas: 0 is out of range; at least 1 is needed"),
         (("--rate", "-1"), "rate: -1 is out of range; above 0 images a second are allowed"),
     ],
