@@ -6,9 +6,9 @@
         for hit in client.search("products", image=Path("shoe.jpg"), top_k=5).neighbours:
             print(hit.rank, hit.similarity, hit.image.uri)
 
-Every call has a deadline; calls that change nothing (and `create_ingest_job`, which carries a request id) are tried again
-when the gateway is `Unavailable`. An argument of a wrong type raises `InvalidArgument` that names it, before anything is sent;
-where several are expected, one alone counts as a list of one, and an enum's member may be given by its value.
+Every call has a deadline. Calls that change nothing, and calls that carry a request id (`create_ingest_job`), are tried again
+when the gateway is `Unavailable`. An argument of a wrong type raises `InvalidArgument` with its name before anything is sent.
+Where a list is expected, a single value counts as a list of one; an enum's member may be given by its value.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ __all__ = [
 
 
 class Client(SearchCalls, CollectionCalls, IngestCalls):
-    """A connection to the gateway at `target` (`HOST:PORT`); `timeout_s` is the deadline of calls that are given none.
+    """A connection to the gateway at `target` (`HOST:PORT`); `timeout_s` is the deadline of calls without their own.
 
-    Safe to share between threads: one is enough for a program. Opens no connection until the first call. Close it, or use
-    it in a `with` statement. Raises `InvalidArgument` for a target that is not `HOST:PORT`.
+    A client is safe to share between threads, so a program needs only one. It connects at the first call. Close it, or use it
+    in a `with` statement. Raises `InvalidArgument` for a target that is not `HOST:PORT`.
     """
 
     def __init__(self, target: str = DEFAULT_TARGET, timeout_s: float = 30.0) -> None:

@@ -1,9 +1,9 @@
-"""What the client's methods take: each argument is checked here before protobuf or gRPC sees it, and named where it is wrong.
+"""Checks of the arguments of the client's methods, made before protobuf or gRPC sees an argument. An error names the argument.
 
-The rules, the same for every method. Text is `str`; a whole number is an `int` (NumPy's too), never text and never a `bool`; a
-flag is a `bool`. An enum's member may be given by its value. Where several are expected, one alone counts as a list of one. A
-picture is bytes, or a `Path` whose file is read; a `str` is refused, since it may mean a path, a URL or an id. What fits none
-of these raises `InvalidArgument`. Nothing but `lookalike.client` calls it.
+The rules are the same for every method. Text is `str`; a whole number is an `int` (NumPy's too), never text and never a `bool`;
+a flag is a `bool`. An enum's member may be given by its value. Where a list is expected, a single value counts as a list of
+one. A picture is bytes, or a `Path` whose file is read; a `str` is refused, since it may mean a path, a URL or an id. Any other
+argument raises `InvalidArgument`. Only `lookalike.client` calls this module.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.spaces import Metric, Space, Vector
 
 MAX_TIMEOUT_S = 366 * 86_400.0
-"""Bounds every deadline: gRPC cannot reckon with one thousands of years ahead."""
+"""Bounds every deadline: gRPC cannot compute with one thousands of years ahead."""
 _INT32 = range(-(2**31), 2**31)
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ E = TypeVar("E", bound=enum.Enum)
 
 
 def text(field: str, value: object) -> str:
-    """`value`, which is text that UTF-8 can hold."""
+    """Text that UTF-8 can hold."""
     if not isinstance(value, str):
         raise InvalidArgument(field, f"is {_kind(value)}; give text")
     try:
@@ -57,11 +57,11 @@ def flag(field: str, value: object) -> bool:
 
 
 def whole(field: str, value: object, allowed: str) -> int:
-    """A whole number that the contract's field, of 32 bits, holds; `allowed` says which ones the server takes."""
+    """A whole number of 32 bits, as the contract's field is; `allowed` names the range that the server takes."""
     if isinstance(value, bool | np.bool_):
         raise InvalidArgument(field, f"is {_kind(value)}; give a whole number, {allowed}")
     try:
-        number = operator.index(value)  # type: ignore[arg-type]  # what it does not take is what is asked
+        number = operator.index(value)  # type: ignore[arg-type]  # a value that it does not take raises TypeError
     except TypeError:
         raise InvalidArgument(field, f"is {_kind(value)}; give a whole number, {allowed}") from None
     if number not in _INT32:
@@ -70,7 +70,7 @@ def whole(field: str, value: object, allowed: str) -> int:
 
 
 def number(field: str, value: object, allowed: str) -> float:
-    """A finite number; `allowed` says which ones the server takes."""
+    """A finite number; `allowed` names the range that the server takes."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         raise InvalidArgument(field, f"is {_kind(value)}; give a number, {allowed}")
     try:
@@ -83,7 +83,7 @@ def number(field: str, value: object, allowed: str) -> float:
 
 
 def float32(field: str, value: object, allowed: str) -> float:
-    """As `number`, of what 32 bits hold."""
+    """As `number`, within the range of 32 bits."""
     found = number(field, value, allowed)
     if abs(found) > float(np.finfo(np.float32).max):
         raise InvalidArgument(field, f"{_shown(value)} is out of range; allowed: {allowed}")
@@ -109,12 +109,12 @@ def moment(field: str, value: object) -> datetime | None:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        # A zone moves the first and the last moment that a `datetime` holds out of the years 1 to 9999.
+        # In UTC the first and the last moments of a `datetime` with another zone lie outside the years 1 to 9999.
         raise InvalidArgument(field, "is out of range; the years 1 to 9999 of UTC are allowed") from None
 
 
 def member(field: str, value: object, kind: type[E]) -> E:
-    """A member of `kind`, or the value of one."""
+    """A member of `kind`, given as such or by its value."""
     try:
         return kind(value)
     except (ValueError, TypeError):
@@ -131,44 +131,44 @@ def record(field: str, value: object, kind: type[T], *, many: bool = False) -> T
 
 
 def several(field: str, value: object, of: str) -> Iterator[object]:
-    """The members of an iterable as they come; neither the characters of a text nor the keys of a mapping."""
+    """The members of an iterable, one by one. Text and mappings are refused, not iterated."""
     if isinstance(value, str | bytes | bytearray | memoryview | Mapping | os.PathLike):
         raise InvalidArgument(field, f"is {_kind(value)}; give a list of {of}")
     try:
-        return iter(value)  # type: ignore[call-overload, no-any-return]  # what it does not take is what is asked
+        return iter(value)  # type: ignore[call-overload, no-any-return]  # a value that it does not take raises TypeError
     except TypeError:
         raise InvalidArgument(field, f"is {_kind(value)}; give a list of {of}") from None
 
 
 def records(field: str, value: object, kind: type[T]) -> Iterator[T]:
-    """Objects of `kind`, read as they are needed; one alone is one of one."""
+    """Objects of `kind`, read as they are needed; a single object counts as a list of one."""
     found = iter([value]) if isinstance(value, kind) else several(field, value, f"{kind.__name__} objects")
     return (record(field, one, kind, many=True) for one in found)
 
 
 def texts(field: str, value: object) -> tuple[str, ...]:
-    """Texts; one alone is one of one."""
+    """Texts; a single text counts as a list of one."""
     if isinstance(value, str):
         return (text(field, value),)
     return tuple(text(field, one) for one in several(field, value, "texts"))
 
 
 def members(field: str, value: object, kind: type[E]) -> tuple[E, ...]:
-    """Members of `kind`, or values of them; one alone is one of one."""
+    """Members of `kind`, given as such or by their values; a single one counts as a list of one."""
     if isinstance(value, kind | str):
         return (member(field, value, kind),)
     return tuple(member(field, one, kind) for one in several(field, value, f"{kind.__name__} members"))
 
 
 def pairs(field: str, value: object, of: str, check: Callable[[str, object], T]) -> dict[str, T]:
-    """A mapping from text to what `check` lets through, called with `FIELD.KEY`."""
+    """A mapping from text to values that `check` lets through; `check` is called with `FIELD.KEY`."""
     if not isinstance(value, Mapping):
         raise InvalidArgument(field, f"is {_kind(value)}; give a mapping from a space's name to {of}")
     return {text(field, name): check(f"{field}.{name}", one) for name, one in value.items()}
 
 
 def weights(value: object) -> dict[str, float]:
-    """By space; None means none."""
+    """Weights by space; None means no weights."""
     if value is None:
         return {}
     return pairs("weights", value, "its weight", lambda field, one: float32(field, one, "above 0"))
@@ -194,9 +194,9 @@ def vector(field: str, value: object) -> Vector:
 
 
 def picture(field: str, value: object) -> bytes:
-    """A picture's encoded bytes, of any size; of a `Path` those of its file, one more than a picture may have at most.
+    """A picture's encoded bytes, of any size. A file is read up to one byte more than a picture may have.
 
-    Raises `NotFound` and `FailedPrecondition` for a file that is not there or cannot be read.
+    Raises `NotFound` and `FailedPrecondition` for a file that is missing or cannot be read.
     """
     if isinstance(value, Path):
         with open_file(value) as file:
@@ -209,7 +209,7 @@ def picture(field: str, value: object) -> bytes:
 
 
 def space(field: str, value: object) -> Space:
-    """A `Space` whose parts are what they should be."""
+    """A `Space` with checked fields."""
     one = record(field, value, Space, many=True)
     return Space(
         text(f"{field}.name", one.name),
@@ -220,12 +220,12 @@ def space(field: str, value: object) -> Space:
 
 
 def spaces_of(value: Iterable[Space] | Space) -> tuple[Space, ...]:
-    """As `space`, several; one alone is one of one."""
+    """As `space`, for a list; a single space counts as a list of one."""
     return tuple(space("spaces", one) for one in records("spaces", value, Space))
 
 
 def _kind(value: object) -> str:
-    """What `value` is, in a caller's words: `text`, `None`, `of type Path`."""
+    """The kind of `value` for an error text: `text`, `None`, `of type Path`."""
     if value is None:
         return "None"
     if isinstance(value, str):
@@ -236,6 +236,6 @@ def _kind(value: object) -> str:
 def _shown(value: object) -> str:
     try:
         shown = repr(value)
-    except ValueError:  # Python does not write whole numbers of more than 4,300 digits.
+    except ValueError:  # Python does not print whole numbers of more than 4,300 digits.
         shown = "a number of thousands of digits"
     return shown if len(shown) <= 40 else shown[:37] + "..."

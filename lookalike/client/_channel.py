@@ -1,4 +1,4 @@
-"""How the client reaches the gateway: its channel with the retry policy, and the one place where RPC errors are translated."""
+"""The client's channel to the gateway with its retry policy, and the one place where the client translates RPC errors."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ SERVICE_CONFIG = json.dumps(
         "methodConfig": [
             {
                 "name": [{"service": service, "method": name} for service, names in _IDEMPOTENT.items() for name in names],
-                # About a second of trying in all: it bridges a restart behind a load balancer; a person at a terminal who
-                # has nothing running still hears of it at once.
+                # Tries take about a second in all. That bridges a restart behind a load balancer, and a person at a terminal
+                # without a running system still gets the error at once.
                 "retryPolicy": {
                     "maxAttempts": 4,
                     "initialBackoff": "0.2s",
                     "maxBackoff": "1s",
                     "backoffMultiplier": 2,
-                    # A server that is stopping answers calls that it has not begun with a bare CANCELLED.
+                    # A stopping server answers calls that it has not begun with a bare CANCELLED.
                     "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
                 },
             }
@@ -68,7 +68,7 @@ class Calls:
         self.target = target
         self._timeout_s = timeout_s
         options = dict(OPTIONS) | {"grpc.service_config": SERVICE_CONFIG}
-        # People may be behind a proxy; but it cannot reach this machine's own loopback.
+        # A client may be behind a proxy, but no proxy reaches this machine's loopback.
         options["grpc.enable_http_proxy"] = 0 if _is_loopback(host) else 1
         self._channel = grpc.insecure_channel(target, options=tuple(options.items()))
         self._search = search_service_pb2_grpc.SearchServiceStub(self._channel)
@@ -84,7 +84,7 @@ class Calls:
         return self._translated(lambda: method(request, timeout=with_deadline_s))
 
     def _deadline(self, timeout_s: float | None) -> float:
-        """What one call gets, in seconds: the client's own where it was given none."""
+        """The deadline of a call in seconds; the client's own for None."""
         return self._timeout_s if timeout_s is None else _arguments.timeout(timeout_s)
 
     def _translated(self, call: Callable[[], R]) -> R:
@@ -93,7 +93,7 @@ class Calls:
         except grpc.RpcError as error:
             raise self._error(error) from error
         except ValueError as error:
-            # What gRPC raises for a call on a closed channel.
+            # gRPC raises it for a call on a closed channel.
             raise Unavailable(GATEWAY, str(error)) from error
 
     def _stream(self, start: Callable[[], Iterator[R]]) -> Iterator[R]:
@@ -105,7 +105,7 @@ class Calls:
     def _error(self, error: grpc.RpcError) -> LookalikeError:
         translated = from_rpc_error(error, GATEWAY)
         if isinstance(translated, Unavailable) and translated.metadata.get("dependency") == GATEWAY:
-            # gRPC tells a chain of causes; the last is the one that helps.
+            # gRPC reports a chain of causes; the last cause is the helpful part.
             return Unavailable(GATEWAY, f"nothing answers at {self.target} ({translated.message.rpartition(': ')[2]})")
         return translated
 

@@ -1,6 +1,6 @@
-"""The records that the client's methods are given, checked part by part and made what `lookalike.wire` can write.
+"""Checks of the records that the client's methods take; the results are records that `lookalike.wire` can write.
 
-The rules are those of `_arguments`, which has the single values. Nothing but `lookalike.client` calls it.
+The rules are those of `_arguments`, which checks single values. Only `lookalike.client` calls this module.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _PARTS: Mapping[object, Callable[[str, object], object]] = {
     "bool": _arguments.flag,
     "tuple[str, ...]": _arguments.texts,
 }
-"""How a field of a source is checked, by its type; a `uri` may also be a `Path`."""
+"""The check of a source's field, by the field's type; a `uri` may also be a `Path`."""
 
 
 def source(given: object) -> Source:
-    """A source, or that of an upload."""
+    """A source; an `Upload` gives its `UploadSource`."""
     if isinstance(given, Upload):
         given = UploadSource(given.id)
     if not isinstance(given, Source):
         names = [record.__name__ for record in (*get_args(Source), Upload)]
-        raise InvalidArgument("source", f"is no source; give {any_of(names)}")
+        raise InvalidArgument("source", f"is not a source; give {any_of(names)}")
     checks = {field.name: _arguments.place if field.name == "uri" else _PARTS[field.type] for field in fields(given)}
     values: dict[str, Any] = {name: check(f"source.{name}", getattr(given, name)) for name, check in checks.items()}
     return replace(given, **values)
 
 
 def job_options(given: object) -> JobOptions:
-    """A threshold says nothing where near-duplicates are kept; 0 leaves it to the server."""
+    """The options, with threshold 0 where near-duplicates are kept; 0 leaves the threshold to the server."""
     options = _arguments.record("options", given, IngestOptions)
     policy = _arguments.member("options.near_duplicates", options.near_duplicates, NearDuplicatePolicy)
     threshold = _arguments.float32("options.near_threshold", options.near_threshold, "0 to 1")
@@ -54,8 +54,9 @@ def job_options(given: object) -> JobOptions:
 
 
 def upload_item(given: UploadItem) -> UploadItem:
-    """With the bytes of its file. A picture too large to be taken is sent as its problem, so that it fails alone and not the
-    upload; so is a `Path` that cannot be read. Raises `InvalidArgument` also for metadata that JSON cannot hold."""
+    """The item, with the bytes of its file. A picture that is too large, and a `Path` that cannot be read, are sent as a
+    problem, so that the item fails alone and not the upload. Raises `InvalidArgument` also for metadata that JSON cannot
+    hold."""
     item = UploadItem(
         id=_arguments.text("items.id", given.id),
         uri=_arguments.place("items.uri", given.uri),
@@ -77,7 +78,7 @@ def upload_item(given: UploadItem) -> UploadItem:
 
 
 def histogram(given: object) -> HistogramSettings:
-    """Checked by itself when it was made."""
+    """Histogram settings, which have checked their fields when they were made."""
     return _arguments.record("histogram", given, HistogramSettings)
 
 
@@ -87,7 +88,8 @@ def image_update(given: ImageUpdate) -> ImageUpdate:
 
 
 def given_image(given: Image, spaces: Sequence[Space]) -> GivenImage:
-    """With its vectors in `spaces`. Raises `InvalidArgument` where it lacks one, and for metadata that JSON cannot hold."""
+    """The image with its vectors in `spaces`. Raises `InvalidArgument` where it lacks one, and for metadata that JSON cannot
+    hold."""
     found = _arguments.pairs("vectors", given.vectors, "its vector", _arguments.vector)
     for space in spaces:
         if space.name not in found:
@@ -103,9 +105,9 @@ def given_image(given: Image, spaces: Sequence[Space]) -> GivenImage:
 
 
 def target(image: bytes | Path | None, vectors: Mapping[str, Vector] | None, image_id: str | None) -> Target:
-    """What is looked for: the one that is given, as `check_one` saw.
+    """The target of a search, from the one argument that is not None (`check_one` has checked that).
 
-    Raises `InvalidArgument` (wrong type, vectors of a wrong shape), `BadImage` (its size), and of a `Path` `NotFound` and
+    Raises `InvalidArgument` (wrong type, vectors of a wrong shape), `BadImage` (its size), and for a `Path` `NotFound` and
     `FailedPrecondition`.
     """
     if image is not None:
@@ -122,8 +124,8 @@ def target(image: bytes | Path | None, vectors: Mapping[str, Vector] | None, ima
 
 
 def metadata(given: object, name: str) -> dict[str, object]:
-    """The metadata of the item called `name`, in types that protobuf knows. Raises `InvalidArgument` for what JSON cannot
-    hold."""
+    """The metadata of the item called `name`, in types that protobuf takes. Raises `InvalidArgument` for values that JSON
+    cannot hold."""
     if not isinstance(given, Mapping):
         raise InvalidArgument("metadata", f"of item {name!r} is not JSON: is of type {type(given).__name__}, not a mapping")
     try:

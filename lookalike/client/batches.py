@@ -1,6 +1,6 @@
-"""Many queries in one call: what is asked and answered, and how any number of them is cut into requests.
+"""Searches for many queries: the query's record, and the cutting of any number of queries into requests.
 
-Used by `lookalike.client.searching` only; the records are part of `lookalike.client`.
+Only `lookalike.client.searching` calls it; `lookalike.client` exports the record.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from lookalike.wire.search import batch_answer_from, set_target
 
 @dataclass(frozen=True, slots=True)
 class BatchQuery:
-    """What one query of many looks for: exactly one of `image` (encoded, at most 20 MB, or the `Path` of its file),
-    `vectors` (by space, float32 `[dimension]`) and `image_id` (of a stored image, itself left out of the answer). Raises
+    """A query of `Client.search_many`: exactly one of `image` (encoded, at most 20 MB, or the `Path` of its file), `vectors`
+    (by space, float32 `[dimension]`) and `image_id` (of a stored image, which is left out of the answer). Raises
     `InvalidArgument`."""
 
     image: bytes | Path | None = field(default=None, repr=False)
@@ -33,21 +33,21 @@ class BatchQuery:
 
 
 def check_one(*given: object) -> None:
-    """Raises `InvalidArgument` unless exactly one of `given` (image, vectors, id of an image) is there."""
+    """Raise `InvalidArgument` unless exactly one of `given` (image, vectors, id of an image) is not None."""
     if sum(one is not None for one in given) != 1:
         raise InvalidArgument("query", "give exactly one of image, vectors and image_id")
 
 
 @dataclass(slots=True)
 class _Part:
-    """Queries that go in one request, with their places among all."""
+    """The queries of one request, with their places among all queries."""
 
     places: list[int] = field(default_factory=list)
     messages: list[search_service_pb2.BatchQuery] = field(default_factory=list)
     size_bytes: int = 0
 
     def takes(self, message: search_service_pb2.BatchQuery) -> bool:
-        """Whether `message` still fits; one alone always does."""
+        """Whether `message` still fits; the first always does."""
         if not self.places:
             return True
         return len(self.places) < MAX_QUERIES_PER_BATCH and self.size_bytes + message.ByteSize() <= MAX_CALL_BYTES
@@ -62,9 +62,9 @@ def answered(
     queries: Iterable[BatchQuery],
     ask: Callable[[list[search_service_pb2.BatchQuery]], Iterator[search_service_pb2.SearchBatchResponse]],
 ) -> Iterator[BatchAnswer]:
-    """What becomes of each of `queries`, which are read as they are needed; `ask` sends one request's worth.
+    """The answer of each of `queries`, which are read as they are needed; `ask` sends the queries of one request.
 
-    A query that cannot be sent is its own answer.
+    A query that cannot be sent is answered here, with its error.
     """
     part = _Part()
     for place, query in enumerate(queries):
@@ -90,4 +90,4 @@ def _asked(
         left -= 1
         yield replace(batch_answer_from(response), index=part.places[response.index])
     if left:
-        raise Unavailable("gateway", f"it ended the call with {left} of {len(part.places)} queries not answered")
+        raise Unavailable("gateway", f"the call ended with {left} of {len(part.places)} queries not answered")

@@ -1,4 +1,4 @@
-"""The client's part for collections: create, get, list, re-embed, delete."""
+"""The client's methods for collections: create, get, list, re-embed, roll back, delete."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class CollectionCalls(Calls):
         spaces: Sequence[Space] | Space = (),
         timeout_s: float | None = None,
     ) -> Collection:
-        """Make an empty collection. `model` empty means the embedder's default; `histogram` None means 256 grey bins.
+        """Create an empty collection. An empty `model` means the embedder's default; `histogram` None means 256 grey bins.
 
-        `spaces` are given only to restore an export: those it had, with their fingerprints; the embedder is not asked then.
+        `spaces` are given only to restore an export: they are those of the export, with their fingerprints. The embedder is
+        not asked then.
 
         Raises `InvalidArgument`, `NotFound` (model), `AlreadyExists`, `DeadlineExceeded`, `Unavailable`.
         """
@@ -43,12 +44,12 @@ class CollectionCalls(Calls):
         return collection_from(self._call(self._collections.CreateCollection, request, timeout_s).collection)
 
     def get_collection(self, name: str, *, timeout_s: float | None = None) -> Collection:
-        """One collection. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`."""
+        """Return a collection. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`."""
         request = collection_service_pb2.GetCollectionRequest(name=text("name", name))
         return collection_from(self._call(self._collections.GetCollection, request, timeout_s).collection)
 
     def list_collections(self, *, timeout_s: float | None = None) -> list[Collection]:
-        """All collections, by name. Raises `DeadlineExceeded`, `Unavailable`."""
+        """Return all collections in order of name. Raises `DeadlineExceeded`, `Unavailable`."""
         request = collection_service_pb2.ListCollectionsRequest()
         answer = self._call(self._collections.ListCollections, request, timeout_s)
         return [collection_from(message) for message in answer.collections]
@@ -64,12 +65,13 @@ class CollectionCalls(Calls):
         request_id: str = "",
         timeout_s: float | None = None,
     ) -> str:
-        """Fill a collection anew with the current version of `model` (empty: of its own) while it is searched and written, then
-        switch to it: the id of the job that does it. A `request_id` seen before gives the earlier job.
+        """Start a job that embeds a collection again with the current version of `model` (empty: the collection's own), while
+        it is searched and written, and then switches to the result. Returns the job's id; a `request_id` seen before gives the
+        earlier job.
 
-        The generation before is kept for `grace_s` seconds after the switch (30 to 2,592,000; 0 means a day). With
-        `allow_missing` it is switched although some images could not be embedded again, which are no longer in it then. With
-        `force` it is switched although it measured itself worse; else such a job is held (`Job.held`). Raises
+        The previous generation is kept for `grace_s` seconds after the switch (30 to 2,592,000; 0 means a day). With
+        `allow_missing` the collection switches even if some images could not be embedded again; it loses these images. With
+        `force` it switches even if the new generation measured worse; without it such a job is held (`Job.held`). Raises
         `InvalidArgument`, `NotFound` (collection, model), `FailedPrecondition`, `DeadlineExceeded`, `Unavailable`.
         """
         request = collection_service_pb2.ReembedCollectionRequest(
@@ -83,7 +85,7 @@ class CollectionCalls(Calls):
         return self._call(self._collections.ReembedCollection, request, timeout_s).job_id
 
     def rollback_collection(self, name: str, *, timeout_s: float | None = None) -> Collection:
-        """Let the generation before the last re-embedding be searched again; the collection then.
+        """Switch back to the generation before the last re-embedding, and return the collection.
 
         Raises `NotFound`, `FailedPrecondition` (none is kept), `DeadlineExceeded`, `Unavailable`.
         """
@@ -91,7 +93,7 @@ class CollectionCalls(Calls):
         return collection_from(self._call(self._collections.RollbackCollection, request, timeout_s).collection)
 
     def drop_previous_generation(self, name: str, *, timeout_s: float | None = None) -> Collection:
-        """Drop the generation before the last re-embedding now, not at the end of its grace; the collection then.
+        """Drop the generation before the last re-embedding now, not at the end of its grace, and return the collection.
 
         Raises as `rollback_collection`.
         """
@@ -99,7 +101,7 @@ class CollectionCalls(Calls):
         return collection_from(self._call(self._collections.DropPreviousGeneration, request, timeout_s).collection)
 
     def delete_collection(self, name: str, *, timeout_s: float | None = None) -> None:
-        """Remove a collection and all its images; its running jobs are cancelled.
+        """Delete a collection and all its images; its running jobs are cancelled.
 
         Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
         """

@@ -1,4 +1,4 @@
-"""The client's part for adding images: upload, jobs, failures."""
+"""The client's methods for adding images: upload, jobs, failures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lookalike.wire.jobs import (
 )
 
 _WATCH_S = 60.0
-"""Deadline of one watching stream; a watch that takes longer opens the next. A stream without one could hang for ever."""
+"""Bounds one watching stream; a longer watch opens the next. A stream without a deadline could hang for ever."""
 _RECONNECT_S = 0.5
 """Pause before a broken watch is opened again."""
 
@@ -39,9 +39,9 @@ class IngestCalls(Calls):
     """`IngestService`, typed."""
 
     def upload(self, collection: str, items: Iterable[UploadItem] | UploadItem, *, timeout_s: float = 6 * 3600.0) -> Upload:
-        """Send `items` in one stream, taken from the iterable as the server accepts them, so that memory stays flat.
+        """Send `items` in one stream. They are taken from the iterable as the server accepts them, so memory stays flat.
 
-        `timeout_s` is for the whole upload. Nothing is kept of an upload that breaks off. What the iterable raises is passed
+        `timeout_s` is for the whole upload. Nothing is kept of an upload that breaks off. Errors of the iterable are passed
         on. Raises `NotFound` (collection), `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
         """
         header = ingest_service_pb2.UploadHeader(collection=text("collection", collection))
@@ -54,7 +54,7 @@ class IngestCalls(Calls):
                 for item in given:
                     yield ingest_service_pb2.UploadItemsRequest(item=upload_item_message(_checked.upload_item(item)))
             except BaseException as error:
-                # gRPC reads this in a thread of its own and would turn the error into "Exception iterating requests!".
+                # gRPC iterates in its own thread, and would turn the error into "Exception iterating requests!".
                 raised.append(error)
                 raise
 
@@ -75,12 +75,12 @@ class IngestCalls(Calls):
         options: IngestOptions = DEFAULT_OPTIONS,
         timeout_s: float | None = None,
     ) -> Job:
-        """Start a job; returns as soon as it is written down. A `request_id` seen before gives the earlier job.
+        """Start a job; returns when the ledger has recorded it. A `request_id` seen before gives the earlier job.
 
-        `source` is one of the sources, or what `upload` returned.
+        `source` is one of the sources, or the result of `upload`.
 
-        Without a `request_id` one is made here, so that a repeated call after a lost answer starts no second job. Raises
-        `InvalidArgument`, `NotFound` (collection, upload), `FailedPrecondition`, `DeadlineExceeded`, `Unavailable`.
+        Without a `request_id` the client makes one, so that a call that is repeated after a lost answer starts no second job.
+        Raises `InvalidArgument`, `NotFound` (collection, upload), `FailedPrecondition`, `DeadlineExceeded`, `Unavailable`.
         """
         asked = CreateJob(
             text("collection", collection),
@@ -92,7 +92,7 @@ class IngestCalls(Calls):
         return job_from(self._call(self._ingest.CreateIngestJob, request, timeout_s).job)
 
     def get_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
-        """One job. Raises `NotFound`, `DeadlineExceeded`, `Unavailable`."""
+        """Return a job. Raises `NotFound`, `DeadlineExceeded`, `Unavailable`."""
         request = ingest_service_pb2.GetIngestJobRequest(id=text("job_id", job_id))
         return job_from(self._call(self._ingest.GetIngestJob, request, timeout_s).job)
 
@@ -107,11 +107,12 @@ class IngestCalls(Calls):
         page_size: int = 50,
         timeout_s: float | None = None,
     ) -> Iterator[Job]:
-        """Jobs, newest first, of one collection or of all, fetched `page_size` (1 to 1,000) at a time.
+        """Return the jobs of one collection or of all, newest first, fetched `page_size` (1 to 1,000) at a time.
 
-        With `states` (members or their values, or one alone) only jobs in one of these; created at `created_after` or later and
-        before `created_before`, each with a time zone; with `text`, whatever its case, in their id, request id or the URI of
-        their source. `timeout_s` is for each page. Raises `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
+        Only jobs that meet all that is given: in one of `states` (members, their values, or a single one), created at
+        `created_after` or later and before `created_before` (each with a time zone), and with `text` in their id, request id or
+        the URI of their source, in upper or lower case. `timeout_s` is for each page. Raises `InvalidArgument`,
+        `DeadlineExceeded`, `Unavailable`.
         """
         only = JobFilter(
             frozenset(members("states", states, JobState)),
@@ -134,9 +135,9 @@ class IngestCalls(Calls):
                 return
 
     def watch_job(self, job_id: str, *, patience_s: float = 30.0) -> Iterator[Job]:
-        """The job now and after every change; ends after yielding it in a state that has ended.
+        """Yield the job now and after every change, until it has ended.
 
-        A gateway that goes away is waited for, `patience_s` seconds at a time; then `Unavailable` is raised. Raises
+        The watch survives a gateway that goes away for up to `patience_s` seconds; then it raises `Unavailable`. Raises
         `NotFound`.
         """
         request = ingest_service_pb2.WatchIngestJobRequest(id=text("job_id", job_id))
@@ -153,18 +154,18 @@ class IngestCalls(Calls):
                     if job.state.ended:
                         return
             except DeadlineExceeded:
-                # The stream's own deadline: nothing is wrong as long as the gateway still answers.
+                # The stream's own deadline is no error as long as the gateway still answers.
                 self.get_job(request.id)
                 heard_s = time.monotonic()
                 continue
             except Unavailable:
                 if time.monotonic() - heard_s > patience_s:
                     raise
-            # Also after a stream that ended early without an error: the server is going down.
+            # A stream that ended early without an error comes here too: the server is stopping.
             time.sleep(_RECONNECT_S)
 
     def cancel_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
-        """Stop a job: what is indexed stays, the rest counts as skipped.
+        """Cancel a job: indexed items stay, the rest counts as skipped.
 
         Raises `NotFound`, `FailedPrecondition` (ended already), `DeadlineExceeded`, `Unavailable`.
         """
@@ -172,9 +173,9 @@ class IngestCalls(Calls):
         return job_from(self._call(self._ingest.CancelIngestJob, request, timeout_s).job)
 
     def undo_job(self, job_id: str, *, timeout_s: float | None = None) -> Deletion:
-        """Delete the images that an ended job wrote and nobody has written since; what it replaced does not come back.
+        """Delete the images that an ended job wrote, except those written again since. Replaced images do not come back.
 
-        Where the deadline ends first, what was deleted stays deleted, and the same call goes on. Raises `NotFound`,
+        An undo may run out of time: images that it deleted stay deleted, and the same call continues. Raises `NotFound`,
         `FailedPrecondition` (not ended), `DeadlineExceeded`, `Unavailable`.
         """
         answer = self._call(
@@ -183,7 +184,7 @@ class IngestCalls(Calls):
         return deletion_from(answer)
 
     def pause_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
-        """Begin no further chunk until the job is resumed; chunks under way are finished.
+        """Pause a job: no further chunk begins until the job is resumed; chunks under way are finished.
 
         Raises `NotFound`, `FailedPrecondition` (ended, being cancelled), `DeadlineExceeded`, `Unavailable`.
         """
@@ -191,12 +192,12 @@ class IngestCalls(Calls):
         return job_from(self._call(self._ingest.PauseIngestJob, request, timeout_s).job)
 
     def resume_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
-        """Let a paused job go on. Raises `NotFound`, `FailedPrecondition` (ended), `DeadlineExceeded`, `Unavailable`."""
+        """Resume a paused job. Raises `NotFound`, `FailedPrecondition` (ended), `DeadlineExceeded`, `Unavailable`."""
         request = ingest_service_pb2.ResumeIngestJobRequest(id=text("job_id", job_id))
         return job_from(self._call(self._ingest.ResumeIngestJob, request, timeout_s).job)
 
     def retry_failures(self, job_id: str, *, request_id: str = "", timeout_s: float | None = None) -> Job:
-        """A new job over the items of an ended job that failed. `request_id` as of `create_ingest_job`.
+        """Start a new job over the failed items of an ended job. `request_id` as of `create_ingest_job`.
 
         Raises `NotFound`, `FailedPrecondition` (not ended, nothing failed, nothing to retry with), `DeadlineExceeded`,
         `Unavailable`.
@@ -207,12 +208,12 @@ class IngestCalls(Calls):
         return job_from(self._call(self._ingest.RetryIngestFailures, request, timeout_s).job)
 
     def get_report(self, job_id: str, *, timeout_s: float | None = None) -> Report:
-        """Where the time of a job went, also while it runs. Raises `NotFound`, `DeadlineExceeded`, `Unavailable`."""
+        """Return where the time of a job went, also while it runs. Raises `NotFound`, `DeadlineExceeded`, `Unavailable`."""
         request = ingest_service_pb2.GetIngestReportRequest(id=text("job_id", job_id))
         return report_from(self._call(self._ingest.GetIngestReport, request, timeout_s))
 
     def list_failures(self, job_id: str, *, page_size: int = 200, timeout_s: float | None = None) -> Iterator[Failure]:
-        """The items of a job that failed, in order of position, fetched `page_size` (1 to 1,000) at a time.
+        """Return the failed items of a job in order of position, fetched `page_size` (1 to 1,000) at a time.
 
         `timeout_s` is for each page. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
         """
@@ -232,5 +233,5 @@ class IngestCalls(Calls):
 
 
 def _made_id() -> str:
-    """Makes a call that is tried again after a lost answer start no second job."""
+    """A new request id: with it a call that is tried again after a lost answer starts no second job."""
     return f"client-{secrets.token_hex(12)}"

@@ -1,6 +1,6 @@
-"""The options of a search as `Client.search` and `Client.search_many` take them: by keyword, checked here, gathered once.
+"""The options of `Client.search` and `Client.search_many`: given by keyword, checked here, and gathered in one value.
 
-A new option is a line in `SearchKeywords` and a parameter of `search_options`; nothing that passes options on names it.
+A new option is a line in `SearchKeywords` and a parameter of `search_options`. Functions that pass options on do not name them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 class SearchKeywords(TypedDict, total=False):
-    """What may be given by keyword; see `Client.search`."""
+    """The keywords of a search; see `Client.search`."""
 
     spaces: Sequence[str] | str
     top_k: int | None
@@ -42,7 +42,7 @@ def search_options(
     consistency: Consistency | str = Consistency.BOUNDED,
     ef: int = 0,
 ) -> SearchOptions:
-    """Raises `InvalidArgument` for the first of a wrong type."""
+    """The options as one value. Raises `InvalidArgument` for the first of a wrong type."""
     return SearchOptions(
         spaces=texts("spaces", spaces),
         top_k=DEFAULT_TOP_K if top_k is None else whole("top_k", top_k, "1 to 1,000"),
@@ -56,7 +56,7 @@ def search_options(
 
 
 def names_options(method: Callable[P, R]) -> Callable[P, R]:
-    """`method`, which takes `**options`, with a signature that names them: for `help`, notebooks and editors."""
+    """`method`, which takes `**options`, with a signature that names the options, for `help`, notebooks and editors."""
     own = inspect.signature(method)
     named = inspect.signature(search_options).parameters.values()
     kept = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]

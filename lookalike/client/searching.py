@@ -1,4 +1,4 @@
-"""The client's part for pictures: search, get, list, delete, update, import, thumbnails."""
+"""The client's methods for images: search, get, list, delete, update, import, thumbnail."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class SearchCalls(Calls):
         timeout_s: float | None = None,
         **options: Unpack[SearchKeywords],
     ) -> SearchResult:
-        """The images of `collection` that look most like the query, nearest first.
+        """Return the images of `collection` that look most like the query, nearest first.
 
         The query is exactly one of `image` (encoded, at most 20 MB; bytes, or the `Path` of its file), `vectors` (by space,
-        float32 `[dimension]`) and `image_id` (of a stored image, itself left out of the answer). `spaces` is one name or
-        several; none means `siamese`; two are fused, with `weights` (by space, above 0, default 1). `top_k` is 1 to 1,000
-        (default 5); `ef`, `top_k` to 32,768, is the breadth of the search, 0 leaves it to the server. `consistency` is a
-        member or its value, such as `"strong"`.
+        float32 `[dimension]`) and `image_id` (of a stored image, which is left out of the answer). `spaces` is one name or
+        several: none means `siamese`, and two are fused with `weights` (by space, above 0, default 1). `top_k` is 1 to 1,000
+        (default 5). `ef` is the breadth of the search, `top_k` to 32,768; 0 leaves it to the server. `consistency` is a member
+        or its value, such as `"strong"`.
 
         Raises `InvalidArgument` (also `BadImage`, `BadFilter`), `NotFound`, `FailedPrecondition`, `Overloaded`,
         `DeadlineExceeded`, `Unavailable`.
@@ -59,11 +59,11 @@ class SearchCalls(Calls):
         timeout_s: float | None = None,
         **options: Unpack[SearchKeywords],
     ) -> Iterator[BatchAnswer]:
-        """What becomes of each of any number of queries, as it is ready: in far fewer calls than `search` in a loop.
+        """Search for any number of queries, in far fewer calls than `search` in a loop; return each answer as it is ready.
 
-        The options are those of `search`. Queries are read as they are needed, up to 256 or 16 MiB for each request; within a
-        request answers come in any order, and the next request is sent when all of them were taken. `timeout_s` is for each
-        request. What is wrong with one query is the `error` of its answer; raises what ends a whole request, as `search` does.
+        The options are those of `search`. Queries are read as they are needed, up to 256 or 16 MiB for each request. Within a
+        request answers come in any order; the next request is sent when all of them were taken. `timeout_s` is for each
+        request. An error of one query is the `error` of its answer. An error of a whole request is raised, as by `search`.
         """
 
         base = search_service_pb2.SearchBatchRequest(collection=text("collection", collection))
@@ -86,7 +86,7 @@ class SearchCalls(Calls):
         consistency: Consistency | str = Consistency.BOUNDED,
         timeout_s: float | None = None,
     ) -> Image:
-        """One stored image. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`."""
+        """Return a stored image. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`."""
         request = search_service_pb2.GetImageRequest(
             collection=text("collection", collection),
             id=text("image_id", image_id),
@@ -105,7 +105,7 @@ class SearchCalls(Calls):
         consistency: Consistency | str = Consistency.BOUNDED,
         timeout_s: float | None = None,
     ) -> Iterator[Image]:
-        """Every image that the filter lets through, in order of id, fetched `page_size` (1 to 1,000) at a time.
+        """Return every image that matches the filter, in order of id, fetched `page_size` (1 to 1,000) at a time.
 
         `timeout_s` is for each page. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
         """
@@ -135,11 +135,11 @@ class SearchCalls(Calls):
         filter: str = "",  # noqa: A002 - the contract's own word
         timeout_s: float | None = None,
     ) -> Deletion:
-        """Delete 1 to 1,000 images by id, or all for which `filter` holds, in every space; what is not there is no error.
+        """Delete 1 to 1,000 images by id, or all that match `filter`, in every space. Unknown ids are no error.
 
-        `ids` is one id or several. By filter the deadline may end first (the server gives it 60 s at most): what was deleted
-        stays deleted, and the same call goes on. Never retried: a second delete is a later write. Raises `NotFound`,
-        `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
+        `ids` is one id or several. A delete by filter may run out of time (the server gives it 60 s at most): images that it
+        deleted stay deleted, and the same call continues. The client never retries a delete: a second delete is a later write.
+        Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
         """
         request = search_service_pb2.DeleteImagesRequest(
             collection=text("collection", collection), ids=texts("ids", ids), filter=text("filter", filter)
@@ -150,9 +150,9 @@ class SearchCalls(Calls):
     def update_images(
         self, collection: str, updates: Sequence[ImageUpdate] | ImageUpdate, *, timeout_s: float | None = None
     ) -> UpdateResult:
-        """Give 1 to 1,000 images new metadata; they are not embedded again. Ids that are not there are named, no error.
+        """Give 1 to 1,000 images new metadata; they are not embedded again. Unknown ids are returned, and no error.
 
-        Never retried: a second update is a later write. Raises `NotFound` (collection), `InvalidArgument`,
+        The client never retries an update: a second update is a later write. Raises `NotFound` (collection), `InvalidArgument`,
         `DeadlineExceeded`, `Unavailable`.
         """
         request = search_service_pb2.UpdateImagesRequest(
@@ -171,11 +171,11 @@ class SearchCalls(Calls):
         last: bool = False,
         timeout_s: float | None = None,
     ) -> int:
-        """Write 1 to 1,000 images with vectors that were made before; the revision of the write. `spaces` say how.
+        """Write 1 to 1,000 images with vectors that were made before, in `spaces`; return the revision of the write.
 
-        They take the place of images with the same ids; their own `revision` is not kept. `last` says that no more come, so
-        that the server begins to index them. Raises `NotFound`, `InvalidArgument`, `FailedPrecondition` (fingerprints differ),
-        `DeadlineExceeded`, `Unavailable`.
+        They replace images with the same ids, and get the revision of the write instead of their own. `last` says that no more
+        come, so that the server begins to index them. Raises `NotFound`, `InvalidArgument`, `FailedPrecondition` (fingerprints
+        differ), `DeadlineExceeded`, `Unavailable`.
         """
         made_in = spaces_of(spaces)
         request = search_service_pb2.ImportImagesRequest(
@@ -186,7 +186,7 @@ class SearchCalls(Calls):
         return self._call(self._search.ImportImages, request, timeout_s).revision
 
     def thumbnail(self, collection: str, image_id: str, *, timeout_s: float | None = None) -> bytes:
-        """A JPEG of a stored image, longest side 160 pixels. Raises `NotFound`, `FailedPrecondition`, `Unavailable`."""
+        """Return a JPEG of a stored image, longest side 160 pixels. Raises `NotFound`, `FailedPrecondition`, `Unavailable`."""
         request = search_service_pb2.GetThumbnailRequest(
             collection=text("collection", collection), id=text("image_id", image_id)
         )
