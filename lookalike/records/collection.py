@@ -1,7 +1,7 @@
-"""What a collection is: its model, spaces and generations.
+"""A collection: its model, spaces and generations.
 
 A collection is searched in its *current* generation. While it is re-embedded, and for a time of grace after that, it has an
-*other* one beside it: every write goes to both, no search to the other. A space whose fingerprint is the same in both is one
+*other* generation too: every write goes to both, and no search to the other. A space with the same fingerprint in both is one
 physical collection that they share.
 """
 
@@ -17,18 +17,18 @@ from lookalike.spaces import HistogramSettings, Space
 
 
 class GenerationState(enum.Enum):
-    """Why a collection has a second generation."""
+    """The reason for a second generation."""
 
     FILLING = "filling"
     """A job fills it; it is not searched yet."""
     PREVIOUS = "previous"
-    """It was searched before the last switch, and can be gone back to until it is dropped."""
+    """It was searched before the last switch. A rollback returns to it until it is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtherGeneration:
-    """A generation that is written beside the one that is searched. `job_id` is the job that fills it, or that filled the one
-    that is searched; it is dropped at `drop_at`, which knows its time zone and is None while it is being filled."""
+    """A generation that is written beside the current one. `job_id` is the job that fills it, or that filled the current one.
+    The generation is dropped at `drop_at`, which has a time zone and is None while a job fills the generation."""
 
     generation: int
     state: GenerationState
@@ -40,8 +40,8 @@ class OtherGeneration:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A named set of images that is searched together, bound to one version of one model: the fingerprint of the space
-    `siamese` says which. `model` and `spaces` are those of the current generation; `generation` counts from 1."""
+    """A named set of images that is searched together, bound to one version of one model: that of the fingerprint of the space
+    `siamese`. `model` and `spaces` are those of the current generation; `generation` counts from 1."""
 
     name: str
     uid: str
@@ -56,10 +56,10 @@ class Collection:
     exact: bool = field(default=False, compare=False)
     """Whether a search compares the query with every image, and `ef` changes nothing: a matter of the store."""
     image_count: int = field(default=0, compare=False)
-    """How many images it holds; counted for who asks for the collection, and 0 in the catalogue."""
+    """The number of its images, counted when the gateway answers; 0 in the catalogue."""
 
     def space(self, name: str) -> Space:
-        """The space called `name`. Raises `NotFound` naming those there are."""
+        """The space called `name`. Raises `NotFound`, which names the collection's spaces."""
         for space in self.spaces:
             if space.name == name:
                 return space
@@ -76,15 +76,16 @@ class Collection:
 
     @property
     def other_spaces(self) -> tuple[Space, ...]:
-        """The spaces that only the other generation has; none where there is no other."""
+        """The spaces that only the other generation has; none without another generation."""
         return () if self.other is None else tuple(space for space in self.other.spaces if space not in self.spaces)
 
     @property
     def written(self) -> tuple[Space, ...]:
-        """The spaces of both generations in the order in which they are written; deletes go in the reverse one.
+        """The spaces of both generations in the order in which they are written. Deletes go in the reverse order.
 
-        The last space of either generation comes after all its others, and the current one's last of all: whatever a kill
-        interrupts, a row in the last space of a generation means that the image is in every space of that generation.
+        The last space of each generation comes after all its other spaces, and that of the current generation comes last of
+        all. Whatever a kill interrupts, a row in the last space of a generation means that the image is in every space of that
+        generation.
         """
         if self.other is None:
             return self.spaces
@@ -94,18 +95,18 @@ class Collection:
 
     @property
     def physicals(self) -> frozenset[str]:
-        """Every Milvus collection that this one names."""
+        """Every Milvus collection of this collection."""
         return frozenset(self.physical_of(space) for space in self.written)
 
     def as_other(self) -> Collection:
-        """The other generation as a collection by itself, to read and to embed for. Raises `Internal` where there is none."""
+        """The other generation as a collection of its own, to read it and to embed for it. Raises `Internal` without one."""
         if self.other is None:
-            raise Internal(f"collection {self.name!r} has one generation only")
+            raise Internal(f"collection {self.name!r} has only one generation")
         other = self.other
         return replace(self, model=other.model, spaces=other.spaces, generation=other.generation, other=None)
 
     def written_as(self, collection: Collection) -> bool:
-        """Whether what was embedded for `collection` can be written to this one as it is."""
+        """Whether vectors that were embedded for `collection` can be written to this one."""
         return (self.uid, self.generation, self.spaces, self.other_spaces) == (
             collection.uid, collection.generation, collection.spaces, collection.other_spaces,
         )  # fmt: skip

@@ -1,5 +1,5 @@
-"""What a filter says of an image, as values. `lookalike.filters` reads them from text and carries them out; a store may compile
-them to its own language.
+"""A filter as values. `lookalike.filters` parses them from text and evaluates them; a store may compile them to its own
+language.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ Value: TypeAlias = str | float | bool | datetime
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What is compared: a key of the metadata by its `path` from the outermost object on, or where `path` is empty the image's
-    own `name`, one of id, uri, sha256, revision and indexed_at."""
+    """The left side of a comparison: a key of the metadata by its `path` from the outermost object on; or, where `path` is
+    empty, the image's own field `name`, one of id, uri, sha256, revision and indexed_at."""
 
     name: str
     path: tuple[str, ...] = ()
@@ -24,9 +24,11 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """True where `field` is there, is of the type of `values`, and compares so; else false, also for `!=` and `NOT IN`.
+    """True where the image has `field`, with the type of `values`, and the comparison holds; else false, also for `!=` and
+    `NOT IN`.
 
-    `values` has one value, or of a list at least one, all of one type. Two operators are of text alone.
+    `values` has one value; for `IN` and `NOT IN` one or more, all of one type. "begins with" and "does not begin with" compare
+    text only.
     """
 
     field: Field
@@ -43,14 +45,14 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """True where every one of `parts`, which are two or more, is."""
+    """True where all of `parts`, two or more, are true."""
 
     parts: tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """True where at least one of `parts`, which are two or more, is."""
+    """True where at least one of `parts`, two or more, is true."""
 
     parts: tuple[Condition, ...]
 

@@ -1,4 +1,4 @@
-"""An image, what is asked of and done to images, a hit of a search, and how fresh a read is."""
+"""An image, the requests and results of operations on images, a hit of a search, and the freshness of a read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lookalike.spaces import Vector
 
 
 class Consistency(enum.Enum):
-    """How fresh an answer must be."""
+    """The freshness of an answer."""
 
     BOUNDED = "bounded"
     """May miss the writes of the last 5 seconds; takes a few milliseconds."""
@@ -21,10 +21,10 @@ class Consistency(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A stored picture. `sha256` is that of its encoded bytes, `revision` the write it came from, `indexed_at` knows its time
-    zone; `vectors` are float32 `[dimension]` by name of space, where they were asked for.
+    """A stored picture. `sha256` is the hash of its encoded bytes, `revision` that of the write that stored it, and
+    `indexed_at` has a time zone. `vectors` are float32 `[dimension]` by name of the space, where a request asked for them.
 
-    `other_vectors` are, to be written, those of the spaces that only the collection's other generation has: the server's own.
+    `other_vectors` belong to the spaces that only the collection's other generation has. Only the server uses them, to write.
     """
 
     id: str
@@ -42,12 +42,12 @@ class Image:
 
 
 StoredImage = Image
-"""Its name where pictures that are not stored are about as well."""
+"""The name of `Image` in modules that also handle pictures that are not stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A stored image and how far it is from the query: Euclidean, or 1 - cos; never below 0."""
+    """A stored image and its distance from the query: Euclidean, or 1 - cos; never below 0."""
 
     image: Image
     distance: float
@@ -55,7 +55,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class GivenVector:
-    """A vector made earlier: float32 `[dimension]`; `fingerprint` is "" where the caller did not say."""
+    """A vector from a caller: float32 `[dimension]`; `fingerprint` is "" where the caller gave none."""
 
     space: str
     values: Vector = field(repr=False)
@@ -64,7 +64,7 @@ class GivenVector:
 
 @dataclass(frozen=True, slots=True)
 class GivenImage:
-    """An image to be imported: `vectors` as they were made, `indexed_at` None where it was not given."""
+    """An image to import, with its vectors; `indexed_at` is None where the caller gave none."""
 
     id: str
     uri: str
@@ -76,8 +76,8 @@ class GivenImage:
 
 @dataclass(frozen=True, slots=True)
 class ImageUpdate:
-    """New metadata of one image. It replaces what there was; with `merge`, keys that it does not name are kept and those it
-    names with None are removed."""
+    """New metadata of an image. It replaces the old metadata. With `merge`, other keys are kept, and keys with None are
+    removed."""
 
     id: str
     metadata: Mapping[str, object]
@@ -86,7 +86,7 @@ class ImageUpdate:
 
 @dataclass(frozen=True, slots=True)
 class UpdateResult:
-    """How many images have new metadata, the ids that there are not, and the revision of the update."""
+    """The number of images with new metadata, the ids that the collection does not have, and the revision of the update."""
 
     updated: int
     missing_ids: tuple[str, ...]
@@ -95,7 +95,7 @@ class UpdateResult:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """How many images were there, and the revision of the delete."""
+    """The number of images that were deleted, and the revision of the delete."""
 
     deleted: int
     revision: int

@@ -1,7 +1,7 @@
-"""What an ingest job is: what is asked for, what becomes of it, and what is reported about it.
+"""An ingest job: its request, its state and its report.
 
-The ledger keeps it, the indexer works on it, the gateway sends it and the client returns it. In a job that the client returns,
-fields that the contract does not carry have their defaults.
+The ledger keeps a job, the indexer works on it, the gateway sends it and the client returns it. In a job that the client
+returns, fields that the contract does not carry have their defaults.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from lookalike.records.job_state import JobState
 from lookalike.records.source import CollectionSource, JobSource
 
 SKIPPED_DUPLICATE = "duplicate"
-"""The same id came earlier in the same job."""
+"""An earlier item of the job has the same id."""
 SKIPPED_UNCHANGED = "unchanged"
-"""The collection holds the same bytes, URI and metadata under this id already."""
+"""The collection already holds the same bytes, URI and metadata under this id."""
 SKIPPED_SUPERSEDED = "superseded"
 """A later job, update or delete has written this id."""
 SKIPPED_CANCELLED = "cancelled"
-"""The job was cancelled before it came to this item."""
+"""The job was cancelled before it reached this item."""
 SKIPPED_NOT_ATTEMPTED = "not_attempted"
-"""The job as a whole failed before it came to this item."""
+"""The job as a whole failed before it reached this item."""
 SKIPPED_NEAR_DUPLICATE = "near_duplicate"
-"""It looks like another image of the collection, and the job leaves such ones out."""
+"""The item looks like another image of the collection, and the job skips near-duplicates."""
 SKIPPED_DRY_RUN = "dry_run"
-"""The job only tried what it would do."""
+"""The job was a dry run."""
 
 WORSE_BY = 0.02
-"""Bounds what a new generation's precision may lose and count as no worse, however sure that is."""
+"""Bounds the loss of precision up to which a new generation counts as no worse, however certain the loss is."""
 LEAST_JUDGED = 20
-"""Labelled queries below which a precision is no judgement."""
+"""Bounds from below the labelled queries from which precisions are compared."""
 
 DEFAULT_NEAR_DUPLICATE = 0.95
 """Similarity in the space `siamese`, in [0, 1]."""
 
 
 class NearDuplicatePolicy(enum.Enum):
-    """What happens to an image that looks almost like another one of the collection: `KEEP` indexes it like any other, `SKIP`
-    leaves it out, `LINK` notes the id of the nearest in its metadata, `near_duplicate_of`."""
+    """The treatment of an image that looks almost like another image of the collection: `KEEP` indexes it like any other,
+    `SKIP` skips it, and `LINK` indexes it and notes the id of the nearest in its metadata, `near_duplicate_of`."""
 
     KEEP = "keep"
     SKIP = "skip"
@@ -49,10 +49,9 @@ class NearDuplicatePolicy(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
-    """How a caller wants a job to treat its items. Two images are near-duplicates from a similarity of `near_threshold` in the
-    space `siamese` on, in [0, 1]; 0 leaves it to the server (0.95). `mirror` deletes at the end what the source does not have:
-    of a folder the images whose URI lies in it, else all others of the collection. A `dry_run` writes nothing and gives a
-    `Job.forecast`."""
+    """A caller's options of a job. `near_threshold` is the least similarity of near-duplicates in the space `siamese`, in
+    [0, 1]; 0 leaves it to the server (0.95). `mirror` deletes, at the end, images that the source does not have: for a folder
+    those whose URI lies in it, else all others of the collection. A `dry_run` writes nothing and gives a `Job.forecast`."""
 
     near_duplicates: NearDuplicatePolicy = NearDuplicatePolicy.KEEP
     near_threshold: float = 0.0
@@ -62,10 +61,10 @@ class IngestOptions:
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """How a job treats its items. `threshold` is a similarity in the space `siamese`, in [0, 1]; `grace_s` in seconds.
+    """The options of a job. `threshold` is a similarity in the space `siamese`, in [0, 1]; `grace_s` is in seconds.
 
-    `model`, `allow_missing`, `grace_s` and `force` matter to a re-embedding only (see `ReembedCollectionRequest`), and the
-    contract's jobs do not carry them.
+    `model`, `allow_missing`, `grace_s` and `force` are those of a re-embedding (see `ReembedCollectionRequest`). The contract's
+    jobs do not carry them.
     """
 
     near_duplicates: NearDuplicatePolicy = NearDuplicatePolicy.KEEP
@@ -83,7 +82,7 @@ DEFAULTS = JobOptions()
 
 @dataclass(frozen=True, slots=True)
 class CreateJob:
-    """What to ingest. An empty `request_id` is replaced by a random one."""
+    """The request for a job. An empty `request_id` is replaced by a random one."""
 
     collection: str
     source: JobSource
@@ -92,28 +91,28 @@ class CreateJob:
 
 
 def has_finish(source: JobSource, options: JobOptions = DEFAULTS) -> bool:
-    """Whether a job has something left to do, in a last unit of its own, when all its chunks are recorded: to switch what it
-    re-embedded, to delete what its source does not have, or to say what it would do."""
+    """Whether a job has a last unit of work, after all its chunks: to switch to the new generation, to delete images that its
+    source does not have, or to make its forecast."""
     return isinstance(source, CollectionSource) or options.mirror or options.dry_run
 
 
 def writes_own_revision(source: JobSource, options: JobOptions = DEFAULTS) -> bool:
-    """Whether a job could write over what is written after it was made. A re-embedding keeps every image's own revision, and
-    looks under the lock what is there: no other job has to mind it, and no delete leaves a tombstone for it. Nor for a dry
-    run, which writes nothing."""
+    """Whether a job could overwrite images that are written after its creation, so that other jobs wait for it and deletes
+    leave tombstones for it. A re-embedding could not: it keeps the revision of every image, and reads the stored rows under the
+    lock. Nor could a dry run, which writes nothing."""
     return not isinstance(source, CollectionSource) and not options.dry_run
 
 
 def rest_counts_as(options: JobOptions) -> str:
-    """Why the items that a job has not come to when it succeeds count as skipped; "" where it comes to all."""
+    """The skip reason of the items that a successful job has not reached; "" where a job reaches all items."""
     return SKIPPED_DRY_RUN if options.dry_run else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How the answers of a collection's new generation compare with those of the one before: `queries` images were asked for,
-    each for its `k` nearest. `overlap` is the mean share that both answers have in common; the precisions are the mean share
-    with the query's label, None where no image has one. All in [0, 1]."""
+    """A comparison of the answers of a collection's new generation with those of the previous one, for `queries` images and
+    their `k` nearest. `overlap` is the mean share of neighbours that both answers have; the precisions are the mean shares of
+    neighbours with the query's label, None where no image has a label. All are in [0, 1]."""
 
     queries: int
     k: int
@@ -121,15 +120,15 @@ class Comparison:
     precision_before: float | None = None
     precision_after: float | None = None
     labelled: int = 0
-    """Of the images asked for, those that have a label: what the precisions are means of. Not in the contract."""
+    """The number of queries with a label, over which the precisions are means. Not in the contract."""
     standard_error: float = 0.0
-    """Of the difference of the precisions, image by image. Not in the contract."""
+    """The standard error of the difference of the precisions, image by image. Not in the contract."""
 
     @property
     def worse(self) -> bool:
-        """Whether the new generation measured itself worse: of `LEAST_JUDGED` labelled images or more, the share of neighbours
-        with the query's label is lower by more than `WORSE_BY`, and by more than three standard errors. Without labels the
-        overlap says only that both differ."""
+        """Whether the new generation measured worse: over at least `LEAST_JUDGED` labelled images, the share of neighbours with
+        the query's label fell by more than `WORSE_BY`, and by more than three standard errors. Never without labels: the
+        overlap shows only that the generations differ."""
         if self.labelled < LEAST_JUDGED or self.precision_before is None or self.precision_after is None:
             return False
         return self.precision_before - self.precision_after > max(WORSE_BY, 3 * self.standard_error)
@@ -137,7 +136,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """How many images were `deleted` when what a job had written was, over all calls, and when the last of these was."""
+    """The number of a job's images that were `deleted` by all calls of its undo, and the time of the last call."""
 
     deleted: int
     at: datetime
@@ -145,13 +144,13 @@ class Undo:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a dry run found, and what the job would take.
+    """The findings of a dry run, and a forecast for the job.
 
-    Of all items, `broken` have a problem that the listing shows; `sampled` good ones, spread evenly, were read and embedded, of
-    which `unchanged` are stored already and `sample_failed` could not be used. `reasons` counts the problems of both by reason.
-    The rest is predicted for the whole job: items that `failed`, `duration_s` with planning, what the images that are new take
-    in Milvus' memory, on its disk, and for a while besides on its disk (see `sizing`; 0 in a forecast made before that was
-    computed), and, with `mirror`, how many images would be `deleted`.
+    Of all items, `broken` have a problem that the listing shows. Of the others, `sampled` items, spread evenly, were read and
+    embedded: `unchanged` of them are stored already, and `sample_failed` could not be used. `reasons` counts the problems of
+    both by reason. The rest is predicted for the whole job: the number of items that would fail (`failed`), `duration_s` with
+    planning, the room of new images in Milvus' memory, on its disk, and for some days more on its disk (see `sizing`; 0 in old
+    forecasts), and, with `mirror`, the number of images that would be `deleted`.
     """
 
     sampled: int
@@ -169,7 +168,8 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Items by outcome. At the end of a job, submitted = indexed + skipped + failed; `submitted` is 0 until it is planned."""
+    """Items by outcome. At the end of a job, submitted = indexed + skipped + failed. `submitted` is 0 until the job is
+    planned."""
 
     submitted: int = 0
     indexed: int = 0
@@ -178,23 +178,23 @@ class Counts:
 
     @property
     def done(self) -> int:
-        """Items that have ended in any way."""
+        """The number of items that have an outcome."""
         return self.indexed + self.skipped + self.failed
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request to add many images, at one moment. `error` says why the job as a whole failed, one line for people, else it is
-    empty; `error_reason` says it for programs, UPPER_SNAKE. `deleted` images a mirror has deleted that are not in its source.
-    `revision` is that of all it writes.
+    """A request to add many images, and its state at one moment. `error` says in one line for people why the job as a whole
+    failed, and `error_reason` for programs, UPPER_SNAKE; both are empty otherwise. `deleted` counts the images that a mirror
+    has deleted. All writes of the job have its `revision`.
 
-    The fields from `collection_uid` on are the server's own.
+    The fields from `collection_uid` on are for the server only.
     """
 
     id: str
     collection: str
     source: JobSource | None
-    """None in a client that is older than the gateway and does not know the kind."""
+    """The source; None in a client that is older than the gateway and does not know the kind."""
     state: JobState
     counts: Counts
     skip_reasons: Mapping[str, int]
@@ -206,37 +206,37 @@ class Job:
     created_at: datetime
     ended_at: datetime | None
     paused: bool = False
-    """No further chunk is begun until it is resumed."""
+    """Whether no further chunk begins until the job is resumed."""
     stalled: bool = False
-    """It should be going on, and nothing has come of it for minutes."""
+    """Whether the job should be running, and has made no progress for minutes."""
     listed: int = 0
-    """Items found so far in the source."""
+    """The number of items found so far in the source."""
     comparison: Comparison | None = None
-    """Of a re-embedding, from before its switch."""
+    """The comparison that a re-embedding makes before its switch."""
     deleted: int = 0
     forecast: Forecast | None = None
-    """Of a dry run, at its end."""
+    """The forecast of a dry run, at its end."""
     undo: Undo | None = None
-    """What was deleted of what it wrote."""
+    """The undo of the job, where there was one."""
     held: str = ""
-    """Why it waits, paused, for a person to resume it nevertheless, or to cancel it."""
+    """The reason for which a paused job waits for a person to resume or to cancel it; "" where it is not held."""
     worked: int = 0
-    """Items of chunks under way that have their vectors; they count in none of `counts` yet."""
+    """The number of items of chunks under way that have their vectors; `counts` does not count them yet."""
     error_reason: str = ""
     options: JobOptions = DEFAULTS
     collection_uid: str = ""
     manifest: str = ""
-    """Path of the manifest in the artifacts; empty until planned."""
+    """Path of the manifest in the artifacts; empty until the job is planned."""
     unidentified: int = 0
-    """Items of which the listing could not tell the id, or that stand for parts of the source that could not be listed."""
+    """The number of items whose id the listing does not know, or that stand for parts of the source that were not listed."""
     forced: bool = False
-    """Resumed after it was held: what it was held for is accepted."""
+    """Whether the job was resumed after it was held, which accepts the reason of the hold."""
     trace: str = ""
-    """The `traceparent` of the call that asked for it; "" where that was not traced."""
+    """The `traceparent` of the call that created the job; "" where that was not traced."""
 
     @property
     def standing(self) -> str:
-        """Its state for people: `running`, `running, paused`, `running, held`, `running, stalled`, `succeeded, undone`."""
+        """The state for people: `running`, `running, paused`, `running, held`, `running, stalled`, `succeeded, undone`."""
         paused = "held" if self.held else "paused" if self.paused else ""
         words = (self.state.value, paused, "stalled" if self.stalled else "", "undone" if self.undo else "")
         return ", ".join(filter(None, words))
@@ -244,11 +244,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs are meant: those that fit all that is given.
-
-    States, none meaning any; created at `created_after` or later, and before `created_before`; with `text`, whatever its case,
-    in the id, the request id or the place of the source.
-    """
+    """A selection of jobs. A job fits if it is in one of `states` (none means any), was created at `created_after` or later and
+    before `created_before`, and has `text`, in upper or lower case, in its id, its request id or the place of its source."""
 
     states: frozenset[JobState] = frozenset()
     created_after: datetime | None = None
@@ -257,7 +254,7 @@ class JobFilter:
 
     @property
     def looks_inside(self) -> bool:
-        """Whether more than a job's creation decides."""
+        """Whether the filter needs more of a job than the time of its creation."""
         return bool(self.states or self.text)
 
     def fits(self, job: Job) -> bool:
@@ -274,7 +271,7 @@ ANY_JOB = JobFilter()
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Items recorded in the stretch of `length_s` seconds that began `start_s` seconds after the job's creation."""
+    """The number of items recorded in the `length_s` seconds from `start_s` seconds after the job's creation on."""
 
     start_s: float
     length_s: float
@@ -283,9 +280,9 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Where the time of a job went, in seconds. `planning_s` is how long it took until the source was planned, waiting
-    included; `items_per_s` is the rate from then on; `stage_seconds` are added up over all chunks, which run side by side;
-    `rates` follow each other without gaps, up to the last items recorded."""
+    """Where the time of a job went, in seconds. `planning_s` is the time until the source was planned, waiting included, and
+    `items_per_s` the rate after that. `stage_seconds` are sums over all chunks, which run side by side. `rates` have no gaps
+    and end with the last items recorded."""
 
     job: Job
     elapsed_s: float

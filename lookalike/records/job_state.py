@@ -1,7 +1,7 @@
-"""The states of an ingest job and the moves between them. The ledger's scripts are given this same table.
+"""The states of an ingest job and the moves between them. The ledger's scripts get the same table.
 
-A job that must fail half-way goes through CANCELLING with its error set: chunks under way are finished first, so that what
-they wrote is counted, and then it ends as FAILED.
+A job that fails half-way goes through CANCELLING with its error set. Its chunks under way are finished first, so that their
+writes are counted; then the job ends as FAILED.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import enum
 
 
 class JobState(enum.Enum):
-    """Where a job stands. `SUCCEEDED` says that every item is accounted for, not that every item was good: see the counts.
+    """The state of a job. `SUCCEEDED` says that every item is accounted for, not that every item was good: see the counts.
 
-    The names are those of the contract without their prefix, and those that the ledger keeps; people are shown the values.
+    The names are those of the contract without their prefix. The ledger keeps the names; people see the values.
     """
 
     PENDING = "pending"
@@ -25,7 +25,7 @@ class JobState(enum.Enum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the state is final."""
         return not MOVES[self]
 
 

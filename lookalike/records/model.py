@@ -1,4 +1,4 @@
-"""What the embedder says of a model, and what becomes of a picture that it is given."""
+"""The embedder's answers: the spaces of a model, and the embedding of a picture."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lookalike.errors import LookalikeError
 from lookalike.spaces import HistogramSettings, Space, Vector
 
 Embedding: TypeAlias = Mapping[str, Vector] | LookalikeError
-"""What became of one picture: its vectors (float32 `[dimension]`) by name of the space, or why it has none."""
+"""The outcome of one picture: its vectors (float32 `[dimension]`) by name of the space, or its error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What the embedder would fill a new collection with."""
+    """The model, histogram settings and spaces of a new collection, as the embedder would fill it."""
 
     model: str
     histogram: HistogramSettings

@@ -1,4 +1,4 @@
-"""What is looked for in a search, and what is answered. How to search is `query.SearchOptions`."""
+"""The query and the result of a search. Its options are in `search_options`."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class ByVectors:
 
 @dataclass(frozen=True, slots=True)
 class ByStoredImage:
-    """Look for what the collection holds under this id."""
+    """Look for the image that the collection holds under this id."""
 
     image_id: str
 
 
 Target: TypeAlias = ByImage | ByVectors | ByStoredImage
-"""What a query looks for."""
+"""The target of a query."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search. What its options leave open, the gateway fills in."""
+    """One search. The gateway fills in the options that are left open."""
 
     collection: str
     target: Target
@@ -48,7 +48,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Many queries of one collection that differ only in what they look for. One that could not be read is its error."""
+    """Queries of one collection that differ only in their target. A query that could not be read is given as its error."""
 
     collection: str
     queries: Sequence[Query | LookalikeError]
@@ -56,8 +56,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class SpaceShare:
-    """What one space said of one hit. `distance` is in the space's metric, `similarity` in [0, 1]; the `share`s of a hit add
-    up to its similarity."""
+    """The part of one space in a hit. `distance` is in the space's metric, `similarity` in [0, 1]; the `share`s of a hit add up
+    to its similarity."""
 
     space: str
     distance: float
@@ -88,12 +88,12 @@ class SearchResult:
 
 
 Outcome: TypeAlias = SearchResult | LookalikeError
-"""What became of one query of a batch."""
+"""The outcome of one query of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchAnswer:
-    """What became of query `index` (from 0): its `result`, or the `error` that a search for it alone would have raised."""
+    """The answer to query `index` (from 0): its `result`, or the `error` that a search for it alone would have raised."""
 
     index: int
     result: SearchResult | None = None

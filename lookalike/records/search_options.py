@@ -1,8 +1,8 @@
-"""How to search: every choice of a caller beside what is looked for, as one value.
+"""The options of a search, as one value.
 
-The edges make it (from a message, a body, keyword arguments, a command's options). It is handed on whole to the code that uses
-it: nothing in between knows its fields. `lookalike.wire.search_options` turns it into the contract's fields and back. A new
-option is a field of the contract, of this record and of that mapping, and is read at the edges and where it is used.
+The edges make it (from a message, a body, keyword arguments, a command's options). The value is handed on whole to the code
+that uses it: nothing in between knows its fields. `lookalike.wire.search_options` turns it into the contract's fields and back.
+A new option is a field of the contract, of this record and of that mapping, and is read at the edges and where it is used.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ class SearchOptions:
     top_k: int = DEFAULT_TOP_K
     filter: str = ""
     condition: Condition | None = field(default=None, compare=False)
-    """What `filter` says, where an edge has parsed it; `lookalike.filters.parsing.condition_of` asks for it."""
+    """The parsed `filter`, where an edge has parsed it; `lookalike.filters.parsing.condition_of` reads it."""
     include_vectors: bool = False
     include_query_vectors: bool = False
     consistency: Consistency = Consistency.BOUNDED
     weights: Mapping[str, float] = field(default_factory=dict, hash=False)
-    """By name of the space; what is not named weighs 1. Not hashed, as a mapping cannot be, but compared."""
+    """Weights by name of the space; a space that is not named weighs 1. Compared, but not hashed, since a mapping cannot be."""
     ef: int = 0
     """Breadth of the HNSW search. 0: max(64, 2 * `top_k`)."""
 
     def of_space(self, top_k: int, ef: int) -> SearchOptions:
-        """What the store is asked in one space: `top_k` candidates with breadth `ef`, both chosen by now.
+        """The options of the store's search in one space, for `top_k` candidates with breadth `ef`.
 
-        What concerns other spaces or the query's own vectors is at its default, so that searches that differ only there are
+        Options of other spaces and of the query's own vectors have their defaults, so that searches that differ only there are
         equal.
         """
         return replace(self, top_k=top_k, ef=ef, spaces=(), weights={}, include_query_vectors=False)

@@ -1,11 +1,11 @@
-"""Where the items of an ingest job come from, and what is uploaded for one: a frozen record for each kind of source.
+"""The sources of ingest jobs, a frozen record for each kind, and the items of uploads.
 
-The client names a source by these, the contract carries them, the ledger keeps them as JSON (`jobs.stored_job`). Every source
-has a `kind`, the contract's word for it, and a `place`: the path, the URI or the id that names it, which is its first field.
-The contract's message of that kind has fields of the same names.
+The client names a source by these records, the contract carries them, and the ledger keeps them as JSON (`jobs.stored_job`).
+Every source has a `kind`, the contract's word for it, and a `place`: the path, URI or id that names it, which is its first
+field. The contract's message of that kind has fields of the same names.
 
 A new source is a record here, a member of `Source`, and a lister in `indexer.planning.sources`; the client exports the record.
-Where it takes more than a look at its place to refuse one, its check stands in `jobs.creation`.
+A source that needs more than its place to be refused has its check in `jobs.creation`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any, ClassVar, get_args
 @dataclass(frozen=True, slots=True)
 class UploadItem:
     """One image to upload: its encoded bytes or the `Path` of its file (at most 20 MB, else it fails alone), or a `uri` that
-    the workers can read, or the `problem` that kept the caller from reading it (it then counts as failed, with this text and
-    `problem_reason`, UPPER_SNAKE, by default `CLIENT_PROBLEM`). A `Path` that cannot be read fails alone as well. Without an
-    `id` the server derives one. What arrives at the server never holds a `Path`."""
+    the workers can read, or the `problem` that kept the caller from reading it. An item with a problem counts as failed, with
+    this text and `problem_reason` (UPPER_SNAKE, by default `CLIENT_PROBLEM`). An item whose `Path` cannot be read fails alone
+    too. Without an `id` the server derives one. An item that arrives at the server never holds a `Path`."""
 
     id: str = ""
     uri: str = ""
@@ -34,7 +34,7 @@ class UploadItem:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A complete upload, to be named in a job's source: `items` received, `size_bytes` of content."""
+    """A complete upload, which a job's source can name: `items` received, `size_bytes` of content."""
 
     id: str
     items: int
@@ -44,8 +44,8 @@ class Upload:
 @dataclass(frozen=True, slots=True)
 class FolderSource:
     """A folder of pictures inside the workers' configured roots, or a prefix such as `s3://bucket/photos/`. With
-    `labels_from_folders`, sub-folders name the `label`. `exclude` are globs of what is left out: see `ingest --help`; with
-    `include_hidden`, hidden files and what systems leave among pictures are pictures like others."""
+    `labels_from_folders`, the name of a sub-folder is the `label`. `exclude` are globs of files to leave out: see `ingest
+    --help`. With `include_hidden`, hidden files, and those that systems leave behind, are not skipped."""
 
     uri: str
     labels_from_folders: bool = False
@@ -87,7 +87,7 @@ class ArchiveSource:
 
 @dataclass(frozen=True, slots=True)
 class UploadSource:
-    """Items sent by `Client.upload` before."""
+    """Items that `Client.upload` has sent."""
 
     upload_id: str
     kind: ClassVar[str] = "upload"
@@ -99,7 +99,7 @@ class UploadSource:
 
 @dataclass(frozen=True, slots=True)
 class FailuresSource:
-    """The items of job `job_id` that failed. Only of jobs that `Client.retry_failures` made."""
+    """The failed items of job `job_id`. The source of jobs that `Client.retry_failures` makes."""
 
     job_id: str
     kind: ClassVar[str] = "failures"
@@ -111,7 +111,7 @@ class FailuresSource:
 
 @dataclass(frozen=True, slots=True)
 class CollectionSource:
-    """The images that the job's collection holds: the source of a job that re-embeds it into that generation."""
+    """The images of the job's collection: the source of a job that re-embeds the collection into `generation`."""
 
     generation: int
     kind: ClassVar[str] = "collection"
@@ -122,11 +122,11 @@ class CollectionSource:
 
 
 Source = FolderSource | ManifestSource | ArchiveSource | UploadSource
-"""What a job can be asked to ingest."""
+"""The sources that a caller can name."""
 JobSource = Source | FailuresSource | CollectionSource
-"""What a job ingests: those that a caller names, and those of a retry and of a re-embedding."""
+"""The sources of all jobs: those that a caller can name, and those of a retry and of a re-embedding."""
 SOURCES: Mapping[str, type[Any]] = MappingProxyType({source.kind: source for source in get_args(JobSource)})
-"""Their classes by kind."""
+"""The records of sources by kind."""
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -140,8 +140,8 @@ def test_figures_that_are_not_what_they_should_be_end_the_demo_with_a_code_of_th
 def test_the_codes_of_the_demo_are_in_its_help_and_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["demo", "--help"]) == exits.OK
     said = " ".join(capsys.readouterr().out.split())
-    assert "7 where the share is another" in said
-    assert "[default: a fresh one, removed at the end]" in said
+    assert "with 7 if the share is another" in said
+    assert "[default: a new one, removed at the end]" in said
     assert exits.UNEXPECTED in dict(exits.TABLE)
 
 

@@ -96,7 +96,7 @@ def test_what_cannot_be_excluded_is_one_line(
     assert gateway.seen == []
 
 
-def test_an_upload_tells_what_it_leaves_out(gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path) -> None:
+def test_an_upload_says_what_it_leaves_out(gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path) -> None:
     for name in ("a.png", "b.gif", ".c.png", "@eaDir/d.png", "e.dng"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"content")
@@ -111,7 +111,7 @@ def test_an_upload_tells_what_it_leaves_out(gateway: FakeGateway, lookalike: Loo
         "e.dng": (b"", "IMAGE_FORMAT_UNKNOWN"),
     }
     said = lookalike("ingest", str(tmp_path), "-C", "shoes", "--exclude", "*")
-    assert (said.code, "holds no pictures but 5 that are hidden" in said.err) == (exits.INVALID, True)
+    assert (said.code, "holds no pictures except 5 that are hidden" in said.err) == (exits.INVALID, True)
 
 
 def test_ingest_uploads_the_tars_of_a_folder(gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path) -> None:
