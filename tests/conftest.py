@@ -1,12 +1,19 @@
 """Servers that tests talk to, each started once per process of a test run and ended with it; which tests stay together, and
 in which order they are handed out."""
 
+import os
 import signal
+import sys
 
 import pytest
 import structlog
 
 pytest_plugins = [f"tests.servers.{name}" for name in ("redis", "milvus", "stores", "s3", "stack", "browser")]
+
+# Servers and commands are processes of their own. Without kept bytecode each of them compiles every module that it imports, those
+# of TensorFlow for half a minute, also where the environment of the run keeps Python from writing any.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A shell that starts a test run in the background lets it ignore Ctrl-C, and whatever it starts would ignore it as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)
