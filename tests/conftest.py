@@ -10,8 +10,8 @@ import structlog
 
 pytest_plugins = [f"tests.servers.{name}" for name in ("redis", "milvus", "stores", "s3", "stack", "browser")]
 
-# Servers and commands are processes of their own. Without kept bytecode each of them compiles every module that it imports, those
-# of TensorFlow for half a minute, also where the environment of the run keeps Python from writing any.
+# Servers and commands are processes of their own. Without kept bytecode each of them compiles every module that it imports:
+# those of TensorFlow take most of an embedder's start. Some environments keep Python from writing any.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
