@@ -132,11 +132,16 @@ def test_the_index_of_decisions_has_each_by_its_title() -> None:
         assert row.endswith(f"| {'; '.join(titles)} |")
 
 
-def test_files_that_decisions_name_exist() -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    there = {Path(line).name for line in listed.splitlines()}
-    named = {(path.name, file) for path in DECISIONS for file in re.findall(r"`(\w+\.py)`", path.read_text())}
-    assert {one for one in named if one[1] not in there} == set()
+@pytest.mark.parametrize(
+    "path",
+    [*DECISIONS, ROOT / "docs" / "adding.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"],
+    ids=lambda path: path.stem,
+)
+def test_files_and_folders_that_a_document_names_exist(path: Path) -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    there = {f"/{line}" for line in listed} | {f"/{folder}/" for line in listed for folder in Path(line).parents}
+    named = re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|proto|md|yaml)|(?:[\w-]+/)+)`", path.read_text())
+    assert [name for name in named if not any(one.endswith(f"/{name}") for one in there)] == []
 
 
 def _simple(command: str) -> list[list[str]]:

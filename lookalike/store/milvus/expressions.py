@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
+from typing import assert_never
 
 from lookalike.records.filter import AllOf, AnyOf, Comparison, Condition, Field, Not, Value
 from lookalike.store.milvus.schema import ID, to_microseconds
@@ -49,8 +50,10 @@ def _holding(comparison: Comparison) -> str:
             return _joined([_compared(name, "!=", value) for value in values], "and")
         case "begins with" | "does not begin with":
             return prefixed(name, str(values[0]), negated=operator != "begins with")
-        case _:
+        case "=" | "!=" | "<" | "<=" | ">" | ">=":
             return _compared(name, operator, values[0])
+        case _:
+            assert_never(operator)
 
 
 def _failing(comparison: Comparison) -> str:
