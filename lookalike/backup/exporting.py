@@ -1,4 +1,4 @@
-"""Writes a collection into an export, and goes on with one that was interrupted. Called by the command line."""
+"""Writes a collection to an export, and continues an export that was interrupted. The command line calls it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from lookalike.client import Client, Collection, Consistency, Image
 from lookalike.errors import FailedPrecondition
 
 SHARD_IMAGES = 10_000
-"""The images that are written again at most after an interruption: a file of about 20 MB with vectors of 256 and 256 values."""
+"""Bounds the images that are written again after an interruption: a file of 20 MB with vectors of 256 and 256 values."""
 
 
 def export_collection(
     client: Client, name: str, files: Artifacts, *, shard_images: int = SHARD_IMAGES, done: Callable[[int], None]
 ) -> Export:
-    """Write every image of collection `name`, in order of id; `done` hears how many more are written.
+    """Write every image of collection `name`, in order of id; `done` is called with the number of images of each write.
 
-    Goes on where an earlier run ended. Images written or deleted meanwhile may be in it or not. Raises `FailedPrecondition`
-    EXPORT_COMPLETE where the export is whole already: it is left as it is, and may be older than what the collection holds now;
-    EXPORT_DIFFERS where the files are of another collection, or it has been re-embedded since they were begun.
+    The export continues where an earlier run ended. It may miss or hold images that are written or deleted meanwhile. Raises
+    `FailedPrecondition` EXPORT_COMPLETE for an export that is complete, which is left as it is and may be older than the
+    collection, and EXPORT_DIFFERS where the files are of another collection, or the collection has been re-embedded since.
     """
     export = _begin(files, client.get_collection(name))
     if export.complete:
         raise FailedPrecondition(
-            f"there is a complete export of collection {name!r} here already, of {export.images:,} images, and nothing was "
-            "written; export what the collection holds now to an empty place",
+            f"a complete export of collection {name!r}, with {export.images:,} images, is here already, and nothing was "
+            "written; export the collection of today to an empty place",
             reason="EXPORT_COMPLETE",
         )
     done(export.images)
@@ -59,7 +59,7 @@ def _begin(files: Artifacts, collection: Collection) -> Export:
     _check_same(there, collection)
     for name in files.names():
         if name.startswith(".") and name.endswith(".part"):
-            files.delete(name)  # What a killed run had begun.
+            files.delete(name)  # A killed run has left it.
     return there
 
 
@@ -72,8 +72,8 @@ def _check_same(export: Export, collection: Collection) -> None:
     now = _describe(collection)
     if (export.name, export.made_at, export.spaces) != (now.name, now.made_at, now.spaces):
         raise FailedPrecondition(
-            f"the files are an export of collection {export.name!r}, made {export.made_at}, with other spaces or from another "
-            f"time than collection {now.name!r} has now, made {now.made_at}; export to an empty place",
+            f"the files are an export of another collection or of other spaces: of {export.name!r}, created {export.made_at}, "
+            f"not of {now.name!r} as it is now, created {now.made_at}; export to an empty place",
             reason="EXPORT_DIFFERS",
         )
 
@@ -88,6 +88,6 @@ def _write_shard(
             writer.write(some)
             count, last_id = count + len(some), some[-1].id
             done(len(some))
-        # After the last was read: vectors of a generation that came in between must not be kept.
+        # Checked after the last read: vectors of a generation that began in between must not be kept.
         _check_same(export, client.get_collection(export.name))
     return Shard(name, count, last_id)

@@ -1,6 +1,6 @@
-"""Writes an export into a collection, and goes on with what was interrupted. Called by the command line.
+"""Writes an export into a collection, and continues an import that was interrupted. The command line calls it.
 
-Needs no notes of its own: what the collection holds already, as the export has it, is not sent again.
+An import keeps no notes: images that the collection holds as the export has them are not sent again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lookalike.errors import AlreadyExists, FailedPrecondition, NotFound
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """Into which collection, and how many images were sent and were there already."""
+    """The collection of an import, and the number of images that were sent, and that were unchanged there already."""
 
     collection: str
     sent: int
@@ -26,10 +26,11 @@ class Imported:
 
 
 def import_collection(client: Client, files: Artifacts, name: str = "", *, done: Callable[[int], None]) -> Imported:
-    """Write every image of the export into collection `name` ("": its own), made where there is none; `done` as of exports.
+    """Write every image of the export into collection `name` ("": that of the export), which is created where there is none;
+    `done` is as for exports.
 
-    Every shard is looked at before anything is written. Raises `NotFound` ("export"), `FailedPrecondition` EXPORT_INCOMPLETE,
-    EXPORT_DAMAGED (naming the file) or FINGERPRINT_MISMATCH (the collection is there and has other spaces).
+    Every shard is checked before anything is written. Raises `NotFound` ("export"), `FailedPrecondition` EXPORT_INCOMPLETE,
+    EXPORT_DAMAGED (naming the file) or FINGERPRINT_MISMATCH (the collection exists and has other spaces).
     """
     export = _checked(files)
     name = name or export.name
@@ -37,7 +38,7 @@ def import_collection(client: Client, files: Artifacts, name: str = "", *, done:
     sent = unchanged = 0
     batches = (images for shard in export.shards for images in read_shard(files, shard, export.spaces))
     for images, last in _with_last(batches):
-        # The last batch is sent in any case: the server then knows that no more come.
+        # The last batch is sent in any case, since `last` says to the server that no more come.
         missing = images if last else _missing(client, name, images)
         if missing:
             client.import_images(name, missing, export.spaces, last=last)
@@ -67,19 +68,19 @@ def _ensure(client: Client, name: str, export: Export) -> None:
     except AlreadyExists:
         found = client.get_collection(name)
     if found.spaces != export.spaces:
-        ours, theirs = (
+        there, given = (
             ", ".join(f"{space.name} {space.fingerprint}" for space in spaces) for spaces in (found.spaces, export.spaces)
         )
         raise FailedPrecondition(
-            f"collection {name!r} has the spaces {ours}, the export {theirs}; import it under another name",
+            f"collection {name!r} has the spaces {there}, the export {given}; import it under another name",
             reason="FINGERPRINT_MISMATCH",
         )
 
 
 def _missing(client: Client, name: str, images: Sequence[Image]) -> Sequence[Image]:
-    """Those of `images` (in order of id) that the collection does not hold as they are."""
+    """The members of `images` (in order of id) that the collection does not hold unchanged."""
     between = f"id >= {quoted(images[0].id)} AND id <= {quoted(images[-1].id)}"
-    # Where many others lie between them it is quicker to send them than to look for them.
+    # Where many other images lie between them, sending them is quicker than looking for them.
     found = itertools.islice(client.list_images(name, filter=between, page_size=1000), 2 * len(images))
     there = {image.id: image for image in found}
     return [image for image in images if not _same(image, there.get(image.id))]

@@ -1,7 +1,7 @@
-"""What an export consists of: `collection.json` and Parquet shards of images, in one folder or prefix of an object store.
+"""The files of an export: `collection.json` and Parquet shards of images, in one folder or prefix of an object store.
 
 collection.json       format, the collection's settings and spaces with their fingerprints, the shards with their counts,
-                      and whether it is complete. Written anew after each shard: what it names is whole
+                      and whether the export is complete. Written again after each shard, so every shard in it is whole
 images-00000.parquet  id, uri, metadata (JSON), sha256, revision, indexed_at, and one column of vectors per space,
                       `vector_{space}`, a fixed-size list of float32. In order of id, over all shards
 """
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 FORMAT = 1
 DESCRIPTION = "collection.json"
 ROWS_AT_ONCE = 500
-"""Images per row group: what is in memory at a time, and what one call of an import sends. With vectors of 256 and 256 values
-and the largest metadata that is 12 MB."""
+"""Bounds the images of a row group, which are in memory at a time and go in one call of an import. With vectors of 256 and 256
+values and the largest metadata that is 12 MB."""
 _BATCH_BYTES = 12 * 1024 * 1024
 MAX_DESCRIPTION_BYTES = 8 * 1024 * 1024
-"""The size of `collection.json`: some 50,000 shards. Reading it as a whole takes twenty times as much memory."""
+"""Bounds `collection.json`, to some 50,000 shards. Reading it as a whole takes twenty times its size of memory."""
 _MAX_SPACES = 16
 _MAX_DESCRIPTION_CHARACTERS = 100_000
 _MAX_METADATA_TEXT_BYTES = 4 * MAX_METADATA_BYTES
-"""The size of metadata as JSON: with spaces, and numbers written out."""
+"""Bounds metadata as JSON, which has spaces and writes numbers out."""
 _SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,64}")
 _SHA256 = re.compile(r"(?:[0-9a-f]{64})?")
@@ -45,7 +45,7 @@ _SHA256 = re.compile(r"(?:[0-9a-f]{64})?")
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A file of images: how many it holds, and the last id in it."""
+    """A file of images: their number, and the last id."""
 
     name: str
     images: int
@@ -54,8 +54,8 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """The content of `collection.json`. `made_at` is when the collection was made (ISO 8601), which distinguishes it from a
-    namesake."""
+    """The content of `collection.json`. `made_at` is the time when the collection was created (ISO 8601), which distinguishes
+    it from a later collection of that name."""
 
     name: str
     description: str
@@ -72,7 +72,7 @@ class Export:
 
 
 def read_export(files: Artifacts) -> Export | None:
-    """What is there; None where nothing is. Raises `FailedPrecondition` EXPORT_DAMAGED or EXPORT_FORMAT_UNKNOWN."""
+    """The export at a place; None without one. Raises `FailedPrecondition` EXPORT_DAMAGED or EXPORT_FORMAT_UNKNOWN."""
     try:
         content = files.read(DESCRIPTION, max_bytes=MAX_DESCRIPTION_BYTES)
     except NotFound:
@@ -106,7 +106,7 @@ def read_export(files: Artifacts) -> Export | None:
 
 def _text(raw: Mapping[str, Any], key: str) -> str:
     if not isinstance(raw[key], str):
-        raise InvalidArgument(key, "is no text")
+        raise InvalidArgument(key, "is not text")
     return str(raw[key])
 
 
@@ -116,7 +116,7 @@ def _model(name: str) -> str:
 
 def _spaces(raw: Sequence[Mapping[str, Any]]) -> tuple[Space, ...]:
     if not isinstance(raw, list) or not 1 <= len(raw) <= _MAX_SPACES:
-        raise InvalidArgument("spaces", f"is no list of 1 to {_MAX_SPACES} spaces")
+        raise InvalidArgument("spaces", f"is not a list of 1 to {_MAX_SPACES} spaces")
     spaces = tuple(Space(s["name"], s["dimension"], Metric(s["metric"]), _text(s, "fingerprint")) for s in raw)
     for space in spaces:
         check_name("spaces.name", str(space.name))
@@ -125,7 +125,7 @@ def _spaces(raw: Sequence[Mapping[str, Any]]) -> tuple[Space, ...]:
                 "spaces.dimension", f"{str(space.dimension)[:40]} is out of range; 1 to {MAX_DIMENSION} are allowed"
             )
         if not _FINGERPRINT.fullmatch(space.fingerprint):
-            raise InvalidArgument("spaces.fingerprint", "is no fingerprint (8 to 64 hex digits)")
+            raise InvalidArgument("spaces.fingerprint", "is not a fingerprint (8 to 64 hex digits)")
     if len({space.name for space in spaces}) < len(spaces):
         raise InvalidArgument("spaces", "names a space twice")
     return spaces
@@ -133,13 +133,13 @@ def _spaces(raw: Sequence[Mapping[str, Any]]) -> tuple[Space, ...]:
 
 def _shards(raw: Sequence[Mapping[str, Any]]) -> tuple[Shard, ...]:
     if not isinstance(raw, list):
-        raise InvalidArgument("shards", "is no list")
+        raise InvalidArgument("shards", "is not a list")
     shards = tuple(Shard(**shard) for shard in raw)
     for shard in shards:
         if not isinstance(shard.name, str) or not _SHARD_NAME.fullmatch(shard.name):
-            raise InvalidArgument("shards.name", f"{str(shard.name)[:80]!r} is no name of a file in the export")
+            raise InvalidArgument("shards.name", f"{str(shard.name)[:80]!r} is not the name of a file in the export")
         if type(shard.images) is not int or shard.images < 1:
-            raise InvalidArgument("shards.images", f"of {shard.name} is no count of images")
+            raise InvalidArgument("shards.images", f"of {shard.name} is not a number of images")
         check_id("shards.last_id", shard.last_id if isinstance(shard.last_id, str) else "")
     if len({shard.name for shard in shards}) < len(shards):
         raise InvalidArgument("shards", "names a file twice")
@@ -147,8 +147,8 @@ def _shards(raw: Sequence[Mapping[str, Any]]) -> tuple[Shard, ...]:
 
 
 def write_export(files: Artifacts, export: Export) -> None:
-    """Write `collection.json` as a whole. Raises `FailedPrecondition` EXPORT_TOO_MANY_FILES where it would be too long to be
-    read again."""
+    """Write `collection.json` as a whole. Raises `FailedPrecondition` EXPORT_TOO_MANY_FILES where it would be too long to read
+    again."""
     spaces = [{**asdict(space), "metric": space.metric.value} for space in export.spaces]
     content = json.dumps({"format": FORMAT, **asdict(export), "spaces": spaces}, indent=2).encode()
     if len(content) > MAX_DESCRIPTION_BYTES:
@@ -161,13 +161,13 @@ def write_export(files: Artifacts, export: Export) -> None:
 
 
 def rows_at_once(spaces: Sequence[Space]) -> int:
-    """Images per row group: fewer where their vectors are long."""
+    """Images per row group; fewer for long vectors."""
     return max(1, min(ROWS_AT_ONCE, _BATCH_BYTES // sum(4 * space.dimension for space in spaces)))
 
 
 @contextmanager
 def shard_writer(files: Artifacts, name: str, spaces: Sequence[Space]) -> Iterator[ShardWriter]:
-    """A shard that is there as a whole when the block has ended well, and not at all otherwise."""
+    """A writer of a shard. The shard exists as a whole after the block ends without an error, and not at all otherwise."""
     file = files.open_write(name)
     writer = ShardWriter(file.stream, name, spaces)
     try:
@@ -215,13 +215,13 @@ class ShardWriter:
         import pyarrow as pa
 
         try:
-            self._parquet.close()  # Before its file goes: it would write its footer when collected.
+            self._parquet.close()  # Before its file goes; the garbage collector would make it write its footer.
         except (OSError, ValueError, pa.ArrowException):
             return
 
 
 def check_shard(files: Artifacts, shard: Shard, spaces: Sequence[Space]) -> None:
-    """Look at a shard's footer. Raises `FailedPrecondition` EXPORT_DAMAGED where it is not what `collection.json` says."""
+    """Check a shard's footer. Raises `FailedPrecondition` EXPORT_DAMAGED where it contradicts `collection.json`."""
     with _parquet_of(files, shard) as (parquet, _):
         if parquet.metadata.num_rows != shard.images:
             raise damaged(shard.name, f"it holds {parquet.metadata.num_rows} images instead of {shard.images}")
@@ -254,13 +254,13 @@ def damaged(name: str, problem: str) -> FailedPrecondition:
 
 @contextmanager
 def _parquet_of(files: Artifacts, shard: Shard) -> Iterator[tuple[Any, IO[bytes]]]:
-    """The file and the stream below it, after a look at its footer."""
+    """The file and its stream, after a check of its footer."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from lookalike.listing.parquet_pages import MAX_FOOTER_BYTES, check_footer
 
-    # Not buffered ahead: that would hold a whole row group, which a writer may have made of any size.
+    # Buffering ahead would hold a whole row group, whose size a writer may have chosen freely.
     limits = {"thrift_string_size_limit": MAX_FOOTER_BYTES, "thrift_container_size_limit": MAX_FOOTER_BYTES}
     try:
         with files.open_read(shard.name) as stream:
@@ -306,7 +306,7 @@ def _vectors(column: pa.FixedSizeListArray, space: Space, shard: str) -> Vector:
 
 
 def _image(row: Mapping[str, Any], vectors: Mapping[str, Any], shard: str) -> Image:
-    """Raises `FailedPrecondition` EXPORT_DAMAGED, naming the image, for what no collection could hold."""
+    """The image of a row. Raises `FailedPrecondition` EXPORT_DAMAGED, naming the image, for values that cannot be stored."""
     image_id = row["id"] or ""
     try:
         check_id("id", image_id)
@@ -315,11 +315,11 @@ def _image(row: Mapping[str, Any], vectors: Mapping[str, Any], shard: str) -> Im
             raise InvalidArgument("metadata", f"is longer than {_MAX_METADATA_TEXT_BYTES:,} bytes")
         metadata = json.loads(row["metadata"] or "")
         if not isinstance(metadata, dict):
-            raise InvalidArgument("metadata", "is no JSON object")
+            raise InvalidArgument("metadata", "is not a JSON object")
         if not _SHA256.fullmatch(row["sha256"] or ""):
-            raise InvalidArgument("sha256", "is no SHA-256")
+            raise InvalidArgument("sha256", "is not a SHA-256")
     except InvalidArgument as error:
         raise damaged(shard, f"{error.field} of image {image_id[:80]!r} {error.problem}") from error
     except (ValueError, RecursionError) as error:
-        raise damaged(shard, f"metadata of image {image_id[:80]!r} is no JSON, or nested too deep") from error
+        raise damaged(shard, f"metadata of image {image_id[:80]!r} is not JSON, or nested too deep") from error
     return Image(image_id, row["uri"] or "", metadata, row["sha256"] or "", row["revision"] or 0, row["indexed_at"], vectors)

@@ -1,1 +1,1 @@
-"""Records to messages of the contract, and back."""
+"""Records <-> messages of the contract."""

@@ -1,6 +1,6 @@
-"""The calls of the embedder <-> protobuf: how a request is made, and what an answer must be before it is believed.
+"""The calls of the embedder <-> protobuf: requests, and the checks of answers.
 
-Used by the embedder's two clients: the gateway's, on an event loop, and the indexer's, in threads and with many tries.
+The embedder's two clients call it: the gateway's, on an event loop, and the indexer's, in threads and with many tries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lookalike.wire.status import from_status
 def embed_request(
     collection: Collection, spaces: Sequence[Space], images: Sequence[bytes], lane: pb.Lane.ValueType
 ) -> pb.EmbedRequest:
-    """Asks for `images` (encoded pictures) in `spaces` of `collection`, by the version of the model that it was made with."""
+    """A request to embed `images` (encoded pictures) in `spaces` of `collection`, by the collection's version of the model."""
     return pb.EmbedRequest(
         model=collection.model,
         fingerprint=collection.space(SIAMESE).fingerprint,
@@ -33,10 +33,10 @@ def embed_request(
 
 
 def embeddings_from(response: pb.EmbedResponse, spaces: Sequence[Space], pictures: int) -> list[Embedding]:
-    """What became of each of `pictures` pictures in `spaces`, in order.
+    """The outcome of each of `pictures` pictures in `spaces`, in order.
 
-    Raises `FingerprintMismatch` where the vectors are other ones than `spaces` hold, and `Internal` for an answer that breaks
-    the contract.
+    Raises `FingerprintMismatch` where the vectors have other fingerprints than `spaces`, and `Internal` for an answer that
+    breaks the contract.
     """
     if len(response.results) != pictures:
         raise Internal(f"the embedder gave {len(response.results)} results for {pictures} pictures")
@@ -64,7 +64,7 @@ def _embedding_from(result: pb.EmbedResult, wanted: Sequence[tuple[Space, int]])
 
 
 def describe_request(model: str, histogram: HistogramSettings) -> pb.DescribeSpacesRequest:
-    """Asks for the spaces that `model` ("" for the default one) and `histogram` give."""
+    """A request for the spaces of `model` ("" for the default model) and `histogram`."""
     return pb.DescribeSpacesRequest(model=model, histogram=histogram_message(histogram))
 
 

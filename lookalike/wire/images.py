@@ -1,4 +1,4 @@
-"""Images, and what is done to them <-> protobuf. Fields in errors are those of the requests."""
+"""Images, and the operations on them <-> protobuf. Fields in errors are those of the requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lookalike.wire.values import metadata_from, metadata_message, moment_from, 
 
 
 def image_message(image: Image, spaces: Iterable[Space]) -> image_pb2.Image:
-    """`image` with its vectors in those of `spaces` in which it has one."""
+    """`image` with the vectors that it has in `spaces`."""
     return image_pb2.Image(
         id=image.id,
         uri=image.uri,

@@ -1,7 +1,7 @@
-"""Ingest jobs <-> protobuf: what is asked for, what a job is, its report and its failures, uploads.
+"""Ingest jobs <-> protobuf: requests, jobs, reports, failures and uploads.
 
-`NAME_message` writes a record, `NAME_from` reads a message. The gateway reads requests and writes answers, the client the other
-way round. Fields in errors are those of the requests.
+`NAME_message` writes a record, `NAME_from` reads a message. The gateway reads requests and writes answers; the client does the
+opposite. Fields in errors are those of the requests.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def job_message(job: Job) -> pb.IngestJob:
         chunks_done=job.chunks_done,
         revision=job.revision,
         request_id=job.request_id,
-        # The code says that nothing was wrong with the request as such.
+        # The code FAILED_PRECONDITION says that the request itself was right.
         error=to_status(FailedPrecondition(job.error, reason=job.error_reason)) if job.error or job.error_reason else None,
         create_time=moment_message(job.created_at),
         end_time=None if job.ended_at is None else moment_message(job.ended_at),
@@ -168,7 +168,7 @@ def _comparison_from(message: pb.ReembedComparison) -> Comparison:
 
 
 def source_message(source: JobSource | None) -> pb.Source:
-    """The message of the same kind; its fields have the names of the record's."""
+    """The message of the same kind; its fields are named as the record's."""
     if source is None:
         return pb.Source()
     of_its_kind: dict[str, Any] = {source.kind: {field.name: getattr(source, field.name) for field in fields(source)}}
@@ -176,7 +176,7 @@ def source_message(source: JobSource | None) -> pb.Source:
 
 
 def source_from(message: pb.Source) -> JobSource | None:
-    """None for a message that names no source, or one that this version does not know."""
+    """None for a message without a source, or with a source that this version does not know."""
     kind = message.WhichOneof("kind")
     record = None if kind is None else SOURCES.get(kind)
     if kind is None or record is None:
@@ -199,7 +199,7 @@ def create_job_message(asked: CreateJob) -> pb.CreateIngestJobRequest:
 
 
 def create_job_from(request: pb.CreateIngestJobRequest) -> CreateJob:
-    """Raises `InvalidArgument` where it names no source that a caller can ask for, or a policy that there is not."""
+    """Raises `InvalidArgument` for a request without a source that callers can name, or with an unknown policy."""
     source = source_from(request.source)
     if not isinstance(source, Source):
         kinds = (kind for kind, record in SOURCES.items() if record in get_args(Source))
@@ -218,7 +218,7 @@ def _near_duplicates_message(options: JobOptions) -> pb.NearDuplicates:
 
 
 def _threshold_from(message: pb.NearDuplicates) -> float:
-    """What the caller wrote, of which 32 bits keep 6 digits; 0 means the default."""
+    """The caller's threshold, of which 32 bits keep 6 digits; 0 means the default."""
     return round(message.threshold, 6) or DEFAULT_NEAR_DUPLICATE
 
 
@@ -232,7 +232,7 @@ def job_filter_message(only: JobFilter) -> pb.ListIngestJobsRequest:
 
 
 def job_filter_from(request: pb.ListIngestJobsRequest) -> JobFilter:
-    """Which jobs a list is to show. Raises `InvalidArgument` for a state, a time or a text that cannot be."""
+    """The selection of a list of jobs. Raises `InvalidArgument` for an unknown state, or a time or text that is not valid."""
     for place, number in enumerate(request.states):
         if number not in _STATES_BACK:
             raise InvalidArgument(f"states[{place}]", f"{number} is not the state of a job")
@@ -279,7 +279,7 @@ def report_from(message: pb.GetIngestReportResponse) -> Report:
 def upload_item_message(item: UploadItem) -> pb.UploadItem:
     """Raises `Internal` for an item whose `Path` has not been read."""
     if isinstance(item.content, Path):
-        raise Internal("an item is sent with the bytes of its file")
+        raise Internal("an item must be sent with the bytes of its file")
     return pb.UploadItem(
         id=item.id,
         uri=item.uri,

@@ -44,12 +44,12 @@ def query_message(query: Query) -> pb.SearchRequest:
 
 
 def query_from(request: pb.SearchRequest) -> Query:
-    """What a search asks. Raises `InvalidArgument` where it has no query."""
+    """The query of a request. Raises `InvalidArgument` for a request without one."""
     return Query(request.collection, _target_from(request), options_from(request))
 
 
 def batch_from(request: pb.SearchBatchRequest) -> Batch:
-    """What a batch asks; a query that says nothing to look for is its error. Raises `InvalidArgument` for the options."""
+    """The queries of a request; a query without a target is given as its error. Raises `InvalidArgument` for the options."""
 
     def query(message: pb.BatchQuery) -> Query | LookalikeError:
         try:
@@ -62,7 +62,7 @@ def batch_from(request: pb.SearchBatchRequest) -> Batch:
 
 
 def set_target(message: pb.SearchRequest | pb.BatchQuery, target: Target) -> None:
-    """Write what is looked for to a message that has none yet."""
+    """Write `target` to a message that has none yet."""
     match target:
         case ByImage():
             message.image = target.content
@@ -95,7 +95,7 @@ def search_result_message(result: SearchResult, *, include_vectors: bool) -> pb.
 
 
 def neighbour_messages(neighbours: Iterable[Neighbour], spaces: Sized[Space]) -> list[pb.Neighbour]:
-    """With the images' vectors in `spaces`."""
+    """Neighbours with the vectors of their images in `spaces`."""
     return [
         pb.Neighbour(
             image=image_message(one.image, spaces),

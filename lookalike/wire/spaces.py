@@ -1,4 +1,4 @@
-"""Spaces, vectors and histogram settings <-> protobuf. Used by the other files of `wire`, and by the embedder."""
+"""Spaces, vectors and histogram settings <-> protobuf. The other modules of `wire` and the embedder call it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def space_message(space: Space) -> pb.Space:
 
 
 def space_from(message: pb.Space) -> Space:
-    """Raises `Internal` for a metric that this version does not know: distances would be read wrongly."""
+    """Raises `Internal` for a metric that this version does not know, since it would misread the distances."""
     if message.metric not in _METRICS_BACK:
         raise Internal(f"space {message.name!r} has metric {message.metric}, which this version of lookalike does not know")
     return Space(message.name, message.dimension, _METRICS_BACK[message.metric], message.fingerprint)
 
 
 def asked_spaces_from(messages: Iterable[pb.Space]) -> tuple[Space, ...]:
-    """The spaces in a request. Raises `InvalidArgument` for a metric that is none."""
+    """The spaces of a request. Raises `InvalidArgument` for an unknown metric."""
     messages = list(messages)
     for index, message in enumerate(messages):
         if message.metric not in _METRICS_BACK:
@@ -46,7 +46,7 @@ def histogram_from(message: pb.HistogramSettings) -> HistogramSettings:
 
 
 def vector_messages(vectors: Mapping[str, Vector], spaces: Iterable[Space]) -> list[pb.SpaceVector]:
-    """Those of `vectors`, by space, that are in `spaces`."""
+    """The members of `vectors`, by name of the space, whose space is in `spaces`."""
     return [
         pb.SpaceVector(space=space.name, values=vectors[space.name].tolist(), fingerprint=space.fingerprint)
         for space in spaces

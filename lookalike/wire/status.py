@@ -1,8 +1,8 @@
-"""The one table between our exceptions, gRPC and HTTP, in both directions.
+"""The one table between Lookalike's exceptions, gRPC and HTTP, in both directions.
 
 On the wire an error is a `google.rpc.Status` with `ErrorInfo` (domain `lookalike`, the exception's reason and metadata), and
-with `BadRequest` naming the field or `RetryInfo` where they apply (https://google.aip.dev/193). A client gets the class back
-that the service raised.
+with `BadRequest` naming the field or `RetryInfo` where they apply (https://google.aip.dev/193). A client raises the class that
+the service raised.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Row:
     http: int
 
 
-# HTTP codes are those of google/rpc/code.proto. The first row of a gRPC code is what a status without our details becomes.
+# HTTP codes are those of google/rpc/code.proto. A status without Lookalike's details becomes the first row of its gRPC code.
 _TABLE = (
     _Row(errors.InvalidArgument, grpc.StatusCode.INVALID_ARGUMENT, 400),
     _Row(errors.NotFound, grpc.StatusCode.NOT_FOUND, 404),
@@ -48,10 +48,10 @@ _IMAGE_REASONS = "IMAGE_"
 _NEVER_SENT = re.compile(
     "connections to all backends failing|failed to connect|resolv|resolution failed|address list", re.IGNORECASE
 )
-"""In gRPC's own words, that there was no connection to send the call over. Whatever else it says of UNAVAILABLE by itself
-("Socket closed", "Connection reset by peer") is of a connection that broke with the call on it."""
+"""gRPC's words where there was no connection for the call. Its other words with UNAVAILABLE ("Socket closed", "Connection reset
+by peer") mean a connection that broke with the call on it."""
 _TOO_LARGE = "larger than max"
-"""In gRPC's own words, whichever side refuses: "Sent message larger than max (33554437 vs. 33554432)"."""
+"""gRPC's words on either side: "Sent message larger than max (33554437 vs. 33554432)"."""
 
 
 def grpc_code(error: errors.LookalikeError) -> grpc.StatusCode:
@@ -63,7 +63,7 @@ def http_code(error: errors.LookalikeError) -> int:
 
 
 def to_status(error: errors.LookalikeError) -> status_pb2.Status:
-    """What goes over the wire for `error`."""
+    """`error` as it goes over the wire."""
     status = status_pb2.Status(code=grpc_code(error).value[0], message=error.message)
     details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
     packed = [_packed(detail) for detail in details]
@@ -80,7 +80,7 @@ def to_status(error: errors.LookalikeError) -> status_pb2.Status:
 
 
 def from_status(status: status_pb2.Status) -> errors.LookalikeError:
-    """The exception that `status` was made of; for a foreign status, the one its code stands for."""
+    """The exception from which `status` was made; for a foreign status, the exception of its code."""
     info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
     for detail in status.details:
         for message in (info, bad, retry):
@@ -102,9 +102,10 @@ def from_status(status: status_pb2.Status) -> errors.LookalikeError:
 
 
 def from_rpc_error(error: grpc.RpcError, dependency: str) -> errors.LookalikeError:
-    """The exception behind a failed call to `dependency` (embedder, gateway): what it raised, or that it cannot be reached.
+    """The exception behind a failed call to `dependency` (embedder, gateway): the one that it raised, or `Unavailable` and the
+    like where the call did not reach it.
 
-    Takes the errors of threaded and asyncio channels alike: both tell `code()`, `details()` and `trailing_metadata()`.
+    Errors of threaded and of asyncio channels both have `code()`, `details()` and `trailing_metadata()`.
     """
     call: Any = error
     if not hasattr(call, "code"):
@@ -113,7 +114,7 @@ def from_rpc_error(error: grpc.RpcError, dependency: str) -> errors.LookalikeErr
     if status is not None:
         return from_status(status)
     code, details = call.code(), _one_line(call.details() or "")
-    # A server that is draining answers calls it has not begun with a bare CANCELLED: for the caller it is away, not unwilling.
+    # A draining server answers calls that it has not begun with a bare CANCELLED. For the caller it is unavailable.
     if code is grpc.StatusCode.CANCELLED or (code is grpc.StatusCode.UNAVAILABLE and _NEVER_SENT.search(details)):
         return errors.Unavailable(dependency, details)
     if code is grpc.StatusCode.UNAVAILABLE:
@@ -121,7 +122,7 @@ def from_rpc_error(error: grpc.RpcError, dependency: str) -> errors.LookalikeErr
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineExceeded(f"{dependency} did not answer in time")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        # gRPC has one code for two things; only the second goes away by waiting.
+        # gRPC has one code for messages that are too large and for overload. Only overload passes with time.
         if _TOO_LARGE in details:
             return errors.InvalidArgument("request", f"{dependency}: {details}", reason="MESSAGE_TOO_LARGE")
         return errors.Overloaded(f"{dependency}: {details}")

@@ -1,4 +1,4 @@
-"""Metadata <-> `Struct`, and moments <-> `Timestamp`. Used by the other files of `wire`, and by HTTP for its JSON."""
+"""Metadata <-> `Struct`, and moments <-> `Timestamp`. The other modules of `wire` call it, and HTTP for its JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def plain(value: object) -> object:
-    """`value` with every whole float as int, as it was before a `Struct` held it, and keys in order; at any depth."""
+    """`value` with whole floats as ints, as they were before a `Struct` held them, and with keys in order, at any depth."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, Mapping):
@@ -25,13 +25,13 @@ def plain(value: object) -> object:
 
 
 def metadata_from(struct: struct_pb2.Struct) -> dict[str, object]:
-    """A `Struct` as plain Python values, keys in order. Not by `json_format`, which raises where a number is none (NaN,
-    infinity): whether it can be stored is for `items.check_metadata` to say, of the one item that holds it."""
+    """A `Struct` as plain Python values, with keys in order. `json_format` is not used, since it raises for NaN and infinity:
+    `items.check_metadata` refuses these, for the one item that holds them."""
     return {name: plain(_value_from(value)) for name, value in sorted(struct.fields.items())}
 
 
 def metadata_message(metadata: Mapping[str, object]) -> struct_pb2.Struct:
-    """What `items.check_metadata` lets through as a `Struct`. Whole numbers beyond 2**53 lose their last digits."""
+    """Metadata that passes `items.check_metadata`, as a `Struct`. Whole numbers beyond 2**53 lose their last digits."""
     struct = struct_pb2.Struct()
     if metadata:
         struct.update(dict(metadata))  # type: ignore[arg-type]  # JSON, as was checked
@@ -55,13 +55,13 @@ def _value_from(value: struct_pb2.Value) -> object:
 
 
 def moment_message(moment: datetime) -> Timestamp:
-    """`moment`, which knows its time zone; in UTC it lies in the years 1 to 9999."""
-    since = moment - _EPOCH  # Several times as fast as `FromDatetime`, and made for every hit of a search.
+    """`moment`, which has a time zone and lies in the years 1 to 9999 of UTC."""
+    since = moment - _EPOCH  # Several times as fast as `FromDatetime`; every hit of a search has a moment.
     return Timestamp(seconds=86400 * since.days + since.seconds, nanos=1000 * since.microseconds)
 
 
 def moment_from(stamp: Timestamp, field: str) -> datetime:
-    """In UTC. Raises `InvalidArgument` for a time that no calendar has, or nanoseconds that are none."""
+    """The moment in UTC. Raises `InvalidArgument` for a time that no calendar has, or nanoseconds out of range."""
     try:
         return stamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
