@@ -4,9 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.9
 # Whose words `make words` checks.
-PROSE := '*.md' 'protos/lookalike/*.proto' '.github/*' 'deploy/*' 'gateway/*' 'indexer/*.py' ':!gateway/page/vendor/*.[cj]s*' ':(glob)lookalike/*.py' \
-	$(foreach folder,demo filters jobs listing local runtime sources,'lookalike/$(folder)/*') \
-	'embedder/*.py' 'tests/pictures/*.py' 'tests/unit/embedder/*.py'
+PROSE := '*.md' 'protos/lookalike/*.proto' '.github/*' 'deploy/*' 'gateway/*' 'indexer/*.py' ':!gateway/page/vendor/*.[cj]s*' \
+	'lookalike/*.py' 'lookalike/*.lua' 'embedder/*.py' 'tests/pictures/*.py' 'tests/unit/embedder/*.py'
 
 .DEFAULT_GOAL := help
 .PHONY: help install up demo check types words github test test-backends test-openvino format stubs train unseen photographs photo chaos deletion rolling hostile containers manifests recall scale bench bench-quick bench-growth clean

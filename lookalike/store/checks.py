@@ -1,4 +1,4 @@
-"""What a store refuses before it does anything. Called by every implementation of `Vectors`, so that all refuse alike."""
+"""Checks of arguments, which every implementation of `Vectors` makes before anything else, so that all refuse the same."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def check_images(collection: Collection, images: Sequence[StoredImage]) -> None:
     for image in images:
         for space in collection.other_spaces:
             if space.name not in image.other_vectors:
-                # An image that only the current generation got would be gone after a switch.
+                # An image that is only in the current generation would be lost by a switch.
                 raise FailedPrecondition(
                     f"collection {collection.name!r} is written in two generations until its re-embedding is over, and image "
-                    f"{image.id!r} has no vector of fingerprint {space.fingerprint}; write it again then",
+                    f"{image.id!r} has no vector of fingerprint {space.fingerprint}; write it again after that",
                     reason="REEMBED_UNDER_WAY",
                     metadata={"collection": collection.name, "space": space.name, "fingerprint": space.fingerprint},
                 )
@@ -49,7 +49,7 @@ def check_images(collection: Collection, images: Sequence[StoredImage]) -> None:
 
 
 def check_image(image: StoredImage, spaces: Sequence[Space]) -> None:
-    """Raise `InvalidArgument` if `image` cannot be stored in `spaces`: ids, sizes, vectors, metadata that cannot be."""
+    """Raise `InvalidArgument` unless `image` can be stored in `spaces`: its id, sizes, metadata and vectors are checked."""
     check_facts(image)
     for space in spaces:
         vector = image.vectors.get(space.name)
@@ -59,7 +59,7 @@ def check_image(image: StoredImage, spaces: Sequence[Space]) -> None:
 
 
 def check_facts(image: StoredImage) -> None:
-    """The same of everything but its vectors."""
+    """As `check_image`, without the vectors."""
     check_id("id", image.id)
     check_uri("uri", image.uri)
     if len(image.sha256) > SHA256_BYTES:

@@ -1,9 +1,9 @@
-"""What a re-embedding makes of a collection, step by step: each is for one `Catalogue.change`, so one write to the catalogue.
+"""The steps by which a re-embedding changes a collection. Each is made by one `Catalogue.change`: one write to the catalogue.
 
     begun ─▶ FILLING ─ switched ─▶ PREVIOUS ◀─ rolled_back (changes places) ─▶ PREVIOUS
                 └───── dropped ─────▶ none ◀───── dropped ─────────┘
 
-Every function takes the collection as it is now and gives it as it is to be. Doing one again gives the same as doing it once.
+Every function takes the collection before the step and returns the collection after it. Every step is idempotent.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from lookalike.records.collection import Collection, GenerationState, OtherGener
 from lookalike.spaces import Space
 
 MIN_GRACE_S = 30.0
-"""No search reads what is dropped: a reader knows the catalogue as it was some 6 s ago at most, and a call takes 20 s or so."""
+"""Bounds the grace from below, so that no search reads a dropped generation: a reader may know the catalogue of 6 s ago, and a
+call takes up to some 20 s."""
 
 
 def check_can_begin(collection: Collection, model: str, spaces: tuple[Space, ...]) -> None:
-    """Raise `FailedPrecondition` unless `collection` may be re-embedded in `spaces`, which `model` gives now."""
+    """Raise `FailedPrecondition` unless `collection` may be re-embedded in `spaces`, those of `model` now."""
     name, other = collection.name, collection.other
     if other is not None and other.state is GenerationState.FILLING:
         problem = f"collection {name!r} is being re-embedded by job {other.job_id!r}; wait for it or cancel it"
@@ -31,7 +32,7 @@ def check_can_begin(collection: Collection, model: str, spaces: tuple[Space, ...
         )
         raise _refused(collection, "PREVIOUS_GENERATION_KEPT", problem, generation=str(other.generation))
     if spaces == collection.spaces:
-        problem = f"collection {name!r} has this version of model {model!r} already, in every space"
+        problem = f"collection {name!r} already has this version of model {model!r}, in every space"
         raise _refused(collection, "REEMBED_NOT_NEEDED", problem, model=model)
     if [space.name for space in spaces] != [space.name for space in collection.spaces]:
         raise _refused(collection, "SPACES_DIFFER", f"model {model!r} gives other spaces than collection {name!r} has")
@@ -41,7 +42,7 @@ def check_can_begin(collection: Collection, model: str, spaces: tuple[Space, ...
 
 
 def begun(collection: Collection, job_id: str, model: str, spaces: tuple[Space, ...]) -> Collection:
-    """With another generation, of `spaces` of `model`, that job `job_id` fills. Raises as `check_can_begin`."""
+    """`collection` with another generation, in `spaces` of `model`, that job `job_id` fills. Raises as `check_can_begin`."""
     if is_filled_by(collection, job_id):
         return collection
     check_can_begin(collection, model, spaces)
@@ -62,7 +63,7 @@ def is_switched_by(collection: Collection, job_id: str) -> bool:
 
 
 def switched(collection: Collection, job_id: str, drop_at: datetime.datetime) -> Collection:
-    """Searched in the generation that job `job_id` has filled, with the one before kept until `drop_at`."""
+    """`collection` with the generation that job `job_id` has filled as current; the previous is kept until `drop_at`."""
     if is_switched_by(collection, job_id):
         return collection
     if not is_filled_by(collection, job_id):
@@ -72,25 +73,26 @@ def switched(collection: Collection, job_id: str, drop_at: datetime.datetime) ->
 
 
 def rolled_back(collection: Collection, now: datetime.datetime) -> Collection:
-    """Searched in the generation before again; the one that was left is kept for the rest of the grace, at least 30 s more."""
+    """`collection` with its previous generation as the current one; the other is kept for the rest of the grace, and 30 s at
+    least."""
     previous = _previous(collection)
     least = now + datetime.timedelta(seconds=MIN_GRACE_S)
     return _changed_places(collection, previous.job_id, max(previous.drop_at or least, least))
 
 
 def without_previous(collection: Collection) -> Collection:
-    """Without the generation before. Raises `FailedPrecondition` where none is kept."""
+    """`collection` without its previous generation. Raises `FailedPrecondition` where none is kept."""
     _previous(collection)
     return replace(collection, other=None)
 
 
 def without_filled_by(collection: Collection, job_id: str) -> Collection:
-    """Without the generation that job `job_id` was filling, where there is one."""
+    """`collection` without the generation that job `job_id` was filling, where it has one."""
     return replace(collection, other=None) if is_filled_by(collection, job_id) else collection
 
 
 def without_overdue(collection: Collection, now: datetime.datetime) -> Collection:
-    """Without the generation before, where its grace is over."""
+    """`collection` without its previous generation, where the grace is over."""
     other = collection.other
     overdue = other is not None and other.drop_at is not None and other.drop_at <= now
     return replace(collection, other=None) if overdue else collection
@@ -99,7 +101,7 @@ def without_overdue(collection: Collection, now: datetime.datetime) -> Collectio
 def _previous(collection: Collection) -> OtherGeneration:
     other = collection.other
     if other is None or other.state is not GenerationState.PREVIOUS:
-        problem = f"collection {collection.name!r} keeps no generation before its current one"
+        problem = f"collection {collection.name!r} keeps no previous generation"
         raise _refused(collection, "NO_PREVIOUS_GENERATION", problem)
     return other
 

@@ -49,9 +49,9 @@ class Vectors(Protocol):
         """For each of `queries` (float32 `[n, dimension]`) its at most `top_k` nearest images, nearest first, ties by id.
         Raises `InvalidArgument` (`top_k`, `ef`, `vectors`), `BadFilter`, `NotFound` (space).
 
-        Of `options` those count that are of one space (`SearchOptions.of_space`). `top_k` is 1 to 1,000; `ef`, the breadth of
-        the HNSW search, 1 to 32,768 (raised to `top_k` where it is less); `within` leaves out what is as far or farther. Of
-        images equally far at the end of the list, any may be left out.
+        Only the `options` of one space count (`SearchOptions.of_space`). `top_k` is 1 to 1,000. `ef`, the breadth of the HNSW
+        search, is 1 to 32,768, and raised to `top_k` where it is less. `within` leaves out images at that distance or farther.
+        Of images at the same distance at the end of the list, any may be left out.
         """
 
     def get(
@@ -63,21 +63,21 @@ class Vectors(Protocol):
         consistency: Consistency = Consistency.BOUNDED,
         timeout_s: float,
     ) -> dict[str, StoredImage]:
-        """The images among `ids` that are there, by id, with their vectors in `spaces`. Raises `NotFound` (space)."""
+        """The stored images among `ids`, by id, with their vectors in `spaces`. Raises `NotFound` (space)."""
 
     def get_everywhere(
         self, collection: Collection, ids: Sequence[str], *, timeout_s: float
     ) -> dict[str, tuple[StoredImage, ...]]:
-        """For each of `ids` that is in any space: its row of every space that has it, in write order, without vectors. Strong.
+        """For each of `ids` that is in any space: its row in every space that has it, in write order, without vectors. Strong.
 
         A tuple shorter than `collection.written` is an image that a killed writer left half written, or that the generation
-        that is being filled does not have yet.
+        that a job fills does not have yet.
         """
 
     def get_by_space(
         self, collection: Collection, ids: Sequence[str], *, timeout_s: float
     ) -> dict[str, dict[Space, StoredImage]]:
-        """The same with the spaces of either generation that have the row."""
+        """As `get_everywhere`, with each row by its space."""
 
     def page(
         self,
@@ -89,7 +89,7 @@ class Vectors(Protocol):
         consistency: Consistency = Consistency.BOUNDED,
         timeout_s: float,
     ) -> list[StoredImage]:
-        """The first `limit` (1 to 1,000) images after `after_id` for which `filter` holds, in order of id, without vectors.
+        """The first `limit` (1 to 1,000) images after `after_id` that match `filter`, in order of id, without vectors.
 
         Ids are ordered by code point, as their UTF-8 bytes are. Raises `InvalidArgument` (`page_size`).
         """
@@ -106,10 +106,10 @@ class Vectors(Protocol):
         limit: int,
         timeout_s: float,
     ) -> list[str]:
-        """The first `limit` (1 to 1,000) ids after `after_id`, in order, of images for which `filter` holds; Strong.
+        """The first `limit` (1 to 1,000) ids after `after_id`, in order, of images that match `filter`; Strong.
 
-        Only those whose URI begins with `uri_prefix`, written before revision `older_than`, and at `revision`, where these are
-        given. In any space: what a killed delete or write has left in one of them is found too.
+        Where they are given, the URI must begin with `uri_prefix`, the revision be below `older_than`, and equal `revision`.
+        A row in any space counts, so rows that a killed delete or write has left in one space are found too.
         """
 
     def contents(
@@ -118,36 +118,36 @@ class Vectors(Protocol):
         """(id, SHA-256 of the picture) of the first `limit` (1 to 1,000) rows after `after_id` in `space`, in order; Strong."""
 
     def count(self, collection: Collection, *, timeout_s: float) -> int:
-        """How many images there are now, in the space that is written last. Strong."""
+        """The number of images now, in the space that is written last. Strong."""
 
     def flush(self, collection: Collection, *, wait: bool = True, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
-        """Let what was written be indexed, once per job: it costs a second or more.
+        """Let the store index the rows written so far. A flush costs a second or more, so a job asks for one.
 
-        What was written is kept and found without it. With `wait`, this returns when the rows are on the disk.
+        Rows are kept and found without a flush. With `wait`, the call returns when the rows are on the disk.
         """
 
 
 class Catalogue(Protocol):
-    """Which collections exist: their models, spaces and generations. `get` may remember an answer for some seconds."""
+    """The collections that exist: their models, spaces and generations. `get` may remember an answer for some seconds."""
 
     @property
     def exact(self) -> bool:
         """Whether the store compares a query with every image."""
 
     def get(self, name: str, *, fresh: bool = False) -> Collection:
-        """The collection called `name`, as it was some seconds ago at most; with `fresh`, as it is now.
+        """The collection called `name`, as it was at most some seconds ago; with `fresh`, as it is now.
 
-        Raises `NotFound` (after a fresh look), `InvalidArgument` (name).
+        Raises `NotFound` (after a fresh read), `InvalidArgument` (name).
         """
 
     def recall(self, name: str) -> Collection | None:
-        """What `get` would remember; None where it would ask the store. Does not block."""
+        """The collection that `get` remembers; None where `get` would ask the store. Does not block."""
 
     def with_leftovers(self) -> Sequence[str]:
-        """Names of the collections beside which a killed change has left rows that nothing names, and that `change` removes.
+        """Names of the collections for which a killed change has left rows that nothing names. `change` removes such rows.
 
-        What a change that is just being made has not named yet counts too.
+        Rows of a change that is under way count too, until the change has named them.
         """
 
     def list(self) -> list[Collection]:
-        """Every collection there is now, by name."""
+        """Every collection that exists now, in order of name."""

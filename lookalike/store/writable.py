@@ -1,7 +1,7 @@
-"""What a store offers to the one writer, `lookalike.writes`, besides what readers get. An import rule keeps all others away.
+"""The writing methods of a store. Only `lookalike.writes`, the one writer, calls them; an import rule keeps others away.
 
-Everything here is called under the collection's write lock. Every method asks `check` before each of its steps and passes on
-what it raises. What the method has begun is then as a kill would leave it.
+Every method is called under the collection's write lock. It calls `check` before each of its steps, and passes on the error
+that `check` raises. The store is then as a kill at that step would leave it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from lookalike.store.protocols import Catalogue, Vectors
 WRITE_TIMEOUT_S = 30.0
 """Bounds a write whose caller names no time."""
 Check = Callable[[], None]
-"""Raises where the caller may not write any more. Makes no round trip."""
+"""Raises an error where the caller may no longer write. Makes no round trip."""
 
 
 def unchecked() -> None:
-    """For callers that nothing can stop."""
+    """The check of callers that may always write."""
 
 
 class WritableVectors(Vectors, Protocol):
-    """`Vectors`, and what changes images."""
+    """`Vectors`, with the methods that change images."""
 
     def upsert(
         self,
@@ -49,7 +49,7 @@ class WritableVectors(Vectors, Protocol):
         timeout_s: float = WRITE_TIMEOUT_S,
         check: Check = unchecked,
     ) -> None:
-        """Write `images`, each id once, in the spaces that only the other generation has; `vectors` are theirs. Idempotent.
+        """Write `images`, each id once, in the spaces that only the other generation has, with `vectors` in these. Idempotent.
 
         Raises `InvalidArgument` before anything is written, as `upsert`.
         """
@@ -62,29 +62,29 @@ class WritableVectors(Vectors, Protocol):
         timeout_s: float = WRITE_TIMEOUT_S,
         check: Check = unchecked,
     ) -> None:
-        """Give images that are there the facts of `images`, in every space that has them; their vectors stay as they are.
+        """Give stored images the facts of `images`, in every space that has them; their vectors stay as they are.
 
         Idempotent. Raises `InvalidArgument` before anything is written.
         """
 
     def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float, check: Check = unchecked) -> int:
-        """Delete `ids` in every space; how many of them were there, in any. Deleting what is not there is no error."""
+        """Delete `ids` in every space, and return how many of them were in any space. Unknown ids are no error."""
 
 
 class WritableCatalogue(Catalogue, Protocol):
-    """`Catalogue`, and what changes collections."""
+    """`Catalogue`, with the methods that change collections."""
 
     def create(self, collection: Collection, *, check: Check = unchecked) -> None:
-        """Make `collection`, empty and searchable. Raises `AlreadyExists`, `InvalidArgument` (name)."""
+        """Create `collection`, empty and searchable. Raises `AlreadyExists`, `InvalidArgument` (name)."""
 
     def change(self, name: str, change: Callable[[Collection], Collection], *, check: Check = unchecked) -> Collection:
-        """Make of the collection called `name`, as it is now, what `change` makes of it, in one write; the collection then.
-        What `change` raises is passed on, and nothing is changed then.
+        """Replace the collection called `name` by the result of `change` for it, in one write, and return the result. An error
+        of `change` is passed on, and nothing is changed.
 
-        Spaces that are named anew are empty; those no longer named are dropped with their rows. Killed in between, it leaves
-        some that no collection names: `change` again, also if it changes nothing, and they go.
+        New spaces are empty; spaces that are no longer named are dropped with their rows. A kill in between leaves spaces that
+        no collection names. The next `change` of that collection drops them, also if it changes nothing.
         Raises `NotFound`, `InvalidArgument` (name).
         """
 
     def delete(self, name: str, *, check: Check = unchecked) -> None:
-        """Remove the collection called `name` with all its images. Raises `NotFound`, `InvalidArgument` (name)."""
+        """Delete the collection called `name` with all its images. Raises `NotFound`, `InvalidArgument` (name)."""

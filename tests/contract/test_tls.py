@@ -89,7 +89,7 @@ def test_a_worker_waits_while_a_certificate_has_expired_and_says_so(
         try:
             processes.until(lambda: "waiting" in worker.log.read_text(), "it says what is wrong", timeout_s=60)
             (line,) = (line for line in worker.log.read_text().splitlines() if "waiting" in line)
-            assert f"https://127.0.0.1:{port}: its certificate is not believed: certificate has expired" in line
+            assert f"https://127.0.0.1:{port}: its certificate is not trusted: certificate has expired" in line
             assert up(f"127.0.0.1:{metrics}") == {"redis": 1, "milvus": 0}
             assert worker.process is not None
             assert worker.process.poll() is None

@@ -1,3 +1,3 @@
-"""A store in memory, for tests: `MemoryVectors` and `MemoryCatalogue` over one `Tables`. Exact, and gone with its process.
-Held to the same contract tests as Milvus (tests/contract/test_store*.py).
+"""A store in memory, for tests: `MemoryVectors` and `MemoryCatalogue` over one `Tables`. It searches exactly, ends with its
+process, and passes the same contract tests as Milvus (tests/contract/test_store*.py).
 """

@@ -1,5 +1,5 @@
-"""The `Catalogue` of a store in memory. As Milvus' does, it makes tables before it writes the row that names them, and drops
-tables after it, so that what is refused in between leaves some that no row names.
+"""The `Catalogue` of a store in memory. Like that of Milvus, it makes tables before it writes the row that names them, and
+drops tables after it. An error in between therefore leaves tables that no row names.
 """
 
 from __future__ import annotations
@@ -89,14 +89,14 @@ class MemoryCatalogue:
         self._remember(collection.name)
 
     def _remember(self, name: str) -> None:
-        """What the row says now."""
+        """Remember the row as it is now."""
         if name in self._tables.collections:
             self._remembered[name] = (time.monotonic(), self._tables.collections[name])
         else:
             self._remembered.pop(name, None)
 
     def _unnamed(self, name: str, named: Iterable[str]) -> set[str]:
-        """The tables of the collection called `name` but those `named`; no name of another begins so."""
+        """The tables of the collection called `name` except `named`; no other collection's tables begin with that name."""
         return {table for table in self._tables.names() if table.startswith(f"{name}__")} - set(named)
 
     def _drop_unnamed(self, name: str, named: Iterable[str], check: Check) -> None:

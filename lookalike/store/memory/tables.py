@@ -1,5 +1,5 @@
-"""What `MemoryVectors` and `MemoryCatalogue` share, as those of Milvus share a server: rows by id of each space, and the
-catalogue's rows. Called by both; tests make with it what a killed process leaves behind.
+"""The tables that `MemoryVectors` and `MemoryCatalogue` share, as those of Milvus share a server: the rows of each space by id,
+and the catalogue's rows. Tests write to them what a killed process leaves behind.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lookalike.records.image import Consistency, StoredImage
 
 @dataclass(slots=True)
 class _Table:
-    """The rows of one space by id. `seen` is what a bounded read sees: the rows as the last strong read found them."""
+    """The rows of one space by id. A bounded read returns `seen`: the rows as the last strong read found them."""
 
     rows: dict[str, StoredImage] = field(default_factory=dict)
     seen: dict[str, StoredImage] = field(default_factory=dict)
@@ -23,10 +23,10 @@ class _Table:
 
 
 class Tables:
-    """Named tables, one for each space of each collection. Thread-safe: hold `lock` for what must not be seen half done.
+    """Named tables, one for each space of each collection. Thread-safe; hold `lock` over steps that must be seen together.
 
-    With `lags`, a bounded read misses every write since the last strong read of its table, the most that it may miss of the
-    last seconds; else it sees all of them.
+    With `lags`, a bounded read misses every write since the last strong read of its table, the worst that the contract allows;
+    else it sees all writes.
     """
 
     def __init__(self, *, lags: bool = False) -> None:
@@ -63,14 +63,14 @@ class Tables:
             return table.seen
 
     def put(self, name: str, rows: Iterable[StoredImage], *, subject: str) -> None:
-        """Write rows, each over the one of its id. Raises as `read`."""
+        """Write rows, which replace rows of the same id. Raises as `read`."""
         with self.lock:
             table = self._table(name, subject)
             table.rows.update((row.id, row) for row in rows)
             table.changed = True
 
     def remove(self, name: str, ids: Iterable[str], *, subject: str) -> None:
-        """Remove the rows of `ids` that are there. Raises as `read`."""
+        """Remove the rows of `ids`; unknown ids are no error. Raises as `read`."""
         with self.lock:
             table = self._table(name, subject)
             for image_id in ids:

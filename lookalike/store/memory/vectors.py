@@ -26,7 +26,7 @@ from lookalike.store.writable import WRITE_TIMEOUT_S, Check, unchecked
 class MemoryVectors:
     """The images of every collection in `tables`. May be used by several threads. `Vectors` says what each method does.
 
-    No call takes long, so that `timeout_s` is never over.
+    Calls are quick, so `timeout_s` is not used.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -213,7 +213,7 @@ class MemoryVectors:
 
 
 def _row(image: StoredImage, space: Space) -> StoredImage:
-    """A copy of `image` that its owner cannot change, with its vector in `space` alone and what JSON makes of its metadata."""
+    """A copy of `image` that its owner cannot change, with its vector in `space` alone, and with metadata as JSON keeps it."""
     if image.indexed_at.tzinfo is None:
         raise InvalidArgument("indexed_at", "has no time zone")
     vector = np.array(image.vectors[space.name], np.float32)
@@ -232,5 +232,5 @@ def _facts(row: StoredImage) -> StoredImage:
 
 
 def _in_order(rows: Iterable[StoredImage], after_id: str) -> list[StoredImage]:
-    """Those after `after_id`, in order of id."""
+    """The rows after `after_id`, in order of id."""
     return sorted((row for row in rows if row.id > after_id), key=lambda row: row.id)

@@ -1,5 +1,5 @@
 """The store on Milvus: the only package that imports pymilvus.
 
-`connection` speaks to the server and translates its errors, `schema` says what a row is, `catalogue` says what collections
-exist, `vectors` reads and writes images.
+`connection` calls the server and translates its errors, `schema` defines a row, `catalogue` keeps the collections that exist,
+and `vectors` reads and writes images.
 """

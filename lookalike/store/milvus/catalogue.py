@@ -1,9 +1,9 @@
-"""What collections exist: their model, spaces and generations, and the physical collections that this implies.
+"""The collections that exist, with their models, spaces and generations, and the physical collections behind them.
 
-The catalogue is itself a small Milvus collection. A row in it is what makes a collection exist: it is written last when one
-is created and deleted first when one goes, so that a process killed in between leaves at most physical collections that
-no row names. The next `create`, `change` or `delete` of that name removes them; nothing that the catalogue names is ever
-dropped.
+The catalogue is itself a small Milvus collection. A collection exists if it has a row there. The row is written last when a
+collection is created, and deleted first when it is deleted, so a process killed in between leaves at most physical collections
+that no row names. The next `create`, `change` or `delete` of that name drops them. A physical collection that the catalogue
+names is never dropped.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from lookalike.store.writable import Check, unchecked
 CATALOGUE = "lookalike_catalogue"
 _READ_TIMEOUT_S = 10.0
 _CHANGE_TIMEOUT_S = 60.0
-"""Making a collection took 2-4 s on Milvus 2.3.5 with two cores; loading waits for a busy server."""
+"""Bounds a change. Making a collection took 2-4 s on Milvus 2.3.5 with two cores, and loading waits for a busy server."""
 _SETTLE_S = 10.0
-"""How long after a change of ours reads must be Strong: a bounded read may be 5 s old (`common.gracefulTime`)."""
+"""Time after an own change in which reads are Strong: a bounded read may be 5 s old (`common.gracefulTime`)."""
 _MAX_COLLECTIONS = 16_384
-"""The most rows that one Milvus query returns."""
+"""Bounds the rows that one Milvus query returns."""
 
 
 class MilvusCatalogue:
@@ -56,10 +56,10 @@ class MilvusCatalogue:
         self._changed_at: dict[str, float] = {}
 
     def create(self, collection: Collection, *, check: Check = unchecked) -> None:
-        """Make `collection`, empty and searchable. Raises `AlreadyExists`, `InvalidArgument` (name), `Unavailable`.
+        """Create `collection`, empty and searchable. Raises `AlreadyExists`, `InvalidArgument` (name), `Unavailable`.
 
-        Two processes that create or delete one name at once would drop each other's physical collections as leftovers: hold
-        the collection's write lock. `check` raises where it is lost; it is asked before every call to Milvus.
+        Hold the collection's write lock: two processes that create or delete one name at once would drop each other's physical
+        collections as leftovers. `check`, which raises where the lock is lost, is called before every call to Milvus.
         """
         check_name("name", collection.name)
         deadline = guarded(_CHANGE_TIMEOUT_S, check)
@@ -81,7 +81,7 @@ class MilvusCatalogue:
     def get(self, name: str, *, fresh: bool = False) -> Collection:
         """The collection called `name`, at most `ttl_s` plus 5 s old; with `fresh`, as it is now.
 
-        Raises `NotFound` (after a fresh look), `InvalidArgument` (name), `Unavailable`, `DeadlineExceeded`.
+        Raises `NotFound` (after a fresh read), `InvalidArgument` (name), `Unavailable`, `DeadlineExceeded`.
         """
         check_name("collection", name)
         if not fresh and (found := self.recall(name)) is not None:
@@ -99,24 +99,24 @@ class MilvusCatalogue:
         return collection
 
     def recall(self, name: str) -> Collection | None:
-        """What `get` would remember; None where it would ask Milvus. Does not block."""
+        """The collection that `get` remembers; None where `get` would ask Milvus. Does not block."""
         with self._cache_lock:
             found_at, found = self._cache.get(name, (-self._ttl_s, None))
         return found if time.monotonic() - found_at < self._ttl_s else None
 
     def list(self) -> list[Collection]:
-        """Every collection there is now, by name."""
+        """Every collection that exists now, in order of name."""
         rows = self._query('name != ""', Deadline.after(_READ_TIMEOUT_S), strong=True, limit=_MAX_COLLECTIONS)
         found = map(self._from_row, rows)
         return sorted(found, key=lambda collection: collection.name)
 
     def change(self, name: str, change: Callable[[Collection], Collection], *, check: Check = unchecked) -> Collection:
-        """Make of the collection called `name`, as it is now, what `change` makes of it, in one write; under its write lock, as
-        `create`. What `change` raises is passed on, and nothing is changed then.
+        """Replace the collection called `name` by the result of `change` for it, in one write; under its write lock, as
+        `create`. An error of `change` is passed on, and nothing is changed.
 
-        Physical collections that are named anew are made before the write, empty; those no longer named are dropped after it.
-        Killed in between, it leaves some that no row names: `change` again, also if it changes nothing, and they go.
-        Raises `NotFound`, `InvalidArgument` (name), `Unavailable`.
+        New physical collections are made, empty, before the write; those no longer named are dropped after it. A kill in
+        between leaves physical collections that no row names. The next `change` of that collection drops them, also if it
+        changes nothing. Raises `NotFound`, `InvalidArgument` (name), `Unavailable`.
         """
         check_name("name", name)
         deadline = guarded(_CHANGE_TIMEOUT_S, check)
@@ -134,15 +134,15 @@ class MilvusCatalogue:
             return then
 
     def with_leftovers(self) -> Sequence[str]:
-        """Names of collections beside which there are physical ones that their rows do not name, and that `change` drops.
+        """Names of collections with physical collections that their rows do not name. `change` drops these.
 
-        What a change that is just being made has not named yet counts too.
+        Physical collections of a change that is under way count too, until the change has named them.
         """
         there = self._connection.list_collections(deadline=Deadline.after(_READ_TIMEOUT_S))
         return [one.name for one in self.list() if any(p.startswith(f"{one.name}__") and p not in one.physicals for p in there)]
 
     def delete(self, name: str, *, check: Check = unchecked) -> None:
-        """Remove the collection called `name` with all its images; under its write lock, as `create`.
+        """Delete the collection called `name` with all its images; under its write lock, as `create`.
 
         Raises `NotFound`, `InvalidArgument` (name), `Unavailable`.
         """
@@ -153,7 +153,7 @@ class MilvusCatalogue:
             if there:
                 self._call("delete", deadline, filter=f'name == "{name}"')
                 self._remember(name, None, changed=True)
-            # Also when no row is left: a delete that was killed after its first step is finished by the next one.
+            # Done without a row too: a delete that was killed after its first step is finished by the next one.
             self._drop_leftovers(name, deadline)
         if not there:
             raise NotFound("collection", name)
@@ -174,12 +174,12 @@ class MilvusCatalogue:
         call = self._connection.call
         call("create_collection", physical, deadline=deadline, schema=image_schema(space), consistency_level="Bounded")
         index = image_index(space, is_lite=self._connection.is_lite)
-        # Nothing is there to be indexed yet; waiting for it, pymilvus would ask for a timestamp without any timeout.
+        # The collection is empty. To wait for its index, pymilvus would ask for a timestamp without any timeout.
         call("create_index", physical, deadline=deadline, index_params=index, sync=False)
         call("load_collection", physical, deadline=deadline)
 
     def _point_aliases(self, collection: Collection, deadline: Deadline) -> None:
-        """Let the aliases, which are for people, name the current generation."""
+        """Point the aliases, which are for people, to the current generation."""
         pointing = {
             alias: physical
             for physical in self._physicals(collection.name, deadline)
@@ -192,19 +192,19 @@ class MilvusCatalogue:
                 self._connection.call(method, physical, deadline=deadline, alias=alias)
 
     def _drop_leftovers(self, name: str, deadline: Deadline) -> None:
-        """Drop the physical collections that a killed `create` or `delete` of `name`, which is in no row, left behind."""
+        """Drop the physical collections that a killed `create` or `delete` of `name`, which has no row, has left."""
         leftovers = self._physicals(name, deadline)
         if leftovers and self._read(name, deadline, strong=True) is not None:
-            raise AlreadyExists("collection", name)  # made by another process since we looked
+            raise AlreadyExists("collection", name)  # another process has created it meanwhile
         self._drop(leftovers, deadline)
 
     def _drop_unnamed(self, collection: Collection, deadline: Deadline) -> None:
-        """Drop the physical collections of `collection`, whose row this is now, that it does not name."""
+        """Drop the physical collections that `collection`, as its row is now, does not name."""
         everything = self._physicals(collection.name, deadline)
         self._drop([physical for physical in everything if physical not in collection.physicals], deadline)
 
     def _physicals(self, name: str, deadline: Deadline) -> Sequence[str]:
-        # A name holds no double underscore, so none of these is another collection's.
+        # A name holds no double underscore, so all of these belong to this collection.
         everything = self._connection.list_collections(deadline=deadline)
         return [physical for physical in everything if physical.startswith(f"{name}__")]
 
@@ -236,7 +236,7 @@ class MilvusCatalogue:
         return self._connection.call(method, CATALOGUE, deadline=deadline, **arguments)
 
     def _ensure(self, deadline: Deadline) -> None:
-        """Make the catalogue's own collection where there is none; finish it where a killed process left it half made."""
+        """Make the catalogue's own collection where it is missing; finish it where a killed process left it half made."""
         with _held(self._setting_up, deadline):
             if self._ready:
                 return  # by the thread that was waited for
@@ -256,7 +256,7 @@ class MilvusCatalogue:
             if changed:
                 self._changed_at[name] = now
             elif read_at is not None and self._changed_at.get(name, read_at - 1) >= read_at:
-                return  # what was read is older than a change of ours
+                return  # the read is older than an own change
             self._cache.pop(name, None)
             if collection is not None:
                 self._cache[name] = (now, replace(collection, exact=self.exact))
@@ -267,7 +267,7 @@ _NOWHERE = [0.0, 0.0]
 
 @contextlib.contextmanager
 def _held(lock: threading.Lock, deadline: Deadline) -> Iterator[None]:
-    """Hold `lock`, waited for no longer than `deadline`. Raises `DeadlineExceeded`."""
+    """Hold `lock`, and wait for it until `deadline` at most. Raises `DeadlineExceeded`."""
     if not lock.acquire(timeout=deadline.remaining_s()):
         deadline.remaining_s()  # raises
     try:
@@ -281,7 +281,7 @@ def _schema() -> CollectionSchema:
     schema.add_field("name", DataType.VARCHAR, is_primary=True, max_length=MAX_NAME_BYTES)
     schema.add_field("uid", DataType.VARCHAR, max_length=64)
     schema.add_field("entry", DataType.JSON)
-    # Milvus before 2.6 takes no collection without a vector field, and none of dimension 1. Nothing is ever searched in it.
+    # Milvus before 2.6 takes no collection without a vector field, and none of dimension 1. The field is never searched.
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=len(_NOWHERE))
     return schema
 

@@ -35,14 +35,14 @@ from lookalike.store.writable import Check
 
 _DEPENDENCY = "milvus"
 _LITE_VERSIONS = ("milvus-lite", "milvus_lite")
-"""How milvus-lite's version starts. The real server's may *end* in `-lite` (that of PyPI's `milvus` does)."""
+"""The first words of milvus-lite's version. The version of a real server may *end* in `-lite` (that of PyPI's `milvus`)."""
 
 _CHANNEL_OPTIONS = {
-    # gRPC's own back-off grows to two minutes; a Milvus that came back must be seen within seconds.
+    # gRPC's own back-off grows to two minutes; a Milvus that is back must be found within seconds.
     "grpc.initial_reconnect_backoff_ms": 200,
     "grpc.max_reconnect_backoff_ms": 2000,
-    # pymilvus pings every 10 s, also while no call is under way. For that milvus-lite's server may end a connection ("too many
-    # pings"), and with it a call that has just begun.
+    # pymilvus pings every 10 s, also without a call under way. milvus-lite's server may then end the connection ("too many
+    # pings"), and a call that has just begun with it.
     "grpc.keepalive_time_ms": 60_000,
     "grpc.keepalive_permit_without_calls": 0,
 }
@@ -50,8 +50,8 @@ _CONNECT_POLL_S = 0.2
 
 # Codes of Milvus' `status.code` (its pkg/util/merr/errors.go, the same from 2.3 on; milvus-lite sends those it knows).
 _NOT_READY = {2, 103, 106, 500, 502, 503, 901, 902, 903}
-"""Service unavailable, collection not fully loaded or on recovering, channels and nodes on the move. Not 1 (service not
-ready): milvus-lite says 1 for every failure that it has no code for."""
+"""Service unavailable, collection not fully loaded or recovering, channels and nodes on the move. 1 (service not ready) is not
+among them: milvus-lite says 1 for every failure without a code of its own."""
 _BUSY = {3, 4, 7, 8, 9}
 """Memory, request and disk limits, rate limit, writes denied by quota."""
 _COLLECTION_NOT_FOUND = 100
@@ -59,12 +59,12 @@ _COLLECTION_NOT_LOADED = 101
 _AUTHENTICATION = 1400
 
 _TLS_PROBLEM = re.compile(r"SSL routines:[^:]*:(?P<code>[A-Z0-9_]+)(: (?P<why>[^:]+))?")
-"""How BoringSSL says it in gRPC's text: `...SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: certificate has expired`.
-What follows other codes has nothing to do with them."""
+"""BoringSSL's error in gRPC's text: `...SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: certificate has expired`. The
+text after other codes does not explain them."""
 
 _EXPRESSION = re.compile(r"(parse|plan|invalid|end of).{0,40}\bexpr|query plan|\bat column \d", re.IGNORECASE)
-"""How 2.3 to 3.x say that an expression makes no sense to them: `cannot parse expression`, `failed to create query plan`; and
-milvus-lite: `unexpected end of expression at column 3`."""
+"""The errors of Milvus 2.3 to 3.x for an expression that they do not understand (`cannot parse expression`, `failed to create
+query plan`), and of milvus-lite (`unexpected end of expression at column 3`)."""
 
 _OVERLOADED_RPC = {grpc.StatusCode.RESOURCE_EXHAUSTED}
 _REFUSED_RPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
@@ -72,7 +72,7 @@ _REFUSED_RPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENI
 
 @dataclass(frozen=True, slots=True)
 class _Guarded(Deadline):
-    """Every call to Milvus asks its deadline for the time that is left. So `check` is asked before each of them."""
+    """A deadline that calls `check` when it is asked for the remaining time, as every call to Milvus does at its start."""
 
     check: Check
 
@@ -82,7 +82,7 @@ class _Guarded(Deadline):
 
 
 def guarded(timeout_s: float, check: Check) -> Deadline:
-    """A deadline in `timeout_s` for calls that may be made only as long as `check` raises nothing."""
+    """A deadline in `timeout_s` for calls that may be made only while `check` raises no error."""
     return _Guarded(Deadline.after(timeout_s).at_s, check)
 
 
@@ -97,9 +97,9 @@ class Connection:
     def call(self, method: str, /, collection_name: str, *, deadline: Deadline, subject: str = "", **arguments: Any) -> Any:
         """Call `MilvusClient.<method>(collection_name, ...)` once, within the deadline.
 
-        `subject` is what the caller calls the collection, for errors. Raises `NotFound` when it does not exist (any more),
-        `Unavailable`, `Overloaded`, `DeadlineExceeded`, and `Internal` for anything that Milvus refuses.
-        A collection that the server has not loaded (milvus-lite after each restart) is loaded, then the call repeated.
+        `subject` is the caller's name of the collection, for errors. Raises `NotFound` when the collection does not exist (any
+        more), `Unavailable`, `Overloaded`, `DeadlineExceeded`, and `Internal` for calls that Milvus refuses. A collection that
+        the server has not loaded (milvus-lite after each restart) is loaded, and the call is repeated.
         """
         try:
             with _translated(subject or collection_name):
@@ -139,18 +139,18 @@ class Connection:
     def _invoke(self, method: str, collection_name: str, deadline: Deadline, arguments: dict[str, Any]) -> Any:
         attributes = {"db.system.name": "milvus", "db.operation.name": method, "db.collection.name": collection_name}
         with tracing.span(f"milvus {method}", "client", attributes=attributes):
-            # Being refused for its rate is for the caller to wait out: pymilvus would sleep past the deadline.
+            # The caller waits where its rate is refused; pymilvus would sleep past the deadline.
             return getattr(self._client, method)(
                 collection_name, timeout=deadline.remaining_s(), retry_on_rate_limit=False, **arguments
             )
 
 
 class _NotLoaded(Unavailable):
-    """The collection is there, but not in memory."""
+    """The collection exists, but is not in memory."""
 
 
 class MilvusAccessDenied(Unavailable):
-    """Milvus refuses the token. It passes, as when passwords are changed: jobs wait for it, and searches may be tried again."""
+    """Milvus refuses the token. This passes, as when passwords are changed: jobs wait, and searches may be tried again."""
 
     reason = "MILVUS_ACCESS_DENIED"
 
@@ -159,7 +159,7 @@ class MilvusAccessDenied(Unavailable):
 
 
 class _TlsFails(Unavailable):
-    """Neither side is down: they do not agree on TLS, or the certificate is not believed. Waiting alone mends it rarely."""
+    """The two sides do not agree on TLS, or the certificate is not trusted. Waiting alone rarely helps."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(_DEPENDENCY, problem)
@@ -167,11 +167,11 @@ class _TlsFails(Unavailable):
 
 
 def connect(uri: str, token: str | None = None, ca_file: Path | None = None, *, timeout_s: float = 10.0) -> Connection:
-    """Open a connection to the Milvus or milvus-lite server at `uri` (`http://host:port`, or `https://` for TLS; its
-    certificate is believed from the authorities in `ca_file`, PEM, by default from public ones).
+    """Open a connection to the Milvus or milvus-lite server at `uri` (`http://host:port`, or `https://` for TLS with a
+    certificate of the authorities in `ca_file`, PEM, by default of public ones).
 
-    A server that is still starting is waited for. Raises `Unavailable` when none has answered after `timeout_s`, or at once
-    where TLS fails, and `MilvusAccessDenied` when it refuses `token`.
+    The function waits for a server that is still starting. Raises `Unavailable` when no server has answered after `timeout_s`,
+    or at once where TLS fails, and `MilvusAccessDenied` when the server refuses `token`.
     """
     # pymilvus logs each failed call with a traceback at ERROR; the same failure is raised, and logged where it is handled.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -201,9 +201,9 @@ def _open(uri: str, token: str | None, ca_file: Path | None, deadline: Deadline)
             grpc_options=_CHANNEL_OPTIONS,
             server_pem_path=str(ca_file or ""),
         )
-        # What pymilvus does on a failed call: reset the channel under a lock of the whole process, wait for it, and try
-        # again until the timeout has passed, sleeping past it. gRPC reconnects by itself, and our callers decide about
-        # trying again; so a failure is raised at once. There is no public switch for it.
+        # On a failed call pymilvus resets the channel under a lock of the whole process, waits for it, and tries again until
+        # the timeout has passed, and sleeps past it. gRPC reconnects by itself, and the callers decide about trying again, so a
+        # failure is raised at once. pymilvus has no public switch for it.
         client._handler._on_rpc_error = _raise_at_once  # noqa: SLF001
         version = str(client.get_server_version(timeout=deadline.remaining_s()))
     return Connection(client, is_lite=version.startswith(_LITE_VERSIONS))
@@ -216,14 +216,14 @@ def _raise_at_once(error: Exception) -> bool:
 
 
 def _host(uri: str) -> str:
-    """`uri` without what may be a password in it."""
+    """`uri` without user and password."""
     scheme, _, rest = uri.rpartition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if scheme else rest.rpartition("@")[2]
 
 
 @contextmanager
 def _translated(subject: str = "") -> Iterator[None]:
-    """Every error of pymilvus and gRPC that leaves this block is one of ours."""
+    """Translate every error of pymilvus and gRPC that leaves the block to one of `lookalike.errors`."""
     try:
         yield
     except LookalikeError:
@@ -255,7 +255,7 @@ def _from_rpc_error(error: grpc.RpcError) -> LookalikeError:
 
 def _tls_problem(code: str, why: str | None) -> str:
     if code == "CERTIFICATE_VERIFY_FAILED":
-        return f"its certificate is not believed: {why}"
+        return f"its certificate is not trusted: {why}"
     if code == "WRONG_VERSION_NUMBER":
         return "it does not speak TLS there"
     return f"TLS fails: {code.lower().replace('_', ' ')}"
@@ -282,15 +282,15 @@ def _from_milvus_error(error: MilvusException, subject: str) -> LookalikeError:
     if code in _NOT_READY or "not ready" in message.lower():
         return Unavailable(_DEPENDENCY, "it is starting or recovering")
     if _EXPRESSION.search(message):
-        # Of what it gets as text only filters are a caller's; those that are known to be too much for it are refused before.
-        return BadFilter("is none that this version of milvus can carry out; write it in another way")
+        # Filters are the only text from callers. Filters known to be too much for Milvus were refused before.
+        return BadFilter("cannot be evaluated by this version of milvus; write it in another way")
     return Internal(f"milvus refused: {message[:300]}", reason="MILVUS_REFUSED")
 
 
 def _from_value_error(error: ValueError) -> LookalikeError:
-    """gRPC says so that a channel has been closed, and Python that a text cannot be sent: no outage, whoever wrote it."""
+    """gRPC raises ValueError for a closed channel, and Python for a text that cannot be sent, which is no outage."""
     if isinstance(error, UnicodeError):
         return InvalidArgument("request", "holds text that is not Unicode (a lone surrogate)")
     if "closed" in str(error).lower():
         return Unavailable(_DEPENDENCY, "the connection is closed")
-    return Internal("what was to be sent to milvus is no request", reason="MILVUS_REFUSED")
+    return Internal("milvus' client cannot send the request", reason="MILVUS_REFUSED")

@@ -1,4 +1,4 @@
-"""A collection as the catalogue's own row keeps it. Called by `catalogue`."""
+"""A collection as the entry of its row in the catalogue. `catalogue` calls it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lookalike.records.collection import Collection, GenerationState, OtherGener
 from lookalike.spaces import HistogramSettings, Metric, Space
 
 _ONE_GENERATION, _TWO_GENERATIONS = 1, 2
-"""Formats of an entry. Programs that know the first only refuse the second: they would write to one generation."""
+"""Formats of an entry. Programs that know only the first refuse the second, since they would write to one generation only."""
 
 
 def to_entry(collection: Collection) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def to_entry(collection: Collection) -> dict[str, Any]:
 
 
 def from_entry(name: str, uid: str, entry: Mapping[str, Any]) -> Collection:
-    """A collection from its JSON. Raises `Internal` for what this version did not write."""
+    """A collection from its JSON. Raises `Internal` for an entry in another format."""
     if entry.get("format") not in (_ONE_GENERATION, _TWO_GENERATIONS):
         raise Internal(f"the catalogue's entry {name!r} was written by another version of lookalike")
     try:

@@ -1,10 +1,10 @@
-"""Milvus expressions as text: filters compiled, ids, and both joined. Used by `vectors`.
+"""Milvus expressions as text: compiled filters, ids, and both joined. `vectors` calls it.
 
-What is written here means the same to Milvus 2.3 to 3.x and to milvus-lite. NOT is pushed down to the comparisons, because
-milvus-lite computes with "unknown" where Milvus says "false", so that only there it can be made false; `!=` becomes `< or >`,
-because Milvus' own also holds for missing keys; a prefix becomes a range, because `like` has no escape on milvus-lite; `IN` on
-metadata becomes `or`, because milvus-lite has none. Two limits of milvus-lite remain (Python's `True == 1`, and no order
-between types): there, true and false also count as 1 and 0, and `NOT a < 1` does not hold where `a` is a list or an object.
+An expression means the same to Milvus 2.3 to 3.x and to milvus-lite. NOT is pushed down to the comparisons: milvus-lite
+computes with "unknown" where Milvus says "false", and only a comparison can turn it into false. `!=` becomes `< or >`, because
+Milvus' own also holds for missing keys. A prefix becomes a range, because `like` has no escape on milvus-lite. `IN` on metadata
+becomes `or`, because milvus-lite has none. Two limits of milvus-lite remain (Python's `True == 1`, and no order between types):
+there, true and false also count as 1 and 0, and `NOT a < 1` does not hold where `a` is a list or an object.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def compiled(condition: Condition | None) -> str:
 
 
 def _compiled(condition: Condition, *, negated: bool) -> str:
-    """The expression of `condition`, or of what is true exactly where it is not."""
+    """The expression of `condition`; with `negated`, the expression that is true exactly where `condition` is false."""
     match condition:
         case Not(part):
             return _compiled(part, negated=not negated)
@@ -39,7 +39,7 @@ def _compiled(condition: Condition, *, negated: bool) -> str:
 
 
 def _holding(comparison: Comparison) -> str:
-    """False, or on milvus-lite unknown, where the field is missing or of another type."""
+    """The expression of a comparison: false, or on milvus-lite unknown, where the field is missing or of another type."""
     name, operator, values = _name(comparison.field), comparison.operator, comparison.values
     match operator:
         case "IN" if not comparison.field.path:
@@ -57,13 +57,13 @@ def _holding(comparison: Comparison) -> str:
 
 
 def _failing(comparison: Comparison) -> str:
-    """True exactly where the comparison is not, on both servers."""
+    """The expression that is true, on both servers, exactly where the comparison is false."""
     negative = f"not ({_holding(comparison)})"
     if not comparison.field.path:
         return negative
     name, value = _name(comparison.field), comparison.values[0]
     guards = [f"not (exists {name})"]
-    # Only on milvus-lite are these needed: comparing the order of different types is unknown there.
+    # Only milvus-lite needs these: there, the order of values of different types is unknown.
     if comparison.operator not in ("=", "IN"):
         if isinstance(value, str):
             guards += [f"{name} < 0", f"{name} >= 0"]
@@ -73,22 +73,22 @@ def _failing(comparison: Comparison) -> str:
 
 
 def both(first: str, second: str) -> str:
-    """Two Milvus expressions of which both must hold; "" holds always."""
+    """The Milvus expression that holds where both hold; "" always holds."""
     return f"({first}) and ({second})" if first and second else first or second
 
 
 def id_above(image_id: str) -> str:
-    """A Milvus expression: the id comes after `image_id`. Never "", so that Milvus takes a limit with it."""
+    """The Milvus expression for ids after `image_id`. It is never "", so Milvus takes a limit with it."""
     return f"{ID} > {quoted(image_id)}"
 
 
 def ids_among(image_ids: Iterable[str]) -> str:
-    """A Milvus expression: the id is one of `image_ids`."""
+    """The Milvus expression for the ids in `image_ids`."""
     return f"{ID} in [{', '.join(quoted(image_id) for image_id in image_ids)}]"
 
 
 def ids_not_among(image_ids: Iterable[str]) -> str:
-    """A Milvus expression: the id is none of `image_ids`."""
+    """The Milvus expression for the ids not in `image_ids`."""
     return f"not ({ids_among(image_ids)})"
 
 
@@ -97,7 +97,7 @@ def _name(field: Field) -> str:
 
 
 def _compared(name: str, operator: str, value: Value) -> str:
-    """`name operator value`, `operator` being one of `= != < <= > >=` (of which a boolean takes the first two).
+    """`name operator value`, where `operator` is one of `= != < <= > >=`; a boolean takes only the first two.
 
     False, or on milvus-lite unknown, where `name` is missing or of another type; Milvus' own `!=` would be true there.
     """
@@ -111,9 +111,9 @@ def _compared(name: str, operator: str, value: Value) -> str:
 
 
 def prefixed(name: str, prefix: str, *, negated: bool = False) -> str:
-    """Text that begins with `prefix`, or does not, as a range: both servers order text by its code points.
+    """The range of texts that begin with `prefix`, or do not: both servers order text by its code points.
 
-    `like` would do on Milvus only: milvus-lite's knows no escape for `%` and `_`.
+    `like` would do on Milvus only; on milvus-lite it has no escape for `%` and `_`.
     """
     end = _after_prefix(prefix)
     inside, outside = f"{name} >= {quoted(prefix)}", f"{name} < {quoted(prefix)}"
@@ -123,7 +123,7 @@ def prefixed(name: str, prefix: str, *, negated: bool = False) -> str:
 
 
 def _after_prefix(prefix: str) -> str:
-    """The first text after all those that begin with `prefix`; "" if there is none."""
+    """The first text after all texts that begin with `prefix`; "" if there is none."""
     kept = prefix.rstrip(chr(_LAST_CHARACTER))
     if not kept:
         return ""

@@ -1,4 +1,4 @@
-"""How `vectors` reaches the physical collections: calls, rows by id and in order, several spaces at once."""
+"""Access of `vectors` to the physical collections: calls, rows by id and in order, several spaces at once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from lookalike.store.milvus.schema import ID
 
 IDS_PER_CALL = 1000
 _INDEX_MIN_ROWS = 1024
-"""Milvus builds no index for a smaller segment and compares with its every row
+"""Bounds from below the rows of a segment with an index; a query is compared with every row of a smaller one
 (`indexCoord.segment.minSegmentNumRowsToEnableIndex` in milvus.yaml)."""
 CONSISTENCY_LEVELS = {Consistency.BOUNDED: "Bounded", Consistency.STRONG: "Strong"}
-"""In Milvus' own words (its documentation, "Consistency Level")."""
+"""Milvus' own words (its documentation, "Consistency Level")."""
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -67,8 +67,8 @@ class Rows:
         deadline: Deadline,
     ) -> list[dict[str, Any]]:
         """The first `limit` rows in order of id for which `expression` holds; it must not be empty."""
-        # Milvus returns the *first* rows in order of the primary key. milvus-lite does when it is told that an iterator asks;
-        # Milvus itself, told so, forgets the consistency asked for.
+        # Milvus returns the *first* rows in order of the primary key. milvus-lite does only for an iterator; Milvus itself
+        # ignores the consistency of the call for an iterator.
         order = {"iterator": "True"} if self._connection.is_lite else {}
         rows: list[dict[str, Any]] = self.call(
             "query",
@@ -88,11 +88,11 @@ class Rows:
         return self._connection.call(method, physical, deadline=deadline, subject=collection.name, **arguments)
 
     def pending(self, collection: Collection, space: Space, deadline: Deadline) -> int:
-        """How many rows of a space are still searched without their index; 0 on milvus-lite, which uses none.
+        """The number of rows of a space that are still searched without their index; 0 on milvus-lite, which uses none.
 
-        A row is done when a query node has *loaded* the index of its segment, or the segment where it is too small for one.
-        `describe_index` says *indexed* 10 s and more before: as soon as the index is built. Exact after a flush. Before it,
-        each row deleted from a closed segment hides one that is being written.
+        A row is done when a query node has *loaded* the index of its segment, or the segment where it is too small for an
+        index. `describe_index` says *indexed* 10 s or more before that, when the index is built. The number is exact after a
+        flush; before it, each row deleted from a closed segment hides a row that is being written.
         """
         if self._connection.is_lite:
             return 0
@@ -104,7 +104,7 @@ class Rows:
         return int(waiting + max(0, open_rows))
 
     def count(self, collection: Collection, space: Space, deadline: Deadline) -> int:
-        """How many rows there are now. Strong."""
+        """The number of rows now. Strong."""
         level = CONSISTENCY_LEVELS[Consistency.STRONG]
         counted = self.call(
             "query", collection, space, deadline, filter="", output_fields=["count(*)"], consistency_level=level
@@ -112,7 +112,7 @@ class Rows:
         return int(counted[0]["count(*)"])
 
     def at_once(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-        """Run `function` on every item in parallel: a Strong read spends its time waiting, so two cost as much as one."""
+        """Run `function` on every item in parallel: a Strong read spends its time waiting, so two take as long as one."""
         todo = list(items)
         if len(todo) == 1:
             return [function(todo[0])]

@@ -1,7 +1,7 @@
-"""What a row is: the fields of a physical collection, its index, and the way between an image and a row.
+"""The fields and the index of a physical collection, and the conversion between an image and a row.
 
-`catalogue` makes physical collections with it, `vectors` and `filters` read and write them. One physical collection holds
-one space of one Lookalike collection, so each image is one row in each of them.
+`catalogue` makes physical collections with it; `vectors` reads and writes them. A physical collection holds one space of one
+Lookalike collection, so an image is one row in each.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ FACTS = (ID, URI, METADATA, SHA256, REVISION, INDEXED_AT)
 """Every field but the vector."""
 
 _BATCH_BYTES = 8 * 1024 * 1024
-"""A request to Milvus stays well below the 64 MiB that a 2.3 server accepts (`proxy.grpc.serverMaxRecvSize`)."""
+"""Bounds a request to Milvus, well below the 64 MiB that a 2.3 server accepts (`proxy.grpc.serverMaxRecvSize`)."""
 _BATCH_ROWS = 1000
 _ROW_BYTES = 1024
-"""What a row weighs besides its vector, as a rule of thumb; metadata comes on top."""
+"""The size of a row without its vector, as a rule of thumb; long metadata adds to it."""
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -67,7 +67,7 @@ def image_index(space: Space, *, is_lite: bool) -> IndexParams:
 
 
 def rows_per_write(spaces: Sequence[Space]) -> int:
-    """How many images go into one request to Milvus."""
+    """The number of images in one request to Milvus."""
     row_bytes = _ROW_BYTES + 4 * max(space.dimension for space in spaces)
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES // row_bytes))
 
@@ -104,7 +104,7 @@ def row_vector(row: Mapping[str, Any]) -> Vector:
 
 
 def to_microseconds(moment: datetime.datetime) -> int:
-    """How `indexed_at` is stored: microseconds since 1970 in UTC. Raises `InvalidArgument` without a time zone."""
+    """`indexed_at` as it is stored: microseconds since 1970 in UTC. Raises `InvalidArgument` without a time zone."""
     if moment.tzinfo is None:
         raise InvalidArgument("indexed_at", "has no time zone")
     return (moment - _EPOCH) // datetime.timedelta(microseconds=1)

@@ -1,6 +1,6 @@
 """The `Vectors` of a Milvus: the one place where rows of Milvus become images, and its scores become distances.
 
-An image is one row in the physical collection of each space. `rows` says how rows are reached, `schema` what a row is.
+An image is one row in the physical collection of each space. `rows` reads and writes rows, `schema` defines them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from lookalike.store.protocols import FLUSH_TIMEOUT_S
 from lookalike.store.writable import WRITE_TIMEOUT_S, Check, unchecked
 
 _LITE_QUERIES_PER_CALL = 4
-"""milvus-lite subtracts every row from every query at once: 4 queries over 20,000 rows of 256 take 80 MB there."""
+"""Bounds the queries of a call to milvus-lite, which subtracts every row from every query at once: 4 queries over 20,000 rows
+of 256 values take 80 MB there."""
 
 
 class MilvusVectors:
@@ -57,7 +58,7 @@ class MilvusVectors:
         timeout_s: float = WRITE_TIMEOUT_S,
         check: Check = unchecked,
     ) -> None:
-        # Milvus keeps both rows of one id that comes twice in one request.
+        # Milvus keeps both rows where one request holds an id twice.
         unique = list({image.id: image for image in images}.values())
         check_images(collection, unique)
         others = [image.as_other() for image in unique] if collection.other_spaces else []
@@ -78,7 +79,7 @@ class MilvusVectors:
         self._write(collection, places, guarded(timeout_s, check))
 
     def _write(self, collection: Collection, places: Sequence[tuple[Space, Sequence[StoredImage]]], deadline: Deadline) -> None:
-        """Write to each space its images, in this order; the same images everywhere, a batch at a time."""
+        """Write each space's images in this order, a batch at a time; every space gets the same images."""
         at_once = rows_per_write(collection.written)
         for start in range(0, len(places[0][1]), at_once):
             for space, images in places:
@@ -262,16 +263,17 @@ class MilvusVectors:
         self._rows.at_once(lambda space: self._rows.call("flush", collection, space, deadline, **more), collection.written)
 
     def pending(self, collection: Collection, *, timeout_s: float = WRITE_TIMEOUT_S) -> int:
-        """How many rows, over all spaces, the server still searches without their index; 0 on milvus-lite, which uses none.
+        """The number of rows, over all spaces, that the server still searches without their index; 0 on milvus-lite, which uses
+        none.
 
-        Exact after a `flush`; see `Rows.pending`. Stays above 0 for 10-20 s after one.
+        The number is exact after a `flush`, and stays above 0 for 10-20 s after it; see `Rows.pending`.
         """
         deadline = Deadline.after(timeout_s)
         return sum(self._rows.at_once(lambda space: self._rows.pending(collection, space, deadline), collection.spaces))
 
 
 def _radius(metric: Metric, distance: float) -> float:
-    """A distance as Milvus takes it: it returns, and so bounds, the squared L2 distance and the cosine. Exclusive."""
+    """An exclusive bound of the distance as Milvus takes it: as the squared L2 distance, or as the cosine."""
     return distance**2 if metric is Metric.L2 else max(-1.0, 1.0 - distance)
 
 
@@ -280,7 +282,7 @@ def _row(image: StoredImage, stored: dict[str, Any], space: Space) -> dict[str, 
 
 
 def _hits(answer: Any, space: Space, include_vectors: bool) -> list[Hit]:
-    """The hits of one query: nearest first, of equal distance by id. `answer` is what pymilvus gives for one query."""
+    """The hits of one query, nearest first, and by id at equal distance. `answer` is pymilvus' answer for that query."""
     hits = []
     for found in answer:
         row = {**found["entity"], ID: found["id"]}
