@@ -1,1 +1,1 @@
-"""What a service runs on: settings, server, channels, interceptors, status mapping, logs and metrics."""
+"""The base of every service: settings, server, channels, interceptors, calls, logs, metrics and traces."""

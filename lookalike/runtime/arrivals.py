@@ -1,6 +1,6 @@
-"""How many calls have arrived at a gRPC server and are not answered, counted by gRPC itself (channelz). Used by the embedder.
+"""The number of calls that have arrived at a gRPC server and are unanswered, counted by gRPC (channelz). The embedder reads it.
 
-A call arrives when gRPC has read its headers. The interpreter may come to the call much later, too late for a count in Python.
+A call arrives when gRPC has read its headers. The interpreter may reach the call much later, too late for a count in Python.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from grpc_channelz.v1.channelz import ChannelzServicer
 
 
 class Arrivals:
-    """Of the server that this process has made last: make it right after the server."""
+    """Calls of the server that this process has made last; make this object right after the server."""
 
     def __init__(self) -> None:
         servers = ChannelzServicer.GetServers(channelz_pb2.GetServersRequest(start_server_id=_newest()), None).server
         self._server_id = servers[-1].ref.server_id
 
     def unanswered(self) -> int:
-        """Calls under way, streams and those that wait to be taken in included. Takes some .3 ms."""
+        """The number of calls under way, with streams and calls that wait for a handler. Takes some .3 ms."""
         request = channelz_pb2.GetServerRequest(server_id=self._server_id)
         data = ChannelzServicer.GetServer(request, None).server.data
         return int(data.calls_started - data.calls_succeeded - data.calls_failed)

@@ -1,7 +1,7 @@
-"""What every edge makes of a call that it takes in, and hands down to what serves it: how long it may take, and its names.
+"""The call that every edge makes and hands down: its deadline, request id and trace.
 
-Made by the gateway for gRPC and HTTP, and by the indexer for a unit of work. The remaining time is taken where it is spent,
-when a store or a service is dialled: a wait for a thread before that counts as well.
+The gateway makes it for gRPC and HTTP, and the indexer for a unit of work. The remaining time is computed where it is used,
+when a store or a service is dialled, so a wait for a thread before that counts too.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from lookalike.errors import DeadlineExceeded
 from lookalike.runtime import tracing
 
 REQUEST_ID_HEADER = "x-request-id"
-"""The header of HTTP and the metadata of gRPC that name a request: in the request, where its caller has a name for it, and in
-every answer."""
+"""The HTTP header and the gRPC metadata key of the request id. A caller may send it; every answer carries it."""
 _LOGGED = "request_id"
 _PLAIN = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-"""A request id that may be logged as it came; a UUID is one."""
+"""A request id that may be logged as it is, such as a UUID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Deadline:
         return time.monotonic() > self.at_s
 
     def remaining_s(self) -> float:
-        """Seconds left, above 0. Raises `DeadlineExceeded` when there are none."""
+        """Seconds left, above 0. Raises `DeadlineExceeded` when none are left."""
         left_s = self.at_s - time.monotonic()
         if left_s <= 0:
             raise DeadlineExceeded("the request's deadline has passed")
@@ -50,7 +49,7 @@ class Deadline:
 
 
 NEVER = Deadline(math.inf)
-"""Of work that has no end to keep, as the plan of a job."""
+"""The deadline of work without one, such as the plan of a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +62,33 @@ class Call:
 
     @classmethod
     def begun(cls, timeout_s: float) -> Call:
-        """The call that this code serves, within `named`; it may take `timeout_s` seconds from now."""
+        """The call that this code serves, inside the block of `named`; it may take `timeout_s` seconds from now."""
         return cls(Deadline.after(timeout_s), current_request_id(), tracing.current_traceparent())
 
 
 def request_id_from(given: str | bytes | None) -> str:
-    """The caller's own, if it is a plain token of 1 to 64 letters, digits and `._:-`; else a new one."""
+    """The caller's request id, if it is a plain token of 1 to 64 letters, digits and `._:-`; else a new id."""
     return given if isinstance(given, str) and _PLAIN.fullmatch(given) else secrets.token_hex(8)
 
 
 def request_id_in(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
-    """As `request_id_from`, of gRPC metadata."""
+    """As `request_id_from`, from gRPC metadata."""
     return request_id_from(next((value for name, value in metadata or () if name == REQUEST_ID_HEADER), None))
 
 
 @contextmanager
 def named(request_id: str) -> Iterator[str]:
-    """The block serves the call of this id: each line of its log says so, in every thread that takes its context along."""
+    """The block serves the call of this id. Each line of its log has the id, in every thread that gets its context."""
     structlog.contextvars.bind_contextvars(**{_LOGGED: request_id})
     try:
         yield request_id
     finally:
-        # Not what structlog has for a block: a stream that its caller left may be ended by another thread or task.
+        # structlog's own block would not do: another thread or task may end a stream that its caller left.
         structlog.contextvars.unbind_contextvars(_LOGGED)
 
 
 def current_request_id() -> str:
-    """Of the call under way; "" where there is none."""
+    """The id of the call under way; "" without a call."""
     return str(structlog.contextvars.get_contextvars().get(_LOGGED, ""))
 
 

@@ -1,7 +1,7 @@
-"""How settings are read: environment variables `LOOKALIKE_<NAME>`, once at start, and the files of secrets that they name.
+"""Reading of settings: environment variables `LOOKALIKE_<NAME>`, once at start, and the files of secrets that they name.
 
-What is wrong ends the process with code 2 and one line that names the setting, where its value comes from, what is allowed and
-what it is, without what may be secret in it. Called by every service's `__main__`; the settings themselves are in `settings`.
+A wrong setting ends the process with code 2 and one line that names the setting, its source, the allowed values and its value,
+without parts that may be secret. Every service's `__main__` calls it; the settings themselves are in `settings`.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from lookalike.errors import InvalidArgument, LookalikeError
 
 PREFIX = "LOOKALIKE_"
 _SHOWN = 200
-"""Characters of a wrong value that are shown."""
+"""Bounds the characters of a wrong value that are shown."""
 _SECRET_BYTES = 64 * 1024
-"""More than any secret has, and less than what a device or a pipe would give for ever."""
+"""Bounds a file with a secret: no secret is longer, and a device or a pipe may have no end."""
 
 S = TypeVar("S", bound="ServiceSettings")
 
 
 class ServiceSettings(BaseSettings):
-    """Base of every service's settings: the prefix, and frozen once read."""
+    """Base of every service's settings, with the prefix of the variables. Frozen."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
 
 def load_settings(cls: type[S]) -> S:
-    """Read `cls` from the environment, or end the process with code 2 and one line for each setting that is wrong: its name,
-    where its value comes from, what is allowed, and what it is. Files that hold secrets or authorities are looked at too."""
+    """Read `cls` from the environment, or end the process with code 2 and one line for each wrong setting: its name, the source
+    of its value, the allowed values, and its value. Files with secrets or certificates are checked too."""
     try:
         settings = cls()
     except ValidationError as error:
@@ -64,8 +64,8 @@ def _line(field: str, message: str, value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    """What was given, cut to a line, without what may be a password: that stands before an @ or behind a ?."""
-    if isinstance(value, str):  # before it is quoted: a password may hold anything
+    """The given value, cut to a line, without a possible password, which stands before an @ or after a ?."""
+    if isinstance(value, str):  # before it is quoted, since a password may hold any character
         value = re.sub(r"(?s)(?P<scheme>[a-z0-9+.-]+://)?.*@", r"\g<scheme>...@", value)
         value = re.sub(r"(?s)\?.*", "?...", value)
     shown = repr(value)
@@ -73,14 +73,14 @@ def _shown(value: object) -> str:
 
 
 def refuse_setting(settings: ServiceSettings, error: LookalikeError) -> None:
-    """End the process as `load_settings` does where `error` is about a setting, by its field: a mistake that only the code
-    that used the setting could find. Else return."""
+    """End the process as `load_settings` does where the field of `error` is a setting: a mistake that only the code that used
+    the setting could find. Else return."""
     if isinstance(error, InvalidArgument) and error.field in type(settings).model_fields:
         _refuse([_line(error.field, error.problem, getattr(settings, error.field))])
 
 
 def unknown_settings(settings: ServiceSettings, service: str) -> dict[str, str]:
-    """Variables that look like settings of `service` and are none, each with the one that is most like it, or ""."""
+    """Variables that look like settings of `service` but are not, each with the most similar setting, or ""."""
     own = f"{PREFIX}{service.upper()}_"
     known = {f"{PREFIX}{name.upper()}" for name in _fields(ServiceSettings)}
     ends = {name.removeprefix(own): name for name in known}
@@ -92,7 +92,7 @@ def unknown_settings(settings: ServiceSettings, service: str) -> dict[str, str]:
 
 
 def _fields(cls: type[BaseModel]) -> set[str]:
-    """Of a class and of those that are made of it: where services share a file of variables, each meets the others' too."""
+    """The settings of a class and of its subclasses: services that share a file of variables also read those of the others."""
     return set(cls.model_fields).union(*(_fields(made) for made in cls.__subclasses__()))
 
 
@@ -102,14 +102,15 @@ def _refuse(lines: list[str]) -> NoReturn:
 
 
 def read_secret(path: Path | None, setting: str) -> str | None:
-    """What the file holds that `setting` (without the prefix) names; None where it names none. Else as `load_settings`."""
+    """The content of the file that `setting` (without the prefix) names; None without a file. Errors end the process as in
+    `load_settings`."""
     if path is None:
         return None
     name = f"{PREFIX}{setting}"
     try:
         status = path.stat()
         if not S_ISREG(status.st_mode) or status.st_size > _SECRET_BYTES:
-            _refuse([f"setting {name} (from the environment): {path} is no file, or larger than {_SECRET_BYTES} bytes"])
+            _refuse([f"setting {name} (from the environment): {path} is not a file, or larger than {_SECRET_BYTES} bytes"])
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"

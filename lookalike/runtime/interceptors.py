@@ -1,11 +1,11 @@
 """The edge of every gRPC server: counts and times each call, and turns exceptions into statuses with details.
 
-A servicer just raises our exceptions. Anything else is a defect: it is logged with its traceback under an incident number,
-and the caller sees the number, not the traceback. There is an interceptor for threads and another
-for asyncio; the code that they share stands above them.
+A servicer raises the exceptions of `lookalike.errors`. Any other exception is a defect: it is logged with its traceback under
+an incident number, and the caller sees the number, not the traceback. One interceptor is for threads and the other for asyncio;
+the code that they share stands above them.
 
-Requests are read here as well, within the bounds of the contract (`lookalike.bounds`); on asyncio large ones in a thread. A
-servicer there may return a large answer as the bytes that it has become in a thread.
+Requests are read here too, within the bounds of the contract (`lookalike.bounds`); on asyncio, large ones in a thread. There a
+servicer may return a large answer as bytes that a thread has serialised.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ AioContext: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 T = TypeVar("T")
 _OURS = "/lookalike."
 _READ_AT_ONCE_BYTES = 512 * 1024
-"""The size of a request that is read on the loop: some 5 ms of metadata at the worst. Most pictures are smaller, and their
-searches would have to wait for a thread."""
+"""Bounds a request that is read on the event loop, which takes 5 ms at the worst (metadata). Most pictures are smaller, and
+their searches would wait for a thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Unread:
-    """Takes the place of a request on the way from gRPC to us, whose own way to say what is wrong with it would be UNKNOWN."""
+    """A request that gRPC has not parsed: gRPC's own error for a request that cannot be parsed would be UNKNOWN."""
 
     content: bytes
     message: type[Message]
 
     def read(self) -> Message:
-        """Raises `InvalidArgument`: the field that is over its bound, or REQUEST_UNREADABLE."""
+        """Parse a request. Raises `InvalidArgument` with the field that exceeds its bound, or REQUEST_UNREADABLE."""
         try:
             return bounds.read(self.content, self.message)
         except DecodeError as error:
@@ -70,7 +70,7 @@ def as_ours(error: BaseException, method: str) -> LookalikeError:
 
 
 def wire_status(error: LookalikeError, request_id: str = "") -> Any:
-    """gRPC's status (code, message, trailing metadata) for `error`; it ends the call of that id, if it has one."""
+    """gRPC's status (code, message, trailing metadata) for `error`, with the call's id, if it has one."""
     status = rpc_status.to_status(to_status(error))
     if not request_id:
         return status
@@ -78,7 +78,7 @@ def wire_status(error: LookalikeError, request_id: str = "") -> Any:
 
 
 class ErrorInterceptor(grpc.ServerInterceptor):
-    """For servers with threads."""
+    """The interceptor of servers with threads."""
 
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
@@ -101,7 +101,7 @@ class ErrorInterceptor(grpc.ServerInterceptor):
                 first = self._first(requests, context)
                 place = places.take(_end(context))
             if not context.add_callback(place.release):
-                place.release()  # the peer has gone already
+                place.release()  # the peer has gone
             return first, place
 
         def answer(requests: Iterator[_Unread], context: grpc.ServicerContext) -> Any:
@@ -135,8 +135,8 @@ class ErrorInterceptor(grpc.ServerInterceptor):
         return _rebuilt(handler, method, stream if handler.response_streaming else answer)
 
     def _foreign(self, handler: Handler) -> Handler:
-        """`handler` of gRPC's own services (health, reflection). A talk about reflection waits from its start; a watch of
-        health is at work, in places apart."""
+        """`handler` of gRPC's own services (health, reflection). A reflection stream waits for its peer from the start; a watch
+        of health is at work, in places apart."""
 
         def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
             places = self._peers.watches if handler.response_streaming else self._peers.arriving
@@ -171,12 +171,12 @@ class ErrorInterceptor(grpc.ServerInterceptor):
 
 
 class AioErrorInterceptor(grpc.aio.ServerInterceptor):
-    """For servers on asyncio."""
+    """The interceptor of servers on asyncio."""
 
     def __init__(self, peers: Peers, tasks: RpcTasks) -> None:
         self._peers, self._tasks = peers, tasks
         self._made: dict[Handler, Handler] = {}
-        """By the handler that they stand for: making one for every call would take as long as a small call's own work."""
+        """Wrapped handlers by the original one: making one for every call would take as long as the work of a small call."""
 
     async def intercept_service(
         self,
@@ -193,8 +193,8 @@ class AioErrorInterceptor(grpc.aio.ServerInterceptor):
         return self._made[handler]
 
     def _foreign(self, handler: Handler) -> Handler:
-        """`handler` of gRPC's own services. A check of health and a talk about reflection wait from the start; a watch of
-        health is at work, in places apart."""
+        """`handler` of gRPC's own services. A health check and a reflection stream wait for their peer from the start; a watch
+        of health is at work, in places apart."""
         try:
             watches = handler.response_streaming and not handler.request_streaming
             place = (self._peers.watches if watches else self._peers.arriving).take(self._tasks.ending())
@@ -296,7 +296,7 @@ def _each_read(first: _Unread | None, rest: Iterator[_Unread]) -> Iterator[Messa
 
 
 async def _read_in_turn(request: _Unread | None, _context: AioContext, _place: Place) -> Message:
-    """A large one is read in a thread: the loop has others to serve. Raises `InvalidArgument`."""
+    """Parse a request, a large one in a thread, since the event loop serves others. Raises `InvalidArgument`."""
     if request is None:
         raise InvalidArgument("request", "is missing")
     if len(request.content) <= _READ_AT_ONCE_BYTES:
@@ -328,13 +328,13 @@ def _end(context: grpc.ServicerContext) -> Callable[[], None]:
 
 
 async def _next(context: AioContext) -> _Unread | None:
-    """The call's next request, or None. gRPC's iterator of them would be a circle of references for every call."""
+    """The call's next request, or None. gRPC's own iterator would make a circle of references for every call."""
     request = await context.read()
     return request if isinstance(request, _Unread) else None
 
 
 def _task() -> asyncio.Task[Any]:
-    """In which grpc.aio handles the call."""
+    """The task in which grpc.aio handles the call."""
     task = asyncio.current_task()
     assert task is not None, "grpc.aio handles a call in a task of its own"  # noqa: S101
     return task
@@ -346,7 +346,7 @@ def _cancel(task: asyncio.Task[Any]) -> None:
 
 @contextmanager
 def _refusals_counted(method: str) -> Iterator[None]:
-    """Count what is refused before the servicer comes to know of it."""
+    """Count a call that is refused before it reaches the servicer."""
     try:
         yield
     except LookalikeError:
@@ -355,7 +355,7 @@ def _refusals_counted(method: str) -> Iterator[None]:
 
 
 def _refusing(error: LookalikeError) -> Handler:
-    """A handler, of whatever kind, that ends its call with `error`."""
+    """A handler of the same kind that ends its call with `error`."""
 
     async def refuse(_requests: Any, context: AioContext) -> None:
         status = wire_status(error)
@@ -365,15 +365,15 @@ def _refusing(error: LookalikeError) -> Handler:
 
 
 def _written(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:
-    """`serialize` that lets bytes through: an answer that a thread has written."""
+    """`serialize`, except for bytes, which a thread has serialised."""
     if serialize is None:
         return None
     return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
 
 
 def _rebuilt(handler: Handler, method: str, behaviour: Callable[..., Any]) -> Handler:
-    """`handler` with another behaviour, which gets its requests as `_Unread`, one too as a stream: so it is called before the
-    request has come, and waits for that itself. On the wire they are the same."""
+    """`handler` with another behaviour, which gets its requests as a stream of `_Unread`, also where there is only one. So it
+    is called before the request has come, and waits for it itself. On the wire both are the same."""
     make = grpc.stream_stream_rpc_method_handler if handler.response_streaming else grpc.stream_unary_rpc_method_handler
     message = GetMessageClass(descriptor_pool.Default().FindMethodByName(method.replace("/", ".")).input_type)
     return make(behaviour, lambda content: _Unread(content, message), _written(handler.response_serializer))

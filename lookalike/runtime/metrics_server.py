@@ -1,7 +1,7 @@
-"""Answers Prometheus from a thread of its own, and holds few connections, none of them for long. Started by `telemetry`.
+"""Answers Prometheus from a thread of its own, and holds few connections, none of them for long. `telemetry` starts it.
 
-prometheus_client's own server waits in a thread without end for each peer that has connected and says nothing. This one takes
-`_CONNECTIONS` at once, closes the oldest for a new one, and every one after `longest_s`.
+prometheus_client's own server waits in a thread without end for each peer that has connected and says nothing. This server
+takes `_CONNECTIONS` at once, closes the oldest for a new one, and closes each after `longest_s`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from prometheus_client.exposition import ThreadingWSGIServer
 
 _CONNECTIONS = 16
 LONGEST_S = 10.0
-"""For a scrape, from its connection to its answer; they take milliseconds."""
+"""Bounds a scrape, from its connection to its answer; scrapes take milliseconds."""
 
 
 def start_metrics_server(host: str, port: int, longest_s: float = LONGEST_S) -> Callable[[], None]:
-    """Serve `/metrics`, and call what is returned to end that. Raises `OSError` where the port cannot be bound."""
+    """Serve `/metrics`; the returned function ends that. Raises `OSError` where the port cannot be bound."""
     kind: type[_Server] = type("_Server", (_Server,), {"address_family": _family(host, port), "longest_s": longest_s})
     server = make_server(host, port, make_wsgi_app(), kind, _Quiet)
     threading.Thread(target=server.serve_forever, args=(min(0.5, longest_s / 4),), name="metrics", daemon=True).start()
@@ -41,11 +41,11 @@ def _family(host: str, port: int) -> socket.AddressFamily:
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, *_: Any) -> None:
-        """Nothing: a scrape is no event."""
+        """Log nothing: a scrape is not an event."""
 
 
 class _Server(ThreadingWSGIServer):
-    """Its connections, each with when it must end; the oldest first."""
+    """A server that notes the time at which each connection must end, the oldest first."""
 
     block_on_close = False
     longest_s = LONGEST_S
@@ -77,10 +77,10 @@ class _Server(ThreadingWSGIServer):
                 del self._open[request]
 
     def handle_error(self, *_: Any) -> None:
-        """Nothing: a peer has gone, or was sent away."""
+        """Log nothing: the peer has gone, or its connection was closed."""
 
 
 def _end(request: Any) -> None:
-    """Wake up the thread that waits for it."""
+    """Close a connection, which wakes up the thread that waits for it."""
     with suppress(OSError):
         request.shutdown(socket.SHUT_RDWR)

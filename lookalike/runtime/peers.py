@@ -1,9 +1,9 @@
-"""What slow and silent peers of a gRPC server may cost: places apart for calls, streams and uploads, a time for each message.
+"""Bounds for slow and silent peers of a gRPC server: places apart for calls, streams and uploads, and a time for each message.
 
-A call whose request has not come takes none of the places of those at work. The call waits among others of its kind, of which
-the one silent for longest makes room for a new one. A call that waits for its peer later (for the next message of an upload, or
-until its answer is read) gives up its place the same way, and at the latest after `silence_s`. Used by `interceptors` and
-`server`.
+A call whose request has not come takes no place from the calls at work. It waits among calls of its kind, of which the one that
+has been silent longest makes room for a new one. A call that waits for its peer later (for the next message of an upload, or
+until its answer is read) gives up its place in the same way, and after `silence_s` at the latest. `interceptors` and `server`
+call it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from typing import Any, cast
 from lookalike.runtime.places import Places
 
 _SWEEPS = 8
-"""Looks in `silence_s`, so that it is kept within an eighth."""
+"""The number of checks in `silence_s`, which is so kept to an eighth."""
 _LONGEST_SWEEP_S = 1.0
 _RPC_COROUTINE = "_handle_exceptions"
-"""The coroutine of grpc.aio that runs our handler, in a task of its own. Another task holds the call and waits for it."""
+"""The coroutine of grpc.aio that runs a handler, in a task of its own. Another task holds the call and waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerBounds:
-    """The most calls, streams and uploads at once. Each call may hold a message (at most 32 MiB, a picture commonly 0.1).
+    """Bounds the calls, streams and uploads at once. Each call may hold a message (at most 32 MiB, a picture commonly 0.1).
 
-    `calls` is above the gateway's threads and places to wait (144) together, so that a burst is refused there, by what it
-    waits for. `silence_s`: for a whole message to come, and for an answer to be read.
+    `calls` is above the sum of the gateway's threads and waiting places (144), so that these refuse a burst, with the reason of
+    the wait. `silence_s` is the time for a whole message to come, and for an answer to be read.
     """
 
     arriving: int = 1000
@@ -66,11 +66,11 @@ class Peers:
 
     @property
     def at_work(self) -> int:
-        """Calls that a handler has taken in, until they have ended."""
+        """The number of calls that a handler has taken in and that have not ended."""
         return sum(places.held for places in (self.watches, self._calls, self._streams, self._uploads))
 
     def silent(self, since_s: float) -> int:
-        """Calls whose request has been waited for that long."""
+        """The number of calls whose request has been missing for that long."""
         return self.arriving.waiting(since_s)
 
     def end_overdue(self) -> None:
@@ -82,13 +82,13 @@ class Peers:
         return min(self.silence_s / _SWEEPS, _LONGEST_SWEEP_S)
 
     async def watch(self) -> None:
-        """End what is overdue; until cancelled."""
+        """End overdue calls, until cancelled."""
         while True:
             await asyncio.sleep(self._interval_s)
             self.end_overdue()
 
     def watch_in_thread(self, stop: threading.Event) -> None:
-        """As `watch`, in a thread of its own; until `stop`."""
+        """As `watch`, in a thread, until `stop`."""
 
         def watch() -> None:
             while not stop.wait(self._interval_s):
@@ -98,9 +98,9 @@ class Peers:
 
 
 class RpcTasks:
-    """Ends a call of grpc.aio from outside, whatever it waits for: the library has no public way for it.
+    """Ends a call of grpc.aio from outside, whatever the call waits for; the library has no public way to do it.
 
-    A handler's own end would leave the call to a peer that does not read; when the task that holds the call ends, gRPC's core
+    The end of a handler would leave the call to a peer that does not read. When the task that holds the call ends, gRPC's core
     cancels the call and frees its messages.
     """
 
@@ -108,11 +108,11 @@ class RpcTasks:
         self._holding: dict[asyncio.Task[Any], asyncio.Task[Any]] = {}
 
     def install(self, loop: asyncio.AbstractEventLoop) -> None:
-        """See which task holds which call, from now on."""
+        """Note which task holds which call, from now on."""
         loop.set_task_factory(cast("Any", self._made))
 
     def ending(self) -> Callable[[], None]:
-        """What ends the call that this task handles."""
+        """A function that ends the call that this task handles."""
         handling = asyncio.current_task()
         assert handling is not None, "a handler runs in a task"  # noqa: S101 - grpc.aio's own way
         holding = self._holding.get(handling)
@@ -129,7 +129,7 @@ class RpcTasks:
 
 
 class _Ending:
-    """Cancels tasks once, and lets go of them: what refers to a call in a circle would keep its messages for a while."""
+    """Cancels tasks once, and drops them: a circle of references to a call would keep its messages for a while."""
 
     __slots__ = ("_tasks",)
 
@@ -144,6 +144,6 @@ class _Ending:
 
 
 def _let_go(task: asyncio.Task[Any]) -> None:
-    """A cancelled task keeps the error that ended it, and with it all its frames, until somebody asks."""
+    """Read the error of a cancelled task, which keeps it, with all its frames, until it is read."""
     with suppress(asyncio.CancelledError):
         task.exception()

@@ -1,8 +1,8 @@
 """A bounded number of places (calls, connections, bytes). A peer that keeps the server waiting loses its place to others.
 
-A server takes a place for what arrives, and says whose turn it is: ours (`goes_on`) or the peer's (`waits`). Where all places
-are taken, the holder that has waited longest for its peer gives up its own, once it has waited for `patience_s`. So silence
-costs the silent, and nobody else; a place that is at work is never taken away.
+A server takes a place for each arrival, and says whose turn it is: the server's (`goes_on`) or the peer's (`waits`). Where all
+places are taken, the holder that has waited longest for its peer gives up its place, once it has waited for `patience_s`. So
+only silent peers pay for silence; a place at work is never taken away.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ Clock = Callable[[], float]
 
 
 class Places:
-    """At most `limit` places, from any thread. `refusal` is the error that a caller gets where there is none.
+    """At most `limit` places. Thread-safe. `refusal` is the error that a caller gets when no place is free.
 
-    `end` of a holder, which gives up its place, is called in the thread that needs it or that calls `end_overdue`.
+    `end` of a holder, which gives up its place, is called in the thread that needs the place or that calls `end_overdue`.
     """
 
     def __init__(self, limit: int, refusal: str, *, patience_s: float = 1.0, clock: Clock = time.monotonic) -> None:
         self.limit, self.held = limit, 0
         self._refusal, self._patience_s, self._clock = refusal, patience_s, clock
         self._waiting: dict[Place, float] = {}
-        """Since when each waits for its peer, in seconds of the clock; the longest first."""
+        """The time from which each holder waits for its peer, in seconds of the clock; the longest wait first."""
         self._lock = threading.Lock()
 
     def take(self, end: Callable[[], None], size: int = 1) -> Place:
-        """A place of `size`, which is ours to go on with. Raises `Overloaded`."""
+        """Take a place of `size`, at work from now on. Raises `Overloaded`."""
         place = Place(self, end)
         self.change(place, size)
         return place
 
     def change(self, place: Place, size: int) -> None:
-        """Make `place` one of `size`. Raises `Overloaded`; the place then is as it was."""
+        """Change `place` to `size`. Raises `Overloaded`, and leaves the place as it was."""
         with self._lock:
             given_up = [] if place.ended else self._make_room(place, size - place.size)
             if not place.ended:
@@ -54,13 +54,13 @@ class Places:
                 self._waiting[place] = self._clock()
 
     def waiting(self, since_s: float) -> int:
-        """How many have waited for their peers for `since_s` at least."""
+        """The number of holders that have waited for their peers for at least `since_s`."""
         with self._lock:
             until = self._clock() - since_s
             return sum(1 for since in self._waiting.values() if since <= until)
 
     def end_overdue(self, longest_s: float) -> None:
-        """End those that have waited for their peers for `longest_s`."""
+        """End the holders that have waited for their peers for `longest_s`."""
         with self._lock:
             until = self._clock() - longest_s
             overdue = []
@@ -75,7 +75,7 @@ class Places:
             place.end()
 
     def _make_room(self, place: Place, more: int) -> list[Place]:
-        """Those that give up their places for `more`, who are forgotten already."""
+        """The holders that give up their places for `more`; their places are free already."""
         if self.held + more <= self.limit:
             return []
         until, free, chosen = self._clock() - self._patience_s, self.limit - self.held, []
@@ -98,7 +98,7 @@ class Places:
 
 
 class Place:
-    """What one holder has of `Places`. `ended`: it was given to another, or (`overdue`) its peer was waited for too long."""
+    """The place of a holder. `ended`: another holder has it, or (`overdue`) the peer was silent for too long."""
 
     __slots__ = ("_places", "end", "ended", "overdue", "size")
 
@@ -106,7 +106,7 @@ class Place:
         self._places, self.end, self.size, self.ended, self.overdue = places, end, 0, False, False
 
     def grow(self, size: int) -> None:
-        """Have `size` from now on. Raises `Overloaded`."""
+        """Change to `size`. Raises `Overloaded`."""
         self._places.change(self, size)
 
     def waits(self) -> None:
@@ -118,6 +118,6 @@ class Place:
         self._places.mark(self, waits=False)
 
     def release(self) -> None:
-        """Have nothing any more. May be called again."""
+        """Release the place. May be called again."""
         self.goes_on()
         self._places.change(self, 0)

@@ -1,8 +1,8 @@
-"""Asks gRPC health services: a service that of what it needs, and a container's health check that of the process in it.
+"""Probes of gRPC health services: services probe their dependencies, and a container's health check probes its process.
 
     python -m lookalike.runtime.probe HOST:PORT [SERVICE]
 
-ends with 0 where it says SERVING; else with 1 and a line that says what it said. SERVICE is "" (ready) or `liveness`.
+ends with 0 for SERVING, else with 1 and a line with the answer. SERVICE is "" (ready) or `liveness`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from lookalike.wire.status import from_rpc_error
 
 _TIMEOUT_S = 3.0
 _SAID = 300
-"""Characters of what gRPC says."""
+"""Bounds the characters of gRPC's text."""
 
 
 def problem(target: str, service: str = "") -> str:
-    """Why the server at `target` is not serving; "" where it is."""
-    # No proxy is asked, whatever the environment says: this is about the process next door.
+    """The reason why the server at `target` is not serving; "" where it is."""
+    # No proxy, whatever the environment says: the process is on this machine.
     with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
@@ -38,9 +38,9 @@ def problem(target: str, service: str = "") -> str:
 
 
 def check_serving(channel: grpc.Channel, dependency: str, *, timeout_s: float = _TIMEOUT_S) -> None:
-    """Raise `Unavailable` (or what the call ended in) unless the health service at the other end says SERVING. Blocks.
+    """Raise `Unavailable` (or the error of the call) unless the health service at the other end says SERVING. Blocks.
 
-    A service that refuses to answer because of its load counts as serving.
+    A service that refuses the probe because of its load counts as serving.
     """
     try:
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)

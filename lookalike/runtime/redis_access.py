@@ -1,6 +1,6 @@
-"""How to reach Redis: the URL of one server, or the Sentinels that know which server is the primary.
+"""The way to Redis: the URL of one server, or the Sentinels that know which server is the primary.
 
-Made by `settings` from what the operator wrote; `lookalike.jobs` opens it, for the ledger and for Celery.
+`settings` makes it from the operator's values; `lookalike.jobs` opens it, for the ledger and for Celery.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
 SENTINEL_FORM = "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB"
 SENTINEL_PORT = 26379
-"""The port of a Sentinel whose URL says none; redis.io/docs/latest/operate/oss_and_stack/management/sentinel."""
+"""The port of a Sentinel whose URL has none; redis.io/docs/latest/operate/oss_and_stack/management/sentinel."""
 
 _URL = re.compile(r"(rediss?)\+sentinel://(?:([^/]*)@)?([^/@?#]*)(?:/([^/?#]*))?(?:/([^/?#]*))?/?")
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]\s]+))(?::([0-9]+))?")
 _SERVICE = re.compile(r"[A-Za-z0-9._-]+")
-"""What Sentinel itself takes."""
+"""The names that Sentinel takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sentinels:
-    """A Redis of several servers. `username` and `password` are the servers' own; the Sentinels ask for `sentinel_password`, if
-    for anything. With `tls` both are reached by TLS, and believed from `ca_file`, by default from the system's authorities."""
+    """A Redis of several servers. `username` and `password` are those of the servers; the Sentinels may ask for
+    `sentinel_password`. With `tls` both are reached by TLS, with certificates of the authorities in `ca_file`, by default of
+    those of the system."""
 
     addresses: tuple[tuple[str, int], ...]
     service: str
@@ -39,11 +40,12 @@ class Sentinels:
 
 
 RedisAccess: TypeAlias = str | Sentinels
-"""A string is the URL of one server, `redis://` or `rediss://`, with its password and what TLS needs."""
+"""A string is the URL of one server, `redis://` or `rediss://`, with its password and its TLS options."""
 
 
 def access_by(url: str, *, password: str | None, sentinel_password: str | None, ca_file: Path | None) -> RedisAccess:
-    """What `url` leads to. `password` counts before one in the URL. Raises `ValueError` as `read_sentinel_url` does."""
+    """The way to Redis that `url` describes. `password` takes precedence over a password in the URL. Raises `ValueError` as
+    `read_sentinel_url` does."""
     if is_sentinel_url(url):
         sentinels = read_sentinel_url(url)
         own = sentinels.password if password is None else password
@@ -66,7 +68,7 @@ def is_sentinel_url(url: str) -> bool:
 def read_sentinel_url(url: str) -> Sentinels:
     """`redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT],...,HOST[:PORT]/SERVICE[/DB]`, or `rediss+sentinel://` for TLS.
 
-    Raises `ValueError`, which says what is wrong and never the password.
+    Raises `ValueError`, whose text never has the password.
     """
     if "?" in url or "#" in url:
         raise ValueError(f"must be {SENTINEL_FORM}, with nothing behind it (? and # in a password are %3F and %23)")

@@ -1,19 +1,19 @@
-"""The one way a gRPC server is built here: health, reflection, our interceptor, and the same message limits.
+"""The one builder of gRPC servers: health, reflection, the interceptor, and the same message limits for every service.
 
 `build_server` is for servicers with threads (embedder; the indexer's health), `build_aio_server` for asyncio (gateway). Neither
-is READY until its service says so. Both say SERVING for the service `liveness` from the start. A supervisor that restarts hung
-processes asks for that, so that a service is not restarted for what it waits for.
+is READY until its service says so. Both say SERVING for the service `liveness` from the start. Supervisors that restart hung
+processes probe that, so that a service is not restarted while it waits for a dependency.
 
-A server that is out of places refuses a health check with all else, and the prober takes it for dead.
-Hence probes ask at an address apart, which takes health checks only: `build_health_server`, or `health_address` on asyncio,
-where the answer then still shows that the event loop turns.
+A server without free places also refuses health checks, and the prober would take it for dead. So probes have an address apart,
+which takes health checks only: `build_health_server`, or `health_address` on asyncio, where an answer also shows that the event
+loop runs.
 
-Calls at work, answers that go on, uploads, and requests that have not come yet have places apart (`peers`), so that a silent
-peer keeps nobody else out; what is beyond them is refused at once, with our details.
+Calls at work, streamed answers, uploads, and requests that have not come yet have places apart (`peers`), so that a silent peer
+keeps no other peer out. Calls beyond these places are refused at once, with Lookalike's details.
 
-What gRPC refuses by itself never reaches our interceptor and comes without our details: RESOURCE_EXHAUSTED for a message over
-the limit (also once it is decompressed) or a call beyond all places together, UNIMPLEMENTED for a method that is not there.
-`status.from_rpc_error` distinguishes them for our own clients; others see the bare code.
+Calls that gRPC itself refuses never reach the interceptor and have no details: RESOURCE_EXHAUSTED for a message over the limit
+(also after decompression) or a call beyond all places together, UNIMPLEMENTED for an unknown method. `status.from_rpc_error`
+distinguishes them for `lookalike.client`; other clients see the bare code.
 """
 
 from __future__ import annotations
@@ -42,32 +42,32 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # Two servers must not share a port by accident: the second start fails instead.
     ("grpc.so_reuseport", 0),
-    # A client asks DNS again when a connection ends: so it comes to know of replicas that were added. Calls and streams that
-    # are under way then go on to their end.
+    # A client asks DNS again when a connection ends, and so finds new replicas. Calls and streams under way continue to their
+    # end.
     ("grpc.max_connection_age_ms", 300_000),
     # Clients ping every 30 s (see `channels.OPTIONS`); the default would close their connection for it.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # A peer that has gone without a word is noticed within a minute and a half, and the streams that it left with it.
+    # A peer that has vanished, and the streams that it left, are noticed within a minute and a half.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    # A connection that says nothing of HTTP/2, or makes no call.
+    # A connection that sends no HTTP/2, or makes no call.
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_connection_idle_ms", 120_000),
     ("grpc.max_allowed_incoming_connections", 1_000),
-    # Beyond all places that there are, so that refusals are ours.
+    # More than all places together, so that the places refuse a call, with their details.
     ("grpc.max_concurrent_streams", 2_000),
 )
 
 SILENCE_S = 60.0
-"""For a whole message to come and for an answer to be read: the largest, of 32 MiB, at 4.5 Mbit/s."""
+"""Bounds the time for a whole message to come and for an answer to be read: the largest, of 32 MiB, at 4.5 Mbit/s."""
 _SILENT_S = 1.0
 _OPEN_FILES = 65_536
 _HEALTH_CALLS = 16
-"""Health checks at once; each takes microseconds, or is a watch."""
+"""Bounds the health checks at once; each takes microseconds, or is a watch."""
 _HEALTH_BOUNDS = PeerBounds(arriving=64, calls=_HEALTH_CALLS, streams=1, uploads=1, watches=_HEALTH_CALLS, silence_s=10.0)
 LIVENESS = "liveness"
-"""A name that only the health service knows: the process answers, whatever it needs does or not."""
+"""A name that only the health service knows: the process answers, whether its dependencies do or not."""
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -106,8 +106,8 @@ class Server:
             self._health.set(name, _SERVING if ready else _NOT_SERVING)
 
     def at_the_door(self) -> int:
-        """Calls that have arrived and that no handler has taken in yet; without those whose peers are silent about what they
-        want."""
+        """The number of calls that have arrived and that no handler has taken in yet, without those whose request has not
+        come."""
         return max(0, self._arrivals.unanswered() - self._peers.at_work - self._peers.silent(_SILENT_S))
 
     def wait(self) -> None:
@@ -170,8 +170,8 @@ def build_server(
         max_concurrent, max_concurrent, max_concurrent, max_concurrent, watches=_HEALTH_CALLS, silence_s=silence_s
     )
     peers = Peers(bounds)
-    # A request on its way has a thread that waits for it; threads are made when they are needed first. Health and reflection
-    # must be answered while every worker is busy, hence the two more.
+    # A thread waits for each request on its way; threads are made when first needed. The two more answer health checks and
+    # reflection while every worker is busy.
     server = grpc.server(
         ThreadPoolExecutor(threads + bounds.arriving + bounds.watches + 2, thread_name_prefix="rpc"),
         interceptors=[ErrorInterceptor(peers)],
@@ -188,7 +188,7 @@ def build_server(
 
 
 def build_health_server(address: str | None) -> Server | None:
-    """A server that answers health checks and nothing else, started; None where there is no address.
+    """A started server that answers health checks only; None without an address.
 
     Raises `Unavailable` where the address cannot be bound.
     """
@@ -206,8 +206,8 @@ async def build_aio_server(
     health_address: str | None = None,
     bounds: PeerBounds = PeerBounds(),  # noqa: B008 - frozen
 ) -> AioServer:
-    """A server on the running loop that refuses calls beyond `bounds` at once, bound to `address`; health checks are answered
-    at `health_address` too, whatever it refuses.
+    """A server on the running event loop, bound to `address`, that refuses calls beyond `bounds` at once. It also answers
+    health checks at `health_address`, where it refuses none.
 
     Raises `Unavailable` where an address cannot be bound.
     """
@@ -231,7 +231,7 @@ async def build_aio_server(
 
 
 def raise_open_files() -> None:
-    """Let this process open as many files as it may: connections are files, and the common limit of 1,024 is too low."""
+    """Raise the limit of open files to the allowed maximum: connections are files, and the common limit of 1,024 is too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,4 +1,4 @@
-"""Settings that several services share: what they mean and what is allowed. `environment` reads them.
+"""Settings that several services share, with their meanings and ranges. `environment` reads them.
 
 Secrets are never values: a setting ending in `_FILE` names the file that holds one. A service's `settings.py` joins the classes
 below with its own fields.
@@ -26,7 +26,7 @@ from lookalike.runtime.redis_access import (
 )
 
 Seconds = Annotated[float, Field(le=10 * 365 * 86_400, allow_inf_nan=False)]
-"""A time. Ten years stand for never: infinity and what is near it break timers and clocks."""
+"""A time in seconds. Ten years stand for never, since infinity and numbers near it break timers and clocks."""
 
 
 def _address(value: str) -> str:
@@ -71,12 +71,12 @@ def _milvus_uri(value: str) -> str:
 
 
 MilvusUri = Annotated[str, AfterValidator(_milvus_uri)]
-"""Where a Milvus server listens; a path names its database. Neither a file of milvus-lite nor a password."""
+"""The URL of a Milvus server; a path names its database. A file of milvus-lite and a password are refused."""
 
 
 class LogSettings(ServiceSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
-    log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for people.")
+    log_format: Literal["json", "text"] = Field("json", description="One JSON object per line, or text for people.")
 
 
 def _endpoint(value: str) -> str:
@@ -89,7 +89,7 @@ def _endpoint(value: str) -> str:
 
 
 def _is_server(value: str) -> bool:
-    """Whether it is a URL of HTTP with a host, perhaps a port, and nobody's name or password."""
+    """Whether it is an HTTP URL with a host, perhaps a port, and without a user name and a password."""
     try:
         url = urlsplit(value)
         return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and "@" not in url.netloc
@@ -99,7 +99,8 @@ def _is_server(value: str) -> bool:
 
 class TraceSettings(ServiceSettings):
     otlp_endpoint: Annotated[str, AfterValidator(_endpoint)] = Field(
-        "", description="Where traces go, by OTLP over gRPC, such as http://otel-collector:4317. Off where empty, the default."
+        "",
+        description="Collector of traces, by OTLP over gRPC, such as http://otel-collector:4317. Empty, the default, is off.",
     )
     trace_sample_ratio: float = Field(
         1.0,
@@ -110,10 +111,10 @@ class TraceSettings(ServiceSettings):
 
 
 class MilvusSettings(ServiceSettings):
-    milvus_uri: MilvusUri = Field("http://127.0.0.1:19530", description="Where Milvus listens; `https://` for TLS.")
+    milvus_uri: MilvusUri = Field("http://127.0.0.1:19530", description="URL of Milvus; `https://` for TLS.")
     milvus_token_file: Path | None = Field(None, description="File with Milvus' token or user:password.")
     milvus_ca_file: Path | None = Field(
-        None, description="PEM file with the authorities that Milvus' certificate is believed from. By default public ones."
+        None, description="PEM file with the authorities of Milvus' certificate. By default public ones."
     )
 
     @property
@@ -135,10 +136,10 @@ class RedisSettings(ServiceSettings):
     )
     redis_password_file: Path | None = Field(None, description="File with Redis' password; not the Sentinels'.")
     redis_sentinel_password_file: Path | None = Field(
-        None, description="File with the password that the Sentinels ask for. By default none, whatever Redis asks for."
+        None, description="File with the password of the Sentinels. By default none, also where Redis has a password."
     )
     redis_ca_file: Path | None = Field(
-        None, description="PEM file with the authorities that Redis' certificate is believed from. By default the system's."
+        None, description="PEM file with the authorities of Redis' certificate. By default the system's."
     )
     indexer_stall_s: Seconds = Field(
         300.0,
@@ -148,7 +149,7 @@ class RedisSettings(ServiceSettings):
 
     @property
     def redis_access(self) -> RedisAccess:
-        """`redis_url` with the passwords from their files and what TLS needs. Never log it."""
+        """`redis_url` with the passwords from their files and the TLS options. Never log it."""
         return access_by(
             self.redis_url,
             password=read_secret(self.redis_password_file, "REDIS_PASSWORD_FILE"),
@@ -169,7 +170,7 @@ class RedisSettings(ServiceSettings):
 
 def _needs_scheme(path: Path | None, info: ValidationInfo, url_field: str, *schemes: str) -> Path | None:
     """Refuse a file that its URL does not use: authorities without TLS, or a password for Sentinels without Sentinels."""
-    # A URL that is wrong itself is not among the data, and has its own line.
+    # A wrong URL is not among the data, and has its own line.
     if path is not None and url_field in info.data and info.data[url_field].partition("://")[0] not in schemes:
         allowed = " or ".join(f"{scheme}://" for scheme in schemes)
         raise ValueError(f"is of use only where {PREFIX}{url_field.upper()} begins with {allowed}")
@@ -177,7 +178,7 @@ def _needs_scheme(path: Path | None, info: ValidationInfo, url_field: str, *sche
 
 
 def _place(value: str) -> str:
-    """A folder or fsspec URL that means the same to every process, and holds no password."""
+    """A folder or fsspec URL that names the same place in every process, and holds no password."""
     scheme, found, rest = value.partition("://")
     if not found and not Path(value).is_absolute():
         raise ValueError("must be an absolute path or a URL, such as file:///var/lib/lookalike/artifacts or s3://bucket/prefix")
@@ -192,7 +193,7 @@ Place = Annotated[str, AfterValidator(_place)]
 class ArtifactSettings(ServiceSettings):
     artifacts_url: Place = Field(
         "file:///var/lib/lookalike/artifacts",
-        description="fsspec URL that gateway and workers all reach: manifests, outcomes, originals, thumbnails.",
+        description="fsspec URL that the gateway and all workers reach, for manifests, outcomes, originals and thumbnails.",
     )
     source_roots: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -215,7 +216,7 @@ class ArtifactSettings(ServiceSettings):
 
 
 class EmbedderAddress(ServiceSettings):
-    embedder_target: Address = Field("127.0.0.1:50052", description="Where the embedder listens.")
+    embedder_target: Address = Field("127.0.0.1:50052", description="Address of the embedder.")
 
 
 def split_paths(value: object) -> object:
@@ -241,7 +242,7 @@ def _begins_url(before: str, part: str) -> bool:
 
 
 def _is_port(before: str, part: str) -> bool:
-    """Whether `part` goes on with the host that `before` ends in, by its port or (in brackets) by more of its address."""
+    """Whether `part` continues the host at the end of `before`, by its port or (in brackets) by more of its address."""
     host = re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+://([^/]*)", before)
     if host is None or not host[1]:
         return False

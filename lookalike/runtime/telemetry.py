@@ -1,8 +1,8 @@
-"""Logs and metrics: one event a line, and the counters that every service has. Nothing here holds image bytes or secrets.
+"""Logs and metrics: one event per line, and the counters of every service. Neither holds image bytes or secrets.
 
-Names of metrics: `lookalike_<what every service has>` here, `lookalike_<service>_...` where a service keeps its own beside the
-code that counts. Units are Prometheus' base units, at the end. Labels have few values, all known beforehand: never an id, a URI
-or anything that a caller sent.
+Metrics of every service are named `lookalike_...` and defined here. A service's own are named `lookalike_<service>_...` and
+defined beside the code that counts. Names end in Prometheus' base units. Labels have few values, all known beforehand: never an
+id, a URI or a text from a caller.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RPC_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 DEPENDENCY_UP = Gauge(
-    "lookalike_dependency_up", "Whether what this service needs did its part when last looked at.", ("dependency",)
+    "lookalike_dependency_up", "Whether a dependency of this service worked at the last check.", ("dependency",)
 )
 BUILD = Gauge("lookalike_build_info", "1, with the service's name and version.", ("service", "version"))
 RPC_REFUSED = Counter("lookalike_rpc_errors_total", "Calls that ended in an error, by reason.", ("method", "reason"))
@@ -45,8 +45,8 @@ _INTERNAL_CODES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 
 
 def configure_logging(settings: LogSettings, service: str) -> None:
-    """Send structlog's and the standard library's logs to standard error in one format, each line with `service`, and with the
-    trace that it belongs to where there is one. Also name the service to Prometheus."""
+    """Send structlog's and the standard library's logs to standard error in one format, each line with `service`, and with its
+    trace where it has one. Also export the name of the service to Prometheus."""
     name_to_prometheus(service)
     level = getattr(logging, settings.log_level.upper())
 
@@ -84,20 +84,20 @@ def configure_logging(settings: LogSettings, service: str) -> None:
     threading.excepthook = _log_defect_of_thread
     for name, meant in unknown_settings(settings, service).items():
         structlog.get_logger().warning("no such setting", name=name, meant=meant or None)
-    # Their debug and info lines are about themselves, not about what we do.
+    # Their debug and info lines are about themselves.
     for noisy in ("pymilvus", "httpx", "httpcore", "kombu", "amqp", "asyncio", "uvicorn.access", "tensorflow", "h5py", "grpc"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
 
 
 def name_to_prometheus(service: str) -> None:
-    """Report the service and its version. Turn off the times at which counters were made: a series more for each counter, which
+    """Export the service and its version. Turn off the creation times of counters: each would be one more series, which
     Prometheus does not use."""
     BUILD.labels(service, version("lookalike")).set(1)
     disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def _log_defect(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
-    """Log an exception that nothing has caught in the log's format too."""
+    """Log uncaught exceptions in the log's format too."""
     if isinstance(error, Exception):
         structlog.get_logger().critical("ended by a defect", exc_info=(kind, error, traceback))
     elif error is not None:
@@ -145,7 +145,7 @@ def observed(method: str, parent: str = "") -> Iterator[None]:
             structlog.get_logger().error("call failed", method=method, reason=error.reason, problem=error.message)
         raise
     except (asyncio.CancelledError, GeneratorExit):
-        code = grpc.StatusCode.CANCELLED  # The caller has gone, or its deadline has passed: no error of the service.
+        code = grpc.StatusCode.CANCELLED  # The caller has gone, or its deadline has passed.
         raise
     except BaseException:
         code = grpc.StatusCode.INTERNAL

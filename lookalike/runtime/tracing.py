@@ -1,7 +1,8 @@
-"""Traces by OpenTelemetry: who called whom, and where the time went. The only importer of `opentelemetry`.
+"""Traces by OpenTelemetry: which service called which, and where the time went. The only importer of `opentelemetry`.
 
-Off unless `LOOKALIKE_OTLP_ENDPOINT` names a collector: then `span` costs a look at a variable, and the SDK is not imported.
-Context travels between services as W3C `traceparent` in gRPC metadata and HTTP headers, and with an ingest job in the ledger.
+Traces are off unless `LOOKALIKE_OTLP_ENDPOINT` names a collector. While they are off, `span` costs one read of a variable, and
+the SDK is not imported. Context travels between services as W3C `traceparent` in gRPC metadata and HTTP headers, and with an
+ingest job in the ledger.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Attribute = str | bool | int | float
 
 HEADER = "traceparent"
 _LONGEST = 128
-"""Characters of a `traceparent`: 55 in W3C's version 00, and some that a later version may add."""
+"""Bounds the characters of a `traceparent`: 55 in W3C's version 00, and some that a later version may add."""
 _KINDS = {"internal": SpanKind.INTERNAL, "server": SpanKind.SERVER, "client": SpanKind.CLIENT}
 _PROPAGATOR = TraceContextTextMapPropagator()
 _tracer: trace.Tracer | None = None
@@ -32,9 +33,9 @@ _tracer: trace.Tracer | None = None
 
 
 def configure_tracing(settings: TraceSettings, service: str) -> Callable[[], None]:
-    """Export spans of `service` where settings say; returns what sends the last of them, to be called at the end.
+    """Export spans of `service` to the collector of the settings; return a function that sends the last ones, for the end.
 
-    Spans are sent by a thread of its own; a collector that is away costs them, and nobody a call. Call it after any fork.
+    A thread sends the spans. A collector that is away loses them, and delays no call. Call this after any fork.
     """
     global _tracer
     if not settings.otlp_endpoint:
@@ -66,10 +67,9 @@ def span(
     linked: str | None = None,
     attributes: Mapping[str, Attribute] | None = None,
 ) -> Iterator[None]:
-    """A span for the block: within the one of the caller, or within `parent` (a `traceparent`; "" begins a trace).
+    """A span for the block: within the span under way, or within `parent` (a `traceparent`; "" begins a trace).
 
-    `linked` is the `traceparent` of another trace that this one has to do with. An exception marks the span as failed and
-    passes.
+    `linked` is the `traceparent` of another, related trace. An exception marks the span as failed, and is passed on.
     """
     if _tracer is None:
         yield
@@ -113,15 +113,15 @@ def outgoing() -> tuple[tuple[str, str], ...] | None:
 
 
 def incoming(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
-    """The `traceparent` that came with a call, or "". Callers may send anything: a value that is no `traceparent`
-    begins a trace."""
+    """The `traceparent` that came with a call, or "". Callers may send any value: one that is not a `traceparent` begins a new
+    trace."""
     if _tracer is None:
         return ""
     return next((known(value) for name, value in metadata or () if name == HEADER and isinstance(value, str)), "")
 
 
 def known(parent: str) -> str:
-    """A caller's `traceparent`, or "" for what is longer than any: OpenTelemetry would write a line about each."""
+    """A caller's `traceparent`, or "" for a value that is too long: OpenTelemetry would log a line about each."""
     return parent if len(parent) <= _LONGEST else ""
 
 
@@ -151,4 +151,4 @@ def _reason(error: BaseException) -> str:
 
 
 def _nothing() -> None:
-    """There is nothing to send."""
+    """Send nothing."""

@@ -147,7 +147,7 @@ def test_a_secret_is_read_from_a_file_and_from_nothing_that_never_ends(
         monkeypatch.setenv("LOOKALIKE_REDIS_PASSWORD_FILE", str(path))
         with pytest.raises(SystemExit):
             load_settings(RedisSettings)
-        assert f"{path} is no file" in capsys.readouterr().err
+        assert f"{path} is not a file" in capsys.readouterr().err
 
 
 def test_a_mistyped_setting_is_told_with_the_one_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
