@@ -23,13 +23,12 @@ from lookalike.records.search import (
 )
 from lookalike.spaces import Space
 from lookalike.v1 import search_service_pb2 as pb
+from lookalike.wire.fields import message_of, record_of
 from lookalike.wire.images import image_from, image_message
 from lookalike.wire.search_options import options_from, set_options
 from lookalike.wire.spaces import (
     given_vector_from,
     given_vector_message,
-    space_from,
-    space_message,
     vector_messages,
     vectors_from,
 )
@@ -86,16 +85,16 @@ def _target_from(message: pb.SearchRequest | pb.BatchQuery) -> Target:
 
 
 def search_result_message(result: SearchResult, *, include_vectors: bool) -> pb.SearchResponse:
-    return pb.SearchResponse(
+    return message_of(
+        pb.SearchResponse,
+        result,
         neighbours=neighbour_messages(result.neighbours, result.spaces if include_vectors else ()),
-        spaces=[space_message(space) for space in result.spaces],
         query_vectors=vector_messages(result.query_vectors, result.spaces),
-        ef=result.ef,
     )
 
 
 def neighbour_messages(neighbours: Iterable[Neighbour], spaces: Sized[Space]) -> list[pb.Neighbour]:
-    """Neighbours with the vectors of their images in `spaces`."""
+    """With the images' vectors in `spaces`. Copied by hand, as images are."""
     return [
         pb.Neighbour(
             image=image_message(one.image, spaces),
@@ -113,12 +112,8 @@ def neighbour_messages(neighbours: Iterable[Neighbour], spaces: Sized[Space]) ->
 
 def search_result_from(message: pb.SearchResponse) -> SearchResult:
     """Raises `Internal` for a metric that this version does not know."""
-    return SearchResult(
-        neighbours=tuple(_neighbour_from(neighbour) for neighbour in message.neighbours),
-        spaces=tuple(space_from(space) for space in message.spaces),
-        query_vectors=vectors_from(message.query_vectors),
-        ef=message.ef,
-    )
+    neighbours = tuple(_neighbour_from(neighbour) for neighbour in message.neighbours)
+    return record_of(SearchResult, message, neighbours=neighbours, query_vectors=vectors_from(message.query_vectors))
 
 
 def _neighbour_from(message: pb.Neighbour) -> Neighbour:

@@ -6,24 +6,22 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from lookalike.errors import Internal, InvalidArgument
+from lookalike.errors import InvalidArgument
 from lookalike.records.image import GivenVector
 from lookalike.spaces import HistogramSettings, Metric, Space, Vector
 from lookalike.v1 import image_pb2 as pb
+from lookalike.wire.fields import members_of, message_of, record_of
 
-_METRICS = {Metric.L2: pb.METRIC_L2, Metric.COSINE: pb.METRIC_COSINE}
-_METRICS_BACK = {number: metric for metric, number in _METRICS.items()}
+_METRICS_BACK = members_of(Metric, pb.Metric.DESCRIPTOR)
 
 
 def space_message(space: Space) -> pb.Space:
-    return pb.Space(name=space.name, dimension=space.dimension, metric=_METRICS[space.metric], fingerprint=space.fingerprint)
+    return message_of(pb.Space, space)
 
 
 def space_from(message: pb.Space) -> Space:
-    """Raises `Internal` for a metric that this version does not know, since it would misread the distances."""
-    if message.metric not in _METRICS_BACK:
-        raise Internal(f"space {message.name!r} has metric {message.metric}, which this version of lookalike does not know")
-    return Space(message.name, message.dimension, _METRICS_BACK[message.metric], message.fingerprint)
+    """Raises `Internal` for a metric that this version does not know: distances would be read wrongly."""
+    return record_of(Space, message)
 
 
 def asked_spaces_from(messages: Iterable[pb.Space]) -> tuple[Space, ...]:
@@ -36,7 +34,7 @@ def asked_spaces_from(messages: Iterable[pb.Space]) -> tuple[Space, ...]:
 
 
 def histogram_message(settings: HistogramSettings) -> pb.HistogramSettings:
-    return pb.HistogramSettings(bins=settings.bins, grid=settings.grid, color=settings.color)
+    return message_of(pb.HistogramSettings, settings)
 
 
 def histogram_from(message: pb.HistogramSettings) -> HistogramSettings:
@@ -60,8 +58,8 @@ def vectors_from(messages: Iterable[pb.SpaceVector]) -> dict[str, Vector]:
 
 
 def given_vector_message(given: GivenVector) -> pb.SpaceVector:
-    return pb.SpaceVector(space=given.space, values=given.values.tolist(), fingerprint=given.fingerprint)
+    return message_of(pb.SpaceVector, given)
 
 
 def given_vector_from(message: pb.SpaceVector) -> GivenVector:
-    return GivenVector(message.space, np.array(message.values, np.float32), message.fingerprint)
+    return record_of(GivenVector, message)
