@@ -28,7 +28,7 @@ from lookalike.jobs.leases import Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
-from lookalike.store.writable import WRITE_TIMEOUT_S, Check, WritableCatalogue, WritableVectors
+from lookalike.store.writable import WRITE_TIMEOUT_S, Check, WritableCatalogue, WritableVectors, guarded
 
 JOB_LOCK_TIMEOUT_S = 30.0
 """How long a job waits for the lock. A write takes a second or so; after some dozens of others a unit is better done later."""
@@ -59,15 +59,15 @@ class Session:
 
     def upsert(self, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
         """Write `images` in every space of both generations; see `WritableVectors.upsert`."""
-        self._write(lambda: self._vectors.upsert(self.collection, images, timeout_s=timeout_s, check=self.check))
+        self._write(lambda: self._vectors.upsert(self.collection, images, guarded(timeout_s, self.check)))
 
     def rewrite(self, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
         """Give images that are there new facts and leave their vectors; see `WritableVectors.rewrite`."""
-        self._write(lambda: self._vectors.rewrite(self.collection, images, timeout_s=timeout_s, check=self.check))
+        self._write(lambda: self._vectors.rewrite(self.collection, images, guarded(timeout_s, self.check)))
 
     def fill(self, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
         """Write `images` in the spaces that only the other generation has; see `WritableVectors.fill`."""
-        self._write(lambda: self._vectors.fill(self.collection, images, timeout_s=timeout_s, check=self.check))
+        self._write(lambda: self._vectors.fill(self.collection, images, guarded(timeout_s, self.check)))
 
     def delete(self, ids: Sequence[str], revision: int, *, timeout_s: float = WRITE_TIMEOUT_S) -> int:
         """Bury `ids` at `revision`, then delete them in every space; how many were there.
@@ -78,14 +78,14 @@ class Session:
             return 0
         self.check()
         self._ledger.bury(self.collection.name, ids, revision)
-        return self._write(lambda: self._vectors.delete(self.collection, ids, timeout_s=timeout_s, check=self.check))
+        return self._write(lambda: self._vectors.delete(self.collection, ids, guarded(timeout_s, self.check)))
 
     def remove_half_written(self, ids: Sequence[str], *, timeout_s: float = WRITE_TIMEOUT_S) -> int:
         """Remove what a killed writer left of `ids`; how many were there. No tombstones: this is not a delete, and an older job
         may still write the images."""
         if not ids:
             return 0
-        return self._write(lambda: self._vectors.delete(self.collection, ids, timeout_s=timeout_s, check=self.check))
+        return self._write(lambda: self._vectors.delete(self.collection, ids, guarded(timeout_s, self.check)))
 
     def change(self, change: Callable[[Collection], Collection]) -> Collection:
         """Make of the collection what `change` makes of it, in one write; see `WritableCatalogue.change`."""

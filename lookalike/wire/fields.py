@@ -48,7 +48,7 @@ class _Field(NamedTuple):
 
 def message_of(kind: type[M], record: Any, **given: Any) -> M:
     """A message of `kind` with what `record` has for it. `given` are fields of the message that are made in another way."""
-    for ours, theirs, _, write, _ in _shared(type(record), cast(Any, kind)):
+    for ours, theirs, _, write, _ in _shared(cast(Any, type(record)), cast(Any, kind)):
         if theirs not in given:
             value = getattr(record, ours)
             given[theirs] = value if write is None or value is None else write(value)

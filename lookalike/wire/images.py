@@ -14,8 +14,8 @@ from lookalike.wire.values import metadata_from, metadata_message, moment_from, 
 
 
 def image_message(image: Image, spaces: Iterable[Space]) -> image_pb2.Image:
-    """`image` with the vectors that it has in `spaces`. Images and neighbours are copied by hand. A search has a thousand of them,
-    and `fields` takes a third longer."""
+    """`image` with the vectors that it has in `spaces`. Images and neighbours are copied by hand: a search has a thousand of
+    them, and `fields` takes a third longer."""
     return image_pb2.Image(
         id=image.id,
         uri=image.uri,

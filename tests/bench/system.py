@@ -21,6 +21,7 @@ from embedder.models.bundle import SHIPPED
 from lookalike.client import Client
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Vector
 from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import connect
@@ -112,7 +113,7 @@ class System:
                 StoredImage(photo_id(n), f"made-up/{photo_id(n)}", {}, "", 1, now, {HISTOGRAM: flat, SIAMESE: vector})
                 for n, vector in numbered
             ]
-            self.store.upsert(collection, some, timeout_s=TIMEOUT_S)
+            self.store.upsert(collection, some, Deadline.after(TIMEOUT_S))
 
     def read_fashion(self, ids: list[str]) -> None:
         """Read back what a job has written under `ids`."""

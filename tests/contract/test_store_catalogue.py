@@ -14,6 +14,7 @@ from lookalike.errors import AlreadyExists, Internal, InvalidArgument, NotFound
 from lookalike.names import alias_name
 from lookalike.records.collection import Collection
 from lookalike.records.search_options import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.store.milvus.catalogue import CATALOGUE
 from lookalike.store.writable import WritableVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
@@ -75,7 +76,7 @@ def _every_call_says_that_it_is_gone(store: WritableVectors, collection: Collect
         ),
         lambda: store.get(collection, ["a"], timeout_s=TIMEOUT_S),
         lambda: store.page(collection, limit=5, timeout_s=TIMEOUT_S),
-        lambda: store.delete(collection, ["a"], timeout_s=TIMEOUT_S),
+        lambda: store.delete(collection, ["a"], Deadline.after(TIMEOUT_S)),
         lambda: store.count(collection, timeout_s=TIMEOUT_S),
     ):
         with pytest.raises(NotFound, match=f"collection '{collection.name}'"):

@@ -12,6 +12,7 @@ from lookalike.errors import InvalidArgument
 from lookalike.filters.parsing import parse
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
+from lookalike.runtime.call import Deadline
 from lookalike.store.writable import WritableVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 from tests.servers.stores import StoreServer
@@ -74,7 +75,7 @@ def test_new_facts_keep_the_vectors_of_every_space(store: WritableVectors, share
     before = [image(f"r{n}", metadata={"old": n}) for n in range(3)]
     store.upsert(shared, before)
     changed = [replace(one, uri="s3://moved", metadata={"new": one.id}, revision=7, vectors={}) for one in before[:2]]
-    store.rewrite(shared, [*changed, replace(before[0], id="nobody", vectors={})], timeout_s=TIMEOUT_S)
+    store.rewrite(shared, [*changed, replace(before[0], id="nobody", vectors={})], Deadline.after(TIMEOUT_S))
     found = store.get(shared, ["r0", "r1", "r2", "nobody"], spaces=SPACES, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
     assert set(found) == {"r0", "r1", "r2"}
     for old, new in zip(before, [*changed, replace(before[2], vectors={})], strict=True):
@@ -89,7 +90,7 @@ def test_facts_that_cannot_be_stored_change_nothing(store: WritableVectors, shar
     good, large = image("f1"), image("f2")
     store.upsert(shared, [good, large])
     with pytest.raises(InvalidArgument, match="metadata"):
-        store.rewrite(shared, [replace(good, revision=5), replace(large, metadata={"x": "y" * 20_000})], timeout_s=TIMEOUT_S)
+        store.rewrite(shared, [replace(good, revision=5), replace(large, metadata={"x": "y" * 20_000})])
     found = store.get_everywhere(shared, ["f1", "f2"], timeout_s=TIMEOUT_S)
     assert {row.revision for rows in found.values() for row in rows} == {1}
 

@@ -14,6 +14,7 @@ from lookalike.names import alias_name
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.search_options import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Metric, Space
 from lookalike.store.generations import begun, rolled_back, switched, without_previous
 from lookalike.store.writable import WritableVectors
@@ -71,9 +72,9 @@ def _writes_go_to_both(store: WritableVectors, two: Collection) -> None:
     store.rewrite(two, [image("a", revision=3), image("c", revision=3)])
     assert revisions(store, two, ["a", "c"]) == {"a": [3, 3], "c": [3, 3, 3]}
     assert set(store.get_by_space(two, ["a", "c"], timeout_s=TIMEOUT_S)["c"]) == set(two.written)
-    assert store.delete(two, ["a"], timeout_s=TIMEOUT_S) == 1
+    assert store.delete(two, ["a"], Deadline.after(TIMEOUT_S)) == 1
     store.upsert(two, [both("d")])
-    assert store.delete(two, ["d"], timeout_s=TIMEOUT_S) == 1
+    assert store.delete(two, ["d"], Deadline.after(TIMEOUT_S)) == 1
     assert revisions(store, two, ["a", "d"]) == {}
 
 
@@ -87,7 +88,7 @@ def _only_the_current_one_is_read(store: WritableVectors, two: Collection) -> No
         two.as_other(), "siamese", query, SearchOptions(top_k=5, ef=64, consistency=Consistency.STRONG), timeout_s=TIMEOUT_S
     )
     assert len(found[0]) == 3
-    store.delete(two, ["only in the other one"], timeout_s=TIMEOUT_S)
+    store.delete(two, ["only in the other one"], Deadline.after(TIMEOUT_S))
 
 
 def _alias_points_to(server: OnMilvus, collection: Collection) -> str:

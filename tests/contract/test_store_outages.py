@@ -49,7 +49,7 @@ def test_a_call_ends_by_its_timeout_when_the_server_hangs(server: LiteServer) ->
         for call in (
             lambda: store.count(collection, timeout_s=0.5),
             lambda: store.get_everywhere(collection, ["a"], timeout_s=0.5),
-            lambda: store.upsert(collection, [image("a")], timeout_s=0.5),
+            lambda: store.upsert(collection, [image("a")], Deadline.after(0.5)),
             lambda: connection.ping(0.5),
         ):
             start = time.monotonic()
@@ -67,14 +67,14 @@ def test_a_killed_server_is_unavailable_at_once_and_comes_back_with_everything(s
     store, catalogue, collection = MilvusVectors(connection), MilvusCatalogue(connection, ttl_s=0), new_collection()
     catalogue.create(collection)
     store.upsert(collection, [image(f"i{n}") for n in range(300)])
-    store.delete(collection, ["i0"], timeout_s=TIMEOUT_S)
+    store.delete(collection, ["i0"], Deadline.after(TIMEOUT_S))
     server.signal(signal.SIGKILL)
     start = time.monotonic()
     for call in (
         lambda: connection.ping(),
         lambda: catalogue.get(collection.name),
         lambda: store.get(collection, ["i1"], timeout_s=TIMEOUT_S),
-        lambda: store.upsert(collection, [image("i0")], timeout_s=TIMEOUT_S),
+        lambda: store.upsert(collection, [image("i0")], Deadline.after(TIMEOUT_S)),
         lambda: store.count(collection, timeout_s=TIMEOUT_S),
     ):
         with pytest.raises(Unavailable):

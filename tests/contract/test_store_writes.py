@@ -15,8 +15,9 @@ from lookalike.filters.parsing import parse
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
 from lookalike.records.search_options import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.store.milvus.vectors import MilvusVectors
-from lookalike.store.writable import WritableVectors
+from lookalike.store.writable import WritableVectors, guarded
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 from tests.servers.processes import until
 from tests.servers.stores import StoreServer
@@ -78,7 +79,7 @@ def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: WritableVec
             shared, "siamese", query, SearchOptions(top_k=100, filter=odd_ones, ef=100), exclude_ids=[odd], timeout_s=TIMEOUT_S
         )
         assert {hit.image.id for hit in hits} == set(ODD_IDS) - {odd}
-    assert store.delete(shared, [*ODD_IDS[:6], "nobody"], timeout_s=TIMEOUT_S) == 6
+    assert store.delete(shared, [*ODD_IDS[:6], "nobody"], Deadline.after(TIMEOUT_S)) == 6
     left = store.page(shared, filter=parse(odd_ones), limit=1000, consistency=strong, timeout_s=TIMEOUT_S)
     assert [found.id for found in left] == sorted(ODD_IDS[6:])
 
@@ -106,7 +107,7 @@ def test_every_id_stays_one_row_in_each_space_through_updates_deletes_and_flushe
         write(ids[1100:1600], 4)
         check()  # updates over a closed segment, and new rows
         doomed = ids[100:400] + ids[1400:1500]
-        assert store.delete(collection, doomed, timeout_s=TIMEOUT_S) == 400
+        assert store.delete(collection, doomed, Deadline.after(TIMEOUT_S)) == 400
         for i in doomed:
             del alive[i]
         check()
@@ -146,7 +147,7 @@ def test_get_everywhere_tells_half_written_images_apart(
     found = store.get_everywhere(shared, ["whole", "half", "none"], timeout_s=TIMEOUT_S)
     assert {image_id: [row.revision for row in rows] for image_id, rows in found.items()} == {"whole": [3, 3], "half": [1]}
     assert store.get(shared, ["half"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S) == {}
-    assert store.delete(shared, ["half"], timeout_s=TIMEOUT_S) == 1
+    assert store.delete(shared, ["half"], Deadline.after(TIMEOUT_S)) == 1
 
 
 def test_many_threads_may_share_a_store(store: WritableVectors, shared: Collection) -> None:
@@ -160,7 +161,7 @@ def test_many_threads_may_share_a_store(store: WritableVectors, shared: Collecti
             store.search(shared, "siamese", queries, SearchOptions(top_k=5, ef=64), timeout_s=TIMEOUT_S)
             store.get(shared, [f"w{worker}-{turn}-0"], spaces=["histogram", "siamese"], timeout_s=TIMEOUT_S)
             store.page(shared, limit=5, timeout_s=TIMEOUT_S)
-        return store.delete(shared, [f"w{worker}-{turn}-9" for turn in range(6)], timeout_s=TIMEOUT_S)
+        return store.delete(shared, [f"w{worker}-{turn}-9" for turn in range(6)], Deadline.after(TIMEOUT_S))
 
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(work, range(8))) == [6] * 8
@@ -190,9 +191,9 @@ def test_nothing_is_written_once_the_writer_may_not_go_on(store_server: StoreSer
     with made(catalogue, new_collection()) as collection:
         store.upsert(collection, [image("a")])
         for write in (
-            lambda: store.upsert(collection, [image("a", revision=2), image("b")], check=lost),
-            lambda: store.rewrite(collection, [image("a", revision=2)], check=lost),
-            lambda: store.delete(collection, ["a"], timeout_s=TIMEOUT_S, check=lost),
+            lambda: store.upsert(collection, [image("a", revision=2), image("b")], guarded(TIMEOUT_S, lost)),
+            lambda: store.rewrite(collection, [image("a", revision=2)], guarded(TIMEOUT_S, lost)),
+            lambda: store.delete(collection, ["a"], guarded(TIMEOUT_S, lost)),
             lambda: catalogue.delete(collection.name, check=lost),
             lambda: catalogue.create(other, check=lost),
         ):

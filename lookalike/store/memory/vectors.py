@@ -16,11 +16,11 @@ from lookalike.records.collection import Collection
 from lookalike.records.filter import Condition
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.search_options import SearchOptions
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space, Vector, check_vectors
 from lookalike.store.checks import check_breadth, check_facts, check_image, check_images, check_limit
 from lookalike.store.memory.tables import Tables
 from lookalike.store.protocols import FLUSH_TIMEOUT_S
-from lookalike.store.writable import WRITE_TIMEOUT_S, Check, unchecked
 
 
 class MemoryVectors:
@@ -145,51 +145,30 @@ class MemoryVectors:
     def count(self, collection: Collection, *, timeout_s: float) -> int:
         return len(self._read(collection, collection.spaces[-1], Consistency.STRONG))
 
-    def upsert(
-        self,
-        collection: Collection,
-        images: Sequence[StoredImage],
-        *,
-        timeout_s: float = WRITE_TIMEOUT_S,
-        check: Check = unchecked,
-    ) -> None:
+    def upsert(self, collection: Collection, images: Sequence[StoredImage], deadline: Deadline | None = None) -> None:
         check_images(collection, images)
         others = [image.as_other() for image in images] if collection.other_spaces else []
         places = {space: images if space in collection.spaces else others for space in collection.written}
-        self._write(collection, places, check)
+        self._write(collection, places, deadline)
 
-    def fill(
-        self,
-        collection: Collection,
-        images: Sequence[StoredImage],
-        *,
-        timeout_s: float = WRITE_TIMEOUT_S,
-        check: Check = unchecked,
-    ) -> None:
+    def fill(self, collection: Collection, images: Sequence[StoredImage], deadline: Deadline | None = None) -> None:
         for image in images:
             check_image(image, collection.other_spaces)
-        self._write(collection, {space: images for space in collection.written if space in collection.other_spaces}, check)
+        self._write(collection, {space: images for space in collection.written if space in collection.other_spaces}, deadline)
 
-    def rewrite(
-        self,
-        collection: Collection,
-        images: Sequence[StoredImage],
-        *,
-        timeout_s: float = WRITE_TIMEOUT_S,
-        check: Check = unchecked,
-    ) -> None:
+    def rewrite(self, collection: Collection, images: Sequence[StoredImage], deadline: Deadline | None = None) -> None:
         for image in images:
             check_facts(image)
         with self._tables.lock:
             for space, rows in self._read_everywhere(collection).items():
                 there = [replace(image, vectors=rows[image.id].vectors) for image in images if image.id in rows]
-                self._write(collection, {space: there}, check)
+                self._write(collection, {space: there}, deadline)
 
-    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float, check: Check = unchecked) -> int:
+    def delete(self, collection: Collection, ids: Sequence[str], deadline: Deadline | None = None) -> int:
         with self._tables.lock:
             there = {image_id for rows in self._read_everywhere(collection).values() for image_id in ids if image_id in rows}
             for space in reversed(collection.written):
-                check()
+                _ask(deadline)
                 self._tables.remove(collection.physical_of(space), there, subject=collection.name)
             return len(there)
 
@@ -204,12 +183,18 @@ class MemoryVectors:
         with self._tables.lock:
             return {space: self._read(collection, space, Consistency.STRONG) for space in collection.written}
 
-    def _write(self, collection: Collection, places: Mapping[Space, Sequence[StoredImage]], check: Check) -> None:
+    def _write(self, collection: Collection, places: Mapping[Space, Sequence[StoredImage]], deadline: Deadline | None) -> None:
         written = {space: [_row(image, space) for image in images] for space, images in places.items()}
         with self._tables.lock:
             for space, rows in written.items():
-                check()
+                _ask(deadline)
                 self._tables.put(collection.physical_of(space), rows, subject=collection.name)
+
+
+def _ask(deadline: Deadline | None) -> None:
+    """Raise the error that `deadline` raises before a step of a write."""
+    if deadline is not None:
+        deadline.remaining_s()
 
 
 def _row(image: StoredImage, space: Space) -> StoredImage:

@@ -24,10 +24,10 @@ from lookalike.names import MAX_NAME_BYTES, alias_name, check_name
 from lookalike.records.collection import Collection
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space
-from lookalike.store.milvus.connection import Connection, guarded
+from lookalike.store.milvus.connection import Connection
 from lookalike.store.milvus.entries import from_entry, to_entry
 from lookalike.store.milvus.schema import image_index, image_schema
-from lookalike.store.writable import Check, unchecked
+from lookalike.store.writable import Check, guarded, unchecked
 
 CATALOGUE = "lookalike_catalogue"
 _READ_TIMEOUT_S = 10.0
@@ -40,7 +40,12 @@ _MAX_COLLECTIONS = 16_384
 
 
 class MilvusCatalogue:
-    """The collections of one Milvus. `get` remembers an answer for `ttl_s` seconds; may be used by several threads."""
+    """The collections of one Milvus. `get` remembers an answer for `ttl_s` seconds; an answer itself may be 5 s old. May be used
+    by several threads. `Catalogue` and `WritableCatalogue` say what each method does.
+
+    Two processes that create, change or delete one name at once would drop each other's physical collections as leftovers. The
+    write lock keeps them apart.
+    """
 
     def __init__(self, connection: Connection, *, ttl_s: float = 1.0) -> None:
         self._connection = connection
@@ -56,11 +61,6 @@ class MilvusCatalogue:
         self._changed_at: dict[str, float] = {}
 
     def create(self, collection: Collection, *, check: Check = unchecked) -> None:
-        """Create `collection`, empty and searchable. Raises `AlreadyExists`, `InvalidArgument` (name), `Unavailable`.
-
-        Hold the collection's write lock: two processes that create or delete one name at once would drop each other's physical
-        collections as leftovers. `check`, which raises where the lock is lost, is called before every call to Milvus.
-        """
         check_name("name", collection.name)
         deadline = guarded(_CHANGE_TIMEOUT_S, check)
         with _held(self._changing, deadline):
@@ -75,14 +75,9 @@ class MilvusCatalogue:
 
     @property
     def exact(self) -> bool:
-        """Whether the store searches exactly (`schema.image_index`)."""
-        return self._connection.is_lite
+        return self._connection.is_lite  # See `schema.image_index`.
 
     def get(self, name: str, *, fresh: bool = False) -> Collection:
-        """The collection called `name`, at most `ttl_s` plus 5 s old; with `fresh`, as it is now.
-
-        Raises `NotFound` (after a fresh read), `InvalidArgument` (name), `Unavailable`, `DeadlineExceeded`.
-        """
         check_name("collection", name)
         if not fresh and (found := self.recall(name)) is not None:
             return found
@@ -99,25 +94,16 @@ class MilvusCatalogue:
         return collection
 
     def recall(self, name: str) -> Collection | None:
-        """The collection that `get` remembers; None where `get` would ask Milvus. Does not block."""
         with self._cache_lock:
             found_at, found = self._cache.get(name, (-self._ttl_s, None))
         return found if time.monotonic() - found_at < self._ttl_s else None
 
     def list(self) -> list[Collection]:
-        """Every collection that exists now, in order of name."""
         rows = self._query('name != ""', Deadline.after(_READ_TIMEOUT_S), strong=True, limit=_MAX_COLLECTIONS)
         found = map(self._from_row, rows)
         return sorted(found, key=lambda collection: collection.name)
 
     def change(self, name: str, change: Callable[[Collection], Collection], *, check: Check = unchecked) -> Collection:
-        """Replace the collection called `name` by the result of `change` for it, in one write; under its write lock, as
-        `create`. An error of `change` is passed on, and nothing is changed.
-
-        New physical collections are made, empty, before the write; those no longer named are dropped after it. A kill in
-        between leaves physical collections that no row names. The next `change` of that collection drops them, also if it
-        changes nothing. Raises `NotFound`, `InvalidArgument` (name), `Unavailable`.
-        """
         check_name("name", name)
         deadline = guarded(_CHANGE_TIMEOUT_S, check)
         with _held(self._changing, deadline):
@@ -134,18 +120,10 @@ class MilvusCatalogue:
             return then
 
     def with_leftovers(self) -> Sequence[str]:
-        """Names of collections with physical collections that their rows do not name. `change` drops these.
-
-        Physical collections of a change that is under way count too, until the change has named them.
-        """
         there = self._connection.list_collections(deadline=Deadline.after(_READ_TIMEOUT_S))
         return [one.name for one in self.list() if any(p.startswith(f"{one.name}__") and p not in one.physicals for p in there)]
 
     def delete(self, name: str, *, check: Check = unchecked) -> None:
-        """Delete the collection called `name` with all its images; under its write lock, as `create`.
-
-        Raises `NotFound`, `InvalidArgument` (name), `Unavailable`.
-        """
         check_name("name", name)
         deadline = guarded(_CHANGE_TIMEOUT_S, check)
         with _held(self._changing, deadline):

@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from lookalike.errors import (
 )
 from lookalike.runtime import tracing
 from lookalike.runtime.call import Deadline
-from lookalike.store.writable import Check
 
 _DEPENDENCY = "milvus"
 _LITE_VERSIONS = ("milvus-lite", "milvus_lite")
@@ -68,22 +66,6 @@ query plan`), and of milvus-lite (`unexpected end of expression at column 3`).""
 
 _OVERLOADED_RPC = {grpc.StatusCode.RESOURCE_EXHAUSTED}
 _REFUSED_RPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
-
-
-@dataclass(frozen=True, slots=True)
-class _Guarded(Deadline):
-    """A deadline that calls `check` when it is asked for the remaining time, as every call to Milvus does at its start."""
-
-    check: Check
-
-    def remaining_s(self) -> float:
-        self.check()
-        return Deadline.remaining_s(self)
-
-
-def guarded(timeout_s: float, check: Check) -> Deadline:
-    """A deadline in `timeout_s` for calls that may be made only while `check` raises no error."""
-    return _Guarded(Deadline.after(timeout_s).at_s, check)
 
 
 class Connection:

@@ -20,7 +20,7 @@ from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Metric, Space, Vector, check_vectors
 from lookalike.store.checks import check_breadth, check_facts, check_image, check_images, check_limit
-from lookalike.store.milvus.connection import Connection, guarded
+from lookalike.store.milvus.connection import Connection
 from lookalike.store.milvus.expressions import both, compiled, id_above, ids_among, ids_not_among, prefixed
 from lookalike.store.milvus.rows import CONSISTENCY_LEVELS, IDS_PER_CALL, Rows, slices
 from lookalike.store.milvus.schema import (
@@ -36,7 +36,7 @@ from lookalike.store.milvus.schema import (
     to_row,
 )  # fmt: skip
 from lookalike.store.protocols import FLUSH_TIMEOUT_S
-from lookalike.store.writable import WRITE_TIMEOUT_S, Check, unchecked
+from lookalike.store.writable import WRITE_TIMEOUT_S
 
 _LITE_QUERIES_PER_CALL = 4
 """Bounds the queries of a call to milvus-lite, which subtracts every row from every query at once: 4 queries over 20,000 rows
@@ -44,39 +44,26 @@ of 256 values take 80 MB there."""
 
 
 class MilvusVectors:
-    """The images of every collection of one Milvus. May be used by several threads. `Vectors` says what each method does."""
+    """The images of every collection of one Milvus. May be used by several threads. `Vectors` and `WritableVectors` say what
+    each method does."""
 
     def __init__(self, connection: Connection) -> None:
         self._rows = Rows(connection)
         self._is_lite = connection.is_lite
 
-    def upsert(
-        self,
-        collection: Collection,
-        images: Sequence[StoredImage],
-        *,
-        timeout_s: float = WRITE_TIMEOUT_S,
-        check: Check = unchecked,
-    ) -> None:
+    def upsert(self, collection: Collection, images: Sequence[StoredImage], deadline: Deadline | None = None) -> None:
         # Milvus keeps both rows where one request holds an id twice.
         unique = list({image.id: image for image in images}.values())
         check_images(collection, unique)
         others = [image.as_other() for image in unique] if collection.other_spaces else []
         places = [(space, unique if space in collection.spaces else others) for space in collection.written]
-        self._write(collection, places, guarded(timeout_s, check))
+        self._write(collection, places, deadline or Deadline.after(WRITE_TIMEOUT_S))
 
-    def fill(
-        self,
-        collection: Collection,
-        images: Sequence[StoredImage],
-        *,
-        timeout_s: float = WRITE_TIMEOUT_S,
-        check: Check = unchecked,
-    ) -> None:
+    def fill(self, collection: Collection, images: Sequence[StoredImage], deadline: Deadline | None = None) -> None:
         for image in images:
             check_image(image, collection.other_spaces)
         places = [(space, images) for space in collection.written if space in collection.other_spaces]
-        self._write(collection, places, guarded(timeout_s, check))
+        self._write(collection, places, deadline or Deadline.after(WRITE_TIMEOUT_S))
 
     def _write(self, collection: Collection, places: Sequence[tuple[Space, Sequence[StoredImage]]], deadline: Deadline) -> None:
         """Write each space's images in this order, a batch at a time; every space gets the same images."""
@@ -218,40 +205,33 @@ class MilvusVectors:
         )
         return [(str(row[ID]), str(row[SHA256])) for row in rows]
 
-    def rewrite(
-        self,
-        collection: Collection,
-        images: Sequence[StoredImage],
-        *,
-        timeout_s: float = WRITE_TIMEOUT_S,
-        check: Check = unchecked,
-    ) -> None:
-        deadline = guarded(timeout_s, check)
+    def rewrite(self, collection: Collection, images: Sequence[StoredImage], deadline: Deadline | None = None) -> None:
+        within = deadline or Deadline.after(WRITE_TIMEOUT_S)
         for image in images:
             check_facts(image)
         facts = {image.id: image for image in images}
         for ids in slices(list(facts), rows_per_write(collection.written)):
             read = self._rows.at_once(
                 lambda space, ids=ids: self._rows.by_id(  # type: ignore[misc]  # mypy cannot type a lambda's default
-                    collection, space, ids, (ID, VECTOR), Consistency.STRONG, deadline
+                    collection, space, ids, (ID, VECTOR), Consistency.STRONG, within
                 ),
                 collection.written,
             )
             for space, rows in zip(collection.written, read, strict=True):
                 if rows:
                     self._rows.call(
-                        "upsert", collection, space, deadline, data=[_row(facts[id_], rows[id_], space) for id_ in rows]
+                        "upsert", collection, space, within, data=[_row(facts[id_], rows[id_], space) for id_ in rows]
                     )
 
-    def delete(self, collection: Collection, ids: Sequence[str], *, timeout_s: float, check: Check = unchecked) -> int:
-        deadline = guarded(timeout_s, check)
+    def delete(self, collection: Collection, ids: Sequence[str], deadline: Deadline | None = None) -> int:
+        within = deadline or Deadline.after(WRITE_TIMEOUT_S)
         found = self._rows.at_once(
-            lambda space: self._rows.by_id(collection, space, ids, (ID,), Consistency.STRONG, deadline), collection.written
+            lambda space: self._rows.by_id(collection, space, ids, (ID,), Consistency.STRONG, within), collection.written
         )
         there = sorted(set().union(*found))
         for space in reversed(collection.written):
             for some in slices(there, IDS_PER_CALL):
-                self._rows.call("delete", collection, space, deadline, filter=ids_among(some))
+                self._rows.call("delete", collection, space, within, filter=ids_among(some))
         return len(there)
 
     def count(self, collection: Collection, *, timeout_s: float) -> int:

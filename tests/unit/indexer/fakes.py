@@ -18,6 +18,7 @@ from lookalike.names import physical_name
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.model import Description, Embedding
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import HistogramSettings, Metric, Space, Vector
 from lookalike.store.memory.catalogue import MemoryCatalogue
 from lookalike.store.memory.tables import Tables
@@ -95,13 +96,13 @@ class WorkerVectors(MemoryVectors):
         assert first == second
         return first
 
-    def upsert(self, collection: Collection, images: Sequence[StoredImage], **more: Any) -> None:
+    def upsert(self, collection: Collection, images: Sequence[StoredImage], deadline: Deadline | None = None) -> None:
         self._note(images)
-        super().upsert(collection, images, **more)
+        super().upsert(collection, images, deadline)
 
-    def fill(self, collection: Collection, images: Sequence[StoredImage], **more: Any) -> None:
+    def fill(self, collection: Collection, images: Sequence[StoredImage], deadline: Deadline | None = None) -> None:
         self._note(images)
-        super().fill(collection, images, **more)
+        super().fill(collection, images, deadline)
 
     def flush(self, collection: Collection, **more: Any) -> None:
         self.flushes += 1

@@ -55,8 +55,8 @@ def test_a_delete_by_filter_goes_in_turns_under_one_revision_and_spares_what_is_
 
 def test_a_delete_whose_time_ends_is_finished_by_the_same_call_again():
     class Slow(MemoryVectors):
-        def delete(self, collection, ids, *, timeout_s, **_):
-            done = super().delete(collection, ids, timeout_s=timeout_s)
+        def delete(self, collection, ids, deadline=None):
+            done = super().delete(collection, ids, deadline)
             deadlines.append(Deadline(0.0))
             return done
 
@@ -79,9 +79,9 @@ def test_a_delete_whose_time_ends_is_finished_by_the_same_call_again():
 
 def test_a_collection_that_is_replaced_between_two_turns_is_left_alone():
     class Replacing(MemoryVectors):
-        def delete(self, collection, ids, *, timeout_s, **_):
+        def delete(self, collection, ids, deadline=None):
             backends.collections["things"] = replace(COLLECTION, uid="another")
-            return super().delete(collection, ids, timeout_s=timeout_s)
+            return super().delete(collection, ids, deadline)
 
     backends = MemoryBackends(many(1500), make_vectors=Replacing)
     core = Images(backends, FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())

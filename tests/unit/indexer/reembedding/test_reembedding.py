@@ -16,6 +16,7 @@ from lookalike.records.image import StoredImage
 from lookalike.records.job import Comparison, Job, JobOptions
 from lookalike.records.job_state import JobState
 from lookalike.records.source import CollectionSource, FolderSource
+from lookalike.runtime.call import Deadline
 from lookalike.spaces import Metric, Space
 from lookalike.store.generations import begun, rolled_back, switched
 from tests.servers.processes import until
@@ -200,7 +201,7 @@ def test_what_is_deleted_or_written_meanwhile_is_left_as_it_is(bench: Bench) -> 
 
     def during(call: int) -> None:
         if call == 1:
-            bench.store.delete(collection(bench), [gone], timeout_s=1)
+            bench.store.delete(collection(bench), [gone], Deadline.after(1))
             vectors = {space.name: vector_of(b"later", space) for space in (HISTOGRAM, OLD)}
             later = replace(
                 bench.store.of(OLD)[rewritten],
@@ -346,7 +347,7 @@ def test_a_failed_image_that_was_written_or_deleted_since_is_not_missing(bench: 
     job = reembed(bench)
     step(bench, 2)
     assert bench.ledger.get(job.id).counts.failed == 1
-    bench.store.delete(collection(bench), [image_id], timeout_s=1)
+    bench.store.delete(collection(bench), [image_id], Deadline.after(1))
     assert ended(bench, job).state is JobState.SUCCEEDED
 
 
