@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lookalike.cli import backup
-from lookalike.cli.connection import connect
+from lookalike.cli.connection import AsJson, RequestId, Yes, connect
 from lookalike.cli.fitting import put
 from lookalike.cli.pages import Commands
 from lookalike.cli.terminal import confirm, console, count_text, emit_json, help_of, note, table, time_text, visible
@@ -24,7 +24,6 @@ app.command("export", help=help_of(backup.export))(backup.export)
 app.command("import", help=help_of(backup.import_))(backup.import_)
 
 Name = Annotated[str, typer.Argument(help="Name of the collection: lower-case letters, digits, single underscores.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Model = Annotated[
     str,
     typer.Option(help="Model for the siamese space.", show_default="photo, unless the embedder is configured otherwise"),
@@ -101,9 +100,7 @@ def reembed(
     grace: Annotated[
         float, typer.Option(help="Hours after the switch in which it can be rolled back.", min=0.01, max=720)
     ] = 24.0,
-    request_id: Annotated[
-        str, typer.Option(help="Your id for this request; repeating it returns the same job.", show_default=False)
-    ] = "",
+    request_id: RequestId = "",
     as_json: AsJson = False,
 ) -> None:
     """Embed a collection again, with another model or the newest version of its own, while searches and writes go on.
@@ -144,12 +141,7 @@ def rollback(context: typer.Context, name: Name, as_json: AsJson = False) -> Non
 
 
 @app.command("drop-previous")
-def drop_previous(
-    context: typer.Context,
-    name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    as_json: AsJson = False,
-) -> None:
+def drop_previous(context: typer.Context, name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
     """Drop the vectors from before the last re-embedding now, not at the end of its grace. Rollback is impossible then."""
     with connect(context) as client:
         confirm(f"Drop the vectors of {name} from before its last re-embedding? Rollback is impossible then.", yes=yes)
@@ -158,11 +150,7 @@ def drop_previous(
 
 
 @app.command("delete")
-def delete(
-    context: typer.Context,
-    name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-) -> None:
+def delete(context: typer.Context, name: Name, yes: Yes = False) -> None:
     """Delete a collection with all its images. Its running jobs are cancelled."""
     with connect(context) as client:
         found = client.get_collection(name)

@@ -1,9 +1,9 @@
-"""The options before a command's name, and the client that the commands share."""
+"""The options before a command's name, the options that several commands take, and the client that they share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from lookalike.client import Client
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+Filter = Annotated[str, typer.Option("--filter", "-f", help="Only images that match this filter, such as 'label = \"Coat\"'.")]
+RequestId = Annotated[
+    str, typer.Option(help="Your id for this request; repeating it returns the same job.", show_default=False)
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lookalike.cli.connection import connect
+from lookalike.cli.connection import AsJson, AsJsonLines, Filter, Yes, connect
 from lookalike.cli.fitting import put
 from lookalike.cli.listing import ImageTable
 from lookalike.cli.pages import Commands
@@ -45,11 +45,9 @@ Collection = Annotated[str, typer.Argument(help="Name of the collection.")]
 def list_images(
     context: typer.Context,
     collection: Collection,
-    filter_: Annotated[
-        str, typer.Option("--filter", "-f", help="Only images that match this filter, such as 'label = \"Coat\"'.")
-    ] = "",
+    filter_: Filter = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, max=MOST_LISTED, help="List at most N; 0 lists all.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+    as_json: AsJsonLines = False,
 ) -> None:
     """List images in order of id."""
     with connect(context) as client:
@@ -80,7 +78,7 @@ def show(
     thumbnail: Annotated[
         Path | None, typer.Option(help="Write its thumbnail (JPEG, at most 160 pixels) to this file too.", dir_okay=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show an image."""
     with connect(context) as client:
@@ -112,7 +110,7 @@ def delete(
     collection: Collection,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of the images.")] = None,
     filter_: Annotated[str, typer.Option("--filter", "-f", help="Instead of ids: all images that match this filter.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Delete images by id or by filter, in every space. Unknown ids are no error."""
     if bool(ids) == bool(filter_):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lookalike.cli.collections import Bins, Color, Grid, Model
-from lookalike.cli.connection import connect
+from lookalike.cli.connection import RequestId, connect
 from lookalike.cli.terminal import count_text, emit_json, note
 from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 
@@ -37,9 +37,6 @@ Archives = Annotated[
 ]
 InPlace = Annotated[
     bool, typer.Option("--in-place", help="Upload nothing: the workers read SOURCE, which lies inside their source roots.")
-]
-RequestId = Annotated[
-    str, typer.Option(help="Your id for this request; repeating it returns the same job.", show_default=False)
 ]
 Create = Annotated[bool, typer.Option("--create", help="Create the collection if it does not exist.")]
 NearDuplicates = Annotated[

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lookalike.cli.connection import connect
+from lookalike.cli.connection import AsJson, AsJsonLines, RequestId, Yes, connect
 from lookalike.cli.job_tables import print_failures, print_jobs
 from lookalike.cli.pages import Commands
 from lookalike.cli.terminal import (
@@ -39,7 +39,6 @@ _SHOWN = 50
 _NONE_FAILED = "no item of this job has failed"
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @app.command("list")
@@ -152,9 +151,7 @@ def retry(
     context: typer.Context,
     job_id: JobId,
     follow_it: Annotated[bool, typer.Option("--watch", "-w", help="Follow the new job to its end.")] = False,
-    request_id: Annotated[
-        str, typer.Option(help="Your id for this request; repeating it returns the same job.", show_default=False)
-    ] = "",
+    request_id: RequestId = "",
     as_json: AsJson = False,
 ) -> None:
     """Retry the failed items of an ended job, by a new job with the same options."""
@@ -174,11 +171,7 @@ def retry(
 
 
 @app.command("undo")
-def undo(
-    context: typer.Context,
-    job_id: JobId,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-) -> None:
+def undo(context: typer.Context, job_id: JobId, yes: Yes = False) -> None:
     """Delete the images that an ended job wrote, except those written again since. Images that it replaced do not come back."""
     with connect(context) as client:
         job = client.get_job(job_id)
@@ -215,7 +208,7 @@ def failures(
             show_default="50 in a table, all as JSON or CSV",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+    as_json: AsJsonLines = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
 ) -> None:
     """List the failed items of a job, each with its reason."""

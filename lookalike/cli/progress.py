@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lookalike.cli import exits
@@ -13,7 +14,7 @@ from lookalike.client import JobState
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
 
-    from lookalike.client import Client, Comparison, Forecast, Job
+    from lookalike.client import Client, Comparison, Counts, Forecast, Job
 
 _LINE_EVERY_S = 5.0
 _SHOWN_FAILURES = 5
@@ -74,42 +75,45 @@ def follow(client: Client, job_id: str) -> Job:
 
 def print_job(client: Client, job: Job, *, indent: str = "") -> None:
     """Print a job: counts, time, rate, the reasons of skipped items, and the first failures."""
-    out, counts = console(), job.counts
-    line = (
-        f"{count_text(counts.submitted, 'item')}: {counts.indexed:,} indexed, {counts.skipped:,} skipped, "
-        f"{counts.failed:,} failed"
-    )
+    out = console()
+    for line in _lines(client, job):
+        out.print(visible(f"{indent}{line}"), soft_wrap=True)
+
+
+def _lines(client: Client, job: Job) -> Iterator[str]:
+    took = ""
     if job.created_at and job.ended_at:
         took_s = max((job.ended_at - job.created_at).total_seconds(), 1e-3)
-        line += f" in {took_s:.1f} s ({counts.indexed / took_s:,.0f} images/s)"
-    out.print(f"{indent}job {job.id} {job.standing}; {line}", markup=False, soft_wrap=True)
+        took = f" in {took_s:.1f} s ({job.counts.indexed / took_s:,.0f} images/s)"
+    yield f"job {job.id} {job.standing}; {counts_text(job.counts)}{took}"
     for reason, count in job.skip_reasons.items():
-        out.print(f"{indent}  skipped, {reason.lower()}: {count:,}", markup=False, soft_wrap=True)
+        yield f"  skipped, {reason.lower()}: {count:,}"
     if job.deleted:
-        out.print(f"{indent}  deleted, not in the source: {job.deleted:,}", markup=False, soft_wrap=True)
+        yield f"  deleted, not in the source: {job.deleted:,}"
     if job.forecast:
-        for forecast_line in forecast_lines(job.forecast):
-            out.print(f"{indent}  {forecast_line}", markup=False, soft_wrap=True)
+        yield from (f"  {line}" for line in forecast_lines(job.forecast))
     if job.comparison:
-        out.print(f"{indent}  {comparison_text(job.comparison)}", markup=False, soft_wrap=True)
+        yield f"  {comparison_text(job.comparison)}"
     if job.held:
-        out.print(visible(f"{indent}  held: {job.held}"), soft_wrap=True)
-        out.print(
-            f"{indent}  (`lookalike jobs resume {job.id}` or `lookalike jobs cancel {job.id}`)", markup=False, soft_wrap=True
-        )
+        yield f"  held: {job.held}"
+        yield f"  (`lookalike jobs resume {job.id}` or `lookalike jobs cancel {job.id}`)"
     if job.undo:
-        undone = f"undone {time_text(job.undo.at)}: {count_text(job.undo.deleted, 'image')} deleted"
-        out.print(f"{indent}  {undone}", markup=False, soft_wrap=True)
+        yield f"  undone {time_text(job.undo.at)}: {count_text(job.undo.deleted, 'image')} deleted"
     if job.error:
-        out.print(visible(f"{indent}  {job.error}"), soft_wrap=True)
-    if counts.failed:
+        yield f"  {job.error}"
+    if job.counts.failed:
         failures = list(itertools.islice(client.list_failures(job.id, page_size=_SHOWN_FAILURES), _SHOWN_FAILURES))
         for failure in failures:
             name = failure.uri or failure.id or f"item {failure.position}"
-            out.print(visible(f"{indent}  failed: {name}: {failure.message} ({failure.reason})"), soft_wrap=True)
-        if counts.failed > len(failures):
-            rest = counts.failed - len(failures)
-            out.print(f"{indent}  ... and {rest:,} more: `lookalike jobs failures {job.id}`", markup=False, soft_wrap=True)
+            yield f"  failed: {name}: {failure.message} ({failure.reason})"
+        if (rest := job.counts.failed - len(failures)) > 0:
+            yield f"  ... and {rest:,} more: `lookalike jobs failures {job.id}`"
+
+
+def counts_text(counts: Counts) -> str:
+    """`3 items: 2 indexed, 0 skipped, 1 failed`."""
+    ended = f"{counts.indexed:,} indexed, {counts.skipped:,} skipped, {counts.failed:,} failed"
+    return f"{count_text(counts.submitted, 'item')}: {ended}"
 
 
 def forecast_lines(forecast: Forecast) -> list[str]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lookalike.cli.fitting import put
-from lookalike.cli.terminal import console, count_text, table
+from lookalike.cli.progress import counts_text
+from lookalike.cli.terminal import console, table
 
 if TYPE_CHECKING:
     from lookalike.client import Rate, Report
@@ -27,11 +28,9 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 def print_report(report: Report) -> None:
     """Print a report on standard output."""
     out, job = console(), report.job
-    counts = job.counts
     lines = [
         f"job {job.id}, collection {job.collection}: {job.standing}",
-        f"{count_text(counts.submitted, 'item')}: "
-        f"{counts.indexed:,} indexed, {counts.skipped:,} skipped, {counts.failed:,} failed",
+        counts_text(job.counts),
         f"{report.elapsed_s:,.1f} s, of which {report.planning_s:,.1f} s until the source was planned; "
         f"{report.items_per_s:,.1f} items/s after that",
     ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lookalike.cli import exits
-from lookalike.cli.connection import connect
+from lookalike.cli.connection import AsJson, Filter, connect
 from lookalike.cli.listing import ImageTable
 from lookalike.cli.terminal import console, emit_json, emit_json_line, note
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
@@ -43,7 +43,6 @@ ImageId = Annotated[str | None, typer.Option("--id", help="Look for the stored i
 Collection = Annotated[str, typer.Option("--collection", "-C", help="Collection to search in.")]
 Spaces = Annotated[SpaceChoice, typer.Option("--space", "-s", help="Space to search in; both fuses the two.")]
 TopK = Annotated[int, typer.Option("--top-k", "-k", help=f"Number of neighbours, 1 to {MAX_TOP_K:,}.")]
-Filter = Annotated[str, typer.Option("--filter", "-f", help="Only images that match this filter, such as 'label = \"Coat\"'.")]
 Weights = Annotated[
     list[str] | None,
     typer.Option(metavar="SPACE=NUMBER", help="With --space both: weight of a space, such as histogram=0.5 (repeatable)."),
@@ -51,7 +50,6 @@ Weights = Annotated[
 Strong = Annotated[bool, typer.Option("--strong", help="See every write that was acknowledged before (slower).")]
 Ef = Annotated[int, typer.Option(help="Breadth of the search: a higher one misses fewer; 0 leaves it to the server.")]
 Vectors = Annotated[bool, typer.Option("--vectors", help="With --json: print the vectors too.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def search(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lookalike.cli.connection import AsJson
 from lookalike.cli.fitting import put
 from lookalike.cli.terminal import bytes_text, console, count_text, duration_text, emit_json, table, visible
 from lookalike.errors import InvalidArgument
@@ -38,7 +39,6 @@ Rate = Annotated[
         metavar="IMAGES/S", help="Images ingested per second: gives the time, and bounds the log and the room for compaction."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def sizing(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lookalike.cli import exits
-from lookalike.cli.connection import connect
+from lookalike.cli.connection import AsJson, connect
 from lookalike.cli.fitting import put
 from lookalike.cli.search import SpaceChoice
 from lookalike.cli.terminal import console, count_text, emit_json, note, table
@@ -26,7 +26,6 @@ K = Annotated[int, typer.Option("--k", "-k", help="Number of neighbours that sea
 Queries = Annotated[int, typer.Option("--queries", "-n", help="Number of stored images to search for, drawn at random.")]
 Spaces = Annotated[SpaceChoice, typer.Option("--space", "-s", help="Space to tune, or both.")]
 Seed = Annotated[int, typer.Option(help="Seed of the random draw.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def tune(

@@ -40,8 +40,8 @@ _MAX_COLLECTIONS = 16_384
 
 
 class MilvusCatalogue:
-    """The collections of one Milvus. `get` remembers an answer for `ttl_s` seconds; an answer itself may be 5 s old. May be used
-    by several threads. `Catalogue` and `WritableCatalogue` say what each method does.
+    """The collections of one Milvus. `get` remembers an answer for `ttl_s` seconds; an answer may be 5 s old. May be
+    used by several threads. `Catalogue` and `WritableCatalogue` say what each method does.
 
     Two processes that create, change or delete one name at once would drop each other's physical collections as leftovers. The
     write lock keeps them apart.
