@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -82,6 +82,15 @@ class Calls:
     def _call(self, method: grpc.UnaryUnaryMultiCallable[Q, R], request: Q, timeout_s: float | None = None) -> R:
         with_deadline_s = self._deadline(timeout_s)
         return self._translated(lambda: method(request, timeout=with_deadline_s))
+
+    def _pages(self, method: grpc.UnaryUnaryMultiCallable[Any, R], request: Any, timeout_s: float) -> Iterator[R]:
+        """Every page of a list from `request` on, as it is needed. `timeout_s` is for each."""
+        while True:
+            page: Any = self._call(method, request, timeout_s)
+            yield page
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
 
     def _deadline(self, timeout_s: float | None) -> float:
         """The deadline of a call in seconds; the client's own for None."""

@@ -123,16 +123,8 @@ class IngestCalls(Calls):
         request = job_filter_message(only)
         request.collection = _arguments.text("collection", collection)
         request.page_size = whole("page_size", page_size, "1 to 1,000")
-        return self._listed_jobs(request, self._deadline(timeout_s))
-
-    def _listed_jobs(self, request: ingest_service_pb2.ListIngestJobsRequest, timeout_s: float) -> Iterator[Job]:
-        while True:
-            page = self._call(self._ingest.ListIngestJobs, request, timeout_s)
-            for message in page.jobs:
-                yield job_from(message)
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return
+        pages = self._pages(self._ingest.ListIngestJobs, request, self._deadline(timeout_s))
+        return (job_from(message) for page in pages for message in page.jobs)
 
     def watch_job(self, job_id: str, *, patience_s: float = 30.0) -> Iterator[Job]:
         """Yield the job now and after every change, until it has ended.
@@ -220,16 +212,8 @@ class IngestCalls(Calls):
         request = ingest_service_pb2.ListIngestFailuresRequest(
             id=text("job_id", job_id), page_size=whole("page_size", page_size, "1 to 1,000")
         )
-        return self._listed_failures(request, self._deadline(timeout_s))
-
-    def _listed_failures(self, request: ingest_service_pb2.ListIngestFailuresRequest, timeout_s: float) -> Iterator[Failure]:
-        while True:
-            page = self._call(self._ingest.ListIngestFailures, request, timeout_s)
-            for message in page.failures:
-                yield failure_from(message)
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return
+        pages = self._pages(self._ingest.ListIngestFailures, request, self._deadline(timeout_s))
+        return (failure_from(message) for page in pages for message in page.failures)
 
 
 def _made_id() -> str:

@@ -116,16 +116,8 @@ class SearchCalls(Calls):
             consistency=consistency_number(member("consistency", consistency, Consistency)),
             include_vectors=flag("include_vectors", include_vectors),
         )
-        return self._listed_images(request, self._deadline(timeout_s))
-
-    def _listed_images(self, request: search_service_pb2.ListImagesRequest, timeout_s: float) -> Iterator[Image]:
-        while True:
-            page = self._call(self._search.ListImages, request, timeout_s)
-            for message in page.images:
-                yield image_from(message)
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return
+        pages = self._pages(self._search.ListImages, request, self._deadline(timeout_s))
+        return (image_from(message) for page in pages for message in page.images)
 
     def delete_images(
         self,
