@@ -118,8 +118,7 @@ class Leases:
     def renew(self, lease: Lease) -> bool:
         """Prolong a lease, and report how far its holder is; False (and `lease.lost`) where it has gone to another worker or
         the unit is not wanted any more."""
-        until = _ms(self.settings.lease_s)
-        held = bool(self._redis.run("renew", lease.job_id, lease.unit, lease.owner, until, lease.done.items))
+        held = self._run("renew", lease, _ms(self.settings.lease_s), lease.done.items)
         if not held:
             lease.lost.set()
         return held
@@ -168,12 +167,11 @@ class Leases:
         growth |= {f"skip:{reason}": count for reason, count in counts.skipped.items()}
         growth |= {f"stage:{stage}": _ms(seconds) for stage, seconds in counts.stage_seconds.items()}
         pairs = [part for name, count in sorted(growth.items()) if count for part in (name, count)]
-        return bool(self._redis.run("record", lease.job_id, lease.unit, lease.owner, counts.items, counts.failed, *pairs))
+        return self._run("record", lease, counts.items, counts.failed, *pairs)
 
     def begin_item(self, lease: Lease, position: int | None) -> bool:
         """Say that the holder of a chunk works on this item alone from now on, or on none; False where the lease was lost."""
-        at = "" if position is None else position
-        return bool(self._redis.run("begin_item", lease.job_id, lease.unit, lease.owner, at))
+        return self._run("begin_item", lease, "" if position is None else position)
 
     def item_under_way(self, lease: Lease) -> int | None:
         """Position of the item that the last holder of a chunk had begun and not ended; None where it said of none."""
@@ -183,7 +181,7 @@ class Leases:
 
     def note(self, lease: Lease, **fields: str) -> bool:
         """Say that a unit comes on, and write fields of its job down; False where the lease was lost. Changes nothing then."""
-        return bool(self._redis.run("note", lease.job_id, lease.unit, lease.owner, *_pairs(fields)))
+        return self._run("note", lease, *_pairs(fields))
 
     def finished(self, lease: Lease, **fields: str) -> bool:
         """Record the last unit of a job, with fields of it, so that the job can end; False where the lease was lost."""
@@ -195,7 +193,7 @@ class Leases:
 
     def drop(self, lease: Lease) -> bool:
         """Take a unit off the job for good, its items neither indexed nor failed: what it would write to is gone."""
-        return bool(self._redis.run("drop", lease.job_id, lease.unit, lease.owner))
+        return self._run("drop", lease)
 
     def fail_job(self, lease: Lease, reason: str, message: str, *, last: bool = False) -> bool:
         """Fail the whole job: at once while planning, else when chunks under way are done. False: the lease was lost.
@@ -203,19 +201,7 @@ class Leases:
         A chunk that had been begun before is one of these, since it may be half written: it is sent again, unless this was the
         `last` attempt at it.
         """
-        return bool(
-            self._redis.run(
-                "fail",
-                lease.job_id,
-                lease.unit,
-                lease.owner,
-                reason,
-                message[:1000],
-                self._retention_ms,
-                *self._backoff(),
-                int(last),
-            )
-        )
+        return self._run("fail", lease, reason, message[:1000], self._retention_ms, *self._backoff(), int(last))
 
     def due(self, job_id: str) -> Due:
         """Take the units to send now. The caller must send them; a unit that gets lost is due again later."""
@@ -236,6 +222,10 @@ class Leases:
         """End a job whose work is done; the state it ended in, or None where it had ended or has work left."""
         state = self._redis.run("close", job_id, self._retention_ms)
         return JobState[state] if state else None
+
+    def _run(self, script: str, lease: Lease, *arguments: str | int | float) -> bool:
+        """What a script of a leased unit says: whether the lease was held, and it did what it does."""
+        return bool(self._redis.run(script, lease.job_id, lease.unit, lease.owner, *arguments))
 
     def _backoff(self) -> tuple[int, int, float]:
         """First wait and longest wait in milliseconds, and the random part of it."""
