@@ -71,6 +71,13 @@ def check_prose(field: str, text: str, max_characters: int) -> str:
     return text
 
 
+def check_page_size(page_size: int) -> int:
+    """Return `page_size` if a page may hold so much; else raise `InvalidArgument` ("page_size")."""
+    if not 1 <= page_size <= MAX_PAGE_SIZE:
+        raise InvalidArgument("page_size", f"{page_size} is out of range; 1 to {MAX_PAGE_SIZE} are allowed")
+    return page_size
+
+
 def check_request_id(field: str, request_id: str) -> str:
     """Return `request_id` if it can make a request idempotent (1 to 128 of letters, digits and `._:-`)."""
     if not _REQUEST_ID.fullmatch(request_id):

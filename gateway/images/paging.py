@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 
 from lookalike.errors import InvalidArgument
-from lookalike.names import MAX_PAGE_SIZE, check_id
+from lookalike.names import check_id, check_page_size
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
 
@@ -29,8 +29,7 @@ def page_size_from(page_size: int) -> int:
     """0 means 50. Raises `InvalidArgument` outside 1 to 1,000."""
     if page_size == 0:
         return DEFAULT_PAGE_SIZE
-    if not 1 <= page_size <= MAX_PAGE_SIZE:
-        raise InvalidArgument("page_size", f"{page_size} is out of range; 1 to {MAX_PAGE_SIZE} are allowed")
+    check_page_size(page_size)
     return page_size
 
 

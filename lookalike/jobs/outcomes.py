@@ -21,7 +21,7 @@ from lookalike.artifacts import Artifacts
 from lookalike.errors import Internal, InvalidArgument, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.stored_job import CHUNKS_TOGETHER
-from lookalike.names import MAX_PAGE_SIZE
+from lookalike.names import check_page_size
 from lookalike.records.job import Failure
 
 _TEXT = ("id", "uri", "outcome", "reason", "message")
@@ -64,8 +64,7 @@ class Outcomes:
 
         Raises `NotFound` ("ingest job"), `InvalidArgument` (page size, page token), `Unavailable`.
         """
-        if not 1 <= page_size <= MAX_PAGE_SIZE:
-            raise InvalidArgument("page_size", f"{page_size} is out of range; 1 to {MAX_PAGE_SIZE} are allowed")
+        check_page_size(page_size)
         first, offset = _parse(page_token)
         failures: list[Failure] = []
         for chunk, owner in self._failed_chunks(job_id, first):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from lookalike.errors import InvalidArgument
 from lookalike.jobs.connection import RedisConnection
-from lookalike.names import MAX_PAGE_SIZE
+from lookalike.names import check_page_size
 from lookalike.records.job import Job, JobFilter
 
 MOST_LOOKED_AT = 5000
@@ -36,7 +36,8 @@ def page_of_jobs(
     A page may be short, even empty, and yet have a token: `MOST_LOOKED_AT` jobs were looked at then. Raises `InvalidArgument`
     for `page_size` or `page_token`.
     """
-    before, after = _bounds(only, _checked(page_size, page_token))
+    check_page_size(page_size)
+    before, after = _bounds(only, _checked(page_token))
     jobs: list[Job] = []
     looked_at = 0
     while len(jobs) <= page_size:
@@ -54,9 +55,7 @@ def page_of_jobs(
     return jobs[:page_size], str(_milliseconds(jobs[page_size - 1].created_at)) if more else ""
 
 
-def _checked(page_size: int, page_token: str) -> str:
-    if not 1 <= page_size <= MAX_PAGE_SIZE:
-        raise InvalidArgument("page_size", f"{page_size} is out of range; 1 to {MAX_PAGE_SIZE} are allowed")
+def _checked(page_token: str) -> str:
     if page_token and not (page_token.isascii() and page_token.isdigit() and len(page_token) <= 15):
         raise InvalidArgument("page_token", "is not one that a page before gave")
     return page_token

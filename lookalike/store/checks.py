@@ -8,7 +8,7 @@ import numpy as np
 
 from lookalike.errors import FailedPrecondition, InvalidArgument
 from lookalike.items import check_metadata
-from lookalike.names import MAX_EF, MAX_PAGE_SIZE, MAX_TOP_K, check_id, check_uri
+from lookalike.names import MAX_EF, MAX_TOP_K, check_id, check_uri
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
 from lookalike.spaces import Space, check_vectors
@@ -23,12 +23,6 @@ def check_breadth(top_k: int, ef: int) -> None:
         raise InvalidArgument("top_k", f"{top_k} is out of range; 1 to {MAX_TOP_K} are allowed")
     if not 1 <= ef <= MAX_EF:
         raise InvalidArgument("ef", f"{ef} is out of range; 1 to {MAX_EF} are allowed")
-
-
-def check_limit(limit: int) -> None:
-    """Raise `InvalidArgument` (`page_size`) unless a page may hold `limit` images."""
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument("page_size", f"{limit} is out of range; 1 to {MAX_PAGE_SIZE} are allowed")
 
 
 def check_images(collection: Collection, images: Sequence[StoredImage]) -> None:

@@ -12,13 +12,14 @@ import numpy as np
 from lookalike.errors import InvalidArgument
 from lookalike.filters.matching import matches
 from lookalike.filters.parsing import condition_of
+from lookalike.names import check_page_size
 from lookalike.records.collection import Collection
 from lookalike.records.filter import Condition
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space, Vector, check_vectors
-from lookalike.store.checks import check_breadth, check_facts, check_image, check_images, check_limit
+from lookalike.store.checks import check_breadth, check_facts, check_image, check_images
 from lookalike.store.memory.tables import Tables
 from lookalike.store.protocols import FLUSH_TIMEOUT_S
 
@@ -108,7 +109,7 @@ class MemoryVectors:
         consistency: Consistency = Consistency.BOUNDED,
         timeout_s: float,
     ) -> list[StoredImage]:
-        check_limit(limit)
+        check_page_size(limit)
         rows = self._read(collection, collection.spaces[-1], consistency)
         return [_facts(row) for row in _in_order(rows.values(), after_id) if matches(filter, row)][:limit]
 

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from lookalike.filters.parsing import condition_of
+from lookalike.names import check_page_size
 from lookalike.records.collection import Collection
 from lookalike.records.filter import Condition
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Metric, Space, Vector, check_vectors
-from lookalike.store.checks import check_breadth, check_facts, check_image, check_images, check_limit
+from lookalike.store.checks import check_breadth, check_facts, check_image, check_images
 from lookalike.store.milvus.connection import Connection
 from lookalike.store.milvus.expressions import both, compiled, id_above, ids_among, ids_not_among, prefixed
 from lookalike.store.milvus.rows import CONSISTENCY_LEVELS, IDS_PER_CALL, Rows, slices
@@ -165,7 +166,7 @@ class MilvusVectors:
         consistency: Consistency = Consistency.BOUNDED,
         timeout_s: float,
     ) -> list[StoredImage]:
-        check_limit(limit)
+        check_page_size(limit)
         expression = both(compiled(filter), id_above(after_id))
         last = collection.spaces[-1]
         rows = self._rows.in_order(collection, last, expression, FACTS, limit, consistency, Deadline.after(timeout_s))
