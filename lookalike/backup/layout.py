@@ -256,17 +256,12 @@ def damaged(name: str, problem: str) -> FailedPrecondition:
 def _parquet_of(files: Artifacts, shard: Shard) -> Iterator[tuple[Any, IO[bytes]]]:
     """The file and its stream, after a check of its footer."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    from lookalike.listing.parquet_pages import MAX_FOOTER_BYTES, check_footer
+    from lookalike.listing.parquet_pages import open_checked
 
-    # Buffering ahead would hold a whole row group, whose size a writer may have chosen freely.
-    limits = {"thrift_string_size_limit": MAX_FOOTER_BYTES, "thrift_container_size_limit": MAX_FOOTER_BYTES}
     try:
         with files.open_read(shard.name) as stream:
-            check_footer(stream)
-            file = pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=False, buffer_size=1024 * 1024, **limits)
-            yield file, stream
+            yield open_checked(stream, page_checksum_verification=True), stream
     except NotFound as error:
         raise damaged(shard.name, "it is missing") from error
     except InvalidArgument as error:

@@ -39,6 +39,16 @@ _DEPTH = 16
 """Nested structs in a header. Page headers have four."""
 
 
+def open_checked(stream: IO[bytes], **more: Any) -> Any:
+    """pyarrow's `ParquetFile` over `stream`, after `check_footer`. `more` are options of its own. Raises as both do."""
+    import pyarrow.parquet as pq
+
+    check_footer(stream)
+    # Not buffered ahead: that would hold a whole row group, which a writer may have made of any size.
+    limits = {"thrift_string_size_limit": MAX_FOOTER_BYTES, "thrift_container_size_limit": MAX_FOOTER_BYTES}
+    return pq.ParquetFile(stream, pre_buffer=False, buffer_size=1024 * 1024, **limits, **more)
+
+
 def check_footer(stream: IO[bytes]) -> None:
     """Raise `InvalidArgument` ("manifest") unless pyarrow can read the footer of the Parquet file `stream` in bounded memory.
 

@@ -15,11 +15,10 @@ from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from lookalike.errors import InvalidArgument
 from lookalike.items import SOURCE_INCOMPLETE, Item, broken_item
-from lookalike.listing.parquet_pages import MAX_FOOTER_BYTES, check_footer, rows_at_once
+from lookalike.listing.parquet_pages import open_checked, rows_at_once
 from lookalike.listing.text import MAX_LINE_BYTES, Check, item_of, refuse, unchecked
 
 _MOST_DENSE_BYTES = 64 * 1024 * 1024
@@ -35,10 +34,7 @@ def parquet_items(stream: IO[bytes], name: str, base: str, check: Check = unchec
     Raises `InvalidArgument` ("manifest") for what is no Parquet file, or has a column that cannot be used, by its name.
     """
     try:
-        check_footer(stream)
-        # Not buffered ahead: that would hold a whole row group, which a writer may have made of any size.
-        limits = {"thrift_string_size_limit": MAX_FOOTER_BYTES, "thrift_container_size_limit": MAX_FOOTER_BYTES}
-        file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1024 * 1024, **limits)
+        file = open_checked(stream)
     except InvalidArgument as error:
         refuse(name, error.problem)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
