@@ -44,7 +44,7 @@ def open_checked(stream: IO[bytes], **more: Any) -> Any:
     import pyarrow.parquet as pq
 
     check_footer(stream)
-    # Not buffered ahead: that would hold a whole row group, which a writer may have made of any size.
+    # Buffering ahead would hold a whole row group, whose size a writer may have chosen freely.
     limits = {"thrift_string_size_limit": MAX_FOOTER_BYTES, "thrift_container_size_limit": MAX_FOOTER_BYTES}
     return pq.ParquetFile(stream, pre_buffer=False, buffer_size=1024 * 1024, **limits, **more)
 

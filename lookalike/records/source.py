@@ -11,7 +11,7 @@ A source that needs more than its place to be refused has its check in `jobs.cre
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, get_args
@@ -41,8 +41,17 @@ class Upload:
     size_bytes: int
 
 
+class _Placed:
+    __slots__ = ()
+
+    @property
+    def place(self) -> str:
+        """The field that names the source: its first one."""
+        return str(getattr(self, fields(self)[0].name))  # type: ignore[arg-type]  # every source is a dataclass
+
+
 @dataclass(frozen=True, slots=True)
-class FolderSource:
+class FolderSource(_Placed):
     """A folder of pictures inside the workers' configured roots, or a prefix such as `s3://bucket/photos/`. With
     `labels_from_folders`, the name of a sub-folder is the `label`. `exclude` are globs of files to leave out: see `ingest
     --help`. With `include_hidden`, hidden files, and those that systems leave behind, are not skipped."""
@@ -53,25 +62,17 @@ class FolderSource:
     include_hidden: bool = False
     kind: ClassVar[str] = "folder"
 
-    @property
-    def place(self) -> str:
-        return self.uri
-
 
 @dataclass(frozen=True, slots=True)
-class ManifestSource:
+class ManifestSource(_Placed):
     """A list of pictures inside the workers' configured roots: CSV, JSONL, Parquet, or a text file with one URI a line."""
 
     uri: str
     kind: ClassVar[str] = "manifest"
 
-    @property
-    def place(self) -> str:
-        return self.uri
-
 
 @dataclass(frozen=True, slots=True)
-class ArchiveSource:
+class ArchiveSource(_Placed):
     """Pictures in tar files inside the workers' configured roots, such as WebDataset's shards: a `.tar`, `.tar.gz` or `.tgz`
     file, or a folder or prefix of them. `exclude` and `include_hidden` as of `FolderSource`."""
 
@@ -80,45 +81,29 @@ class ArchiveSource:
     include_hidden: bool = False
     kind: ClassVar[str] = "archive"
 
-    @property
-    def place(self) -> str:
-        return self.uri
-
 
 @dataclass(frozen=True, slots=True)
-class UploadSource:
+class UploadSource(_Placed):
     """Items that `Client.upload` has sent."""
 
     upload_id: str
     kind: ClassVar[str] = "upload"
 
-    @property
-    def place(self) -> str:
-        return self.upload_id
-
 
 @dataclass(frozen=True, slots=True)
-class FailuresSource:
+class FailuresSource(_Placed):
     """The failed items of job `job_id`. The source of jobs that `Client.retry_failures` makes."""
 
     job_id: str
     kind: ClassVar[str] = "failures"
 
-    @property
-    def place(self) -> str:
-        return self.job_id
-
 
 @dataclass(frozen=True, slots=True)
-class CollectionSource:
+class CollectionSource(_Placed):
     """The images of the job's collection: the source of a job that re-embeds the collection into `generation`."""
 
     generation: int
     kind: ClassVar[str] = "collection"
-
-    @property
-    def place(self) -> str:
-        return str(self.generation)
 
 
 Source = FolderSource | ManifestSource | ArchiveSource | UploadSource

@@ -53,12 +53,9 @@ class Peers:
         self.silence_s = bounds.silence_s
         self.arriving = Places(bounds.arriving, "as many requests as there may be are on their way; try again", patience_s=0.0)
         self.watches = Places(bounds.watches, "as many watches of health as there may be are under way; try again")
-        self._calls = Places(bounds.calls, "as many calls as there may be are under way; try again", patience_s=patience_s)
-        self._streams = Places(
-            bounds.streams, "as many streams as there may be are under way; try again", patience_s=patience_s
-        )
-        self._uploads = Places(
-            bounds.uploads, "as many uploads as there may be are under way; try again", patience_s=patience_s
+        self._calls, self._streams, self._uploads = (
+            Places(limit, f"as many {kind} as there may be are under way; try again", patience_s=patience_s)
+            for kind, limit in (("calls", bounds.calls), ("streams", bounds.streams), ("uploads", bounds.uploads))
         )
 
     def places_for(self, *, request_streaming: bool, response_streaming: bool) -> Places:
