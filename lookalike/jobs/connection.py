@@ -1,4 +1,4 @@
-"""The only importer of redis: connecting, running the scripts of `lua/`, and translating redis' errors into ours."""
+"""The only importer of redis: connections, the scripts of `lua/`, and the translation of redis' errors."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from lookalike.runtime.redis_access import RedisAccess, Sentinels
 
 CONNECT_TIMEOUT_S = 2.0
 COMMAND_TIMEOUT_S = 5.0
-"""A script takes well under a millisecond; what takes longer than this is a Redis that hangs."""
+"""Bounds a script, which takes well under a millisecond; a Redis that takes longer hangs."""
 SENTINEL_TIMEOUT_S = 1.0
-"""To connect, and to answer: one that takes longer is passed over for the next."""
+"""Bounds the time in which a Sentinel must accept a connection, and answer; a slower one is passed over for the next."""
 _RETRIES = 2
-"""Safe, since every script gives the same end state when it runs twice."""
+"""Retries are safe, since every script gives the same end state when it runs twice."""
 _SHARED = {
     "MOVES": moves_as_lua(),
     "SKIPPED_CANCELLED": SKIPPED_CANCELLED,
@@ -36,9 +36,9 @@ _SHARED = {
     "STRETCHES": str(STRETCHES),
     "FIRST_STRETCH_MS": str(FIRST_STRETCH_MS),
 }
-"""What the scripts name `@NAME@`, so that it is written down once."""
+"""The values of `@NAME@` in the scripts, so that each is defined once."""
 _REFUSES = {
-    "BUSY": "a script of somebody's runs and runs",
+    "BUSY": "a foreign script runs without end",
     "LOADING": "it reads its data from its disk",
     "MASTERDOWN": "it is a replica that has lost its primary",
     "MISCONF": "it cannot write its data to its disk, and takes no writes until it can (its log says why)",
@@ -47,9 +47,9 @@ _REFUSES = {
     "READONLY": "it is a replica and takes no writes",
     "UNBLOCKED": "it became a replica",
 }
-"""Errors that pass, or that an operator fixes, by the first word of Redis' text. None of these commands has done anything."""
+"""Errors that pass, or that an operator fixes, by the first word of Redis' text. A command with such an error had no effect."""
 _NOT_PRIMARY = ("MASTERDOWN", "NOREPLICAS", "READONLY", "UNBLOCKED")
-"""Errors of a server that is no longer the primary. A server that does not know yet has lost its replicas."""
+"""Errors of a server that is no longer the primary; a server that does not know it yet has lost its replicas."""
 _CODE = re.compile(r"(?:^|pipeline caused error: )([A-Z]+) ")
 _PING_KEY, _PING_KEPT_S = "lookalike:ping", 60
 
@@ -61,7 +61,7 @@ class RedisAccessDenied(Unavailable):
 
 
 class RedisConnection:
-    """A pool of connections to one Redis, or to whichever server the Sentinels call the primary. Thread-safe. Every method
+    """A pool of connections to one Redis, or to the server that the Sentinels call the primary. Thread-safe. Every method
     raises `Unavailable` where Redis does not answer, or takes no writes."""
 
     def __init__(self, access: RedisAccess) -> None:
@@ -86,7 +86,7 @@ class RedisConnection:
         self._scripts: dict[str, Any] = {}
 
     def run(self, script: str, *arguments: str | int | float) -> Any:
-        """Run `lua/{script}.lua` as one transaction and return what it returns."""
+        """Run `lua/{script}.lua` as one transaction and return its result."""
         with self.commands() as client:
             if script not in self._scripts:
                 self._scripts[script] = client.register_script(_source(script))
@@ -94,12 +94,12 @@ class RedisConnection:
 
     @contextmanager
     def commands(self) -> Iterator[Any]:
-        """The redis client, for reads of one key; its errors are translated."""
+        """The redis client, for reads of one key. Its errors are translated."""
         try:
             yield self._redis
         except RedisError as error:
             if _code(error) in _NOT_PRIMARY:
-                # The Sentinels, its name or a proxy lead to the new primary; a connection that is kept does not.
+                # The Sentinels, the server's name or a proxy lead to the new primary; a kept connection does not.
                 self._redis.connection_pool.disconnect(inuse_connections=False)
             raise as_ours(error, "redis") or error from error
 
@@ -115,8 +115,8 @@ class RedisConnection:
 
 
 class _AskedSentinels(Sentinel):
-    """redis-py's, which says in one line why there is no primary, and distinguishes a wrong password from a Sentinel that is
-    away."""
+    """redis-py's Sentinel, with the reason why there is no primary in one line. It distinguishes a wrong password from a
+    Sentinel that is away."""
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
         """The primary's host and port, from the first Sentinel that knows it. Raises `MasterNotFoundError`."""
@@ -132,7 +132,7 @@ class _AskedSentinels(Sentinel):
                 problems[where] = _one_line(error)
             else:
                 if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
-                    # This Sentinel is asked first from now on. Other threads go over the list as they found it.
+                    # This Sentinel is asked first after this. Other threads still go over the old list.
                     self.sentinels = [client, *(other for other in asked if other is not client)]
                     return state["ip"], state["port"]
                 problems[where] = "sees the primary down" if state else "watches no such service"
@@ -143,11 +143,11 @@ class _AskedSentinels(Sentinel):
 
 
 class _SentinelsDeny(AuthenticationError):
-    """The password that is refused is not the data servers'."""
+    """A Sentinel refuses the password; that of the data servers may be right."""
 
 
 class _Following(SentinelManagedConnection):
-    """redis-py's, which within one command goes back to the server that it had; this asks the Sentinels again."""
+    """redis-py's pool, which asks the Sentinels again within one command, and does not return to its old server."""
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         if not self._sock:
@@ -160,7 +160,7 @@ class _FollowingByTls(_Following, SSLConnection):
 
 
 def sentinel_options(access: Sentinels) -> dict[str, Any]:
-    """How redis-py, and Celery by it, connects to a Sentinel. Not tried twice: there is another one to ask."""
+    """The options by which redis-py, and Celery through it, connects to a Sentinel. None is tried twice: the next is asked."""
     return {
         "socket_connect_timeout": SENTINEL_TIMEOUT_S,
         "socket_timeout": SENTINEL_TIMEOUT_S,
@@ -176,7 +176,7 @@ def certificate_options(access: Sentinels) -> dict[str, Any]:
 
 
 def as_ours(error: BaseException | None, dependency: str) -> LookalikeError | None:
-    """What one of redis' errors is among ours; None where it is none of redis'."""
+    """The translation of an error of redis; None for another error."""
     if isinstance(error, _SentinelsDeny):
         return RedisAccessDenied(dependency, f"{_one_line(error)}; see LOOKALIKE_REDIS_SENTINEL_PASSWORD_FILE")
     if isinstance(error, AuthenticationError):
@@ -186,16 +186,16 @@ def as_ours(error: BaseException | None, dependency: str) -> LookalikeError | No
     if (code := _code(error)) in _REFUSES:
         return Unavailable(dependency, f"{_REFUSES[code]} ({code})")
     if isinstance(error, MasterNotFoundError):
-        # Behind " : " redis-py itself has each Sentinel's Python objects; ours, which the ledger asks, say it better.
+        # After " : " redis-py lists each Sentinel's Python objects. The class above, which the ledger uses, says it better.
         return Unavailable(dependency, _one_line(error).partition(" : ")[0])
     if isinstance(error, (ConnectionError, TimeoutError)):
         return Unavailable(dependency, _one_line(error))
-    # A script that breaks, a user without the right: the text names commands and keys, never values.
+    # A broken script, or a user without the right. The text names commands and keys, never values.
     return Internal(f"{dependency} refused: {_one_line(error)}")
 
 
 def _code(error: RedisError) -> str:
-    """The first word of what Redis said, which redis-py keeps apart where it knows it; a transaction puts more before it."""
+    """The first word of Redis' text. redis-py keeps known words apart, and a transaction puts a text before the word."""
     known = getattr(error, "status_code", None)
     found = _CODE.search(str(error))
     return known or (found[1] if found else "")

@@ -1,7 +1,7 @@
 """Makes an ingest job: the one function behind the gateway's CreateIngestJob and the Celery task `lookalike.create_ingest_job`.
 
-The job is written down first and its task sent second. Where the second fails, the reconciler sends it: what was acknowledged
-is never lost, and what was not sent is not reported as an error.
+The job is recorded in the ledger first, and its task is sent second. Where the sending fails, the reconciler sends the task. So
+an acknowledged job is never lost, and a task that was not sent is no error for the caller.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def create_ingest_job(
     roots: Roots,
     request: CreateJob,
 ) -> Job:
-    """Validate, write the job down, send its task; or return the job that the same `request_id` made before.
+    """Validate a request, record its job and send its task; or return the job that the same `request_id` made before.
 
     `catalogue_get` gives (name, uid) of a collection as it is now. Raises `InvalidArgument` (names, source, request id),
     `NotFound` (collection, upload), `FailedPrecondition` SOURCE_FORBIDDEN or REQUEST_ID_REUSED, `Unavailable`.
     """
     _check_asked(request)
     request_id = check_request_id("request_id", request.request_id or secrets.token_hex(16))
-    # Before anything that may have changed since: the same request gets the same answer.
+    # Before checks whose result may have changed, so that the same request gets the same answer.
     earlier = ledger.find_request(request_id, request.collection, request.source, request.options)
     if earlier is not None:
         return earlier
@@ -56,7 +56,7 @@ def create_ingest_job(
 
 
 def start_job(ledger: Ledger, queue: TaskQueue, request: CreateJob, collection_uid: str) -> Job:
-    """Write a job down that has been checked, and send its task. With a request id seen before, the job it made then."""
+    """Record a checked job and send its task. A request id seen before returns the job that it made then."""
     job, new = ledger.create(
         request.collection, collection_uid, request.source, request.request_id, request.options, trace=current_traceparent()
     )
@@ -69,12 +69,12 @@ def start_job(ledger: Ledger, queue: TaskQueue, request: CreateJob, collection_u
 
 
 def create_job_of_json(request: Mapping[str, object]) -> CreateJob:
-    """What is asked for by the JSON form of the contract's `CreateIngestJobRequest`, as plain Celery producers send it:
+    """The request of the JSON form of the contract's `CreateIngestJobRequest`, as plain Celery producers send it:
 
         {"collection": "products", "request_id": "nightly-2026-11-23",
          "source": {"folder": {"uri": "/data/products", "labels_from_folders": true}}}
 
-    `request_id` is required: nobody waits for the answer, so a message that is delivered twice must not make two jobs.
+    `request_id` is required: a message may be delivered twice, and must not make two jobs.
     """
     try:
         parsed = json_format.ParseDict(dict(request), ingest_pb2.CreateIngestJobRequest())
@@ -87,7 +87,7 @@ def create_job_of_json(request: Mapping[str, object]) -> CreateJob:
 
 
 def _check_asked(request: CreateJob) -> None:
-    """What can be said of a request by itself."""
+    """The checks of a request that need neither ledger nor catalogue."""
     source, threshold = request.source, request.options.threshold
     check_globs(f"source.{source.kind}.exclude", getattr(source, "exclude", ()))
     if not 0 < threshold <= 1:
@@ -111,7 +111,7 @@ def _check_manifest(source: ManifestSource, request: CreateJob, uploads: Uploads
 
 
 def _check_place(source: Source, request: CreateJob, uploads: Uploads, roots: Roots) -> None:
-    """A place that the workers can read."""
+    """Check that the workers may read a place."""
     try:
         check_listable(roots, source.place)
     except InvalidArgument as error:
@@ -124,7 +124,7 @@ _CHECKS: Mapping[type[JobSource], Callable[[Any, CreateJob, Uploads, Roots], Non
     UploadSource: _check_upload,
     ManifestSource: _check_manifest,
 }
-"""By record: the check of a kind of source that needs more than `_check_place`."""
+"""The checks of the kinds of sources that need more than `_check_place`, by record."""
 
 
 def _field(source: JobSource) -> str:

@@ -1,7 +1,8 @@
-"""The ledger as its readers and the makers of jobs see it: create, read, list, cancel; revisions and tombstones.
+"""The ledger for readers and makers of jobs: create, read, list, cancel; revisions and tombstones.
 
-Called by the gateway and the indexer; workers lease and record through `leases.py`. Jobs that have ended, their request ids and
-the paths of their failures are kept for `RETENTION_S` and then vanish from Redis; `expired` names those whose files may go too.
+The gateway and the indexer call it; workers lease and record through `leases.py`. Ended jobs, their request ids and the paths
+of their failures are kept for `RETENTION_S` and then vanish from Redis; `expired` names the jobs whose files may then be
+deleted.
 
 Every write to a collection takes a revision, and of two writes to one id the later revision wins. A delete is to be done so:
 
@@ -38,9 +39,9 @@ from lookalike.records.source import CollectionSource, JobSource
 from lookalike.runtime.redis_access import RedisAccess
 
 RETENTION_S = 30 * 86_400
-"""How long an ended job can be looked at, and its request id repeated: a month, so that a monthly load finds its last one."""
+"""The time for which an ended job can be read, and its request id repeated: a month, so that a monthly load finds the last."""
 SEND_GRACE_S = 15.0
-"""How long a sent task may stay unseen before it is sent again; the next wait is twice that, up to 32 times."""
+"""Bounds the time for which a sent task may stay unseen; then it is sent again. The wait doubles, up to 32 times this."""
 _SWEEP = "lookalike:sweep"
 _DELETES_AT_ONCE = 1000
 _JOB_ID = re.compile(r"[0-9a-f]{16}")
@@ -69,11 +70,11 @@ class Ledger:
         send_grace_s: float = SEND_GRACE_S,
         trace: str = "",
     ) -> tuple[Job, bool]:
-        """Write a job down and take its revision; return it and whether it is new.
+        """Record a job and take its revision; return the job and whether it is new.
 
-        `request_id` makes it idempotent: the same request gives the earlier job and False. Another request under a used id
-        raises `FailedPrecondition` REQUEST_ID_REUSED. A reconciler sends the task of a job that is not seen within
-        `send_grace_s`. `trace` is the `traceparent` of who asked, which the job's work is a part of.
+        `request_id` makes the call idempotent: the same request gives the earlier job and False. Another request under a used
+        id raises `FailedPrecondition` REQUEST_ID_REUSED. The reconciler sends the task of a job that is not seen within
+        `send_grace_s`. `trace` is the `traceparent` of the call, to which the job's work belongs.
         """
         fingerprint = request_fingerprint(collection, source, options)
         job_id, known, new = self.connection.run(
@@ -95,7 +96,7 @@ class Ledger:
         return self.get(job_id), bool(new)
 
     def find_request(self, request_id: str, collection: str, source: JobSource, options: JobOptions = DEFAULTS) -> Job | None:
-        """The job that this request made before, if it did; raises as `create` does."""
+        """The job that this request made before; None where it made none. Raises as `create`."""
         with self.connection.commands() as client:
             job_id, known = client.hmget(f"lookalike:request:{request_id}", "job", "fingerprint")
         if job_id is None:
@@ -104,7 +105,7 @@ class Ledger:
         return self._read(job_id)
 
     def find_reembedding(self, request_id: str, collection: str, options: JobOptions) -> Job | None:
-        """As `find_request` for a job that re-embeds `collection`, whatever generation it was to fill then."""
+        """As `find_request`, for a job that re-embeds `collection`, into any generation."""
         with self.connection.commands() as client:
             job_id = client.hget(f"lookalike:request:{request_id}", "job")
         job = self.find(job_id) if job_id else None
@@ -112,16 +113,16 @@ class Ledger:
         return self.find_request(request_id, collection, source, options)
 
     def find(self, job_id: str) -> Job | None:
-        """The job now; None for one that never was or is no longer kept."""
+        """The job now; None for a job that never existed or is no longer kept."""
         return self._read(job_id)
 
     def active_reembedding(self, collection_uid: str) -> Job | None:
-        """The job that re-embeds a collection, if one has not ended."""
+        """The unfinished job that re-embeds a collection; None without one."""
         jobs = (job for job in self.active_jobs() if job.collection_uid == collection_uid)
         return next((job for job in jobs if isinstance(job.source, CollectionSource)), None)
 
     def get(self, job_id: str) -> Job:
-        """The job now; `NotFound` ("ingest job") for one that never was or is no longer kept."""
+        """The job now. Raises `NotFound` ("ingest job") for a job that never existed or is no longer kept."""
         job = self._read(job_id)
         if job is None:
             raise NotFound("ingest job", job_id[:64], field="id")
@@ -151,7 +152,7 @@ class Ledger:
                 return
 
     def last_sweep(self) -> tuple[float, str]:
-        """When (Unix time, 0 for never) the files that nothing needs were last removed, and what there was then."""
+        """The time (Unix time, 0 for never) of the last sweep of unused files, and the state that it noted."""
         with self.connection.commands() as client:
             at_s, state = client.hmget(_SWEEP, "at_s", "state")
         return float(at_s or 0), state or ""
@@ -161,7 +162,7 @@ class Ledger:
             client.hset(_SWEEP, mapping={"at_s": at_s, "state": state})
 
     def revisions(self, collections: Sequence[str]) -> Ids:
-        """The last revision taken of each of `collections`; "" for none."""
+        """The last revision of each of `collections`; "" where none was taken."""
         if not collections:
             return []
         with self.connection.commands() as client:
@@ -183,7 +184,7 @@ class Ledger:
         return self._unless_ended(job_id, state)
 
     def resume(self, job_id: str) -> Job:
-        """Let a paused job go on; return it. Resuming one that is not paused changes nothing. Raises as `pause`."""
+        """Resume a paused job; return it. Resuming a job that is not paused changes nothing. Raises as `pause`."""
         return self._unless_ended(job_id, self.connection.run("pause", job_id, 0))
 
     def note_undone(self, job_id: str, images: int) -> None:
@@ -191,23 +192,24 @@ class Ledger:
         self.connection.run("undone", job_id, images)
 
     def cancel_collection(self, collection_uid: str) -> int:
-        """Ask every unfinished job of a removed collection to stop; how many there were."""
+        """Ask every unfinished job of a deleted collection to stop; return their number."""
         jobs = [job for job in self.active_jobs() if job.collection_uid == collection_uid]
         for job in jobs:
             self.connection.run("cancel", job.id, self.retention_ms)
         return len(jobs)
 
     def take_revision(self, collection: str) -> int:
-        """The next revision of a collection: max(last + 1, now in milliseconds), so that a lost Redis does not go back."""
+        """The next revision of a collection: max(last + 1, now in milliseconds), so that revisions rise after a loss of
+        Redis."""
         return int(self.connection.run("take_revision", collection))
 
     def bury(self, collection: str, ids: Sequence[str], revision: int) -> None:
-        """Note deletes at `revision`, so that unfinished older jobs do not write the ids back. Forgotten when those end."""
+        """Record deletes at `revision`, so that unfinished older jobs do not write the ids back. Forgotten when these end."""
         for start in range(0, len(ids), _DELETES_AT_ONCE):
             self.connection.run("bury", collection, revision, *ids[start : start + _DELETES_AT_ONCE])
 
     def buried(self, collection: str, ids: Sequence[str]) -> dict[str, int]:
-        """Which of `ids` were deleted while older jobs were unfinished, and at which revision."""
+        """The revisions of the deletes of those of `ids` that were deleted while older jobs were unfinished."""
         if not ids:
             return {}
         with self.connection.commands() as client:
@@ -215,7 +217,7 @@ class Ledger:
         return {id_: int(revision) for id_, revision in zip(ids, revisions, strict=True) if revision is not None}
 
     def later_revision_taken(self, collection: str, revision: int) -> bool:
-        """Whether anything newer than `revision` may have been written; True also where Redis has forgotten."""
+        """Whether a write newer than `revision` may have been made; True where Redis no longer knows, too."""
         with self.connection.commands() as client:
             return bool(client.get(f"lookalike:revision:{collection}") != str(revision))
 
@@ -231,13 +233,13 @@ class Ledger:
         return write_lock(self.connection, f"write:{collection}", timeout_s=timeout_s, ttl_s=ttl_s)
 
     def expired(self) -> Ids:
-        """Ids of some jobs, oldest first, that Redis no longer keeps: their files may be deleted, then `forget` them."""
+        """Ids of some jobs, oldest first, that Redis no longer keeps. Delete their files, then `forget` them."""
         with self.connection.commands() as client:
             oldest = client.zrange("lookalike:jobs", 0, _PRUNED_AT_ONCE - 1)
         return [job_id for job_id, job in zip(oldest, self._read_all(oldest), strict=True) if job is None]
 
     def forget(self, job_ids: Ids) -> None:
-        """Take jobs that Redis no longer keeps out of the lists."""
+        """Remove jobs that Redis no longer keeps from the lists."""
         if not job_ids:
             return
         with self.connection.commands() as client:
@@ -253,7 +255,7 @@ class Ledger:
         self.connection.close()
 
     def job_from(self, job_id: str, fields: Mapping[str, str], *, now_ms: int) -> Job:
-        """The job that its hash in Redis describes, at a time by Redis' clock."""
+        """The job of a hash in Redis, at a time by Redis' clock."""
         return job_of(job_id, fields, stalled_before_ms=now_ms - self._stall_ms)
 
     def _unless_ended(self, job_id: str, state: str) -> Job:
@@ -268,7 +270,7 @@ class Ledger:
         return job
 
     def _read(self, job_id: str) -> Job | None:
-        # No other key of the ledger is named like a job's with such an id.
+        # Without this check an id could name another key of the ledger.
         return self._read_all([job_id])[0] if _JOB_ID.fullmatch(job_id) else None
 
     def _read_all(self, job_ids: Sequence[str]) -> FoundJobs:
@@ -288,8 +290,8 @@ class Ledger:
 def connect_ledger(access: RedisAccess, *, retention_s: float = RETENTION_S, stall_s: float = STALL_S) -> Ledger:
     """A ledger on the Redis that `access` leads to (a URL, or Sentinels).
 
-    Raises `Unavailable` where it does not answer, which `RedisAccessDenied` is for a wrong password, and `InvalidArgument` for
-    a URL that cannot be one.
+    Raises `Unavailable` where Redis does not answer, its subclass `RedisAccessDenied` for a wrong password, and
+    `InvalidArgument` for a URL that is not valid.
     """
     ledger = Ledger(open_redis(access), retention_s=retention_s, stall_s=stall_s)
     ledger.ping()
@@ -297,7 +299,7 @@ def connect_ledger(access: RedisAccess, *, retention_s: float = RETENTION_S, sta
 
 
 def open_redis(access: RedisAccess) -> RedisConnection:
-    """A pool for `access`, not connected yet. Raises `InvalidArgument` ("redis_url") for a URL that cannot be one."""
+    """A pool for `access`, not connected yet. Raises `InvalidArgument` ("redis_url") for a URL that is not valid."""
     try:
         return RedisConnection(access)
     except ValueError as error:

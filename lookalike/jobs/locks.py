@@ -1,8 +1,8 @@
-"""The lock under which a collection is written, and other named locks, in Redis. Used by `ledger`, `suspects`,
-`worker`, `reconciler` and `sweeper`.
+"""The lock under which a collection is written, and other named locks, in Redis. `ledger`, `suspects`, `worker`, `reconciler`
+and `sweeper` take them.
 
-The lock has a short life of its own, renewed by a thread while it is held: a killed holder holds up others for `ttl_s` at most.
-A holder that was stopped for longer, or whose renewal does not come back, knows by its own clock that this life is over.
+A lock expires soon, and a thread renews it while it is held: a killed holder delays others for `ttl_s` at most. A holder that
+was stopped for longer, or whose renewal does not return, knows by its own clock that the lock has expired.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _POLL_S = (0.005, 0.025)
 
 
 class _Life:
-    """How long a lock lasts by its holder's own clock. One thread prolongs it, others ask."""
+    """The expiry of a lock by its holder's own clock. One thread prolongs it, other threads read it."""
 
     def __init__(self, ttl_s: float, clock: Callable[[], float]) -> None:
         self.ttl_s, self._clock = ttl_s, clock
@@ -31,7 +31,7 @@ class _Life:
         self._lost = False
 
     def lasts(self) -> bool:
-        # Once over it stays over, also where a late renewal finds the lock free: others may have had it in between.
+        # An expired lock stays expired, also where a late renewal finds it free: another process may have held it in between.
         if self._clock() > self._until_s:
             self._lost = True
         return not self._lost
@@ -40,7 +40,7 @@ class _Life:
         return self._clock()
 
     def prolong(self, asked_s: float) -> None:
-        """Redis has granted what it was asked for at `asked_s`. It began to count later, so the holder stops earlier."""
+        """Redis has granted the request of `asked_s`. It began to count later than that, so the holder stops earlier."""
         if self.lasts():
             self._until_s = asked_s + self.ttl_s
 
@@ -52,7 +52,7 @@ class _Life:
 def write_lock(
     connection: RedisConnection, name: str, *, timeout_s: float, ttl_s: float, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Callable[[], bool]]:
-    """Hold lock `name`; yields a check, without a round trip, whether it is held still. `clock` counts seconds.
+    """Hold lock `name`; yields a check whether it is still held, without a round trip. `clock` counts seconds.
 
     Raises `Unavailable` after `timeout_s` of waiting.
     """
@@ -78,12 +78,12 @@ def write_lock(
 
 
 def try_lock(connection: RedisConnection, name: str, token: str, *, ttl_s: float) -> bool:
-    """Take or renew lock `name` for `ttl_s` if nobody else holds it; whether `token` holds it now."""
+    """Take or renew lock `name` for `ttl_s` unless another token holds it; whether `token` holds it now."""
     return bool(connection.run("lock", name, token, int(ttl_s * 1000)))
 
 
 def unlock(connection: RedisConnection, name: str, token: str) -> None:
-    """Give lock `name` back, if `token` holds it."""
+    """Release lock `name`, if `token` holds it."""
     connection.run("unlock", name, token)
 
 
@@ -96,7 +96,7 @@ def _renew(connection: RedisConnection, name: str, token: str, life: _Life, done
             else:
                 life.end()
         except LookalikeError:
-            # Perhaps Redis is restarting. Whether the lock outlives that is not known, so it counts as lost.
+            # Redis may be restarting. The lock may not survive that, so it counts as lost.
             life.end()
 
 

@@ -1,7 +1,7 @@
-"""The items of a job as Parquet in the artifacts: every row group is a chunk. Written by the plan, read by the chunks.
+"""The items of a job as Parquet in the artifacts: every row group is a chunk. The plan writes it, and the chunks read it.
 
-A manifest is a folder of files of 512 chunks each, the last one may have fewer: chunk n is row group n % 512 of file n // 512.
-A single file would have a footer that every reader of a chunk must read and hold: 300 MB for ten million items.
+A manifest is a folder of files of 512 chunks each; the last file may have fewer. Chunk n is row group n % 512 of file n // 512.
+Every reader of a chunk reads and holds the footer of its file, which would have 300 MB in a single file of ten million items.
 
 Columns: position, offset, size_bytes int64; id, uri, origin, metadata (JSON), problem, problem_reason: text. Items with a
 problem are in it too, so that a chunk records them; duplicates are not.
@@ -24,9 +24,9 @@ from lookalike.errors import Internal, NotFound, Unavailable
 from lookalike.items import Item
 
 CHUNK_ITEMS = 256
-"""Eight full calls to the embedder: enough to keep it busy, little enough to do again after a kill."""
+"""Items per chunk, eight full calls to the embedder: enough to keep it busy, and few enough to repeat after a kill."""
 _PART_CHUNKS = 512
-"""131,072 items a file."""
+"""Chunks per file, which has 131,072 items."""
 
 _TEXT = ("id", "uri", "origin", "metadata", "problem", "problem_reason")
 _NUMBERS = ("position", "offset", "size_bytes")
@@ -48,7 +48,7 @@ class ManifestWriter:
             self._write()
 
     def commit(self) -> None:
-        """Write what is left. Publish the manifest's path only after this has returned."""
+        """Write the remaining items. Publish the manifest's path only after this has returned."""
         if self._rows:
             self._write()
         self._end()
@@ -91,7 +91,7 @@ def read_chunk(artifacts: Artifacts, path: str, chunk: int) -> list[Item]:
 
 
 def read_columns(artifacts: Artifacts, path: str, *names: str) -> Iterator[tuple[Any, ...]]:
-    """Those columns of every item, in order, a chunk's worth in memory at a time. Raises as `read_chunk`."""
+    """The named columns of every item, in order, one chunk in memory at a time. Raises as `read_chunk`."""
     for part in _parts(artifacts, path):
         with _opened(artifacts, part) as file:
             for group in range(file.num_row_groups):
@@ -133,7 +133,7 @@ def _opened(artifacts: Artifacts, part: str) -> Iterator[pq.ParquetFile]:
 
 @lru_cache(maxsize=8)
 def _footer(artifacts: Artifacts, part: str) -> Any:
-    """A manifest never changes, and its footers are long: each is read once, not for every chunk. Some 4 MB each."""
+    """The footer of a file. A manifest never changes, and a footer has some 4 MB, so each is read once, not for every chunk."""
     with artifacts.open_read(part) as stream:
         return pq.read_metadata(stream)
 

@@ -1,7 +1,7 @@
-"""What became of the items of a job: one Parquet file in the artifacts per chunk; those that failed are read a page at a time.
+"""The outcomes of the items of a job: one Parquet file per chunk in the artifacts. Failures are read a page at a time.
 
 A worker writes its chunk's file before it records the chunk. The file's name holds the lease's owner, and the ledger names the
-owner whose record counted: what is listed is what was counted, even where two workers did one chunk.
+owner whose record counted. So the list shows the counted outcomes, also where two workers did one chunk.
 
 Columns: position int64, id, uri, outcome (`indexed`, `skipped` or `failed`), reason, message: text, time: UTC, when the chunk
 was done. Duplicates within a source are in no chunk, so in no file.
@@ -29,12 +29,12 @@ _SCHEMA = pa.schema(
     [("position", pa.int64()), *((name, pa.string()) for name in _TEXT), ("time", pa.timestamp("ms", tz="UTC"))]
 )
 _BUCKETS_AT_ONCE = 64
-"""Most groups of recorded chunks read from Redis at a time: 6,400 chunks, some 200 KB."""
+"""Bounds the groups of recorded chunks that are read from Redis at a time: 6,400 chunks, some 200 KB."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemOutcome:
-    """What became of one item. `reason` and `message` are empty for an indexed one; a skipped one has a reason only."""
+    """The outcome of an item. `reason` and `message` are empty for an indexed item; a skipped item has a reason only."""
 
     position: int
     id: str
@@ -45,14 +45,14 @@ class ItemOutcome:
 
 
 class Outcomes:
-    """Writes and reads what became of items. Thread-safe."""
+    """Writes and reads outcomes of items. Thread-safe."""
 
     def __init__(self, ledger: Ledger, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
         self._ledger = ledger
 
     def write(self, job_id: str, chunk: int, owner: str, outcomes: Sequence[ItemOutcome]) -> None:
-        """Write down what became of a chunk's items, before it is recorded."""
+        """Write the outcomes of a chunk's items, before the chunk is recorded."""
         columns = {field.name: [getattr(one, field.name) for one in outcomes] for field in fields(ItemOutcome)}
         columns["time"] = [datetime.now(UTC)] * len(outcomes)
         sink = pa.BufferOutputStream()
@@ -79,17 +79,17 @@ class Outcomes:
         return failures, ""
 
     def failures_by_chunk(self, job_id: str) -> Iterator[tuple[int, list[Failure]]]:
-        """Every chunk with failures recorded so far, in order, with them. Raises `NotFound` ("ingest job"), `Unavailable`."""
+        """Every chunk with recorded failures, in order, with its failures. Raises `NotFound` ("ingest job"), `Unavailable`."""
         for chunk, owner in self._failed_chunks(job_id, 0):
             yield chunk, self._read_failures(job_id, chunk, owner)
 
     def _failed_chunks(self, job_id: str, first: int) -> Iterator[tuple[int, str]]:
-        """Chunks from `first` on with failures, and whose file counts."""
+        """Chunks from `first` on with failures, each with the owner whose file counts."""
         job = self._ledger.get(job_id)
         if not job.counts.failed:
             return
         bucket, end = first // CHUNKS_TOGETHER, -(-job.chunks_total // CHUNKS_TOGETHER)
-        at_once = 1  # A page needs few; the whole job, or a job with few failures, many.
+        at_once = 1  # A page needs few groups; a whole job, or a job with few failures, needs many.
         while bucket < end:
             with self._ledger.connection.commands() as client, client.pipeline(transaction=False) as pipeline:
                 for number in range(bucket, min(bucket + at_once, end)):

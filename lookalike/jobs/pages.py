@@ -1,7 +1,7 @@
-"""The jobs that are kept, newest first, a page at a time. Called by `Ledger.list`.
+"""The kept jobs, newest first, a page at a time. `Ledger.list` calls it.
 
-Redis knows jobs by their creation only. What else is asked for is looked up in job after job, a bounded number in one call, so
-that a search among very many takes several calls and not one long one.
+Redis indexes jobs by their creation only. Other conditions are checked in job after job, a bounded number in one call, so that
+a search among very many jobs takes several calls instead of one long call.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lookalike.names import check_page_size
 from lookalike.records.job import Job, JobFilter
 
 MOST_LOOKED_AT = 5000
-"""Jobs that one call looks at: a fraction of a second."""
+"""Bounds the jobs that one call reads, to a fraction of a second."""
 _AT_ONCE = 500
 """Jobs read from Redis at a time while searching, some 500 KB."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -30,11 +30,11 @@ def page_of_jobs(
     page_token: str,
     only: JobFilter,
 ) -> tuple[list[Job], str]:
-    """Of the jobs in the sorted set `index` those that fit `only`: at most `page_size` (1 to 1,000), and the token of the next
-    page. `read` gives the jobs of ids, None for what is no longer kept.
+    """The jobs of the sorted set `index` that fit `only`, at most `page_size` (1 to 1,000), and the token of the next page.
+    `read` gives the jobs of ids, None for a job that is no longer kept.
 
-    A page may be short, even empty, and yet have a token: `MOST_LOOKED_AT` jobs were looked at then. Raises `InvalidArgument`
-    for `page_size` or `page_token`.
+    A short or empty page may have a token, where `MOST_LOOKED_AT` jobs were read. Raises `InvalidArgument` for `page_size` or
+    `page_token`.
     """
     check_page_size(page_size)
     before, after = _bounds(only, _checked(page_token))
@@ -62,7 +62,7 @@ def _checked(page_token: str) -> str:
 
 
 def _bounds(only: JobFilter, page_token: str) -> tuple[str, str]:
-    """Scores between which jobs are looked for: the upper one is left out, the lower one is not."""
+    """The range of scores of the search: the lower bound is included, the upper is not."""
     ends = [int(page_token)] if page_token else []
     if only.created_before is not None:
         ends.append(_milliseconds(only.created_before))
@@ -70,5 +70,5 @@ def _bounds(only: JobFilter, page_token: str) -> tuple[str, str]:
 
 
 def _milliseconds(moment: datetime) -> int:
-    """Since 1970, rounded up: jobs are created at whole ones."""
+    """Milliseconds since 1970, rounded up, since jobs are created at whole milliseconds."""
     return -((_EPOCH - moment) // _MILLISECOND)

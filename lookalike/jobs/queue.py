@@ -1,7 +1,7 @@
-"""Sends Celery tasks by name. Used by the gateway (through `creation`) and by the indexer, whose app takes the same options.
+"""Sends Celery tasks by name. The gateway calls it (through `creation`), and the indexer, whose app takes the same options.
 
-The broker is the ledger's Redis, under its own key prefix. The broker only carries messages: one that is lost, late or
-delivered twice does no harm, since the work stands in the ledger and is sent again from there.
+The broker is the ledger's Redis, under its own key prefix. It only carries messages. A message that is lost, late or delivered
+twice does no harm, since the ledger has the work and sends it again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FIRST_QUEUE = "lookalike.first"
 does not wait behind the queued chunks of one of a million, and a stream of small jobs leaves every other turn to the large one.
 Within a queue jobs share too: each has a window of chunks in it, refilled at its end."""
 FIRST_CHUNKS = 4
-"""1,024 images."""
+"""Bounds the first chunks of a job, to 1,024 images."""
 PLAN_TASK = "lookalike.plan"
 CHUNK_TASK = "lookalike.ingest_chunk"
 FINISH_TASK = "lookalike.finish"
@@ -43,14 +43,14 @@ def transport_options() -> dict[str, Any]:
         "socket_connect_timeout": 2.0,
         "socket_timeout": 10.0,
         "socket_keepalive": True,
-        # Also how soon a worker notices that a frozen server no longer answers its waiting for messages: within twice this.
+        # A worker that waits for messages notices a frozen server within twice this time.
         "health_check_interval": 10,
         "queue_order_strategy": "round_robin",
     }
 
 
 def broker_settings(access: RedisAccess) -> dict[str, Any]:
-    """Where a Celery app finds its broker, and how it speaks to it."""
+    """The URL and the options of a Celery app's broker."""
     if isinstance(access, str):
         return {"broker_url": access, "broker_transport_options": transport_options()}
     sentinels = {"master_name": access.service, "sentinel_kwargs": sentinel_options(access)}
@@ -62,7 +62,7 @@ def broker_settings(access: RedisAccess) -> dict[str, Any]:
 
 
 def _sentinel_url(access: Sentinels, host: str, port: int) -> str:
-    # Celery goes from one to the next, and takes the database's number and what Redis asks for from whichever it is at.
+    # Celery goes from one URL to the next, and takes the database's number and the credentials from the current one.
     secret = "" if access.password is None else f":{quote(access.password, safe='')}"
     user = f"{quote(access.username, safe='')}{secret}@" if access.username or secret else ""
     return f"sentinel://{user}{f'[{host}]' if ':' in host else host}:{port}/{access.database}"
@@ -84,15 +84,15 @@ class TaskQueue:
         )
 
     def send_plan(self, job_id: str) -> None:
-        """Have a job planned."""
+        """Send the task that plans a job."""
         self._send(PLAN_TASK, [job_id], FIRST_QUEUE)
 
     def send_chunk(self, job_id: str, chunk: int) -> None:
-        """Have a chunk worked off."""
+        """Send the task that works off a chunk."""
         self._send(CHUNK_TASK, [job_id, chunk], FIRST_QUEUE if chunk < FIRST_CHUNKS else QUEUE)
 
     def send_finish(self, job_id: str) -> None:
-        """Have the rest of a job done whose chunks are all recorded."""
+        """Send the task of the last unit of a job whose chunks are all recorded."""
         self._send(FINISH_TASK, [job_id], FIRST_QUEUE)
 
     def close(self) -> None:
@@ -102,8 +102,8 @@ class TaskQueue:
         try:
             self._app.send_task(task, arguments, queue=queue, retry=False, ignore_result=True)
         except (OperationalError, KombuError, OSError) as error:
-            # Celery has made a text of redis' error; what is behind it says more.
+            # Celery has turned redis' error into a text; its cause says more.
             ours = as_ours(error.__cause__, "broker")
             problem = ours.message if ours else str(error)
-            # `Unavailable` also where waiting alone fixes nothing: the task stands in the ledger, and is sent again from there.
+            # `Unavailable` also where waiting alone does not help: the ledger has the task, and sends it again.
             raise (ours if isinstance(ours, Unavailable) else Unavailable("broker", " ".join(problem.split())[:200])) from error

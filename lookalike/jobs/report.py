@@ -1,6 +1,6 @@
-"""Where the time of a job went, and how its rate changed: read from the counters that `lua/record.lua` keeps.
+"""The report of a job, with its time by stage and its rate over time, from the counters that `lua/record.lua` keeps.
 
-Called by the gateway. Every figure was counted with the outcome of its chunk, so exactly once.
+The gateway calls it. Every figure was counted with the outcome of its chunk, so exactly once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A new job over what failed in an ended one. Called by the gateway; `indexer.planning.sources` reads the items."""
+"""Makes a new job of the failed items of an ended job. The gateway calls it; `indexer.planning.sources` reads the items."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lookalike.records.source import CollectionSource, FailuresSource
 def retry_failures(
     ledger: Ledger, catalogue_get: Callable[[str], tuple[str, str]], queue: TaskQueue, job_id: str, request_id: str
 ) -> Job:
-    """Write a job down over the items of job `job_id` that failed, send its task; or return what `request_id` made before.
+    """Record a job over the failed items of job `job_id`, and send its task; or return the job that `request_id` made before.
 
-    The options are that job's, except `mirror`: what failed is not all that the source holds. `catalogue_get` gives (name,
-    uid) of a collection as it is now. Raises `NotFound` ("ingest job"), `InvalidArgument` ("request_id"), `FailedPrecondition`
-    JOB_NOT_ENDED, NOTHING_FAILED, NOT_RETRIABLE, COLLECTION_GONE or REQUEST_ID_REUSED, `Unavailable`.
+    The options are those of that job, except `mirror`, since failed items are not the whole source. `catalogue_get` gives
+    (name, uid) of a collection as it is now. Raises `NotFound` ("ingest job"), `InvalidArgument` ("request_id"),
+    `FailedPrecondition` JOB_NOT_ENDED, NOTHING_FAILED, NOT_RETRIABLE, COLLECTION_GONE or REQUEST_ID_REUSED, `Unavailable`.
     """
     request_id = check_request_id("request_id", request_id or secrets.token_hex(16))
     old = ledger.get(job_id)
@@ -42,7 +42,7 @@ def retry_failures(
 
 def _check_retriable(old: Job) -> None:
     if not old.state.ended:
-        message = f"ingest job {old.id!r} has not ended ({old.state.name}); what failed can be retried when it has"
+        message = f"ingest job {old.id!r} has not ended ({old.state.name}); its failed items can be retried when it has"
         raise FailedPrecondition(message, reason="JOB_NOT_ENDED", field="id", metadata={"id": old.id})
     if isinstance(old.source, CollectionSource):
         message = f"ingest job {old.id!r} is a re-embedding; re-embed the collection again"
@@ -54,7 +54,7 @@ def _check_retriable(old: Job) -> None:
 
 def _gone(old: Job) -> FailedPrecondition:
     return FailedPrecondition(
-        f"collection {old.collection!r} of ingest job {old.id!r} was removed",
+        f"collection {old.collection!r} of ingest job {old.id!r} was deleted",
         reason="COLLECTION_GONE",
         field="id",
         metadata={"id": old.id, "collection": old.collection},

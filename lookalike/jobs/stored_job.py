@@ -1,7 +1,7 @@
-"""A job as Redis holds it: the hash that `lua/create.lua` writes, and the texts in it. Used by the ledger and its scripts.
+"""A job as Redis holds it: the hash that `lua/create.lua` writes, and the texts in it. The ledger and its scripts use it.
 
-Every text is canonical: the same request gives the same text, also from releases that knew less, since a request id is compared
-by it. What a later release adds is left out where it has its default.
+Every text is canonical: the same request gives the same text, also from earlier releases, since repeated request ids compare
+texts. Fields of later releases are left out where they have their defaults.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from lookalike.records.job_state import MOVES, JobState
 from lookalike.records.source import SOURCES, JobSource
 
 CHUNKS_TOGETHER = 100
-"""Recorded chunks per hash in Redis: up to 128 entries of up to 64 bytes are packed without pointers (its default
-`hash-max-listpack-entries`), which is a quarter of the memory."""
+"""Bounds the recorded chunks per hash in Redis: up to 128 entries of up to 64 bytes are packed without pointers (its default
+`hash-max-listpack-entries`), which takes a quarter of the memory."""
 STRETCHES = 120
 """Bounds the stretches of time in each of which a job's items are counted. With the width they are few enough to be packed, as
 above. Even: where a job outlives them, two become one."""
 FIRST_STRETCH_MS = 1000
 STALL_S = 300.0
-"""Without progress for so long, a job that should be going on counts as stalled: no chunk takes minutes."""
+"""The time without progress after which a job that should be running counts as stalled: no chunk takes minutes."""
 
 
 def source_text(source: JobSource) -> str:
-    """Canonical JSON of `source`. Its place is called `uri` there, and what it leaves out is its `choice`."""
+    """Canonical JSON of `source`, with its place as `uri`, and its exclusions as `choice`."""
     place, *others = fields(source)
     values = {field.name: getattr(source, field.name) for field in others}
     choice = {name: values.pop(name) for name in ("exclude", "include_hidden") if name in values}
@@ -67,7 +67,7 @@ def _plain(value: object) -> object:
 
 
 def options_text(options: JobOptions) -> str:
-    """Canonical JSON of what differs from the default."""
+    """Canonical JSON of the options that differ from their defaults."""
     values = {field.name: getattr(options, field.name) for field in fields(options)}
     differing = {name: value for name, value in values.items() if value != getattr(DEFAULTS, name)}
     return json.dumps(differing, sort_keys=True, separators=(",", ":"), default=_value)
@@ -80,7 +80,7 @@ def options_of(text: str) -> JobOptions:
 
 
 def request_fingerprint(collection: str, source: JobSource, options: JobOptions = DEFAULTS) -> str:
-    """16 hex digits over what a request asks for. They distinguish a repeated request from a reused request id."""
+    """16 hex digits over the content of a request, which distinguish a repeated request from a reused request id."""
     return hashlib.sha256(f"{collection}\n{source_text(source)}\n{options_text(options)}".encode()).hexdigest()[:16]
 
 
@@ -116,7 +116,7 @@ def job_of(job_id: str, stored: Mapping[str, str], *, stalled_before_ms: int = 0
         forecast=Forecast(**json.loads(stored["forecast"])) if "forecast" in stored else None,
         held=stored.get("held", ""),
         forced="forced" in stored,
-        # An item that is tried again within its chunk is counted by each try.
+        # Each try of an item within its chunk counts it again.
         worked=min(int(stored.get("worked", 0)), left),
         undo=Undo(int(stored.get("undone", 0)), _moment(stored["undone_ms"])) if "undone_ms" in stored else None,
         trace=stored.get("trace", ""),

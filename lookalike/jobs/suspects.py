@@ -1,9 +1,9 @@
-"""Pictures that the embedder may have died of, by their hash, in Redis: shared by all workers and gateways.
+"""Pictures that may have ended the embedder, by their hash, in Redis: shared by all workers and gateways.
 
-When a call's connection breaks, any picture that was with the embedder just then may have ended it, or none of them: its node
-may have gone. So all of the call's become *suspects*. A suspect is tried again alone: the only picture of its call, no other
-suspect with any embedder meanwhile (`alone`), the embedder just seen to answer for a picture that is known to be good. An
-answer acquits it. A picture of which the embedder has died `MOST_DEATHS` times so is not sent again for `KEPT_S`.
+When a call's connection breaks, any picture of the call may have ended the embedder, or none of them: its node may have gone.
+So all pictures of the call become *suspects*. A suspect is tried alone: as the only picture of its call, without another
+suspect at any embedder meanwhile (`alone`), and right after the embedder has answered for a picture that is known to be good.
+An answer acquits the suspect. A suspect that ended the embedder `MOST_DEATHS` times in this way is not sent again for `KEPT_S`.
 
 A good picture fails only where something else ends the embedder within its own call, `MOST_DEATHS` times in a row. Its call
 takes some .05 s. Where the embedder is killed every 10 s that is (.05 / 10)^3, one in eight million suspects. An embedder that
@@ -22,39 +22,40 @@ from lookalike.jobs.connection import RedisConnection
 from lookalike.jobs.locks import write_lock
 
 MOST_DEATHS = 3
-"""Times that the embedder may die of a picture alone. Each costs everybody a restart."""
+"""Bounds the deaths of the embedder by one picture alone. Each death costs every caller a restart."""
 KEPT_S = 3600.0
 """The time that a picture is remembered after the last death that it may have caused. A fixed embedder gets it again then."""
 MOST_KEPT = 20_000
-"""Suspects; the oldest go first. A death leaves a few hundred, which are acquitted within seconds."""
+"""Bounds the suspects; the oldest are dropped first. A death leaves a few hundred, which are acquitted within seconds."""
 BREAKS_EMBEDDER = "IMAGE_BREAKS_EMBEDDER"
-"""Reason of a picture that is not sent to the embedder any more."""
+"""Reason of a picture that is no longer sent to the embedder."""
 KNOWN_GOOD = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000008000000080800000000e164e157000000174944415478da636460810046052883851406e303"
     "28030047580298239af1d50000000049454e44ae426082"
 )
-"""A PNG of 8 x 8 grey pixels: an embedder that cannot make a vector of it is broken, whatever else it is given."""
+"""A PNG of 8 x 8 grey pixels: an embedder that cannot embed it is broken, whatever other pictures it gets."""
 _FOUND, _SEEN = "lookalike:suspects", "lookalike:suspects:seen"
 _LOCK = "suspects"
 _LOCK_TTL_S = 5.0
 
 
 class Suspects:
-    """Thread-safe. `kind` keeps apart what is done with pictures: one may be embedded well and break the making of thumbnails.
+    """Suspects of one `kind` of work: a picture may be embedded well and still break the making of thumbnails. Thread-safe.
     Every method raises `Unavailable` where Redis does not answer."""
 
     def __init__(self, connection: RedisConnection, kind: str = "embed", *, kept_s: float = KEPT_S) -> None:
         self._redis, self._kind, self._kept_ms = connection, kind, int(kept_s * 1000)
 
     def deaths(self, hashes: Sequence[str]) -> list[int | None]:
-        """How often the embedder has died of each alone; None for one that is not suspected. `hashes` are SHA-256, hex."""
+        """The deaths of the embedder by each picture alone; None for a picture that is not suspected. `hashes` are SHA-256,
+        hex."""
         if not hashes:
             return []
         found = self._redis.run("suspected", self._kept_ms, *map(self._name, hashes))
         return [None if deaths < 0 else deaths for deaths in found]
 
     def refused(self) -> dict[str, int]:
-        """Every picture of which the embedder has died too often, by the part of its hash that is kept, with its deaths."""
+        """Every picture that has ended the embedder too often, by the kept part of its hash, with its deaths."""
         with self._redis.commands() as client:
             if not client.exists(_FOUND):
                 return {}
@@ -66,19 +67,19 @@ class Suspects:
         return {name: found for name, found in counted.items() if found >= MOST_DEATHS}
 
     def add(self, hashes: Sequence[str]) -> None:
-        """Suspect pictures that were with an embedder together when it died."""
+        """Suspect pictures that were at an embedder together when it died."""
         self._grow(hashes, 0)
 
     def died(self, sha256: str) -> int:
-        """Count a death of a picture that was alone; how many there are now."""
+        """Count a death by a picture that was alone; return the number of its deaths."""
         return self._grow([sha256], 1)[0]
 
     def acquit(self, sha256: str) -> None:
-        """Suspect a picture no longer: the embedder has answered for it."""
+        """Acquit a picture: the embedder has answered for it."""
         self._redis.run("acquit", self._name(sha256))
 
     def alone(self, *, timeout_s: float) -> AbstractContextManager[Callable[[], bool]]:
-        """Be the only one in the whole system with a suspect. Raises `Unavailable` after `timeout_s` of waiting."""
+        """Hold the right to try a suspect, the only one in the system. Raises `Unavailable` after `timeout_s` of waiting."""
         return write_lock(self._redis, _LOCK, timeout_s=timeout_s, ttl_s=_LOCK_TTL_S)
 
     def _grow(self, hashes: Sequence[str], growth: int) -> list[int]:
@@ -89,12 +90,12 @@ class Suspects:
 
 
 def kept_part(sha256: str) -> str:
-    """The part of a picture's hash under which it is remembered: 128 bits, so that no other is taken for it."""
+    """The kept part of a picture's hash: 128 bits, so that no other picture is taken for it."""
     return sha256[:32]
 
 
 def breaks_embedder() -> BadImage:
-    """Why a picture is not sent to the embedder any more."""
+    """The error of a picture that is no longer sent to the embedder."""
     problem = (
         f"the embedder died or did not answer each of the {MOST_DEATHS} times that it was given this picture alone; "
         f"it is not tried again for {KEPT_S / 60:.0f} minutes"

@@ -1,7 +1,7 @@
-"""What clients upload: originals by content, and the list of items, which is there only when the upload was complete.
+"""Uploads of clients: originals by content, and the list of items, which exists only for a complete upload.
 
-Called by the gateway while a stream comes in, and by the plan when a job works the upload off. Memory does not grow with the
-upload. Originals of a stream that broke off are listed nowhere; `indexer.sweeping` removes them, and the lists, after a day.
+The gateway calls it while a stream comes in, and the plan when a job works the upload off. Memory does not grow with the
+upload. Originals of a stream that broke off are in no list; `indexer.sweeping` removes them, and old lists, after a day.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Uploads:
         return UploadWriter(self._artifacts, check_name("header.collection", collection))
 
     def check(self, upload_id: str) -> str:
-        """The collection that a complete upload is meant for; `NotFound` ("upload") where there is no such upload."""
+        """The collection of a complete upload. Raises `NotFound` ("upload") where there is no such upload."""
         return str(self._header(upload_id)["collection"])
 
     def items(self, upload_id: str) -> Iterator[Item]:
-        """The items of a complete upload in the order they came. Raises `NotFound` ("upload")."""
+        """The items of a complete upload in the order of their arrival. Raises `NotFound` ("upload")."""
         self._header(upload_id)
         with self._artifacts.open_read(_path(upload_id)) as stream:
             stream.readline()
@@ -51,19 +51,19 @@ class Uploads:
                 yield Item(**json.loads(line))
 
     def collection_of(self, upload_id: str) -> str | None:
-        """The collection that an upload is meant for; None where its list is not there (yet)."""
+        """The collection of an upload; None where its list does not exist (yet)."""
         try:
             return self.check(upload_id)
         except (NotFound, InvalidArgument):
             return None
 
     def finished_at(self, upload_id: str) -> datetime | None:
-        """When an upload was complete; None where it is not."""
+        """The time at which an upload was complete; None where it is not."""
         entries = self._artifacts.entries(f"{UPLOADS}/{upload_id}")
         return next((entry.modified for entry in entries if entry.name == _LIST), None)
 
     def delete(self, upload_id: str) -> None:
-        """Delete the list of an upload, if it is there; its originals stay."""
+        """Delete the list of an upload, if it exists; its originals stay."""
         self._artifacts.delete_tree(f"{UPLOADS}/{upload_id}")
 
     def _header(self, upload_id: str) -> Mapping[str, object]:
@@ -78,7 +78,7 @@ class Uploads:
 
 
 class UploadWriter:
-    """An upload under way. End it with `finish` or `abort`; nothing is listed of one that ends otherwise."""
+    """An upload under way. End it with `finish` or `abort`; an upload that ends otherwise has no list."""
 
     def __init__(self, artifacts: Artifacts, collection: str) -> None:
         self._artifacts = artifacts
@@ -94,9 +94,9 @@ class UploadWriter:
             raise
 
     def add(self, given: UploadItem) -> None:
-        """Take one item: its bytes, or the URI where workers find it, or why the client could not read it.
+        """Take one item: its bytes, or the URI at which workers find it, or the problem for which the client could not read it.
 
-        An item whose id, URI or metadata cannot be stored, or whose content is over 20 MB, is kept as one that fails. Raises
+        An item whose id, URI or metadata cannot be stored, or whose content is over 20 MB, is kept as a failed item. Raises
         `InvalidArgument` for an item with neither content nor URI nor problem, `Unavailable`.
         """
         if given.problem:

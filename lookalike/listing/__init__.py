@@ -1,12 +1,12 @@
-"""What a source holds, as a stream of items. Used by the indexer on the workers, and by the command line before an upload.
+"""The content of a source as a stream of items. The indexer calls it on the workers, and the command line before an upload.
 
-    choosing   which of them are left out, and why
+    choosing   which files are left out, and why
     folders    pictures in a folder, or under a prefix of an object store
     manifests  lists of pictures: CSV, JSONL, plain text (`text`), Parquet (`tables`, the only part that imports pyarrow)
-    archives   pictures in a tar file, with what stands beside them (`tars`)
+    archives   pictures in a tar file, with their metadata (`tars`)
 
-An item that cannot be used is an `Item` with a problem, never an exception; exceptions are for sources that cannot be read at
-all. Memory does not grow with the source.
+An item that cannot be used is an `Item` with a problem, never an exception; only a source that cannot be read at all raises.
+Memory does not grow with the source.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What tar files hold, WebDataset's shards among them. Standard library only.
+"""The pictures of tar files, WebDataset's shards among them. Standard library only.
 
-A picture is known by its suffix. Its metadata stands beside it, anywhere in the archive: in a `.json` (an object) and a `.txt`
-(metadata `caption`) of the picture's own name, or else, as in WebDataset, of the name up to the first dot. The members of an
-archive are gathered in a temporary SQLite database, so that memory does not grow with the archive.
+A picture is known by its suffix. Its metadata is in a `.json` (an object) and a `.txt` (metadata `caption`) anywhere in the
+archive, which have the picture's own name, or else, as in WebDataset, its name up to the first dot. The members of an archive
+are gathered in a temporary SQLite database, so that memory does not grow with the archive.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from lookalike.picture_formats import is_picture
 
 _SIDES = (".json", ".txt")
 _MOST_SIDES = 8
-"""Files of one sample that metadata is made of."""
+"""Bounds the files of one sample that make its metadata."""
 _CHECK_EVERY = 16
 _MOST_NAME_BYTES = 4096
-"""The part of a member's name that is kept. A file system has no longer path; the beginning of a longer name identifies it."""
+"""Bounds the kept part of a member's name. No file system has a longer path; the beginning of a longer name identifies it."""
 _PACKED_FROM_BYTES = 1024
-"""Metadata from this length on is packed in the database, so that what unpacks to much takes no more room than its archive."""
+"""The length from which metadata is packed in the database, so that an archive that unpacks to much takes no more room
+there."""
 
 
 def list_archive(
@@ -44,12 +45,12 @@ def list_archive(
     check: Callable[[], None] = lambda: None,
     choice: Choice = EVERYTHING_SEEN,
 ) -> Iterator[Item]:
-    """The pictures of the tar in `stream` (of a compressed one: what it holds, see `plain_stream`), in its order. What `choice`
-    leaves out, by the names of members, is an item with a reason of `LEFT_OUT`.
+    """The pictures of the tar in `stream` (of a compressed tar: its unpacked content, see `plain_stream`), in its order. A
+    picture whose name `choice` leaves out is an item with a reason of `LEFT_OUT`.
 
     `uri` names the archive; positions count from `start`; `check` is called now and then, and may raise. `offset` of an item is
-    its place in the stream. Where the tar breaks off, a last item says so: it is SOURCE_INCOMPLETE. Raises `InvalidArgument`
-    ("archive") ARCHIVE_INVALID for what is no tar, `Unavailable` where there is no room for a temporary file.
+    its place in the stream. Where the tar breaks off, the last item is SOURCE_INCOMPLETE. Raises `InvalidArgument` ("archive")
+    ARCHIVE_INVALID for a file that is not a tar, and `Unavailable` without room for a temporary file.
     """
     position = start
     try:
@@ -67,7 +68,7 @@ def list_archive(
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """A picture of an archive, and where in it its bytes lie."""
+    """A picture of an archive, and the place of its bytes."""
 
     name: bytes
     offset: int
@@ -106,7 +107,7 @@ _TABLES = (
 
 
 def _gather(members: sqlite3.Connection, stream: IO[bytes], name: str, check: Callable[[], None]) -> str:
-    """Read the archive through. Returns where it broke off, if it did."""
+    """Read the whole archive. Returns the place where it broke off, if it did."""
     for statement in _TABLES:
         members.execute(statement)
     try:
@@ -134,14 +135,14 @@ def _note(members: sqlite3.Connection, member: tarfile.TarInfo, content: bytes) 
 
 
 def _unusable(member: tarfile.TarInfo) -> str:
-    """Why the bytes of a picture cannot be read where they should lie; "" where they can."""
+    """The reason why the bytes of a picture cannot be read at their place; "" where they can."""
     if not member.isreg():
         return "is a link to another file; pack the archive with what links name (tar --dereference --hard-dereference)"
     return "is stored as a sparse file; pack the archive without (tar without --sparse)" if member.sparse is not None else ""
 
 
 def _side_bytes(member: tarfile.TarInfo) -> int:
-    """The bytes of a member that are read for metadata: one more than allowed shows that the member is too long."""
+    """The number of bytes of a member to read for metadata: one more than allowed shows that the member is too long."""
     return MAX_LINE_BYTES + 1 if member.name.lower().endswith(_SIDES) else 0
 
 
@@ -162,7 +163,7 @@ def _item(position: int, archive: str, uri: str, picture: _Picture, members: sql
 
 
 def _metadata(members: sqlite3.Connection, picture: _Name) -> dict[str, Any]:
-    """What stands beside a picture. Raises `InvalidArgument` for what is no metadata."""
+    """The metadata of a picture. Raises `InvalidArgument` for files that hold none."""
     metadata: dict[str, Any] = {}
     for middle, content in _beside(members, picture, ".json"):
         found = _json(f".{middle}.json" if middle else ".json", content)
@@ -175,8 +176,9 @@ def _metadata(members: sqlite3.Connection, picture: _Name) -> dict[str, Any]:
 
 
 def _beside(members: sqlite3.Connection, picture: _Name, kind: str) -> list[tuple[str, bytes]]:
-    """(what stands between sample and kind, content) of the picture's own file of that kind: `22.05.json` of `22.05.png`; else
-    of the sample's: `7.json` of `7.seg.png`; else of all others of the sample that are not another picture's: `7.cls.json`."""
+    """(the name between sample and kind, content) of the picture's own file of that kind: `22.05.json` for `22.05.png`; else of
+    the sample's file: `7.json` for `7.seg.png`; else of all files of the sample that belong to no other picture: `7.cls.json`.
+    """
     own = "SELECT content FROM sides WHERE stem = ? AND kind = ?"
     if found := members.execute(own, (picture.stem, kind)).fetchone():
         return [("", _unpacked(found[0]))]
@@ -194,7 +196,7 @@ SELECT middle, content FROM (SELECT * FROM sides WHERE sample = ? AND kind = ? O
 WHERE middle GLOB '[A-Za-z]*' AND NOT EXISTS (SELECT 1 FROM pictures WHERE pictures.stem = some.stem)
 ORDER BY stem LIMIT ?
 """
-"""Not among all of them: a sample may have a million files, and as many pictures that each would look through them."""
+"""The query looks at 64 files at most: a sample may have a million files, and as many pictures that would each read them."""
 
 
 def _packed(content: bytes) -> bytes:

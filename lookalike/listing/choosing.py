@@ -1,7 +1,8 @@
 """Which files of a folder, a prefix or an archive are left out, and why. Standard library only.
 
-Left out are what the caller excludes; hidden files and folders; and what systems and programs leave among pictures: thumbnails,
-recycle bins, previews, backups. Every picture that is left out is an item with a reason of `LEFT_OUT`, so that it is counted.
+Files are left out that the caller excludes, that are hidden or in hidden folders, or that systems and programs leave behind:
+thumbnails, recycle bins, previews, backups. Every picture that is left out is an item with a reason of `LEFT_OUT`, so that it
+is counted.
 """
 
 from __future__ import annotations
@@ -31,17 +32,18 @@ _SYSTEM_FOLDERS = frozenset(
         "lost+found",  # Linux
     )
 )  # fmt: skip
-"""Whatever their case. What begins with a dot, such as `.Trashes`, `.thumbnails` and `._a.jpg`, is hidden anyway."""
+"""Names in upper or lower case. Names that begin with a dot, such as `.Trashes`, `.thumbnails` and `._a.jpg`, are hidden
+anyway."""
 _MOST_LEVELS = 128
-"""Nested folders that are looked at. Matching takes the square of this number at most."""
+"""Bounds the nested folders that are matched. Matching takes the square of this number at most."""
 _BACKUPS = ("~", "_original")
-"""How editors and exiftool end the name of what a file was before."""
+"""Ends of the names of backup files of editors and exiftool."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What of a source is wanted. `exclude` are globs, see `Chooser`; with `include_hidden`, hidden files and what systems
-    leave are pictures like others."""
+    """The choice of a source's files. `exclude` are globs, see `Chooser`; with `include_hidden`, hidden files, and those that
+    systems leave behind, are not left out."""
 
     exclude: tuple[str, ...] = ()
     include_hidden: bool = False
@@ -76,9 +78,9 @@ def _check_glob(field: str, glob: str) -> None:
 class Chooser:
     """Decides by its path whether a file or folder is left out, and why. For one thread.
 
-    A glob without a slash is matched against the name of every file and folder; one with a slash against the path below the
-    source. A slash at its end means folders only, one at its beginning nothing but that path. `*`, `?` and `[...]` stay within
-    a name, `**` stands for any number of folders. Case does not count. Of a folder that matches everything is left out.
+    A glob without a slash is matched against the name of every file and folder, a glob with a slash against the path below the
+    source. A slash at its end means folders only; a slash at its beginning means that path only. `*`, `?` and `[...]` stay
+    within a name, `**` stands for any number of folders. Case does not count. Everything in a matching folder is left out.
     """
 
     def __init__(self, choice: Choice = EVERYTHING_SEEN) -> None:
@@ -87,14 +89,14 @@ class Chooser:
         self._of_folder = lru_cache(maxsize=4096)(self._look_at_folder)
 
     def reason(self, path: str) -> str:
-        """Why the file `path`, from the source on, is left out: a key of `LEFT_OUT`, or "". Its folders are looked at too."""
+        """The reason why the file `path`, below the source, is left out: a key of `LEFT_OUT`, or "". Its folders count too."""
         parts = tuple(part for part in path.split("/") if part not in ("", "."))
         if len(parts) > _MOST_LEVELS:
             parts = (*parts[: _MOST_LEVELS - 1], parts[-1])
         return (self._of_folder(parts[:-1]) or self.of_entry(parts, is_folder=False)) if parts else ""
 
     def of_entry(self, parts: tuple[str, ...], *, is_folder: bool) -> str:
-        """As `reason`, of a file or folder by itself, where no folder that it lies in is left out. `parts` is its path."""
+        """As `reason`, for a file or folder in folders of which none is left out. `parts` is its path."""
         name = parts[-1]
         if not self._seen:
             if name.startswith(".") and name != "..":
@@ -113,7 +115,7 @@ class Chooser:
 
 
 _Part = Callable[[str], object] | None
-"""Of a glob: whether it matches a name; None stands for any number of folders."""
+"""A part of a glob: a matcher of a name; None stands for any number of folders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class _Glob:
 
 
 def _match(parts: Sequence[_Part], names: Sequence[str]) -> bool:
-    """Going back to the last `**` alone is enough, so the time is the product of both lengths at most."""
+    """Whether the parts match. Backtracking to the last `**` is enough, so the time is the product of both lengths at most."""
     at = name = 0
     back: tuple[int, int] | None = None
     while name < len(names):
@@ -160,5 +162,5 @@ def _never(_: str) -> bool:
 
 
 def left_out_item(position: int, uri: str, reason: str) -> Item:
-    """The item that stands for a file that is left out."""
+    """The item of a file that is left out."""
     return broken_item(position, _PROBLEMS[reason], uri=uri, reason=reason)

@@ -16,19 +16,19 @@ from lookalike.listing.choosing import EVERYTHING_SEEN, Choice, Chooser, left_ou
 from lookalike.picture_formats import is_picture, kind_of
 
 _COUNTED = 100_000
-"""Entries that are looked at in a folder that is left out, so that the pictures in it are counted: of a folder of snapshots,
-which holds the source many times over, no more than a few seconds' worth."""
+"""Bounds the entries of a folder that is left out which are read to count its pictures: a folder of snapshots holds the source
+many times, and must take no more than a few seconds."""
 _SORTED_IN_MEMORY = 100_000
-"""Names of one folder; some 20 MB. More are sorted in a temporary file."""
+"""Bounds the names of a folder that are sorted in memory, some 20 MB. More names are sorted in a temporary file."""
 
 
 def list_folder(root: Path, *, labels_from_folders: bool, choice: Choice = EVERYTHING_SEEN) -> Iterator[Item]:
     """The pictures (by suffix) under `root` and its sub-folders, in order of path.
 
-    With `labels_from_folders`, metadata `label` is the name of the sub-folder of `root` that the picture is in, however deep;
-    a picture in `root` itself has none. What `choice` leaves out is an item with a reason of `LEFT_OUT`; a picture of a kind
-    that is not read is one with a problem. Links to folders are not followed. Raises `NotFound` ("source"), `InvalidArgument`,
-    `Unavailable` where the names of a folder of very many cannot be sorted for want of room.
+    With `labels_from_folders`, metadata `label` is the name of the sub-folder of `root` that the picture is in, however deep; a
+    picture in `root` itself has no label. A picture that `choice` leaves out is an item with a reason of `LEFT_OUT`; a picture
+    of a kind that is not read is an item with a problem. Links to folders are not followed. Raises `NotFound` ("source"),
+    `InvalidArgument`, and `Unavailable` without room to sort the names of a very large folder.
     """
     top = checked_folder(root)
     for position, found in enumerate(_walk(str(top), is_picture, Chooser(choice))):
@@ -42,7 +42,7 @@ def list_folder(root: Path, *, labels_from_folders: bool, choice: Choice = EVERY
 def list_keys(
     uri: str, prefix: str, keys: Iterable[str], *, labels_from_folders: bool, choice: Choice = EVERYTHING_SEEN
 ) -> Iterator[Item]:
-    """As `list_folder`, of the objects `keys` of the bucket `uri` (`s3://bucket`), all of which begin with `prefix`."""
+    """As `list_folder`, for the objects `keys` of the bucket `uri` (`s3://bucket`), all of which begin with `prefix`."""
     position, chooser = 0, Chooser(choice)
     for key in keys:
         if not is_picture(key):
@@ -57,7 +57,7 @@ def list_keys(
 
 
 def picture_item(position: int, uri: str, name: str, metadata: Mapping[str, object], *, where: str = "") -> Item:
-    """The item of a picture that is called `name`: one with a problem where its kind is not read."""
+    """The item of a picture called `name`; with a problem where its kind is not read."""
     kind = kind_of(name)
     if kind is not None and not kind.read:
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a name
@@ -68,21 +68,21 @@ def picture_item(position: int, uri: str, name: str, metadata: Mapping[str, obje
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file, or a folder that cannot be read, which is a `problem`. `reason` is why it is left out, "" where it is not."""
+    """A file, or a folder that cannot be read, for its `problem`. `reason` is the reason why it is left out, or ""."""
 
     path: str
     problem: str = ""
     reason: str = ""
 
     def item(self, position: int, uri: str) -> Item | None:
-        """What stands for it where it cannot be read, or is left out."""
+        """The item of a file or folder that cannot be read or is left out; else None."""
         if self.problem:
             return broken_item(position, self.problem, uri=uri, reason=SOURCE_UNREADABLE)
         return left_out_item(position, uri, self.reason) if self.reason else None
 
 
 def files_under(root: Path, wanted: Callable[[str], bool], choice: Choice = EVERYTHING_SEEN) -> Iterator[Found]:
-    """The files under `root` whose names are wanted, in order of path, those among them that are left out; and the folders that
+    """The files under `root` whose names are wanted, in order of path, also those that are left out, and the folders that
     cannot be read. Raises as `list_folder` does.
     """
     return _walk(str(checked_folder(root)), wanted, Chooser(choice))
@@ -99,7 +99,7 @@ def checked_folder(root: Path) -> Path:
 
 @dataclass(slots=True)
 class _Open:
-    """A folder whose entries are being given. Of one that is left out, `left` says how many more are looked at in it."""
+    """A folder under way. In a folder that is left out, `left` more entries are read."""
 
     path: str
     parts: tuple[str, ...]
@@ -109,11 +109,11 @@ class _Open:
 
 
 _Entry = tuple[bytes, bool, str]
-"""Name, whether it is a folder, and why it is left out."""
+"""Name, whether it is a folder, and the reason why it is left out."""
 
 
 def _walk(top: str, wanted: Callable[[str], bool], chooser: Chooser) -> Iterator[Found]:
-    """Files whose names are wanted, and folders that cannot be read: in order, and without recursion, however deep they are."""
+    """Files whose names are wanted, and folders that cannot be read, in order. Without recursion, for folders of any depth."""
     opened = [_Open(top, ())]
     opened[0].entries = _entries(opened[0], wanted, chooser)
     while opened:
@@ -140,7 +140,7 @@ def _walk(top: str, wanted: Callable[[str], bool], chooser: Chooser) -> Iterator
 
 
 def _entries(folder: _Open, wanted: Callable[[str], bool], chooser: Chooser) -> Iterator[_Entry]:
-    """Its wanted files and its folders, in order. Raises `OSError` where it cannot be read, before the first."""
+    """The wanted files and the folders of a folder, in order. Raises `OSError`, before the first, where it cannot be read."""
     with os.scandir(folder.path) as entries:
         yield from _sorted(_looked_at(folder, entries, wanted, chooser))
 

@@ -1,4 +1,4 @@
-"""Lists of pictures in one file, whose suffix gives the format."""
+"""Lists of pictures in a file, whose suffix gives the format."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet", ".txt")
 
 
 def list_manifest(source: Path | IO[bytes], name: str, base: str, *, check: Check = unchecked) -> Iterator[Item]:
-    """The items of a CSV (with a header), JSONL or Parquet file, or of a text file with a URI a line. The suffix of `name`
-    gives the format; `source` is the file's path or bytes, for Parquet a stream that can seek.
+    """The items of a CSV (with a header), JSONL or Parquet file, or of a text file with one URI per line. The suffix of `name`
+    gives the format; `source` is the file's path or bytes, or for Parquet a stream that can seek.
 
     `uri` is required, `id` optional, every other column or key is metadata. Relative URIs are taken from the folder `base`, a
     `file://` or `s3://` URI. Lines that cannot be used become items with a problem that names the line (from 1). `check` is

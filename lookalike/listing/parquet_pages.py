@@ -1,8 +1,9 @@
-"""What reading a Parquet file would take, looked at before pyarrow does it. Used by all who read one that others have written.
+"""Checks of the memory that reading a Parquet file would take, made before pyarrow reads it. All readers of foreign Parquet
+files call it.
 
-pyarrow believes a file: it sets aside what a page says that it unpacks to, repeats a value of a dictionary for every row that
-names it, and goes down as deep as a schema does. Twelve kilobytes make gigabytes. So the footer and the header of every page
-are read here first: both are structs of Thrift's compact protocol, of which a few fields matter
+pyarrow trusts a file: it allocates the unpacked size that a page claims, repeats a value of a dictionary for every row with it,
+and recurses as deep as the schema. Twelve kilobytes make gigabytes. So the footer and the header of every page are read here
+first. Both are structs of Thrift's compact protocol, of which a few fields matter
 (https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift).
 """
 
@@ -15,28 +16,28 @@ from typing import IO, Any
 from lookalike.errors import InvalidArgument
 
 MAX_FOOTER_BYTES = 16 * 1024 * 1024
-"""Some hundred thousand chunks of columns; pyarrow holds ten times as much."""
+"""Bounds a footer, to some hundred thousand chunks of columns; pyarrow takes ten times its size of memory."""
 _MOST_CHUNKS = 200_000
 _MOST_COLUMNS = 10_000
 _MOST_LEVELS = 128
-"""Levels of a schema. Metadata has 32, and a list or map takes three of them."""
+"""Bounds the levels of a schema. Metadata has 32, and a list or map takes three levels."""
 MAX_PAGES_BYTES = 128 * 1024 * 1024
-"""The unpacked size of the largest page of each column, all columns together, which are held at the same time. Writers make
-pages of 1 MiB a column; DuckDB makes one page of up to 100 MB of a row group."""
+"""Bounds the sum of the unpacked sizes of each column's largest page, which are held at the same time. Writers make pages of
+1 MiB per column; DuckDB makes one page of up to 100 MB of a row group."""
 _MOST_LISTED = 8 * 1024 * 1024
-"""Values of a column of lists in one row group: one row may hold all of them."""
+"""Bounds the values of a column of lists in one row group: one row may hold all of them."""
 _REPEATED_BYTES = 64 * 1024 * 1024
-"""The size of a batch of rows where each row may repeat one long value."""
+"""Bounds a batch of rows of which each may repeat one long value."""
 _BATCH_ROWS = 1024
 _HEADER_BYTES = (512, 64 * 1024, 1024 * 1024)
-"""Bytes read for the header of a page: first the fewest, then more where the header is longer. Headers hold statistics."""
+"""The numbers of bytes read for the header of a page, one after the other until it fits. Headers hold statistics."""
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _FACTS = {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}
-"""The field of a page's header that holds what its kind has of its own."""
+"""The field of a page's header with the fields of its kind."""
 _REPEATING = frozenset({2, 7, 8})
 """Encodings of which a value may be longer than its part of the page: PLAIN_DICTIONARY, DELTA_BYTE_ARRAY, RLE_DICTIONARY."""
 _DEPTH = 16
-"""Nested structs in a header. Page headers have four."""
+"""Bounds the nested structs of a header. Page headers have four."""
 
 
 def open_checked(stream: IO[bytes], **more: Any) -> Any:
@@ -52,7 +53,7 @@ def open_checked(stream: IO[bytes], **more: Any) -> Any:
 def check_footer(stream: IO[bytes]) -> None:
     """Raise `InvalidArgument` ("manifest") unless pyarrow can read the footer of the Parquet file `stream` in bounded memory.
 
-    What is no Parquet file at all is left to pyarrow to say.
+    A file that is not Parquet passes; pyarrow refuses it.
     """
     size_bytes = stream.seek(0, io.SEEK_END)
     stream.seek(max(0, size_bytes - 8))
@@ -72,10 +73,10 @@ def check_footer(stream: IO[bytes]) -> None:
 def rows_at_once(
     stream: IO[bytes], file: Any, group: int, columns: Sequence[int], check: Callable[[], None] = lambda: None
 ) -> int:
-    """How many rows, 1 to 1,024, of row group `group` of `file`, a pyarrow `ParquetFile` over `stream`, may be read at a time,
-    of the columns of those numbers. `check` is called now and then, and may raise.
+    """The number of rows, 1 to 1,024, of row group `group` of `file`, a pyarrow `ParquetFile` over `stream`, that may be read
+    at a time, in the columns of those numbers. `check` is called now and then, and may raise.
 
-    Raises `InvalidArgument` ("manifest"), naming the column, where no number would do.
+    Raises `InvalidArgument` ("manifest"), which names the column, where even one row would be too much.
     """
     metadata, schema = file.metadata, file.schema
     arrow = {field.name: str(field.type) for field in file.schema_arrow}
@@ -103,7 +104,7 @@ def rows_at_once(
 
 
 def _look_at(stream: IO[bytes], start: int, end: int, name: str, check: Callable[[], None]) -> tuple[int, int, int]:
-    """Of the pages of a chunk: bytes of the largest, bytes of the longest value that rows may repeat, and values."""
+    """(bytes of the largest page, bytes of the longest value that rows may repeat, number of values) of a chunk's pages."""
     largest = repeated = listed = dictionary = 0
     while start < end:
         check()
@@ -151,7 +152,7 @@ class _Compact:
         self._content, self.at = content, 0
 
     def struct(self, depth: int = _DEPTH) -> dict[int, Any]:
-        """Its fields by number: numbers, bools, bytes and structs; of lists, their length."""
+        """The fields of a struct by number: numbers, bools, bytes and structs; for lists, their length."""
         if not depth:
             raise ValueError("nested too deep")
         fields: dict[int, Any] = {}
@@ -162,7 +163,7 @@ class _Compact:
         return fields
 
     def footer(self) -> None:
-        """Walk through a `FileMetaData`, and refuse one of which pyarrow would make too much."""
+        """Walk through a `FileMetaData`, and refuse it where pyarrow would take too much memory."""
         number = columns = chunks = 0
         while (head := self._byte()) & 0x0F:
             number = number + (head >> 4) if head >> 4 else self._signed()

@@ -1,7 +1,8 @@
 """Lists of pictures in Parquet, a batch of rows at a time.
 
 A column keeps its type as far as JSON goes: times and dates become ISO 8601 text, decimals numbers, lists, structs and maps
-lists and objects. Null and NaN are an absent key. Binary columns are refused by name: a Parquet lists pictures, it holds none.
+lists and objects. Null and NaN are an absent key. Binary columns are refused by name: a Parquet file lists pictures, and holds
+none.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from lookalike.listing.parquet_pages import open_checked, rows_at_once
 from lookalike.listing.text import MAX_LINE_BYTES, Check, item_of, refuse, unchecked
 
 _MOST_DENSE_BYTES = 64 * 1024 * 1024
-"""The size of a batch with each value of a dictionary written out."""
+"""Bounds a batch with each value of a dictionary written out."""
 _WHOLE_BYTES = 1024 * 1024
-"""The size of a batch that is converted to Python values as a whole. The rows of a larger batch are converted one by one."""
+"""Bounds a batch that is converted to Python values as a whole. The rows of a larger batch are converted one by one."""
 
 
 def parquet_items(stream: IO[bytes], name: str, base: str, check: Check = unchecked) -> Iterator[Item]:
-    """The rows of a Parquet file. A row group that cannot be read is one item that says so, SOURCE_INCOMPLETE. `check` is
+    """The rows of a Parquet file. A row group that cannot be read is one item, SOURCE_INCOMPLETE. `check` is
     called now and then, and may raise.
 
-    Raises `InvalidArgument` ("manifest") for what is no Parquet file, or has a column that cannot be used, by its name.
+    Raises `InvalidArgument` ("manifest") for a file that is not Parquet, or has a column that cannot be used, by its name.
     """
     try:
         file = open_checked(stream)
@@ -60,7 +61,7 @@ def parquet_items(stream: IO[bytes], name: str, base: str, check: Check = unchec
 
 
 def batch_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
-    """The rows of a batch as Python's values; None for one that is longer than any that can be used."""
+    """The rows of a batch as Python's values; None for a row that is too long to be used."""
     kept = [column for column in batch.columns if pa.types.is_dictionary(column.type)]
     if all(_longest(column.dictionary) * batch.num_rows <= _MOST_DENSE_BYTES for column in kept):
         batch, kept = _dense(batch), []
@@ -74,7 +75,7 @@ def batch_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
 
 
 def _longest(values: Any) -> int:
-    """Bytes of the longest value of a dictionary; 0 of one whose values are all short."""
+    """Bytes of the longest value of a dictionary; 0 where all values are short."""
     return (pc.max(pc.binary_length(values)).as_py() or 0) if _is_text(values.type) else 0
 
 

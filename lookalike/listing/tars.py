@@ -1,6 +1,6 @@
-"""The members of a tar file, in order, without holding any of them. Standard library only.
+"""The members of a tar file, in order, none of them held in memory. Standard library only.
 
-Used by `archives` to list them, and by `lookalike.sources` to find one.
+`archives` lists them, and `lookalike.sources` looks for one of them.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from lookalike.items import SOURCE_INCOMPLETE, SOURCE_UNREADABLE
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 BLOCK = tarfile.BLOCKSIZE
 MAX_HEADER_BYTES = 1024 * 1024
-"""What may stand before the content of one member: names, and attributes of its file system, which are kilobytes. Python's
-`tarfile` holds them in memory, and of a packed archive a few bytes make gigabytes."""
+"""Bounds the headers before the content of a member: names, and attributes of its file system, which are kilobytes. Python's
+`tarfile` holds them in memory, and a few bytes of a packed archive make gigabytes."""
 _MOST_GLOBALS = 1000
-"""Entries that stand for all members; archives of git have one."""
+"""Bounds the global entries, which apply to all members; archives of git have one."""
 _MOST_DIGITS = 300
-"""Consecutive digits in a pax header: more than a name may be long."""
+"""Bounds the consecutive digits of a pax header, beyond the length of any name."""
 _PAX_LENGTH = re.compile(rb"([0-9]{1,7}) ")
 _DIGITS = re.compile(rb"[0-9]+")
 _BUFFER = 256 * 1024
 _CHECK_BYTES = 16 * 1024 * 1024
-"""Unpacked between two looks at whether anybody still wants it: a tenth of a second."""
+"""Bytes unpacked between two checks whether the listing is still wanted: a tenth of a second."""
 _MOST_UNPACKED = 200
 _ALWAYS_UNPACKED_BYTES = 1024**3
-"""An archive may hold 1 GiB and 200 times its own size, and no more. Pictures are packed already; even bitmaps shrink to a
-twentieth, while what gzip makes of nothing is a thousandth."""
+"""Bounds the unpacked size of an archive, to 1 GiB and 200 times its own size. Pictures are packed already; even bitmaps shrink
+to no less than a twentieth, while gzip shrinks zeros to a thousandth."""
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file is a tar by its suffix."""
+    """Whether a file is a tar, by its suffix."""
     return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
@@ -46,17 +46,17 @@ def is_compressed(name: str) -> bool:
 
 
 def plain_stream(stream: IO[bytes], name: str, check: Callable[[], None] = lambda: None) -> IO[bytes]:
-    """The bytes of the tar itself. Of a compressed one reading on is cheap, and going back means from the start; `check` is
-    called now and then while it is unpacked, and may raise."""
+    """The bytes of the tar itself. In a compressed tar reading on is cheap, and going back means reading from the start.
+    `check` is called now and then while it is unpacked, and may raise."""
     return io.BufferedReader(_Unpacked(stream, check), _BUFFER) if is_compressed(name) else stream
 
 
 def walk(stream: IO[bytes], name: str, wanted: Callable[[tarfile.TarInfo], int]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     """Every regular member, each with the first `wanted` bytes of its content, and every link, without any.
 
-    A member comes only when all of its bytes are known to be there. Raises `InvalidArgument` ("archive") ARCHIVE_INVALID for
-    what is no tar, and where one breaks off, or asks for more memory or time than a tar may, after what is whole,
-    `FailedPrecondition` SOURCE_INCOMPLETE. Memory stays flat whatever the archive says.
+    A member comes only when all of its bytes are known to be there. Raises `InvalidArgument` ("archive") ARCHIVE_INVALID for a
+    file that is not a tar. Where a tar breaks off, or would take more memory or time than a tar may, raises
+    `FailedPrecondition` SOURCE_INCOMPLETE after its whole members. Memory stays flat whatever the archive claims.
     """
     headers: Any = _Headers(stream)
     last: tuple[tarfile.TarInfo, bytes] | None = None
@@ -71,7 +71,7 @@ def walk(stream: IO[bytes], name: str, wanted: Callable[[tarfile.TarInfo], int])
                     last = (member, _content(stream, member, wanted(member)))
                 elif member.islnk() or member.issym():
                     last = (member, b"")
-            if last is not None:  # What comes behind it was looked at, so it is whole.
+            if last is not None:  # The bytes after it were read, so it is whole.
                 yield last
                 last = None
             _check_end(stream, tar.offset)
@@ -89,7 +89,7 @@ def walk(stream: IO[bytes], name: str, wanted: Callable[[tarfile.TarInfo], int])
 
 
 class _Unpacked(io.RawIOBase):
-    """What gzip holds, piece by piece as it comes, so that of what breaks off nothing is lost that can be unpacked."""
+    """The content of a gzip file, piece by piece, so that all bytes before a break are unpacked."""
 
     def __init__(self, packed: IO[bytes], check: Callable[[], None]) -> None:
         self._packed, self._check, self._checked = packed, check, 0
@@ -128,23 +128,23 @@ class _Unpacked(io.RawIOBase):
 
 
 class _TooMuch(tarfile.ReadError):
-    """An archive asks for more than a tar may."""
+    """An archive would take more memory or time than a tar may."""
 
 
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, ArithmeticError, LookupError, RecursionError)
-"""What `tarfile` raises for what is wrong in an archive: numbers of a million digits and headers that name headers among it."""
+"""Errors of `tarfile` for damaged archives, also for numbers of a million digits and headers that name headers."""
 
 
 class _Headers:
-    """The archive as `tarfile` reads it: only its headers, of which it would read as much as they say."""
+    """The archive for `tarfile`, which reads only its headers, as long as they claim to be; this bounds them."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream, self._left = stream, MAX_HEADER_BYTES
         self.begun = self.is_pax = False
-        """Whether the next header has been come to; whether what is read next is what a pax header holds."""
+        """Whether the next header has begun, and whether the next read is the content of a pax header."""
 
     def next_of(self, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
-        """The next member. `tar` is left without what it would keep of it."""
+        """The next member, which `tar` does not keep."""
         self._left, self.begun = MAX_HEADER_BYTES, False
         member = tar.next()
         tar.members = []  # type: ignore[attr-defined]  # The tar would keep every member.
@@ -181,10 +181,10 @@ class _Member(tarfile.TarInfo):
 
 
 def _check_pax(content: bytes) -> None:
-    """Raise `tarfile.ReadError` unless these are records `LENGTH KEY=VALUE\\n`, one behind the other, as POSIX has it.
+    """Raise `tarfile.ReadError` unless these are records `LENGTH KEY=VALUE\\n`, one after the other, as in POSIX.
 
-    Of others `tarfile` makes overlapping ones, whose memory is the square of the header's, and its patterns take the square of
-    the longest number's length. Later Pythons look themselves (CVE-2024-6232, CVE-2025-8194).
+    Of other texts `tarfile` makes overlapping records, whose memory is the square of the header's, and its patterns take the
+    square of the longest number's length. Later Pythons check this themselves (CVE-2024-6232, CVE-2025-8194).
     """
     at = 0
     while at < len(content) and content[at]:
@@ -207,7 +207,7 @@ def _content(stream: IO[bytes], member: tarfile.TarInfo, size_bytes: int) -> byt
 
 
 def _check_end(stream: IO[bytes], offset: int) -> None:
-    """`tarfile` stops without a word where the next header is damaged or missing; a whole tar ends with empty blocks."""
+    """Raise where a tar does not end with empty blocks: `tarfile` stops in silence at a damaged or missing header."""
     stream.seek(offset)
     block = stream.read(BLOCK)
     if len(block) < BLOCK:

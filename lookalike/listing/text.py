@@ -20,15 +20,15 @@ from lookalike.errors import InvalidArgument
 from lookalike.items import Item, broken_item, checked_item, resolve_uri
 
 MAX_LINE_BYTES = 256 * 1024
-"""Room for the longest id, URI and metadata, each byte of it escaped."""
+"""Bounds a line, with room for the longest id, URI and metadata, each byte escaped."""
 _CHECK_BYTES = 1024 * 1024
-"""Bytes read between two checks whether anybody still wants the items."""
+"""Bytes read between two checks whether the listing is still wanted."""
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
 """At most 18 digits before the point: any such whole number fits into 64 bits."""
 
 
 Check = Callable[[], None]
-"""Called now and then while a list is read; it may raise, which ends the reading."""
+"""A function that is called now and then while a list is read. It may raise, which ends the reading."""
 
 
 def unchecked() -> None:
@@ -36,7 +36,7 @@ def unchecked() -> None:
 
 
 def number_or_text(cell: str) -> str | int | float:
-    """A cell of a CSV: a plain decimal number as a number, anything else as the text it is."""
+    """The value of a CSV's cell: a number for a plain decimal number, else the text itself."""
     if not _PLAIN_NUMBER.fullmatch(cell):
         return cell
     return float(cell) if "." in cell else int(cell)
@@ -54,7 +54,7 @@ def csv_items(stream: IO[bytes], name: str, base: str, check: Check = unchecked)
 
 @dataclass(frozen=True, slots=True)
 class CsvRow:
-    """A row, or why it cannot be used; `where` is its line (from 1), or lines. Bytes that are not UTF-8 are surrogates."""
+    """A row, or its problem; `where` is its line (from 1), or lines. Bytes that are not UTF-8 are surrogates."""
 
     where: str
     cells: list[str]
@@ -62,7 +62,7 @@ class CsvRow:
 
 
 def csv_rows(stream: IO[bytes], name: str, check: Check = unchecked) -> Iterator[CsvRow]:
-    """The rows of a CSV, empty ones left out, each of at most `MAX_LINE_BYTES`, however many lines its cells take.
+    """The rows of a CSV without empty ones, each of at most `MAX_LINE_BYTES`, however many lines its cells take.
 
     Raises `InvalidArgument` ("manifest") where it is UTF-16.
     """
@@ -85,9 +85,9 @@ def csv_rows(stream: IO[bytes], name: str, check: Check = unchecked) -> Iterator
 class _CsvLines:
     """The lines of a CSV for `csv.reader`, the last one given being `number` (from 1).
 
-    Bytes that are not UTF-8 come through as surrogates, and fail their own row only. A line that is too long is none: cut, it
-    could leave a quote open, which would take the rows behind it along. `csv.Error` is raised in its place, after which the
-    next one comes. So it is with a row whose lines are too long together: `csv.reader` would hold all of them.
+    Bytes that are not UTF-8 come through as surrogates, and fail only their own row. A line that is too long is not cut, since
+    a quote left open would swallow the rows after it: `csv.Error` is raised in its place, and then the next line follows. The
+    same holds for a row whose lines are too long together, all of which `csv.reader` would hold.
     """
 
     def __init__(self, stream: IO[bytes], name: str, check: Check) -> None:
@@ -96,7 +96,7 @@ class _CsvLines:
         self.number = 0
 
     def begin_row(self) -> int:
-        """The line that the next row begins with."""
+        """The first line of the next row."""
         self._left = MAX_LINE_BYTES
         return self.number + 1
 
@@ -198,7 +198,7 @@ def _jsonl_item(position: int, line: int, text: bytes, base: str) -> Item:
 
 
 def item_of(position: int, where: str, item_id: str, uri: str, metadata: dict[str, Any], base: str) -> Item:
-    """The item that stands at `where` in a list, or a broken one."""
+    """The item at `where` in a list, or a broken item."""
     if not uri:
         return broken_item(position, f"{where}: has no 'uri'", item_id=item_id)
     if not is_utf8(uri) or "\0" in uri:
@@ -207,9 +207,10 @@ def item_of(position: int, where: str, item_id: str, uri: str, metadata: dict[st
 
 
 def _lines(stream: IO[bytes], name: str, check: Check) -> Iterator[bytes]:
-    """Lines, the byte order mark taken off. What a line has beyond `MAX_LINE_BYTES` is dropped: it cannot be used anyway.
+    """Lines, without a byte order mark. The bytes of a line beyond `MAX_LINE_BYTES` are dropped, since such a line cannot be
+    used anyway.
 
-    `check` is called now and then, also in a line without end, and where one empty line follows the other.
+    `check` is called now and then, also in a line without end, and in any number of empty lines.
     """
     line = stream.readline(MAX_LINE_BYTES)
     read_bytes = len(line)

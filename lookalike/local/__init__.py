@@ -1,3 +1,3 @@
 """The whole system on one machine: Redis, Milvus, embedder, indexer and gateway as children of one process, with all data in
-one folder. `lookalike.local.system.LocalSystem` is the entry; this package's own import costs nothing, because every child
-passes through it."""
+one folder. `lookalike.local.system.LocalSystem` is the entry. The import of this package costs nothing, because every child
+imports it."""

@@ -1,7 +1,7 @@
 """Starts one child of `lookalike up`: `python -m lookalike.local.child PARENT_PID PROGRAM [ARGUMENT...]`.
 
-Ties the child's life to its parent's, then becomes PROGRAM. A program of its own, because the alternative (code between fork
-and exec in a process with threads) may deadlock. Standard library only: it runs before every part.
+It ties the child's life to its parent's, then becomes PROGRAM. It is a program of its own, because code between fork and exec
+in a process with threads may deadlock. It imports the standard library only, since it runs before every part.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> None:
     """Become `arguments[1:]`, to be killed by the kernel when `arguments[0]`, the parent's process id, dies (Linux only)."""
     parent_pid, *argv = arguments
     if sys.platform == "linux":
-        # SIGKILL, because the parent that dies this way could not wait for an orderly end either.
+        # SIGKILL, because a parent that has died cannot wait for an orderly end.
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != int(parent_pid):

@@ -1,9 +1,9 @@
 """The data folder of `lookalike up`: its lock, the record of running children, its logs.
 
-lock              held while the system runs; says who holds it
+lock              held while the system runs; names the process that holds it
 processes.json    children by name, with process id and start time, for the run after a killed one
-logs/NAME.log     what each part writes, bounded; the part before is in NAME.log.1
-redis/ milvus/ artifacts/ models/    what must survive; models/ is the registry of models
+logs/NAME.log     the log of each part, bounded; its earlier lines are in NAME.log.1
+redis/ milvus/ artifacts/ models/    data that must survive; models/ is the registry of models
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ import psutil
 from lookalike.errors import FailedPrecondition
 
 LOG_BOUND_BYTES = 16 * 1024 * 1024
-"""A log is put aside when it is longer; with its predecessor a part takes at most about twice as much."""
+"""Bounds a log: a longer one is put aside, so the logs of a part take about twice as much at most."""
 _SAME_START_S = 1.5
-"""The difference allowed between two readings of a process' start time: it is derived from the boot time, which clock steps
-move."""
+"""Bounds the difference of two readings of a process' start time, which is derived from the boot time and moves with steps of
+the clock."""
 _TERMINATE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A child that was started: its part's name, process id, and psutil's start time in seconds since 1970."""
+    """A child that was started: the name of its part, its process id, and psutil's start time in seconds since 1970."""
 
     name: str
     pid: int
@@ -40,9 +40,9 @@ class Recorded:
 
 
 class DataFolder:
-    """The folder that holds the data, made if missing, readable by its owner only. Call `lock` before anything else.
+    """The folder of the data, made if missing, readable by its owner only. Call `lock` before any other method.
 
-    A file that cannot be written or read, on a full disk above all, raises `FailedPrecondition` (`DATA_FOLDER_UNUSABLE`).
+    A file that cannot be written or read, as on a full disk, raises `FailedPrecondition` (`DATA_FOLDER_UNUSABLE`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,14 +54,14 @@ class DataFolder:
         return self.path / "logs"
 
     def lock(self, holder: str) -> None:
-        """Take the folder for this process until `unlock`; `holder` is the line by which others see the process that has it.
+        """Take the folder for this process until `unlock`; `holder` is the line that describes the process to others.
 
         Raises `FailedPrecondition`: `DATA_FOLDER_LOCKED` with the holder's line, or `DATA_FOLDER_UNUSABLE`.
         """
         with self._used():
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.logs.mkdir(exist_ok=True, mode=0o700)
-            # Without a buffer: what could not be written must not be tried again when the file is closed.
+            # Without a buffer: a failed write must not be tried again when the file is closed.
             stream = (self.path / "lock").open("ab+", buffering=0)
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,16 +82,16 @@ class DataFolder:
             raise
 
     def describe(self, holder: str) -> None:
-        """Change the line by which others see the process that has the folder."""
+        """Change the line that describes the process that has the folder."""
         if self._lock is not None:
             with self._used():
                 self._lock.truncate(0)
                 self._lock.write(holder.encode() + b"\n")
 
     def unlock(self) -> None:
-        """Let the folder go. Harmless where it is not held; never fails."""
+        """Release the folder. Harmless where it is not held; never fails."""
         if self._lock is not None:
-            # The lock goes with the file; a line that stays names a process that has ended.
+            # The lock ends with the file; a line that stays names a process that has ended.
             with suppress(OSError):
                 self._lock.truncate(0)
             self._lock.close()
@@ -105,7 +105,7 @@ class DataFolder:
         return made
 
     def record(self, processes: Sequence[Recorded]) -> None:
-        """Write down which children run, replacing the earlier record at once."""
+        """Record which children run; the record replaces the earlier one at once."""
         target = self.path / "processes.json"
         fresh = target.with_suffix(".new")
         with self._used():
@@ -113,7 +113,7 @@ class DataFolder:
             fresh.replace(target)
 
     def recorded(self) -> list[Recorded]:
-        """The children of the last run; nothing where the record is missing or cannot be read."""
+        """The children of the last run; none where the record is missing or cannot be read."""
         try:
             rows = json.loads((self.path / "processes.json").read_text(encoding="utf-8"))
             return [Recorded(str(row["name"]), int(row["pid"]), float(row["started_at"])) for row in rows]
@@ -121,10 +121,9 @@ class DataFolder:
             return []
 
     def reap_orphans(self) -> list[Recorded]:
-        """End the processes that a killed run has left: recorded ones that still run. Their start time distinguishes them from
-        strangers.
+        """End the recorded processes that a killed run has left. Their start time distinguishes them from other processes.
 
-        Call it with the lock held. Returns those that were found; they are gone when it returns.
+        Call this with the lock held. Returns the processes that were found, all of which have ended by then.
         """
         found = [(process, orphan) for process in self.recorded() if (orphan := still_running(process)) is not None]
         orphans = [orphan for _, orphan in found]
@@ -143,7 +142,8 @@ class DataFolder:
             return (self.logs / f"{name}.log").open("ab")
 
     def bound_log(self, name: str) -> None:
-        """Put the log of part `name` aside if it has grown long. Its writer appends, so it goes on at the start of the file."""
+        """Put the log of part `name` aside if it has grown long. Its writer appends, so it continues at the start of the
+        file."""
         log = self.logs / f"{name}.log"
         with self._used():
             if log.exists() and log.stat().st_size > LOG_BOUND_BYTES:
@@ -173,7 +173,7 @@ class DataFolder:
 
 
 def started_at(pid: int) -> float:
-    """Start time of a process that this one started, in seconds since 1970; 0.0 if the process has ended already."""
+    """Start time of a child process, in seconds since 1970; 0.0 if the process has ended."""
     try:
         return psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
@@ -181,7 +181,7 @@ def started_at(pid: int) -> float:
 
 
 def still_running(process: Recorded) -> psutil.Process | None:
-    """The process that was recorded, if it still runs; None where it has ended or its id now belongs to another."""
+    """The recorded process, if it still runs; None where it has ended or another process has its id."""
     try:
         candidate = psutil.Process(process.pid)
         same = abs(candidate.create_time() - process.started_at) < _SAME_START_S

@@ -1,4 +1,4 @@
-"""How milvus-lite's server is started: the one place that knows. `lookalike up` and the tests call it."""
+"""The command line that starts milvus-lite's server. `lookalike up` and the tests call it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of `lookalike up`, checked before anything is started: a wrong place is reported at once, by its option."""
+"""Checks of the options of `lookalike up`, made before any part starts: a wrong place is reported at once, by its option."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _MILVUS_PORT = 19530
 
 
 def checked(config: LocalConfig) -> LocalConfig:
-    """`config` with every place as the parts take it. Raises `InvalidArgument`, and `Unavailable` where no Milvus answers."""
+    """`config`, with every place in the form that the parts take. Raises `InvalidArgument`, and `Unavailable` where no Milvus
+    answers."""
     uri = None if config.milvus_uri is None else milvus_uri(config.milvus_uri)
     if uri is not None:
         check_answers(uri)
@@ -38,7 +39,7 @@ def milvus_uri(given: str) -> str:
     text = given.strip()
     url = text if "://" in text else f"http://{text}"
     if "@" in url:
-        # What stands before the @ may be a password: it goes no further than here.
+        # The text before the @ may be a password, so no error shows it.
         problem = "holds a user's name; a token or password belongs into the file that LOOKALIKE_MILVUS_TOKEN_FILE names"
         raise InvalidArgument("--milvus", problem)
     try:

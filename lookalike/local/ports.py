@@ -1,8 +1,8 @@
-"""Ports on the loopback interface: which are free, who holds them, and who listens.
+"""Ports on the loopback interface: which are free, and which processes hold them and listen on them.
 
-A part is started seconds after its port was chosen, and listens seconds after that. Until then its port is held: by a bound
-socket, which keeps the system from giving the port to others and does not keep the part from listening, and by a name that no
-other `lookalike` on this machine can take meanwhile (of Linux; elsewhere the socket alone).
+A part starts seconds after its port was chosen, and listens seconds after that. Until then its port is held: by a bound socket,
+which keeps the operating system from giving the port to others and lets the part listen; and on Linux by a name that no other
+`lookalike` on this machine can take meanwhile.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _TRIES = 100
 
 
 class HeldPorts:
-    """Ports that this process has chosen and nobody else may take, until `close`."""
+    """Ports that this process has chosen, and that no other may take until `close`."""
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
 
     def free(self) -> int:
-        """A port that is free, chosen by the system."""
+        """A free port, chosen by the operating system."""
         for _ in range(_TRIES):
             with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
                 listener.bind((HOST, 0))
@@ -39,13 +39,13 @@ class HeldPorts:
         raise FailedPrecondition(f"no port on {HOST} is free", reason="PORT_TAKEN")
 
     def prefer(self, port: int) -> int:
-        """`port` if it is free, else one that is: for parts that only our own programs talk to."""
+        """`port` if it is free, else another free port: for parts that only Lookalike's own programs call."""
         return port if port and self._hold(port) else self.free()
 
     def require(self, port: int, option: str) -> int:
-        """`port` if it is free (0: one that is): for parts that people connect to.
+        """`port` if it is free (0: any free port): for parts that people connect to.
 
-        Raises `InvalidArgument` for a number that is no port, `FailedPrecondition` (`PORT_TAKEN`) naming `option`.
+        Raises `InvalidArgument` for a number that is not a port, and `FailedPrecondition` (`PORT_TAKEN`), which names `option`.
         """
         if not 0 <= port <= _MAX_PORT:
             raise InvalidArgument(option, f"{port} is not a port; 1 to {_MAX_PORT} are, and 0 chooses one")
@@ -60,19 +60,19 @@ class HeldPorts:
         return port
 
     def close(self) -> None:
-        """Let every port go."""
+        """Release every port."""
         while self._sockets:
             self._sockets.pop().close()
 
     def _hold(self, port: int) -> bool:
-        """Whether it was free, and is ours now."""
+        """Hold `port`; whether it was free."""
         name = _named(port)
         if name is None or not is_free(port):
             if name is not None:
                 name.close()
             return False
         holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        # Both this and the part's own socket have it, and this one never listens: so the part may bind.
+        # Both this socket and the part's own have SO_REUSEADDR, and this one never listens, so the part may bind.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             holder.bind((HOST, port))
@@ -85,9 +85,9 @@ class HeldPorts:
 
 
 def _named(port: int) -> socket.socket | None:
-    """A socket with the name that stands for `port` among all `lookalike`s of this machine; None where another has it.
+    """A socket with the name that stands for `port` among all `lookalike`s of this machine; None where another has the name.
 
-    The system takes the name back when the process ends, however it ends.
+    The operating system frees the name when the process ends, however it ends.
     """
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     if sys.platform == "linux":
@@ -102,7 +102,7 @@ def _named(port: int) -> socket.socket | None:
 def is_free(port: int) -> bool:
     """Whether a server could listen on `port` now. A port left in TIME_WAIT by an earlier run counts as free."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        # Without SO_REUSEPORT: a server that shares its port (gRPC's default) must not go unnoticed.
+        # Without SO_REUSEPORT, so that a server that shares its port (gRPC's default) is noticed.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))
@@ -113,7 +113,7 @@ def is_free(port: int) -> bool:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Whether process `pid` itself listens on `port`; true where the system does not say."""
+    """Whether process `pid` itself listens on `port`; true where the operating system does not say."""
     try:
         sockets = psutil.Process(pid).net_connections("tcp")
     except psutil.NoSuchProcess:
@@ -124,7 +124,7 @@ def listens(pid: int, port: int) -> bool:
 
 
 def taken_by(port: int) -> str:
-    """The process that has `port`, for an error: `process 123 (valkey-server)`, `another lookalike that is starting`."""
+    """The process that holds `port`, for an error: `process 123 (valkey-server)`, `another lookalike that is starting`."""
     with suppress(psutil.Error):
         for one in psutil.net_connections("tcp"):
             if _is_listener(one, port) and one.pid:

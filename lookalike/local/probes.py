@@ -1,4 +1,4 @@
-"""Is a part ready? One question per kind of part, each answered within a second or so. Uses no store and no ledger, so that
+"""Readiness probes, one per kind of part, each answered within a second or so. They use no store and no ledger, so that
 `lookalike up` itself stays light."""
 
 from __future__ import annotations

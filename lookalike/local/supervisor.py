@@ -1,8 +1,7 @@
-"""Keeps the parts running: starts them in order, starts again what dies, stops them in the reverse order.
+"""Keeps the parts running: starts them in order, restarts parts that die, and stops all in the reverse order.
 
-A single thread owns every child: the kernel ties a child to the *thread* that started it, so that thread lives as long as they
-do.
-`lookalike.local.system` is the only caller.
+A single thread owns every child: the kernel ties a child to the *thread* that started it, so that thread lives as long as the
+children. `lookalike.local.system` is the only caller.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ from lookalike.local.waiting import Work, last_words, slow_text
 _TICK_S = 0.1
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 30.0
 _SETTLED_S = 60.0
-"""A part that has run this long starts with the shortest backoff when it dies."""
+"""The run time after which a part that dies is restarted with the shortest backoff."""
 _BOUND_LOGS_EVERY_S = 10.0
 _LOOK_S = 0.5
 """The time between two checks of the parts that are not ready."""
 _SLOW_S = 30.0
 """The time after which a part that is not ready is reported as slow, and again whenever that time has doubled."""
 _LINES = 50
-"""Lines at the end of a log that are searched for something to quote."""
+"""Bounds the lines at the end of a log that are searched for a line to quote."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to report: part `name` is now `state` (`ready`, `died`, `back`, `stopped`, `killed`), `detail` for people.
+    """An event of part `name`: its new `state` (`ready`, `died`, `back`, `stopped`, `killed`), and `detail` for people.
 
-    `slow` is a part that is not ready yet. `trouble` is what could not be done for a part that otherwise goes on, such as
-    putting its log aside on a full disk.
+    `slow` is a part that is not ready yet. `trouble` is a failed step for a part that otherwise runs, such as putting its log
+    aside on a full disk.
     """
 
     name: str
@@ -68,7 +67,7 @@ class _Child:
         return process.pid if process is not None and process.returncode is None else None
 
     def back_off(self) -> float:
-        """Put the next start off, longer after each death in a row; returns for how many seconds."""
+        """Delay the next start, longer after each death in a row; the delay in seconds."""
         backoff_s: float = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2**self.deaths)
         self.deaths, self.again_at_s = self.deaths + 1, time.monotonic() + backoff_s
         return backoff_s
@@ -77,7 +76,7 @@ class _Child:
 class Supervisor:
     """Runs `parts` (in starting order) with their logs and record in `folder`, which must be locked.
 
-    `report` is called from the supervisor's thread; what it raises ends the supervisor.
+    `report` is called from the supervisor's thread; an error of `report` ends the supervisor.
     """
 
     def __init__(self, folder: DataFolder, parts: Sequence[Part], report: Callable[[Event], None]) -> None:
@@ -97,8 +96,8 @@ class Supervisor:
     def start(self) -> None:
         """Start every part and return when all are ready.
 
-        Raises `Unavailable` for a part that ended or was not ready in time, with what it logged last, and `Cancelled` where
-        `stop` was called meanwhile; everything is stopped then.
+        Raises `Unavailable` for a part that ended or was not ready in time, with the last line of its log, and `Cancelled`
+        where `stop` was called meanwhile. All parts are stopped then.
         """
         self._thread.start()
         _wait_for(self._settled)
@@ -107,19 +106,19 @@ class Supervisor:
             raise self._failure
 
     def check(self) -> None:
-        """Raise what has ended the supervisor, and with it every part, where nobody had asked for that; else return."""
+        """Raise the error that has ended the supervisor, and every part with it; return where `stop` ended it, or it runs."""
         if self._failure is not None:
             raise self._failure
 
     def stop(self) -> None:
-        """Stop every part in order; returns when all are gone, which takes no longer than the sum of their graces."""
+        """Stop every part in order. Returns when all have ended, after the sum of their graces at most."""
         self._stopping.set()
         if self._thread.ident is not None:
             # Not joined: a `join` that Ctrl-C interrupts takes the thread for ended from then on (Python before 3.13).
             _wait_for(self._ended)
 
     def kill(self) -> None:
-        """End every part at once: for someone who does not want to wait for `stop`."""
+        """End every part at once, without waiting for `stop`."""
         for child in self._children:
             _send(child, signal.SIGKILL)
 
@@ -168,7 +167,7 @@ class Supervisor:
     def _becomes_ready(self, child: _Child) -> bool:
         part, process = child.part, child.process
         answered = _answers(child)
-        # Asked after the probe: another program may be the one that answers on the port.
+        # Checked after the probe: another program may have answered on the port.
         code = process.poll() if process is not None else None
         if code is not None:
             raise self._not_started(part, f"ended with {_ending(code)}")
@@ -178,8 +177,8 @@ class Supervisor:
         return answered
 
     def _look_at_work(self, now_s: float) -> None:
-        """Report the parts that are slow. Raises `Unavailable` for a part that takes too long, or that does nothing and waits
-        for nobody's work."""
+        """Report slow parts. Raises `Unavailable` for a part that takes too long, or that does nothing and waits for no other
+        part's work."""
         starting = [child for child in self._children if child.process is not None and not child.ready]
         for child in starting:
             if child.work is not None and child.work.goes_on():
@@ -245,7 +244,8 @@ class Supervisor:
                     stderr=subprocess.STDOUT,
                     env=environment,
                     cwd=self._folder.path,
-                    # Out of the terminal's group: Ctrl-C reaches this process alone, which then stops the parts in order.
+                    # Outside the terminal's process group, so that Ctrl-C reaches this process alone, which stops the parts in
+                    # order.
                     start_new_session=True,
                 )
             except OSError as error:
@@ -255,13 +255,13 @@ class Supervisor:
         self._record()
 
     def _record(self) -> None:
-        """Write down what runs. That it cannot be is no reason to stop: the next run then reaps no orphans."""
+        """Record which parts run. A failure does not stop the system: the next run then reaps no orphans."""
         running = [(one.part.name, one.pid) for one in self._children]
         recorded = [Recorded(name, pid, started_at(pid)) for name, pid in running if pid is not None]
         self._try("record", partial(self._folder.record, recorded))
 
     def _try(self, name: str, action: Callable[[], None]) -> bool:
-        """Whether `action` went well. A failure is an event of `name`, unless the last one had the same reason."""
+        """Whether `action` succeeded. A failure is an event of `name`, unless the last failure had the same reason."""
         try:
             action()
         except LookalikeError as error:
@@ -287,13 +287,13 @@ class Supervisor:
 
 
 def _answers(child: _Child) -> bool:
-    """Whether the part is ready, and it is its own process that said so: another system's may listen on the port."""
+    """Whether the part is ready, by the answer of its own process: another system's process may listen on the port."""
     pid = child.pid
     return child.part.is_ready() and pid is not None and all(listens(pid, port) for port in child.part.ports)
 
 
 def _wait_for(event: threading.Event) -> None:
-    """Wait in slices, so that Ctrl-C is heard at once."""
+    """Wait in slices, so that Ctrl-C takes effect at once."""
     while not event.wait(_TICK_S):
         pass
 

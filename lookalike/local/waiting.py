@@ -1,4 +1,4 @@
-"""How a start is waited for: a part that works is given time, one that does nothing is not; and what to say of either.
+"""The wait for a starting part: a part that works gets time, a part that does nothing gets none; and the texts about both.
 
 `lookalike.local.supervisor` is the only caller.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 _LEAST_CPU_S = 0.2
-"""Processor time that counts as work: a process that only looks now and then whether it may go on takes less in minutes."""
+"""Bounds from below the processor time that counts as work: a process that only polls takes less in minutes."""
 _CHATTER = re.compile(
     r"""
       \d{4}-\d\d-\d\d\ \d\d:\d\d:\d\d\.\d+:\ [IWE]\ \S+\.(cc|cu|h):\d+\]   # TensorFlow's own
@@ -27,18 +27,18 @@ _CHATTER = re.compile(
     re.VERBOSE,
 )
 _SAID = 300
-"""Characters of a line that is quoted."""
+"""Bounds the characters of a quoted line."""
 
 
 class Work:
-    """What a process has done since it was last looked at."""
+    """The work of a process since the last check."""
 
     def __init__(self, pid: int, log: Path) -> None:
         self._pid, self._log = pid, log
         self._cpu_s, self._logged_bytes = 0.0, _size_of(log)
 
     def goes_on(self) -> bool:
-        """Whether it took processor time or wrote to its log since this last was true."""
+        """Whether the process took processor time or wrote to its log since this was last true."""
         cpu_s, logged_bytes = cpu_time_of(self._pid), _size_of(self._log)
         if cpu_s - self._cpu_s < _LEAST_CPU_S and logged_bytes == self._logged_bytes:
             return False
@@ -47,7 +47,7 @@ class Work:
 
 
 def cpu_time_of(pid: int) -> float:
-    """Seconds of processor time that process `pid` has had; 0 for one that has ended."""
+    """Seconds of processor time that process `pid` has had; 0 for a process that has ended."""
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.Error:
@@ -56,8 +56,8 @@ def cpu_time_of(pid: int) -> float:
 
 
 def slow_text(doing: str, pid: int, waited_s: float) -> str:
-    """Why a start takes long: `not ready after 80 s: it loads TensorFlow; it has had 31 s of processor time, and the machine is
-    busy (load 14 on 2 cores)`."""
+    """The reason of a slow start: `not ready after 80 s: it loads TensorFlow; it has had 31 s of processor time, and the
+    machine is busy (load 14 on 2 cores)`."""
     cores = os.cpu_count() or 1
     load = os.getloadavg()[0]
     text = f"not ready after {waited_s:.0f} s" + (f": it {doing}" if doing else "")
@@ -66,9 +66,9 @@ def slow_text(doing: str, pid: int, waited_s: float) -> str:
 
 
 def last_words(lines: Sequence[str]) -> str:
-    """The last of a log's lines that says something: from a JSON line its event and problem, from another the line itself.
+    """The last meaningful line of a log: the event and problem of a JSON line, or the line itself.
 
-    Lines of libraries about themselves are passed over; "" where there is nothing else.
+    Lines of libraries about themselves are passed over; "" where no other line is left.
     """
     for line in reversed(lines):
         said = _said(line)

@@ -1,4 +1,5 @@
-"""URI -> bytes, guarded. The only code that reads pictures and lists from where a caller says; used by indexer and gateway.
+"""URI -> bytes, guarded. The only code that reads pictures and lists from places that a caller names; the indexer and the
+gateway call it.
 
     roots     the guard: which folders and URLs may be read at all
     reader    one picture by its URI
@@ -8,7 +9,7 @@
     members   tar://MEMBER::ARCHIVE, one file of an archive
     opening   whole lists and archives as streams, and what lies under a folder or prefix
 
-`Artifacts` is offered from here too.
+This package exports `Artifacts` too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Which IP addresses belong to the open internet. Used by `web` before it dials.
+"""The rule of which IP addresses are public. `web` calls it before it dials.
 
-The rule names what is allowed: unicast IPv4, and IPv6 of 2000::/3, the only part that is given out (RFC 4291). Of both the
-special-purpose blocks are taken out. They stand here, since Python 3.11's `ipaddress` knows the registries of 2016 only.
+The rule names the allowed addresses: unicast IPv4, and IPv6 of 2000::/3, the only part that is assigned (RFC 4291), both
+without the special-purpose blocks. The blocks are listed here, since Python 3.11's `ipaddress` knows only the registries of
+2016.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _SPECIAL_4 = tuple(
         ),
     )
 )
-"""https://www.iana.org/assignments/iana-ipv4-special-registry: what is not globally reachable, or no longer given out."""
+"""https://www.iana.org/assignments/iana-ipv4-special-registry: blocks that are not globally reachable, or no longer
+assigned."""
 _SPECIAL_6 = tuple(
     map(
         ipaddress.IPv6Network,
@@ -43,13 +45,13 @@ _SPECIAL_6 = tuple(
         ),
     )
 )
-"""https://www.iana.org/assignments/iana-ipv6-special-registry: what of it lies within 2000::/3. NAT64 (64:ff9b::/96,
+"""https://www.iana.org/assignments/iana-ipv6-special-registry: its blocks within 2000::/3. NAT64 (64:ff9b::/96,
 64:ff9b:1::/48), IPv4-compatible (::/96), SRv6 (5f00::/16), unique local, link-local and site-local addresses lie outside."""
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet. An IPv4 address that is mapped into IPv6 counts as itself; one that is
-    translated or tunnelled does not count as public, whatever it is. False for what is no address, or has a zone."""
+    """Whether an IP address is public. An IPv4 address that is mapped into IPv6 counts as itself; a translated or tunnelled
+    address never counts as public. False for a text that is not an address, or has a zone."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:

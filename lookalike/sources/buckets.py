@@ -1,6 +1,6 @@
-"""Objects of S3 and of whatever speaks its protocol, through fsspec's s3fs. Used by `reader` and `opening`.
+"""Objects of S3 and of other servers with its protocol, through fsspec's s3fs. `reader` and `opening` call it.
 
-Credentials, region and endpoint come from where every AWS tool finds them (`AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, a role,
+Credentials, region and endpoint come from the usual places of AWS tools (`AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, a role,
 `AWS_ENDPOINT_URL`), or from fsspec's own configuration (`FSSPEC_S3_ENDPOINT_URL`, `FSSPEC_S3_ANON=true` for public buckets).
 """
 
@@ -23,17 +23,17 @@ from lookalike.sources.urls import Url
 from lookalike.sources.web import SOURCE_UNAVAILABLE
 
 _CONFIG = {"connect_timeout": 5, "read_timeout": 20, "max_pool_connections": 32}
-"""Seconds; and as many connections as threads may read at a time."""
+"""Timeouts in seconds, and as many connections as threads may read at a time."""
 _STREAM_BLOCK = 4 * 1024 * 1024
-"""Bytes per request of what is read from end to end."""
+"""Bytes per request of an object that is read from start to end."""
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 _ABSENT = ("InvalidRange", "416")
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-"""The size of an answer that is read whole before it is parsed. A page of 1,000 keys of 1,024 bytes, each a `%xx`, has 4 MB."""
+"""Bounds an answer that is read whole before it is parsed. A page of 1,000 keys of 1,024 bytes, each a `%xx`, has 4 MB."""
 
 
 class Buckets:
-    """Thread-safe. Nothing is imported or connected before the first call."""
+    """Access to objects. Thread-safe. Nothing is imported or connected before the first call."""
 
     def read(self, url: Url, start: int, end: int) -> bytes:
         """The bytes of an object from `start` up to `end`, fewer where it ends before.
@@ -46,11 +46,11 @@ class Buckets:
                 return bytes(_files().cat_file(_name(url), start=start, end=end))
             except OSError as error:
                 if _code(error) in _ABSENT:
-                    return b""  # Nothing lies at `start` or behind it: an empty object answers so.
+                    return b""  # No byte lies at `start` or after it; an empty object answers so.
                 raise
 
     def open(self, url: Url) -> IO[bytes]:
-        """An object as a stream that can seek. What fails while it is read is translated too. Raises as `read` does."""
+        """An object as a stream that can seek. Errors of later reads are translated too. Raises as `read` does."""
         with _translated(url):
             return io.BufferedReader(_Stream(_files().open(_name(url), "rb", block_size=_STREAM_BLOCK), url), _STREAM_BLOCK)
 
@@ -71,7 +71,7 @@ class Buckets:
             page = {"ContinuationToken": token}
 
     def stamp(self, url: Url) -> str:
-        """Something that changes whenever the object does: its tag, size and time."""
+        """A value that changes whenever the object does: its tag, size and time."""
         with _translated(url):
             return str(_files().ukey(_name(url)))
 
@@ -114,9 +114,8 @@ def _files() -> Any:
 
 @functools.cache
 def _bounded_session() -> type[Any]:
-    """aiobotocore's session, over answers that are no longer than was asked for: a list or an error at most
-    `MAX_ANSWER_BYTES`, since it is held as a whole, and a range of an object no more than the range. What is longer is
-    `FailedPrecondition` SOURCE_UNREADABLE."""
+    """aiobotocore's session, with bounded answers: a list or an error has at most `MAX_ANSWER_BYTES`, since it is held as a
+    whole, and a range of an object no more than the range. A longer answer is `FailedPrecondition` SOURCE_UNREADABLE."""
     import aiohttp
     import botocore.exceptions as boto  # type: ignore[import-untyped]
     from aiobotocore.httpsession import AIOHTTPSession  # type: ignore[import-untyped]
@@ -149,7 +148,7 @@ def _bounded_session() -> type[Any]:
             try:
                 return await super().send(request)
             except boto.HTTPClientError as error:
-                # As such it would be tried again, and the same sent again.
+                # A `ClientError` would be tried again, with the same answer.
                 if isinstance(error.kwargs.get("error"), FailedPrecondition):
                     raise error.kwargs["error"] from error
                 raise
@@ -171,7 +170,7 @@ def _name(url: Url) -> str:
 
 
 def _code(error: OSError) -> str:
-    """What S3 calls the error."""
+    """S3's code of the error."""
     response = getattr(error.__cause__, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 

@@ -1,8 +1,7 @@
-"""Single members of archives, by `tar://MEMBER::ARCHIVE`. Used by `reader`.
+"""Single members of archives, by `tar://MEMBER::ARCHIVE`. `reader` calls it.
 
-A member whose place the plan noted is read by range. The header before it is checked first, so that an archive that was written
-anew since is not read as if it were the old one. A member without a place is looked up in an index of the archive. A few of
-these indexes are kept.
+A member whose place the plan noted is read by range. The header before it is checked first, since the archive may have been
+replaced. A member without a place is looked up in an index of the archive. A few of these indexes are kept.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from lookalike.sources.urls import Url
 
 _INDEXES = 4
 _MOST_INDEXED_BYTES = 40_000_000
-"""Names and places in the index of one archive: about 200,000 members. Shards have a tenth of that. A member behind these is
-looked for every time."""
+"""Bounds the index of one archive, to about 200,000 members. Shards have a tenth of that. Members beyond the index are searched
+for each time."""
 _ENTRY_BYTES = 150
 """Memory of an index's entry beside its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """Offset and size in bytes of an archive's members by name; `whole` where all of them are in it."""
+    """Offset and size in bytes of an archive's members by name; `whole` says whether it holds all members."""
 
     places: Mapping[str, tuple[int, int]]
     whole: bool
@@ -48,7 +47,7 @@ class Members:
         self._lock = threading.Lock()
 
     def read(self, uri: str, offset: int, size_bytes: int, *, max_bytes: int) -> bytes:
-        """The member that `uri` names, at most `max_bytes` and one byte of it; `offset` is negative where it is not known.
+        """The content of the member that `uri` names, up to one byte more than `max_bytes`; `offset` is negative if not known.
 
         Raises `NotFound` SOURCE_NOT_FOUND, `FailedPrecondition` SOURCE_FORBIDDEN, SOURCE_UNREADABLE, SOURCE_INCOMPLETE or
         SOURCE_CHANGED, `InvalidArgument`, `Unavailable` SOURCE_UNAVAILABLE.
@@ -95,7 +94,7 @@ class Members:
         return found
 
     def _index(self, archive_uri: str, only: str = "") -> _Index:
-        """Where the members lie. Of equal names the first counts, as it does when an archive is listed."""
+        """The places of the members. Of equal names the first counts, as in the listing of an archive."""
         places: dict[str, tuple[int, int]] = {}
         left_bytes = _MOST_INDEXED_BYTES
         with open_source(self._roots, self._buckets, archive_uri) as stream:
@@ -118,18 +117,18 @@ class Members:
         raise NotFound("source", member[:100], hint=f"{archive_uri[:200]!r} has no such member")
 
     def _stamp(self, place: Path | Url) -> str:
-        """What changes when the archive does."""
+        """A value that changes when the archive does."""
         if isinstance(place, Url):
             return self._buckets.stamp(place)
         try:
             status = os.stat(place)  # noqa: PTH116 - as open_file does
         except OSError:
-            return ""  # Opening it says what is wrong.
+            return ""  # Opening it raises the right error.
         return f"{status.st_mtime_ns} {status.st_size}"
 
 
 def _is_header(block: bytes, member: str, size_bytes: int) -> bool:
-    """Whether this is the header of that member. Names of over 100 bytes stand elsewhere, and so do sizes of over 8 GiB."""
+    """Whether this is the header of that member. Names over 100 bytes and sizes over 8 GiB stand elsewhere."""
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.TarError:

@@ -1,4 +1,4 @@
-"""Whole lists and archives as streams, and what lies under a folder or prefix. Used by the plan, and by `members`."""
+"""Whole lists and archives as streams, and the pictures under a folder or prefix. The plan and `members` call it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def folder_items(
 
 
 def uri_prefix(roots: Roots, uri: str) -> str:
-    """What the URIs of all items begin with that `folder_items` gives for a folder or prefix, and no others do."""
+    """The beginning that all URIs of `folder_items` for a folder or prefix have, and no other URIs."""
     place = check_listable(roots, uri)
     if isinstance(place, Path):
         return file_uri(os.path.normpath(place.absolute())).rstrip("/") + "/"
@@ -79,7 +79,7 @@ def uris_under(
 
 
 def check_listable(roots: Roots, uri: str) -> Path | Url:
-    """As `Roots.check`, and raises `InvalidArgument` SOURCE_SCHEME_UNSUPPORTED for what lies on the web."""
+    """As `Roots.check`; raises `InvalidArgument` SOURCE_SCHEME_UNSUPPORTED for a place on the web too."""
     place = roots.check(uri)
     if isinstance(place, Url) and place.scheme != "s3":
         raise InvalidArgument(

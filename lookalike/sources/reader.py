@@ -1,6 +1,6 @@
 """Reads a picture by its URI: `artifact://`, `file://` or an absolute path, `http(s)://`, `s3://`, `tar://MEMBER::ARCHIVE`.
 
-Only regular files are read, so that none blocks.
+Only regular files are read, since others may block.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ READ_TIMEOUT_S = 30.0
 
 
 class Reader:
-    """Reads pictures. Thread-safe; holds nothing open but connections. `roots` are folders and URLs, see `Roots`."""
+    """Reads pictures. Thread-safe; keeps only connections open. `roots` are folders and URLs, see `Roots`."""
 
     def __init__(
         self,
@@ -41,14 +41,14 @@ class Reader:
         self._max_bytes = max_bytes
 
     def read(self, uri: str, *, offset: int = -1, size_bytes: int = 0) -> bytes:
-        """The bytes behind `uri`, at most `max_bytes`; of a member of an archive `offset` and `size_bytes` say where it lies,
+        """The bytes behind `uri`, at most `max_bytes`. For a member of an archive `offset` and `size_bytes` are its place,
         where that is known.
 
         Raises `NotFound` SOURCE_NOT_FOUND, `FailedPrecondition` SOURCE_FORBIDDEN (outside the roots, needs credentials),
         SOURCE_UNREADABLE (permission, not a file, broken disk), SOURCE_CHANGED or SOURCE_INCOMPLETE (archives), `BadImage`
         IMAGE_TOO_LARGE without reading it whole or IMAGE_EMPTY, `InvalidArgument` SOURCE_SCHEME_UNSUPPORTED,
-        `DeadlineExceeded` SOURCE_TIMEOUT, `Unavailable` SOURCE_UNAVAILABLE where the place that `uri` names does not answer
-        however often it is asked, and `Unavailable` of another reason where the artifacts do not.
+        `DeadlineExceeded` SOURCE_TIMEOUT, `Unavailable` SOURCE_UNAVAILABLE where the place of `uri` answers none of several
+        attempts, and `Unavailable` with another reason where the artifacts do not answer.
         """
         content = self._read(uri, offset, size_bytes)
         if len(content) > self._max_bytes:

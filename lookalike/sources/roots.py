@@ -1,6 +1,6 @@
-"""The guard: which folders and URLs may be read. Every place that a caller names passes here first.
+"""The guard: which folders and URLs may be read. Every place that a caller names passes it first.
 
-Links are resolved, so that none leads out of a folder; a URL that climbs is refused, so that none leads out of its prefix.
+Links are resolved, so that no link leads out of a folder. A URL that climbs is refused, so that no URL leads out of its prefix.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FORBIDDEN = "SOURCE_FORBIDDEN"
 
 
 class Roots:
-    """Folders and prefixes of URLs that may be read from. None means that nothing may.
+    """Folders and prefixes of URLs that may be read. Without roots nothing may be read.
 
     `/data`, `s3://bucket/photos/`, `https://images.example.com/`, or `https://` for any host whose address is public. A host
     that is named may have any address. Raises `InvalidArgument` for a root that is neither a folder nor such a URL.
@@ -30,8 +30,8 @@ class Roots:
         self._urls = tuple(_root_url(text) for text in texts if scheme_of_url(text))
 
     def check(self, uri: str) -> Path | Url:
-        """The path or URL behind `uri` if its text lies inside a root; nothing is looked at, so this works where the files are
-        not. Raises `FailedPrecondition` SOURCE_FORBIDDEN, `InvalidArgument` SOURCE_SCHEME_UNSUPPORTED.
+        """The path or URL behind `uri` if its text lies inside a root. No file is read, so this works on machines without the
+        files. Raises `FailedPrecondition` SOURCE_FORBIDDEN, `InvalidArgument` SOURCE_SCHEME_UNSUPPORTED.
         """
         if scheme_of_url(uri):
             return self._check_url(uri)
@@ -73,7 +73,7 @@ class Roots:
 
 
 def _root_url(text: str) -> Url:
-    """The URL that a root names. A query would be compared with nothing, and so seem to keep out what it does not."""
+    """The URL that a root names. A query is refused: it would not be compared, and so seem to forbid URLs that it does not."""
     try:
         url = parse_url(text)
     except FailedPrecondition as error:
@@ -84,7 +84,7 @@ def _root_url(text: str) -> Url:
 
 
 def scheme_of_url(uri: str) -> str:
-    """The scheme of a URL that is not of a file, where it is one that can be read; else ""."""
+    """The scheme of a URL, where it can be read and is not that of files; else ""."""
     scheme = scheme_of(uri)
     return scheme if scheme in SCHEMES else ""
 

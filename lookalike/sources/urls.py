@@ -1,4 +1,4 @@
-"""What a URL of an object store or of the web means, in one normal form. Used by `roots` and by those who read them."""
+"""The normal form of URLs of object stores and of the web. `roots` and the readers of URLs call it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ SCHEMES = (*WEB_PORTS, "s3")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
-"""The last part of a host that is taken for an IPv4 address: also `127.1`, `0x7f.1` and 2130706433 (WHATWG's URL standard)."""
+"""The last part of a host that counts as an IPv4 address: also `127.1`, `0x7f.1` and 2130706433 (WHATWG's URL standard)."""
 _MOST_ENCODED = 8
-"""Times that a path may be percent-encoded: a proxy or two decode it once each."""
+"""Bounds how often a path may be percent-encoded: a proxy or two decode it once each."""
 _IIS = re.compile(rb"%u([0-9A-Fa-f]{4})")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]|[\xf8-\xfd][\x80-\xbf]{3}")
-"""ASCII, or what is shorter, in more bytes than it takes: RFC 3629 forbids it."""
+"""Overlong encodings of UTF-8, which RFC 3629 forbids."""
 _SLASHES = re.compile(r"[/\\]")
 _DOTS = re.compile(r"[\s\ufeff\u200b]*\.+(?![\w.-])")
-"""Dots alone, or before anything that some server cuts off: `..;x=1`, `..?`, `.. `, `...`. Not `.name`, `..name` and `.-`."""
+"""Dots alone, or before characters that some server cuts off: `..;x=1`, `..?`, `.. `, `...`. Not `.name`, `..name` and `.-`."""
 _SAFE = "%/!$&'()*+,;=:@~-._"
-"""What RFC 3986 allows in a path, and the percent sign of what is encoded already."""
+"""Characters that RFC 3986 allows in a path, and the percent sign of encoded ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """`host` is the bucket of an `s3` URL, and "" only in a root that means every host. `path` begins with "/" or is empty; of
-    the web it is percent-encoded, of a bucket it is the key as it is. `port` is 0 for a bucket."""
+    """A URL. `host` is the bucket of an `s3` URL, and "" only in a root that means every host. `path` begins with "/" or is
+    empty; on the web it is percent-encoded, in a bucket it is the key as it is. `port` is 0 for a bucket."""
 
     scheme: str
     host: str
@@ -47,7 +47,7 @@ class Url:
 
     @property
     def authority(self) -> str:
-        """`host`, or `host:port` where that is not the usual one."""
+        """`host`, or `host:port` where the port is not the usual one."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == WEB_PORTS.get(self.scheme, 0) else f"{host}:{self.port}"
 
@@ -57,7 +57,7 @@ class Url:
         return (self.path or "/") + (f"?{self.query}" if self.query else "")
 
     def covers(self, other: Url) -> bool:
-        """Whether `other` lies under this one: the same place, and its path in this one's folder or the same."""
+        """Whether `other` lies under this URL: on the same host, with the same path or a path in its folder."""
         if (self.scheme, self.host or other.host, self.port if self.host else other.port) != (
             other.scheme,
             other.host,
@@ -72,7 +72,7 @@ class Url:
 
 
 def scheme_of(uri: str) -> str:
-    """The scheme of a URI in lower case; "" of a path."""
+    """The scheme of a URI in lower case; "" for a path."""
     found = _SCHEME.match(uri)
     return found[1].lower() if found else ""
 
@@ -80,8 +80,8 @@ def scheme_of(uri: str) -> str:
 def parse_url(uri: str) -> Url:
     """`uri` of one of `SCHEMES` in its normal form, the fragment dropped.
 
-    Raises `InvalidArgument` ("uri") for one that means nothing, `FailedPrecondition` SOURCE_FORBIDDEN for one that climbs, or
-    that some server could take for one that climbs, and for one that holds a user's name.
+    Raises `InvalidArgument` ("uri") for a text that is not a URL, and `FailedPrecondition` SOURCE_FORBIDDEN for a URL that
+    climbs, or that some server could read so, and for a URL with a user's name.
     """
     if any(ord(character) < 32 or ord(character) == 127 for character in uri):
         raise InvalidArgument("uri", f"{uri[:80]!r} holds control characters")
@@ -103,7 +103,7 @@ def _parse_web(uri: str) -> Url:
     except (ValueError, UnicodeError) as error:
         raise InvalidArgument("uri", f"{uri[:80]!r} is not a URL: {error}") from error
     if parts.username is not None or parts.password is not None:
-        # Not shown: what stands before the @ may be a password.
+        # The text before the @ may be a password, so it is not shown.
         raise FailedPrecondition(f"the URL at {host[:80]!r} holds a user's name; leave it out", reason="SOURCE_FORBIDDEN")
     if "\\" in parts.path:
         raise InvalidArgument("uri", f"{uri[:80]!r} is not a URL: it holds a backslash")
@@ -112,14 +112,14 @@ def _parse_web(uri: str) -> Url:
 
 
 def _checked_host(uri: str, host: str) -> str:
-    """`host` where everybody reads it alike: a name, or an IP address in its usual form."""
+    """`host`, if every program reads it alike: a name, or an IP address in its usual form."""
     numeric = _NUMBER.fullmatch(host.rpartition(".")[2])
     if not host or (_NAME.fullmatch(host) and not numeric):
         return host
     try:
         ip = ip_address(host)
     except ValueError:
-        if numeric:  # Some take it for an address, and not all for the same.
+        if numeric:  # Some programs take it for an address, and not all for the same.
             problem = f"{host[:80]!r} is no IP address in its usual spelling; write it as 192.0.2.1 is written"
             raise FailedPrecondition(problem, reason="SOURCE_FORBIDDEN") from None
         raise InvalidArgument("uri", f"{uri[:80]!r} is not a URL: {host[:80]!r} is no name of a host") from None
@@ -130,7 +130,7 @@ def _checked_host(uri: str, host: str) -> str:
 
 
 def _refuse_climbing(url: Url) -> None:
-    """Read the path as the most obliging server would, and refuse it where a segment then is, or begins like, `.` or `..`."""
+    """Read the path as the most lenient server would, and refuse it where a segment then is, or begins like, `.` or `..`."""
     shown = f"{str(url)[:200]!r}"
     path = url.path.encode("utf-8", "surrogatepass")
     for _ in range(_MOST_ENCODED):
@@ -150,8 +150,8 @@ def _refuse_climbing(url: Url) -> None:
 
 
 def _decoded(path: bytes, shown: str) -> bytes:
-    """`path` percent-decoded once. Raises `FailedPrecondition` for control characters, and for letters written longer than
-    UTF-8 allows, which some servers read all the same."""
+    """`path` percent-decoded once. Raises `FailedPrecondition` for control characters, and for overlong UTF-8, which some
+    servers accept."""
     decoded = unquote_to_bytes(_IIS.sub(lambda found: chr(int(found[1], 16)).encode("utf-8", "surrogatepass"), path))
     if _CONTROL.search(decoded) or _OVERLONG.search(decoded):
         problem = "holds control characters, or letters that are not encoded as UTF-8 demands, in its path"

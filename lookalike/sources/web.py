@@ -1,8 +1,8 @@
-"""Pictures of the web, behind the guard. Used by `reader`.
+"""Pictures of the web, behind the guard. `reader` calls it.
 
-urllib3 connects to a given address while it asks, and checks the certificate, for the name. The connection goes to the address
-that was looked up and found public, so that a name that changes its address in between gains nothing. botocore, below s3fs,
-uses urllib3 too. No proxy is used, and a redirect is a new URL that passes the guard again.
+urllib3 connects to a given address, and sends the name and checks its certificate. The connection goes to the address that was
+looked up and found public, so a name that changes its address in between gains nothing. botocore, below s3fs, uses urllib3 too.
+No proxy is used. A redirect is a new URL, which must pass the guard again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from lookalike.sources.urls import Url
 
 SOURCE_TIMEOUT = "SOURCE_TIMEOUT"
 SOURCE_UNAVAILABLE = "SOURCE_UNAVAILABLE"
-"""Reason of an item whose host does not answer, or answers that it cannot now, however often it is asked."""
+"""Reason of an item whose host answers no attempt, or answers each that it is unavailable."""
 
 _ATTEMPTS = 4
 _BACKOFF_S = 0.5
@@ -49,7 +49,7 @@ _HEADERS = {"User-Agent": "lookalike", "Accept": "image/*, */*;q=0.5", "Accept-E
 
 
 class _Passing(Exception):
-    """A failure that another attempt may get past."""
+    """A failure that may pass with another attempt."""
 
     def __init__(self, problem: str, retry_after_s: float = 0.0) -> None:
         super().__init__(problem)
@@ -58,7 +58,7 @@ class _Passing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """How long one read may still take."""
+    """The time that one read may still take."""
 
     ends_s: float
     allowed_s: float
@@ -71,14 +71,14 @@ class _Clock:
 
 
 class Web:
-    """Thread-safe; keeps some connections open."""
+    """A client of the web. Thread-safe; keeps some connections open."""
 
     def __init__(self, roots: Roots, *, timeout_s: float, backoff_s: float = _BACKOFF_S) -> None:
         self._roots, self._timeout_s, self._backoff_s = roots, timeout_s, backoff_s
         self._pools = urllib3.PoolManager(num_pools=64, maxsize=16, ssl_context=ssl.create_default_context())
 
     def read(self, url: Url, *, max_bytes: int) -> bytes:
-        """The body behind `url`, which has passed the guard; one of over `max_bytes` is not read to its end.
+        """The body behind `url`, which has passed the guard; a body over `max_bytes` is not read to its end.
 
         Raises `NotFound` SOURCE_NOT_FOUND; `FailedPrecondition` SOURCE_FORBIDDEN (needs credentials, redirects out of the
         roots, has a private address) or SOURCE_UNREADABLE; `BadImage` IMAGE_TOO_LARGE; `DeadlineExceeded` SOURCE_TIMEOUT; and,
@@ -152,7 +152,7 @@ class Web:
         raise _Passing(problem)
 
     def _addresses(self, url: Url) -> list[str]:
-        """Where `url` may be asked for. Raises `FailedPrecondition` where its name stands for an address that is not public."""
+        """The addresses of `url`. Raises `FailedPrecondition` where its name has an address that is not public."""
         try:
             found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
@@ -215,12 +215,12 @@ def _body(response: urllib3.BaseHTTPResponse, max_bytes: int, clock: _Clock) -> 
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float:
-    """Seconds; a date, which the header may hold too, is not worth waiting for."""
+    """The seconds of the header; 0 for a date, which the header may hold too."""
     value = headers.get("Retry-After", "")
     return float(value) if value.isdecimal() else 0.0
 
 
 def _said(error: Exception) -> str:
-    """What a library's error says, without its own objects' names."""
+    """The text of a library's error, without the names of its objects."""
     text = " ".join(str(error).split())
     return text.split("): ", 1)[-1][:200] or type(error).__name__

@@ -97,6 +97,6 @@ def test_a_removed_collection_is_said_to_be(ledger: Ledger) -> None:
     def gone(name: str) -> tuple[str, str]:
         raise NotFound("collection", name)
 
-    with pytest.raises(FailedPrecondition, match="was removed") as refused:
+    with pytest.raises(FailedPrecondition, match="was deleted") as refused:
         retry_failures(ledger, gone, Queue(), ended(ledger, 3).id, "r2")  # type: ignore[arg-type]
     assert refused.value.reason == "COLLECTION_GONE"
