@@ -168,6 +168,7 @@ def _ingest(console: Console, client: Client, collection: str, manifest: Path) -
     """Upload, then run a job, as `lookalike ingest --watch` does; the upload's seconds, and the ended job."""
     from lookalike.cli.ingest import send, upload_text
     from lookalike.cli.progress import follow, print_job
+    from lookalike.cli.sending import AS_IT_IS
     from lookalike.client import UploadSource
     from lookalike.errors import NotFound
 
@@ -177,7 +178,7 @@ def _ingest(console: Console, client: Client, collection: str, manifest: Path) -
     # The pictures are clothes of 28x28 pixels: `fashion` was trained on such, and `photo`, the default, on photographs.
     client.create_collection(collection, model=MODEL, description="Fashion-MNIST's test pictures, but every tenth")
     started_s = time.monotonic()
-    upload = send(client, collection, manifest, labels_from_folders=False)
+    upload = send(client, collection, manifest, AS_IT_IS)
     upload_s = time.monotonic() - started_s
     console.print(f"  {upload_text(upload)} in {upload_s:.1f} s")
     job = follow(client, client.create_ingest_job(collection, UploadSource(upload.id)).id)

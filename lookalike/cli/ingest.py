@@ -15,9 +15,8 @@ from lookalike.cli.terminal import count_text, emit_json, note
 from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
+    from lookalike.cli.sending import Reading
     from lookalike.client import Client, HistogramSettings, Job, NearDuplicatePolicy, Source, Upload, UploadItem
-    from lookalike.listing.choosing import Choice
-
 
 SourceName = Annotated[
     str,
@@ -115,6 +114,7 @@ def ingest(
     Exits with 0 if the job was started; with --watch, with 0 if every item is in the collection and with 6 if some are not.
     """
     from lookalike.cli.progress import follow
+    from lookalike.cli.sending import Reading
     from lookalike.client import HistogramSettings, IngestOptions
     from lookalike.listing.choosing import Choice, check_globs
 
@@ -122,33 +122,28 @@ def ingest(
     wishes = [model or None, settings if settings != HistogramSettings() else None]
     if not create and any(wishes):
         raise InvalidArgument("--create", "is needed with --model, --bins, --grid and --color: they are fixed at creation")
-    choice = Choice(check_globs("--exclude", exclude or ()), include_hidden)
+    reading = Reading(labels_from_folders, archives, Choice(check_globs("--exclude", exclude or ()), include_hidden))
     options = IngestOptions(policy_of(near_duplicates), near_threshold, mirror, dry_run)
     watch = watch or dry_run  # The forecast, which comes at the end, is the purpose of a dry run.
     with connect(context) as client:
         if create:
             ensure_collection(client, collection, model, settings, strict=any(wishes))
-        job_source = source_of(client, collection, source, labels_from_folders, archives, in_place, choice)
+        job_source = source_of(client, collection, source, reading, in_place=in_place)
         job = client.create_ingest_job(collection, job_source, request_id=request_id, options=options)
         if watch:
             job = follow(client, job.id)
         _show(client, job, watched=watch, as_json=as_json)
 
 
-def source_of(
-    client: Client, collection: str, source: str, labels_from_folders: bool, archives: bool, in_place: bool, choice: Choice
-) -> Source:
+def source_of(client: Client, collection: str, source: str, reading: Reading, *, in_place: bool) -> Source:
     """The source of the job: an upload made here, or a place that the workers read."""
     from lookalike.cli.in_place import name_in_place
     from lookalike.cli.sending import source_here
     from lookalike.client import UploadSource
 
     if in_place:
-        return name_in_place(
-            client, collection, source, labels_from_folders=labels_from_folders, archives=archives, choice=choice
-        )
-    path = source_here(source)
-    upload = send(client, collection, path, labels_from_folders=labels_from_folders, archives=archives, choice=choice)
+        return name_in_place(client, collection, source, reading)
+    upload = send(client, collection, source_here(source), reading)
     note(upload_text(upload))
     return UploadSource(upload.id)
 
@@ -199,34 +194,23 @@ def ensure_collection(client: Client, name: str, model: str, settings: Histogram
         )
 
 
-def send(
-    client: Client,
-    collection: str,
-    source: Path,
-    *,
-    labels_from_folders: bool,
-    archives: bool = False,
-    choice: Choice | None = None,
-) -> Upload:
-    """Upload all that `source` holds and `choice` does not leave out, in one stream, with a progress bar."""
+def send(client: Client, collection: str, source: Path, reading: Reading) -> Upload:
+    """Upload all that `source` holds and `reading` does not leave out, in one stream, with a progress bar."""
     from lookalike.cli.progress import bar
     from lookalike.cli.sending import list_source, upload_items
     from lookalike.items import LEFT_OUT
-    from lookalike.listing.choosing import EVERYTHING_SEEN
 
-    choice = choice or EVERYTHING_SEEN
     with bar() as progress:
-        listed = list_source(source, labels_from_folders=labels_from_folders, archives=archives, choice=choice)
-        found = Counter(item.problem_reason in LEFT_OUT for item in listed)
+        found = Counter(item.problem_reason in LEFT_OUT for item in list_source(source, reading))
         total, left_out = found.total(), found[True]
         if total == left_out:
-            hint = "" if archives else "; --archives reads the tar files in a folder"
+            hint = "" if reading.archives else "; --archives reads the tar files in a folder"
             rest = f" except {left_out:,} that are hidden, left behind by a system or excluded" if left_out else ""
             raise InvalidArgument("SOURCE", f"{source} holds no pictures{rest}{hint}")
         task = progress.add_task("uploading", total=total)
 
         def items() -> Iterator[UploadItem]:
-            for item in upload_items(source, labels_from_folders=labels_from_folders, archives=archives, choice=choice):
+            for item in upload_items(source, reading):
                 yield item
                 progress.advance(task)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +20,25 @@ from lookalike.listing.folders import files_under, picture_item
 from lookalike.listing.tars import is_archive, plain_stream
 from lookalike.names import MAX_IMAGE_BYTES
 
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a source is read: whether the name of a sub-folder is the label, whether a folder's tar files are read and not its
+    pictures, and which files are left out."""
+
+    labels_from_folders: bool = False
+    archives: bool = False
+    choice: Choice = EVERYTHING_SEEN
+
+    def check_chooses(self, source: str) -> None:
+        """Raise `InvalidArgument` for a choice from what is neither a folder nor a tar file: it would choose nothing."""
+        if self.choice.exclude:
+            raise InvalidArgument("--exclude", f"{source} is not read as a folder or as tar files")
+        if self.choice.include_hidden:
+            raise InvalidArgument("--include-hidden", f"{source} is not read as a folder or as tar files")
+
+
+AS_IT_IS = Reading()
 _Listed = Iterator[tuple[Item, IO[bytes] | None]]
 """Items, those of tar files with the stream that holds their bytes. The bytes are read before the next item is taken."""
 
@@ -41,9 +61,7 @@ def source_here(source: str) -> Path:
     return path
 
 
-def list_source(
-    source: Path, *, labels_from_folders: bool, archives: bool = False, choice: Choice = EVERYTHING_SEEN
-) -> Iterator[Item]:
+def list_source(source: Path, reading: Reading = AS_IT_IS) -> Iterator[Item]:
     """The items of a folder, a manifest (CSV, JSONL, Parquet, text), a tar file or a single picture, in a fixed order; with
     `archives`, of the tar files in a folder. Files of a folder or tar file that `choice` leaves out are items with that reason.
 
@@ -51,14 +69,12 @@ def list_source(
     whole, for `labels_from_folders` with anything but a folder, for `archives` with anything but tar files, and for a `choice`
     from neither a folder nor tar files.
     """
-    return (item for item, _ in _listed(source, labels_from_folders, archives, choice))
+    return (item for item, _ in _listed(source, reading))
 
 
-def upload_items(
-    source: Path, *, labels_from_folders: bool, archives: bool = False, choice: Choice = EVERYTHING_SEEN
-) -> Iterator[UploadItem]:
+def upload_items(source: Path, reading: Reading = AS_IT_IS) -> Iterator[UploadItem]:
     """The items of `list_source`, with the bytes of all that lie on this machine. Raises as `list_source`."""
-    for item, stream in _listed(source, labels_from_folders, archives, choice):
+    for item, stream in _listed(source, reading):
         yield upload_item(item) if stream is None else _member(item, stream)
 
 
@@ -94,21 +110,21 @@ def local_path(uri: str) -> Path | None:
         return None
 
 
-def _listed(source: Path, labels_from_folders: bool, archives: bool, choice: Choice) -> _Listed:
+def _listed(source: Path, reading: Reading) -> _Listed:
     path = source.expanduser().absolute()
     if not path.exists():
         raise NotFound("source", str(source))
-    if labels_from_folders and (archives or not path.is_dir()):
+    if reading.labels_from_folders and (reading.archives or not path.is_dir()):
         raise InvalidArgument("--labels-from-folders", f"{source} is not read as a folder of pictures")
     if path.is_dir():
-        if archives:
-            return _shards(path, choice)
-        return _alone(list_folder(path, labels_from_folders=labels_from_folders, choice=choice))
+        if reading.archives:
+            return _shards(path, reading.choice)
+        return _alone(list_folder(path, labels_from_folders=reading.labels_from_folders, choice=reading.choice))
     if is_archive(path.name):
-        return _members(path, choice)
-    if archives:
+        return _members(path, reading.choice)
+    if reading.archives:
         raise InvalidArgument("--archives", f"{source} is neither a folder of tar files nor one of them")
-    refuse_choice(choice, str(source))
+    reading.check_chooses(str(source))
     if is_manifest(path.name):
         return _alone(list_manifest(path, path.name, path.parent.as_uri()))
     return _alone(iter((single(path),)))
@@ -116,14 +132,6 @@ def _listed(source: Path, labels_from_folders: bool, archives: bool, choice: Cho
 
 def _alone(items: Iterator[Item]) -> _Listed:
     return ((item, None) for item in items)
-
-
-def refuse_choice(choice: Choice, source: str) -> None:
-    """Raise `InvalidArgument` for a choice from what is neither a folder nor a tar file: it would choose nothing."""
-    if choice.exclude:
-        raise InvalidArgument("--exclude", f"{source} is not read as a folder or as tar files")
-    if choice.include_hidden:
-        raise InvalidArgument("--include-hidden", f"{source} is not read as a folder or as tar files")
 
 
 def _shards(folder: Path, choice: Choice) -> _Listed:

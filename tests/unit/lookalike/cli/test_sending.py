@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lookalike.cli.sending import list_source, source_here, upload_item, upload_items
+from lookalike.cli.sending import Reading, list_source, source_here, upload_item, upload_items
 from lookalike.client import UploadItem
 from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.items import member_uri
@@ -32,7 +32,7 @@ def test_what_cannot_be_read_is_a_problem_of_its_own_item_and_nothing_waits(tmp_
     os.mkfifo(tmp_path / "c.png")
     (tmp_path / "d.png").symlink_to(tmp_path / "nowhere")
     (tmp_path / "e.png").symlink_to(tmp_path / "a.png")
-    sent = [upload_item(item) for item in list_source(tmp_path, labels_from_folders=False)]
+    sent = [upload_item(item) for item in list_source(tmp_path)]
     assert [bool(item.content) for item in sent] == [True, False, False, False, True]
     assert [item.problem.rpartition("' ")[2] for item in sent] == [
         "",
@@ -46,17 +46,17 @@ def test_what_cannot_be_read_is_a_problem_of_its_own_item_and_nothing_waits(tmp_
 def test_a_single_pipe_is_a_problem_and_a_manifest_that_is_one_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
     os.mkfifo(tmp_path / "m.csv")
-    (item,) = list_source(tmp_path / "a.png", labels_from_folders=False)
+    (item,) = list_source(tmp_path / "a.png")
     assert "is not a file" in upload_item(item).problem
     with pytest.raises(InvalidArgument, match="is not a file"):
-        list(list_source(tmp_path / "m.csv", labels_from_folders=False))
+        list(list_source(tmp_path / "m.csv"))
 
 
 def test_lines_whose_metadata_cannot_be_stored_are_sent_as_problems(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"picture")
     lines = [f'{{"uri": "a.png", "x": {"[" * 60 + "]" * 60}}}', '{"uri": "a.png", "x": 1}']
     (tmp_path / "m.jsonl").write_text("\n".join(lines))
-    first, second = (upload_item(item) for item in list_source(tmp_path / "m.jsonl", labels_from_folders=False))
+    first, second = (upload_item(item) for item in list_source(tmp_path / "m.jsonl"))
     assert "nested deeper" in first.problem
     assert first.metadata == {}
     assert second.content == b"picture"
@@ -64,8 +64,8 @@ def test_lines_whose_metadata_cannot_be_stored_are_sent_as_problems(tmp_path: Pa
 
 def sent(source: Path, *, archives: bool = False) -> list[UploadItem]:
     """What an upload of `source` holds; as many items as were counted before it."""
-    items = list(upload_items(source, labels_from_folders=False, archives=archives))
-    assert len(items) == sum(1 for _ in list_source(source, labels_from_folders=False, archives=archives))
+    items = list(upload_items(source, Reading(archives=archives)))
+    assert len(items) == sum(1 for _ in list_source(source, Reading(archives=archives)))
     return items
 
 
@@ -141,7 +141,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, name: str, labels:
         (tmp_path / made).write_bytes(b"anything" * 100)
     (tmp_path / "a.tar").write_bytes(tar({"1.jpg": b"one"}))
     with pytest.raises(LookalikeError, match=words):
-        list(list_source(tmp_path / name, labels_from_folders=labels, archives=archives))
+        list(list_source(tmp_path / name, Reading(labels, archives)))
 
 
 def test_a_place_that_is_not_on_this_machine_is_said_to_be_for_the_workers(tmp_path: Path) -> None:
@@ -154,6 +154,6 @@ def test_a_place_that_is_not_on_this_machine_is_said_to_be_for_the_workers(tmp_p
 def test_a_uri_that_cannot_be_parsed_is_left_to_the_workers_and_takes_nothing_with_it(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"a picture")
     (tmp_path / "m.csv").write_text("uri\nhttp://[bad\na.png\n")
-    bad, good = upload_items(tmp_path / "m.csv", labels_from_folders=False)
+    bad, good = upload_items(tmp_path / "m.csv")
     assert (bad.uri, bad.content) == ("http://[bad", b"")
     assert good.content == b"a picture"
