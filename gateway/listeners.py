@@ -11,9 +11,7 @@ from typing import cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.grpc.collections import CollectionServicer
-from gateway.grpc.ingest import IngestServicer
-from gateway.grpc.search import SearchServicer
+from gateway.grpc.servicers import CollectionServicer, IngestServicer, SearchServicer
 from gateway.http.app import Core
 from gateway.http.connections import Connections, PeerLimits
 from lookalike.errors import Unavailable

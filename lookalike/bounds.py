@@ -5,7 +5,7 @@ time. So the bytes are walked first by a plan made of the contract once: lists a
 of its own is skipped. That costs some microseconds for a search, and stops at the first field over its bound.
 
 Called by the servers' interceptors for every request, by whatever else takes a message of the contract (`check_message`), and
-by HTTP for the bounds of its bodies (`most_items`, `most_bytes`).
+by HTTP for the bounds of its bodies (`most_items`, `most_bytes`, `most_characters`, `range_of`).
 """
 
 from __future__ import annotations
@@ -108,14 +108,24 @@ def check_message(message: Message) -> None:
     check(message.SerializeToString(), _descriptor(message))
 
 
-def most_items(message: Descriptor, name: str) -> int:
-    """The bound of a list or map of `message`."""
-    return _bound(message.fields_by_name[name], bounds_pb2.max_items)
+def most_items(field: FieldDescriptor) -> int:
+    """The bound of a list or map; 0 where there is none."""
+    return _bound(field, bounds_pb2.max_items)
 
 
-def most_bytes(message: Descriptor, name: str) -> int:
-    """The bound of a text, of bytes, or of each of them in a list, of `message`."""
-    return _bound(message.fields_by_name[name], bounds_pb2.max_bytes)
+def most_bytes(field: FieldDescriptor) -> int:
+    """The bound of a text, of bytes, or of each of them in a list."""
+    return _bound(field, bounds_pb2.max_bytes)
+
+
+def most_characters(field: FieldDescriptor) -> int:
+    """The bound of a text: in bytes, where none in characters is narrower."""
+    return _bound(field, bounds_pb2.max_characters) or _bound(field, bounds_pb2.max_bytes)
+
+
+def range_of(field: FieldDescriptor) -> tuple[int, int]:
+    """The least and the most of a whole number."""
+    return _bound(field, bounds_pb2.minimum), _bound(field, bounds_pb2.maximum) or 2**31 - 1
 
 
 def unbounded(message: Descriptor) -> Iterator[str]:

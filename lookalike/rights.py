@@ -10,6 +10,9 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lookalike.http_bindings import bindings
+from lookalike.v1 import collection_service_pb2, ingest_service_pb2, search_service_pb2
+
 
 class Right(enum.Enum):
     """What a caller may do with a collection. None of them contains another; a role is a set of them."""
@@ -104,43 +107,20 @@ TASKS: Mapping[str, Need] = {
 }
 """By the name of the Celery task."""
 
-_COLLECTION, _JOB = "/v1/collections/{collection}", "/v1/ingest-jobs/{job_id}"
-_ROUTES_OF_RPCS: Mapping[str, tuple[str, ...]] = {
-    "SearchService/Search": (f"POST {_COLLECTION}/search",),
-    "SearchService/SearchBatch": (f"POST {_COLLECTION}/search:batch",),
-    "SearchService/GetImage": (f"GET {_COLLECTION}/images/{{image_id:path}}",),
-    "SearchService/ListImages": (f"GET {_COLLECTION}/images",),
-    "SearchService/DeleteImages": (
-        f"DELETE {_COLLECTION}/images",
-        f"DELETE {_COLLECTION}/images/{{image_id:path}}",
-        f"POST {_COLLECTION}/images:delete",
-    ),
-    "SearchService/UpdateImages": (f"POST {_COLLECTION}/images:update", f"PATCH {_COLLECTION}/images/{{image_id:path}}"),
-    "SearchService/GetThumbnail": (f"GET {_COLLECTION}/thumbnail",),
-    "CollectionService/CreateCollection": ("POST /v1/collections",),
-    "CollectionService/GetCollection": (f"GET {_COLLECTION}",),
-    "CollectionService/ListCollections": ("GET /v1/collections",),
-    "CollectionService/ReembedCollection": (f"POST {_COLLECTION}:reembed",),
-    "CollectionService/RollbackCollection": (f"POST {_COLLECTION}:rollback",),
-    "CollectionService/DropPreviousGeneration": (f"POST {_COLLECTION}:drop-previous",),
-    "CollectionService/DeleteCollection": (f"DELETE {_COLLECTION}",),
-    "IngestService/UploadItems": (f"POST {_COLLECTION}/images",),
-    "IngestService/CreateIngestJob": ("POST /v1/ingest-jobs",),
-    "IngestService/GetIngestJob": (f"GET {_JOB}",),
-    "IngestService/ListIngestJobs": ("GET /v1/ingest-jobs",),
-    "IngestService/WatchIngestJob": (f"GET {_JOB}:watch",),
-    "IngestService/CancelIngestJob": (f"POST {_JOB}:cancel",),
-    "IngestService/PauseIngestJob": (f"POST {_JOB}:pause",),
-    "IngestService/ResumeIngestJob": (f"POST {_JOB}:resume",),
-    "IngestService/RetryIngestFailures": (f"POST {_JOB}:retry",),
-    "IngestService/GetIngestReport": (f"GET {_JOB}/report",),
-    "IngestService/ListIngestFailures": (f"GET {_JOB}/failures", f"GET {_JOB}/failures:download"),
-    "IngestService/UndoIngestJob": (f"POST {_JOB}:undo",),
+_COLLECTION = "/v1/collections/{collection}"
+_FILES = (search_service_pb2.DESCRIPTOR, collection_service_pb2.DESCRIPTOR, ingest_service_pb2.DESCRIPTOR)
+_ROUTES_OF_RPCS: Mapping[str, str] = {
+    **{binding.route: f"{binding.method.containing_service.name}/{binding.name}" for binding in bindings(_FILES)},
+    f"DELETE {_COLLECTION}/images": "SearchService/DeleteImages",
+    f"DELETE {_COLLECTION}/images/{{id:path}}": "SearchService/DeleteImages",
+    f"PATCH {_COLLECTION}/images/{{id:path}}": "SearchService/UpdateImages",
+    f"POST {_COLLECTION}/images": "IngestService/UploadItems",
+    "GET /v1/ingest-jobs/{id}/failures:download": "IngestService/ListIngestFailures",
 }
 """A route needs what the RPC needs that it stands for: its path, query or body is that RPC's request."""
 
 ROUTES: Mapping[str, Need] = {
-    **{route: RPCS[rpc] for rpc, routes in _ROUTES_OF_RPCS.items() for route in routes},
+    **{route: RPCS[rpc] for route, rpc in _ROUTES_OF_RPCS.items()},
     "GET /": _OPEN,
     "GET /page": _OPEN,
     "GET /docs": _OPEN,

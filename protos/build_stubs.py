@@ -16,7 +16,8 @@ PACKAGE = '"""Stubs generated from protos/lookalike/v1/ at build time. Do not ed
 
 
 def build_stubs(root: Path) -> None:
-    """Write `*_pb2.py`, `*_pb2_grpc.py` and their typed `.pyi` into `root/lookalike/v1/`."""
+    """Write `*_pb2.py`, `*_pb2_grpc.py`, their typed `.pyi` and `contract.binpb`, the descriptors with their comments, into
+    `root/lookalike/v1/`."""
     from grpc_tools import protoc
 
     protos = root / "protos"
@@ -40,6 +41,8 @@ def build_stubs(root: Path) -> None:
             f"--grpc_python_out={root}",
             f"--mypy_out=quiet:{root}",
             f"--mypy_grpc_out=quiet:{root}",
+            f"--descriptor_set_out={target / 'contract.binpb'}",
+            "--include_source_info",
             *sources,
         ]
     )

@@ -1,14 +1,14 @@
 """Answers that take long to write: a thousand images with 16 KB of metadata each take seconds of Python.
 
 This module decides which those are, and lets a thread write them, a part at a time. The parts of an answer are answers, since
-protobuf merges by concatenation. Called by the servicers and by HTTP's routes.
+protobuf merges by concatenation. Called by the RPCs and by HTTP's routes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -33,6 +33,37 @@ _FLOATS = 20
 _CHARACTERS = 1000
 _PART_ITEMS = 8
 """The items of a large answer that are written in one go: up to 128 KB of metadata, or 1 MB of vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to an RPC, not yet written: parts that protobuf merges into one message. There is one, unless it is `large`.
+
+    `field` of the request decides how much is answered.
+    """
+
+    parts: Iterator[Message]
+    large: bool
+    field: str = "page_size"
+
+    @classmethod
+    def whole(cls, make: Callable[[], Message], *, large: bool) -> Answer:
+        """An answer in one part, which `make` makes when the answer is written."""
+        return cls(_once(make), large)
+
+    async def written(self) -> Message | bytes:
+        """What gRPC sends: the only part, or for a large answer the bytes that a thread wrote.
+
+        Raises `InvalidArgument` for `field` where the answer would not fit into a message.
+        """
+        return await asyncio.to_thread(_joined, self.parts, self.field) if self.large else next(self.parts)
+
+    def message(self) -> Message:
+        """All parts in one message, made here and now."""
+        message = next(self.parts)
+        for part in self.parts:
+            message.MergeFrom(part)
+        return message
 
 
 def is_large(images: Iterable[StoredImage]) -> bool:
@@ -91,12 +122,8 @@ def _slices(items: Sequence[T], large: bool) -> list[Sequence[T]]:
     return [items[start : start + at_once] for start in range(0, max(1, len(items)), at_once)]
 
 
-async def written(parts: Iterator[Message], *, large: bool, field: str) -> Message | bytes:
-    """The answer that `parts` make together, for gRPC: the only part, or for a `large` answer the bytes that a thread wrote.
-
-    Raises `InvalidArgument` for `field`, which decides how much is answered, where the answer would not fit into a message.
-    """
-    return await asyncio.to_thread(_joined, parts, field) if large else next(parts)
+def _once(make: Callable[[], Message]) -> Iterator[Message]:
+    yield make()
 
 
 def _joined(parts: Iterator[Message], field: str) -> bytes:

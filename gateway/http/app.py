@@ -14,23 +14,24 @@ from starlette.types import ASGIApp
 from gateway.collections.collections import Collections
 from gateway.collections.generations import Generations
 from gateway.http.bodies import BODY_LIMIT_BYTES, FULL, Pace, Share
-from gateway.http.collections import collections_router
 from gateway.http.edge import STREAMS_FULL, Edge
 from gateway.http.errors import add_error_handlers
 from gateway.http.examples import complete
-from gateway.http.generations import generations_router
 from gateway.http.heads import Heads
 from gateway.http.hosts import Hosts
 from gateway.http.images import images_router
 from gateway.http.ingest import ingest_router
 from gateway.http.job_streams import job_streams_router
-from gateway.http.jobs import jobs_router
 from gateway.http.page import add_pages
 from gateway.http.parameters import only_known_parameters
+from gateway.http.routes import contract_router
 from gateway.http.search import search_router
 from gateway.images.images import Images
 from gateway.jobs.ingest import Ingest
 from gateway.readiness import Readiness
+from gateway.rpcs.collections import CollectionRpcs
+from gateway.rpcs.ingest import IngestRpcs
+from gateway.rpcs.search import SearchRpcs
 from gateway.search.search import Search
 from lookalike.runtime.places import Places
 
@@ -73,14 +74,13 @@ def build_routes(core: Core, readiness: Readiness) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    search_rpcs = SearchRpcs(core.search, core.images)
     routers = (
-        search_router(core.search),
+        search_router(core.search, search_rpcs),
         ingest_router(core.ingest),
-        job_streams_router(core.ingest),
-        jobs_router(core.ingest),
+        job_streams_router(core.ingest),  # before the contract's: `{id}` would be `ID:watch`
         images_router(core.images),
-        collections_router(core.collections),
-        generations_router(core.generations),
+        contract_router(search_rpcs, CollectionRpcs(core.collections, core.generations), IngestRpcs(core.ingest)),
     )
     for router in routers:
         app.include_router(router, dependencies=[Depends(only_known_parameters)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Response
@@ -11,6 +11,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from pydantic import BaseModel
 
+from gateway.backends.large_answers import Answer
 from gateway.backends.threads import off_loop
 from gateway.calls import DEFAULT_S, MAX_S
 from gateway.http.errors import ErrorResponse
@@ -61,21 +62,20 @@ def _images(mapped: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield neighbour["image"]
 
 
-def respond(message: Message, status_code: int = 200) -> Response:
-    """For messages of a bounded size; what may be long is for `respond_with`."""
-    return JSONResponse(to_json(message), status_code=status_code)
+async def respond(answer: Message | Answer, status_code: int = 200) -> Response:
+    """A large answer is made and written in a thread, an item of its lists at a time."""
+    if isinstance(answer, Message):
+        return JSONResponse(to_json(answer), status_code=status_code)
+    if not answer.large:
+        return JSONResponse(to_json(answer.message()), status_code=status_code)
+    content = await off_loop(lambda: b"".join(json_pieces(to_json(answer.message()))), large=True)
+    return Response(content, status_code=status_code, media_type="application/json")
 
 
-async def respond_with(make: Callable[[], Message], *, large: bool) -> Response:
-    """The message that `make` makes; a `large` one is made and written in a thread, an item of its lists at a time."""
-    if not large:
-        return respond(make())
-    content = await off_loop(lambda: b"".join(json_pieces(to_json(make()))), large=True)
-    return Response(content, media_type="application/json")
-
-
-def to_message(body: BaseModel, message: M) -> M:
-    """Fill `message` from a body that mirrors it. Raises `InvalidArgument` for what only protobuf finds wrong."""
+def to_message(body: BaseModel | None, message: M) -> M:
+    """Fill `message` from a body or a query that mirrors it. Raises `InvalidArgument` for what only protobuf finds wrong."""
+    if body is None:
+        return message
     try:
         return json_format.ParseDict(body.model_dump(exclude_none=True, mode="json"), message)
     except (json_format.ParseError, ValueError) as error:

@@ -1,19 +1,17 @@
-"""Starting jobs: `POST /v1/ingest-jobs`, `POST /v1/collections/{collection}/images`. What is done with jobs is in `jobs`."""
+"""`POST /v1/collections/{collection}/images`: a form of pictures, uploaded and ingested by a job of their own."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from enum import Enum
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
-from gateway.http import models
-from gateway.http.convert import RequestCall, RequestTimeout, errors, respond, to_message
+from gateway.http.convert import RequestTimeout, errors, respond
 from gateway.http.json_texts import read_json
+from gateway.http.models import Name, answer_model
 from gateway.http.reading import FORM_TEXT_BYTES, ReadingRoute, read_form
 from gateway.jobs.ingest import Ingest
 from lookalike.errors import InvalidArgument
@@ -22,12 +20,11 @@ from lookalike.records.job import CreateJob
 from lookalike.records.source import UploadItem, UploadSource
 from lookalike.runtime.call import Call
 from lookalike.v1 import ingest_service_pb2 as pb
-from lookalike.wire.jobs import create_job_from, job_message
+from lookalike.wire.jobs import job_message
 
 MAX_FILES = 1000
 """Images in one form; more go in several, or through the client, whose uploads are streams."""
 
-_TAGS: list[str | Enum] = ["ingest"]
 _UPLOAD_FORM = {
     "type": "object",
     "required": ["images"],
@@ -54,62 +51,29 @@ _UPLOAD_FORM = {
 }
 
 
-class CreateIngestJobBody(BaseModel, extra="forbid"):
-    """What to ingest."""
-
-    collection: models.Name = Field(description="It must exist.")
-    source: models.Source
-    request_id: models.RequestId = Field("", description="Makes the request idempotent: letters, digits or any of `. _ : -`.")
-    near_duplicates: models.NearDuplicates | None = None
-    mirror: bool = Field(
-        False,
-        description="At the end, delete the images that the source does not have: of a folder those whose URI lies in it, "
-        "else all others of the collection.",
-    )
-    dry_run: bool = Field(False, description="Write nothing: list the source, try up to 100 items, say what it would take.")
-
-
 def ingest_router(ingest: Ingest) -> APIRouter:
     router = APIRouter(route_class=ReadingRoute)
-    _add_making(router, ingest)
-    _add_uploading(router, ingest)
-    return router
 
-
-def _add_making(router: APIRouter, ingest: Ingest) -> None:
-    @router.post(
-        "/v1/ingest-jobs",
-        summary="Start a job over a folder, a manifest, tar files or an upload",
-        status_code=201,
-        response_model=models.CreateIngestJobResponse,
-        tags=_TAGS,
-        responses=errors(400, 404),
-    )
-    async def create(body: CreateIngestJobBody, call: RequestCall) -> Response:
-        if len(body.source.model_dump(exclude_none=True)) > 1:
-            raise InvalidArgument("source", "names more than one source; give a folder, a manifest, an archive or an upload")
-        job = await ingest.create(create_job_from(to_message(body, pb.CreateIngestJobRequest())), call)
-        return respond(pb.CreateIngestJobResponse(job=job_message(job)), 201)
-
-
-def _add_uploading(router: APIRouter, ingest: Ingest) -> None:
     @router.post(
         "/v1/collections/{collection}/images",
         summary="Add images: upload them and start a job",
         description=f"At most {MAX_FILES:,} images of 20 MB each. An image that cannot be used fails alone: see the job. "
         "The time that the upload takes does not count.",
+        operation_id="AddImages",
         tags=["images"],
         status_code=202,
-        response_model=models.CreateIngestJobResponse,
+        response_model=answer_model(pb.CreateIngestJobResponse.DESCRIPTOR),
         responses=errors(400, 404, 413),
         openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _UPLOAD_FORM}}}},
     )
-    async def add_images(collection: models.Name, request: Request, timeout_s: RequestTimeout) -> Response:
+    async def add_images(collection: Name, request: Request, timeout_s: RequestTimeout) -> Response:
         async with read_form(request, files=MAX_FILES, texts=2 * MAX_FILES) as form:
             uploaded = await ingest.upload(collection, _items(form))
         source = UploadSource(uploaded.id)
         job = await ingest.create(CreateJob(collection, source), Call.begun(timeout_s))
-        return respond(pb.CreateIngestJobResponse(job=job_message(job)), 202)
+        return await respond(pb.CreateIngestJobResponse(job=job_message(job)), 202)
+
+    return router
 
 
 async def _items(form: FormData) -> AsyncIterator[UploadItem]:

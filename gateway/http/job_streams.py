@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import astuple, fields
-from enum import Enum
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -17,10 +16,11 @@ from starlette.types import Send
 
 from gateway.backends.large_answers import MANY
 from gateway.backends.threads import off_loop
-from gateway.http import models
 from gateway.http.convert import RequestCall, errors, to_json
 from gateway.http.errors import error_response
+from gateway.http.models import JobIdInPath
 from gateway.http.reading import ReadingRoute
+from gateway.http.routes import by_contract
 from gateway.jobs.ingest import Ingest
 from lookalike.csv_cells import csv_text
 from lookalike.errors import LookalikeError
@@ -32,6 +32,7 @@ ENDED = "ended"
 """Id of the last event. A browser that comes back with it gets a 204: there is nothing more."""
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """So that no cache keeps a stream, and no nginx holds it back."""
+_SUMMARY = "Watch a job to its end, as server-sent events"
 _WATCH = """\
 Server-sent events, for a browser's `EventSource` or `curl -N`:
 
@@ -60,7 +61,6 @@ _EVENTS: dict[str, Any] = {
 }
 _COLUMNS = tuple(field.name for field in fields(Failure))
 _MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
-_TAGS: list[str | Enum] = ["ingest"]
 
 
 def job_streams_router(ingest: Ingest) -> APIRouter:
@@ -71,19 +71,15 @@ def job_streams_router(ingest: Ingest) -> APIRouter:
 
 
 def _add_watching(router: APIRouter, ingest: Ingest) -> None:
-    @router.get(
-        "/v1/ingest-jobs/{job_id}:watch",
-        summary="Watch a job to its end, as server-sent events",
-        description=_WATCH,
-        tags=_TAGS,
-        response_class=StreamingResponse,
-        responses={
-            200: {"content": {"text/event-stream": {"schema": _EVENTS}}},
-            204: {"description": f"To a request with `Last-Event-ID: {ENDED}`."},
-            **errors(404),
-        },
-    )
-    async def watch(job_id: models.JobId, call: RequestCall, last_event_id: Annotated[str, Header()] = "") -> Response:
+    responses: dict[int | str, Any] = {
+        200: {"content": {"text/event-stream": {"schema": _EVENTS}}},
+        204: {"description": f"To a request with `Last-Event-ID: {ENDED}`."},
+        **errors(400, 404),
+    }
+    streamed = {"response_model": None, "response_class": StreamingResponse, "responses": responses}
+
+    @router.api_route(**by_contract("WatchIngestJob", summary=_SUMMARY, description=_WATCH, **streamed))
+    async def watch(job_id: JobIdInPath, call: RequestCall, last_event_id: Annotated[str, Header()] = "") -> Response:
         # Its errors can still be answered; within the stream they could only break it.
         job = await ingest.get(job_id, call)
         if last_event_id == ENDED and job.state.ended:
@@ -105,12 +101,13 @@ async def _events(jobs: AsyncIterator[Job]) -> AsyncIterator[bytes]:
 
 def _add_downloading(router: APIRouter, ingest: Ingest) -> None:
     @router.get(
-        "/v1/ingest-jobs/{job_id}/failures:download",
+        "/v1/ingest-jobs/{id}/failures:download",
+        operation_id="DownloadIngestFailures",
         summary="All items that failed so far, as a file",
         description="CSV with a header, or JSONL of `ItemFailure`. In CSV a cell that a spreadsheet would take for a formula "
         "has an apostrophe before it. Where failures cannot be read, the connection breaks off: a "
         "file that came to its end is complete. The deadline is for the first 1,000 only.",
-        tags=_TAGS,
+        tags=["ingest"],
         response_class=StreamingResponse,
         responses={
             200: {
@@ -123,7 +120,7 @@ def _add_downloading(router: APIRouter, ingest: Ingest) -> None:
         },
     )
     async def download(
-        job_id: models.JobId,
+        job_id: JobIdInPath,
         call: RequestCall,
         file_format: Annotated[Literal["csv", "jsonl"], Query(alias="format", description="`csv` or `jsonl`.")] = "csv",
     ) -> StreamingResponse:

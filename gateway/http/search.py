@@ -10,19 +10,21 @@ from functools import partial
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from gateway.backends.large_answers import is_large_answer, is_large_outcome
+from gateway.backends.large_answers import is_large_outcome
 from gateway.backends.threads import off_loop
-from gateway.http import models
-from gateway.http.convert import RequestCall, RequestTimeout, errors, respond_with, to_json
+from gateway.http.convert import RequestCall, RequestTimeout, respond, to_json
 from gateway.http.errors import error_body
 from gateway.http.json_texts import json_pieces
+from gateway.http.models import Name
 from gateway.http.reading import ReadingRoute
-from gateway.http.search_bodies import batch_body, read_batch, read_search, search_body
+from gateway.http.routes import by_contract
+from gateway.http.search_bodies import batch_answer_model, batch_body, read_batch, read_search, search_body
+from gateway.rpcs.search import SearchRpcs
 from gateway.search.search import Search
 from lookalike.errors import LookalikeError
 from lookalike.records.search import Outcome
 from lookalike.runtime.call import Call
-from lookalike.wire.search import batch_from, query_from, search_result_message
+from lookalike.wire.search import batch_from, search_result_message
 
 _BATCH = """\
 A line of JSON (`SearchBatchResponse`) for each query, as it is answered, in any order: `curl -N` shows them come. What is \
@@ -42,34 +44,19 @@ class _Documented(JSONResponse):
     media_type = _LINES
 
 
-def search_router(search: Search) -> APIRouter:
-    router = APIRouter(tags=["search"], route_class=ReadingRoute)
+def search_router(search: Search, rpcs: SearchRpcs) -> APIRouter:
+    router = APIRouter(route_class=ReadingRoute)
 
-    @router.post(
-        "/v1/collections/{collection}/search",
-        summary="The images that look most like the query",
-        response_model=models.SearchResponse,
-        responses=errors(400, 404, 413),
-        openapi_extra={"requestBody": search_body()},
-    )
-    async def post_search(collection: models.Name, request: Request, call: RequestCall) -> Response:
+    @router.api_route(**by_contract("Search", openapi_extra={"requestBody": search_body()}))
+    async def post_search(collection: Name, request: Request, call: RequestCall) -> Response:
         message = await read_search(request)
         message.collection = collection
-        answer = await search.answer(query_from(message), call)
-        return await respond_with(
-            lambda: search_result_message(answer, include_vectors=message.include_vectors), large=is_large_answer(answer)
-        )
+        return await respond(await rpcs.Search(message, call))
 
-    @router.post(
-        "/v1/collections/{collection}/search:batch",
-        summary="The same for up to 256 queries, streamed as they are answered",
-        description=_BATCH,
-        response_model=models.SearchBatchResponse,
-        response_class=_Documented,
-        responses=errors(400, 404, 413),
-        openapi_extra={"requestBody": batch_body()},
-    )
-    async def post_batch(collection: models.Name, request: Request, timeout_s: RequestTimeout) -> StreamingResponse:
+    streamed = {"description": _BATCH, "response_model": batch_answer_model(), "response_class": _Documented}
+
+    @router.api_route(**by_contract("SearchBatch", **streamed, openapi_extra={"requestBody": batch_body()}))
+    async def post_batch(collection: Name, request: Request, timeout_s: RequestTimeout) -> StreamingResponse:
         message = await read_batch(request)
         message.collection = collection
         batch = await off_loop(lambda: batch_from(message), large=True)

@@ -4,104 +4,34 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, FailFast, Field, SkipValidation
+from pydantic import BaseModel, SkipValidation, create_model
 from starlette.datastructures import UploadFile
 
 from gateway.backends.threads import off_loop
+from gateway.http.errors import ErrorBody
 from gateway.http.json_texts import PIECE, read_json
+from gateway.http.models import absent_or, answer_model, request_model
 from gateway.http.reading import FORM_TEXT_BYTES, LARGE_BODY_BYTES, read_body, read_form, validated
-from lookalike.bounds import most_bytes, most_items
 from lookalike.errors import InvalidArgument
-from lookalike.filters.parsing import MAX_CHARACTERS
 from lookalike.names import MAX_QUERIES_PER_BATCH
+from lookalike.records.search_options import DEFAULT_TOP_K
 from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as pb
-
-Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
-ConsistencyName = Literal["CONSISTENCY_UNSPECIFIED", "CONSISTENCY_BOUNDED", "CONSISTENCY_STRONG"]
 
 FORM_TYPE, JSON_TYPE = "multipart/form-data", "application/json"
 _LISTS = ("spaces",)
 _FORM_TEXTS = 64
 
-SpaceName = Annotated[str, Field(max_length=most_bytes(image_pb2.SpaceVector.DESCRIPTOR, "space"))]
-Filter = Annotated[str, Field(max_length=MAX_CHARACTERS)]
-
-
-class Vector(BaseModel):
-    """A vector made earlier."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    space: SpaceName
-    values: Annotated[list[float], FailFast()] = Field(max_length=most_items(image_pb2.SpaceVector.DESCRIPTOR, "values"))
-    fingerprint: str = Field(
-        "", max_length=most_bytes(image_pb2.SpaceVector.DESCRIPTOR, "fingerprint"), description="Checked where given."
-    )
-
-
-class Options(BaseModel):
-    """How to search; every field may be left out."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    spaces: list[SpaceName] = Field(
-        [],
-        max_length=most_items(pb.SearchRequest.DESCRIPTOR, "spaces"),
-        description="`histogram`, `siamese` or both (fused). Empty means `siamese`.",
-    )
-    top_k: Int32 | None = Field(None, description="How many neighbours, 1 to 1,000. Absent means 5.")
-    filter: Filter = Field("", description='Such as `label = "Coat" AND year >= 2019`.')
-    include_vectors: bool = False
-    include_query_vectors: bool = False
-    consistency: ConsistencyName = "CONSISTENCY_UNSPECIFIED"
-    weights: dict[SpaceName, float] = Field(
-        {},
-        max_length=most_items(pb.SearchRequest.DESCRIPTOR, "weights"),
-        description="Weight of each space when two are fused, above 0; 1 if absent.",
-    )
-    ef: Int32 = Field(0, description="Breadth of the HNSW search, `top_k` to 32,768; 0 chooses.")
-
-
-class Target(BaseModel):
-    """Exactly one of `image`, `vectors` and `image_id`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    image: str | None = Field(None, max_length=LARGE_BODY_BYTES, description="An encoded picture, in base64.")
-    vectors: list[Vector] | None = Field(
-        None, max_length=most_items(pb.QueryVectors.DESCRIPTOR, "vectors"), description="One per space to search in."
-    )
-    image_id: str | None = Field(
-        None,
-        max_length=most_bytes(pb.BatchQuery.DESCRIPTOR, "image_id"),
-        description="An image of the collection, which is left out of the answer.",
-    )
-
-
-class SearchBody(Options, Target):
-    """Exactly one of `image`, `vectors` and `image_id`, and how to search."""
-
-    body_bytes: ClassVar[int] = LARGE_BODY_BYTES
-
-
-class BatchBody(Options):
-    """What to look for, 1 to 256 times, and how to search."""
-
-    body_bytes: ClassVar[int] = LARGE_BODY_BYTES
-
-    queries: list[Target] = Field(max_length=MAX_QUERIES_PER_BATCH)
-
-
-class _BatchAsItCame(Options):
-    """The same before its queries are looked at, one by one: all of them in one go would take a tenth of a second."""
-
-    body_bytes: ClassVar[int] = LARGE_BODY_BYTES
-
-    queries: SkipValidation[list[Any]]
+Target = request_model(pb.BatchQuery.DESCRIPTOR)
+Options = request_model(pb.SearchRequest.DESCRIPTOR, name="Options", without=frozenset({"collection", *Target.model_fields}))
+_COLLECTION = frozenset({"collection"})
+SearchBody = request_model(pb.SearchRequest.DESCRIPTOR, without=_COLLECTION, body_bytes=LARGE_BODY_BYTES)
+BatchBody = request_model(pb.SearchBatchRequest.DESCRIPTOR, without=_COLLECTION, body_bytes=LARGE_BODY_BYTES)
+_BatchAsItCame = create_model("_BatchAsItCame", __base__=BatchBody, queries=SkipValidation[list[Any]])
+"""The same before its queries are looked at, one by one: all of them in one go would take a tenth of a second."""
 
 
 M = TypeVar("M", pb.SearchRequest, pb.SearchBatchRequest)
@@ -139,7 +69,7 @@ def _kind(request: Request) -> str:
     return kind
 
 
-def _batch_of(body: _BatchAsItCame) -> pb.SearchBatchRequest:
+def _batch_of(body: Any) -> pb.SearchBatchRequest:
     message = _with_options(pb.SearchBatchRequest(), body)
     if not isinstance(body.queries, list):
         raise InvalidArgument("queries", "should be a list")
@@ -151,7 +81,7 @@ def _batch_of(body: _BatchAsItCame) -> pb.SearchBatchRequest:
     return message
 
 
-async def _read_form(request: Request, name: str, most: int) -> tuple[list[bytes], Options]:
+async def _read_form(request: Request, name: str, most: int) -> tuple[list[bytes], BaseModel]:
     """Up to `most` files called `name`; every other field is text: lists repeat, or are separated by commas; `weights` is a
     JSON object."""
     async with read_form(request, files=most, texts=_FORM_TEXTS) as form:
@@ -178,7 +108,7 @@ def _form_value(name: str, values: list[Any]) -> object:
     return values[0]
 
 
-def _with_target(message: T, target: Target, prefix: str = "") -> T:
+def _with_target(message: T, target: Any, prefix: str = "") -> T:
     given = [name for name in ("image", "vectors", "image_id") if getattr(target, name) is not None]
     if len(given) > 1:
         raise InvalidArgument(f"{prefix}query", f"{' and '.join(given)} are given; give one of them")
@@ -206,10 +136,16 @@ def _decoded(text: str, field: str) -> bytes:
         raise InvalidArgument(field, "is not base64") from error
 
 
-def _with_options(message: M, options: Options) -> M:
+def _with_options(message: M, options: BaseModel) -> M:
     """Write `options`, whose fields are named as the contract's, to `message`. None stands for absent there too."""
     message.MergeFrom(type(message)(**{name: getattr(options, name) for name in Options.model_fields}))
     return message
+
+
+def batch_answer_model() -> type[BaseModel]:
+    """A line of the answer to a batch. Its error is what the query would have been answered alone over HTTP."""
+    line = pb.SearchBatchResponse.DESCRIPTOR
+    return create_model(line.name, __base__=answer_model(line), error=absent_or(ErrorBody, line.fields_by_name["error"]))
 
 
 def search_body() -> Mapping[str, Any]:
@@ -220,10 +156,9 @@ def search_body() -> Mapping[str, Any]:
 
 def batch_body() -> Mapping[str, Any]:
     """The same of a batch."""
-    picture = {"type": "string", "format": "binary"}
     pictures = {
         "type": "array",
-        "items": picture,
+        "items": {"type": "string", "format": "binary"},
         "maxItems": MAX_QUERIES_PER_BATCH,
         "description": f"Encoded pictures, 1 to {MAX_QUERIES_PER_BATCH}.",
     }
@@ -231,27 +166,23 @@ def batch_body() -> Mapping[str, Any]:
 
 
 def _body(files: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, Any]:
-    form = Options.model_json_schema()
-    form["properties"] = {
-        **files,
-        **form["properties"],
-        "weights": {"type": "string", "maxLength": FORM_TEXT_BYTES, "description": "A JSON object."},
-    }
-    return {
-        "required": True,
-        "content": {JSON_TYPE: {"schema": _inlined(model.model_json_schema())}, FORM_TYPE: {"schema": form}},
-    }
+    form, body = _schema(Options), _schema(model)
+    weights = {"type": "string", "maxLength": FORM_TEXT_BYTES, "description": "A JSON object."}
+    form["properties"] = {**files, **form["properties"], "weights": weights}
+    return {"required": True, "content": {JSON_TYPE: {"schema": body}, FORM_TYPE: {"schema": form}}}
 
 
-def _inlined(schema: dict[str, Any]) -> Any:
-    """`schema` with every `$ref` replaced by what it names: `$defs` have no place inside the document."""
+def _schema(model: type[BaseModel]) -> Any:
+    """With every `$ref` replaced by what it names: `$defs` have no place inside the document."""
+    schema = model.model_json_schema()
     named = schema.pop("$defs", {})
 
     def whole(part: Any) -> Any:
         if isinstance(part, dict):
             if "$ref" in part:
                 return whole(named[part["$ref"].rpartition("/")[2]])
-            return {key: whole(value) for key, value in part.items()}
+            return {key: whole(value) for key, value in part.items() if (key, value) != ("default", None)}
         return [whole(value) for value in part] if isinstance(part, list) else part
 
+    schema["properties"]["top_k"]["default"] = DEFAULT_TOP_K
     return whole(schema)

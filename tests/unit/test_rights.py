@@ -86,7 +86,9 @@ def test_vectors_are_for_those_who_may_read(name):
 def test_a_route_below_a_collection_or_a_job_needs_a_right_on_it(path: str, need: Need):
     if "{collection}" in path:
         assert need.on is On.COLLECTION
-    if "{job_id}" in path:
+    if "{name}" in path:
+        assert (need.on, need.names) == (On.COLLECTION, "name")
+    if "/ingest-jobs/{id}" in path:
         assert need.on is On.JOB
     if path.split()[1].startswith("/v1/"):
         assert need.right not in (Right.NONE, Right.SERVICE)

@@ -18,9 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.grpc.collections import CollectionServicer
-from gateway.grpc.ingest import IngestServicer
-from gateway.grpc.search import SearchServicer
+from gateway.grpc.servicers import CollectionServicer, IngestServicer, SearchServicer
 from gateway.http.app import build_app
 from gateway.readiness import Readiness
 from lookalike import bounds

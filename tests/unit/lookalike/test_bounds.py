@@ -50,16 +50,16 @@ def test_a_field_without_a_bound_is_found_at_any_depth():
 
 
 def test_the_contract_s_bounds_are_those_of_the_rules():
-    assert bounds.most_bytes(pb.SearchRequest.DESCRIPTOR, "collection") == names.MAX_NAME_BYTES
-    assert bounds.most_bytes(image_pb2.Image.DESCRIPTOR, "id") == names.MAX_ID_BYTES
-    assert bounds.most_bytes(image_pb2.Image.DESCRIPTOR, "uri") == names.MAX_URI_BYTES
-    assert bounds.most_bytes(pb.SearchRequest.DESCRIPTOR, "image") == names.MAX_MESSAGE_BYTES
-    assert bounds.most_bytes(pb.SearchRequest.DESCRIPTOR, "filter") == 4 * MAX_CHARACTERS
-    assert bounds.most_items(image_pb2.SpaceVector.DESCRIPTOR, "values") == MAX_DIMENSION
-    assert bounds.most_items(pb.SearchBatchRequest.DESCRIPTOR, "queries") == names.MAX_QUERIES_PER_BATCH
-    assert bounds.most_items(embedder_service_pb2.EmbedRequest.DESCRIPTOR, "images") == names.MAX_IMAGES_PER_CALL
+    assert bounds.most_bytes(pb.SearchRequest.DESCRIPTOR.fields_by_name["collection"]) == names.MAX_NAME_BYTES
+    assert bounds.most_bytes(image_pb2.Image.DESCRIPTOR.fields_by_name["id"]) == names.MAX_ID_BYTES
+    assert bounds.most_bytes(image_pb2.Image.DESCRIPTOR.fields_by_name["uri"]) == names.MAX_URI_BYTES
+    assert bounds.most_bytes(pb.SearchRequest.DESCRIPTOR.fields_by_name["image"]) == names.MAX_MESSAGE_BYTES
+    assert bounds.most_bytes(pb.SearchRequest.DESCRIPTOR.fields_by_name["filter"]) == 4 * MAX_CHARACTERS
+    assert bounds.most_items(image_pb2.SpaceVector.DESCRIPTOR.fields_by_name["values"]) == MAX_DIMENSION
+    assert bounds.most_items(pb.SearchBatchRequest.DESCRIPTOR.fields_by_name["queries"]) == names.MAX_QUERIES_PER_BATCH
+    assert bounds.most_items(embedder_service_pb2.EmbedRequest.DESCRIPTOR.fields_by_name["images"]) == names.MAX_IMAGES_PER_CALL
     # A `Struct` takes up to 5.5 times the bytes of its JSON: `1,` is a `Value` of 11 bytes.
-    assert bounds.most_bytes(image_pb2.Image.DESCRIPTOR, "metadata") >= 5.5 * names.MAX_METADATA_BYTES
+    assert bounds.most_bytes(image_pb2.Image.DESCRIPTOR.fields_by_name["metadata"]) >= 5.5 * names.MAX_METADATA_BYTES
 
 
 VECTOR = image_pb2.SpaceVector(space="siamese", values=[0.5] * MAX_DIMENSION)

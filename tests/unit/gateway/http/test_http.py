@@ -255,7 +255,7 @@ def test_metrics_count_requests_by_route_not_by_id():
     app = build()
     ask("GET", "/v1/collections/things/images/012", app)
     text = ask("GET", "/metrics", app).text
-    assert 'route="/v1/collections/{collection}/images/{image_id:path}"' in text
+    assert 'route="/v1/collections/{collection}/images/{id:path}"' in text
     assert "/images/012" not in text
 
 

@@ -98,8 +98,8 @@ def raw(body: str) -> dict[str, object]:
         ("GET", f"{JOBS}?{'&'.join(['states=INGEST_JOB_STATE_FAILED'] * 17)}", {}, "states"),
         ("GET", f"{JOBS}?{'&' * 200}", {}, "query"),
         ("GET", f"{JOBS}?text={'x' * 40_000}", {}, "query"),
-        ("GET", f"{JOBS}/{'x' * 129}", {}, "job_id"),
-        ("GET", f"{IMAGES}/{'x' * 257}", {}, "image_id"),
+        ("GET", f"{JOBS}/{'x' * 129}", {}, "id"),
+        ("GET", f"{IMAGES}/{'x' * 257}", {}, "id"),
     ],
     ids=lambda value: str(value)[:40],
 )  # fmt: skip

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from gateway.backends.threads import Threads
-from gateway.grpc.ingest import IngestServicer
+from gateway.grpc.servicers import IngestServicer
 from gateway.jobs.ingest import Ingest
 from lookalike.errors import DeadlineExceeded, InvalidArgument, LookalikeError, NotFound, Overloaded, Unavailable
 from lookalike.jobs.uploads import Uploads

@@ -1,0 +1,50 @@
+"""The RPCs of CollectionService over the core."""
+
+from __future__ import annotations
+
+from gateway.backends.large_answers import MANY, Answer
+from gateway.collections.collections import Collections, NewCollection
+from gateway.collections.generations import Generations, Reembed
+from lookalike.runtime.call import Call
+from lookalike.v1 import collection_service_pb2 as pb
+from lookalike.wire.collections import collection_message
+from lookalike.wire.spaces import asked_spaces_from, histogram_from
+
+
+class CollectionRpcs:
+    def __init__(self, collections: Collections, generations: Generations) -> None:
+        self._collections, self._generations = collections, generations
+
+    async def CreateCollection(self, request: pb.CreateCollectionRequest, call: Call) -> pb.CreateCollectionResponse:
+        histogram, spaces = histogram_from(request.histogram), asked_spaces_from(request.spaces)
+        new = NewCollection(request.name, request.description, request.model, histogram, spaces)
+        made = await self._collections.create(new, call)
+        return pb.CreateCollectionResponse(collection=collection_message(made))
+
+    async def GetCollection(self, request: pb.GetCollectionRequest, call: Call) -> pb.GetCollectionResponse:
+        found = await self._collections.get(request.name, call)
+        return pb.GetCollectionResponse(collection=collection_message(found))
+
+    async def ListCollections(self, _request: pb.ListCollectionsRequest, call: Call) -> Answer:
+        found = await self._collections.list_all(call)
+        return Answer.whole(
+            lambda: pb.ListCollectionsResponse(collections=map(collection_message, found)), large=len(found) > MANY
+        )
+
+    async def DeleteCollection(self, request: pb.DeleteCollectionRequest, call: Call) -> pb.DeleteCollectionResponse:
+        await self._collections.delete(request.name, call)
+        return pb.DeleteCollectionResponse()
+
+    async def ReembedCollection(self, request: pb.ReembedCollectionRequest, call: Call) -> pb.ReembedCollectionResponse:
+        wanted = Reembed(request.name, request.model, request.request_id, request.allow_missing, request.grace_s, request.force)
+        return pb.ReembedCollectionResponse(job_id=(await self._generations.reembed(wanted, call)).id)
+
+    async def RollbackCollection(self, request: pb.RollbackCollectionRequest, call: Call) -> pb.RollbackCollectionResponse:
+        found = await self._generations.roll_back(request.name, call)
+        return pb.RollbackCollectionResponse(collection=collection_message(found))
+
+    async def DropPreviousGeneration(
+        self, request: pb.DropPreviousGenerationRequest, call: Call
+    ) -> pb.DropPreviousGenerationResponse:
+        found = await self._generations.drop_previous(request.name, call)
+        return pb.DropPreviousGenerationResponse(collection=collection_message(found))
