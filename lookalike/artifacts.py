@@ -29,7 +29,7 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument, LookalikeError, NotFound, Unavailable
+from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument, LookalikeError, NotFound, Unavailable, one_line
 
 SCHEME = "artifact://"
 ORIGINALS, THUMBNAILS = "originals", "thumbnails"
@@ -355,16 +355,12 @@ def translated(path: str) -> Iterator[None]:
             raise  # Not of the file system: pyarrow's word for a file that is damaged.
         if error.errno in (errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR):
             raise NotFound("artifact", path) from error
-        raise Unavailable("artifacts", error.strerror or _one_line(error)) from error
+        raise Unavailable("artifacts", error.strerror or one_line(error)) from error
     except NotImplementedError as error:
         problem = f"{path!r} cannot be written there: file systems of that kind can only be read"
         raise FailedPrecondition(problem, reason="ARTIFACTS_READ_ONLY") from error
     except _let_through() as error:
-        raise Unavailable("artifacts", _one_line(error)) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        raise Unavailable("artifacts", one_line(error)) from error
 
 
 def _let_through() -> tuple[type[Exception], ...]:

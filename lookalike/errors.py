@@ -25,6 +25,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
+def one_line(said: object, most: int = 200) -> str:
+    """The text of a library's error, or another text, on one line of at most `most` characters; the name of an error's class
+    where the error has no text."""
+    line = " ".join(str(said).split())[:most]
+    return line or ("" if isinstance(said, str) else type(said).__name__)
+
+
 class LookalikeError(Exception):
     """Base of all. `str()` is one line for a person; `reason` is UPPER_SNAKE for a program.
 

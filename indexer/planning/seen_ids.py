@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
-from lookalike.errors import Unavailable
+from lookalike.errors import Unavailable, one_line
 
 
 class SeenIds:
@@ -68,4 +68,4 @@ def _key(image_id: str) -> bytes:
 
 
 def _no_room(error: Exception) -> Unavailable:
-    return Unavailable("temporary folder", " ".join(str(error).split())[:200])
+    return Unavailable("temporary folder", one_line(error))

@@ -16,7 +16,7 @@ from redis.exceptions import AuthenticationError, ConnectionError, RedisError, T
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
 
-from lookalike.errors import Internal, LookalikeError, Unavailable
+from lookalike.errors import Internal, LookalikeError, Unavailable, one_line
 from lookalike.jobs.stored_job import CHUNKS_TOGETHER, FIRST_STRETCH_MS, STRETCHES, moves_as_lua
 from lookalike.records.job import SKIPPED_CANCELLED, SKIPPED_NOT_ATTEMPTED
 from lookalike.runtime.redis_access import RedisAccess, Sentinels
@@ -129,7 +129,7 @@ class _AskedSentinels(Sentinel):
             except AuthenticationError:
                 denied, problems[where] = True, "refuses the password"
             except RedisError as error:
-                problems[where] = _one_line(error)
+                problems[where] = one_line(error)
             else:
                 if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
                     # This Sentinel is asked first after this. Other threads still go over the old list.
@@ -178,7 +178,7 @@ def certificate_options(access: Sentinels) -> dict[str, Any]:
 def as_ours(error: BaseException | None, dependency: str) -> LookalikeError | None:
     """The translation of an error of redis; None for another error."""
     if isinstance(error, _SentinelsDeny):
-        return RedisAccessDenied(dependency, f"{_one_line(error)}; see LOOKALIKE_REDIS_SENTINEL_PASSWORD_FILE")
+        return RedisAccessDenied(dependency, f"{one_line(error)}; see LOOKALIKE_REDIS_SENTINEL_PASSWORD_FILE")
     if isinstance(error, AuthenticationError):
         return RedisAccessDenied(dependency, "it refuses the password; see LOOKALIKE_REDIS_PASSWORD_FILE")
     if not isinstance(error, RedisError):
@@ -187,11 +187,11 @@ def as_ours(error: BaseException | None, dependency: str) -> LookalikeError | No
         return Unavailable(dependency, f"{_REFUSES[code]} ({code})")
     if isinstance(error, MasterNotFoundError):
         # After " : " redis-py lists each Sentinel's Python objects. The class above, which the ledger uses, says it better.
-        return Unavailable(dependency, _one_line(error).partition(" : ")[0])
+        return Unavailable(dependency, one_line(error).partition(" : ")[0])
     if isinstance(error, (ConnectionError, TimeoutError)):
-        return Unavailable(dependency, _one_line(error))
+        return Unavailable(dependency, one_line(error))
     # A broken script, or a user without the right. The text names commands and keys, never values.
-    return Internal(f"{dependency} refused: {_one_line(error)}")
+    return Internal(f"{dependency} refused: {one_line(error)}")
 
 
 def _code(error: RedisError) -> str:
@@ -199,10 +199,6 @@ def _code(error: RedisError) -> str:
     known = getattr(error, "status_code", None)
     found = _CODE.search(str(error))
     return known or (found[1] if found else "")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @cache

@@ -15,7 +15,7 @@ import structlog
 from google.protobuf import json_format
 
 from lookalike.bounds import check_message
-from lookalike.errors import FailedPrecondition, InvalidArgument, Unavailable
+from lookalike.errors import FailedPrecondition, InvalidArgument, Unavailable, one_line
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.queue import TaskQueue
 from lookalike.jobs.uploads import Uploads
@@ -79,7 +79,7 @@ def create_job_of_json(request: Mapping[str, object]) -> CreateJob:
     try:
         parsed = json_format.ParseDict(dict(request), ingest_pb2.CreateIngestJobRequest())
     except (json_format.ParseError, TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument("request", " ".join(str(error).split())[:300]) from error
+        raise InvalidArgument("request", one_line(error, 300)) from error
     check_message(parsed)
     if not parsed.request_id:
         raise InvalidArgument("request_id", "is missing; a task needs one, since it may be delivered twice")

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 
-from lookalike.errors import Unavailable
+from lookalike.errors import Unavailable, one_line
 from lookalike.jobs.connection import as_ours, certificate_options, sentinel_options
 from lookalike.runtime.redis_access import RedisAccess, Sentinels
 
@@ -106,4 +106,4 @@ class TaskQueue:
             ours = as_ours(error.__cause__, "broker")
             problem = ours.message if ours else str(error)
             # `Unavailable` also where waiting alone does not help: the ledger has the task, and sends it again.
-            raise (ours if isinstance(ours, Unavailable) else Unavailable("broker", " ".join(problem.split())[:200])) from error
+            raise (ours if isinstance(ours, Unavailable) else Unavailable("broker", one_line(problem))) from error

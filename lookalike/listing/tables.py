@@ -17,7 +17,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lookalike.errors import InvalidArgument
+from lookalike.errors import InvalidArgument, one_line
 from lookalike.items import SOURCE_INCOMPLETE, Item, broken_item
 from lookalike.listing.parquet_pages import open_checked, rows_at_once
 from lookalike.listing.text import MAX_LINE_BYTES, Check, item_of, refuse, unchecked
@@ -151,4 +151,4 @@ def _is_text(type_: Any) -> bool:
 
 
 def _said(error: Exception) -> str:
-    return " ".join((error.problem if isinstance(error, InvalidArgument) else str(error)).split())[:200]
+    return one_line(error.problem if isinstance(error, InvalidArgument) else error)

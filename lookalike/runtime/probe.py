@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from lookalike.errors import Unavailable
+from lookalike.errors import Unavailable, one_line
 from lookalike.wire.status import from_rpc_error
 
 _TIMEOUT_S = 3.0
@@ -30,7 +30,7 @@ def problem(target: str, service: str = "") -> str:
                 health_pb2.HealthCheckRequest(service=service), timeout=_TIMEOUT_S
             )
         except grpc.RpcError as error:
-            details = " ".join((error.details() or "").split())[:_SAID]
+            details = one_line(error.details() or "", _SAID)
             return f"{target} does not answer: {error.code().name}: {details}"
     if answer.status == health_pb2.HealthCheckResponse.SERVING:
         return ""

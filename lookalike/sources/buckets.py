@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import fsspec
 
-from lookalike.errors import FailedPrecondition, NotFound, Unavailable
+from lookalike.errors import FailedPrecondition, NotFound, Unavailable, one_line
 from lookalike.items import SOURCE_UNREADABLE
 from lookalike.sources.roots import FORBIDDEN
 from lookalike.sources.urls import Url
@@ -197,11 +197,7 @@ def _translated(url: Url) -> Iterator[None]:
         raise FailedPrecondition(f"{shown!r} is not a name that S3 takes", reason=SOURCE_UNREADABLE) from error
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSYS) or error.errno is None:
-            raise FailedPrecondition(f"{shown!r} cannot be read: {_said(error)}", reason=SOURCE_UNREADABLE) from error
-        raise Unavailable(f"S3 ({url.host})", _said(error), reason=SOURCE_UNAVAILABLE) from error
+            raise FailedPrecondition(f"{shown!r} cannot be read: {one_line(error)}", reason=SOURCE_UNREADABLE) from error
+        raise Unavailable(f"S3 ({url.host})", one_line(error), reason=SOURCE_UNAVAILABLE) from error
     except (boto.BotoCoreError, aiohttp.ClientError, TimeoutError) as error:
-        raise Unavailable(f"S3 ({url.host})", _said(error), reason=SOURCE_UNAVAILABLE) from error
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        raise Unavailable(f"S3 ({url.host})", one_line(error), reason=SOURCE_UNAVAILABLE) from error

@@ -109,11 +109,11 @@ def from_rpc_error(error: grpc.RpcError, dependency: str) -> errors.LookalikeErr
     """
     call: Any = error
     if not hasattr(call, "code"):
-        return errors.Unavailable(dependency, _one_line(str(error)))
+        return errors.Unavailable(dependency, errors.one_line(error, 300))
     status = rpc_status.from_call(call)
     if status is not None:
         return from_status(status)
-    code, details = call.code(), _one_line(call.details() or "")
+    code, details = call.code(), errors.one_line(call.details() or "", 300)
     # A draining server answers calls that it has not begun with a bare CANCELLED. For the caller it is unavailable.
     if code is grpc.StatusCode.CANCELLED or (code is grpc.StatusCode.UNAVAILABLE and _NEVER_SENT.search(details)):
         return errors.Unavailable(dependency, details)
@@ -145,7 +145,3 @@ def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest 
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300]
