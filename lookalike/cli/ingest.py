@@ -52,7 +52,7 @@ NearThreshold = Annotated[
         min=0.0,
         max=1.0,
         help="Least similarity of a near-duplicate, which must also stand out from all other images. Of copies of photographs "
-        "0.95 finds 97 % at JPEG quality 75, 76 % at 30, 93 % at 256 pixels, 89 % with 5 % trimmed off each side.",
+        "0.95 finds 97% at JPEG quality 75, 76% at 30, 93% at 256 pixels, 89% with 5% trimmed off each side.",
     ),
 ]
 Mirror = Annotated[
