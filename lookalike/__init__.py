@@ -1,1 +1,1 @@
-"""What Lookalike's services and their callers share. Imports no service."""
+"""Code that Lookalike's services and their callers share. It imports no service."""

@@ -13,11 +13,11 @@ from lookalike.errors import Unavailable
 
 FOLDER = "checks"
 WRITE_EVERY_S = 15.0
-"""The time between two writes where the last one went well: on an object store each is a paid request."""
+"""The time between two writes after a successful one: on an object store each is a paid request."""
 
 
 class ArtifactCheck:
-    """Called from one thread at a time."""
+    """The check. Call it from one thread at a time."""
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
@@ -25,7 +25,7 @@ class ArtifactCheck:
         self._seen = False
 
     def __call__(self) -> None:
-        """Raises `Unavailable`, or `FailedPrecondition` for a place that cannot be written to."""
+        """Raise `Unavailable`, or `FailedPrecondition` for a place that cannot be written to."""
         if self._seen and not self._artifacts.is_there():
             # Writing would make it anew, on whatever disk is below: what is written there nobody else sees.
             raise Unavailable("artifacts", "its folder has gone; is the volume mounted?")

@@ -1,13 +1,13 @@
 """The artifacts: one fsspec URL that gateway and workers all reach. Manifests, outcome files, uploaded originals, thumbnails.
 
-    jobs/{id}/...                what an ingest job planned, and its failures
-    uploads/{id}/items.jsonl     what a client sent; it is there only when the upload was complete
+    jobs/{id}/...                the manifest of an ingest job, and its outcomes
+    uploads/{id}/items.jsonl     the items of a complete upload
     originals/ab/{sha256}        uploaded pictures, by content
     thumbnails/ab/{sha256}.jpg   small JPEGs, made when first asked for
 
-What nothing needs any more is removed by the workers (`indexer.sweeping`).
+The workers remove unused files (`indexer.sweeping`).
 
-A file is there whole or not at all. In a local folder it is written beside its place, forced to the disk and renamed; other
+A file exists as a whole or not at all. In a local folder it is written beside its place, forced to the disk and renamed; other
 file systems of fsspec publish a file when it is committed.
 """
 
@@ -34,15 +34,15 @@ from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument,
 SCHEME = "artifact://"
 ORIGINALS, THUMBNAILS = "originals", "thumbnails"
 UNUSED_KEPT_S = 86_400.0
-"""Least age of an original that is removed, and longest time that an upload may take: what an upload under way has brought is
-young, and is named nowhere yet."""
+"""Bounds the age of a removed original from below, and the time of an upload from above: originals of an upload under way are
+young, and no list names them yet."""
 _MADE_YOUNG_S = UNUSED_KEPT_S / 2
 """Age from which on an original that is uploaded again is written again."""
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
-"""What fsspec's file systems call the time of a file."""
+"""The names of the time of a file in fsspec's file systems."""
 
 _creating = threading.Lock()
-"""fsspec's own exclusive creation looks first and writes then: of two threads of one process both could find nothing there."""
+"""fsspec's own exclusive creation checks first and writes after that, so two threads of one process could both succeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Entry:
 class Artifacts:
     """Files under one fsspec URL, by relative path. Thread-safe.
 
-    Raises `NotFound` ("artifact") for a file that is not there, `InvalidArgument` for a path that leaves the folder, and
+    Raises `NotFound` ("artifact") for a missing file, `InvalidArgument` for a path that leaves the folder, and
     `Unavailable` where the file system fails.
     """
 
@@ -79,7 +79,7 @@ class Artifacts:
             raise
 
     def write_new(self, path: str, content: bytes) -> None:
-        """Write a whole file that is not there yet, and raise `AlreadyExists` where it is: of several writers at once one wins.
+        """Write a whole file that does not exist yet. Raises `AlreadyExists` where it does: of several writers one wins.
 
         That holds between processes in a local folder (a hard link), and on those object stores whose fsspec file system makes
         `mode="create"` a conditional write, as s3fs does; on others only between the threads of one process.
@@ -109,13 +109,13 @@ class Artifacts:
             return ArtifactWriter(self._files.open(self._at(path), "wb", autocommit=False))
 
     def read(self, path: str, *, max_bytes: int | None = None) -> bytes:
-        """A file's content; with `max_bytes` no more than that much and one byte."""
+        """A file's content; with `max_bytes` at most one byte more than that."""
         with self.open_read(path) as stream:
             return stream.read() if max_bytes is None else stream.read(max_bytes + 1)
 
     @contextmanager
     def open_read(self, path: str) -> Iterator[IO[bytes]]:
-        """A file's bytes as a stream that can seek. What fails while it is read is translated too."""
+        """A file's bytes as a stream that can seek. Errors of later reads are translated too."""
         with translated(path), self._files.open(self._at(path), "rb") as stream:
             yield stream
 
@@ -132,7 +132,7 @@ class Artifacts:
             return None
 
     def stamp(self, path: str) -> str | None:
-        """Something that changes whenever the file does (its size, time or tag); None where there is no such file."""
+        """A value that changes whenever the file does (its size, time or tag); None where there is no such file."""
         try:
             with translated(path):
                 at = self._at(path)
@@ -153,7 +153,7 @@ class Artifacts:
         return sorted(str(name).rstrip("/").rsplit("/", 1)[-1] for name in found)
 
     def entries(self, path: str) -> list[Entry]:
-        """What is in a folder, in order of name, with times; nothing where there is no such folder."""
+        """The files and folders in a folder, in order of name, with times; none where there is no such folder."""
         try:
             with translated(path):
                 at = self._at(path)
@@ -169,8 +169,8 @@ class Artifacts:
     def delete_unless_newer(self, path: str, time: datetime) -> bool:
         """Delete a file that was last written before `time`; whether it was.
 
-        A file that is written again just now stays: in a local folder whatever the timing, in a store unless the write falls
-        between the look and the delete.
+        A file that is being written again stays: in a local folder always, in a store unless the write falls between the check
+        and the delete.
         """
         with suppress(NotFound), translated(path):
             at = self._at(path)
@@ -183,23 +183,23 @@ class Artifacts:
         return False
 
     def is_there(self) -> bool:
-        """Whether there is a place to write to: a local folder may be a volume that somebody unmounts. A store is not asked:
-        its folders are there when something is in them."""
+        """Whether the place exists: a local folder may be a volume that is unmounted. A store is not asked, since its folders
+        exist only with files in them."""
         with translated(""):
             return not self._local or Path(str(self._root)).is_dir()
 
     def delete(self, path: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file, if it exists."""
         with suppress(NotFound), translated(path):
             self._files.rm_file(self._at(path))
 
     def delete_tree(self, path: str) -> None:
-        """Delete a folder and all in it, if it is there."""
+        """Delete a folder and its content, if it exists."""
         with suppress(NotFound), translated(path):
             self._files.rm(self._at(path), recursive=True)
 
     def keep_original(self, content: bytes) -> str:
-        """Keep a picture by its content, unless it is kept already; its URI. The copy is durable once `settle` has returned."""
+        """Keep a picture by its content, unless it is kept already; return its URI. The copy is durable after `settle`."""
         sha256 = hashlib.sha256(content).hexdigest()
         path = self.original_path(sha256)
         # Not only whether it is there: one written shortly before the power failed may be torn, and an old one may be about to
@@ -224,17 +224,17 @@ class Artifacts:
 
     @staticmethod
     def original_path(sha256: str) -> str:
-        """Where the original with this SHA-256 (64 hex digits) lies."""
+        """The path of the original with this SHA-256 (64 hex digits)."""
         return f"{ORIGINALS}/{sha256[:2]}/{sha256}"
 
     @staticmethod
     def original_uri(sha256: str) -> str:
-        """The URI that names that original in a collection: `artifact://originals/ab/<sha256>`."""
+        """The URI of that original in a collection: `artifact://originals/ab/<sha256>`."""
         return SCHEME + Artifacts.original_path(sha256)
 
     @staticmethod
     def thumbnail_path(sha256: str) -> str:
-        """Where the thumbnail of the picture with this SHA-256 lies."""
+        """The path of the thumbnail of the picture with this SHA-256."""
         return f"{THUMBNAILS}/{sha256[:2]}/{sha256}.jpg"
 
     def _at(self, path: str) -> str:
@@ -245,7 +245,7 @@ class Artifacts:
 
 
 class ArtifactWriter:
-    """A file being written. `commit` makes it appear; without that, or after `discard`, it never was."""
+    """A file being written. It appears on `commit`, and never without it or after `discard`."""
 
     def __init__(self, stream: Any) -> None:
         self.stream: IO[bytes] = stream
@@ -281,7 +281,7 @@ class _LocalWriter(ArtifactWriter):
                 _sync_folder(self._path.parent)
 
     def link(self) -> None:
-        """As `commit`, but raises `AlreadyExists` where the file is there already."""
+        """As `commit`, but raises `AlreadyExists` where the file exists."""
         self.stream.flush()
         os.fsync(self.stream.fileno())
         self.stream.close()

@@ -1,11 +1,11 @@
-"""How much a request may hold, looked at before it is read. The bounds themselves stand in the contract, beside each field.
+"""Bounds of requests, checked before a request is parsed. The bounds themselves stand in the contract, beside each field.
 
-A message of 16 MB that holds eight million empty ones takes protobuf 0.3 s and 380 MB to read, and holds Python's lock all that
-time. So the bytes are walked first by a plan made of the contract once: lists are counted, lengths compared, what has no fields
-of its own is skipped. That costs some microseconds for a search, and stops at the first field over its bound.
+A message of 16 MB with eight million empty messages takes protobuf 0.3 s and 380 MB to parse, and holds Python's lock all that
+time. So the bytes are walked first, by a plan that is made of the contract once: lists are counted, lengths are compared, and
+values without fields are skipped. That costs some microseconds for a search, and stops at the first field over its bound.
 
-Called by the servers' interceptors for every request, by whatever else takes a message of the contract (`check_message`), and
-by HTTP for the bounds of its bodies (`most_items`, `most_bytes`, `most_characters`, `range_of`).
+The servers' interceptors call it for every request, other code for messages of the contract (`check_message`), and HTTP for the
+bounds of its bodies (`most_items`, `most_bytes`, `most_characters`, `range_of`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ M = TypeVar("M", bound=Message)
 
 UNREADABLE = "REQUEST_UNREADABLE"
 SLICE_BYTES = 64 * 1024
-"""The part of a message that is read at once, so that other threads get their turn: protobuf reads this in a millisecond."""
+"""Bounds the part of a message that is parsed at once, in a millisecond, so that other threads get their turn."""
 _MOST_STRANGE = 64
-"""Fields of one message that this version does not know, or that come again although they hold one value."""
+"""Bounds the fields of a message that this version does not know, or that repeat a single value."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VARINT_BYTES = 10
 _PACKED = {
@@ -57,7 +57,7 @@ class _Field:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """The fields of a message that may be long, by number, and the numbers of those that hold one short value."""
+    """The fields of a message that may be long, by number, and the numbers of its fields with one short value."""
 
     name: str
     long: dict[int, _Field]
@@ -65,7 +65,7 @@ class _Plan:
 
 
 class _OverBoundError(Exception):
-    """On its way from the field to the message, which completes its path."""
+    """A bound is exceeded. Each message on the way up adds its part of the field's path."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)
@@ -73,14 +73,14 @@ class _OverBoundError(Exception):
 
 
 class _NoMessageError(Exception):
-    """The bytes are no message."""
+    """The bytes are not a message."""
 
 
 def read(content: bytes, message_class: type[M]) -> M:
-    """The message that `content` is, if it keeps to the bounds of the contract.
+    """The message of `content`, if it keeps to the bounds of the contract.
 
-    Raises `InvalidArgument`: of the field that is over its bound, or REQUEST_UNREADABLE for bytes that are no such message.
-    A large one is read a slice at a time, so that a thread may do it while others go on.
+    Raises `InvalidArgument` with the field that is over its bound, or REQUEST_UNREADABLE for bytes that are not such a message.
+    A large message is parsed a slice at a time, so that other threads run meanwhile.
     """
     slices = check(content, _descriptor(message_class))
     if len(slices) == 1:
@@ -92,8 +92,8 @@ def read(content: bytes, message_class: type[M]) -> M:
 
 
 def check(content: bytes, message: Descriptor) -> list[tuple[int, int]]:
-    """Raise `InvalidArgument` as `read` does. Returns where `content` may be cut: parts of some 64 KB that can be read into one
-    message in turn, since protobuf merges by concatenation."""
+    """Raise `InvalidArgument` as `read` does. Returns the places at which `content` may be cut, into parts of some 64 KB that
+    can be parsed into one message in turn, since protobuf merges by concatenation."""
     try:
         cuts = _walk(content, 0, len(content), _plan(message))
     except _OverBoundError as error:
@@ -104,7 +104,7 @@ def check(content: bytes, message: Descriptor) -> list[tuple[int, int]]:
 
 
 def check_message(message: Message) -> None:
-    """The same for a message that is there already."""
+    """As `check`, for a parsed message."""
     check(message.SerializeToString(), _descriptor(message))
 
 
@@ -167,7 +167,7 @@ def _plan(message: Descriptor) -> _Plan:
 
 
 def _field(field: FieldDescriptor) -> _Field | None:
-    """None for what holds one short value: a number, or a message of such."""
+    """The plan of a field; None for one short value: a number, or a message of such."""
     items, size_bytes = _bound(field, bounds_pb2.max_items), _bound(field, bounds_pb2.max_bytes)
     if _is_map(field):
         key, value = _parts(field)
@@ -198,7 +198,7 @@ def _is_text(field: FieldDescriptor) -> bool:
 
 
 def _is_foreign(field: FieldDescriptor) -> bool:
-    """A message that is not ours, and may hold anything: a `Struct`. A timestamp or duration is two numbers."""
+    """Whether a message is protobuf's own and may hold any value: a `Struct`. A timestamp or duration is two numbers."""
     kind = field.message_type
     return kind is not None and not kind.full_name.startswith("lookalike.") and any(_not_a_number(part) for part in kind.fields)
 
@@ -212,9 +212,9 @@ def _bound(field: FieldDescriptor, option: object) -> int:
 
 
 def _walk(content: bytes, position: int, end: int, plan: _Plan) -> list[int]:
-    """Look at the fields of a message in `content[position:end]`; where it may be cut.
+    """Check the fields of a message in `content[position:end]`; return the places at which it may be cut.
 
-    Raises `_OverBoundError`, and `_NoMessageError` or IndexError for bytes that are none.
+    Raises `_OverBoundError`, and `_NoMessageError` or IndexError for bytes that are not a message.
     """
     counts: dict[int, int] = {}
     strange = 0
@@ -284,7 +284,7 @@ def _place(field: _Field, count: int) -> str:
 
 
 def _varint(content: bytes, position: int) -> tuple[int, int]:
-    """The number at `position`, and what comes after it."""
+    """The number at `position`, and the position after it."""
     value = shift = 0
     for taken in range(_VARINT_BYTES):
         byte = content[position + taken]

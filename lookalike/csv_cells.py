@@ -1,9 +1,9 @@
-"""Every CSV that is written, and how its cells are read back. Standard library only.
+"""The cells of CSV files, written and read back. Standard library only.
 
-A spreadsheet takes a cell that begins with `=`, `+`, `-` or `@` for a formula and runs it; ids, file names and error texts are
-written by strangers. So such a cell gets an apostrophe before it, as OWASP advises
-(https://owasp.org/www-community/attacks/CSV_Injection), and a cell that has apostrophes before such a sign one more: what reads
-our files takes one away, so that every text comes back as it was.
+A spreadsheet takes a cell that begins with `=`, `+`, `-` or `@` for a formula and runs it, and ids, file names and error texts
+come from strangers. So such a cell gets an apostrophe before it, as OWASP advises
+(https://owasp.org/www-community/attacks/CSV_Injection), and a cell that already has apostrophes before such a sign gets one
+more. Readers of these files remove one, so that every text comes back as it was.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?(e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
 def csv_text(rows: Iterable[Iterable[object]], *, line_end: str = "\r\n") -> str:
-    """`rows` as lines of CSV. Numbers stand as they are, also where a text is nothing but one."""
+    """`rows` as lines of CSV. Numbers stay as they are, also as text."""
     text = io.StringIO()
     csv.writer(text, lineterminator=line_end).writerows([_written(cell) for cell in row] for row in rows)
     return text.getvalue()

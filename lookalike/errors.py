@@ -1,6 +1,6 @@
 """Every exception that Lookalike raises on purpose.
 
-    LookalikeError                  what a caller may catch to catch them all
+    LookalikeError                  the base: catches them all
     ├── InvalidArgument             a field of the request is wrong            INVALID_ARGUMENT     400
     │   ├── BadImage                these bytes cannot be used as a picture
     │   └── BadFilter               the filter expression does not parse
@@ -9,8 +9,8 @@
     ├── FailedPrecondition          right request, wrong state of the system   FAILED_PRECONDITION  400
     │   └── FingerprintMismatch     two vectors that must not meet
     ├── Overloaded                  refused at once; try again later           RESOURCE_EXHAUSTED   429
-    ├── Unavailable                 a part we depend on does not answer        UNAVAILABLE          503
-    │   └── CallLost                it went while it had the call
+    ├── Unavailable                 a dependency does not answer               UNAVAILABLE          503
+    │   └── CallLost                it vanished while it had the call
     ├── DeadlineExceeded            the caller's time is up                    DEADLINE_EXCEEDED    504
     ├── Cancelled                   the caller has gone                        CANCELLED            499
     │   └── LeaseLost               a worker's unit is another's now; never leaves the indexer
@@ -33,7 +33,7 @@ def one_line(said: object, most: int = 200) -> str:
 
 
 class LookalikeError(Exception):
-    """Base of all. `str()` is one line for a person; `reason` is UPPER_SNAKE for a program.
+    """The base of all. `str()` is one line for a person; `reason` is UPPER_SNAKE for a program.
 
     `field` is the request field at fault (dotted, as in the proto) where there is one; `metadata` holds further facts as
     strings; `retry_after_s` is set where trying again later makes sense. None of them holds image bytes or secrets.
@@ -59,7 +59,7 @@ class LookalikeError(Exception):
 
 
 class InvalidArgument(LookalikeError):
-    """`field` says which field, `problem` what is wrong with it and what is allowed."""
+    """A field of the request is wrong. `problem` says what is wrong with `field`, and what is allowed."""
 
     reason = "INVALID_ARGUMENT"
 
@@ -103,7 +103,7 @@ class NotFound(LookalikeError):
 
 
 class AlreadyExists(LookalikeError):
-    """A `kind` called `name` is there already."""
+    """A `kind` called `name` exists."""
 
     reason = "ALREADY_EXISTS"
 
@@ -113,7 +113,7 @@ class AlreadyExists(LookalikeError):
 
 
 class FailedPrecondition(LookalikeError):
-    """The request is well formed, but what it needs is not the case now."""
+    """The request is well formed, but the system is not in the state that it needs."""
 
     reason = "FAILED_PRECONDITION"
 
@@ -132,7 +132,7 @@ class FingerprintMismatch(FailedPrecondition):
 
 
 class Overloaded(LookalikeError):
-    """Refused before any work was done. `retry_after_s` is when to try again, in seconds."""
+    """Refused before any work was done. `retry_after_s` is the time after which to try again, in seconds."""
 
     reason = "OVERLOADED"
 
@@ -155,7 +155,7 @@ class Unavailable(LookalikeError):
 
 
 class CallLost(Unavailable):
-    """The connection broke while the call was under way: `dependency` may have died, perhaps of what it was given."""
+    """The connection broke while the call was under way: `dependency` may have died, perhaps of the content of the call."""
 
 
 class DeadlineExceeded(LookalikeError):

@@ -1,8 +1,8 @@
-"""How broad a search of a collection must be (`ef`) to find a given share of the true neighbours: measured on its own images.
+"""The breadth (`ef`) that searches of a collection need to find a given share of the true neighbours, measured on its images.
 
-Called by `lookalike tune`. Talks to the gateway only. What is true is worked out here, over every stored vector, a page at a
-time: memory grows with the queries, not with the collection. Nothing should be written meanwhile: the answers of the index and
-the exact ones would then be of two collections.
+`lookalike tune` calls it. It talks to the gateway only. The true neighbours are computed here, over every stored vector, a page
+at a time, so memory grows with the queries, not with the collection. Nothing should be written meanwhile: the answers of the
+index and the exact ones would then belong to two collections.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ BREADTHS = (
     8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576,
     32768,
 )  # fmt: skip
-"""Tried in order until one is enough: each 1.3 to 1.5 times the one before, up to the contract's limit."""
+"""The breadths that are tried in order until one is enough: each 1.3 to 1.5 times the one before, up to the contract's
+limit."""
 TIED = 1e-5
-"""The difference up to which distances count as equal, since float32 cannot distinguish them. Recall does not depend on which
-of two equal images comes back."""
+"""Bounds the difference of distances that count as equal, since float32 cannot distinguish them. Recall does not depend on
+which of two equal images comes back."""
 
 Distances = npt.NDArray[np.float64]
 Report = Callable[[str, int, int], None]
@@ -38,8 +39,8 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What searches of breadth `ef` gave: the share of the true neighbours that they found, in [0, 1], and the median time of
-    one, asked alone through the gateway, in seconds."""
+    """The result of searches of breadth `ef`: the share of the true neighbours that they found, in [0, 1], and the median time
+    of a search alone through the gateway, in seconds."""
 
     ef: int
     recall: float
@@ -48,8 +49,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class SpaceTuning:
-    """The breadths that were tried in one space, in order, and the smallest that was enough: None where none was, and where the
-    collection is searched exactly, so that one step says what a search of any breadth finds and takes."""
+    """The breadths that were tried in one space, in order, and the smallest that was enough. That is None where none was, and
+    where the collection is searched exactly: there one step holds for any breadth."""
 
     space: str
     steps: tuple[Step, ...]
@@ -58,7 +59,7 @@ class SpaceTuning:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Of `images` stored, `queries` were asked for their `k` nearest others; `recall` was asked for."""
+    """The result of `queries` searches among `images` stored images for their `k` nearest others, with the wanted `recall`."""
 
     collection: str
     images: int

@@ -31,7 +31,7 @@ from lookalike.records.image import StoredImage
 from lookalike.store.writable import WRITE_TIMEOUT_S, Check, WritableCatalogue, WritableVectors, guarded
 
 JOB_LOCK_TIMEOUT_S = 30.0
-"""How long a job waits for the lock. A write takes a second or so; after some dozens of others a unit is better done later."""
+"""Bounds a job's wait for the lock. A write takes a second or so; after some dozens of writes a unit is better done later."""
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Session:
     """The right to write to one collection, for the length of a `with` block. Made by `Writes.session`; for one thread.
 
     Every writing method raises `Unavailable` ("write lock") where the lock is lost, `LeaseLost` where the lease is lost, and
-    what the store or the catalogue raises.
+    the errors of the store or the catalogue.
     """
 
     def __init__(
@@ -53,16 +53,16 @@ class Session:
     ) -> None:
         self._ledger, self._catalogue, self._vectors = ledger, catalogue, vectors
         self.collection = collection
-        """As it is now, under the lock."""
+        """The collection as it is now, under the lock."""
         self.check = check
-        """For what is not written through this session, but must be done under the lock, as the making of a job is."""
+        """Check the lock, for work under the lock that is not a write of this session, such as the creation of a job."""
 
     def upsert(self, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
         """Write `images` in every space of both generations; see `WritableVectors.upsert`."""
         self._write(lambda: self._vectors.upsert(self.collection, images, guarded(timeout_s, self.check)))
 
     def rewrite(self, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
-        """Give images that are there new facts and leave their vectors; see `WritableVectors.rewrite`."""
+        """Give stored images new facts and leave their vectors; see `WritableVectors.rewrite`."""
         self._write(lambda: self._vectors.rewrite(self.collection, images, guarded(timeout_s, self.check)))
 
     def fill(self, images: Sequence[StoredImage], *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
@@ -70,9 +70,9 @@ class Session:
         self._write(lambda: self._vectors.fill(self.collection, images, guarded(timeout_s, self.check)))
 
     def delete(self, ids: Sequence[str], revision: int, *, timeout_s: float = WRITE_TIMEOUT_S) -> int:
-        """Bury `ids` at `revision`, then delete them in every space; how many were there.
+        """Bury `ids` at `revision`, then delete them in every space; return how many were there.
 
-        The tombstones come first: a delete that dies half-way is finished by nobody, but no older job undoes it either.
+        The tombstones come first: no process finishes a delete that dies half-way, but no older job undoes it either.
         """
         if not ids:
             return 0
@@ -81,14 +81,14 @@ class Session:
         return self._write(lambda: self._vectors.delete(self.collection, ids, guarded(timeout_s, self.check)))
 
     def remove_half_written(self, ids: Sequence[str], *, timeout_s: float = WRITE_TIMEOUT_S) -> int:
-        """Remove what a killed writer left of `ids`; how many were there. No tombstones: this is not a delete, and an older job
-        may still write the images."""
+        """Remove the rows of `ids` that a killed writer has left; return how many there were. Without tombstones: this is not a
+        delete, and an older job may still write the images."""
         if not ids:
             return 0
         return self._write(lambda: self._vectors.delete(self.collection, ids, guarded(timeout_s, self.check)))
 
     def change(self, change: Callable[[Collection], Collection]) -> Collection:
-        """Make of the collection what `change` makes of it, in one write; see `WritableCatalogue.change`."""
+        """Replace the collection by the result of `change` for it, in one write; see `WritableCatalogue.change`."""
 
         def changed(now: Collection) -> Collection:
             _check_uid(now, self.collection.uid)
@@ -98,7 +98,7 @@ class Session:
         return self.collection
 
     def delete_collection(self) -> None:
-        """Remove the collection with all its images."""
+        """Delete the collection with all its images."""
         self._write(lambda: self._catalogue.delete(self.collection.name, check=self.check))
 
     def _write(self, write: Callable[[], T]) -> T:
@@ -128,15 +128,14 @@ class Writes:
         waiting: AbstractContextManager[object] | None = None,
         field: str | None = None,
     ) -> Iterator[Session]:
-        """Hold the write lock of the collection called `name`, waited for `timeout_s` at most, and look at the collection.
+        """Hold the write lock of the collection called `name`, after a wait of `timeout_s` at most, and read the collection.
 
-        `uid` is the one that the collection must have still; `embedded_for` is the collection that the images to write were
-        embedded for. `waiting` is entered for the time of waiting for the lock. `field` is what the request names the
-        collection in.
+        `uid` is the one that the collection must still have. `embedded_for` is the collection for which the images to write
+        were embedded. `waiting` is entered for the time of the wait. `field` is the request's field that names the collection.
 
-        Raises `NotFound` (collection; also where another has its name), `LeaseLost`, `DeadlineExceeded` where the lock came too
-        late, and `Unavailable` where others hold the lock, where it is lost, or where the collection's generations have changed
-        since `embedded_for`.
+        Raises `NotFound` (collection; also where another has taken its name), `LeaseLost`, `DeadlineExceeded` where the lock
+        came too late, and `Unavailable` where others hold the lock, where it is lost, or where the collection's generations
+        have changed since `embedded_for`.
         """
         with self._alone(name, timeout_s, lease, waiting or nullcontext()) as check:
             if lease is not None and not (self._leases is not None and self._leases.renew(lease)):
@@ -151,10 +150,10 @@ class Writes:
             yield Session(self._ledger, self._catalogue, self._vectors, now, check)
 
     def create(self, collection: Collection, *, timeout_s: float) -> None:
-        """Make `collection`, empty and searchable. Raises `AlreadyExists`, `InvalidArgument` (name), and as `session`.
+        """Create `collection`, empty and searchable. Raises `AlreadyExists`, `InvalidArgument` (name), and as `session`.
 
-        Of two gateways that make one name the later finds the row of the earlier. The lock is kept by a thread of its own,
-        since making a collection takes longer than the lock lives.
+        Of two gateways that create one name, the later finds the row of the earlier. A thread renews the lock, since creating a
+        collection takes longer than the lock lives.
         """
         with self._alone(collection.name, timeout_s, None, nullcontext()) as check:
             self._catalogue.create(collection, check=check)
@@ -175,7 +174,7 @@ class Writes:
                     raise _lost(lease)
 
             if time.monotonic() - began_s > timeout_s:
-                # The caller has been refused by now, and must not change anything any more.
+                # The caller has been refused by now, and must not change anything.
                 raise DeadlineExceeded(f"the lock on collection {name!r} came after more than {timeout_s:g} s")
             yield check
             check()

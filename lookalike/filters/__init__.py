@@ -1,1 +1,1 @@
-"""The filter language: `parsing` reads it into the records of `lookalike.records.filter`, `matching` carries those out."""
+"""The filter language: `parsing` reads it into the records of `lookalike.records.filter`, `matching` evaluates these."""

@@ -1,7 +1,7 @@
-"""What is wrong with a filter that does not parse, and what to write instead: called by `parsing` alone.
+"""The error of a filter that does not parse, with advice what to write instead. Only `parsing` calls it.
 
-People write what other languages take: single quotes, `==`, `LIKE`, `&&`, no quotes at all. The message says where, what was
-found, and what stands there in ours.
+People write the forms of other languages: single quotes, `==`, `LIKE`, `&&`, no quotes at all. The message names the place, the
+text found there, and its form in this language.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _QUOTES = {
     "\u00ab": "\u00bb", "\u00bb": "\u00ab\u00bb", "\u2039": "\u203a", "\u300c": "\u300d",
     "\uff02": "\uff02", "\u00b4": "\u00b4",
 }  # fmt: skip
-"""What people and their editors put around texts, and what may close each."""
+"""The quotes that people and their editors put around texts, and those that may close each."""
 _INSTEAD = {
     "&": "write AND", "|": "write OR", "!": "write NOT before a comparison, or != within one", ":": "write =",
     "~": "patterns are not matched; text that ends in * matches every text that begins so",
@@ -46,7 +46,7 @@ _KEY = re.compile(r"[^\W\d][\w-]*")
 
 
 def syntax_error(text: str, error: UnexpectedInput) -> BadFilter:
-    """What Lark says of `text`, in words."""
+    """Lark's error for `text`, in words."""
     expected = _expected(error)
     if isinstance(error, UnexpectedEOF) or (isinstance(error, UnexpectedToken) and error.token.type == "$END"):
         return BadFilter(f"column {len(text) + 1}: ends too early; {expected}")
@@ -59,7 +59,7 @@ def syntax_error(text: str, error: UnexpectedInput) -> BadFilter:
 
 
 def _expected(error: UnexpectedInput) -> str:
-    """What could stand there."""
+    """The text of what could stand at that place."""
     # `expected` of a token names what some filter could have there, `accepts` what this one could.
     allowed = error.accepts if isinstance(error, UnexpectedToken) else getattr(error, "allowed", None)
     allowed = allowed or getattr(error, "expected", None) or set()
@@ -122,7 +122,7 @@ def _value_hint(text: str, at: int, found: str, before: str) -> str:
 
 
 def _requoted(text: str, at: int, *, value_expected: bool) -> str:
-    """For text in quotes that are not ours, of any kind."""
+    """The advice for text in quotes of another kind."""
     closing = next((end for end in range(at + 1, len(text)) if text[end] in _QUOTES[text[at]]), len(text))
     inner = text[at + 1 : closing]
     if not value_expected:
@@ -131,7 +131,7 @@ def _requoted(text: str, at: int, *, value_expected: bool) -> str:
 
 
 def _glued(text: str, at: int) -> bool:
-    """Whether what begins at `at` goes on what stands before it, as `-01` in `2026-01-31`."""
+    """Whether the text at `at` continues the text before it, as `-01` in `2026-01-31`."""
     return text[at].isalnum() or text[at] in "-:.%/_+"
 
 
@@ -147,7 +147,7 @@ def _as_key(name: str) -> str:
 
 
 def _shown(found: str) -> str:
-    """`found` in quotes; a character that cannot be seen by its name."""
+    """`found` in quotes; the name of a character that cannot be seen."""
     if len(found) == 1 and not found.isprintable():
         return f"U+{ord(found):04X} {unicodedata.name(found, 'without a name')}"
     return json.dumps(found if len(found) <= 40 else found[:37] + "...", ensure_ascii=False)

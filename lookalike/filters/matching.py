@@ -1,4 +1,4 @@
-"""Carries a filter out on one image. Called by the memory store; Milvus has the conditions compiled."""
+"""Evaluates a filter on one image. The memory store calls it; for Milvus conditions are compiled."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _holds(comparison: Comparison, image: StoredImage) -> bool:
 
 
 def _found(field: Field, image: StoredImage) -> object:
-    """What the image has there; None for nothing."""
+    """The image's value of the field; None where it has none."""
     if not field.path:
         return getattr(image, field.name)
     found: object = image.metadata

@@ -1,4 +1,4 @@
-r"""The filter language, from text to conditions. Called at the edge of the gateway, so that a wrong filter costs no work.
+r"""The filter language, from text to conditions. The edges of the gateway call it, so that a wrong filter costs no work.
 
 A subset of AIP-160:
 
@@ -37,8 +37,8 @@ from lookalike.records.search_options import SearchOptions
 MAX_CHARACTERS = 4096
 MAX_NESTING = 32
 _MAX_LEVELS = 96
-"""Levels of AND, OR and lists, a long one counting as a tree of pairs. milvus-lite's parser recurses: 100 levels of what a
-filter is compiled to pass, 200 exceed Python's limit. Compiling adds up to 4 to those of a comparison."""
+"""Bounds the levels of AND, OR and lists, of which a long one counts as a tree of pairs. milvus-lite's parser recurses: 100
+levels of a compiled filter pass, 200 exceed Python's limit. Compiling adds up to 4 levels to a comparison."""
 _MAX_INT64 = 2**63 - 1
 _UNSAFE_IN_KEYS = set('"\\[]\t\n\r')
 """Milvus 2.3 splits `metadata["a"]["b"]` at the brackets, and takes what is in the quotes as it is, on one line."""
@@ -72,7 +72,7 @@ _GRAMMAR = r"""
 
 @functools.lru_cache(maxsize=256)
 def parse(text: str) -> Condition | None:
-    """What a filter in the language above says; None for "" (or blanks), which holds always.
+    """The condition of a filter in the language above; None for "" (or blanks), which always holds.
     Raises `BadFilter` with the column.
 
     4,096 characters take 10 to 30 ms, unless they were parsed a short time ago.
@@ -92,13 +92,13 @@ def parse(text: str) -> Condition | None:
 
 
 def condition_of(options: SearchOptions) -> Condition | None:
-    """What the filter of a search says; parsed here only where no edge has done so. Raises as `parse`."""
+    """The condition of a search's filter, parsed here only where no edge has done so. Raises as `parse`."""
     return parse(options.filter) if options.condition is None else options.condition
 
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
-    """Part of a filter. `nesting` is how deep the user nested it, `levels` how deep its tree of pairs is."""
+    """A part of a filter. `nesting` is the user's depth of nesting, `levels` the depth of its tree of pairs."""
 
     condition: Condition
     nesting: int = 0
@@ -107,7 +107,7 @@ class _Parsed:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A value and where it was written. `is_prefix` if a text ended in an unescaped `*`."""
+    """A value and its place. `is_prefix` says whether a text ended in an unescaped `*`."""
 
     value: Value
     column: int
@@ -120,7 +120,7 @@ class _Written:
 
 @v_args(inline=True)
 class _Builder(Transformer[Token, Any]):
-    """Makes our records while Lark parses, so that no tree is walked recursively before its depth is known."""
+    """Makes the records while Lark parses, so that no tree is walked recursively before its depth is known."""
 
     def start(self, part: _Parsed) -> _Parsed:
         return part
@@ -212,7 +212,7 @@ def _nested(nesting: int) -> int:
 
 
 def _column(token: Token) -> int:
-    """Where `token` begins, from 1."""
+    """The column of `token`, from 1."""
     return (token.start_pos or 0) + 1
 
 
@@ -254,7 +254,7 @@ def _text(token: Token) -> _Written:
 
 
 def _typed(field: Field, value: _Written) -> Value:
-    """The value as it is compared with `field`; the image's own fields have one type each."""
+    """The value in the form that is compared with `field`; each of the image's own fields has one type."""
     if field.name in _TEXT_FIELDS and value.kind != "text":
         raise BadFilter(f"column {value.column}: {field.name} is text; put the value in double quotes")
     if field.name == _REVISION and type(value.value) is not int:
