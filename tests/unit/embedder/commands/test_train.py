@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
+import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,9 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from embedder.commands.train_display import TrainingDisplay
 from embedder.models import bundle as bundles
 from embedder.models.model import Model, embed_all
 from embedder.training.gather import Request, gather
+from embedder.training.train import Progress
 from lookalike.cli.main import run_command
 from lookalike.fashion_mnist import CLASS_NAMES, load
 from lookalike.items import path_of
@@ -28,18 +29,6 @@ SMALL = [
     "--optimiser", "adamw",
 ]  # fmt: skip
 ROOT = Path(__file__).parents[4]
-KILLED_IN_THE_SECOND_EPOCH = """
-import os, signal, sys
-from embedder.commands.train_display import TrainingDisplay
-from lookalike.cli.main import run_command
-
-def step(self, now):
-    if (now.epoch, now.step) == (1, 2):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-TrainingDisplay.step = step
-run_command(sys.argv[1:])
-"""
 WITHOUT_TENSORFLOW = """
 import sys
 from pathlib import Path
@@ -84,12 +73,34 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@dataclass(frozen=True)
+class Run:
+    """Where an undisturbed run of the small command wrote its bundle and its logs. `killed` is a copy of `out` from the
+    middle of the second epoch. SIGKILL leaves a folder as others see it, so that the copy is what a killed run leaves."""
+
+    out: Path
+    logs: Path
+    killed: Path
+
+
 @pytest.fixture(scope="module")
-def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an undisturbed run of the small command wrote."""
-    out = tmp_path_factory.mktemp("trained")
-    assert run_command(["train", str(folder), "--out", str(out), *SMALL, "--tensorboard", str(out / "logs")]) == 0
-    return out
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    root = tmp_path_factory.mktemp("trained")
+    made = Run(root / "out", root / "logs", root / "killed")
+
+    def step(_: TrainingDisplay, now: Progress) -> None:
+        if (now.epoch, now.step) == (1, 2):
+            shutil.copytree(made.out, made.killed)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TrainingDisplay, "step", step)
+        assert run_command(["train", str(folder), "--out", str(made.out), *SMALL, "--tensorboard", str(made.logs)]) == 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(run: Run) -> Path:
+    return run.out
 
 
 def test_a_bundle_says_what_it_was_trained_and_measured_on(trained: Path, folder: Path) -> None:
@@ -117,10 +128,11 @@ def test_a_bundle_says_what_it_was_trained_and_measured_on(trained: Path, folder
         skipped = {Path(row["uri"]).name: row["reason"] for row in csv.DictReader(stream)}
     assert sorted(skipped) == ["zz_broken.png", "zz_copy.png"]
     assert sorted(path.name for path in trained.iterdir()) == [
-        "bundle.json", "checkpoint.npz", "logs", "skipped.csv", "validation.csv", "weights.npz",
+        "bundle.json", "checkpoint.npz", "skipped.csv", "validation.csv", "weights.npz",
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_damaged_pictures_among_those_held_back_do_not_end_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     split = load("test")
     for row in range(200):
@@ -133,7 +145,7 @@ def test_damaged_pictures_among_those_held_back_do_not_end_the_run(tmp_path: Pat
     for path in damaged:
         path.write_bytes(path.read_bytes()[:60])
     out = tmp_path / "out"
-    assert run_command(["train", str(tmp_path / "data"), "--out", str(out), *SMALL]) == 0
+    assert run_command(["train", str(tmp_path / "data"), "--out", str(out), *SMALL, "--epochs", "1"]) == 0
     assert "not measured" in capsys.readouterr().out
     with (out / "skipped.csv").open() as stream:
         skipped = {path_of(row["uri"]) for row in csv.DictReader(stream)}
@@ -148,10 +160,10 @@ def test_its_figures_are_those_of_evaluate(trained: Path, capsys: pytest.Capture
     assert {key: found[key] for key in metrics} == metrics
 
 
-def test_tensorboard_finds_loss_rate_and_validation_of_every_epoch(trained: Path) -> None:
+def test_tensorboard_finds_loss_rate_and_validation_of_every_epoch(run: Run) -> None:
     import tensorflow as tf
 
-    (path,) = (trained / "logs").iterdir()
+    (path,) = run.logs.iterdir()
     # TensorFlow's reader checks the checksum of every record.
     events = [tf.compat.v1.Event.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
     assert events[0].file_version == "brain.Event:2"
@@ -165,17 +177,12 @@ def test_tensorboard_finds_loss_rate_and_validation_of_every_epoch(trained: Path
 
 
 def test_a_killed_run_goes_on_by_itself_to_the_weights_of_an_undisturbed_one(
-    trained: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "killed"
-    arguments = ["train", str(folder), "--out", str(out), *SMALL]
-    command = [sys.executable, "-c", KILLED_IN_THE_SECOND_EPOCH, *arguments]
-    killed = subprocess.run(command, capture_output=True, timeout=200, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert [path.name for path in out.iterdir()] == ["checkpoint.npz"]
-    assert run_command(arguments) == 0
+    assert [path.name for path in run.killed.iterdir()] == ["checkpoint.npz"]
+    assert run_command(["train", str(folder), "--out", str(run.killed), *SMALL]) == 0
     assert "goes on from a checkpoint: 1 of 3 epochs are done" in capsys.readouterr().err
-    for a, b in zip(bundles.load(trained).weights, bundles.load(out).weights, strict=True):
+    for a, b in zip(bundles.load(run.out).weights, bundles.load(run.killed).weights, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -200,16 +207,6 @@ def test_another_backend_trains_without_tensorflow_and_tensorflow_serves_the_sam
     assert set(bundle.provenance["versions"]) >= {backend, "keras"}
     assert 0 < bundle.metrics["p_at_1"] <= 1
     np.testing.assert_allclose(embed_all(Model(bundle), pixels), np.load(vectors), atol=1e-4)
-
-
-@pytest.fixture
-def eagerly() -> Iterator[None]:
-    """Without traces, which take longer than so few steps."""
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.mark.usefixtures("eagerly")

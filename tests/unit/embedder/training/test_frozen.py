@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,14 +21,7 @@ SPEC = InputSpec(mean=(0.286,), std=(0.353,), mirror=True)
 CONFIG = TrainingConfig(epochs=3, batch_size=32, optimiser="adamw", learning_rate=1e-2, ema_decay=0.5)
 
 
-@pytest.fixture(autouse=True)
-def _eagerly() -> Iterator[None]:
-    """Without traces, which take longer than so few steps."""
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 def test_only_the_head_moves_and_its_vectors_are_those_of_the_whole_tower(tmp_path: Path) -> None:

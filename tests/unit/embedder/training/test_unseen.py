@@ -64,6 +64,7 @@ def test_what_is_kept_stands_beside_what_was_learnt_with_its_share_of_the_length
     np.testing.assert_allclose(embed_pixels(rebuilt, TINY.input, shown, mirror=False), both, atol=1e-6)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_fold_is_asked_only_about_classes_that_it_was_not_trained_on(pictures: LabelledImages, tmp_path: Path) -> None:
     queries = fashion_mnist_images("test").rows(slice(1000, 1300))
     fold = run_fold(TINY, FOLDS[0], pictures, queries, tmp_path, epochs=1)
