@@ -58,7 +58,7 @@ test-openvino: install ## Compare OpenVINO's vectors with TensorFlow's; installs
 	$(BIN)/pytest tests/unit/embedder/serving/test_openvino_engine.py tests/contract/test_embedder_process.py
 
 test: install ## Unit, contract and end-to-end tests against real servers, in two processes
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=50 --junitxml=build/tests.xml
 
 chaos: install ## Kill every part of the system in turn while 5,000 images are ingested, on the real Milvus (minutes)
 	$(BIN)/pytest -m long -s tests/e2e/test_chaos.py

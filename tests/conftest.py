@@ -8,7 +8,9 @@ import sys
 import pytest
 import structlog
 
-pytest_plugins = [f"tests.servers.{name}" for name in ("redis", "milvus", "stores", "s3", "stack", "browser")]
+pytest_plugins = [
+    f"tests.servers.{name}" for name in ("starts", "redis", "milvus", "stores", "s3", "worker", "stack", "browser")
+]
 
 # Servers and commands are processes of their own. Without kept bytecode each of them compiles every module that it imports:
 # those of TensorFlow take most of an embedder's start. Some environments keep Python from writing any.
@@ -23,30 +25,28 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 structlog.configure([*_before, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
 
 
+_GROUPS = {"milvus_uri": "milvus", "stack": "stack", "milvus_lite_uri": "lite", "shared_embedder": "lite", "s3_server": "s3"}
+"""Which tests stay together, by the fixture of the server that they share. What needs two of them goes with the first."""
+_TURNS = ("milvus", "stack", "lite", "s3", "tests/e2e", "tests/contract", "tests/unit/embedder", "tests/unit")
+"""Groups by the time that they take, and by the folders of those that share no server."""
+
+
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of two processes that share a run (`pytest -n 2 --dist loadgroup`), one gets all tests of a server that is slow to start,
-    and each file whole. The longest come first, so that both end at about the same time (`--no-loadscope-reorder`)."""
-    slow = {"milvus_uri": "milvus", "stack": "stack"}
-    groups: dict[str, str] = {}
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        needs = [slow[name] for name in getattr(item, "fixturenames", ()) if name in slow]
-        # A test may ask for the server by `request.getfixturevalue`, which no name tells: its mark does.
-        if "store_uri" in getattr(item, "fixturenames", ()) or item.get_closest_marker("milvus"):
-            needs.append("milvus")
-        groups[file] = min([*needs, groups.get(file, file)], key=lambda group: (group not in slow.values(), group))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item.nodeid.partition("::")[0]]))
+    and of every file what shares none. The longest come first, so that both end at about the same time
+    (`--no-loadscope-reorder`)."""
+    groups = {item: _group(item) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
     if items and getattr(items[0].config.option, "loadgroup", False):
-        items.sort(key=lambda item: _turn(item, groups))
+        items.sort(key=lambda item: next((n for n, turn in enumerate(_TURNS) if groups[item].startswith(turn)), len(_TURNS)))
 
 
-def _turn(item: pytest.Item, groups: dict[str, str]) -> int:
-    """Groups by the time they take: Milvus, the stack, other processes, all that needs none."""
-    file = item.nodeid.partition("::")[0]
-    kinds = ("tests/e2e", "tests/contract", "tests/unit/embedder", "tests/unit")
-    turns = ("milvus", "stack")
-    if groups[file] in turns:
-        return turns.index(groups[file])
-    return len(turns) + next((n for n, kind in enumerate(kinds) if file.startswith(kind)), len(kinds))
+def _group(item: pytest.Item) -> str:
+    # Tests ask for either store by a parameter, which no fixture's name tells.
+    chosen = getattr(item, "callspec", None)
+    stores = [chosen.params.get(name) for name in ("store_uri", "store_server")] if chosen else []
+    needed = {_GROUPS[name] for name in getattr(item, "fixturenames", ()) if name in _GROUPS}
+    needed |= {group for group in _GROUPS.values() if group in stores}
+    return next((group for group in _GROUPS.values() if group in needed), item.nodeid.partition("::")[0])

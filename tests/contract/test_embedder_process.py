@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import threading
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -24,24 +20,25 @@ from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from tests.pictures.made_pictures import encoded, noise
 from tests.servers.embedder import random_bundle
+from tests.servers.processes import free_port, kill, start, stop, until
 
 TIMEOUT_S = 30.0
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def process(models: str, **settings: str) -> subprocess.Popen[str]:
+def process(bundle: Path, **settings: str) -> subprocess.Popen[bytes]:
+    """It writes to `said(bundle)`."""
+    settings = {"models": str(bundle), **settings}
     environment = {f"LOOKALIKE_EMBEDDER_{name.upper()}": value for name, value in settings.items()}
-    return subprocess.Popen(
-        [sys.executable, "-m", "embedder"],
-        env={**os.environ, **environment, "LOOKALIKE_EMBEDDER_MODELS": models, "CUDA_VISIBLE_DEVICES": "-1"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-m", "embedder"]
+    return start(command, _log(bundle), env={**os.environ, **environment, "CUDA_VISIBLE_DEVICES": "-1"})
+
+
+def said(bundle: Path) -> str:
+    return _log(bundle).read_text()
+
+
+def _log(bundle: Path) -> Path:
+    return bundle.with_name("embedder.log")
 
 
 @pytest.mark.parametrize("damage", ["missing", "weights cut short"])
@@ -52,34 +49,32 @@ def test_a_start_that_cannot_succeed_ends_with_one_clear_line(tmp_path: Path, da
     if damage == "weights cut short":
         weights = folder / "weights.npz"
         weights.write_bytes(weights.read_bytes()[:2000])
-    server = process(str(folder), address="127.0.0.1:0")
-    _, said = server.communicate(timeout=60)
-    assert server.returncode == 2
-    (line,) = [line for line in said.splitlines() if line.startswith("lookalike:")]
+    assert process(folder, address="127.0.0.1:0").wait(60) == 2
+    (line,) = [line for line in said(folder).splitlines() if line.startswith("lookalike:")]
     assert str(folder) in line
-    assert "Traceback" not in said
+    assert "Traceback" not in said(folder)
 
 
 def test_an_engine_that_is_not_installed_ends_the_start_with_one_clear_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundles.save(random_bundle("small"), tmp_path / "bundle")
+    bundle = tmp_path / "bundle"
+    bundles.save(random_bundle("small"), bundle)
     (tmp_path / "openvino.py").write_text("raise ImportError")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    server = process(str(tmp_path / "bundle"), address="127.0.0.1:0", engine="openvino")
-    _, said = server.communicate(timeout=60)
-    assert server.returncode == 2
-    (line,) = [line for line in said.splitlines() if line.startswith("lookalike:")]
+    assert process(bundle, address="127.0.0.1:0", engine="openvino").wait(60) == 2
+    (line,) = [line for line in said(bundle).splitlines() if line.startswith("lookalike:")]
     assert "lookalike[embedder,openvino]" in line
-    assert "Traceback" not in said
+    assert "Traceback" not in said(bundle)
 
 
 def test_openvino_serves_and_says_so(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="OpenVINO is not installed: `make test-openvino`")
-    bundles.save(random_bundle("small"), tmp_path / "bundle")
+    bundle = tmp_path / "bundle"
+    bundles.save(random_bundle("small"), bundle)
     port, metrics_port = free_port(), free_port()
     address = f"127.0.0.1:{port}"
-    server = process(str(tmp_path / "bundle"), address=address, metrics_port=str(metrics_port), engine="openvino")
+    server = process(bundle, address=address, metrics_port=str(metrics_port), engine="openvino")
     try:
         with open_channel(address) as channel:
             until_serving(channel)
@@ -90,29 +85,24 @@ def test_openvino_serves_and_says_so(tmp_path: Path) -> None:
         assert (listed.device, listed.engine) == ("CPU", "openvino")
         assert [len(vector) for vector in result.vectors] == [4 * 256, 4 * 8]
         assert 'lookalike_embedder_engine_info{name="openvino"} 1.0' in metrics(metrics_port)
-        server.send_signal(signal.SIGTERM)
-        _, said = server.communicate(timeout=30)
+        assert stop(server) == 0
     finally:
-        server.kill()
-        server.wait()
-    assert server.returncode == 0
-    assert said.count('"engine": "openvino"') == 2  # warming up, and ready
+        kill(server)
+    assert said(bundle).count('"engine": "openvino"') == 2  # warming up, and ready
 
 
 def test_told_to_stop_it_answers_what_it_has_admitted_and_ends_well(tmp_path: Path) -> None:
-    bundles.save(random_bundle("small"), tmp_path / "bundle")
+    bundle = tmp_path / "bundle"
+    bundles.save(random_bundle("small"), bundle)
     port, metrics_port = free_port(), free_port()
-    server = process(str(tmp_path / "bundle"), address=f"127.0.0.1:{port}", metrics_port=str(metrics_port), batch_images="1")
-    log: list[str] = []
-    reader = threading.Thread(target=lambda: log.extend(server.stderr or ()))
-    reader.start()
+    server = process(bundle, address=f"127.0.0.1:{port}", metrics_port=str(metrics_port), batch_images="1")
     try:
         with open_channel(f"127.0.0.1:{port}") as channel:
             until_serving(channel)
             stub = rpc.EmbedderServiceStub(channel)
             request = messages.EmbedRequest(model="small", images=[encoded(noise(16, 16))] * 32, lane=messages.LANE_BULK)
             calls = [stub.Embed.future(request, timeout=TIMEOUT_S) for _ in range(24)]
-            poll(lambda: admitted(metrics_port) >= 10 * 32)
+            until(lambda: admitted(metrics_port) >= 10 * 32, "ten calls are admitted", poll_s=0.01)
             server.send_signal(signal.SIGTERM)
             answered = [call for call in calls if call.exception() is None]
             assert len(answered) >= 10
@@ -121,12 +111,10 @@ def test_told_to_stop_it_answers_what_it_has_admitted_and_ends_well(tmp_path: Pa
             assert {call.code() for call in calls} - {grpc.StatusCode.OK} <= turned_away
             assert server.wait(30) == 0
     finally:
-        server.kill()
-        server.wait()
-        reader.join()
-    events = re.findall(r'"event": "([^"]+)"', "".join(log))
+        kill(server)
+    events = re.findall(r'"event": "([^"]+)"', said(bundle))
     assert events == ["warming up", "ready", "stopping", "stopped"]
-    assert '"device": "CPU"' in "".join(log)
+    assert '"device": "CPU"' in said(bundle)
 
 
 def until_serving(channel: grpc.Channel) -> None:
@@ -139,7 +127,7 @@ def until_serving(channel: grpc.Channel) -> None:
             return False
         return status == health_pb2.HealthCheckResponse.SERVING
 
-    poll(serving_now)
+    until(serving_now, "the embedder serves", timeout_s=60)
 
 
 def admitted(metrics_port: int) -> float:
@@ -154,10 +142,3 @@ def metrics(port: int) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         text: str = answer.read().decode()
     return text
-
-
-def poll(holds: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline_s, "did not happen in time"
-        threading.Event().wait(0.01)

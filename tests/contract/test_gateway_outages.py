@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from tests.pictures.made_pictures import encoded, noise
 from tests.servers.fleet import Fleet, fleet
 from tests.servers.milvus import LiteServer, lite_server
 from tests.servers.processes import until
+from tests.servers.worker import EmbedderProcess
 
 COLLECTION = "things"
 CALLERS = 40
@@ -33,8 +33,8 @@ def milvus() -> Iterator[LiteServer]:
 
 
 @pytest.fixture(scope="module")
-def running(milvus: LiteServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with fleet(Path(tmp_path_factory.mktemp("outages")) / "fleet", milvus.uri, workers=0) as parts:
+def running(milvus: LiteServer, shared_embedder: EmbedderProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with fleet(tmp_path_factory.mktemp("outages") / "fleet", milvus.uri, workers=0, shared=shared_embedder) as parts:
         with parts.client() as client:
             until(lambda: _made(client), "the collection is made")
         yield parts

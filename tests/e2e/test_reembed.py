@@ -8,13 +8,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
-from embedder.models import bundle as bundles
 from lookalike.client import (
     Client,
     Collection,
@@ -27,7 +25,6 @@ from lookalike.client import (
 )  # fmt: skip
 from lookalike.demo import dataset
 from lookalike.errors import LookalikeError
-from lookalike.local.parts import LocalConfig
 from lookalike.local.system import LocalSystem
 from lookalike.spaces import Vector
 from tests.servers.processes import until
@@ -39,24 +36,6 @@ WRITTEN, DELETED = range(10), range(20, 30)
 SPACE = "siamese"
 _PAUSE_S = 0.05
 """Between two searches: what is embedded anew and started again needs the processor as well."""
-
-
-@pytest.fixture(scope="module")
-def system(milvus_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
-    """With two models: `fashion`, and `plain`, which is the same tower without the mirror image and so makes other vectors."""
-    folder = tmp_path_factory.mktemp("reembed")
-    fashion = bundles.load(bundles.SHIPPED / "fashion")
-    bundles.save(replace(fashion, name="plain", input=replace(fashion.input, mirror=False)), folder / "plain")
-    config = LocalConfig(
-        data=folder / "data",
-        http_port=0,
-        grpc_port=0,
-        milvus_uri=milvus_uri,
-        usual_ports=False,
-        models=(bundles.SHIPPED / "fashion", folder / "plain"),
-    )
-    with LocalSystem(config) as system:
-        yield system
 
 
 @dataclass
@@ -106,9 +85,10 @@ class Searcher:
 
 
 @pytest.mark.timeout(300)
-def test_searches_answer_and_writes_stay_while_a_collection_is_embedded_anew(system: LocalSystem) -> None:
+def test_searches_answer_and_writes_stay_while_a_collection_is_embedded_anew(stack_on_milvus: LocalSystem) -> None:
     gallery, queries = dataset.split()
-    with Client(system.grpc_target) as client, Client(system.grpc_target) as other:
+    target = stack_on_milvus.grpc_target
+    with Client(target) as client, Client(target) as other:
         client.create_collection(COLLECTION, model="fashion")
         ingest(client, [UploadItem(f"{n:05d}", content=gallery.png(n)) for n in range(COUNT)])
         before = client.get_collection(COLLECTION)
@@ -116,7 +96,7 @@ def test_searches_answer_and_writes_stay_while_a_collection_is_embedded_anew(sys
             until(lambda: len(searcher.fingerprints) >= 5, "somebody searches")
             job_id = client.reembed_collection(COLLECTION, model="plain", grace_s=600)
             until(lambda: client.get_job(job_id).chunks_done >= 1, "a chunk has been embedded anew", timeout_s=60)
-            os.kill(system.pids["indexer"], signal.SIGKILL)
+            os.kill(stack_on_milvus.pids["indexer"], signal.SIGKILL)
             client.delete_images(COLLECTION, [f"{n:05d}" for n in DELETED])
             ingest(client, [UploadItem(f"{n:05d}", content=gallery.png(5000 + n)) for n in WRITTEN])
             ingest(client, [UploadItem("new", content=gallery.png(6000))])

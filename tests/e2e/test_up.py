@@ -7,10 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -19,6 +18,7 @@ import pytest
 from embedder.models.bundle import SHIPPED
 from lookalike.client import Client, Consistency
 from lookalike.demo import dataset
+from tests.servers import processes
 
 COMMAND = (sys.executable, "-m", "lookalike.cli.main")
 COUNT = 40
@@ -28,30 +28,32 @@ ONE_MODEL = ("--model", str(SHIPPED / "fashion"))
 
 @dataclass
 class Up:
-    """A running `lookalike up`; `lines` is what it has printed so far."""
+    """A running `lookalike up`."""
 
-    process: subprocess.Popen[str]
-    lines: list[str] = field(default_factory=list)
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def printed(self) -> str:
+        return self.log.read_text()
 
     def target(self) -> str:
         """Its gRPC address; waits until it says that everything is ready."""
-        deadline_s = time.monotonic() + 180
-        while "Ctrl-C stops everything" not in "".join(self.lines):
-            assert self.process.poll() is None, "".join(self.lines)
-            assert time.monotonic() < deadline_s, "".join(self.lines)
-            threading.Event().wait(0.1)
-        found = re.search(r"LOOKALIKE_ADDRESS=(\S+)", "".join(self.lines))
+
+        def ready() -> bool:
+            assert self.process.poll() is None, self.printed
+            return "Ctrl-C stops everything" in self.printed
+
+        processes.until(ready, "everything is ready", timeout_s=180, poll_s=0.1)
+        found = re.search(r"LOOKALIKE_ADDRESS=(\S+)", self.printed)
         assert found is not None
         return found[1].rstrip(")")
 
 
 def start(data: Path, *more: str) -> Up:
     arguments = ("up", "--data", str(data), "--http-port", "0", "--grpc-port", "0", *more)
-    process = subprocess.Popen((*COMMAND, *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    up = Up(process)
-    assert process.stdout is not None
-    threading.Thread(target=lambda stream: up.lines.extend(stream), args=(process.stdout,), daemon=True).start()
-    return up
+    with tempfile.NamedTemporaryFile(dir=data.parent, suffix=".log", delete=False) as log:
+        return Up(processes.start((*COMMAND, *arguments), Path(log.name)), Path(log.name))
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def test_data_survives_a_stop_and_a_kill(tmp_path: Path, ups: list[Up]) -> None:
     ups[-1].process.send_signal(signal.SIGINT)
     assert ups[-1].process.wait(60) == 0
     assert all(gone(pid) for pid in pids)
-    printed = "".join(ups[-1].lines)
+    printed = ups[-1].printed
     assert re.findall(r"(\w+) +stopped", printed) == ["gateway", "indexer", "embedder", "milvus", "redis"]
     assert "killed" not in printed
 

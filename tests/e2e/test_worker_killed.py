@@ -40,21 +40,15 @@ from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
 from tests.servers.processes import until
 from tests.servers.redis import RedisServer
-from tests.servers.worker import LEASE_S, Worker, embedder_process
+from tests.servers.worker import LEASE_S, EmbedderProcess, Worker
 
-IMAGES = 1500
-CHUNKS = 6
-
-
-@pytest.fixture(scope="module")
-def embedder_target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with embedder_process(tmp_path_factory.mktemp("embedder")) as target:
-        yield target
+IMAGES = 1000
+CHUNKS = 4
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1,500 pictures as PNG files, in a folder for each class."""
+    """1,000 pictures as PNG files, in a folder for each class."""
     folder = tmp_path_factory.mktemp("data") / "images"
     split = fashion_mnist.load("test")
     for number in range(IMAGES):
@@ -109,9 +103,9 @@ class System:
 
 
 @pytest.fixture
-def system(redis_db: str, milvus_lite_uri: str, embedder_target: str, images: Path) -> Iterator[System]:
+def system(redis_db: str, milvus_lite_uri: str, shared_embedder: EmbedderProcess, images: Path) -> Iterator[System]:
     """On the Redis that all tests share."""
-    with running(redis_db, milvus_lite_uri, embedder_target, images) as system:
+    with running(redis_db, milvus_lite_uri, shared_embedder.target, images) as system:
         yield system
 
 
@@ -265,9 +259,9 @@ def test_a_worker_asked_to_stop_gives_its_work_back_and_a_cancelled_job_adds_up(
 
 
 def test_a_redis_that_is_killed_and_comes_back_loses_nothing_acknowledged(
-    redis_server: RedisServer, milvus_lite_uri: str, embedder_target: str, images: Path
+    redis_server: RedisServer, milvus_lite_uri: str, shared_embedder: EmbedderProcess, images: Path
 ) -> None:
-    with running(f"{redis_server.url}/0", milvus_lite_uri, embedder_target, images) as system:
+    with running(f"{redis_server.url}/0", milvus_lite_uri, shared_embedder.target, images) as system:
         system.worker.start()
         job = system.submit("folder", images)
         until(lambda: system.chunks_done(job) >= 1, f"a chunk is recorded\n{system.log()}", poll_s=0.005)

@@ -127,27 +127,30 @@ def fleet(
     workers: int = 1,
     embedders: int = 1,
     gateways: int = 1,
+    shared: EmbedderProcess | None = None,
     models: tuple[Path, ...] = (SHIPPED / "fashion",),
     worker_settings: Mapping[str, str] | None = None,
     launched: Callable[[int], object] = lambda _: None,
 ) -> Iterator[Fleet]:
     """A fleet in `folder` on a Milvus that runs already, and a Redis that forces every write to the disk.
 
+    `shared` takes the place of embedders of the fleet's own, and is alive afterwards.
     `worker_settings` go before what `Worker` sets for tests, in which everything is to happen soon.
     `launched` hears of each embedder's process, by its id, before it holds much memory.
     """
     (folder / "redis").mkdir(parents=True)
     redis = RedisServer(folder / "redis", fsync="always")
-    eyes = tuple(EmbedderProcess(folder, models=models, name=name) for name in _names("embedder", embedders))
+    own = () if shared else tuple(EmbedderProcess(folder, models=models, name=name) for name in _names("embedder", embedders))
+    eyes = (shared,) if shared else own
     url, target = f"{redis.url}/0", together(eye.target for eye in eyes)
     doors = tuple(GatewayProcess(url, milvus_uri, target, folder, name=name) for name in _names("gateway", gateways))
     more = dict(worker_settings or {})
     hands = tuple(Worker(url, milvus_uri, target, folder, f"worker{n}", more) for n in range(1, workers + 1))
     with ExitStack() as started:
-        parts: tuple[Part, ...] = (redis, *eyes, *doors, *hands)
+        parts: tuple[Part, ...] = (redis, *own, *doors, *hands)
         for part in parts:
             started.callback(part.kill)
-        for eye in eyes:
+        for eye in own:
             launched(eye.launch().pid)  # side by side: it takes them most of the time
         for part in parts:
             part.start()

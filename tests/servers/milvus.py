@@ -24,7 +24,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ import pytest
 
 from lookalike.errors import LookalikeError
 from lookalike.local.milvus_lite import lite_server_command
+from tests.servers import starts
 from tests.servers.processes import free_port, start, stop, until
 
 _UNPACKED = Path(__file__).parents[2] / "build" / "milvus-2.3.5"
@@ -86,7 +87,9 @@ class LiteServer:
 @pytest.fixture(scope="session")
 def milvus_lite_uri() -> Iterator[str]:
     """milvus-lite's server, one for the whole run."""
-    with lite_server() as server:
+    with ExitStack() as open_:
+        with starts.once("milvus-lite"):
+            server = open_.enter_context(lite_server())
         yield server.uri
 
 
@@ -99,7 +102,8 @@ def milvus_uri() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="lookalike-milvus-"))
     server = RealServer(folder)
     try:
-        server.start()
+        with starts.once("milvus"):
+            server.start()
         yield server.uri
     finally:
         server.kill()

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tests.servers import starts
+
 # Linux kills the process when the thread that started it is gone, whatever ended that. Set by a process of its own that then
 # becomes the server, not by `preexec_fn`: in a parent that uses gRPC, what runs between fork and exec crashes now and then.
 _DIE_WITH_PARENT = """
@@ -28,6 +30,7 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start a server in `folder` (default: here) that writes to `log` (appending). On Linux it ends with this process."""
     tied = [sys.executable, "-S", "-E", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
+    starts.note(command)
     with log.open("ab") as output:
         return subprocess.Popen(
             tied if sys.platform == "linux" else command,

