@@ -29,7 +29,8 @@ class Embedder(FakeEmbedder):
     def __init__(self) -> None:
         super().__init__()
         self.now = self.most = 0
-        self.open = asyncio.Event()
+        self.open: asyncio.Event | asyncio.Barrier = asyncio.Event()
+        """What a call waits for before it ends."""
         self.open.set()
 
     async def embed(self, images, collection, spaces, deadline):
@@ -63,7 +64,7 @@ def core(images=IMAGES, embedder: Embedder | None = None) -> tuple[Search, Memor
 
 async def outcomes(search: Search, queries: Sequence[Query | LookalikeError]) -> list[Outcome]:
     """In order of the queries; each has exactly one."""
-    answered = await search.answer_batch(Batch("things", queries), a_call())
+    answered = await search.answer_batch(Batch("things", queries), a_call(Deadline.after(60.0)))
     by_index = [pair async for pair in answered]
     assert sorted(index for index, _ in by_index) == list(range(len(queries)))
     return [outcome for _, outcome in sorted(by_index, key=lambda pair: pair[0])]
@@ -217,8 +218,14 @@ def test_options_reach_the_store_for_every_query():
 
 
 def test_a_batch_takes_two_calls_at_once_and_no_more():
-    _, _, embedder = batch([query for _ in range(5) for query in pictures(50)])
-    assert (len(embedder.batches), embedder.most) == (8, 2)
+    async def run() -> tuple[int, int]:
+        search, _, embedder = core()
+        embedder.open = asyncio.Barrier(2)  # however long each takes to get there
+        answered = await outcomes(search, [query for _ in range(5) for query in pictures(50)])
+        assert all(isinstance(outcome, SearchResult) for outcome in answered)
+        return len(embedder.batches), embedder.most
+
+    assert asyncio.run(asyncio.wait_for(run(), 60)) == (8, 2)
 
 
 def test_answers_come_before_the_last_is_ready():
