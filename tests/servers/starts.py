@@ -77,8 +77,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for server, starts in sorted(_shared.items()):
         times = " and ".join(f"{seconds:.1f}" for seconds in starts)
         terminalreporter.write_line(f"{server}: shared, started {_times(len(starts))}, ready after {times} s")
-    for program, count in sorted(_own.items()):
-        terminalreporter.write_line(f"{program}: {count} processes, those of shared servers included")
+    counts = ", ".join(f"{program} {count}" for program, count in sorted(_own.items()))
+    terminalreporter.write_line(f"processes, those of shared servers among them: {counts}")
     for server in started_again(_shared):
         terminalreporter.write_line(f"FAILED: {server} is shared by the tests of a run, and was started again", red=True)
 

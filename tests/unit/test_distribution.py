@@ -52,5 +52,5 @@ def test_a_run_fails_and_names_a_shared_server_that_each_of_its_processes_has_st
     assert "FAILED: milvus is shared by the tests of a run, and was started again" in run.stdout
     assert "milvus: shared, started 2 times" in run.stdout
     assert "stack: shared, started once" in run.stdout
-    assert "redis: 1 processes" in run.stdout
+    assert "redis 1" in run.stdout
     assert run.stdout.count("FAILED") == 1
