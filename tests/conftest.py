@@ -40,7 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item, group in groups.items():
         item.add_marker(pytest.mark.xdist_group(group))
     if items and getattr(items[0].config.option, "loadgroup", False):
-        items.sort(key=lambda item: next((n for n, turn in enumerate(_TURNS) if groups[item].startswith(turn)), len(_TURNS)))
+        items.sort(key=lambda item: _turn(item, groups[item]))
+
+
+def _turn(item: pytest.Item, group: str) -> tuple[int, bool]:
+    turn = next((number for number, start in enumerate(_TURNS) if group.startswith(start)), len(_TURNS))
+    # A process is handed its next group when two tests are left of the last: those of whole systems are too long for that.
+    return turn, not item.nodeid.startswith("tests/e2e")
 
 
 def _group(item: pytest.Item) -> str:
