@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def agrees(system: LocalSystem, milvus_uri: str, some: int | None, capsys: pytes
     whole = some is None
     if some is not None:
         gallery = first(gallery, some)
-    manifest = dataset.write_files(gallery, system.config.source_roots[0] / f"{COLLECTION}-{len(gallery)}")
+    manifest = dataset.write_files(gallery, Path(system.config.source_roots[0]) / f"{COLLECTION}-{len(gallery)}")
     server = "milvus-lite" if system.config.milvus_uri is None else "milvus"
     with Client(system.grpc_target) as client:
         client.create_collection(COLLECTION, model="fashion")
