@@ -17,7 +17,7 @@ from lookalike.filters.parsing import parse
 from lookalike.items import check_metadata
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_id
-from lookalike.records.filter import Condition
+from lookalike.records.filter import Condition, Selection
 from lookalike.records.image import Deletion, GivenImage, ImageUpdate, StoredImage, UpdateResult
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space
@@ -58,18 +58,14 @@ class ImageWriter:
         `NotFound` where the collection is not the one of `uid`.
         """
         revision = self._ledger.take_revision(name)
+        selection = Selection(condition, older_than=revision, revision=of_revision)
         deleted, after_id = 0, ""
         while True:
             with self._session(name, deadline, uid) as session:
                 uid = session.collection.uid
+                left_s = deadline.remaining_s()
                 ids = self._backends.vectors.matching_ids(
-                    session.collection,
-                    filter=condition,
-                    older_than=revision,
-                    revision=of_revision,
-                    after_id=after_id,
-                    limit=_DELETED_AT_ONCE,
-                    timeout_s=deadline.remaining_s(),
+                    session.collection, selection, after_id=after_id, limit=_DELETED_AT_ONCE, timeout_s=left_s
                 )
                 gone = session.delete(ids, revision, timeout_s=deadline.remaining_s())
             deleted += gone

@@ -16,6 +16,7 @@ from lookalike.jobs.leases import Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.manifest import read_columns
 from lookalike.records.collection import Collection
+from lookalike.records.filter import Selection
 from lookalike.records.job import Job
 from lookalike.records.source import FolderSource
 from lookalike.sources import Reader
@@ -67,6 +68,7 @@ class Mirror:
     def absent(self, job: Job, collection: Collection, interruption: Interruption) -> Iterator[Sequence[str]]:
         """Ids of the images that `run` would delete, some at a time."""
         prefix = uri_prefix(self._reader.roots, job.source.uri) if isinstance(job.source, FolderSource) else ""
+        selection = Selection(uri_prefix=prefix, older_than=job.revision)
         with SeenIds() as source:
             for (image_id,) in read_columns(self._reader.artifacts, job.manifest, "id"):
                 interruption.check()
@@ -75,12 +77,7 @@ class Mirror:
             while True:
                 interruption.check()
                 ids = self._store.matching_ids(
-                    collection,
-                    uri_prefix=prefix,
-                    older_than=job.revision,
-                    after_id=after_id,
-                    limit=_AT_ONCE,
-                    timeout_s=self._store_timeout_s,
+                    collection, selection, after_id=after_id, limit=_AT_ONCE, timeout_s=self._store_timeout_s
                 )
                 if absent := [image_id for image_id in ids if image_id not in source]:
                     yield absent

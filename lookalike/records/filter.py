@@ -58,3 +58,14 @@ class AnyOf:
 
 
 Condition: TypeAlias = Comparison | Not | AllOf | AnyOf
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The images that a writer means. Where they are given, `condition` must hold, the URI must begin with `uri_prefix`, and
+    the revision must be below `older_than` and equal `revision`."""
+
+    condition: Condition | None = None
+    uri_prefix: str = ""
+    older_than: int | None = None
+    revision: int | None = None

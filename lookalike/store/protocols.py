@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from lookalike.records.collection import Collection
-from lookalike.records.filter import Condition
+from lookalike.records.filter import Condition, Selection
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import Space, Vector
@@ -95,20 +95,10 @@ class Vectors(Protocol):
         """
 
     def matching_ids(
-        self,
-        collection: Collection,
-        *,
-        filter: Condition | None = None,  # noqa: A002 - the word of the contract
-        uri_prefix: str = "",
-        older_than: int | None = None,
-        revision: int | None = None,
-        after_id: str = "",
-        limit: int,
-        timeout_s: float,
+        self, collection: Collection, selection: Selection, *, after_id: str = "", limit: int, timeout_s: float
     ) -> list[str]:
-        """The first `limit` (1 to 1,000) ids after `after_id`, in order, of images that match `filter`; Strong.
+        """The first `limit` (1 to 1,000) ids after `after_id`, in order, of the images of `selection`; Strong.
 
-        Where they are given, the URI must begin with `uri_prefix`, the revision be below `older_than`, and equal `revision`.
         A row in any space counts, so rows that a killed delete or write has left in one space are found too.
         """
 

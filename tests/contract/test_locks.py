@@ -17,6 +17,7 @@ import pytest
 from gateway.images.image_writer import ImageWriter
 from lookalike.jobs.leases import PLAN
 from lookalike.records.collection import Collection
+from lookalike.records.filter import Selection
 from lookalike.records.image import Consistency, ImageUpdate, StoredImage
 from lookalike.records.job import Counts, Job, JobOptions, NearDuplicatePolicy
 from lookalike.records.source import FolderSource, JobSource, ManifestSource
@@ -69,7 +70,7 @@ class World:
 
     def images(self) -> dict[str, StoredImage]:
         """What every space holds; asserts that they agree, and hold the vectors of the same picture."""
-        ids = self.store.matching_ids(self.collection, limit=1000, timeout_s=TIMEOUT_S)
+        ids = self.store.matching_ids(self.collection, Selection(), limit=1000, timeout_s=TIMEOUT_S)
         rows = self.store.get_everywhere(self.collection, ids, timeout_s=TIMEOUT_S)
         assert {len(of_id) for of_id in rows.values()} <= {len(self.collection.spaces)}
         assert all(one == of_id[0] for of_id in rows.values() for one in of_id)

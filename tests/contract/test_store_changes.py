@@ -11,6 +11,7 @@ import pytest
 from lookalike.errors import InvalidArgument
 from lookalike.filters.parsing import parse
 from lookalike.records.collection import Collection
+from lookalike.records.filter import Selection
 from lookalike.records.image import Consistency
 from lookalike.runtime.call import Deadline
 from lookalike.store.writable import WritableVectors
@@ -35,18 +36,19 @@ def shared(store_server: StoreServer) -> Iterator[Collection]:
 def test_ids_are_found_by_filter_and_revision_a_page_at_a_time(store: WritableVectors, shared: Collection) -> None:
     store.upsert(shared, [image(f"m{n:03}", metadata={"set": "m", "n": n}, revision=n % 3 + 1) for n in range(30)])
 
-    def found(text: str = 'set = "m"', **fields: object) -> list[str]:
-        arguments: dict[str, object] = {"filter": parse(text), "limit": 1000, "timeout_s": TIMEOUT_S, **fields}
-        return store.matching_ids(shared, **arguments)  # type: ignore[arg-type]
+    def found(selection: Selection, after_id: str = "", limit: int = 1000) -> list[str]:
+        return store.matching_ids(shared, selection, after_id=after_id, limit=limit, timeout_s=TIMEOUT_S)
 
     def ids(*remainders: int) -> list[str]:
         return [f"m{n:03}" for n in range(30) if n % 3 in remainders]
 
-    assert found() == ids(0, 1, 2)
-    assert found(older_than=3) == ids(0, 1)
-    assert found(revision=2) == ids(1)
-    assert found(revision=2, older_than=2) == []
-    assert found('set = "m" AND n >= 10', older_than=2, after_id="m012", limit=3) == ["m015", "m018", "m021"]
+    every = Selection(parse('set = "m"'))
+    assert found(every) == ids(0, 1, 2)
+    assert found(replace(every, older_than=3)) == ids(0, 1)
+    assert found(replace(every, revision=2)) == ids(1)
+    assert found(replace(every, revision=2, older_than=2)) == []
+    later = Selection(parse('set = "m" AND n >= 10'), older_than=2)
+    assert found(later, after_id="m012", limit=3) == ["m015", "m018", "m021"]
 
 
 def test_ids_are_found_by_what_their_uri_begins_with(store: WritableVectors, shared: Collection) -> None:
@@ -54,7 +56,7 @@ def test_ids_are_found_by_what_their_uri_begins_with(store: WritableVectors, sha
     store.upsert(shared, [replace(image(f"u{n}", metadata={"set": "u"}), uri=uri) for n, uri in enumerate(uris)])
 
     def found(prefix: str) -> list[str]:
-        return store.matching_ids(shared, filter=parse('set = "u"'), uri_prefix=prefix, limit=1000, timeout_s=TIMEOUT_S)
+        return store.matching_ids(shared, Selection(parse('set = "u"'), prefix), limit=1000, timeout_s=TIMEOUT_S)
 
     assert found("file:///p/") == ["u0", "u1"]
     assert found('s3://b/say "x*" %_\\/') == ["u3"]
@@ -67,8 +69,9 @@ def test_what_only_one_space_holds_is_found_as_well(
     store.upsert(shared, [image(i, metadata={"set": "half"}) for i in ("h1", "h2", "h3")])
     for space, image_id in zip(SPACES, ("h1", "h2"), strict=True):
         store_server.remove_row(shared.physical(space), image_id)
-    assert store.matching_ids(shared, filter=parse('set = "half"'), limit=2, timeout_s=TIMEOUT_S) == ["h1", "h2"]
-    assert store.matching_ids(shared, filter=parse('set = "half"'), after_id="h2", limit=2, timeout_s=TIMEOUT_S) == ["h3"]
+    half = Selection(parse('set = "half"'))
+    assert store.matching_ids(shared, half, limit=2, timeout_s=TIMEOUT_S) == ["h1", "h2"]
+    assert store.matching_ids(shared, half, after_id="h2", limit=2, timeout_s=TIMEOUT_S) == ["h3"]
 
 
 def test_new_facts_keep_the_vectors_of_every_space(store: WritableVectors, shared: Collection) -> None:

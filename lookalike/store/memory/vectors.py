@@ -14,7 +14,7 @@ from lookalike.filters.matching import matches
 from lookalike.filters.parsing import condition_of
 from lookalike.names import check_page_size
 from lookalike.records.collection import Collection
-from lookalike.records.filter import Condition
+from lookalike.records.filter import Condition, Selection
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
@@ -114,23 +114,14 @@ class MemoryVectors:
         return [_facts(row) for row in _in_order(rows.values(), after_id) if matches(filter, row)][:limit]
 
     def matching_ids(
-        self,
-        collection: Collection,
-        *,
-        filter: Condition | None = None,  # noqa: A002 - the word of the contract
-        uri_prefix: str = "",
-        older_than: int | None = None,
-        revision: int | None = None,
-        after_id: str = "",
-        limit: int,
-        timeout_s: float,
+        self, collection: Collection, selection: Selection, *, after_id: str = "", limit: int, timeout_s: float
     ) -> list[str]:
         def is_meant(row: StoredImage) -> bool:
             return (
-                row.uri.startswith(uri_prefix)
-                and (older_than is None or row.revision < older_than)
-                and (revision is None or row.revision == revision)
-                and matches(filter, row)
+                row.uri.startswith(selection.uri_prefix)
+                and (selection.older_than is None or row.revision < selection.older_than)
+                and selection.revision in (None, row.revision)
+                and matches(selection.condition, row)
             )
 
         everywhere = self._read_everywhere(collection)

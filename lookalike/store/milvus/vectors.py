@@ -15,7 +15,7 @@ import numpy as np
 from lookalike.filters.parsing import condition_of
 from lookalike.names import check_page_size
 from lookalike.records.collection import Collection
-from lookalike.records.filter import Condition
+from lookalike.records.filter import Condition, Selection
 from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
@@ -173,25 +173,16 @@ class MilvusVectors:
         return [from_row(row) for row in rows]
 
     def matching_ids(
-        self,
-        collection: Collection,
-        *,
-        filter: Condition | None = None,  # noqa: A002 - the word of the contract
-        uri_prefix: str = "",
-        older_than: int | None = None,
-        revision: int | None = None,
-        after_id: str = "",
-        limit: int,
-        timeout_s: float,
+        self, collection: Collection, selection: Selection, *, after_id: str = "", limit: int, timeout_s: float
     ) -> list[str]:
         deadline = Deadline.after(timeout_s)
-        expression = both(compiled(filter), id_above(after_id))
-        if uri_prefix:
-            expression = both(expression, prefixed(URI, uri_prefix))
-        if older_than is not None:
-            expression = both(expression, f"{REVISION} < {older_than}")
-        if revision is not None:
-            expression = both(expression, f"{REVISION} == {revision}")
+        expression = both(compiled(selection.condition), id_above(after_id))
+        if selection.uri_prefix:
+            expression = both(expression, prefixed(URI, selection.uri_prefix))
+        if selection.older_than is not None:
+            expression = both(expression, f"{REVISION} < {selection.older_than}")
+        if selection.revision is not None:
+            expression = both(expression, f"{REVISION} == {selection.revision}")
         pages = self._rows.at_once(
             lambda space: self._rows.in_order(collection, space, expression, (ID,), limit, Consistency.STRONG, deadline),
             collection.written,
