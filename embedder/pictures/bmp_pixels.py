@@ -15,8 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from embedder.pictures.flatten import to_8_bits
-from embedder.pictures.unsupported import unsupported
-from lookalike.errors import BadImage
+from embedder.pictures.refusals import check_pixels, damaged, unsupported
 
 _FILE_HEADER = 14
 _CORE, _INFO, _V2, _V3, _OS2, _V5 = 12, 40, 52, 56, 64, 124
@@ -47,12 +46,8 @@ def read_bmp(data: bytes, max_pixels: int) -> tuple[Image.Image, bytes | None]:
     try:
         layout = _layout(data)
     except struct.error as error:
-        raise _damaged_header() from error
-    if layout.width * layout.height > max_pixels:
-        raise BadImage(
-            f"is {layout.width} x {layout.height} pixels; at most {max_pixels:,} in all are allowed",
-            reason="IMAGE_TOO_MANY_PIXELS",
-        )
+        raise damaged(part="header") from error
+    check_pixels(layout.width, layout.height, max_pixels)
     if layout.compression in (_RLE8, _RLE4):
         indices, drawn = _from_runs(data, layout)
         colour = layout.palette[indices]
@@ -76,7 +71,7 @@ def _layout(data: bytes) -> _Layout:
         width, height, _, bits, compression = struct.unpack_from("<iiHHI", header, 4)
         (used,) = struct.unpack_from("<I", header, 32)
     else:
-        raise _damaged_header()
+        raise damaged(part="header")
     if size == _OS2 and compression in (_BITFIELDS, _JPEG):
         raise unsupported(f"a BMP of OS/2 compressed by {'fax' if compression == _BITFIELDS else '24-bit runs'}")
     if compression in (_JPEG, _PNG):
@@ -85,7 +80,7 @@ def _layout(data: bytes) -> _Layout:
         raise unsupported(f"a BMP of {bits} bits a pixel")
     runs = {_RLE8: 8, _RLE4: 4}.get(compression, bits)
     if width < 1 or height == 0 or compression > _ALPHA_BITFIELDS or runs != bits:
-        raise _damaged_header()
+        raise damaged(part="header")
     after = _FILE_HEADER + size
     masks = _DEFAULT_MASKS.get(bits, (0, 0, 0, 0))
     if compression in (_BITFIELDS, _ALPHA_BITFIELDS) and bits > 8:
@@ -129,9 +124,7 @@ def _rows(data: bytes, layout: _Layout) -> npt.NDArray[np.uint8]:
     stored = data[layout.pixels_at : layout.pixels_at + stride * layout.height]
     if len(stored) < stride * (layout.height - 1) + used:
         rows = len(stored) // stride
-        raise BadImage(
-            f"is truncated or damaged: it ends after {rows:,} of {layout.height:,} stored rows", reason="IMAGE_UNREADABLE"
-        )
+        raise damaged(f"it ends after {rows:,} of {layout.height:,} stored rows")
     return np.frombuffer(stored.ljust(stride * layout.height, b"\0"), np.uint8).reshape(layout.height, stride)
 
 
@@ -207,11 +200,6 @@ def _from_runs(data: bytes, layout: _Layout) -> tuple[npt.NDArray[np.uint8], npt
             drawn[start : start + len(fits)] = b"\1" * len(fits)
             column += len(run)
     except IndexError:
-        problem = f"it ends after {row:,} of {height:,} stored rows"
-        raise BadImage(f"is truncated or damaged: {problem}", reason="IMAGE_UNREADABLE") from None
+        raise damaged(f"it ends after {row:,} of {height:,} stored rows") from None
     shape = (height, width)
     return np.frombuffer(made, np.uint8).reshape(shape), np.frombuffer(drawn, np.bool_).reshape(shape)
-
-
-def _damaged_header() -> BadImage:
-    return BadImage("is truncated or damaged in its header", reason="IMAGE_UNREADABLE")

@@ -15,7 +15,7 @@ from embedder.pictures.headers import bmp, gif, jpeg, png, tiff, webp
 from embedder.pictures.headers.header import Header
 from embedder.pictures.headers.limits import HELD_BYTES, QUICK_MEMORY_BYTES, QUICK_SCANS_WORK, QUICK_WORK
 from embedder.pictures.reading import Working
-from embedder.pictures.unsupported import is_disguised, not_read
+from embedder.pictures.refusals import is_disguised, not_read
 from embedder.pictures.working_size import Least
 
 Decode = Callable[[bytes, Header, Least, int], Working]

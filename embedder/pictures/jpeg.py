@@ -25,8 +25,7 @@ from PIL import ExifTags, Image
 
 from embedder.pictures.headers.header import Header
 from embedder.pictures.headers.jpeg import MAX_SEGMENTS
-from embedder.pictures.unsupported import unsupported
-from lookalike.errors import BadImage
+from embedder.pictures.refusals import damaged, unsupported
 
 _OTHER_KINDS = {
     "lossless": "lossless JPEG (SOF3)", "lossless arithmetic": "lossless JPEG with arithmetic codes (SOF11)",
@@ -90,9 +89,9 @@ def decoded(
             return _by_pillow(data, mode, size), repaired
         data, pixels, repaired = _repaired(data, mode, size, str(error))
     if several_scans and not _is_complete(data):
-        raise _damaged("it ends before its last scans")
+        raise damaged("it ends before its last scans", part="pixels")
     if _has_hole(data):
-        raise _damaged("a part of its pixels is overwritten with zeros")
+        raise damaged("a part of its pixels is overwritten with zeros", part="pixels")
     if mode == "CMYK":
         # Inverted, as Adobe stores it and every reader takes it to be.
         pixels = 255 - pixels
@@ -158,7 +157,7 @@ def _by_pillow(data: bytes, mode: str, size: tuple[int, int]) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
         image.draft(None, size)
         if (image.mode, image.size) != (mode, size):
-            raise _damaged("its size is given twice")
+            raise damaged("its size is given twice", part="pixels")
         image.load()
         return image.copy()
 
@@ -179,7 +178,7 @@ def _repaired(
         padded = _EXTRANEOUS.search(problem)
         if padded and _is_padding(attempt[: -len(_END)][-int(padded[1]) :]):
             attempts, kind = [attempt[: -len(_END) - int(padded[1])] + _END], kind if kind == "jpeg end" else "jpeg padding"
-    raise _damaged(_where(rebuilt, mode, size, problem))
+    raise damaged(_where(rebuilt, mode, size, problem), part="pixels")
 
 
 def _is_padding(tail: bytes) -> bool:
@@ -246,10 +245,6 @@ def _where(data: bytes, mode: str, size: tuple[int, int], problem: str) -> str:
     same = (pixels == pixels[:, -1:]).all(axis=(1, 2))
     rows = height - int(np.argmin(same[::-1])) if not same.all() else 0
     return f"it ends after some {rows / height:.0%} of its rows"
-
-
-def _damaged(problem: str) -> BadImage:
-    return BadImage(f"is truncated or damaged in its pixels: {problem}", reason="IMAGE_UNREADABLE")
 
 
 def _is_complete(data: bytes) -> bool:

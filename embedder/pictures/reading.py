@@ -18,9 +18,9 @@ from embedder.pictures import colour, jpeg, png, png_colour
 from embedder.pictures.bmp_pixels import read_bmp
 from embedder.pictures.flatten import covered, flattened, on_white, raw_mode
 from embedder.pictures.headers.header import Header
+from embedder.pictures.refusals import check_pixels, damaged
 from embedder.pictures.tiff_pixels import read_page
 from embedder.pictures.working_size import Least
-from lookalike.errors import BadImage
 
 # What Pillow's decoders were seen to raise on damaged files; it has no exception of its own above these.
 DAMAGED = (
@@ -48,12 +48,12 @@ def decode_by_pillow(data: bytes, header: Header, least: Least, max_pixels: int)
     try:
         image = _opened(data, header)
     except DAMAGED as error:
-        raise _damaged_header() from error
-    _check_pixels(image, max_pixels)
+        raise damaged(part="header") from error
+    check_pixels(*image.size, max_pixels)  # of what Pillow reads: a file may contradict itself
     try:
         picture, orientation = _loaded(image, data)
     except DAMAGED as error:
-        raise _damaged() from error
+        raise damaged() from error
     return _finished(picture, least, image.info.get("icc_profile"), orientation, ())
 
 
@@ -61,20 +61,20 @@ def decode_png(data: bytes, header: Header, least: Least, max_pixels: int) -> Wo
     """A PNG, repaired where its pixels are sound and what lies beside them is not. Raises `BadImage`."""
     pixels = png.checked(data)
     if not pixels.whole:
-        raise _damaged(pixels.problem)
+        raise damaged(pixels.problem)
     image, content, repaired = _opened_png(data, header, odd=pixels.odd)
-    _check_pixels(image, max_pixels)
+    check_pixels(*image.size, max_pixels)  # of what Pillow reads: a file may contradict itself
     try:
         picture, orientation = _loaded(image, content)
     except DAMAGED as error:
         if not png.is_whole(content):
-            raise _damaged(png.problem(content)) from error
+            raise damaged(png.problem(content)) from error
         image, content = _repaired_png(content, header)
         repaired = (*repaired, "png surroundings")
         try:
             picture, orientation = _loaded(image, content)
         except DAMAGED:
-            raise _damaged() from error
+            raise damaged() from error
     return _finished(picture, least, png_colour.profile(data, colour.MAX_PROFILE_BYTES + 1), orientation, repaired)
 
 
@@ -91,7 +91,7 @@ def decode_jpeg(data: bytes, header: Header, least: Least, max_pixels: int) -> W
         )
         beside = jpeg.metadata(data)
     except DAMAGED as error:
-        raise _damaged() from error
+        raise damaged() from error
     return _finished(picture, least, beside.profile, beside.orientation, repaired)
 
 
@@ -105,15 +105,6 @@ def decode_tiff(data: bytes, header: Header, least: Least, max_pixels: int) -> W
     """The first page of a TIFF, averaged down on the way. Raises `BadImage`."""
     page = read_page(data, least, max_pixels)
     return _managed(page.picture, page.profile, page.orientation if 1 <= page.orientation <= 8 else 1, ())
-
-
-def _check_pixels(image: ImageFile.ImageFile, max_pixels: int) -> None:
-    """Once more, by what Pillow reads: the two may differ where a file contradicts itself."""
-    if image.width * image.height > max_pixels:
-        raise BadImage(
-            f"is {image.width} x {image.height} pixels; at most {max_pixels:,} in all are allowed",
-            reason="IMAGE_TOO_MANY_PIXELS",
-        )
 
 
 def _loaded(image: ImageFile.ImageFile, data: bytes) -> tuple[Image.Image, int]:
@@ -156,7 +147,7 @@ def _repaired_png(data: bytes, header: Header) -> tuple[ImageFile.ImageFile, byt
     try:
         return _opened(repaired, header), repaired
     except DAMAGED as error:
-        raise _damaged_header() from error
+        raise damaged(part="header") from error
 
 
 def _opened(data: bytes, header: Header) -> ImageFile.ImageFile:
@@ -169,11 +160,3 @@ def _orientation(image: Image.Image) -> int:
     except DAMAGED:  # a picture whose EXIF is damaged is still a picture
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _damaged(problem: str = "") -> BadImage:
-    return BadImage("is truncated or damaged" + (f": {problem}" if problem else ""), reason="IMAGE_UNREADABLE")
-
-
-def _damaged_header() -> BadImage:
-    return BadImage("is truncated or damaged in its header", reason="IMAGE_UNREADABLE")

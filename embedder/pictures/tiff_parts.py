@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from embedder.pictures import tiff_layout as tiff
+from embedder.pictures import tiff_directory as tiff
 from embedder.pictures.tiff_layout import Layout
 
 _PIECE_BYTES = 1 << 16
@@ -42,11 +42,6 @@ class Part:
 
 class Damaged(Exception):
     """A part cannot be read."""
-
-
-def is_read_by_bands(layout: Layout) -> bool:
-    """Whether no more than a band of a part is held."""
-    return layout.compression in (*tiff.RAW, *tiff.DEFLATE)
 
 
 def stored(data: bytes, layout: Layout, part: Part) -> memoryview:
@@ -78,7 +73,7 @@ def bands(piece: memoryview, layout: Layout, row_bytes: int, heights: Sequence[i
 
 def whole(pieces: Sequence[memoryview], layout: Layout, row_bytes: int, heights: Sequence[int]) -> Iterator[bytes]:
     """The bytes of each of several small parts, of that number of rows. Raises as `bands` does."""
-    if is_read_by_bands(layout):
+    if layout.compression in tiff.BY_BANDS:
         for piece, height in zip(pieces, heights, strict=True):
             yield from bands(piece, layout, row_bytes, [height])
         return

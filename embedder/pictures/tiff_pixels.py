@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from embedder.pictures import tiff_layout as tiff
+from embedder.pictures import tiff_directory as tiff
 from embedder.pictures.headers.tiff import BAND_PIXELS
+from embedder.pictures.refusals import check_pixels, damaged, too_many_pixels
 from embedder.pictures.tiff_layout import Layout, read_layout
 from embedder.pictures.tiff_samples import Samples, samples
 from embedder.pictures.working_size import Least
-from lookalike.errors import BadImage
 
 _STEP_PIXELS = 1 << 16
 """Pixels that go through arithmetic together: a sample takes four bytes and more meanwhile."""
@@ -37,26 +37,24 @@ def read_page(data: bytes, least: Least, max_pixels: int) -> Page:
     layout = read_layout(data)
     # Once more: the header's reader looked at the first page, which may be a preview of this one.
     if max(layout.width * layout.height, layout.part_width * min(layout.part_height, layout.height)) > max_pixels:
-        raise BadImage(
-            f"is {layout.width} x {layout.height} pixels; at most {max_pixels:,} in all are allowed",
-            reason="IMAGE_TOO_MANY_PIXELS",
-        )
+        raise too_many_pixels(layout.width, layout.height, max_pixels)
     if layout.compression in tiff.OLD_JPEG:
-        return Page(least.reduced(_by_pillow(data)), 1, layout.profile)
+        return Page(least.reduced(_by_pillow(data, max_pixels)), 1, layout.profile)
     working = _Working(layout, least.factor((layout.width, layout.height)))
     for band in samples(data, layout):
         working.add(band)
     return Page(working.picture(), layout.orientation, layout.profile)
 
 
-def _by_pillow(data: bytes) -> Image.Image:
+def _by_pillow(data: bytes, max_pixels: int) -> Image.Image:
     """JPEG of the old kind, of which libtiff alone knows the many ways; turned already."""
     try:
         with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+            check_pixels(*image.size, max_pixels)  # Pillow believes the last of equal tags
             image.load()
             return image.convert("L" if image.mode == "L" else "RGB")
     except (OSError, ValueError, TypeError, LookupError, RuntimeError, SyntaxError) as error:
-        raise BadImage("is truncated or damaged", reason="IMAGE_UNREADABLE") from error
+        raise damaged() from error
 
 
 class _Working:
@@ -149,7 +147,7 @@ def _palette(layout: Layout) -> Samples:
     """uint8 `[2 ** bits, 3]`. Some writers fill a palette of 16 bits with 8, as libtiff knows."""
     places = 1 << layout.bits
     if len(layout.palette) < 3 * places:
-        raise BadImage("is truncated or damaged in its header: its palette is too short", reason="IMAGE_UNREADABLE")
+        raise damaged("its palette is too short", part="header")
     colours = np.array(layout.palette[: 3 * places], np.uint32).reshape(3, places).T
     made = np.zeros((256, 3), np.uint8)
     made[:places] = colours if colours.max() < 256 else colours >> 8

@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from embedder.pictures import tiff_layout as tiff
+from embedder.pictures import tiff_directory as tiff
 from embedder.pictures.flatten import to_8_bits
 from embedder.pictures.headers.tiff import BAND_BYTES, MAX_SIDE_BY_SIDE, unpacked_bytes
+from embedder.pictures.refusals import damaged
 from embedder.pictures.tiff_layout import Layout
-from embedder.pictures.tiff_parts import Damaged, Part, bands, is_read_by_bands, stored, whole
-from lookalike.errors import BadImage
+from embedder.pictures.tiff_parts import Damaged, Part, bands, stored, whole
 
 _ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
 Samples = npt.NDArray[np.uint8]
@@ -34,7 +34,7 @@ def samples(data: bytes, layout: Layout) -> Iterator[Samples]:
     side_by_side = layout.across * (len(_wanted(layout)) if layout.separate else 1)
     if layout.compression not in tiff.JPEG and part_bytes <= BAND_BYTES:
         yield from _of_small_parts(data, layout, max(1, BAND_BYTES // part_bytes))
-    elif side_by_side == 1 or (side_by_side <= MAX_SIDE_BY_SIDE and is_read_by_bands(layout)):
+    elif side_by_side == 1 or (side_by_side <= MAX_SIDE_BY_SIDE and layout.compression in tiff.BY_BANDS):
         yield from _side_by_side(data, layout, _band_rows(layout, side_by_side))
     else:
         yield from _after_another(data, layout, _band_rows(layout, 1))
@@ -151,8 +151,7 @@ def _damage_named(layout: Layout, row: int, known: int | None = None) -> Iterato
         yield
     except (Damaged, ValueError, OSError, zlib.error) as error:
         row = known if isinstance(error, Damaged) and known is not None else row
-        problem = f"it is damaged or ends after row {row:,} of {layout.height:,}"
-        raise BadImage(f"is truncated or damaged: {problem}", reason="IMAGE_UNREADABLE") from error
+        raise damaged(f"it is damaged or ends after row {row:,} of {layout.height:,}") from error
 
 
 def _unpacked_bands(data: bytes, layout: Layout, part: Part, band_rows: int) -> Iterator[Samples]:
@@ -206,7 +205,7 @@ def _unpacked(content: bytes, layout: Layout, rows: int) -> Samples:
     values: npt.NDArray[Any]
     if bits in (8, 16, 32, 64):
         values = np.frombuffer(content, np.dtype(f"{layout.order}u{bits // 8}")).reshape(rows, columns, count)
-        if layout.predictor == 2 and layout.compression in (*tiff.LZW, *tiff.DEFLATE, *tiff.LZMA, *tiff.ZSTD):
+        if layout.is_predicted:
             values = np.cumsum(values, axis=1, dtype=np.dtype(f"u{bits // 8}"))
     else:
         each = np.unpackbits(np.frombuffer(content, np.uint8).reshape(rows, -1), axis=1)[:, : columns * count * bits]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 
-from embedder.pictures.headers.header import WORK_A_BYTE, WORK_A_PART, Header, held_bytes, unreadable_header
+from embedder.pictures.headers.header import WORK_A_BYTE, WORK_A_PART, Header, held_bytes
+from embedder.pictures.refusals import damaged
 
 _CORE, _LEAST_INFO = 12, 16
 """BITMAPCOREHEADER, and the shortest of OS/2's, which ends after the bits a pixel."""
@@ -18,7 +19,7 @@ _VARIANTS = {0: "raw", 1: "RLE8", 2: "RLE4", 3: "bit fields", 4: "JPEG", 5: "PNG
 def read(data: bytes) -> Header:
     """Raises `BadImage` where the sizes are cut off."""
     if len(data) < 26:
-        raise unreadable_header()
+        raise damaged(part="header")
     (header_bytes,) = struct.unpack_from("<I", data, 14)
     compression = 0
     if header_bytes == _CORE:
@@ -27,7 +28,7 @@ def read(data: bytes) -> Header:
         width, height, _, bits, compression = struct.unpack_from("<IiHHI", data, 18)
         compression = compression if header_bytes >= 20 else 0
     else:
-        raise unreadable_header()
+        raise damaged(part="header")
     height = abs(height)
     samples = 1 if bits <= 8 else 4 if bits == 32 else 3
     pixels, runs = width * height, compression in _RUN_LENGTHS

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 
-from embedder.pictures.headers.header import WORK_A_BYTE, WORK_A_PART, Header, unreadable_header
+from embedder.pictures.headers.header import WORK_A_BYTE, WORK_A_PART, Header
+from embedder.pictures.refusals import damaged
 
 MAX_BLOCKS = 20_000
 """Blocks before the first frame that are walked: 5 MB of comments."""
@@ -18,7 +19,7 @@ _HAS_TABLE, _INTERLACED, _TABLE_SIZE = 0x80, 0x40, 0x07
 def read(data: bytes) -> Header:
     """Raises `BadImage` where the screen is cut off."""
     if len(data) < 13:
-        raise unreadable_header()
+        raise damaged(part="header")
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position, blocks = 13 + _table_bytes(flags), 0
     while position < len(data) and data[position] == _EXTENSION and blocks < MAX_BLOCKS:

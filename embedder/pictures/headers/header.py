@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lookalike.errors import BadImage
-
 WORK_A_BYTE = 2
 """Work of an encoded byte: eight codes of one bit each take a Huffman decoder some 20 ns."""
 WORK_A_PART = 500
@@ -63,7 +61,3 @@ def held_bytes(samples: int, bits: int) -> int:
 def made_bytes(samples: int, bits: int) -> int:
     """Bytes that are made of a pixel beside what Pillow holds: RGBA and RGB of it, or grey of 16 bits in 32."""
     return 12 if samples == 1 and bits > 8 else 9
-
-
-def unreadable_header() -> BadImage:
-    return BadImage("is truncated or damaged in its header", reason="IMAGE_UNREADABLE")

@@ -10,7 +10,8 @@ import re
 import struct
 from dataclasses import dataclass
 
-from embedder.pictures.headers.header import METADATA_BYTES, WORK_A_BYTE, WORK_A_PART, Header, unreadable_header
+from embedder.pictures.headers.header import METADATA_BYTES, WORK_A_BYTE, WORK_A_PART, Header
+from embedder.pictures.refusals import damaged
 from lookalike.errors import BadImage
 
 MAX_SEGMENTS = 4096
@@ -82,7 +83,7 @@ def read(data: bytes) -> Header:
     if frame is None and segments == MAX_SEGMENTS:
         raise BadImage(f"has more than {MAX_SEGMENTS:,} segments before its pixels", reason="IMAGE_TOO_COSTLY")
     if frame is None:
-        raise unreadable_header()
+        raise damaged(part="header")
     if segments == MAX_SEGMENTS or len(scans) == MAX_SCANS:
         # The rest at a glance: each of these bytes could begin a scan of everything.
         plain = False
@@ -101,7 +102,7 @@ def _marker(data: bytes, position: int) -> tuple[int | None, int, bool]:
 
 def _frame(marker: int, content: bytes) -> _Frame:
     if len(content) < 6 or len(content) < 6 + 3 * content[5]:
-        raise unreadable_header()
+        raise damaged(part="header")
     bits, height, width, samples = struct.unpack_from(">BHHB", content)
     factors = [(content[at], content[at + 1] >> 4 or 1, content[at + 1] & 15 or 1) for at in range(6, 6 + 3 * samples, 3)]
     widest = max((across for _, across, _ in factors), default=1)

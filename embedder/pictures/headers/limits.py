@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embedder.pictures.headers.header import Header
+from embedder.pictures.refusals import check_pixels
 from lookalike.errors import BadImage
 
 MEMORY_A_PIXEL, WORK_A_PIXEL = 22, 20
@@ -41,11 +42,7 @@ class Limits:
 
     def check(self, header: Header) -> None:
         """Raises `BadImage`, which names the number and the limit."""
-        if header.pixels > self.pixels:
-            raise BadImage(
-                f"is {header.width} x {header.height} pixels; at most {self.pixels:,} in all are allowed",
-                reason="IMAGE_TOO_MANY_PIXELS",
-            )
+        check_pixels(header.width, header.height, self.pixels)
         if header.tile_pixels > max(self.pixels, header.width):
             raise BadImage(
                 f"is stored in parts of {header.tile_pixels:,} pixels; at most {self.pixels:,} are allowed",

@@ -8,15 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from embedder.pictures.headers.header import (
-    METADATA_BYTES,
-    WORK_A_BYTE,
-    WORK_A_PART,
-    Header,
-    held_bytes,
-    made_bytes,
-    unreadable_header,
-)
+from embedder.pictures.headers.header import METADATA_BYTES, WORK_A_BYTE, WORK_A_PART, Header, held_bytes, made_bytes
+from embedder.pictures.refusals import damaged
 
 MAX_CHUNKS = 20_000
 """Chunks that are walked: 20 MB in chunks of 1 kB. Pillow takes 5 us for each."""
@@ -50,7 +43,7 @@ def read(data: bytes) -> Header:
         elif kind == b"acTL":
             frames = 2
     if not headers:
-        raise unreadable_header()
+        raise damaged(part="header")
     plain = (
         plain and headers == 1 and chunks <= MAX_CHUNKS and deflated <= MAX_DEFLATED_TEXTS and metadata_bytes <= METADATA_BYTES
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from embedder.pictures.headers.header import METADATA_BYTES, WORK_A_BYTE, WORK_A_PART, Header, unreadable_header
+from embedder.pictures.headers.header import METADATA_BYTES, WORK_A_BYTE, WORK_A_PART, Header
+from embedder.pictures.refusals import damaged
 
 MAX_CHUNKS = 4096
 """Chunks that are walked: an animation has one a frame."""
@@ -37,7 +38,7 @@ def read(data: bytes) -> Header:
             metadata_bytes += length
     width, height = max(canvas, frame, key=lambda one: one[0] * one[1])
     if not width or not height:
-        raise unreadable_header()
+        raise damaged(part="header")
     animated = bool(flags & _ANIMATED) or frames > 1
     pixels = width * height
     return Header(

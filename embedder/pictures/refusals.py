@@ -1,7 +1,8 @@
-"""Kinds of file that are not read: how they are recognised, by their first bytes, and what is advised instead.
+"""Why a picture is refused: it is damaged, it has too many pixels, or it is of a kind that is not read.
 
-Owns the texts of these refusals, which name the kind. A file of no known kind is refused as no picture that is read. Called by
-`embedder.pictures.formats` and by the decoders of `embedder.pictures`.
+Owns the texts that more than one reader has. Kinds that are not read are recognised here by their first bytes; their refusal
+names the kind and advises what to do. A file of no known kind is refused as no picture that is read. Called by
+`embedder.pictures.formats` and by the readers of headers and of pixels.
 """
 
 from __future__ import annotations
@@ -83,6 +84,22 @@ _SVG = re.compile(rb"\s*(?:<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE\s+svg[^>]*>|\s)*<(?
 _HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)", re.DOTALL | re.IGNORECASE)
 _PNM = re.compile(rb"P[1-7FfHh][\s#]")
 _TEXT_LOOKED_AT = 4096
+
+
+def damaged(problem: str = "", *, part: str = "") -> BadImage:
+    """`part` (header, pixels) says what of the file is damaged, `problem` in which way, where either is known."""
+    within, why = f" in its {part}" if part else "", f": {problem}" if problem else ""
+    return BadImage(f"is truncated or damaged{within}{why}", reason="IMAGE_UNREADABLE")
+
+
+def too_many_pixels(width: int, height: int, most: int) -> BadImage:
+    return BadImage(f"is {width} x {height} pixels; at most {most:,} in all are allowed", reason="IMAGE_TOO_MANY_PIXELS")
+
+
+def check_pixels(width: int, height: int, most: int) -> None:
+    """Raises `BadImage` where a picture has more than `most` pixels."""
+    if width * height > most:
+        raise too_many_pixels(width, height, most)
 
 
 def unsupported(kind: str, advice: str = _SAVE) -> BadImage:
