@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,10 +18,7 @@ from lookalike.cli.terminal import emit_json, note
 from lookalike.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
-    from embedder.evaluation.asking import Plan
-    from embedder.evaluation.result import Evaluation
     from embedder.evaluation.vectors import Report
-    from lookalike.client import Client
     from lookalike.spaces import HistogramSettings
 
 COLLECTION = "collection:"
@@ -117,20 +114,32 @@ def evaluate_command(
     if attacks:
         _attacks(subject, Path(dataset), distractors, seed, registry, as_json, report_file)
         return
-    source = _Source(dataset, data, uri_column, label_column)
     with _progress() as report, ExitStack() as until_written:
         if subject.startswith(COLLECTION):
             from embedder.evaluation.asking import QUERIES, Plan
+            from embedder.evaluation.collection import evaluate_collection
             from lookalike.client import Client
 
             given = options(context)
             client = until_written.enter_context(Client(address or given.address, given.timeout_s))
-            plan = Plan(QUERIES if limit is None else limit, depth)
-            found = _of_collection(client, subject.removeprefix(COLLECTION), source, label_key, plan, report)
+            found = evaluate_collection(
+                client, subject.removeprefix(COLLECTION), dataset,
+                data=data, uri_column=uri_column, label_column=label_column, label_key=label_key,
+                plan=Plan(QUERIES if limit is None else limit, depth), report=report,
+            )  # fmt: skip
         else:
-            settings = histogram_settings(histogram or [])
-            found = _of_bundle(subject, registry, source, settings, limit or 0, report)
-        _write_report(found, report_file, report)  # while the gateway's thumbnails can be had
+            from embedder.evaluation.labelled import evaluate_bundle
+            from embedder.registry.registry import find_bundle
+
+            found = evaluate_bundle(
+                find_bundle(subject, registry_url(registry)), dataset,
+                data=data, uri_column=uri_column, label_column=label_column,
+                histograms=histogram_settings(histogram or []), limit=limit or 0, report=report,
+            )  # fmt: skip
+        if report_file is not None:  # while the gateway's thumbnails can be had
+            from embedder.evaluation.report import evaluation_report
+
+            report_file.write_text(evaluation_report(found, report), encoding="utf-8", errors="replace")
     if as_json:
         emit_json(found.to_json())
     else:
@@ -139,39 +148,6 @@ def evaluate_command(
         print_evaluation(found)
     if report_file is not None:
         note(f"wrote {report_file}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """The dataset as the command line names it: `data` is a folder with its files, the columns are those of a file."""
-
-    dataset: str
-    data: Path | None
-    uri_column: str
-    label_column: str
-
-
-def _of_collection(client: Client, name: str, source: _Source, label_key: str, plan: Plan, report: Report) -> Evaluation:
-    from embedder.evaluation.collection import evaluate_collection
-
-    return evaluate_collection(
-        client, name, source.dataset,
-        data=source.data, uri_column=source.uri_column, label_column=source.label_column, label_key=label_key, plan=plan,
-        report=report,
-    )  # fmt: skip
-
-
-def _of_bundle(
-    subject: str, registry: str | None, source: _Source, histograms: tuple[HistogramSettings, ...], limit: int, report: Report
-) -> Evaluation:
-    from embedder.evaluation.labelled import evaluate_bundle
-    from embedder.registry.registry import find_bundle
-
-    return evaluate_bundle(
-        find_bundle(subject, registry_url(registry)), source.dataset,
-        data=source.data, uri_column=source.uri_column, label_column=source.label_column, histograms=histograms,
-        limit=limit, report=report,
-    )  # fmt: skip
 
 
 def histogram_settings(given: list[str]) -> tuple[HistogramSettings, ...]:
@@ -197,12 +173,7 @@ def histogram_settings(given: list[str]) -> tuple[HistogramSettings, ...]:
 
 
 def _check(
-    subject: str,
-    dataset: str,
-    attacks: bool,
-    distractors: Path | None,
-    histogram: list[str] | None,
-    report_file: Path | None,
+    subject: str, dataset: str, attacks: bool, distractors: Path | None, histogram: list[str] | None, report_file: Path | None
 ) -> None:
     """What does not go together, before anything slow is begun."""
     asks = subject.startswith(COLLECTION)
@@ -233,40 +204,24 @@ def _attacks(
 ) -> None:
     from embedder.evaluation.attacks import evaluate_attacks
     from embedder.evaluation.labelled import subject_of
+    from embedder.evaluation.table import attacks_json, print_attacks
     from embedder.registry.registry import find_bundle
 
     bundle = find_bundle(subject, registry_url(registry))
     with _progress() as report:
-        found = evaluate_attacks(
-            bundle,
-            folder,
-            distractors=distractors,
-            seed=seed,
-            report=lambda done, of: report("attacking photographs", done, of),
-        )
+        heard = partial(report, "attacking photographs")
+        found = evaluate_attacks(bundle, folder, distractors=distractors, seed=seed, report=heard)
     about = subject_of(bundle)
     if report_file is not None:
         from embedder.evaluation.attack_report import attack_report
 
         report_file.write_text(attack_report(about, found), encoding="utf-8", errors="replace")
     if as_json:
-        from embedder.evaluation.table import attacks_json
-
         emit_json(attacks_json(about, found))
     else:
-        from embedder.evaluation.table import print_attacks
-
         print_attacks(about, found)
     if report_file is not None:
         note(f"wrote {report_file}")
-
-
-def _write_report(found: Evaluation, path: Path | None, report: Report) -> None:
-    if path is None:
-        return
-    from embedder.evaluation.report import evaluation_report
-
-    path.write_text(evaluation_report(found, report), encoding="utf-8", errors="replace")
 
 
 @contextmanager

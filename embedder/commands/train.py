@@ -6,42 +6,11 @@ import re
 import shlex
 from collections import Counter
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedder.commands import train_options as options
 from embedder.commands.keras_import import import_keras
-from embedder.commands.train_options import (
-    AsPairs,
-    Backbone,
-    BackboneWeights,
-    BatchSize,
-    Channels,
-    ChosenLoss,
-    ChosenMining,
-    ChosenOptimiser,
-    ChosenPrecision,
-    ChosenSchedule,
-    Classes,
-    Data,
-    Dataset,
-    EmbeddingDim,
-    Epochs,
-    HalfPrecision,
-    InputSize,
-    LabelColumn,
-    LearningRate,
-    Limit,
-    Mirror,
-    Name,
-    Out,
-    Seed,
-    TensorBoard,
-    Unlabelled,
-    UriColumn,
-    Validation,
-    Widths,
-)
 from lookalike.cli.terminal import console, count_text, note
 from lookalike.errors import InvalidArgument
 from lookalike.names import check_name
@@ -56,36 +25,36 @@ _SHOWN_SKIPS = 5
 
 
 def train_command(
-    dataset: Dataset,
+    dataset: options.Dataset,
     *,
-    pairs: AsPairs = False,
-    unlabelled: Unlabelled = False,
-    classes: Classes = None,
-    data: Data = None,
-    uri_column: UriColumn = "uri",
-    label_column: LabelColumn = "label",
-    validation: Validation = None,
-    limit: Limit = 0,
-    loss: ChosenLoss = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    optimiser: ChosenOptimiser = None,
-    learning_rate: LearningRate = None,
-    schedule: ChosenSchedule = None,
-    mining: ChosenMining = None,
-    precision: ChosenPrecision = None,
-    backbone: Backbone = None,
-    backbone_weights: BackboneWeights = None,
-    widths: Widths = None,
-    input_size: InputSize = None,
-    channels: Channels = None,
-    embedding_dim: EmbeddingDim = None,
-    mirror: Mirror = None,
-    seed: Seed = 1,
-    out: Out,
-    name: Name = None,
-    half_precision: HalfPrecision = False,
-    tensorboard: TensorBoard = None,
+    pairs: options.AsPairs = False,
+    unlabelled: options.Unlabelled = False,
+    classes: options.Classes = None,
+    data: options.Data = None,
+    uri_column: options.UriColumn = "uri",
+    label_column: options.LabelColumn = "label",
+    validation: options.Validation = None,
+    limit: options.Limit = 0,
+    loss: options.ChosenLoss = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    optimiser: options.ChosenOptimiser = None,
+    learning_rate: options.LearningRate = None,
+    schedule: options.ChosenSchedule = None,
+    mining: options.ChosenMining = None,
+    precision: options.ChosenPrecision = None,
+    backbone: options.Backbone = None,
+    backbone_weights: options.BackboneWeights = None,
+    widths: options.Widths = None,
+    input_size: options.InputSize = None,
+    channels: options.Channels = None,
+    embedding_dim: options.EmbeddingDim = None,
+    mirror: options.Mirror = None,
+    seed: options.Seed = 1,
+    out: options.Out,
+    name: options.Name = None,
+    half_precision: options.HalfPrecision = False,
+    tensorboard: options.TensorBoard = None,
 ) -> None:
     """Train a Siamese tower and write it as a bundle, with what it was trained and measured on.
 
@@ -105,10 +74,9 @@ def train_command(
         tuple(part.strip() for part in classes.split(",")) if classes else (), limit, validation, seed,
     )  # fmt: skip
     wishes = Wishes(
-        loss=_value(loss), epochs=epochs, batch_size=batch_size, optimiser=_value(optimiser), learning_rate=learning_rate,
-        schedule=_value(schedule), precision=_value(precision), mining=_value(mining), seed=seed, input_size=input_size,
-        channels=channels, embedding_dim=embedding_dim, widths=numbers, backbone=backbone, backbone_weights=backbone_weights,
-        mirror=mirror,
+        loss=loss, epochs=epochs, batch_size=batch_size, optimiser=optimiser, learning_rate=learning_rate, schedule=schedule,
+        precision=precision, mining=mining, seed=seed, input_size=input_size, channels=channels, embedding_dim=embedding_dim,
+        widths=numbers, backbone=backbone, backbone_weights=backbone_weights, mirror=mirror,
     )  # fmt: skip
     _train(request, wishes, name, out, half_precision=half_precision, tensorboard=tensorboard)
 
@@ -140,10 +108,6 @@ def _train(request: Request, wishes: Wishes, name: str, out: Path, *, half_preci
     _show_outcome(outcome, out, request.dataset)
 
 
-def _value(chosen: StrEnum | None) -> str | None:
-    return chosen.value if chosen is not None else None
-
-
 def _name_of(dataset: str) -> str:
     """A model's name from the dataset's."""
     if dataset == _FASHION:
@@ -167,7 +131,7 @@ def _command(request: Request, wishes: Wishes, name: str) -> str:
     words = ["lookalike", "train", request.dataset, "--name", name]
     words += {"pairs": ["--pairs"], "views": ["--unlabelled"], "labels": []}[request.kind]
     words += ["--classes", ",".join(request.classes)] if request.classes else []
-    options = {
+    given = {
         "uri-column": request.uri_column if request.uri_column != "uri" else None,
         "label-column": request.label_column if request.label_column != "label" else None,
         "validation": request.held_share,
@@ -175,7 +139,7 @@ def _command(request: Request, wishes: Wishes, name: str) -> str:
         **{key.replace("_", "-"): value for key, value in asdict(wishes).items() if key not in ("mirror", "seed")},
         "seed": wishes.seed,
     }
-    for option, value in options.items():
+    for option, value in given.items():
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         words += [f"--{option}", shown] if value is not None else []
     words += {True: ["--mirror"], False: ["--no-mirror"], None: []}[wishes.mirror]

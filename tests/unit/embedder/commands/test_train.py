@@ -285,8 +285,8 @@ def test_the_names_that_help_shows_are_those_there_are() -> None:
     from embedder.training.optimiser import Schedule
     from embedder.training.train import Precision
 
-    assert list(LossName) == list(LOSSES)
-    assert list(ScheduleName) == list(get_args(Schedule))
-    assert list(PrecisionName) == list(get_args(Precision))
-    assert list(OptimiserName) == ["muon", "adamw"]
-    assert list(MiningName) == list(get_args(Mining))
+    assert list(get_args(LossName)) == list(LOSSES)
+    assert list(get_args(ScheduleName)) == list(get_args(Schedule))
+    assert list(get_args(PrecisionName)) == list(get_args(Precision))
+    assert list(get_args(OptimiserName)) == ["muon", "adamw"]
+    assert list(get_args(MiningName)) == list(get_args(Mining))
