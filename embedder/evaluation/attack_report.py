@@ -67,16 +67,11 @@ def _misses(found: AttackEvaluation) -> Markup | None:
     for miss in found.misses:
         triple = (
             ("attacked", miss.attacked, miss.original, ""),
-            ("its original", miss.original_picture, miss.original, " right"),
-            ("found instead", miss.found_picture, miss.found, " other"),
+            ("its original", miss.original_picture, miss.original, "right"),
+            ("found instead", miss.found_picture, miss.found, "other"),
         )
         shots = [
-            tag(
-                "div",
-                tag("span", page.picture(Thumbnail("jpeg", content), f"{role}: {name}"), class_="frame"),
-                tag("span", role, class_="name", title=name),
-                class_=f"shot{tone}",
-            )
+            page.shot(Thumbnail("jpeg", content), f"{role}: {name}", role, hint=name, tone=tone)
             for role, content, name, tone in triple
         ]
         shown.append(tag("li", tag("h3", _words(miss.attack)), tag("div", shots, class_="triple")))
@@ -92,8 +87,7 @@ def _row(found: AttackEvaluation, attack: str, does: str) -> Markup:
     bars = [page.bar(value, "siamese"), *(page.bar(other, "histogram") for other in others[:1] if other is not None)]
     behind = bool(others) and others[0] is not None and value < others[0] - _FAR_BELOW
     shown = tag("span", figure(value), " ▼" if behind else None, class_="figure below" if behind else "figure")
-    mine = tag("td", tag("span", tag("span", bars, class_="bars"), shown), class_="barred")
-    cells = [tag("td", does, class_="text"), mine, *map(figure, others)]
+    cells = [tag("td", does, class_="text"), page.barred(shown, bars), *map(figure, others)]
     return page.row(_words(attack), cells, class_="mean" if attack == "mean" else None)
 
 

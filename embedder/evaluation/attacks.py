@@ -17,11 +17,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from embedder.datasets.listings import Skipped
+from embedder.evaluation.exact import nearest
 from embedder.models.bundle import Bundle, DataSummary
 from embedder.pictures import alterations as alter
 from embedder.pictures.decode import WORKING_SIDE, Decoder, Wanted
 from lookalike.errors import InvalidArgument, LookalikeError, NotFound
 from lookalike.picture_formats import SUFFIXES
+from lookalike.spaces import Metric
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and showing the figures needs only their form
     from embedder.evaluation.last_stage import LastStage
@@ -93,7 +96,7 @@ class AttackEvaluation:
     and `histogram` (256 grey bins, L2), measured on the same pictures in the same run.
 
     `queries` photographs were attacked, each in every way, and searched for among themselves and `distractors` more.
-    `measured_on` names and digests the files of both; `skipped` holds (path, reason) of those that could not be used. `attacks`
+    `measured_on` names and digests the files of both; `skipped` holds those that could not be used. `attacks`
     says in words what each attack does. `misses` shows a few, of as many attacks as there are, chosen without chance.
     """
 
@@ -103,7 +106,7 @@ class AttackEvaluation:
     queries: int
     distractors: int
     measured_on: DataSummary
-    skipped: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     seed: int = 1
     misses: tuple[Miss, ...] = ()
 
@@ -189,7 +192,7 @@ class _Run:
     methods: Sequence[_Tower | LastStage | _Histogram]
     seed: int
     queries: int = 0
-    skipped: list[tuple[str, str]] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
     _digests: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -219,7 +222,7 @@ class _Run:
             found = [method.vectors(files, self._decoder) for method in self.methods]
         except (LookalikeError, OSError) as error:
             reason = error.problem if isinstance(error, InvalidArgument) else str(error)
-            self.skipped.append((str(shown), reason))
+            self.skipped.append(Skipped(str(shown), reason))
             return
         self._digests[digest] = path
         self.queries += attacked
@@ -270,11 +273,10 @@ def score(attacked: Vectors, gallery: Vectors, *, cosine: bool) -> dict[str, flo
 
 def nearest_of(attacked: Vectors, gallery: Vectors, *, cosine: bool) -> npt.NDArray[np.int64]:
     """The row of `gallery` nearest to each of `attacked`, as `score` takes them: int64 `[queries, attacks]`."""
-    squares = np.zeros(len(gallery), np.float32) if cosine else np.einsum("ij,ij->i", gallery, gallery)
     if cosine:
         gallery = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)  # the query's length changes no order
-    distances = (squares - (1 if cosine else 2) * (attacked[:, number] @ gallery.T) for number in range(attacked.shape[1]))
-    return np.stack([one.argmin(1) for one in distances], axis=1)
+    metric = Metric.COSINE if cosine else Metric.L2
+    return np.stack([nearest(queries, gallery, 1, metric)[:, 0] for queries in attacked.swapaxes(0, 1)], axis=1)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -1,7 +1,7 @@
-"""Exact nearest-neighbour search over vectors in memory, block by block: what an index is measured against. NumPy only.
+"""Exact nearest-neighbour search over vectors in memory, block by block, and its scores: what an index is measured against.
 
-Called by `embedder.evaluation.labelled`. The order is total: by distance, and of equals the one that stands first in the
-gallery, so that a ranking depends on nothing but the vectors.
+NumPy only. Called by `embedder.evaluation` and by the trainer. The order is total: by distance, and of equals the one that
+stands first in the gallery, so that a ranking depends on nothing but the vectors.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from embedder.evaluation import metrics
+from embedder.evaluation.metrics import Scores
+from lookalike.errors import InvalidArgument
 from lookalike.spaces import Metric
 
 VALUES_AT_ONCE = 1 << 24
@@ -76,6 +79,46 @@ def nearest(
     """The rows that `ranked` finds, all of them: int64 `[n, k]`."""
     parts = [block.found for block in ranked(queries, gallery, k, metric, own=own)]
     return np.concatenate(parts) if parts else np.empty((0, k), np.int64)
+
+
+@dataclass(frozen=True)
+class Task:
+    """The queries of a measurement: `rows` int64 `[n]` that can be scored, their `labels` int32 `[n]`, how many pictures of
+    the gallery are `relevant` to each (int64 `[n]`, at least 1), the gallery's labels int32 `[m]`, and, leave-one-out, the
+    gallery row that is the query itself (`own` int64 `[n]`)."""
+
+    rows: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int32]
+    relevant: npt.NDArray[np.int64]
+    gallery_labels: npt.NDArray[np.int32]
+    own: npt.NDArray[np.int64] | None
+
+    @property
+    def depth(self) -> int:
+        """As deep as any figure looks, which is as deep as the gallery at most."""
+        left = len(self.gallery_labels) - (self.own is not None)
+        return min(left, max(metrics.DEPTH, int(self.relevant.max())))
+
+
+def make_task(
+    labels: npt.NDArray[np.int32], gallery_labels: npt.NDArray[np.int32], own: npt.NDArray[np.int64] | None, name: str
+) -> Task:
+    """Leave out queries to which nothing is relevant. Raises `InvalidArgument` where none is left."""
+    counts = np.bincount(gallery_labels, minlength=int(labels.max(initial=0)) + 1)
+    relevant = counts[labels] - (own is not None)
+    rows = np.flatnonzero(relevant > 0)
+    if not len(rows):
+        raise InvalidArgument("dataset", f"no picture of {name} has another of its class to be found")
+    return Task(rows, labels[rows], relevant[rows], gallery_labels, own[rows] if own is not None else None)
+
+
+def scored(
+    task: Task, queries: npt.NDArray[np.float32], gallery: npt.NDArray[np.float32], metric: Metric
+) -> Iterator[tuple[Block, Scores]]:
+    """The answers to the queries of `task` (`[n, d]`, those of its `rows`), and their scores, some hundred at a time."""
+    for block in ranked(queries, gallery, task.depth, metric, own=task.own):
+        mine = slice(block.start, block.start + len(block.found))
+        yield block, metrics.score(task.gallery_labels[block.found], task.labels[mine], task.relevant[mine])
 
 
 def _smallest(keys: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:

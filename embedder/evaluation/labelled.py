@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from embedder.datasets.sources import FASHION, Listing, list_labelled
-from embedder.evaluation import exact, metrics
+from embedder.evaluation import metrics
+from embedder.evaluation.exact import Task, make_task, scored
 from embedder.evaluation.metrics import Scores
 from embedder.evaluation.result import SHOWN, Evaluation, Subject, Way, title
 from embedder.evaluation.thumbnails import ListingThumbnails
@@ -64,9 +65,9 @@ def evaluate_bundle(
         protocol = f"leave-one-out: each of {len(queries):,} pictures is looked for among the other {len(gallery) - 1:,}"
     task = make_task(queries.listing.labels, gallery.listing.labels, own, listed.name)
     ways = [_measured(SIAMESE, None, task, queries.siamese, gallery.siamese, report)]
-    for settings, asked_with, among in zip(histograms, queries.histograms, gallery.histograms, strict=True):
-        ways.append(_measured(HISTOGRAM, settings, task, asked_with, among, report))
-    scored = queries.listing.rows(task.rows)
+    for settings, mine, among in zip(histograms, queries.histograms, gallery.histograms, strict=True):
+        ways.append(_measured(HISTOGRAM, settings, task, mine, among, report))
+    asked_with = queries.listing.rows(task.rows)
     vectors = {SIAMESE: queries.siamese[task.rows]}
     if BASELINE in embedding.histograms:
         vectors[HISTOGRAM] = queries.histograms[embedding.histograms.index(BASELINE)][task.rows]
@@ -78,46 +79,15 @@ def evaluate_bundle(
         search=EXACT,
         classes=listed.classes,
         ways=tuple(ways),
-        queries=scored.uris,
+        queries=asked_with.uris,
         gallery=gallery.listing.uris,
         gallery_labels=gallery.listing.labels,
         vectors=vectors,
-        thumbnails=ListingThumbnails(scored, gallery.listing),
+        thumbnails=ListingThumbnails(asked_with, gallery.listing),
         skipped=(*listed.skipped, *gallery.skipped, *(queries.skipped if own is None else ())),
         alone=len(queries) - len(task.rows),
         spent_s=time.perf_counter() - started_s,
     )
-
-
-@dataclass(frozen=True)
-class Task:
-    """The queries of a measurement: `rows` int64 `[n]` that can be scored, their `labels` int32 `[n]`, how many pictures of
-    the gallery are `relevant` to each (int64 `[n]`, at least 1), the gallery's labels int32 `[m]`, and, leave-one-out, the
-    gallery row that is the query itself (`own` int64 `[n]`)."""
-
-    rows: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int32]
-    relevant: npt.NDArray[np.int64]
-    gallery_labels: npt.NDArray[np.int32]
-    own: npt.NDArray[np.int64] | None
-
-    @property
-    def depth(self) -> int:
-        """As deep as any figure looks, which is as deep as the gallery at most."""
-        left = len(self.gallery_labels) - (self.own is not None)
-        return min(left, max(metrics.DEPTH, int(self.relevant.max())))
-
-
-def make_task(
-    labels: npt.NDArray[np.int32], gallery_labels: npt.NDArray[np.int32], own: npt.NDArray[np.int64] | None, name: str
-) -> Task:
-    """Leave out queries to which nothing is relevant. Raises `InvalidArgument` where none is left."""
-    counts = np.bincount(gallery_labels, minlength=int(labels.max(initial=0)) + 1)
-    relevant = counts[labels] - (own is not None)
-    rows = np.flatnonzero(relevant > 0)
-    if not len(rows):
-        raise InvalidArgument("dataset", f"no picture of {name} has another of its class to be found")
-    return Task(rows, labels[rows], relevant[rows], gallery_labels, own[rows] if own is not None else None)
 
 
 def check_classes(listing: Listing) -> None:
@@ -173,13 +143,12 @@ def _measured(
     parts: list[Scores] = []
     found = np.full((len(task.rows), SHOWN), -1, np.int64)
     distances = np.full((len(task.rows), SHOWN), np.nan, np.float32)
-    for block in exact.ranked(queries[task.rows], gallery, task.depth, metric, own=task.own):
+    for block, scores in scored(task, queries[task.rows], gallery, metric):
+        parts.append(scores)
         end = block.start + len(block.found)
-        mine = slice(block.start, end)
-        ranked = task.gallery_labels[block.found]
-        parts.append(metrics.score(ranked, task.labels[mine], task.relevant[mine]))
         shown = min(SHOWN, block.found.shape[1])
-        found[mine, :shown], distances[mine, :shown] = block.found[:, :shown], block.distances[:, :shown]
+        found[block.start : end, :shown] = block.found[:, :shown]
+        distances[block.start : end, :shown] = block.distances[:, :shown]
         report(said, end, len(task.rows))
     return Way(name, settings, metrics.join(parts), found, distances, depth=min(metrics.DEPTH, task.depth))
 

@@ -8,7 +8,7 @@ relevant.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -111,6 +111,11 @@ def figures(scores: Scores) -> dict[str, float]:
             found[name] = terms.mean()
     found["knn5_accuracy"] = (scores.voted == scores.labels).mean()
     return {name: float(value) for name, value in found.items()}
+
+
+def rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    """To four digits, as figures are shown and kept."""
+    return {name: round(value, 4) for name, value in figures.items()}
 
 
 def ceiling(relevant: npt.NDArray[np.int64]) -> float:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from embedder.datasets.listings import Skipped
 from embedder.evaluation.markup import Markup, join, tag
 from embedder.evaluation.result import Subject, Thumbnail
 from embedder.models.bundle import DataSummary
@@ -68,6 +69,11 @@ def bar(value: float, tone: str) -> Markup:
     return tag("span", tag("i", style=f"--v:{min(1.0, max(0.0, value)):.4f}"), class_=f"bar {tone}", aria_hidden="true")
 
 
+def barred(figure: object, bars: Iterable[Markup]) -> Markup:
+    """A cell with a figure beside its bars."""
+    return tag("td", tag("span", tag("span", bars, class_="bars"), figure), class_="barred")
+
+
 def table(caption: str, heads: Sequence[object], rows: Iterable[Markup], *, class_: str | None = None) -> Markup:
     """A table that scrolls by itself where the window is narrow."""
     head = tag("thead", tag("tr", [one if is_cell(one) else tag("th", one, scope="col") for one in heads]))
@@ -96,7 +102,7 @@ def notes(lines: Iterable[str]) -> Markup | None:
 
 
 def data_section(
-    summary: DataSummary, more: Sequence[tuple[str, object]], skipped: Sequence[tuple[str, str]], lines: Sequence[str] = ()
+    summary: DataSummary, more: Sequence[tuple[str, object]], skipped: Sequence[Skipped], lines: Sequence[str] = ()
 ) -> Markup:
     """What was measured on, and every picture that was not."""
     said: list[tuple[str, object]] = [("Name", summary.name), ("Images", f"{summary.images:,}")]
@@ -106,7 +112,7 @@ def data_section(
     said += [("Digest", tag("code", summary.digest)), *more]
     listed = None
     if skipped:
-        items = [tag("li", tag("code", uri), tag("span", reason, class_="why")) for uri, reason in skipped[:_MOST_SKIPPED]]
+        items = [tag("li", tag("code", one.uri), tag("span", one.reason, class_="why")) for one in skipped[:_MOST_SKIPPED]]
         if len(skipped) > _MOST_SKIPPED:
             items.append(tag("li", f"and {len(skipped) - _MOST_SKIPPED:,} more, which --json lists"))
         title = f"{count_text(len(skipped), 'picture')} skipped, and why"
@@ -128,6 +134,21 @@ def picture(thumbnail: Thumbnail | None, alt: str) -> Markup:
     content = base64.b64encode(thumbnail.content).decode()
     source = f"data:image/{thumbnail.kind};base64,{content}"
     return tag("img", src=source, alt=alt, class_="pixels" if thumbnail.pixelated else None)
+
+
+def shot(
+    thumbnail: Thumbnail | None,
+    alt: str,
+    name: str,
+    *,
+    hint: str,
+    tone: str = "",
+    mark: Markup | None = None,
+    below: Markup | None = None,
+) -> Markup:
+    """A picture in its frame with its name under it; `tone` is the style's word for what it shows, `mark` lies over it."""
+    frame = tag("span", picture(thumbnail, alt), mark, class_="frame")
+    return tag("div", frame, tag("span", name, class_="name", title=hint), below, class_=f"shot {tone}".rstrip())
 
 
 def _duration(seconds: float) -> str:

@@ -43,7 +43,7 @@ def evaluation_report(found: Evaluation, report: Report = lambda _what, _done, _
         page.data_section(
             found.measured_on,
             [("Protocol", found.protocol), ("Search", found.search)],
-            [(one.uri, one.reason) for one in found.skipped],
+            found.skipped,
             [*left_out(found, skipped=False), *found.notes],
         ),
         page.card_section(found.subject),
@@ -152,7 +152,7 @@ def _classes(found: Evaluation) -> Markup:
         bars = [page.bar(one.p_at_1, SIAMESE)]
         if one.name in baseline:
             bars.append(page.bar(baseline[one.name].p_at_1, HISTOGRAM))
-        first = tag("td", tag("span", tag("span", bars, class_="bars"), figure(one.p_at_1)), class_="barred")
+        first = page.barred(figure(one.p_at_1), bars)
         rest = (one.p_at_5, one.map_at_1000, one.map_at_r, one.knn5_accuracy)
         rows.append(page.row(one.name, [first, *map(figure, rest), f"{one.queries:,}", f"{one.gallery:,}"]))
     heads = ["class", "P@1", "P@5", "mAP@1000", "mAP@R", "5-NN", "queries", "in gallery"]

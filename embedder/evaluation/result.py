@@ -157,7 +157,7 @@ def title(settings: HistogramSettings) -> str:
 
 
 def _rounded(way: Way) -> dict[str, object]:
-    figures: dict[str, object] = {name: round(value, 4) for name, value in way.figures.items()}
+    figures: dict[str, object] = {**metrics.rounded(way.figures)}
     if way.index_recall is not None:
         figures |= {"index_recall_at_10": round(way.index_recall, 4), "index_recall_queries": way.index_queries}
     return figures

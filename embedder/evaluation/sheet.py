@@ -60,12 +60,8 @@ def _sheet(found: Evaluation, rows: list[int], name: str) -> Markup:
 def _query(found: Evaluation, row: int) -> Markup:
     label = int(found.model.scores.labels[row])
     name = found.classes[label]
-    asked = tag(
-        "div",
-        tag("span", page.picture(found.thumbnails.query(row), f"query of class {name}"), class_="frame"),
-        tag("span", name, class_="name", title=found.queries[row]),
-        class_="shot asked",
-    )
+    shown, hint = found.thumbnails.query(row), found.queries[row]
+    asked = page.shot(shown, f"query of class {name}", name, hint=hint, tone="asked")
     near = zip(found.model.found[row, :NEIGHBOURS], found.model.distances[row], strict=False)
     shots = [_neighbour(found, int(place), float(distance), label) for place, distance in near if place >= 0]
     return tag("li", asked, tag("div", shots, class_="found"))
@@ -76,15 +72,9 @@ def _neighbour(found: Evaluation, place: int, distance: float, asked: int) -> Ma
     name = "no label" if label == NOTHING else found.classes[label]
     right = label == asked
     caption = f"{'same class' if right else 'another class'}: {name}"
-    return tag(
-        "div",
-        tag(
-            "span",
-            page.picture(found.thumbnails.gallery(place), caption),
-            tag("i", "✓" if right else "✗", class_="mark", aria_hidden="true"),
-            class_="frame",
-        ),
-        tag("span", name, class_="name", title=f"{name} · {found.gallery[place]}"),
-        tag("span", f"{distance:.3f}", class_="far"),
-        class_=f"shot {'right' if right else 'other'}",
-    )
+    return page.shot(
+        found.thumbnails.gallery(place), caption, name,
+        hint=f"{name} · {found.gallery[place]}", tone="right" if right else "other",
+        mark=tag("i", "✓" if right else "✗", class_="mark", aria_hidden="true"),
+        below=tag("span", f"{distance:.3f}", class_="far"),
+    )  # fmt: skip

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from embedder.datasets.listings import Skipped
 from embedder.evaluation import metrics
 from embedder.evaluation.attacks import AttackEvaluation
 from embedder.evaluation.result import Evaluation, Subject, Way, title
 from lookalike.cli.fitting import put
 from lookalike.cli.terminal import console, count_text, table, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 COLUMNS = {
     "p_at_1": "P@1", "p_at_5": "P@5", "p_at_10": "P@10", "recall_at_5": "R@5", "recall_at_10": "R@10",
@@ -46,8 +51,7 @@ def ceiling_note(found: Evaluation) -> str | None:
 def print_evaluation(found: Evaluation) -> None:
     """Figures, classes, what was skipped."""
     out = console()
-    out.print()
-    out.print(f"[bold]{found.subject.name}[/bold] [dim]{found.subject.fingerprint}[/dim]", markup=True, soft_wrap=True)
+    _print_head(out, found.subject)
     out.print(f"{found.protocol}", markup=False, soft_wrap=True)
     out.print(f"search is {found.search}\n", markup=False, soft_wrap=True, style="dim")
     names = [name for name in COLUMNS if any(name in way.figures for way in found.ways)]
@@ -62,10 +66,7 @@ def print_evaluation(found: Evaluation) -> None:
     for line in (ceiling_note(found), *found.notes, *left_out(found)):
         if line:
             out.print(line, markup=False, soft_wrap=True)
-    for one in found.skipped[:_SKIPPED]:
-        out.print(visible(f"  skipped: {one.uri}: {one.reason}" if one.uri else f"  skipped: {one.reason}"), soft_wrap=True)
-    if len(found.skipped) > _SKIPPED:
-        out.print(f"  ... and {len(found.skipped) - _SKIPPED:,} more: --json and --report list them all", markup=False)
+    _print_skipped(out, found.skipped)
 
 
 def left_out(found: Evaluation, *, skipped: bool = True) -> list[str]:
@@ -100,10 +101,10 @@ def attacks_json(subject: Subject, found: AttackEvaluation) -> dict[str, Any]:
         "queries": found.queries,
         "distractors": found.distractors,
         "seed": found.seed,
-        **_rounded(found.figures),
-        **{name: _rounded(figures) for name, figures in found.baselines.items()},
+        **metrics.rounded(found.figures),
+        **{name: metrics.rounded(figures) for name, figures in found.baselines.items()},
         "attacks": found.attacks,
-        "skipped": [{"uri": uri, "reason": reason} for uri, reason in found.skipped],
+        "skipped": [asdict(one) for one in found.skipped],
         "definitions": {"r_at_1": "share of the attacked photographs whose nearest picture is their original"},
     }
 
@@ -111,8 +112,7 @@ def attacks_json(subject: Subject, found: AttackEvaluation) -> dict[str, Any]:
 def print_attacks(subject: Subject, found: AttackEvaluation) -> None:
     """R@1 by attack, beside the baselines."""
     out = console()
-    out.print()
-    out.print(f"[bold]{subject.name}[/bold] [dim]{subject.fingerprint}[/dim]", markup=True, soft_wrap=True)
+    _print_head(out, subject)
     among = f"{found.queries:,} photographs, each changed in {len(found.attacks)} ways, are looked for among "
     out.print(
         f"{among}{found.queries + found.distractors:,}; R@1: how often the nearest picture is the original\n", markup=False
@@ -126,11 +126,16 @@ def print_attacks(subject: Subject, found: AttackEvaluation) -> None:
     means = (one.get("r_at_1_mean") for one in (found.figures, *found.baselines.values()))
     rows.add_row("mean", *map(figure, means), "", style="bold")
     put(out, rows)
-    for uri, reason in found.skipped[:_SKIPPED]:
-        out.print(f"  skipped: {uri}: {reason}", markup=False, soft_wrap=True)
-    if len(found.skipped) > _SKIPPED:
-        out.print(f"  ... and {len(found.skipped) - _SKIPPED:,} more: --json lists them all", markup=False)
+    _print_skipped(out, found.skipped)
 
 
-def _rounded(figures: Any) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in figures.items()}
+def _print_head(out: Console, subject: Subject) -> None:
+    out.print()
+    out.print(f"[bold]{subject.name}[/bold] [dim]{subject.fingerprint}[/dim]", markup=True, soft_wrap=True)
+
+
+def _print_skipped(out: Console, skipped: Sequence[Skipped]) -> None:
+    for one in skipped[:_SKIPPED]:
+        out.print(visible(f"  skipped: {one.uri}: {one.reason}" if one.uri else f"  skipped: {one.reason}"), soft_wrap=True)
+    if len(skipped) > _SKIPPED:
+        out.print(f"  ... and {len(skipped) - _SKIPPED:,} more: --json and --report list them all", markup=False)

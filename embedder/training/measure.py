@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from embedder.datasets.data import LabelledImages
 from embedder.evaluation import metrics
-from embedder.evaluation.exact import nearest, ranked
+from embedder.evaluation.exact import make_task, nearest, scored
 from embedder.models.bundle import DataSummary, InputSpec
 from embedder.training.embedding import embed_pixels
 from lookalike.spaces import Metric
@@ -36,15 +36,9 @@ def figures(
     asked = embed_pixels(tower, spec, queries.pixels)
     own = np.arange(len(queries)) if gallery is None else None
     among, labels = (asked, queries.labels) if gallery is None else (embed_pixels(tower, spec, gallery.pixels), gallery.labels)
-    counts = np.bincount(labels, minlength=len(queries.classes))
-    relevant = counts[queries.labels] - (own is not None)
-    depth = min(len(labels) - (own is not None), max(metrics.DEPTH, int(relevant.max())))
-    parts = []
-    for block in ranked(asked, among, depth, Metric.COSINE, own=own):
-        mine = slice(block.start, block.start + len(block.found))
-        parts.append(metrics.score(labels[block.found], queries.labels[mine], relevant[mine].astype(np.int64)))
-    found = {name: round(value, 4) for name, value in metrics.figures(metrics.join(parts)).items()}
-    return found, _summary(queries, gallery)
+    task = make_task(queries.labels, labels, own, queries.name)
+    scores = metrics.join([part for _, part in scored(task, asked[task.rows], among, Metric.COSINE)])
+    return metrics.rounded(metrics.figures(scores)), _summary(queries, gallery)
 
 
 def _summary(queries: LabelledImages, gallery: LabelledImages | None) -> DataSummary:

@@ -79,7 +79,7 @@ def test_another_seed_or_another_split_of_the_same_photographs_is_another_test(t
 def test_counts_add_up_and_skips_have_reasons(found: AttackEvaluation) -> None:
     assert (found.queries, found.distractors) == (QUERIES, DISTRACTORS)
     assert found.measured_on.images == QUERIES + DISTRACTORS
-    skipped = dict(found.skipped)
+    skipped = {one.uri: one.reason for one in found.skipped}
     assert len(skipped) == len(found.skipped) - 1 == 3  # copy.jpg of either folder
     assert "damaged" in skipped["torn.jpg"]
     assert "damaged" in skipped["torn distractor.jpg"]
@@ -118,8 +118,8 @@ def test_files_that_vanish_meanwhile_are_skips_or_no_misses_and_the_figures_stay
 
     found = evaluate_attacks(bundle, folder, distractors=others, report=vanish)
     assert (found.figures, found.distractors, found.misses) == (whole.figures, 0, ())
-    ((path, reason),) = found.skipped
-    assert (path, "No such file" in reason) == ("late.png", True)
+    (skipped,) = found.skipped
+    assert (skipped.uri, "No such file" in skipped.reason) == ("late.png", True)
 
 
 def test_a_folder_without_photographs_or_none_at_all_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from embedder.datasets.sources import Listing, list_labelled, read
 from embedder.evaluation import exact
-from embedder.evaluation.labelled import evaluate_bundle, make_task, spread
+from embedder.evaluation.exact import make_task
+from embedder.evaluation.labelled import evaluate_bundle, spread
 from embedder.evaluation.result import Evaluation
 from embedder.evaluation.vectors import Embedding, Vectors
 from embedder.models.bundle import Bundle

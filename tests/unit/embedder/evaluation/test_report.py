@@ -145,7 +145,7 @@ def test_the_attack_report_marks_what_falls_behind() -> None:
     baseline = {"r_at_1_mean": 0.905, "r_at_1_blur": 0.99, "r_at_1_crop_30": 0.82}
     attacks = {"blur": "Gaussian blur", "crop_30": f"30 % {NASTY}"}
     found = AttackEvaluation(
-        figures, {"last_stage": baseline}, attacks, 160, 110, DataSummary("photos", 270), (("a.jpg", NASTY),)
+        figures, {"last_stage": baseline}, attacks, 160, 110, DataSummary("photos", 270), (Skipped("a.jpg", NASTY),)
     )
     page = attack_report(Subject("bundle", "photo", "ff"), found)
     text = checked(page).text
