@@ -14,14 +14,14 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TypeVar
 
 import structlog
 from prometheus_client import Counter
 
-from indexer.chunk.items import Chunk, Fetched
+from indexer.chunk.items import Chunk, Fetched, Outcome, ToWrite
 from indexer.chunk.stages import Stages
 from indexer.interruption import Interruption
 from lookalike.errors import CallLost, DeadlineExceeded, Internal, LookalikeError, Unavailable
@@ -50,6 +50,32 @@ class Suspect:
     """An item that the first pass left out: the embedder may have died of its picture."""
 
     item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The results of a pass over a chunk: what is done with, what is to be written, and what is to be sent alone."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    ready: list[ToWrite] = field(default_factory=list)
+    suspects: list[Item] = field(default_factory=list)
+
+    def add(self, one: ToWrite | Outcome | Suspect) -> None:
+        match one:
+            case ToWrite():
+                self.ready.append(one)
+            case Suspect():
+                self.suspects.append(one.item)
+            case _:
+                self.outcomes.append(one)
+
+    def to_embed(self, found: Iterable[Fetched | ToWrite | Outcome]) -> Iterator[Fetched]:
+        """Those of `found` that have no vectors yet; the others are results."""
+        for one in found:
+            if isinstance(one, Fetched):
+                yield one
+            else:
+                self.add(one)
 
 
 class EmbedBatches:

@@ -9,11 +9,11 @@ cannot go on now. At most a few calls' worth of pictures are in memory at a time
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from indexer.chunk.chunk_writer import Writer
-from indexer.chunk.comparing import Compared, compare
-from indexer.chunk.embed_batches import EmbedBatches, Suspect
+from indexer.chunk.comparing import compare
+from indexer.chunk.embed_batches import EmbedBatches, Prepared, Suspect
 from indexer.chunk.embedder import Embedder, embed_everywhere
 from indexer.chunk.fetching import Fetcher
 from indexer.chunk.items import Chunk, Failed, Fetched, Outcome, ToWrite, failed
@@ -24,32 +24,6 @@ from lookalike.records.image import StoredImage
 from lookalike.records.model import Embedding
 from lookalike.store.protocols import Vectors
 from lookalike.writes import Writes
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """The results of a pass over a chunk: what is done with, what is to be written, and what is to be sent alone."""
-
-    outcomes: list[Outcome]
-    ready: list[ToWrite] = field(default_factory=list)
-    suspects: list[Item] = field(default_factory=list)
-
-    def add(self, one: ToWrite | Outcome | Suspect) -> None:
-        match one:
-            case ToWrite():
-                self.ready.append(one)
-            case Suspect():
-                self.suspects.append(one.item)
-            case _:
-                self.outcomes.append(one)
-
-    def to_embed(self, compared: Iterable[Compared]) -> Iterator[Fetched]:
-        """Those of `compared` that have no vectors yet; the others are results."""
-        for one in compared:
-            if isinstance(one, Fetched):
-                yield one
-            else:
-                self.add(one)
 
 
 class Pipeline:
@@ -97,10 +71,10 @@ class Pipeline:
         with chunk.stages.of("write"):
             return self._writer.write(chunk, ready)
 
-    def _prepare(self, chunk: Chunk, *, alone: bool = False) -> _Prepared:
+    def _prepare(self, chunk: Chunk, *, alone: bool = False) -> Prepared:
         """One pass: read, compare and embed. Suspects are left for a second pass, in which each is sent `alone`."""
         good = [item for item in chunk.items if not item.problem]
-        prepared = _Prepared([Failed(item, item.problem_reason, item.problem) for item in chunk.items if item.problem])
+        prepared = Prepared([Failed(item, item.problem_reason, item.problem) for item in chunk.items if item.problem])
         with chunk.stages.of("read"):
             stored = self._stored(chunk, good)
             # An older job under way could write over an image that is skipped here, and the older revision would win.

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from indexer.chunk.chunk_writer import each_that_can, session_for
-from indexer.chunk.embed_batches import EmbedBatches, Suspect
+from indexer.chunk.embed_batches import EmbedBatches, Prepared, Suspect
 from indexer.chunk.embedder import Embedder
 from indexer.chunk.fetching import Fetcher
 from indexer.chunk.items import Chunk, Failed, Fetched, Indexed, Outcome, Skipped, ToWrite, failed
-from indexer.chunk.stages import Stages
 from lookalike.errors import FailedPrecondition, LookalikeError, NotFound
 from lookalike.items import Item
 from lookalike.records.collection import Collection
@@ -56,61 +55,47 @@ class Chunks:
             raise FailedPrecondition(problem, reason="REEMBED_GONE")
         outcomes, suspects = self._pass(chunk, alone=False)
         if suspects:
-            more, _ = self._pass(replace(chunk, items=suspects), alone=True)
-            outcomes += more
+            outcomes += self._pass(replace(chunk, items=suspects), alone=True)[0]
         return outcomes
 
     def _pass(self, chunk: Chunk, *, alone: bool) -> tuple[list[Outcome], list[Item]]:
         """Embed and write: the outcomes, and the suspects that are left for a pass in which each is sent `alone`."""
-        outcomes: list[Outcome] = []
-        suspects: list[Item] = []
-        stages = chunk.stages
-        with stages.of("read"):
+        prepared = Prepared()
+        with chunk.stages.of("read"):
             rows = self._rows(chunk, [item.id for item in chunk.items])
-        fetched = self._fetched(chunk, rows, outcomes, stages)
-        ready: list[ToWrite] = []
-        for one in self._embedded(chunk, fetched, alone=alone):
-            match one:
-                case ToWrite():
-                    ready.append(one)
-                case Suspect():
-                    suspects.append(one.item)
-                case _:
-                    outcomes.append(one)
-        with stages.of("write"):
-            outcomes += self._write(chunk, ready)
-        return outcomes, suspects
+        for one in self._embedded(chunk, prepared.to_embed(self._fetched(chunk, rows)), alone=alone):
+            prepared.add(one)
+        with chunk.stages.of("write"):
+            return prepared.outcomes + self._write(chunk, prepared.ready), prepared.suspects
 
     def _rows(self, chunk: Chunk, ids: Sequence[str]) -> Mapping[str, Rows]:
         return self._store.get_by_space(chunk.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
 
-    def _fetched(self, chunk: Chunk, rows: Mapping[str, Rows], outcomes: list[Outcome], stages: Stages) -> Iterator[Fetched]:
-        """The bytes that each image was indexed from; what became of the rest goes to `outcomes`."""
+    def _fetched(self, chunk: Chunk, rows: Mapping[str, Rows]) -> Iterator[Fetched | Outcome]:
+        """The bytes that each image was indexed from, or what became of it."""
         wanted: dict[str, tuple[Item, StoredImage]] = {}
         for item in chunk.items:
             settled = _settled(chunk, item, rows.get(item.id, {}))
             if isinstance(settled, StoredImage):
                 wanted[item.id] = (item, settled)
             else:
-                outcomes.append(settled)
-        for image_id, content in self._contents(chunk, [stored for _, stored in wanted.values()], stages):
+                yield settled
+        for image_id, content in self._contents(chunk, [stored for _, stored in wanted.values()]):
             item, stored = wanted[image_id]
             if isinstance(content, LookalikeError):
-                outcomes.append(failed(item, content))
+                yield failed(item, content)
             elif hashlib.sha256(content).hexdigest() != stored.sha256:
                 problem = "what its URI names has changed since it was indexed; ingest it again"
-                outcomes.append(Failed(item, "SOURCE_CHANGED", problem))
+                yield Failed(item, "SOURCE_CHANGED", problem)
             else:
                 yield Fetched(item, content, stored.sha256)
 
-    def _contents(
-        self, chunk: Chunk, images: Sequence[StoredImage], stages: Stages
-    ) -> Iterator[tuple[str, bytes | LookalikeError]]:
+    def _contents(self, chunk: Chunk, images: Sequence[StoredImage]) -> Iterator[tuple[str, bytes | LookalikeError]]:
         """By id: the uploaded original where there is one, else what the URI names."""
         uris = {image.id: image.uri for image in images}
         elsewhere: list[Item] = []
         originals = [Item(0, image.id, Artifacts.original_uri(image.sha256)) for image in images]
-        for item, content in self._fetcher.fetch(originals, chunk.interruption, stages):
+        for item, content in self._fetcher.fetch(originals, chunk.interruption, chunk.stages):
             uri = uris[item.id]
             if not isinstance(content, NotFound):
                 yield item.id, content
@@ -119,7 +104,7 @@ class Chunks:
                 yield item.id, NotFound("source", uri or item.uri, hint=hint)
             else:
                 elsewhere.append(replace(item, uri=uri))
-        for item, content in self._fetcher.fetch(elsewhere, chunk.interruption, stages):
+        for item, content in self._fetcher.fetch(elsewhere, chunk.interruption, chunk.stages):
             yield item.id, content
 
     def _embedded(self, chunk: Chunk, fetched: Iterator[Fetched], *, alone: bool) -> Iterator[ToWrite | Failed | Suspect]:

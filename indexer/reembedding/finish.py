@@ -21,7 +21,7 @@ from lookalike.errors import FailedPrecondition, LeaseLost
 from lookalike.jobs.leases import Lease, Leases
 from lookalike.names import MAX_PAGE_SIZE
 from lookalike.records.collection import Collection
-from lookalike.records.image import Consistency, StoredImage
+from lookalike.records.image import StoredImage
 from lookalike.records.job import Comparison, Job
 from lookalike.records.source import CollectionSource
 from lookalike.store.generations import is_filled_by, is_switched_by
@@ -117,21 +117,10 @@ class Finish:
 
     def _revisions(self, collection: Collection, shown: Callable[[Sequence[StoredImage]], None]) -> Iterator[tuple[str, int]]:
         """Ids and revisions of all images of one generation, in order of id; `shown` sees every page."""
-        after_id = ""
-        while True:
-            page: list[StoredImage] = self._store.page(
-                collection,
-                after_id=after_id,
-                limit=MAX_PAGE_SIZE,
-                consistency=Consistency.STRONG,
-                timeout_s=self._store_timeout_s,
-            )
+        for page in self._generations.pages(collection):
             shown(page)
             for image in page:
                 yield image.id, image.revision
-            if len(page) < MAX_PAGE_SIZE:
-                return
-            after_id = page[-1].id
 
     def _settle(self, collection: Collection, lease: Lease, ids: Sequence[str], seen: Seen) -> None:
         """Look again at images that differ, under the lock, under which they do not change.

@@ -19,7 +19,7 @@ from lookalike.jobs.leases import Lease
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE
 from lookalike.records.collection import Collection, GenerationState
-from lookalike.records.image import Consistency
+from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.job import Job
 from lookalike.store.generations import begun, is_filled_by, switched, without_filled_by, without_overdue
 from lookalike.store.protocols import Catalogue, Vectors
@@ -48,9 +48,14 @@ class Generations:
         From then on every write goes to both, so an image that is not listed is in both, or gone. Raises `NotFound`
         (collection, model), `FailedPrecondition` where the collection cannot be re-embedded, `TRANSIENT` errors, `LeaseLost`.
         """
-        collection = self._begin(job, lease)
-        positions, after_id = itertools.count(), ""
-        while True:
+        images = itertools.chain.from_iterable(self.pages(self._begin(job, lease)))
+        for position, image in enumerate(images):
+            yield Item(position, image.id, image.uri)
+
+    def pages(self, collection: Collection) -> Iterator[list[StoredImage]]:
+        """All images of one generation, in order of id."""
+        after_id: str | None = ""
+        while after_id is not None:
             page = self._store.page(
                 collection,
                 after_id=after_id,
@@ -58,11 +63,8 @@ class Generations:
                 consistency=Consistency.STRONG,
                 timeout_s=self._store_timeout_s,
             )
-            for image in page:
-                yield Item(next(positions), image.id, image.uri)
-            if len(page) < MAX_PAGE_SIZE:
-                return
-            after_id = page[-1].id
+            yield page
+            after_id = page[-1].id if len(page) == MAX_PAGE_SIZE else None
 
     def switch(self, job: Job, lease: Lease) -> Collection:
         """Let the collection be searched in the generation that `job` has filled, and keep the one before for its grace."""
