@@ -28,7 +28,7 @@ from lookalike.names import MAX_IMAGE_BYTES
 
 __all__ = [
     "FASHION", "Listing", "Loaded", "Shape", "Skipped", "Split", "decoded", "list_labelled", "list_pictures", "load",
-    "load_labelled", "read",
+    "read", "reason_of",
 ]  # fmt: skip
 
 IN_MEMORY_BYTES = 1 << 30
@@ -100,21 +100,6 @@ def read(listing: Listing, row: int) -> bytes:
     return content
 
 
-def load_labelled(
-    dataset: str,
-    shape: Shape,
-    *,
-    split: Split = "train",
-    data: Path | None = None,
-    uri_column: str = "uri",
-    label_column: str = "label",
-    memory_map: Path | None = None,
-) -> Loaded:
-    """`list_labelled`, then `load`. Raises what they do."""
-    listing = list_labelled(dataset, split=split, data=data, uri_column=uri_column, label_column=label_column)
-    return load(listing, shape, memory_map=memory_map)
-
-
 def load(
     listing: Listing,
     shape: Shape,
@@ -136,7 +121,7 @@ def load(
     wanted = Wanted(side=shape.side, tower_channels=shape.channels, fit=shape.fit)
     for row, outcome in decoded(listing, wanted):
         if isinstance(outcome, LookalikeError):
-            skipped.append(Skipped(listing.uris[row], _reason(outcome)))
+            skipped.append(Skipped(listing.uris[row], reason_of(outcome)))
         elif outcome.tower is not None:
             pixels[len(kept)] = outcome.tower
             kept.append(row)
@@ -184,5 +169,6 @@ def _labelled(listing: Listing, pixels: npt.NDArray[np.uint8], rows: npt.NDArray
     return LabelledImages(listing.name, pixels, labels, classes, listing.licence, listing.source)
 
 
-def _reason(error: LookalikeError) -> str:
+def reason_of(error: LookalikeError) -> str:
+    """What to say of a picture that is skipped for `error`."""
     return getattr(error, "problem", "") or error.message

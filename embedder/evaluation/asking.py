@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from embedder.datasets.sources import Listing, Skipped, read
+from embedder.datasets.sources import Listing, Skipped, read, reason_of
 from embedder.evaluation.labelled import spread
 from embedder.evaluation.result import SHOWN
 from embedder.evaluation.stored import Stored
@@ -97,7 +97,7 @@ class Asking:
         try:
             content = _content(queries, row)
         except LookalikeError as error:
-            return Skipped(uri, getattr(error, "problem", "") or error.message)
+            return Skipped(uri, reason_of(error))
         own = self._stored.same_as(uri, hashlib.sha256(content).hexdigest())
         try:
             answers = {space: self._answer(content, space, own, judge=row in judged) for space in (SIAMESE, HISTOGRAM)}

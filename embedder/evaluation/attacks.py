@@ -167,7 +167,7 @@ class _Tower:
 
         side, channels = bundle.tower.input_size, bundle.tower.channels
         self.wanted = Wanted(0, side, channels, bundle.input.fit)
-        # Traced once, not once a photograph as `embed_all` would.
+        # Traced once, for any number of pictures.
         self._embed = tf.function(Model(bundle).embed, input_signature=[tf.TensorSpec((None, side, side, channels), tf.uint8)])
 
     def vectors(self, files: Sequence[bytes], decoder: Decoder) -> Vectors:

@@ -25,7 +25,6 @@ class LastStage:
         pixels = keras.Input((side, side, 3))
         model = keras.Model(pixels, network.last_stage(network.feature_maps(pixels)[-1]))
         pretrained.fill(model, pretrained.efficientnet_lite0_weights(pretrained.IMAGENET))
-        self._mean, self._std = np.asarray(network.INPUT.mean, np.float32), np.asarray(network.INPUT.std, np.float32)
         self._wanted = Wanted(0, side, 3, network.INPUT.fit)
         spec = tf.TensorSpec((None, side, side, 3), tf.float32)
         self._embed = tf.function(lambda inputs: model(inputs, training=False), input_signature=[spec])
@@ -33,6 +32,6 @@ class LastStage:
     def vectors(self, files: Sequence[bytes], decoder: Decoder) -> npt.NDArray[np.float32]:
         """Encoded pictures -> float32 `[n, 1280]`, not normalised."""
         found = [decoder.decode(data, self._wanted).tower for data in files]
-        pixels = np.stack([pixels for pixels in found if pixels is not None]).astype(np.float32)
-        vectors: npt.NDArray[np.float32] = self._embed((pixels / np.float32(255) - self._mean) / self._std).numpy()
+        pixels = np.stack([pixels for pixels in found if pixels is not None])
+        vectors: npt.NDArray[np.float32] = self._embed(network.INPUT.normalised(pixels)).numpy()
         return vectors

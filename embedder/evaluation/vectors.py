@@ -15,7 +15,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
-from embedder.datasets.sources import Listing, Skipped, decoded
+from embedder.datasets.sources import Listing, Skipped, decoded, reason_of
 from embedder.models.bundle import Bundle
 from embedder.models.model import Model
 from embedder.pictures.decode import Decoded, Pixels, Wanted
@@ -106,7 +106,7 @@ def _batches(
     batch: list[Decoded] = []
     for row, outcome in pictures:
         if isinstance(outcome, LookalikeError):
-            skipped.append(Skipped(listing.uris[row], getattr(outcome, "problem", "") or outcome.message))
+            skipped.append(Skipped(listing.uris[row], reason_of(outcome)))
             continue
         rows.append(row)
         batch.append(outcome)

@@ -69,6 +69,11 @@ class InputSpec:
     mirror: bool
     fit: Literal["pad", "squash"] = "pad"
 
+    def normalised(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """uint8 `[..., channels]` -> the tower's input, float32 of the same shape."""
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        return np.asarray((np.asarray(pixels, np.float32) / np.float32(255) - mean) / std, np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class DataSummary:

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from prometheus_client import Gauge
 
@@ -120,12 +118,7 @@ class Model:
 
     def __init__(self, bundle: Bundle, precision: str = "float32") -> None:
         self.bundle = bundle
-        default = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(precision)
-        try:
-            self._tower = build_tower(bundle.tower)
-        finally:
-            keras.config.set_dtype_policy(default)
+        self._tower = build_tower(bundle.tower, precision=precision)
         try:
             self._tower.set_weights(list(bundle.weights))
         except ValueError as error:
@@ -165,10 +158,3 @@ class Model:
             return run(inputs)
         both = run(tf.concat([inputs, tf.reverse(inputs, [2])], 0))
         return tf.math.l2_normalize(both[: tf.shape(pixels)[0]] + both[tf.shape(pixels)[0] :], axis=-1)
-
-
-def embed_all(model: Model, pixels: npt.NDArray[np.uint8], batch_size: int = 256) -> npt.NDArray[np.float32]:
-    """Embed many pictures of the tower's own size: uint8 `[n, side, side, channels]` -> float32 `[n, dim]`."""
-    traced = tf.function(model.embed, input_signature=[tf.TensorSpec((None, *pixels.shape[1:]), tf.uint8)])
-    parts = [traced(pixels[i : i + batch_size]).numpy() for i in range(0, len(pixels), batch_size)]
-    return np.concatenate(parts)

@@ -25,9 +25,10 @@ SHALLOW_CELLS = 4
 Head = Callable[[FeatureMaps, TowerConfig], keras.KerasTensor]
 
 
-def build_tower(config: TowerConfig, *, pretrained: str = "") -> keras.Model:
+def build_tower(config: TowerConfig, *, pretrained: str = "", precision: str = "float32") -> keras.Model:
     """Build the tower with fresh weights, or with a backbone `pretrained`: "imagenet", or a file with weights that the backbone
-    can read (see `embedder.models.backbones`).
+    can read (see `embedder.models.backbones`). `precision` is Keras' policy, what the backbone computes in; variables are
+    float32 with each.
 
     Input: float32 `[n, input_size, input_size, channels]`, normalised as the bundle's input spec says.
     Output: float32 `[n, embedding_dim]`, each row of Euclidean length 1.
@@ -35,9 +36,14 @@ def build_tower(config: TowerConfig, *, pretrained: str = "") -> keras.Model:
     """
     if config.head not in _HEADS:
         raise InvalidArgument("head", f"{config.head!r} is not one of {', '.join(sorted(_HEADS))}")
-    pixels = keras.Input((config.input_size, config.input_size, config.channels), name="pixels")
-    maps = find_backbone(config.backbone)(pixels, config, pretrained)
-    return keras.Model(pixels, _HEADS[config.head](maps, config), name="tower")
+    default = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        pixels = keras.Input((config.input_size, config.input_size, config.channels), name="pixels")
+        maps = find_backbone(config.backbone)(pixels, config, pretrained)
+        return keras.Model(pixels, _HEADS[config.head](maps, config), name="tower")
+    finally:
+        keras.config.set_dtype_policy(default)
 
 
 def joined(maps: FeatureMaps, config: TowerConfig) -> keras.KerasTensor:

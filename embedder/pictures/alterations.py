@@ -26,11 +26,6 @@ def jpeg(picture: Image.Image, quality: int) -> bytes:
     return stream.getvalue()
 
 
-def recompressed(picture: Image.Image, quality: int) -> Image.Image:
-    """Saved as a JPEG and opened again."""
-    return Image.open(io.BytesIO(jpeg(picture, quality))).convert("RGB")
-
-
 def crop(picture: Image.Image, rng: np.random.Generator, area: float, aspect: float = 1.0) -> Image.Image:
     """A part of the picture with `area` (0 to 1) of its pixels, anywhere in it; `aspect` times as wide for its height as it."""
     width = _side(picture.width * math.sqrt(area * aspect), picture.width)

@@ -28,7 +28,6 @@ def embed_pixels(
     Without `mirror` only the picture itself is embedded, also where `spec` asks for its mirror image too.
     """
     rows = np.arange(len(pixels)) if rows is None else rows
-    mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
     # XLA pays off where JAX cannot do without it; on a CPU TensorFlow is faster without.
     tower.jit_compile = keras.config.backend() == "jax"
     parts = [np.zeros((0, tower.output_shape[-1]), np.float32)]
@@ -37,7 +36,7 @@ def embed_pixels(
         chosen = rows[start : start + batch]
         # Every batch of one shape, so that one trace serves them all.
         whole = np.zeros((min(batch, len(rows)), *pixels.shape[1:]), np.float32)
-        whole[: len(chosen)] = (np.asarray(pixels[chosen], np.float32) / np.float32(255) - mean) / std
+        whole[: len(chosen)] = spec.normalised(pixels[chosen])
         vectors = tower.predict_on_batch(whole)
         if mirror and spec.mirror:
             vectors = vectors + tower.predict_on_batch(whole[:, :, ::-1])

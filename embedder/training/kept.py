@@ -69,11 +69,10 @@ def _scales(
 ) -> npt.NDArray[np.float64]:
     """Of those `rows`: float64 `[n, scales]`."""
     before = keras.Model(tower.input, tower.get_layer("scales").output)
-    mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
     parts = []
     # Large pictures go fewer at a time: 500 of 224x224 would take tens of gigabytes.
     batch = max(8, min(_BATCH, _BATCH * 28**2 // images.pixels[0, ..., 0].size))
     for start in range(0, len(rows), batch):
-        pixels = np.asarray(images.pixels[rows[start : start + batch]], np.float32) / np.float32(255)
-        parts.append(keras.ops.convert_to_numpy(before((pixels - mean) / std, training=False)))
+        pixels = spec.normalised(images.pixels[rows[start : start + batch]])
+        parts.append(keras.ops.convert_to_numpy(before(pixels, training=False)))
     return np.concatenate(parts).astype(np.float64)

@@ -100,17 +100,17 @@ def triplet_semi_hard(embeddings: Tensor, labels: Tensor) -> Tensor:
     return ops.sum(pairs * violated) / ops.maximum(ops.sum(pairs), 1.0)
 
 
-def nt_xent(embeddings: Tensor) -> Tensor:
+def nt_xent(embeddings: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     """Two views of a picture are to find each other among all others of the batch (Chen et al. 2020, arXiv 2002.05709,
     equation 1). Needs no labels.
 
     `embeddings` float `[2n, d]`, unit rows: row i and row n + i are views of one picture.
     """
-    rows = ops.shape(embeddings)[0]
-    logits = ops.matmul(embeddings, ops.transpose(embeddings)) / TEMPERATURE
-    logits = logits - 1e9 * ops.eye(rows, dtype=embeddings.dtype)
-    partner = ops.one_hot((ops.arange(rows) + rows // 2) % rows, rows)
-    return -ops.mean(ops.sum(ops.where(partner > 0, ops.log_softmax(logits, axis=1), 0.0), axis=1))
+    n = ops.shape(embeddings)[0] // 2
+    logits = ops.matmul(embeddings, ops.transpose(embeddings)) / temperature
+    logits = logits - 1e9 * ops.eye(2 * n, dtype=embeddings.dtype)
+    partner = ops.concatenate([embeddings[n:], embeddings[:n]], axis=0)
+    return ops.mean(ops.logsumexp(logits, axis=1) - ops.sum(embeddings * partner, axis=1) / temperature)
 
 
 @dataclass(frozen=True, slots=True)

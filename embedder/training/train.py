@@ -103,8 +103,7 @@ def train(
     """
     keras.utils.set_random_seed(config.seed)
     # A tower trained in mixed precision has the same variables, in float32, as the one that will serve it.
-    with _policy(config.precision):
-        tower = build_tower(tower_config)
+    tower = build_tower(tower_config, precision=config.precision)
     course = Course(images, tower_config, spec, config, pairs=pairs)
     return tower, course.run(tower, tower, report=report, after_epoch=after_epoch, checkpoint=checkpoint)
 
@@ -181,17 +180,3 @@ def _optimiser(config: TrainingConfig, schedule: Any) -> keras.optimizers.Optimi
     optimiser = make_optimiser(config.optimiser, schedule, config.weight_decay)
     # The least float16 is 6e-8: gradients are scaled up so that they do not vanish. bfloat16 has float32's range.
     return keras.optimizers.LossScaleOptimizer(optimiser) if config.precision == "mixed_float16" else optimiser
-
-
-class _policy:  # noqa: N801 - reads as the block it opens
-    """Keras' policy for the layers built inside the block."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        self.before = keras.mixed_precision.dtype_policy()
-        keras.mixed_precision.set_dtype_policy(self.name)
-
-    def __exit__(self, *_: object) -> None:
-        keras.mixed_precision.set_dtype_policy(self.before)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from embedder.commands.train_display import TrainingDisplay
 from embedder.models import bundle as bundles
-from embedder.models.model import Model, embed_all
+from embedder.models.model import Model
 from embedder.training.gather import Request, gather
 from embedder.training.train import Progress
 from lookalike.cli.main import run_command
@@ -206,7 +206,7 @@ def test_another_backend_trains_without_tensorflow_and_tensorflow_serves_the_sam
     assert bundle.provenance["backend"] == backend
     assert set(bundle.provenance["versions"]) >= {backend, "keras"}
     assert 0 < bundle.metrics["p_at_1"] <= 1
-    np.testing.assert_allclose(embed_all(Model(bundle), pixels), np.load(vectors), atol=1e-4)
+    np.testing.assert_allclose(Model(bundle).embed(pixels), np.load(vectors), atol=1e-4)
 
 
 @pytest.mark.usefixtures("eagerly")

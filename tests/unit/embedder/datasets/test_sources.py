@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.datasets.sources import Shape, decoded, list_labelled, list_pictures, load, load_labelled
+from embedder.datasets.sources import Shape, decoded, list_labelled, list_pictures, load
 from embedder.pictures.decode import Decoder, Wanted
 from lookalike.errors import BadImage, FailedPrecondition, InvalidArgument, NotFound
 from tests.pictures.made_pictures import encoded, noise
@@ -72,7 +72,7 @@ def test_what_cannot_be_used_in_a_folder_is_skipped_with_its_reason(folder: Path
 def test_unreadable_pictures_are_skipped_and_so_is_what_is_then_alone_in_its_class(folder: Path) -> None:
     (folder / "pots" / "1.png").write_bytes(b"no picture")
     (folder / "pots" / "2.png").write_bytes(picture(12)[:60])
-    loaded = load_labelled(str(folder), SHAPE)
+    loaded = load(list_labelled(str(folder)), SHAPE)
     assert loaded.images.classes == ("cups",)
     assert loaded.images.labels.tolist() == [0, 0, 0]
     assert [Path(uri).name for uri in loaded.uris] == ["0.png", "1.png", "2.png"]
@@ -87,7 +87,7 @@ def test_pictures_of_every_size_and_colour_become_one_shape_as_the_embedder_deco
     (folder / "cups" / "small.png").write_bytes(picture(61, side=5))
     (folder / "pots" / "wide.jpg").write_bytes(encoded(noise(30, 90, 3, seed=62), "JPEG"))
     for shape in (SHAPE, Shape(side=16, channels=1), Shape(side=24, channels=3, fit="squash")):
-        loaded = load_labelled(str(folder), shape)
+        loaded = load(list_labelled(str(folder)), shape)
         assert loaded.images.pixels.shape == (9, shape.side, shape.side, shape.channels)
         wanted = Wanted(side=shape.side, tower_channels=shape.channels, fit=shape.fit)
         for uri, row in zip(loaded.uris, loaded.images.pixels, strict=True):
@@ -209,12 +209,12 @@ def test_a_file_that_vanishes_after_listing_is_an_error_in_its_place(folder: Pat
 
 
 def test_many_pixels_go_into_a_memory_map(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    in_memory = load_labelled(str(folder), SHAPE)
+    in_memory = load(list_labelled(str(folder)), SHAPE)
     monkeypatch.setattr("embedder.datasets.sources.IN_MEMORY_BYTES", 100)
     (folder / "alone").mkdir()
     for name, content in (("a.png", picture(80)), ("b.png", b"no picture")):
         (folder / "alone" / name).write_bytes(content)
-    mapped = load_labelled(str(folder), SHAPE, memory_map=tmp_path / "out" / "pixels.npy")
+    mapped = load(list_labelled(str(folder)), SHAPE, memory_map=tmp_path / "out" / "pixels.npy")
     assert isinstance(mapped.images.pixels, np.memmap)
     np.testing.assert_array_equal(mapped.images.pixels, in_memory.images.pixels)
     assert mapped.images.summary.digest == in_memory.images.summary.digest

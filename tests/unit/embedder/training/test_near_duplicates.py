@@ -10,7 +10,8 @@ import pytest
 
 from embedder.models.bundle import InputSpec, TowerConfig
 from embedder.training import near_duplicates
-from embedder.training.near_duplicates import HeadConfig, HeadProgress, TrainedHead, nt_xent, train_head, whitened_components
+from embedder.training.losses import nt_xent
+from embedder.training.near_duplicates import HeadConfig, HeadProgress, TrainedHead, train_head, whitened_components
 from lookalike.errors import InvalidArgument, LookalikeError, NotFound
 from tests.pictures.made_pictures import encoded
 from tests.pictures.scenes import scene
