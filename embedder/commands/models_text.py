@@ -79,8 +79,8 @@ def print_bundle(bundle: Bundle, state: str, source: str) -> None:
         ("vectors", f"{tower.embedding_dim} numbers{kept}, compared by cosine"),
         ("weights", f"{sum(array.size for array in bundle.weights):,} numbers, kept as {bundle.storage}"),
         ("licence", bundle.licence),
-        *(("trained on", data_text(data)) for data in bundle.trained_on),
-        *([("measured on", data_text(bundle.measured_on))] if bundle.measured_on else []),
+        *(("trained on", str(data)) for data in bundle.trained_on),
+        *([("measured on", str(bundle.measured_on))] if bundle.measured_on else []),
         *((key.replace("_", " "), str(value)) for key, value in bundle.provenance.items()),
     ]
     _print_pairs(rows)
@@ -107,12 +107,6 @@ def figures_text(metrics: Mapping[str, float]) -> str:
     """`P@1 .9412  P@5 .9363`, or a dash."""
     shown = [f"{title} {metrics[name]:.4f}" for name, title in _HEADLINES.items() if name in metrics]
     return "  ".join(shown) or "-"
-
-
-def data_text(data: DataSummary) -> str:
-    classes = f"{data.classes} classes" if data.classes else ""
-    parts = (f"{data.images:,} images", classes, data.licence, data.source)
-    return f"{data.name}: {', '.join(part for part in parts if part)}"
 
 
 def _print_pairs(rows: Sequence[tuple[str, str]]) -> None:

@@ -20,9 +20,9 @@ from embedder.evaluation import metrics
 from embedder.evaluation.asking import Answer, Asked, Asking, Plan
 from embedder.evaluation.labelled import check_classes, name_of, spread
 from embedder.evaluation.metrics import NOTHING, Scores
-from embedder.evaluation.result import SHOWN, Evaluation, Subject, Way
+from embedder.evaluation.result import SHOWN, Evaluation, Subject, Thumbnails, Way
 from embedder.evaluation.stored import Stored, read_stored
-from embedder.evaluation.thumbnails import StoredThumbnails
+from embedder.evaluation.thumbnails import of_listing, of_stored
 from embedder.evaluation.vectors import Report
 from embedder.models.bundle import DataSummary
 from lookalike.client import Client, Collection
@@ -81,7 +81,7 @@ def evaluate_collection(
         gallery=stored.ids,
         gallery_labels=stored.labels,
         vectors={space: np.stack([one.answers[space].vector for one in asked]) for space in (SIAMESE, HISTOGRAM)},
-        thumbnails=StoredThumbnails(scored, client, name, stored.ids),
+        thumbnails=Thumbnails(of_listing(scored), of_stored(client, name, stored.ids)),
         skipped=(*listed.skipped, *skipped),
         alone=len(answers) - len(asked),
         unlabelled=int((stored.labels == NOTHING).sum()),

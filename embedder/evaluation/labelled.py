@@ -19,8 +19,8 @@ from embedder.datasets.sources import FASHION, Listing, list_labelled
 from embedder.evaluation import metrics
 from embedder.evaluation.exact import Task, make_task, scored
 from embedder.evaluation.metrics import Scores
-from embedder.evaluation.result import SHOWN, Evaluation, Subject, Way, title
-from embedder.evaluation.thumbnails import ListingThumbnails
+from embedder.evaluation.result import SHOWN, Evaluation, Subject, Thumbnails, Way, title
+from embedder.evaluation.thumbnails import of_listing
 from embedder.evaluation.vectors import Embedding, Report, Vectors
 from embedder.models.bundle import Bundle, DataSummary
 from lookalike.errors import InvalidArgument
@@ -83,7 +83,7 @@ def evaluate_bundle(
         gallery=gallery.listing.uris,
         gallery_labels=gallery.listing.labels,
         vectors=vectors,
-        thumbnails=ListingThumbnails(asked_with, gallery.listing),
+        thumbnails=Thumbnails(of_listing(asked_with), of_listing(gallery.listing)),
         skipped=(*listed.skipped, *gallery.skipped, *(queries.skipped if own is None else ())),
         alone=len(queries) - len(task.rows),
         spent_s=time.perf_counter() - started_s,
@@ -118,14 +118,7 @@ def subject_of(bundle: Bundle) -> Subject:
         ("Input", f"{bundle.tower.input_size}x{bundle.tower.input_size} {'grey' if bundle.tower.channels == 1 else 'RGB'}"),
         ("Weights", f"{sum(array.size for array in bundle.weights):,}, {bundle.storage}"),
     ]
-    for source in bundle.trained_on:
-        said = [
-            f"{source.images:,} images",
-            f"{source.classes} classes" if source.classes else "",
-            source.licence,
-            source.source,
-        ]
-        facts.append(("Trained on", f"{source.name}: {', '.join(part for part in said if part)}"))
+    facts += [("Trained on", str(source)) for source in bundle.trained_on]
     facts += [(key.replace("_", " ").capitalize(), str(value)) for key, value in bundle.provenance.items()]
     return Subject("bundle", bundle.name, bundle.fingerprint, tuple(facts))
 

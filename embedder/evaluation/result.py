@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,12 +32,16 @@ class Thumbnail:
     pixelated: bool = False
 
 
-class Thumbnails(Protocol):
-    """Small pictures of queries and gallery, by row; None where there is none to be had."""
+OfRow = Callable[[int], Thumbnail | None]
+"""The small picture of a row; None where there is none to be had."""
 
-    def query(self, row: int) -> Thumbnail | None: ...
 
-    def gallery(self, row: int) -> Thumbnail | None: ...
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """Small pictures of queries and gallery."""
+
+    query: OfRow
+    gallery: OfRow
 
 
 @dataclass(frozen=True, slots=True)

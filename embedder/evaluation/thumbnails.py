@@ -7,7 +7,7 @@ import io
 from PIL import Image
 
 from embedder.datasets.sources import Listing, read
-from embedder.evaluation.result import Thumbnail
+from embedder.evaluation.result import OfRow, Thumbnail
 from embedder.pictures.decode import Decoder
 from lookalike.client import Client
 from lookalike.errors import LookalikeError
@@ -16,34 +16,22 @@ SIDE = 112
 """Pixels: shown at half of it or a little more, so that they are sharp on a dense screen."""
 
 
-class ListingThumbnails:
-    """Of the rows of two listings."""
-
-    def __init__(self, queries: Listing, gallery: Listing) -> None:
-        self._queries, self._gallery, self._decoder = queries, gallery, Decoder()
-
-    def query(self, row: int) -> Thumbnail | None:
-        return thumbnail(self._queries, row, self._decoder)
-
-    def gallery(self, row: int) -> Thumbnail | None:
-        return thumbnail(self._gallery, row, self._decoder)
+def of_listing(listing: Listing) -> OfRow:
+    """Of the rows of a listing."""
+    decoder = Decoder()
+    return lambda row: thumbnail(listing, row, decoder)
 
 
-class StoredThumbnails:
-    """Queries of a listing, the gallery from the gateway by id. Use it while `client` is open."""
+def of_stored(client: Client, collection: str, ids: tuple[str, ...]) -> OfRow:
+    """Of stored images, from the gateway. Use it while `client` is open."""
 
-    def __init__(self, queries: Listing, client: Client, collection: str, ids: tuple[str, ...]) -> None:
-        self._queries, self._decoder = queries, Decoder()
-        self._client, self._collection, self._ids = client, collection, ids
-
-    def query(self, row: int) -> Thumbnail | None:
-        return thumbnail(self._queries, row, self._decoder)
-
-    def gallery(self, row: int) -> Thumbnail | None:
+    def stored(row: int) -> Thumbnail | None:
         try:
-            return Thumbnail("jpeg", self._client.thumbnail(self._collection, self._ids[row]))
+            return Thumbnail("jpeg", client.thumbnail(collection, ids[row]))
         except LookalikeError:
             return None  # a report without one picture is still a report
+
+    return stored
 
 
 def thumbnail(listing: Listing, row: int, decoder: Decoder) -> Thumbnail | None:

@@ -88,6 +88,12 @@ class DataSummary:
     source: str = ""
     digest: str = ""
 
+    def __str__(self) -> str:
+        """For people: `NAME: 60,000 images, 10 classes, LICENCE, SOURCE`, of what is known."""
+        classes = f"{self.classes} classes" if self.classes else ""
+        parts = (f"{self.images:,} images", classes, self.licence, self.source)
+        return f"{self.name}: {', '.join(part for part in parts if part)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:

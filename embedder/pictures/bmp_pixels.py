@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from embedder.pictures.flatten import to_8_bits
+from embedder.pictures.flatten import flattened, to_8_bits
 from embedder.pictures.refusals import check_pixels, damaged, unsupported
 
 _FILE_HEADER = 14
@@ -154,10 +154,7 @@ def _by_masks(data: bytes, layout: _Layout) -> npt.NDArray[np.uint8]:
     alpha = made[..., 3]
     if not layout.masks[3] or not alpha.any():
         return made[..., :3]
-    layer = Image.fromarray(made)
-    flat = Image.new("RGB", layer.size, (255, 255, 255))
-    flat.paste(layer, mask=layer)
-    return np.asarray(flat)
+    return np.asarray(flattened(Image.fromarray(made), "RGBA"))
 
 
 def _band(values: npt.NDArray[np.uint32], mask: int) -> npt.NDArray[np.uint8]:

@@ -17,7 +17,6 @@ import re
 import signal
 import threading
 import time
-import uuid
 from collections import Counter as Counts
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -34,8 +33,9 @@ from embedder.pictures.headers.limits import QUICK_MEMORY_BYTES
 from embedder.pictures.reading import REPAIRS
 from embedder.pictures.tasks import BadAnswer, Result, Task, as_json
 from embedder.pictures.waiting import Lane, Waiting
-from lookalike.errors import BadImage, Internal, LookalikeError, Unavailable
+from lookalike.errors import BadImage, LookalikeError, Unavailable
 from lookalike.names import MAX_IMAGE_BYTES
+from lookalike.runtime.telemetry import logged_defect
 
 CAGED_IMAGES = Counter(
     "lookalike_embedder_caged_images_total",
@@ -198,11 +198,8 @@ class Cage:
                 except LookalikeError as error:
                     work.future.set_exception(error)
                 except Exception as error:  # noqa: BLE001 - a worker's edge: the thread must live on
-                    incident = uuid.uuid4().hex[:12]
-                    structlog.get_logger().error("caged decoding failed", incident=incident, exc_info=error)
-                    work.future.set_exception(
-                        Internal(f"decoding failed; the log has it as incident {incident}", metadata={"incident": incident})
-                    )
+                    said = "decoding failed; the log has it"
+                    work.future.set_exception(logged_defect(error, "caged decoding failed", said))
             with self._changed:
                 self._running.remove(work)
                 if outstayed:

@@ -24,7 +24,7 @@ import simplejpeg
 from PIL import ExifTags, Image
 
 from embedder.pictures.headers.header import Header
-from embedder.pictures.headers.jpeg import MAX_SEGMENTS
+from embedder.pictures.headers.jpeg import EOI, FRAMES, MAX_SEGMENTS, NEXT_MARKER, PROGRESSIVE, SOS
 from embedder.pictures.refusals import damaged, unsupported
 
 _OTHER_KINDS = {
@@ -34,26 +34,21 @@ _OTHER_KINDS = {
 }  # fmt: skip
 _ADVICE = "save it as an ordinary JPEG (baseline, 8 bits)"
 _FORMATS = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
-_SOS, _EOI, _DHT, _APP0, _APP1, _APP2, _APP14 = 0xDA, 0xD9, 0xC4, 0xE0, 0xE1, 0xE2, 0xEE
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
+_DHT, _APP0, _APP1, _APP2, _APP14 = 0xC4, 0xE0, 0xE1, 0xE2, 0xEE
 _TABLES = frozenset({_DHT, 0xCC, 0xDB, 0xDD})
 """DHT, DAC, DQT, DRI."""
 _MARKER = re.compile(rb"\xff([\xc0-\xcf\xda-\xdf\xe0-\xef\xfe\xd9])", re.DOTALL)
 """What may stand between segments. RST0 to RST7 may not."""
-_AFTER_DATA = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
-"""ITU-T T.81, B.1.1.5: in coded data 0xFF00 is a byte of it, and 0xFFD0 to 0xFFD7 restart it. What may repeat is no part of
-the pattern: a search for it would take the square of the time in a file of nothing else."""
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _FEW = 2
 """Most surplus bytes before the end that are a coder's padding."""
 _HOLE = bytes(64)
 _JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
-_ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
+ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
 _NO_NAME = "Could not determine subsampling level"
 _EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=\"|>)([0-9])")
 _END = b"\xff\xd9"
-_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +137,20 @@ def _orientation(exif: bytes, xmp: bytes) -> int:
 def _strictly(data: bytes, mode: str, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """uint8 `[height, width, bands]`. Raises `ValueError` with what libjpeg warned of first."""
     width, height = size
-    # The size is that of our own limits: a second one in the file does not fit the buffer.
-    buffer = np.empty(width * height * len(mode), np.uint8)
-    pixels = np.asarray(
-        simplejpeg.decode_jpeg(data, _FORMATS[mode], min_height=height, min_width=width, min_factor=1, buffer=buffer)
-    )
+    pixels = _by_turbo(data, mode, size, strict=True)
     if pixels.shape != (height, width, len(mode)):
         raise ValueError("its size is given twice")
     return pixels
+
+
+def _by_turbo(data: bytes, mode: str, size: tuple[int, int], *, strict: bool) -> npt.NDArray[np.uint8]:
+    """uint8 `[height, width, bands]`. The size is that of our own limits: a second one in the file does not fit the buffer."""
+    width, height = size
+    buffer = np.empty(width * height * len(mode), np.uint8)
+    found = simplejpeg.decode_jpeg(
+        data, _FORMATS[mode], min_height=height, min_width=width, min_factor=1, buffer=buffer, strict=strict
+    )
+    return np.asarray(found)
 
 
 def _by_pillow(data: bytes, mode: str, size: tuple[int, int]) -> Image.Image:
@@ -191,17 +192,17 @@ def _segments(data: bytes, *, scans: bool = True) -> Iterator[_Segment]:
     position = 2
     for _ in range(MAX_SEGMENTS):
         found = _MARKER.search(data, position)
-        if found is None or found[1][0] == _EOI:
+        if found is None or found[1][0] == EOI:
             return
         marker, position = found[1][0], found.end()
         after = position + int.from_bytes(data[position : position + 2])
         if after < position + 2 or after > len(data):
             return
         end = after
-        if marker == _SOS:
+        if marker == SOS:
             if not scans:
                 return
-            following = _AFTER_DATA.search(data, after)
+            following = NEXT_MARKER.search(data, after)
             # Without the bytes that fill up before a marker.
             end = after + len(data[after : following.start()].rstrip(b"\xff")) if following else len(data)
         yield _Segment(marker, found.end() - 2, after, end)
@@ -218,11 +219,11 @@ def _rebuilt(data: bytes) -> bytes:
         if marker == _APP0 and content.startswith(b"JFIF\0"):
             parts.append(_JFIF)
         elif marker == _APP14 and content.startswith(b"Adobe") and len(content) >= 12:
-            parts.append(_ADOBE + bytes([min(content[11], 2)]))
-        elif marker in _FRAMES or marker in _TABLES:
-            progressive = progressive or marker in _PROGRESSIVE
+            parts.append(ADOBE + bytes([min(content[11], 2)]))
+        elif marker in FRAMES or marker in _TABLES:
+            progressive = progressive or marker in PROGRESSIVE
             parts.append(whole)
-        elif marker == _SOS:
+        elif marker == SOS:
             # A coder of one pass may have left the last three bytes, which matter to several passes only, as they were.
             header = whole[: segment.data - segment.start]
             parts.append((header if progressive else header[:-3] + b"\0\x3f\0") + whole[segment.data - segment.start :])
@@ -233,16 +234,13 @@ def _where(data: bytes, mode: str, size: tuple[int, int], problem: str) -> str:
     """What is wrong, and after which row where the data just ends."""
     if "remature" not in problem:
         return problem.removeprefix("Corrupt JPEG data: ").strip().rstrip(".")
-    width, height = size
-    buffer = np.empty(width * height * len(mode), np.uint8)
     try:
-        pixels = simplejpeg.decode_jpeg(
-            data, _FORMATS[mode], min_height=height, min_width=width, min_factor=1, buffer=buffer, strict=False
-        )
+        pixels = _by_turbo(data, mode, size, strict=False)
     except ValueError:
         return "it ends too early"
     # libjpeg goes on with what it had last: rows of one colour.
     same = (pixels == pixels[:, -1:]).all(axis=(1, 2))
+    height = size[1]
     rows = height - int(np.argmin(same[::-1])) if not same.all() else 0
     return f"it ends after some {rows / height:.0%} of its rows"
 
@@ -253,9 +251,9 @@ def _is_complete(data: bytes) -> bool:
     missing: dict[int, list[bool]] = {}
     for segment in _segments(data):
         content = data[segment.start + 4 : segment.data]
-        if segment.marker in _FRAMES:
+        if segment.marker in FRAMES:
             missing = {content[at]: [True] * 64 for at in range(6, 6 + 3 * content[5], 3)}
-        elif segment.marker == _SOS:
+        elif segment.marker == SOS:
             first, last, bits = content[-3:]
             for component in content[1 : 1 + 2 * content[0] : 2]:
                 if component in missing:
@@ -272,7 +270,7 @@ def _has_hole(data: bytes) -> bool:
     for segment in _segments(data):
         if segment.marker == _DHT:
             zero_codes.update(_zero_codes(data[segment.start + 4 : segment.data]))
-        elif segment.marker == _SOS and data.find(_HOLE, segment.data, segment.end) >= 0:
+        elif segment.marker == SOS and data.find(_HOLE, segment.data, segment.end) >= 0:
             header = data[segment.start + 4 : segment.data]
             tables = {16 + (pair & 15) for pair in header[2 : 1 + 2 * header[0] : 2]}
             first, last, bits = header[-3:]

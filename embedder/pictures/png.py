@@ -23,8 +23,6 @@ _LENGTHS: dict[bytes, range] = {
 }  # fmt: skip
 """Chunks beside the pixels that change what they mean -> the lengths that they may have, in bytes."""
 _KEPT = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"eXIf", *_LENGTHS})
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-"""Colour type -> samples a pixel."""
 _PIECE_BYTES = 1 << 20
 _INTERLACING = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Adam7: each pass's first column and row, and its steps."""
@@ -113,10 +111,10 @@ def _fits(data: bytes, start: int, end: int) -> bool:
 def _inflated(data: bytes) -> tuple[int, int, int]:
     """Bytes of pixels that are stored, of which a damaged stream counts one less than all; how many there must be; and rows.
     Zeros where there is no header."""
-    if len(data) < 29 or data[12:16] != b"IHDR" or data[25] not in _SAMPLES:
+    if len(data) < 29 or data[12:16] != b"IHDR" or data[25] not in header.SAMPLES:
         return 0, 0, 0
     width, height, bits, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
-    bits_per_pixel = bits * _SAMPLES[colour]
+    bits_per_pixel = bits * header.SAMPLES[colour]
     passes = _INTERLACING if interlaced else ((0, 0, 1, 1),)
     wanted = 0
     for left, top, across, down in passes:

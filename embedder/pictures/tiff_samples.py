@@ -19,11 +19,11 @@ import simplejpeg
 from embedder.pictures import tiff_directory as tiff
 from embedder.pictures.flatten import to_8_bits
 from embedder.pictures.headers.tiff import BAND_BYTES, MAX_SIDE_BY_SIDE, unpacked_bytes
+from embedder.pictures.jpeg import ADOBE
 from embedder.pictures.refusals import damaged
 from embedder.pictures.tiff_layout import Layout
 from embedder.pictures.tiff_parts import Damaged, Part, bands, stored, whole
 
-_ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
 Samples = npt.NDArray[np.uint8]
 
 
@@ -220,7 +220,7 @@ def _from_jpeg(piece: bytes, layout: Layout, part: Part) -> Samples:
     count = _samples_a_pixel(layout)
     tables = layout.jpeg_tables[2:-2] if layout.jpeg_tables.startswith(b"\xff\xd8") else b""
     transform = bytes([layout.photometric == tiff.YCBCR and count == 3])
-    complete = b"\xff\xd8" + _ADOBE + transform + tables + piece[2:]
+    complete = b"\xff\xd8" + ADOBE + transform + tables + piece[2:]
     height, width, _, _ = simplejpeg.decode_jpeg_header(complete)
     if width != layout.part_width or not part.rows <= height <= layout.part_height:
         raise Damaged("a part is of another size")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -21,12 +20,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-import structlog
 from prometheus_client import Counter, Histogram
 
 from embedder.pictures.waiting import Lane
 from embedder.serving.admission import Admission, Door, Limits
 from lookalike.errors import Cancelled, DeadlineExceeded, Internal, LookalikeError, Unavailable
+from lookalike.runtime.telemetry import logged_defect
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -222,12 +221,8 @@ class Batcher(Generic[Item, Result]):
             if len(outcomes) != len(items):
                 raise Internal(f"{len(outcomes)} results for {len(items)} pictures")
         except Exception as error:  # noqa: BLE001 - the batch worker's edge: the thread must live on
-            incident = uuid.uuid4().hex[:12]
-            structlog.get_logger().error("batch failed", incident=incident, images=len(items), exc_info=error)
-            failure = Internal(
-                f"the embedder failed on a batch; its log has it as incident {incident}", metadata={"incident": incident}
-            )
-            return [failure] * len(items)
+            said = "the embedder failed on a batch; its log has it"
+            return [logged_defect(error, "batch failed", said, images=len(items))] * len(items)
         return outcomes
 
 

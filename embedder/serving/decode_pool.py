@@ -8,16 +8,15 @@ Called by `embedder.serving.service`, which holds a place in the batcher's queue
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-import structlog
 from prometheus_client import Counter, Histogram
 
 from embedder.pictures.waiting import TOO_LATE, Lane, Waiting
 from lookalike.errors import DeadlineExceeded, Internal, InvalidArgument, LookalikeError
+from lookalike.runtime.telemetry import logged_defect
 
 T = TypeVar("T")
 
@@ -165,6 +164,4 @@ def _outcome_of(make: Callable[[bytes], T], image: bytes) -> T | LookalikeError:
     except LookalikeError as error:
         return error
     except Exception as error:  # noqa: BLE001 - a worker's edge: one picture never fails its neighbours
-        incident = uuid.uuid4().hex[:12]
-        structlog.get_logger().error("decoding failed", incident=incident, size_bytes=len(image), exc_info=error)
-        return Internal(f"decoding failed; the log has it as incident {incident}", metadata={"incident": incident})
+        return logged_defect(error, "decoding failed", "decoding failed; the log has it", size_bytes=len(image))

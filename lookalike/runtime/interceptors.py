@@ -11,7 +11,6 @@ servicer may return a large answer as bytes that a thread has serialised.
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,19 +18,18 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
-import structlog
 from google.protobuf import descriptor_pool
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_status import rpc_status
 
 from lookalike import bounds
-from lookalike.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, LookalikeError, Overloaded
+from lookalike.errors import Cancelled, DeadlineExceeded, InvalidArgument, LookalikeError, Overloaded
 from lookalike.runtime import tracing
 from lookalike.runtime.call import REQUEST_ID_HEADER, named, request_id_in
 from lookalike.runtime.peers import Peers, RpcTasks
 from lookalike.runtime.places import Place
-from lookalike.runtime.telemetry import observed
+from lookalike.runtime.telemetry import logged_defect, observed
 from lookalike.wire.status import to_status
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # a string: generic only in the type stubs
@@ -64,9 +62,7 @@ def as_ours(error: BaseException, method: str) -> LookalikeError:
         return error
     if isinstance(error, asyncio.CancelledError):
         return Cancelled("the call was cancelled")
-    incident = uuid.uuid4().hex[:12]
-    structlog.get_logger().error("defect", method=method, incident=incident, exc_info=error)
-    return Internal(f"something went wrong here; the log has it as incident {incident}", metadata={"incident": incident})
+    return logged_defect(error, "defect", "something went wrong here; the log has it", method=method)
 
 
 def wire_status(error: LookalikeError, request_id: str = "") -> Any:

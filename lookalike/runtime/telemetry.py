@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -21,7 +22,7 @@ import grpc
 import structlog
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-from lookalike.errors import LookalikeError, Unavailable
+from lookalike.errors import Internal, LookalikeError, Unavailable
 from lookalike.runtime import tracing
 from lookalike.runtime.environment import unknown_settings
 from lookalike.runtime.metrics_server import start_metrics_server
@@ -125,6 +126,14 @@ def serve_metrics(port: int | None, *, host: str = "127.0.0.1") -> None:
     except (OSError, UnicodeError) as error:
         problem = error.strerror if isinstance(error, OSError) else "there can be no such host"
         raise Unavailable("address", f"cannot serve metrics on {host}:{port}: {problem}") from error
+
+
+def logged_defect(error: BaseException, event: str, said: str, **fields: object) -> Internal:
+    """`Internal` with the number of an incident, under which the log has `error` with its traceback. `said` is what the caller
+    reads before that, a sentence without its end."""
+    incident = uuid.uuid4().hex[:12]
+    structlog.get_logger().error(event, incident=incident, exc_info=error, **fields)
+    return Internal(f"{said} as incident {incident}", metadata={"incident": incident})
 
 
 @contextmanager

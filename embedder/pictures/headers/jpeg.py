@@ -18,8 +18,8 @@ MAX_SEGMENTS = 4096
 """Segments before the first scan, and tables between scans, that are walked. A profile has 255 at most, 20 MB of XMP 320."""
 MAX_SCANS = 1024
 """Scans that are walked. Encoders write some ten."""
-_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """SOF0 to SOF15: all of 0xC0 to 0xCF but DHT, JPG and DAC."""
 _ALONE = frozenset(range(0xD0, 0xD8)) | {0x01, _SOI}
 """Markers without a length: RST0 to RST7, TEM, SOI."""
@@ -27,10 +27,11 @@ _VARIANTS = {
     0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC3: "lossless", 0xC9: "arithmetic",
     0xCA: "progressive arithmetic", 0xCB: "lossless arithmetic",
 }  # fmt: skip
-_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
-_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""In coded data: 0xFF00 is a byte of it, 0xFFD0 to 0xFFD7 restart it, 0xFFFF fills."""
+NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+"""ITU-T T.81, B.1.1.5: in coded data 0xFF00 is a byte of it, 0xFFD0 to 0xFFD7 restart it, 0xFFFF fills. What may repeat is no
+part of the pattern: a search for it would take the square of the time in a file of nothing else."""
 _MADE_BYTES = {1: 3, 3: 8, 4: 16}
 """Samples a pixel -> bytes that are made of it: the decoder's array and Pillow's picture, for CMYK two of each."""
 _SCAN_WORK = 8
@@ -58,27 +59,27 @@ def read(data: bytes) -> Header:
     while segments < MAX_SEGMENTS and len(scans) < MAX_SCANS:
         marker, position, clean = _marker(data, position)
         plain = plain and clean
-        if marker is None or marker == _EOI:
+        if marker is None or marker == EOI:
             break
         segments += 1
         if marker in _ALONE:
             plain = False
             continue
         length = int.from_bytes(data[position : position + 2])
-        content = data[position + 2 : position + length] if marker in _FRAMES or marker == _SOS else b""
+        content = data[position + 2 : position + length] if marker in FRAMES or marker == SOS else b""
         position += length
         plain = plain and length >= 2 and position <= len(data)
-        if marker in _FRAMES:
+        if marker in FRAMES:
             # Pillow believes the last frame, libjpeg takes the first and then gives up.
             plain = plain and frame is None
             frame = _larger(frame, _frame(marker, content))
-        elif marker == _SOS and frame is not None:
+        elif marker == SOS and frame is not None:
             planes = _scanned(content, frame)
             scans.append(sum(planes))
             plain = plain and (len(scans) > 1 or position <= METADATA_BYTES)
-            if not scans[1:] and frame.marker not in _PROGRESSIVE and len(planes) >= frame.samples:
+            if not scans[1:] and frame.marker not in PROGRESSIVE and len(planes) >= frame.samples:
                 break  # the only scan: a decoder reads no further
-            found = _NEXT_MARKER.search(data, position)
+            found = NEXT_MARKER.search(data, position)
             position = found.start() if found else len(data)
     if frame is None and segments == MAX_SEGMENTS:
         raise BadImage(f"has more than {MAX_SEGMENTS:,} segments before its pixels", reason="IMAGE_TOO_COSTLY")
@@ -125,7 +126,7 @@ def _scanned(content: bytes, frame: _Frame) -> list[int]:
 
 def _header(data: bytes, frame: _Frame, scans: list[int], segments: int, plain: bool) -> Header:
     pixels = frame.width * frame.height
-    several = len(scans) > 1 or frame.marker in _PROGRESSIVE
+    several = len(scans) > 1 or frame.marker in PROGRESSIVE
     coefficients = 2 * sum(frame.planes.values()) if several else 0
     rows = 64 * frame.samples * frame.width
     return Header(
@@ -138,7 +139,7 @@ def _header(data: bytes, frame: _Frame, scans: list[int], segments: int, plain: 
         work=pixels + sum(scans) // _SCAN_WORK + WORK_A_BYTE * len(data) + WORK_A_PART * segments,
         variant=_VARIANTS.get(frame.marker, f"SOF{frame.marker - 0xC0}"),
         scans=len(scans),
-        interlaced=frame.marker in _PROGRESSIVE,
+        interlaced=frame.marker in PROGRESSIVE,
         tile_pixels=frame.width * 8,
         plain=plain and frame.marker in (0xC0, 0xC1, 0xC2) and frame.bits == 8,
     )

@@ -15,7 +15,7 @@ MAX_CHUNKS = 20_000
 """Chunks that are walked: 20 MB in chunks of 1 kB. Pillow takes 5 us for each."""
 MAX_DEFLATED_TEXTS = 64
 """Chunks with text or a profile, of which each may inflate to 1 MB, in an ordinary file."""
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Colour type -> samples a pixel: grey, RGB, palette, grey and alpha, RGBA."""
 _DEFLATED = frozenset({b"iCCP", b"zTXt", b"iTXt"})
 _WORK_A_TEXT = 1_000_000
@@ -35,8 +35,8 @@ def read(data: bytes) -> Header:
             width, height, bits, colour, _, _, interlace = struct.unpack_from(">IIBBBBB", data, start)
             # Pillow believes the last of several.
             size = max(size, (width, height), key=lambda one: one[0] * one[1])
-            depth = (max(depth[0], bits), max(depth[1], _SAMPLES.get(colour, 4)), max(depth[2], interlace))
-            plain = not headers and chunks == 1 and colour in _SAMPLES
+            depth = (max(depth[0], bits), max(depth[1], SAMPLES.get(colour, 4)), max(depth[2], interlace))
+            plain = not headers and chunks == 1 and colour in SAMPLES
             headers += 1
         elif kind in _DEFLATED:
             deflated += 1

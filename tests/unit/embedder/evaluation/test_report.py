@@ -15,7 +15,7 @@ from embedder.evaluation.attacks import AttackEvaluation
 from embedder.evaluation.markup import Markup, tag
 from embedder.evaluation.projection import tsne
 from embedder.evaluation.report import evaluation_report
-from embedder.evaluation.result import Evaluation, Subject, Thumbnail, Way
+from embedder.evaluation.result import Evaluation, Subject, Thumbnail, Thumbnails, Way
 from embedder.evaluation.sheet import choose
 from embedder.evaluation.table import figure
 from embedder.models.bundle import DataSummary
@@ -25,14 +25,11 @@ NASTY = "<script>alert(\"x\")</script> & 'co' \udcff"
 VOID = {"meta", "img", "br"}
 
 
-class Pictures:
-    """Every other picture of the gallery is gone."""
-
-    def query(self, row: int) -> Thumbnail | None:
-        return Thumbnail("png", b"query", pixelated=True)
-
-    def gallery(self, row: int) -> Thumbnail | None:
-        return None if row % 2 else Thumbnail("jpeg", b"gallery")
+PICTURES = Thumbnails(
+    query=lambda _row: Thumbnail("png", b"query", pixelated=True),
+    gallery=lambda row: None if row % 2 else Thumbnail("jpeg", b"gallery"),
+)
+"""Every other picture of the gallery is gone."""
 
 
 def an_evaluation(classes: int, queries: int = 60, *, notes: tuple[str, ...] = ()) -> Evaluation:
@@ -63,7 +60,7 @@ def an_evaluation(classes: int, queries: int = 60, *, notes: tuple[str, ...] = (
         gallery=tuple(f"file:///g/{row}" for row in range(queries)),
         gallery_labels=labels,
         vectors={SIAMESE: rng.random((queries, 8)).astype(np.float32), HISTOGRAM: rng.random((queries, 8)).astype(np.float32)},
-        thumbnails=Pictures(),
+        thumbnails=PICTURES,
         skipped=(Skipped(NASTY, "is no picture"),),
         notes=notes,
     )
