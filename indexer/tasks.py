@@ -134,18 +134,15 @@ def _register(app: Celery, worker: Worker) -> None:
     # Not shared: the tasks of one app are not to call the worker of another.
     @app.task(name=PLAN_TASK, shared=False)  # type: ignore[untyped-decorator]
     def plan(job_id: str) -> None:
-        _not_while_draining(worker)
-        _guarded(lambda: worker.plan(str(job_id)), job=_shown(job_id))
+        _guarded(worker, lambda: worker.plan(str(job_id)), job=_shown(job_id))
 
     @app.task(name=CHUNK_TASK, shared=False)  # type: ignore[untyped-decorator]
     def ingest_chunk(job_id: str, chunk: int) -> None:
-        _not_while_draining(worker)
-        _guarded(lambda: worker.ingest_chunk(str(job_id), int(chunk)), job=_shown(job_id), chunk=chunk)
+        _guarded(worker, lambda: worker.ingest_chunk(str(job_id), int(chunk)), job=_shown(job_id), chunk=chunk)
 
     @app.task(name=FINISH_TASK, shared=False)  # type: ignore[untyped-decorator]
     def finish(job_id: str) -> None:
-        _not_while_draining(worker)
-        _guarded(lambda: worker.finish(str(job_id)), job=_shown(job_id))
+        _guarded(worker, lambda: worker.finish(str(job_id)), job=_shown(job_id))
 
     @app.task(name=CREATE_TASK, bind=True, max_retries=None, shared=False)  # type: ignore[untyped-decorator]
     def create(task: Task, request: dict[str, Any]) -> None:
@@ -175,14 +172,11 @@ def _shown(id_: object) -> str:
     return str(id_)[:_LOGGED_ID]
 
 
-def _not_while_draining(worker: Worker) -> None:
-    """A message that this worker fetched and will not work on goes back to the queue."""
+def _guarded(worker: Worker, work: Callable[[], None], **names: object) -> None:
+    """The edge: whatever happens, the worker lives on, and the ledger sends the unit again when its lease runs out. A message
+    that this worker fetched and will not work on goes back to the queue."""
     if worker.draining.is_set():
         raise Reject("the worker is stopping", requeue=True)
-
-
-def _guarded(work: Callable[[], None], **names: object) -> None:
-    """The edge: whatever happens, the worker lives on, and the ledger sends the unit again when its lease runs out."""
     log = structlog.get_logger().bind(**names)
     try:
         work()

@@ -90,13 +90,13 @@ def list_labelled(
         rows = list(_labelled_files(path, skipped))
     else:
         table = read_columns(path, (uri_column, label_column))
-        rows = list(_labelled_rows(table, _base(path, data), skipped))
+        rows = list(_labelled_rows(table, base_of(path, data), skipped))
     usable = distinct(rows, skipped)
     counts = Counter(label for _, label in usable)
     kept = [(uri, label) for uri, label in usable if counts[label] > 1]
     skipped += [Skipped(uri, f"the only picture of class {label!r}") for uri, label in usable if counts[label] == 1]
     if not kept:
-        raise _nothing(path, "holds no class with two pictures", skipped)
+        raise unusable(path, "holds no class with two pictures", skipped)
     classes = tuple(sorted({label for _, label in kept}, key=_in_order))
     numbers = {label: number for number, label in enumerate(classes)}
     labels = np.array([numbers[label] for _, label in kept], np.int32)
@@ -113,11 +113,11 @@ def list_pictures(source: str, *, data: Path | None = None, uri_column: str = "u
     if path.is_dir():
         rows = [(uri, "") for uri, _ in _files(path, skipped)]
     else:
-        base = _base(path, data)
+        base = base_of(path, data)
         rows = [(resolved(row[0], base), "") for row in read_columns(path, (uri_column,)) if row[0]]
     usable = distinct(rows, skipped)
     if not usable:
-        raise _nothing(path, "holds no picture that can be used", skipped)
+        raise unusable(path, "holds no picture that can be used", skipped)
     uris = tuple(uri for uri, _ in usable)
     return Listing(path.name, uris, np.zeros(len(uris), np.int32), (), skipped=tuple(skipped))
 
@@ -176,7 +176,8 @@ def _labelled_rows(rows: Iterable[tuple[str, ...]], base: str, skipped: list[Ski
             skipped.append(Skipped(uri, f"row {number} has no {'label' if uri else 'URI'}"))
 
 
-def _base(path: Path, data: Path | None) -> str:
+def base_of(path: Path, data: Path | None) -> str:
+    """What relative paths in the file `path` start from."""
     return (path.parent if data is None else data.absolute()).as_uri()
 
 
@@ -258,7 +259,8 @@ def _digest(uri: str, skipped: list[Skipped]) -> str | None:
         return None
 
 
-def _nothing(path: Path, problem: str, skipped: list[Skipped]) -> InvalidArgument:
+def unusable(path: Path, problem: str, skipped: list[Skipped]) -> InvalidArgument:
+    """`path` as a dataset that cannot be used at all, with the first of what was skipped."""
     first = f"; skipped: {len(skipped):,}, the first: {skipped[0].uri}: {skipped[0].reason}" if skipped else ""
     return InvalidArgument("dataset", f"{path} {problem}{first}")
 

@@ -21,7 +21,7 @@ from embedder.datasets.listings import Skipped
 from embedder.evaluation.exact import nearest
 from embedder.models.bundle import Bundle, DataSummary
 from embedder.pictures import alterations as alter
-from embedder.pictures.decode import WORKING_SIDE, Decoder, Wanted
+from embedder.pictures.decode import MAX_SIDE, Decoder, Wanted
 from lookalike.errors import InvalidArgument, LookalikeError, NotFound
 from lookalike.picture_formats import SUFFIXES
 from lookalike.spaces import Metric
@@ -233,7 +233,7 @@ class _Run:
 
     def _attacks(self, data: bytes, digest: str) -> Iterator[bytes]:
         """By the photograph's content, not by its place among the others: more photographs do not change what became of it."""
-        picture = alter.resized(self._decoder.picture(data), WORKING_SIDE)
+        picture = alter.resized(self._decoder.picture(data), MAX_SIDE)
         for number, attack in enumerate(ATTACKS.values()):
             yield attack.change(picture, np.random.default_rng((self.seed, number, int(digest[:8], 16))))
 

@@ -35,10 +35,8 @@ Pixels = npt.NDArray[np.uint8]
 
 CANVAS_SIDE = 256
 """Longest side of the histogram's canvas in pixels: part of what the `histogram` space is, whatever model stands beside it."""
-WORKING_SIDE = SHOWN_SIDE
-"""No picture or thumbnail needs a longer side, and it is decoded no smaller."""
-MAX_SIDE = WORKING_SIDE
-"""Largest tower input and thumbnail."""
+MAX_SIDE = SHOWN_SIDE
+"""Largest tower input and thumbnail: no picture is decoded smaller, or needs a longer side."""
 LARGE_PIXELS = 8_000_000
 """Pixels to decode above which pictures take turns: at up to 14 bytes a pixel while decoding, a default limit of 50
 megapixels, and a thread per core, memory would otherwise be bounded by luck alone."""

@@ -14,23 +14,19 @@ from lookalike.picture_formats import FORMATS
 
 _SAVE = "save it as JPEG or PNG"
 _EXPORT = "export it as JPEG or PNG"
-_KINDS: tuple[tuple[int, bytes, str, str], ...] = (
+_FRAME, _UNPACK = "save a frame of it as JPEG or PNG", "take the pictures out of it"
+_KINDS: tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...] = (
     (0, b"\xff\xd8\xff\xf7", "a JPEG-LS picture", _SAVE),
-    (0, b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 picture", _SAVE),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture", _SAVE),
-    (0, b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture", _SAVE),
-    (0, b"\xff\x0a", "a JPEG XL picture", _SAVE),
+    (0, (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), "a JPEG 2000 picture", _SAVE),
+    (0, (b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a"), "a JPEG XL picture", _SAVE),
     (0, b"II\xbc\x01", "a JPEG XR picture", _SAVE),
     (0, b"8BPS", "a Photoshop document (PSD)", _EXPORT),
     (0, b"gimp xcf", "a GIMP picture (XCF)", _EXPORT),
     (0, b"%PDF", "a PDF document", "export its pages as JPEG or PNG"),
-    (0, b"%!PS", "a PostScript document (EPS)", _EXPORT),
-    (0, b"\xc5\xd0\xd3\xc6", "a PostScript document (EPS)", _EXPORT),
+    (0, (b"%!PS", b"\xc5\xd0\xd3\xc6"), "a PostScript document (EPS)", _EXPORT),
     (8, b"CR\x02", "a camera's raw picture (CR2)", _EXPORT),
     (0, b"FUJIFILMCCD-RAW", "a camera's raw picture (RAF)", _EXPORT),
-    (0, b"IIRO", "a camera's raw picture (ORF)", _EXPORT),
-    (0, b"IIRS", "a camera's raw picture (ORF)", _EXPORT),
-    (0, b"MMOR", "a camera's raw picture (ORF)", _EXPORT),
+    (0, (b"IIRO", b"IIRS", b"MMOR"), "a camera's raw picture (ORF)", _EXPORT),
     (0, b"IIU\0", "a camera's raw picture (RW2)", _EXPORT),
     (0, b"FOVb", "a camera's raw picture (X3F)", _EXPORT),
     (0, b"\0MRM", "a camera's raw picture (MRW)", _EXPORT),
@@ -39,15 +35,14 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"icns", "an icon of macOS (ICNS)", _SAVE),
     (0, b"DDS ", "a texture (DDS)", _SAVE),
     (0, b"v/1\x01", "an OpenEXR picture", _SAVE),
-    (0, b"#?RADIANCE", "a Radiance picture (HDR)", _SAVE),
-    (0, b"#?RGBE", "a Radiance picture (HDR)", _SAVE),
+    (0, (b"#?RADIANCE", b"#?RGBE"), "a Radiance picture (HDR)", _SAVE),
     (0, b"SIMPLE  =", "a FITS picture", _SAVE),
     (0, b"qoif", "a QOI picture", _SAVE),
     (0, b"BPG\xfb", "a BPG picture", _SAVE),
     (0, b"FLIF", "a FLIF picture", _SAVE),
     (0, b"farbfeld", "a farbfeld picture", _SAVE),
     (0, b"AT&TFORM", "a DjVu document", "export its pages as JPEG or PNG"),
-    (0, b"\x8aMNG\r\n\x1a\n", "an MNG animation", "save a frame of it as JPEG or PNG"),
+    (0, b"\x8aMNG\r\n\x1a\n", "an MNG animation", _FRAME),
     (0, b"\x8bJNG\r\n\x1a\n", "a JNG picture", _SAVE),
     (0, b"/* XPM */", "an XPM picture", _SAVE),
     (0, b"\x01\xda", "an SGI picture", _SAVE),
@@ -55,21 +50,20 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\xd7\xcd\xc6\x9a", "a Windows metafile (WMF)", _EXPORT),
     (40, b" EMF", "a Windows metafile (EMF)", _EXPORT),
     (128, b"DICM", "a DICOM picture", _EXPORT),
-    (0, b"\x1aE\xdf\xa3", "a video (Matroska or WebM)", "save a frame of it as JPEG or PNG"),
-    (0, b"FLV\1", "a video (FLV)", "save a frame of it as JPEG or PNG"),
-    (0, b"\0\0\1\xba", "a video (MPEG)", "save a frame of it as JPEG or PNG"),
-    (0, b"\0\0\1\xb3", "a video (MPEG)", "save a frame of it as JPEG or PNG"),
-    (0, b"OggS", "a sound or video (Ogg)", "save a frame of it as JPEG or PNG"),
-    (8, b"AVI ", "a video (AVI)", "save a frame of it as JPEG or PNG"),
+    (0, b"\x1aE\xdf\xa3", "a video (Matroska or WebM)", _FRAME),
+    (0, b"FLV\1", "a video (FLV)", _FRAME),
+    (0, (b"\0\0\1\xba", b"\0\0\1\xb3"), "a video (MPEG)", _FRAME),
+    (0, b"OggS", "a sound or video (Ogg)", _FRAME),
+    (8, b"AVI ", "a video (AVI)", _FRAME),
     (8, b"WAVE", "a sound (WAV)", "no picture is in it"),
     (0, b"ID3", "a sound (MP3)", "no picture is in it"),
-    (0, b"PK\3\4", "a ZIP archive, or a document that is stored as one", "take the pictures out of it"),
-    (0, b"\x1f\x8b", "a gzip archive", "take the pictures out of it"),
-    (0, b"Rar!\x1a\x07", "a RAR archive", "take the pictures out of it"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "take the pictures out of it"),
+    (0, b"PK\3\4", "a ZIP archive, or a document that is stored as one", _UNPACK),
+    (0, b"\x1f\x8b", "a gzip archive", _UNPACK),
+    (0, b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (0, b"version https://git-lfs", "a pointer to a file in Git LFS", "fetch the file itself"),
 )
-"""Where, what is there, what it is, what to do."""
+"""Where, what may be there, what it is, what to do."""
 _APPLE_PNG = b"CgBI"
 _BRANDS = {
     b"heic": "a HEIC picture", b"heix": "a HEIC picture", b"heim": "a HEIC picture", b"heis": "a HEIC picture",
@@ -120,8 +114,8 @@ def not_read(data: bytes) -> BadImage:
 
 def known(data: bytes) -> BadImage | None:
     """What to say of a kind that is recognised and not read; None for all others."""
-    for place, magic, kind, advice in _KINDS:
-        if data.startswith(magic, place):
+    for place, magics, kind, advice in _KINDS:
+        if data.startswith(magics, place):
             return unsupported(kind, advice)
     if data[4:8] == b"ftyp":
         return _of_brand(data)
@@ -149,4 +143,4 @@ def _of_brand(data: bytes) -> BadImage:
     if brands[0] in _BRANDS:
         kind = _BRANDS[brands[0]]
         return unsupported(kind, _EXPORT if "raw" in kind else _SAVE)
-    return unsupported("a video (MP4 or QuickTime)", "save a frame of it as JPEG or PNG")
+    return unsupported("a video (MP4 or QuickTime)", _FRAME)

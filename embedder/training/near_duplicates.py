@@ -21,7 +21,7 @@ import numpy.typing as npt
 from embedder.models.bundle import InputSpec, TowerConfig
 from embedder.models.tower import build_tower
 from embedder.pictures import alterations as alter
-from embedder.pictures.decode import WORKING_SIDE, Decoder, Wanted
+from embedder.pictures.decode import MAX_SIDE, Decoder, Wanted
 from embedder.training.losses import find_loss, nt_xent
 from embedder.training.train import MetricLearner
 from embedder.training.views import view
@@ -137,7 +137,7 @@ def _look(
             skipped.append((position, data.message))
             continue
         try:
-            picture = alter.resized(decoder.picture(data), WORKING_SIDE)
+            picture = alter.resized(decoder.picture(data), MAX_SIDE)
         except BadImage as error:
             skipped.append((position, error.problem))
             continue

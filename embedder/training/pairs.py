@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedder.datasets.listings import Listing, Skipped, distinct, existing, resolved
+from embedder.datasets.listings import Listing, Skipped, base_of, distinct, existing, resolved, unusable
 from embedder.datasets.tables import read_columns
 from embedder.training.mining import Pairs
 from lookalike.errors import InvalidArgument
@@ -37,7 +37,7 @@ def list_pairs(source: str, *, data: Path | None = None) -> PairListing:
         raise InvalidArgument(
             "dataset", f"{path} is a folder; pairs are named by a .csv or .parquet file ({', '.join(COLUMNS)})"
         )
-    base = (path.parent if data is None else data.absolute()).as_uri()
+    base = base_of(path, data)
     skipped: list[Skipped] = []
     rows: list[tuple[str, str, int]] = []
     for number, (first, second, same) in enumerate(read_columns(path, COLUMNS), 1):
@@ -56,8 +56,7 @@ def list_pairs(source: str, *, data: Path | None = None) -> PairListing:
     places |= {uri: places[first] for uri, first in same_as.items()}
     pairs = _pairs(rows, places, skipped)
     if not 0 < pairs.same.sum() < len(pairs):
-        first = f"; skipped: {len(skipped):,}, the first: {skipped[0].uri}: {skipped[0].reason}" if skipped else ""
-        raise InvalidArgument("dataset", f"{path} must name pairs of the same and of different things{first}")
+        raise unusable(path, "must name pairs of the same and of different things", skipped)
     pictures = Listing(path.name, uris, np.zeros(len(uris), np.int32), (), skipped=tuple(skipped))
     return PairListing(pictures, pairs)
 
