@@ -7,15 +7,17 @@ anew.
 
 from __future__ import annotations
 
+import hashlib
 import re
+import secrets
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 from prometheus_client import Counter as Metric
 
-from indexer.sweeping.marks import Marks
 from indexer.sweeping.roots import Roots
 from lookalike.artifacts import ORIGINALS, THUMBNAILS, UNUSED_KEPT_S, Artifacts
 from lookalike.errors import Unavailable
@@ -25,6 +27,31 @@ SWEPT = Metric("lookalike_indexer_swept_files_total", "Files removed because not
 _SHA256 = re.compile(r"([0-9a-f]{64})(?:\.jpg)?")
 _CLOCKS_S = 300.0
 """The difference between the clocks of a store and of a worker, at most."""
+_BITS = 1 << 28
+"""Bits of the filter, 32 MiB: with 10 million pictures marked .04 % of all others look marked too, with 100 million 36 %."""
+_HASHES = 4
+
+
+class Marks:
+    """A set of SHA-256 (64 hex digits) in memory that does not grow. It misses none of its own, and some others seem to belong
+    to it: those are kept until the next sweep, which has other hashes (Bloom, "Space/time trade-offs in hash coding with
+    allowable errors", 1970)."""
+
+    def __init__(self) -> None:
+        self._bits = np.zeros(_BITS // 8, np.uint8)
+        self._key = secrets.token_bytes(16)
+
+    def add(self, sha256: str) -> None:
+        for byte, bit in self._places(sha256):
+            self._bits[byte] |= bit
+
+    def __contains__(self, sha256: str) -> bool:
+        return all(self._bits[byte] & bit for byte, bit in self._places(sha256))
+
+    def _places(self, sha256: str) -> list[tuple[int, int]]:
+        digest = hashlib.blake2b(sha256.encode(), key=self._key, digest_size=8 * _HASHES).digest()
+        places = (int.from_bytes(digest[start : start + 8], "big") % _BITS for start in range(0, len(digest), 8))
+        return [(place >> 3, 1 << (place & 7)) for place in places]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.sweeping.marks import Marks
 from indexer.sweeping.roots import Roots
-from indexer.sweeping.sweep import Sweep, Swept
+from indexer.sweeping.sweep import Marks, Sweep, Swept
 from indexer.sweeping.sweeper import Sweeper
 from lookalike.artifacts import Artifacts
 from lookalike.errors import Unavailable
