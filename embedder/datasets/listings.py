@@ -36,6 +36,11 @@ class Skipped:
     reason: str
 
 
+def reason_of(error: LookalikeError) -> str:
+    """What to say of a picture that is skipped for `error`."""
+    return getattr(error, "problem", "") or error.message
+
+
 @dataclass(frozen=True)
 class Listing:
     """Where the pictures of a dataset are; nothing is decoded yet.
@@ -231,10 +236,8 @@ def _size_bytes(uri: str, skipped: list[Skipped]) -> int | None:
         size_bytes = path.stat().st_size
         if not path.is_file():
             raise unreadable(path, "is not a file")
-    except InvalidArgument as error:
-        problem = error.problem
     except LookalikeError as error:
-        problem = error.message
+        problem = reason_of(error)
     except FileNotFoundError:
         problem = "there is no such file"
     except OSError as error:

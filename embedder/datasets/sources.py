@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from embedder.datasets.data import LabelledImages
-from embedder.datasets.listings import FASHION, Listing, Skipped, Split, list_labelled, list_pictures
+from embedder.datasets.listings import FASHION, Listing, Skipped, Split, list_labelled, list_pictures, reason_of
 from embedder.pictures.decode import Decoded, Decoder, Wanted
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError
 from lookalike.items import open_file, path_of, unreadable
@@ -167,8 +167,3 @@ def _labelled(listing: Listing, pixels: npt.NDArray[np.uint8], rows: npt.NDArray
         classes = tuple(classes[label] for label in present)
         labels = np.searchsorted(present, labels).astype(np.int32)
     return LabelledImages(listing.name, pixels, labels, classes, listing.licence, listing.source)
-
-
-def reason_of(error: LookalikeError) -> str:
-    """What to say of a picture that is skipped for `error`."""
-    return getattr(error, "problem", "") or error.message
