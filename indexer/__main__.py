@@ -19,7 +19,7 @@ import structlog
 from indexer.chunk.embed_batches import EmbedBatches
 from indexer.chunk.embedder import Embedder
 from indexer.chunk.fetching import Fetcher
-from indexer.chunk.pipeline import Pipeline
+from indexer.chunk.pipeline import ChunkParts, Pipeline
 from indexer.finishing.forecast import Forecaster
 from indexer.finishing.mirror import Mirror
 from indexer.readiness import Check, Readiness
@@ -119,12 +119,10 @@ def _wire(
     batches = EmbedBatches(
         Suspects(ledger.connection), concurrency=settings.indexer_concurrency, in_flight=settings.indexer_embeds_in_flight
     )
-    store_timeout_s = settings.indexer_store_timeout_s
-    pipeline = Pipeline(ledger, writes, store, fetcher, embedder, batches, store_timeout_s=store_timeout_s)
-    reembedding = make_reembedding(
-        ledger, leases, writes, catalogue, store, fetcher, embedder, batches, store_timeout_s=store_timeout_s
-    )
-    mirror = Mirror(ledger, leases, writes, store, reader, store_timeout_s=store_timeout_s)
+    chunk_parts = ChunkParts(writes, store, fetcher, embedder, batches, settings.indexer_store_timeout_s)
+    pipeline = Pipeline(ledger, chunk_parts)
+    reembedding = make_reembedding(ledger, leases, catalogue, chunk_parts)
+    mirror = Mirror(ledger, leases, writes, store, reader, store_timeout_s=settings.indexer_store_timeout_s)
     forecaster = Forecaster(ledger, leases, pipeline, mirror, artifacts)
     queue, uploads = TaskQueue(settings.redis_access), Uploads(artifacts)
     outcomes = Outcomes(ledger, artifacts)

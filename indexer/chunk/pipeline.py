@@ -9,7 +9,7 @@ cannot go on now. At most a few calls' worth of pictures are in memory at a time
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from indexer.chunk.chunk_writer import Writer
 from indexer.chunk.comparing import compare
@@ -26,24 +26,24 @@ from lookalike.store.protocols import Vectors
 from lookalike.writes import Writes
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkParts:
+    """What a chunk is worked off with, whether its job ingests or re-embeds. `store_timeout_s`: of one read from the store."""
+
+    writes: Writes
+    store: Vectors
+    fetcher: Fetcher
+    embedder: Embedder
+    batches: EmbedBatches
+    store_timeout_s: float
+
+
 class Pipeline:
     """Thread-safe."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        writes: Writes,
-        store: Vectors,
-        fetcher: Fetcher,
-        embedder: Embedder,
-        batches: EmbedBatches,
-        *,
-        store_timeout_s: float,
-    ) -> None:
-        self._ledger, self._store, self._embedder, self._batches = ledger, store, embedder, batches
-        self._fetcher = fetcher
-        self._writer = Writer(ledger, writes, store, store_timeout_s=store_timeout_s)
-        self._store_timeout_s = store_timeout_s
+    def __init__(self, ledger: Ledger, parts: ChunkParts) -> None:
+        self._ledger, self._parts = ledger, parts
+        self._writer = Writer(ledger, parts.writes, parts.store, store_timeout_s=parts.store_timeout_s)
 
     def run(self, chunk: Chunk) -> list[Outcome]:
         """What became of every item, each exactly once. Every `Indexed` one is in every space.
@@ -79,7 +79,7 @@ class Pipeline:
             stored = self._stored(chunk, good)
             # An older job under way could write over an image that is skipped here, and the older revision would win.
             may_skip = not self._ledger.older_job_active(chunk.collection.name, chunk.job.revision)
-        contents = self._fetcher.fetch(good, chunk.interruption, chunk.stages)
+        contents = self._parts.fetcher.fetch(good, chunk.interruption, chunk.stages)
         compared = compare(chunk, contents, stored, may_skip=may_skip)
         for one in self._embedded(chunk, prepared.to_embed(compared), alone=alone):
             prepared.add(one)
@@ -87,15 +87,15 @@ class Pipeline:
 
     def _stored(self, chunk: Chunk, items: Sequence[Item]) -> dict[str, tuple[StoredImage, ...]]:
         ids = [item.id for item in items]
-        return self._store.get_everywhere(chunk.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
+        return self._parts.store.get_everywhere(chunk.collection, ids, timeout_s=self._parts.store_timeout_s) if ids else {}
 
     def _embedded(self, chunk: Chunk, fetched: Iterable[Fetched], *, alone: bool) -> Iterator[ToWrite | Failed | Suspect]:
         """Each of `fetched` with its vectors, for both generations where there are two."""
 
         def embed(contents: Sequence[bytes]) -> list[tuple[Embedding, Embedding]]:
-            return embed_everywhere(self._embedder, chunk.collection, contents, chunk.interruption, chunk.stages)
+            return embed_everywhere(self._parts.embedder, chunk.collection, contents, chunk.interruption, chunk.stages)
 
-        for made in self._batches.run(fetched, embed, chunk, alone=alone):
+        for made in self._parts.batches.run(fetched, embed, chunk, alone=alone):
             if isinstance(made, Suspect):
                 yield made
                 continue

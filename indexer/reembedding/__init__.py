@@ -11,16 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from indexer.chunk.embed_batches import EmbedBatches
-from indexer.chunk.embedder import Embedder
-from indexer.chunk.fetching import Fetcher
+from indexer.chunk.pipeline import ChunkParts
 from indexer.reembedding.chunks import Chunks
 from indexer.reembedding.finish import Finish
 from indexer.reembedding.generations import Generations
 from lookalike.jobs.leases import Leases
 from lookalike.jobs.ledger import Ledger
-from lookalike.store.protocols import Catalogue, Vectors
-from lookalike.writes import Writes
+from lookalike.store.protocols import Catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +29,7 @@ class Reembedding:
     finish: Finish
 
 
-def make_reembedding(
-    ledger: Ledger,
-    leases: Leases,
-    writes: Writes,
-    catalogue: Catalogue,
-    store: Vectors,
-    fetcher: Fetcher,
-    embedder: Embedder,
-    batches: EmbedBatches,
-    *,
-    store_timeout_s: float,
-) -> Reembedding:
-    generations = Generations(ledger, writes, catalogue, store, embedder, store_timeout_s=store_timeout_s)
-    return Reembedding(
-        generations,
-        Chunks(writes, store, fetcher, embedder, batches, store_timeout_s=store_timeout_s),
-        Finish(leases, writes, store, generations, store_timeout_s=store_timeout_s),
-    )
+def make_reembedding(ledger: Ledger, leases: Leases, catalogue: Catalogue, parts: ChunkParts) -> Reembedding:
+    writes, store, timeout_s = parts.writes, parts.store, parts.store_timeout_s
+    generations = Generations(ledger, writes, catalogue, store, parts.embedder, store_timeout_s=timeout_s)
+    return Reembedding(generations, Chunks(parts), Finish(leases, writes, store, generations, store_timeout_s=timeout_s))

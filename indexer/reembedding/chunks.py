@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from indexer.chunk.chunk_writer import each_that_can, session_for
-from indexer.chunk.embed_batches import EmbedBatches, Prepared, Suspect
-from indexer.chunk.embedder import Embedder
-from indexer.chunk.fetching import Fetcher
+from indexer.chunk.embed_batches import Prepared, Suspect
 from indexer.chunk.items import Chunk, Failed, Fetched, Indexed, Outcome, Skipped, ToWrite, failed
+from indexer.chunk.pipeline import ChunkParts
 from lookalike.errors import FailedPrecondition, LookalikeError, NotFound
 from lookalike.items import Item
 from lookalike.records.collection import Collection
@@ -24,8 +23,6 @@ from lookalike.records.model import Embedding
 from lookalike.sources import Artifacts
 from lookalike.spaces import Space
 from lookalike.store.generations import is_filled_by
-from lookalike.store.protocols import Vectors
-from lookalike.writes import Writes
 
 Rows = Mapping[Space, StoredImage]
 """The rows of one image, by space."""
@@ -34,19 +31,8 @@ Rows = Mapping[Space, StoredImage]
 class Chunks:
     """Thread-safe."""
 
-    def __init__(
-        self,
-        writes: Writes,
-        store: Vectors,
-        fetcher: Fetcher,
-        embedder: Embedder,
-        batches: EmbedBatches,
-        *,
-        store_timeout_s: float,
-    ) -> None:
-        self._writes, self._store = writes, store
-        self._fetcher, self._embedder, self._batches = fetcher, embedder, batches
-        self._store_timeout_s = store_timeout_s
+    def __init__(self, parts: ChunkParts) -> None:
+        self._parts = parts
 
     def run(self, chunk: Chunk) -> list[Outcome]:
         """What became of every item, each exactly once. Raises as `Pipeline.run`, and `FailedPrecondition` REEMBED_GONE."""
@@ -69,7 +55,7 @@ class Chunks:
             return prepared.outcomes + self._write(chunk, prepared.ready), prepared.suspects
 
     def _rows(self, chunk: Chunk, ids: Sequence[str]) -> Mapping[str, Rows]:
-        return self._store.get_by_space(chunk.collection, ids, timeout_s=self._store_timeout_s) if ids else {}
+        return self._parts.store.get_by_space(chunk.collection, ids, timeout_s=self._parts.store_timeout_s) if ids else {}
 
     def _fetched(self, chunk: Chunk, rows: Mapping[str, Rows]) -> Iterator[Fetched | Outcome]:
         """The bytes that each image was indexed from, or what became of it."""
@@ -95,7 +81,7 @@ class Chunks:
         uris = {image.id: image.uri for image in images}
         elsewhere: list[Item] = []
         originals = [Item(0, image.id, Artifacts.original_uri(image.sha256)) for image in images]
-        for item, content in self._fetcher.fetch(originals, chunk.interruption, chunk.stages):
+        for item, content in self._parts.fetcher.fetch(originals, chunk.interruption, chunk.stages):
             uri = uris[item.id]
             if not isinstance(content, NotFound):
                 yield item.id, content
@@ -104,16 +90,16 @@ class Chunks:
                 yield item.id, NotFound("source", uri or item.uri, hint=hint)
             else:
                 elsewhere.append(replace(item, uri=uri))
-        for item, content in self._fetcher.fetch(elsewhere, chunk.interruption, chunk.stages):
+        for item, content in self._parts.fetcher.fetch(elsewhere, chunk.interruption, chunk.stages):
             yield item.id, content
 
     def _embedded(self, chunk: Chunk, fetched: Iterator[Fetched], *, alone: bool) -> Iterator[ToWrite | Failed | Suspect]:
         spaces, other = chunk.collection.other_spaces, chunk.collection.as_other()
 
         def embed(contents: Sequence[bytes]) -> list[Embedding]:
-            return self._embedder.embed(other, contents, chunk.interruption, spaces, stages=chunk.stages)
+            return self._parts.embedder.embed(other, contents, chunk.interruption, spaces, stages=chunk.stages)
 
-        for made in self._batches.run(fetched, embed, chunk, alone=alone):
+        for made in self._parts.batches.run(fetched, embed, chunk, alone=alone):
             if isinstance(made, Suspect):
                 yield made
                 continue
@@ -126,7 +112,7 @@ class Chunks:
         if not ready:
             return []
         outcomes, images = list[Outcome](), dict[str, StoredImage]()
-        with session_for(chunk, self._writes) as session:
+        with session_for(chunk, self._parts.writes) as session:
             rows = self._rows(chunk, [one.item.id for one in ready])
             for one in ready:
                 settled = _settled(chunk, one.item, rows.get(one.item.id, {}))

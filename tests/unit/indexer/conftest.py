@@ -12,7 +12,7 @@ import pytest
 
 from indexer.chunk.embed_batches import EmbedBatches
 from indexer.chunk.fetching import Fetcher
-from indexer.chunk.pipeline import Pipeline
+from indexer.chunk.pipeline import ChunkParts, Pipeline
 from indexer.finishing.forecast import Forecaster
 from indexer.finishing.mirror import Mirror
 from indexer.reembedding import make_reembedding
@@ -128,7 +128,8 @@ def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any, embedder
     reader = Reader(artifacts, [folder / "data"])
     batches = EmbedBatches(Suspects(ledger.connection), concurrency=2, in_flight=2, turn_s=0.05, apart_s=0.0)
     fetcher = Fetcher(reader, threads=4, timeout_s=20)
-    pipeline = Pipeline(ledger, writes, store, fetcher, cast("Any", embedder), batches, store_timeout_s=20)
+    chunk_parts = ChunkParts(writes, store, fetcher, cast("Any", embedder), batches, store_timeout_s=20)
+    pipeline = Pipeline(ledger, chunk_parts)
     mirror = Mirror(ledger, leases, writes, store, reader, store_timeout_s=20)
     parts = Parts(
         ledger,
@@ -140,9 +141,7 @@ def made_bench(redis_db: str, folder: Path, catalogue: Any, store: Any, embedder
         uploads=Uploads(artifacts),
         outcomes=Outcomes(ledger, artifacts),
         pipeline=pipeline,
-        reembedding=make_reembedding(
-            ledger, leases, writes, catalogue, store, fetcher, cast("Any", embedder), batches, store_timeout_s=20
-        ),
+        reembedding=make_reembedding(ledger, leases, catalogue, chunk_parts),
         mirror=mirror,
         forecaster=Forecaster(ledger, leases, pipeline, mirror, artifacts),
     )
