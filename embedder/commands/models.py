@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-app = Commands(help="Show the models, and change what their names mean for new collections.", no_args_is_help=True)
+app = Commands(help="List, show, promote and retire versions of models.", no_args_is_help=True)
 
 _TRIES = 5
-"""Most tries of a change that is decided anew because another process changed the same model meanwhile."""
+"""Bounds the tries of a change, which is decided again where another process changed the same model meanwhile."""
 
 RegistryUrl = Annotated[
     str | None,
@@ -41,7 +41,7 @@ RegistryUrl = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Reason = Annotated[str, typer.Option(help="Why, for the history; needed with --force.")]
+Reason = Annotated[str, typer.Option(help="Reason, for the history; required with --force.")]
 
 
 def registry_url(given: str | None) -> str:
@@ -50,10 +50,10 @@ def registry_url(given: str | None) -> str:
 
 
 def list_models(registry: RegistryUrl = None, as_json: AsJson = False) -> None:
-    """List the models that ship and those of the registry: every version, what each name means, how good it is.
+    """List the shipped models and those of the registry: every version, with its state and its quality.
 
-    current: what the name means for new collections. live: served for the collections that were made with it. retired: out of
-    service; deleted: its files are gone too.
+    current: the version for new collections. live: served for the collections that were made with it. retired: out of service.
+    deleted: retired, and its files are gone.
     """
     from embedder.commands.models_text import print_list
 
@@ -71,7 +71,7 @@ def show(
     registry: RegistryUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one version of a model in full, and the history of its name. Its files are read and checked on the way."""
+    """Show a version of a model in full, and the history of its name. Its files are read and checked."""
     from embedder.commands.models_text import print_bundle, print_history
     from embedder.models.bundle import card_of
     from embedder.registry.registry import Registry, find_bundle
@@ -92,31 +92,32 @@ def show(
 
 def promote(
     folder: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="Folder of a bundle, or NAME@VERSION to return to a version that is there.")
+        str,
+        typer.Argument(metavar="FOLDER", help="Folder of a bundle, or NAME@VERSION to return to a version of the registry."),
     ],
     on: Annotated[
         str | None,
         typer.Option(
             metavar="DATASET",
-            help="Measure both on these pictures: what `lookalike evaluate` takes.",
-            show_default="what their cards say, if they speak of the same data",
+            help="Dataset to measure both versions on, as for `lookalike evaluate`.",
+            show_default="compare the figures of their cards, if these are of the same data",
         ),
     ] = None,
     attacks: Annotated[
         bool, typer.Option("--attacks", help="With --on FOLDER: measure how often an original is found after attacks.")
     ] = False,
     data: Annotated[Path | None, typer.Option(help="Folder with the dataset's files, if not in a known place.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Promote it though it is worse, or cannot be compared.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Promote it even if it is worse, or cannot be compared.")] = False,
     reason: Reason = "",
     registry: RegistryUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add a bundle to the registry and make it what its name means for new collections.
+    """Add a bundle to the registry and make it the current version of its model, for new collections.
 
-    Refuses a bundle that is worse than the current one on the same data. P@5 decides (the share of right labels among the five
-    nearest); where there are no labels, with --attacks, mean R@1 (the share of originals found first). Collections that exist
-    keep the version that they were made with, which stays in service until it is retired. Embedders that watch the registry
-    take the new one up by themselves, without a pause.
+    Refuses a bundle that is worse than the current version on the same data. P@5 decides (the share of right labels among the
+    five nearest); without labels, with --attacks, mean R@1 (the share of originals found first). Existing collections keep the
+    version that they were made with, which stays in service until it is retired. Embedders that watch the registry load the new
+    version by themselves, without a pause.
     """
     from embedder.commands.models_text import print_comparison
     from embedder.registry import promotion
@@ -151,23 +152,23 @@ def promote(
 def retire(
     context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="A version, by its fingerprint.")],
-    delete: Annotated[bool, typer.Option("--delete", help="Delete its files too. They cannot be had back.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Do it though collections use it, or their use is not known.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete its files too. They cannot be restored.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Retire it even if collections use it, or may use it.")] = False,
     reason: Reason = "",
     address: Annotated[
         str | None,
         typer.Option(
             metavar="HOST:PORT",
-            help="Gateway that is asked which collections use it.",
+            help="Gateway to ask which collections use it.",
             show_default="that of `lookalike --address`",
         ),
     ] = None,
     registry: RegistryUrl = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before files are deleted.")] = False,
 ) -> None:
-    """Take a version out of service. Refused for what the name means, and while collections use it.
+    """Take a version out of service. Refused for the current version, and while collections use the version.
 
-    Its files stay unless --delete is given, so that promoting it again brings it back.
+    Its files stay unless --delete is given, so that it can be promoted again.
     """
     from embedder.registry.record import Change
     from embedder.registry.registry import Registry, parse_version, retirable
