@@ -119,7 +119,7 @@ def most_bytes(field: FieldDescriptor) -> int:
 
 
 def most_characters(field: FieldDescriptor) -> int:
-    """The bound of a text: in bytes, where none in characters is narrower."""
+    """The most characters of a text: its bound in characters, or where there is none its bound in bytes."""
     return _bound(field, bounds_pb2.max_characters) or _bound(field, bounds_pb2.max_bytes)
 
 

@@ -63,7 +63,7 @@ def _images(mapped: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 async def respond(answer: Message | Answer, status_code: int = 200) -> Response:
-    """A large answer is made and written in a thread, an item of its lists at a time."""
+    """`answer` as JSON. A large one is made and written in a thread, an item of its lists at a time."""
     if isinstance(answer, Message):
         return JSONResponse(to_json(answer), status_code=status_code)
     if not answer.large:

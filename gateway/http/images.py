@@ -1,4 +1,4 @@
-"""What the contract's routes cannot say of images: new metadata as it was sent, one image by its path, thumbnails as files.
+"""Routes of images that `routes` cannot make: new metadata as it was sent, one image by its path, thumbnails as files.
 
 Metadata goes to the core as JSON had it: in a message, a whole number beyond 2**53 would lose its last digits.
 """

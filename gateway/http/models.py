@@ -48,7 +48,7 @@ def _most(message: Any, name: str) -> int:
 
 
 Metadata = Annotated[SkipValidation[dict[str, Any]], BeforeValidator(_an_object)]
-"""Looked at where it is stored, a thousand times at once perhaps; here pydantic would copy it."""
+"""Metadata is checked where it is stored, perhaps a thousand at once; pydantic would copy it here."""
 Name = Annotated[str, Field(max_length=_most(search_pb.SearchRequest, "collection"))]
 ImageId = Annotated[str, Field(max_length=_most(search_pb.GetImageRequest, "id"))]
 Filter = Annotated[str, Field(max_length=_most(search_pb.DeleteImagesRequest, "filter"))]
@@ -84,7 +84,7 @@ _LISTS = {"lookalike.v1.QueryVectors": "vectors"}
 
 @functools.cache
 def answer_model(message: Descriptor) -> type[BaseModel]:
-    """For the document only: answers are made from the messages themselves (`convert.to_json`)."""
+    """The model of an answer, for the document only: answers are made from the messages themselves (`convert.to_json`)."""
     fields = {field.name: _answered(field) for field in message.fields}
     return create_model(message.name, __doc__=comment(message.full_name), **fields)
 
@@ -217,7 +217,7 @@ def _behavior(field: FieldDescriptor) -> Iterable[int]:
 
 @functools.cache
 def _comments() -> Mapping[str, str]:
-    """By full name. Generated code has no comments; `protos/build_stubs.py` keeps them beside it."""
+    """The contract's comments by full name. Generated code has none; `protos/build_stubs.py` keeps them beside it."""
     content = files("lookalike.v1").joinpath("contract.binpb").read_bytes()
     return {
         _full_name(file, location.path): "\n".join(

@@ -1,8 +1,8 @@
 """Routes made from the contract: each RPC with a `google.api.http` option, called as gRPC calls it.
 
-A request is what its path, its query and its JSON body say together; an answer is the RPC's own. So an RPC is written in
-`protos/` and `gateway.rpcs` alone. Made by hand, in the other files, is what the contract cannot say: forms, streams, files,
-metadata whose whole numbers keep 64 bits.
+The path, the query and the JSON body make the request together; the answer is the RPC's own. An RPC is therefore written in
+`protos/` and `gateway.rpcs` alone. The other files serve by hand what the contract cannot say: forms, streams, files, and metadata
+whose whole numbers keep 64 bits.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ Rpc: TypeAlias = Callable[[Any, Call], Awaitable[Message | Answer]]
 _FILES = (search_service_pb2.DESCRIPTOR, collection_service_pb2.DESCRIPTOR, ingest_service_pb2.DESCRIPTOR)
 _BINDINGS = {binding.name: binding for binding in bindings(_FILES)}
 BY_HAND = frozenset({"Search", "SearchBatch", "UpdateImages", "GetThumbnail", "WatchIngestJob"})
+"""RPCs whose routes are made in `search`, `images` and `job_streams`."""
 _CODES = {"CreateCollection": 201, "ReembedCollection": 202, "CreateIngestJob": 201, "RetryIngestFailures": 201}
-"""Codes of success other than 200: something was made, or is going to be."""
+"""Codes of success other than 200, of RPCs that make something or start to."""
 _BODY_BYTES = {"DeleteImages": 2 * 1024 * 1024}
-"""The size of a body that may be larger than others: a thousand ids."""
+"""The size of a JSON body, where it may be larger than others: a thousand ids."""
 
 
 def contract_router(*services: object) -> APIRouter:
