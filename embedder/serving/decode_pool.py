@@ -68,7 +68,14 @@ class DecodePool:
         left = [image for image, one in zip(images, begun, strict=True) if one is None]
         try:
             here = iter(self._decoded_side_by_side(make, left, lane, waiting) if left else ())
-            return [next(here) if one is None else _result_elsewhere(one, waiting) for one in begun]
+            outcomes: list[T | LookalikeError] = []
+            for one in begun:
+                if one is None:
+                    outcomes.append(next(here))
+                else:
+                    outcome = _result_elsewhere(one, waiting)
+                    outcomes.append(outcome)
+            return outcomes
         finally:
             for one in begun:
                 if isinstance(one, Future):
