@@ -171,7 +171,7 @@ class TestNearDuplicates:
         assert bench.deliver()
         died = Unavailable("milvus", "killed")
 
-        def dying(collection: object, images: object, **_: object) -> None:
+        def dying(collection: object, images: object, _: object) -> None:
             for space in written:
                 bench.store.rows[space].update({image.id: image for image in images})  # type: ignore[attr-defined]
             raise died

@@ -503,7 +503,7 @@ def test_a_chunk_that_finds_a_generation_dropped_is_done_again_and_its_job_is_no
     bench.catalogue.change("products", lambda now: begun(now, "other", "larger", (HISTOGRAM, NEW)))
     upsert = bench.store.upsert
 
-    def dropped(there: Collection, images: list[StoredImage], **_: object) -> None:
+    def dropped(there: Collection, images: list[StoredImage], _: object) -> None:
         bench.catalogue.change("products", lambda now: replace(now, other=None))
         bench.store.upsert = upsert  # type: ignore[method-assign]
         raise NotFound("collection", there.name)
