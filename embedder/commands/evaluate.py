@@ -28,7 +28,7 @@ SubjectName = Annotated[
     str,
     typer.Argument(
         metavar="SUBJECT",
-        help="What to measure: a bundle's folder, a model's name, or collection:NAME of a running system.",
+        help="Subject to measure: a bundle's folder, a model's name, or collection:NAME of a running system.",
         show_default=False,
     ),
 ]
@@ -43,15 +43,13 @@ Dataset = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 ReportFile = Annotated[
-    Path | None, typer.Option("--report", metavar="FILE.html", help="Also write a report: one file that needs no other.")
+    Path | None, typer.Option("--report", metavar="FILE.html", help="Write a report too, as one self-contained file.")
 ]
-Attacks = Annotated[
-    bool, typer.Option("--attacks", help="Near-duplicate test: find each photograph's original after it was changed.")
-]
+Attacks = Annotated[bool, typer.Option("--attacks", help="Near-duplicate test: find the original of each changed photograph.")]
 Distractors = Annotated[
     Path | None, typer.Option(help="With --attacks: folder of further photographs to search among.", metavar="FOLDER")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="With --attacks: seed of what is cropped and covered.")]
+Seed = Annotated[int, typer.Option(min=0, help="With --attacks: seed of the crops and stickers.")]
 Histograms = Annotated[
     list[str] | None,
     typer.Option(
@@ -67,17 +65,17 @@ Address = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT",
-        help="With collection:NAME: where the gateway's gRPC listens.",
+        help="With collection:NAME: address of the gateway's gRPC.",
         show_default="that of `lookalike --address`",
     ),
 ]
 LabelKey = Annotated[str, typer.Option(help="With collection:NAME: metadata key of the stored images' labels.")]
 Depth = Annotated[
-    int, typer.Option(help="With collection:NAME: neighbours asked for to compute mAP, 10 to 1,000; 0 leaves mAP out.")
+    int, typer.Option(help="With collection:NAME: neighbours to ask for to compute mAP, 10 to 1,000; 0 leaves mAP out.")
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(min=0, help="Ask with N pictures, evenly spread; 0: all.", show_default="all; 1,000 of a collection"),
+    typer.Option(min=0, help="Search with N pictures, evenly spread; 0: all.", show_default="all; 1,000 of a collection"),
 ]
 
 
@@ -102,11 +100,11 @@ def evaluate_command(
 ) -> None:
     """Measure how well a model finds what is alike, beside plain histograms.
 
-    fashion-mnist is asked with its 10,000 test pictures among its 60,000 training pictures; of any other dataset every picture
-    looks for all the others. Vectors are those of the serving path, search is exact. With collection:NAME the same pictures are
-    put to a running system instead, so that what its index misses counts too.
+    The 10,000 test pictures of fashion-mnist are looked for among its 60,000 training pictures, and every picture of any other
+    dataset among all its others. Vectors are those of the serving path, and the search is exact. With collection:NAME the
+    pictures are looked for in a running system instead, with the misses of its index.
 
-    Prints a table, or with --json one object; --report writes a page with curves, confusions, a map and the best and worst
+    Prints a table, or with --json one object. --report writes a page with curves, confusions, a map, and the best and worst
     queries. Progress goes to standard error.
     """
     _check(subject, dataset, attacks, distractors, histogram, report_file)

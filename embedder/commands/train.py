@@ -1,4 +1,4 @@
-"""`lookalike train`: a Siamese tower from one's own pictures."""
+"""`lookalike train`: trains a Siamese tower on the user's own pictures."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def train_command(
 ) -> None:
     """Train a Siamese tower and write it as a bundle, with what it was trained and measured on.
 
-    The same command goes on by itself where a killed run was. Pictures that cannot be used are skipped and listed. With
-    KERAS_BACKEND=jax or torch another Keras backend trains. The result can be measured by `lookalike evaluate` and put into
-    service by `lookalike models promote`.
+    The same command continues a killed run. Pictures that cannot be used are skipped and listed. With KERAS_BACKEND=jax or
+    torch another Keras backend trains. `lookalike evaluate` measures the result, and `lookalike models promote` puts it into
+    service.
     """
     _check(pairs=pairs, unlabelled=unlabelled, validation=validation, channels=channels)
     name = check_name("--name", name) if name is not None else _name_of(dataset)
@@ -82,7 +82,7 @@ def train_command(
 
 
 def _check(*, pairs: bool, unlabelled: bool, validation: float | None, channels: int | None) -> None:
-    """What does not go together, before anything slow is begun."""
+    """Refuse options that do not go together, before any slow work."""
     if pairs and unlabelled:
         raise InvalidArgument("--unlabelled", "does not go with --pairs")
     if validation is not None and (pairs or unlabelled):
@@ -109,7 +109,7 @@ def _train(request: Request, wishes: Wishes, name: str, out: Path, *, half_preci
 
 
 def _name_of(dataset: str) -> str:
-    """A model's name from the dataset's."""
+    """The default name of the model, from that of the dataset."""
     if dataset == _FASHION:
         return "fashion"
     words = re.findall(r"[a-z0-9]+", Path(dataset).stem.lower()) or ["model"]
@@ -127,7 +127,7 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
 
 
 def _command(request: Request, wishes: Wishes, name: str) -> str:
-    """The command with all that decides the result; where its files are decides nothing."""
+    """The command line with all options that decide the result; the places of files do not."""
     words = ["lookalike", "train", request.dataset, "--name", name]
     words += {"pairs": ["--pairs"], "views": ["--unlabelled"], "labels": []}[request.kind]
     words += ["--classes", ",".join(request.classes)] if request.classes else []

@@ -1,4 +1,4 @@
-"""The options of `lookalike train`: what each is called, means and allows. Standard library and typer only."""
+"""The options of `lookalike train`, with their names, meanings and ranges. Standard library and typer only."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ Dataset = Annotated[
         show_default=False,
     ),
 ]
-Out = Annotated[Path, _run(metavar="FOLDER", help="Receives the bundle, and a checkpoint after every epoch.")]
+Out = Annotated[Path, _run(metavar="FOLDER", help="Folder for the bundle, and for a checkpoint after every epoch.")]
 Name = Annotated[str | None, _run(help="The model's name.", show_default="fashion, or the dataset's")]
 TensorBoard = Annotated[Path | None, _run(metavar="FOLDER", help="Log loss, learning rate and validation P@1 for TensorBoard.")]
 HalfPrecision = Annotated[
-    bool, _run("--half-precision", help="Keep the weights as float16: half the size. They are measured as kept.")
+    bool, _run("--half-precision", help="Store the weights as float16, in half the size. The stored weights are measured.")
 ]
 
-AsPairs = Annotated[bool, _data("--pairs", help="The file names pairs: (uri_a, uri_b, same).")]
-Unlabelled = Annotated[bool, _data("--unlabelled", help="Nothing is known of the pictures: two views of one are a pair.")]
+AsPairs = Annotated[bool, _data("--pairs", help="The file lists pairs: (uri_a, uri_b, same).")]
+Unlabelled = Annotated[bool, _data("--unlabelled", help="The pictures have no labels: two views of a picture are a pair.")]
 Classes = Annotated[str | None, _data(metavar="A,B,...", help="Only these classes, by name or number (from 0).")]
 Data = Annotated[
     Path | None,
-    _data(metavar="FOLDER", help="Where fashion-mnist's files are, or what relative paths in a file start from."),
+    _data(metavar="FOLDER", help="Folder of fashion-mnist's files, or the folder that relative paths in a file start from."),
 ]
 UriColumn = Annotated[str, _data(metavar="NAME", help="Column of a file that holds the URIs.")]
 LabelColumn = Annotated[str, _data(metavar="NAME", help="Column of a file that holds the labels.")]
@@ -49,7 +49,7 @@ Validation = Annotated[
         min=0.0,
         max=0.9,
         metavar="SHARE",
-        help="Part of each class that is held back and measured on.",
+        help="Share of each class that is held back for validation.",
         show_default="0.2; 0 of fashion-mnist, which has test pictures",
     ),
 ]
@@ -59,34 +59,40 @@ ChosenLoss = Annotated[
     LossName | None,
     _recipe(
         metavar="NAME",
-        help=f"What is made small: {', '.join(get_args(LossName))}.",
+        help=f"Loss to minimise: {', '.join(get_args(LossName))}.",
         show_default="combined; contrastive for pairs, nt-xent without labels",
     ),
 ]
-Epochs = Annotated[int | None, _recipe(min=1, metavar="N", help="Passes over the pictures.", show_default="by their number")]
+Epochs = Annotated[
+    int | None, _recipe(min=1, metavar="N", help="Number of passes over the pictures.", show_default="by their number")
+]
 BatchSize = Annotated[
-    int | None, _recipe(min=4, metavar="N", help="Pictures in a step.", show_default="32 to 512, by their number")
+    int | None, _recipe(min=4, metavar="N", help="Number of pictures in a step.", show_default="32 to 512, by their number")
 ]
 ChosenOptimiser = Annotated[
     OptimiserName | None,
     _recipe(
         metavar="NAME",
-        help="What moves the weights: muon, adamw.",
+        help="Optimiser of the weights: muon, adamw.",
         show_default="muon; adamw for the head of a pretrained backbone",
     ),
 ]
-LearningRate = Annotated[float | None, _recipe(min=0.0, metavar="RATE", help="At its highest.", show_default="the recipe's")]
+LearningRate = Annotated[
+    float | None, _recipe(min=0.0, metavar="RATE", help="Highest learning rate.", show_default="the recipe's")
+]
 ChosenSchedule = Annotated[
     ScheduleName | None,
     _recipe(
-        metavar="NAME", help=f"Of the learning rate: {', '.join(get_args(ScheduleName))}.", show_default="warm-up-hold-decay"
+        metavar="NAME",
+        help=f"Schedule of the learning rate: {', '.join(get_args(ScheduleName))}.",
+        show_default="warm-up-hold-decay",
     ),
 ]
 ChosenMining = Annotated[
     MiningName | None,
     _recipe(
         metavar="NAME",
-        help="Of the pairs of contrastive and triplet: curriculum (easy ones first, then ever more of the hardest), random.",
+        help="Pairs of contrastive and triplet: curriculum (easy ones first, then ever more of the hardest), random.",
         show_default="curriculum",
     ),
 ]
@@ -94,7 +100,7 @@ ChosenPrecision = Annotated[
     PrecisionName | None,
     _recipe(
         metavar="NAME",
-        help=f"Of the arithmetic: {', '.join(get_args(PrecisionName))}.",
+        help=f"Precision of the arithmetic: {', '.join(get_args(PrecisionName))}.",
         show_default="float32; mixed_bfloat16 for fashion-mnist",
     ),
 ]
@@ -102,7 +108,7 @@ Backbone = Annotated[
     str | None,
     _recipe(
         metavar="NAME",
-        help="conv, which is trained whole; or one that is pretrained and stays as it is, so that only a head is trained: "
+        help="conv, which is trained as a whole, or a pretrained backbone that stays fixed, on which a head is trained: "
         "efficientnet_lite0, keras.applications.NAME.",
         show_default="conv; efficientnet_lite0 for colour pictures of 64 pixels or more",
     ),
@@ -129,14 +135,12 @@ InputSize = Annotated[
     ),
 ]
 Channels = Annotated[int | None, _recipe(min=1, max=3, metavar="1|3", help="Grey or colour.", show_default="by the pictures")]
-EmbeddingDim = Annotated[
-    int | None, _recipe(min=2, max=4096, metavar="N", help="Numbers that stand for a picture.", show_default="256")
-]
+EmbeddingDim = Annotated[int | None, _recipe(min=2, max=4096, metavar="N", help="Length of the embedding.", show_default="256")]
 Mirror = Annotated[
     bool | None,
     _recipe(
         "--mirror/--no-mirror",
-        help="Whether a mirror image shows the same thing (not so of letters).",
+        help="Count a mirror image as the same picture (not for letters).",
         show_default="mirror",
     ),
 ]
