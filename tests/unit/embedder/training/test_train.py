@@ -18,13 +18,15 @@ from embedder.training.train import Progress, TrainingConfig, train
 from lookalike.errors import FailedPrecondition
 from lookalike.spaces import Metric
 
-TINY = TowerConfig(widths=(8, 16), embedding_dim=16)
+TINY = TowerConfig(input_size=14, widths=(8, 16), embedding_dim=16)
 SPEC = InputSpec(mean=(0.286,), std=(0.353,), mirror=True)
 CONFIG = TrainingConfig(epochs=5, batch_size=64, learning_rate=1e-2, optimiser="adamw", ema_decay=0.9, seed=5)
 
 
 def some(first: int, count: int) -> LabelledImages:
-    return fashion_mnist_images("test").rows(slice(first, first + count))
+    """Pictures of half their size, which take a quarter of the time."""
+    images = fashion_mnist_images("test").rows(slice(first, first + count))
+    return replace(images, pixels=images.pixels[:, ::2, ::2])
 
 
 def p_at_1(tower: object, gallery: LabelledImages, queries: LabelledImages) -> float:
