@@ -1,10 +1,10 @@
-# What people type. `make demo` and `make test` need nothing but Python 3.11 or newer and this file.
+# The commands for people. `make demo` and `make test` need nothing but Python 3.11 or newer and this file.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.9
-# Whose words `make words` checks.
-PROSE := '*.md' 'protos/lookalike/*.proto' '.github/*' 'deploy/*' 'gateway/*' 'indexer/*.py' ':!gateway/page/vendor/*.[cj]s*' \
+# The files that `make words` checks.
+PROSE := '*.md' Makefile 'protos/lookalike/*.proto' '.github/*' 'deploy/*' 'gateway/*' 'indexer/*.py' ':!gateway/page/vendor/*.[cj]s*' \
 	'lookalike/*.py' 'lookalike/*.lua' 'embedder/*.py' 'tests/pictures/*.py' 'tests/unit/embedder/*.py'
 
 .DEFAULT_GOAL := help
@@ -36,7 +36,7 @@ check: install types words github ## Lint, types, import rules, contract, words,
 types: install ## Strict mypy
 	$(BIN)/mypy
 
-words: install ## Find misspellings, and the words of .ci/words.txt that are not used
+words: install ## Find misspellings, and words of .ci/words.txt
 	git ls-files -z -- $(PROSE) | xargs -0 $(BIN)/codespell
 
 github: install ## Compare the files of .github and .pre-commit-config.yaml with their schemas
@@ -63,7 +63,7 @@ test: install ## Unit, contract and end-to-end tests against real servers, in tw
 chaos: install ## Kill every part of the system in turn while 5,000 images are ingested, on the real Milvus (minutes)
 	$(BIN)/pytest -m long -s tests/e2e/test_chaos.py
 
-deletion: install ## Let a sweep run beside a job and searches, and see that only the files of what was deleted go (a minute)
+deletion: install ## Run a sweep beside a job and searches, and check that only files of deleted images go (a minute)
 	$(BIN)/pytest -m long -s tests/e2e/test_deletion.py
 
 rolling: install ## Restart two of each service in turn, twice, under searches and a job of 5,000 pictures, on the real Milvus (minutes)
@@ -95,14 +95,14 @@ bench-quick: install ## The same with 20,000 vectors, within 8 minutes on two co
 bench-growth: install ## Measure time, memory, disk, latency and recall up to a million vectors (40 minutes and more; deploy/SIZING.md)
 	$(BIN)/python -m tests.bench.growth --out build
 
-format: install ## Let ruff mend what it can
+format: install ## Let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 stubs: install ## Generate lookalike/v1 from protos/ again
 	$(BIN)/python protos/build_stubs.py
 
-train: install ## Train the shipped fashion tower again (hours on one core; goes on where it was stopped)
+train: install ## Train the shipped fashion tower again (hours on one core; continues a stopped run)
 	$(BIN)/lookalike train fashion-mnist --half-precision --out build/fashion
 
 unseen: install ## Train on five classes, ask about the other five, write the report beside the fashion bundle
