@@ -36,7 +36,7 @@ HTTP_REQUESTS = Counter(
 )
 """Apart from their times: each code that a caller provokes would be a series for every bucket."""
 
-STREAMS_FULL = "as many answers that go on for long as there may be are under way; try again"
+STREAMS_FULL = "too many streamed answers are under way; try again"
 _STREAM_PATH = re.compile(r"/v1/(ingest-jobs/[^/]+(:watch|/failures:download)|collections/[^/]+/search:batch)")
 _OTHER = "OTHER"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

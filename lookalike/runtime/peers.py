@@ -19,7 +19,7 @@ from typing import Any, cast
 from lookalike.runtime.places import Places
 
 _SWEEPS = 8
-"""The number of checks in `silence_s`, which is so kept to an eighth."""
+"""Checks per `silence_s`, which is kept to within an eighth."""
 _LONGEST_SWEEP_S = 1.0
 _RPC_COROUTINE = "_handle_exceptions"
 """The coroutine of grpc.aio that runs a handler, in a task of its own. Another task holds the call and waits for it."""
@@ -51,10 +51,10 @@ class Peers:
     def __init__(self, bounds: PeerBounds) -> None:
         patience_s = min(1.0, bounds.silence_s / 4)
         self.silence_s = bounds.silence_s
-        self.arriving = Places(bounds.arriving, "as many requests as there may be are on their way; try again", patience_s=0.0)
-        self.watches = Places(bounds.watches, "as many watches of health as there may be are under way; try again")
+        self.arriving = Places(bounds.arriving, "too many requests are on their way; try again", patience_s=0.0)
+        self.watches = Places(bounds.watches, "too many watches of health are under way; try again")
         self._calls, self._streams, self._uploads = (
-            Places(limit, f"as many {kind} as there may be are under way; try again", patience_s=patience_s)
+            Places(limit, f"too many {kind} are under way; try again", patience_s=patience_s)
             for kind, limit in (("calls", bounds.calls), ("streams", bounds.streams), ("uploads", bounds.uploads))
         )
 

@@ -19,7 +19,7 @@ SENTINEL_PORT = 26379
 _URL = re.compile(r"(rediss?)\+sentinel://(?:([^/]*)@)?([^/@?#]*)(?:/([^/?#]*))?(?:/([^/?#]*))?/?")
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]\s]+))(?::([0-9]+))?")
 _SERVICE = re.compile(r"[A-Za-z0-9._-]+")
-"""The names that Sentinel takes."""
+"""The form of a name that Sentinel takes."""
 
 
 @dataclass(frozen=True, slots=True)
