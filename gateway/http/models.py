@@ -104,9 +104,10 @@ def request_model(
     }
     config, described = ConfigDict(extra="forbid"), comment(message.full_name)
     model = create_model(name or message.name, __config__=config, __doc__=described, **fields)
+    made: Any = model
     if body_bytes is not None:
-        model.body_bytes = body_bytes
-    return model
+        made.body_bytes = body_bytes
+    return made
 
 
 def field_type(message: Descriptor, name: str) -> Any:

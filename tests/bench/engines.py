@@ -39,9 +39,9 @@ def main() -> None:
             served, compiled = model.traced(None), openvino.compile_tower(model, size)
             variables = tf.function(model.embed, input_signature=[tf.TensorSpec(shape, tf.uint8)]).get_concrete_function()
             runs: dict[str, Callable[[], object]] = {
-                "tensorflow": lambda served=served, pixels=pixels: served(tf.constant(pixels)).numpy(),
-                "variables": lambda variables=variables, pixels=pixels: variables(tf.constant(pixels)).numpy(),
-                "openvino": lambda compiled=compiled, pixels=pixels: compiled(pixels),
+                "tensorflow": lambda served=served, pixels=pixels: served(tf.constant(pixels)).numpy(),  # type: ignore[misc]
+                "variables": lambda variables=variables, pixels=pixels: variables(tf.constant(pixels)).numpy(),  # type: ignore[misc]
+                "openvino": lambda compiled=compiled, pixels=pixels: compiled(pixels),  # type: ignore[misc]
             }
             _show(f"{name}, {size}", _measured(runs))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -102,7 +103,7 @@ def _requests(name: str, items: Iterator[tuple[str, bytes, Mapping[str, object]]
     yield ingest_pb.UploadItemsRequest(header=ingest_pb.UploadHeader(collection=name))
     for item_id, content, metadata in items:
         item = ingest_pb.UploadItem(id=item_id, content=content)
-        item.metadata.update(metadata)
+        item.metadata.update(cast("dict[str, Any]", metadata))
         yield ingest_pb.UploadItemsRequest(item=item)
 
 

@@ -47,7 +47,7 @@ def embed(stub: rpc.EmbedderServiceStub, *images: bytes, **fields: object) -> me
     return stub.Embed(request, timeout=TIMEOUT_S)
 
 
-def vector(result: messages.EmbedResult, index: int) -> np.ndarray:  # type: ignore[type-arg]
+def vector(result: messages.EmbedResult, index: int) -> np.ndarray:
     assert not result.HasField("error"), result.error.message
     return np.frombuffer(result.vectors[index], "<f4")
 
@@ -238,8 +238,8 @@ def test_overload_is_refused_with_a_time_to_retry() -> None:
         with pytest.raises(grpc.RpcError) as caught:
             embed(stub, encoded(corners()), encoded(corners()))
         assert isinstance(from_rpc_error(caught.value, "embedder"), Overloaded)
-        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
-        details = rpc_status.from_call(caught.value).details  # type: ignore[union-attr,arg-type]
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        details = rpc_status.from_call(caught.value).details
         assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in details)
         assert len(embed(stub, encoded(corners())).results) == 1
 

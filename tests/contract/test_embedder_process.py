@@ -125,7 +125,7 @@ def until_serving(channel: grpc.Channel) -> None:
             status = health.Check(health_pb2.HealthCheckRequest(), timeout=5, wait_for_ready=True).status
         except grpc.RpcError:
             return False
-        return status == health_pb2.HealthCheckResponse.SERVING
+        return bool(status == health_pb2.HealthCheckResponse.SERVING)
 
     until(serving_now, "the embedder serves", timeout_s=60)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -199,12 +200,12 @@ def test_damaged_bundles_in_the_registry_delay_nothing_and_are_told(tmp_path: Pa
             request = messages.EmbedRequest(model=name, fingerprint=bundle.fingerprint, images=[PICTURE])
             with pytest.raises(grpc.RpcError) as refused:
                 embedder.stub.Embed(request, timeout=TIMEOUT_S)
-            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
-            assert "cannot be loaded" in refused.value.details()  # type: ignore[attr-defined]
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert "cannot be loaded" in refused.value.details()  # type: ignore[operator]
             assert f'lookalike_embedder_model_not_loaded{{model="{name}"' in embedder.metrics()
             places[name].write_bytes(whole[name])
             repaired = (name, bundle.fingerprint, True)
-            until(lambda repaired=repaired: repaired in embedder.listed(), "the repaired version is served", timeout_s=60)
+            until(partial(lambda wanted: wanted in embedder.listed(), repaired), "the repaired version is served", timeout_s=60)
             assert f'lookalike_embedder_model_not_loaded{{model="{name}"' not in embedder.metrics()
             assert embedder.stub.Embed(request, timeout=TIMEOUT_S).spaces[1].fingerprint == bundle.fingerprint
 

@@ -72,7 +72,7 @@ def test_several_workers_share_the_queues_and_do_nothing_twice(redis_db: str, tm
         send_all(redis_db, units)
 
         def done() -> list[str]:
-            return [text for text in client.lrange("noted", 0, -1) if text.startswith("a ")]
+            return [text for text in map(str, client.lrange("noted", 0, -1)) if text.startswith("a ")]
 
         processes.until(lambda: len(done()) >= len(units), "all is done")
         assert sorted(done()) == sorted(f"a {chunk}" for _, chunk in units)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import httpx
@@ -16,6 +17,8 @@ from lookalike.runtime.channels import open_channel
 from lookalike.v1 import search_service_pb2 as search_pb
 from lookalike.wire.status import from_status
 from tests.contract.gateway_collections import TIMEOUT_S, Stubs, fill, image_id, picture, refused, stubs
+from tests.messages import made
+from tests.servers.stack import Stack
 
 COLLECTION = "gateway_batch"
 COUNT = 50
@@ -23,20 +26,20 @@ STRONG = search_pb.CONSISTENCY_STRONG
 
 
 @pytest.fixture(scope="module")
-def target(stack) -> str:
+def target(stack: Stack) -> str:
     fill(stack.target, COLLECTION, COUNT)
     return stack.target
 
 
 @pytest.fixture(scope="module")
-def services(target) -> Iterator[Stubs]:
+def services(target: str) -> Iterator[Stubs]:
     with open_channel(target) as channel:
         yield stubs(channel)
 
 
-def batch(services: Stubs, queries: list[search_pb.BatchQuery], **fields: object) -> list[search_pb.SearchBatchResponse]:
+def batch(services: Stubs, queries: list[search_pb.BatchQuery], **fields: Any) -> list[search_pb.SearchBatchResponse]:
     """In order of the queries; each exactly once."""
-    request = search_pb.SearchBatchRequest(**{"collection": COLLECTION, "consistency": STRONG, **fields}, queries=queries)
+    request = made(search_pb.SearchBatchRequest, **{"collection": COLLECTION, "consistency": STRONG, **fields}, queries=queries)
     answers = sorted(services.search.SearchBatch(request, timeout=TIMEOUT_S), key=lambda answer: answer.index)
     assert [answer.index for answer in answers] == list(range(len(queries)))
     return answers
@@ -47,14 +50,17 @@ def ids(response: search_pb.SearchResponse) -> list[str]:
 
 
 @pytest.mark.parametrize("spaces", [["siamese"], ["histogram", "siamese"]])
-def test_a_batch_answers_as_lone_searches_do(services, spaces):
+def test_a_batch_answers_as_lone_searches_do(services: Stubs, spaces: list[str]) -> None:
     queries = [search_pb.BatchQuery(image=picture(COUNT + n)) for n in range(40)]
     queries += [search_pb.BatchQuery(image_id=image_id(n)) for n in range(10)]
     answers = batch(services, queries, spaces=spaces, top_k=6, filter="number < 45")
     for query, answer in zip(queries, answers, strict=True):
-        alone = search_pb.SearchRequest(
+        kind = query.WhichOneof("query")
+        assert kind is not None
+        alone = made(
+            search_pb.SearchRequest,
             collection=COLLECTION, consistency=STRONG, spaces=spaces, top_k=6, filter="number < 45",
-            **{query.WhichOneof("query"): getattr(query, query.WhichOneof("query"))},
+            **{kind: getattr(query, kind)},
         )  # fmt: skip
         response = services.search.Search(alone, timeout=TIMEOUT_S)
         assert ids(answer.answer) == ids(response)
@@ -63,7 +69,7 @@ def test_a_batch_answers_as_lone_searches_do(services, spaces):
             assert ours.similarity == pytest.approx(theirs.similarity, abs=1e-5)
 
 
-def test_a_bad_picture_is_its_own_answer_with_the_details_of_its_error(services):
+def test_a_bad_picture_is_its_own_answer_with_the_details_of_its_error(services: Stubs) -> None:
     good, bad = search_pb.BatchQuery(image=picture(1)), search_pb.BatchQuery(image=picture(2)[:60])
     answers = batch(services, [good, bad, search_pb.BatchQuery(), search_pb.BatchQuery(image_id="nobody"), good])
     assert [answer.WhichOneof("outcome") for answer in answers] == ["answer", "error", "error", "error", "answer"]
@@ -87,12 +93,14 @@ def test_a_bad_picture_is_its_own_answer_with_the_details_of_its_error(services)
         ({"consistency": 99}, ("INVALID_ARGUMENT", "consistency", "INVALID_ARGUMENT")),
     ],
 )
-def test_a_bad_batch_is_refused_as_a_whole_with_status_field_and_reason(services, fields, expected):
+def test_a_bad_batch_is_refused_as_a_whole_with_status_field_and_reason(
+    services: Stubs, fields: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
     request = {"collection": COLLECTION, "queries": [{"image_id": image_id(1)}], **fields}
     assert refused(services.search.SearchBatch, search_pb.SearchBatchRequest(**request)) == expected
 
 
-def test_a_deadline_too_short_to_keep_is_deadline_exceeded(services):
+def test_a_deadline_too_short_to_keep_is_deadline_exceeded(services: Stubs) -> None:
     queries = [search_pb.BatchQuery(image=picture(n)) for n in range(64)]
     request = search_pb.SearchBatchRequest(collection=COLLECTION, queries=queries)
     with pytest.raises(grpc.RpcError) as raised:
@@ -100,7 +108,7 @@ def test_a_deadline_too_short_to_keep_is_deadline_exceeded(services):
     assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-def test_http_streams_what_grpc_streams(stack, services):
+def test_http_streams_what_grpc_streams(stack: Stack, services: Stubs) -> None:
     contents = [picture(n) for n in range(3)]
     over_grpc = batch(services, [search_pb.BatchQuery(image=content) for content in contents], top_k=4)
     path = f"/v1/collections/{COLLECTION}/search:batch"
@@ -115,7 +123,7 @@ def test_http_streams_what_grpc_streams(stack, services):
             assert found == [ids(answer.answer) for answer in over_grpc]
 
 
-def test_the_client_takes_more_queries_than_one_request_holds(stack, target):
+def test_the_client_takes_more_queries_than_one_request_holds(stack: Stack, target: str) -> None:
     with stack.client() as client:
         queries = [BatchQuery(image=picture(n % COUNT)) for n in range(300)]
         answers = list(client.search_many(COLLECTION, queries, top_k=1, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S))
@@ -123,7 +131,7 @@ def test_the_client_takes_more_queries_than_one_request_holds(stack, target):
     assert nearest == {n: image_id(n % COUNT) for n in range(300)}
 
 
-def test_a_picture_searched_again_is_not_embedded_again(stack, services):
+def test_a_picture_searched_again_is_not_embedded_again(stack: Stack, services: Stubs) -> None:
     def cached() -> float:
         text = httpx.get(f"{stack.http_url}/metrics", timeout=TIMEOUT_S).text
         name = 'lookalike_gateway_query_embeddings_total{source="cached"} '

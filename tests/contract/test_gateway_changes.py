@@ -10,13 +10,14 @@ from lookalike.client import Client, Consistency, ImageUpdate
 from lookalike.errors import NotFound
 from lookalike.runtime.channels import open_channel
 from tests.contract.gateway_collections import fill, image_id, ingest, label, picture, stubs
+from tests.servers.stack import Stack
 
 COLLECTION = "gateway_changes"
 COUNT = 40
 
 
 @pytest.fixture(scope="module")
-def client(stack) -> Iterator[Client]:
+def client(stack: Stack) -> Iterator[Client]:
     fill(stack.target, COLLECTION, COUNT)
     with stack.client() as client:
         yield client
@@ -26,7 +27,7 @@ def ids(client: Client, filter_text: str = "") -> list[str]:
     return [image.id for image in client.list_images(COLLECTION, filter=filter_text, consistency=Consistency.STRONG)]
 
 
-def test_new_metadata_is_searched_with_the_old_vectors(client):
+def test_new_metadata_is_searched_with_the_old_vectors(client: Client) -> None:
     before = client.get_image(COLLECTION, image_id(3), include_vectors=True)
     done = client.update_images(
         COLLECTION,
@@ -49,7 +50,7 @@ def test_new_metadata_is_searched_with_the_old_vectors(client):
         assert [hit.image.id for hit in found.neighbours] == [image_id(4), image_id(3)]
 
 
-def test_what_a_filter_names_is_gone_from_every_space(client):
+def test_what_a_filter_names_is_gone_from_every_space(client: Client) -> None:
     doomed = ids(client, "number < 3")
     assert doomed == [image_id(n) for n in range(3)]
     assert client.delete_images(COLLECTION, filter="number < 3").deleted == 3
@@ -59,7 +60,7 @@ def test_what_a_filter_names_is_gone_from_every_space(client):
         assert sorted(hit.image.id for hit in found.neighbours) == [image_id(n) for n in range(3, COUNT)]
 
 
-def test_undoing_a_job_leaves_what_others_wrote_since(client, stack):
+def test_undoing_a_job_leaves_what_others_wrote_since(client: Client, stack: Stack) -> None:
     with open_channel(stack.target) as channel:
         more = ((f"undone/{n}", picture(100 + n), {"number": 100 + n}) for n in range(5))
         job = ingest(stubs(channel), COLLECTION, more)
@@ -80,6 +81,6 @@ def test_undoing_a_job_leaves_what_others_wrote_since(client, stack):
     assert (again.deleted, again.at > undone.undo.at) == (4, True), "over all calls"
 
 
-def test_a_job_that_never_was_cannot_be_undone(client):
+def test_a_job_that_never_was_cannot_be_undone(client: Client) -> None:
     with pytest.raises(NotFound):
         client.undo_job("no-such-job")

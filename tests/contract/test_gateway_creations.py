@@ -39,7 +39,9 @@ def ledgers(redis_db: str) -> Iterator[list[Ledger]]:
         ledger.close()
 
 
-def test_of_two_gateways_that_make_one_name_at_once_one_succeeds_and_keeps_its_settings(connections, ledgers) -> None:
+def test_of_two_gateways_that_make_one_name_at_once_one_succeeds_and_keeps_its_settings(
+    connections: list[Connection], ledgers: list[Ledger]
+) -> None:
     name = f"test_{secrets.token_hex(6)}"
     news = [NewCollection(name, "", "", HistogramSettings(bins=bins)) for bins in (8, 16)]
     gateways = [

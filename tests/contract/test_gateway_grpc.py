@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import numpy as np
@@ -12,7 +13,9 @@ from lookalike.runtime.channels import open_channel
 from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as search_pb
 from tests.contract.gateway_collections import TIMEOUT_S, Stubs, fill, image_id, label, picture, refused, stubs
+from tests.messages import made
 from tests.pictures.made_pictures import bomb
+from tests.servers.stack import Stack
 
 COLLECTION = "gateway_grpc"
 COUNT = 60
@@ -20,25 +23,25 @@ STRONG = search_pb.CONSISTENCY_STRONG
 
 
 @pytest.fixture(scope="module")
-def target(stack) -> str:
+def target(stack: Stack) -> str:
     fill(stack.target, COLLECTION, COUNT)
     return stack.target
 
 
 @pytest.fixture(scope="module")
-def channel(target) -> Iterator[grpc.Channel]:
+def channel(target: str) -> Iterator[grpc.Channel]:
     with open_channel(target) as channel:
         yield channel
 
 
 @pytest.fixture(scope="module")
-def services(channel) -> Stubs:
+def services(channel: grpc.Channel) -> Stubs:
     return stubs(channel)
 
 
-def search(services: Stubs, **fields: object) -> search_pb.SearchResponse:
+def search(services: Stubs, **fields: Any) -> search_pb.SearchResponse:
     fields = {"collection": COLLECTION, "consistency": STRONG, **fields}
-    return services.search.Search(search_pb.SearchRequest(**fields), timeout=TIMEOUT_S)
+    return services.search.Search(made(search_pb.SearchRequest, **fields), timeout=TIMEOUT_S)
 
 
 def ids(response: search_pb.SearchResponse) -> list[str]:
@@ -52,7 +55,7 @@ def vectors(*given: image_pb2.SpaceVector) -> search_pb.QueryVectors:
 # --- search ---
 
 
-def test_a_stored_picture_finds_itself_first_in_each_space(services):
+def test_a_stored_picture_finds_itself_first_in_each_space(services: Stubs) -> None:
     for space in ("histogram", "siamese"):
         response = search(services, image=picture(7), spaces=[space], top_k=3)
         nearest = response.neighbours[0]
@@ -64,14 +67,14 @@ def test_a_stored_picture_finds_itself_first_in_each_space(services):
         assert [one.name for one in response.spaces] == [space]
 
 
-def test_five_by_siamese_is_what_one_gets_without_asking(services):
+def test_five_by_siamese_is_what_one_gets_without_asking(services: Stubs) -> None:
     response = search(services, image=picture(COUNT + 1))
     assert len(response.neighbours) == 5
     assert [space.name for space in response.spaces] == ["siamese"]
     assert response.ef == 64
 
 
-def test_picture_vectors_and_stored_image_lead_to_the_same_neighbours(services):
+def test_picture_vectors_and_stored_image_lead_to_the_same_neighbours(services: Stubs) -> None:
     by_image = search(services, image=picture(3), spaces=["siamese"], top_k=6, include_query_vectors=True)
     own = by_image.query_vectors[0]
     by_vectors = search(services, vectors=vectors(own), top_k=6)
@@ -81,7 +84,7 @@ def test_picture_vectors_and_stored_image_lead_to_the_same_neighbours(services):
     assert ids(by_id) == ids(by_image)[1:]
 
 
-def test_two_spaces_agree_with_exact_similarities_worked_out_by_hand(services):
+def test_two_spaces_agree_with_exact_similarities_worked_out_by_hand(services: Stubs) -> None:
     spaces = ["histogram", "siamese"]
     everything = search(
         services, image=picture(COUNT + 2), spaces=spaces, weights={"siamese": 3}, top_k=COUNT,
@@ -102,7 +105,7 @@ def test_two_spaces_agree_with_exact_similarities_worked_out_by_hand(services):
     assert ids(few) == ids(everything)[:4]
 
 
-def test_a_filter_holds_for_every_hit(services):
+def test_a_filter_holds_for_every_hit(services: Stubs) -> None:
     wanted = label(0)
     response = search(services, image=picture(0), filter=f'label = "{wanted}" AND number < 40', top_k=COUNT)
     expected = {image_id(n) for n in range(40) if label(n) == wanted}
@@ -143,18 +146,20 @@ OTHER = image_pb2.SpaceVector(space="siamese", values=[1.0] * 256, fingerprint="
         ({"image": PICTURE, "consistency": 99}, ("INVALID_ARGUMENT", "consistency", "INVALID_ARGUMENT")),
     ],
 )
-def test_a_bad_search_is_refused_with_status_field_and_reason(services, fields, expected):
+def test_a_bad_search_is_refused_with_status_field_and_reason(
+    services: Stubs, fields: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
     request = search_pb.SearchRequest(**{"collection": COLLECTION, **fields})
     assert refused(services.search.Search, request) == expected
 
 
-def test_top_k_out_of_range_says_what_is_allowed(services):
+def test_top_k_out_of_range_says_what_is_allowed(services: Stubs) -> None:
     with pytest.raises(grpc.RpcError) as raised:
         search(services, image=PICTURE, top_k=20_000)
-    assert "1 to 1000" in raised.value.details()
+    assert "1 to 1000" in str(raised.value.details())
 
 
-def test_a_deadline_too_short_to_keep_is_deadline_exceeded(services):
+def test_a_deadline_too_short_to_keep_is_deadline_exceeded(services: Stubs) -> None:
     with pytest.raises(grpc.RpcError) as raised:
         services.search.Search(search_pb.SearchRequest(collection=COLLECTION, image=PICTURE), timeout=0.001)
     assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import grpc
 import pytest
 from google.protobuf import struct_pb2, timestamp_pb2
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -16,6 +17,8 @@ from lookalike.v1 import image_pb2
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as search_pb
 from tests.contract.gateway_collections import TIMEOUT_S, Stubs, fill, image_id, ingest, label, picture, refused, stubs
+from tests.messages import made
+from tests.servers.stack import Stack
 
 COLLECTION = "gateway_grpc_jobs"
 COUNT = 60
@@ -23,26 +26,26 @@ STRONG = search_pb.CONSISTENCY_STRONG
 
 
 @pytest.fixture(scope="module")
-def target(stack) -> str:
+def target(stack: Stack) -> str:
     fill(stack.target, COLLECTION, COUNT)
     return stack.target
 
 
 @pytest.fixture(scope="module")
-def channel(target) -> Iterator[grpc.Channel]:
+def channel(target: str) -> Iterator[grpc.Channel]:
     with open_channel(target) as channel:
         yield channel
 
 
 @pytest.fixture(scope="module")
-def services(channel) -> Stubs:
+def services(channel: grpc.Channel) -> Stubs:
     return stubs(channel)
 
 
 # --- images ---
 
 
-def test_an_image_comes_back_with_what_was_given_and_its_vectors(services):
+def test_an_image_comes_back_with_what_was_given_and_its_vectors(services: Stubs) -> None:
     request = search_pb.GetImageRequest(collection=COLLECTION, id=image_id(5), include_vectors=True, consistency=STRONG)
     image = services.search.GetImage(request, timeout=TIMEOUT_S).image
     assert (image.metadata["label"], image.metadata["number"]) == (label(5), 5)
@@ -53,7 +56,7 @@ def test_an_image_comes_back_with_what_was_given_and_its_vectors(services):
     assert {vector.space: len(vector.values) for vector in image.vectors} == {"histogram": 256, "siamese": 256}
 
 
-def test_the_list_gives_every_image_once_in_order_of_id(services):
+def test_the_list_gives_every_image_once_in_order_of_id(services: Stubs) -> None:
     seen, token = [], ""
     while True:
         request = search_pb.ListImagesRequest(collection=COLLECTION, page_size=17, page_token=token, consistency=STRONG)
@@ -65,7 +68,7 @@ def test_the_list_gives_every_image_once_in_order_of_id(services):
     assert seen == [image_id(n) for n in range(COUNT)]
 
 
-def test_a_thumbnail_is_a_jpeg_and_is_the_same_the_second_time(services):
+def test_a_thumbnail_is_a_jpeg_and_is_the_same_the_second_time(services: Stubs) -> None:
     request = search_pb.GetThumbnailRequest(collection=COLLECTION, id=image_id(9))
     first = services.search.GetThumbnail(request, timeout=TIMEOUT_S).jpeg
     assert first[:3] == b"\xff\xd8\xff"
@@ -102,14 +105,16 @@ def test_a_thumbnail_is_a_jpeg_and_is_the_same_the_second_time(services):
         ),
     ],
 )
-def test_a_bad_request_for_images_is_refused_with_status_field_and_reason(services, method, request_, expected):
+def test_a_bad_request_for_images_is_refused_with_status_field_and_reason(
+    services: Stubs, method: str, request_: Message, expected: tuple[str, str, str]
+) -> None:
     assert refused(getattr(services.search, method), request_) == expected
 
 
 # --- collections, jobs ---
 
 
-def test_a_collection_lives_from_create_to_delete(services):
+def test_a_collection_lives_from_create_to_delete(services: Stubs) -> None:
     name = "gateway_grpc_short"
     request = collection_pb.CreateCollectionRequest(name=name, histogram=image_pb2.HistogramSettings(bins=16, grid=4))
     made = services.collections.CreateCollection(request, timeout=TIMEOUT_S).collection
@@ -136,7 +141,7 @@ def test_a_collection_lives_from_create_to_delete(services):
     assert gone == ("NOT_FOUND", "name", "COLLECTION_NOT_FOUND")
 
 
-def test_collections_are_listed_by_name_with_their_counts(services):
+def test_collections_are_listed_by_name_with_their_counts(services: Stubs) -> None:
     listed = services.collections.ListCollections(collection_pb.ListCollectionsRequest(), timeout=TIMEOUT_S).collections
     names = [collection.name for collection in listed]
     assert names == sorted(names)
@@ -209,7 +214,7 @@ UPLOAD = ingest_pb.Source(upload=ingest_pb.UploadSource(upload_id="0" * 16))
         (
             "ingest",
             "ListIngestJobs",
-            ingest_pb.ListIngestJobsRequest(states=[ingest_pb.INGEST_JOB_STATE_FAILED, 0]),
+            made(ingest_pb.ListIngestJobsRequest, states=[ingest_pb.INGEST_JOB_STATE_FAILED, 0]),
             ("INVALID_ARGUMENT", "states[1]", "INVALID_ARGUMENT"),
         ),
         (
@@ -226,11 +231,13 @@ UPLOAD = ingest_pb.Source(upload=ingest_pb.UploadSource(upload_id="0" * 16))
         ),
     ],
 )
-def test_a_bad_request_is_refused_with_status_field_and_reason(services, service, method, request_, expected):
+def test_a_bad_request_is_refused_with_status_field_and_reason(
+    services: Stubs, service: str, method: str, request_: Message, expected: tuple[str, str, str]
+) -> None:
     assert refused(getattr(getattr(services, service), method), request_) == expected
 
 
-def test_a_folder_outside_the_roots_is_refused(services):
+def test_a_folder_outside_the_roots_is_refused(services: Stubs) -> None:
     request = ingest_pb.CreateIngestJobRequest(collection=COLLECTION, source=FOLDER)
     status, _field, reason = refused(services.ingest.CreateIngestJob, request)
     assert (status, reason) == ("FAILED_PRECONDITION", "SOURCE_FORBIDDEN")
@@ -252,14 +259,16 @@ def test_a_folder_outside_the_roots_is_refused(services):
         ),
     ],
 )
-def test_an_upload_that_breaks_the_rules_is_refused(services, parts, field):
+def test_an_upload_that_breaks_the_rules_is_refused(
+    services: Stubs, parts: Sequence[ingest_pb.UploadItemsRequest], field: str
+) -> None:
     assert refused(services.ingest.UploadItems, iter(parts)) == ("INVALID_ARGUMENT", field, "INVALID_ARGUMENT")
 
 
 # --- what foreign clients look for ---
 
 
-def test_health_and_reflection_answer(channel):
+def test_health_and_reflection_answer(channel: grpc.Channel) -> None:
     check = health_pb2.HealthCheckRequest(service="lookalike.v1.SearchService")
     assert health_pb2_grpc.HealthStub(channel).Check(check, timeout=TIMEOUT_S).status == health_pb2.HealthCheckResponse.SERVING
     asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])

@@ -15,6 +15,7 @@ from lookalike.runtime.channels import open_channel
 from lookalike.v1 import search_service_pb2 as search_pb
 from tests.contract.gateway_collections import TIMEOUT_S, fill, image_id, label, picture, stubs
 from tests.pictures.made_pictures import bomb
+from tests.servers.stack import Stack
 from tests.unit.gateway.events import events
 
 COLLECTION = "gateway_http"
@@ -25,14 +26,14 @@ PICTURE = picture(1)
 
 
 @pytest.fixture(scope="module")
-def http(stack) -> Iterator[httpx.Client]:
+def http(stack: Stack) -> Iterator[httpx.Client]:
     fill(stack.target, COLLECTION, COUNT)
     with httpx.Client(base_url=stack.http_url, timeout=TIMEOUT_S) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def channel(stack) -> Iterator[grpc.Channel]:
+def channel(stack: Stack) -> Iterator[grpc.Channel]:
     with open_channel(stack.target) as channel:
         yield channel
 
@@ -48,7 +49,7 @@ def search(http: httpx.Client, **request: Any) -> dict[str, Any]:
     return answer
 
 
-def test_http_gives_what_grpc_gives(http, channel):
+def test_http_gives_what_grpc_gives(http: httpx.Client, channel: grpc.Channel) -> None:
     over_http = search(http, **form(picture(COUNT + 3), spaces="histogram,siamese", top_k="7", consistency=STRONG))
     request = search_pb.SearchRequest(
         collection=COLLECTION,
@@ -66,7 +67,7 @@ def test_http_gives_what_grpc_gives(http, channel):
         assert [share["share"] for share in ours["shares"]] == pytest.approx([share.share for share in theirs.shares], abs=1e-6)
 
 
-def test_a_picture_in_base64_a_vector_and_a_stored_image_are_searched_by_json(http):
+def test_a_picture_in_base64_a_vector_and_a_stored_image_are_searched_by_json(http: httpx.Client) -> None:
     common = {"spaces": ["siamese"], "top_k": 4, "consistency": STRONG}
     encoded = base64.b64encode(picture(2)).decode()
     by_image = search(http, json={"image": encoded, "include_query_vectors": True, **common})
@@ -78,7 +79,7 @@ def test_a_picture_in_base64_a_vector_and_a_stored_image_are_searched_by_json(ht
     assert [hit["image"]["id"] for hit in by_id["neighbours"]] == found[1:]
 
 
-def test_metadata_comes_back_as_it_was_given(http):
+def test_metadata_comes_back_as_it_was_given(http: httpx.Client) -> None:
     image = http.get(f"{PATH}/images/{quote(image_id(4), safe='')}").json()["image"]
     assert image["metadata"] == {"label": label(4), "number": 4}
     assert isinstance(image["metadata"]["number"], int)
@@ -109,7 +110,9 @@ def test_metadata_comes_back_as_it_was_given(http):
         ({"json": {}}, (400, "INVALID_ARGUMENT", "query", "INVALID_ARGUMENT")),
     ],
 )
-def test_a_bad_search_is_refused_with_code_status_field_and_reason(http, request_, expected):
+def test_a_bad_search_is_refused_with_code_status_field_and_reason(
+    http: httpx.Client, request_: dict[str, Any], expected: tuple[int, str, str, str]
+) -> None:
     assert _error(http.post(f"{PATH}/search", **request_)) == expected
 
 
@@ -152,16 +155,18 @@ def test_a_bad_search_is_refused_with_code_status_field_and_reason(http, request
         ),
     ],
 )
-def test_a_bad_request_is_refused_with_code_status_field_and_reason(http, method, path, request_, expected):
+def test_a_bad_request_is_refused_with_code_status_field_and_reason(
+    http: httpx.Client, method: str, path: str, request_: dict[str, Any], expected: tuple[int, str, str, str]
+) -> None:
     assert _error(http.request(method, path, **request_)) == expected
 
 
-def test_a_time_limit_that_cannot_be_kept_is_504(http):
+def test_a_time_limit_that_cannot_be_kept_is_504(http: httpx.Client) -> None:
     response = http.post(f"{PATH}/search", **form(PICTURE), headers={"X-Timeout-S": "0.0001"})
     assert _error(response)[:2] == (504, "DEADLINE_EXCEEDED")
 
 
-def test_a_thumbnail_is_not_sent_again_to_who_has_it(http):
+def test_a_thumbnail_is_not_sent_again_to_who_has_it(http: httpx.Client) -> None:
     first = http.get(f"{PATH}/thumbnail", params={"id": image_id(3)})
     assert first.headers["content-type"] == "image/jpeg"
     assert first.content[:3] == b"\xff\xd8\xff"
@@ -169,7 +174,7 @@ def test_a_thumbnail_is_not_sent_again_to_who_has_it(http):
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_images_added_over_http_are_indexed_and_a_bad_one_fails_alone(http):
+def test_images_added_over_http_are_indexed_and_a_bad_one_fails_alone(http: httpx.Client) -> None:
     name = "gateway_http_added"
     http.post("/v1/collections", json={"name": name}).raise_for_status()
     files = [("images", (f"{n}.png", content)) for n, content in enumerate([picture(0), PICTURE[:80], b"", picture(0)])]
@@ -195,7 +200,7 @@ def test_images_added_over_http_are_indexed_and_a_bad_one_fails_alone(http):
     assert http.get(f"/v1/collections/{name}").status_code == 404
 
 
-def test_the_gateway_is_ready_and_counts_what_it_serves(http):
+def test_the_gateway_is_ready_and_counts_what_it_serves(http: httpx.Client) -> None:
     assert http.get("/readyz").json() == {"status": "ready", "missing": {}}
     text = http.get("/metrics").text
     assert "lookalike_gateway_search_stage_seconds_count" in text

@@ -68,7 +68,7 @@ def ingest(client: Client, name: str, numbers: range) -> None:
     assert (job.state, job.counts.indexed) == (JobState.SUCCEEDED, len(numbers)), job
 
 
-def nearest(client: Client, name: str, number: int) -> tuple[str, float, np.ndarray]:  # type: ignore[type-arg]
+def nearest(client: Client, name: str, number: int) -> tuple[str, float, np.ndarray]:
     found = client.search(
         name, image=picture(number), top_k=1, spaces=("siamese",), consistency=Consistency.STRONG, include_query_vectors=True
     )
@@ -96,7 +96,8 @@ def test_a_collection_made_before_a_promotion_answers_with_its_version_and_one_m
     vectors = {}
     for name, number in ((BEFORE, 10), (BEFORE, 3), (AFTER, 3)):
         found, distance, vectors[name] = nearest(client, name, number)
-        assert (found, distance) == (str(number), pytest.approx(0, abs=1e-4))
+        assert found == str(number)
+        assert distance == pytest.approx(0, abs=1e-4)
     assert np.abs(vectors[BEFORE] - vectors[AFTER]).max() > 1e-3, "the two versions do not see the same"
 
     # Retired in spite of its collection: that one says what is missing, the other one answers on.
@@ -110,7 +111,8 @@ def test_a_collection_made_before_a_promotion_answers_with_its_version_and_one_m
     assert nearest(client, AFTER, 3)[0] == "3"
     # What was asked for lately needs no embedder; and it is still what that version saw.
     found, distance, vector = nearest(client, BEFORE, 3)
-    assert (found, distance) == ("3", pytest.approx(0, abs=1e-4))
+    assert found == "3"
+    assert distance == pytest.approx(0, abs=1e-4)
     np.testing.assert_array_equal(vector, vectors[BEFORE])
 
 

@@ -67,7 +67,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
         yield gateway
 
 
-def test_it_lives_but_is_not_ready_and_names_what_is_missing(alone):
+def test_it_lives_but_is_not_ready_and_names_what_is_missing(alone: Alone) -> None:
     def all_looked_at() -> bool:
         missing = alone.http.get("/readyz").json()["missing"]
         return set(missing) == parts and "not looked at yet" not in missing.values()
@@ -84,7 +84,7 @@ def test_it_lives_but_is_not_ready_and_names_what_is_missing(alone):
     assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-def test_what_cannot_be_done_is_unavailable_with_a_time_to_come_back(alone):
+def test_what_cannot_be_done_is_unavailable_with_a_time_to_come_back(alone: Alone) -> None:
     response = alone.http.get("/v1/collections")
     error = response.json()["error"]
     assert (response.status_code, error["status"], error["metadata"]["dependency"]) == (503, "UNAVAILABLE", "milvus")
@@ -92,14 +92,14 @@ def test_what_cannot_be_done_is_unavailable_with_a_time_to_come_back(alone):
     assert alone.http.get("/v1/ingest-jobs").json()["error"]["metadata"]["dependency"] == "redis"
 
 
-def test_sigterm_ends_it_in_order(tmp_path):
+def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
     with running(tmp_path) as gateway:
         gateway.process.send_signal(signal.SIGTERM)
         assert stop(gateway.process) == 0
         assert "Traceback" not in gateway.log.read_text()
 
 
-def test_a_port_in_use_is_one_clear_line(alone, tmp_path):
+def test_a_port_in_use_is_one_clear_line(alone: Alone, tmp_path: Path) -> None:
     settings = {"LOOKALIKE_GATEWAY_GRPC_ADDRESS": alone.grpc_target, "LOOKALIKE_GATEWAY_HTTP_ADDRESS": "127.0.0.1:0"}
     second = subprocess.run(
         [sys.executable, "-m", "gateway"], env=environment(tmp_path, **settings), capture_output=True, timeout=60, check=False

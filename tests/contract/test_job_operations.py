@@ -5,24 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import httpx
 import pytest
+from google.protobuf.message import Message
 
 from lookalike.client import Client, Consistency, IngestOptions, JobState, UploadItem, UploadSource
 from lookalike.runtime.channels import open_channel
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import ingest_service_pb2 as pb
 from tests.contract.gateway_collections import TIMEOUT_S, Stubs, picture, refused, stubs
+from tests.servers.stack import Stack
 
 COLLECTION = "job_operations"
 
 
 @pytest.fixture(scope="module")
-def channel(stack) -> Iterator[grpc.Channel]:
+def channel(stack: Stack) -> Iterator[grpc.Channel]:
     with open_channel(stack.target) as channel:
         request = collection_pb.CreateCollectionRequest(name=COLLECTION)
         stubs(channel).collections.CreateCollection(request, timeout=TIMEOUT_S)
@@ -30,24 +33,24 @@ def channel(stack) -> Iterator[grpc.Channel]:
 
 
 @pytest.fixture(scope="module")
-def services(channel) -> Stubs:
+def services(channel: grpc.Channel) -> Stubs:
     return stubs(channel)
 
 
 @pytest.fixture(scope="module")
-def http(stack) -> Iterator[httpx.Client]:
+def http(stack: Stack) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=stack.http_url, timeout=TIMEOUT_S) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def client(stack, channel) -> Iterator[Client]:
+def client(stack: Stack, channel: grpc.Channel) -> Iterator[Client]:
     with Client(stack.target) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def failed(client) -> str:
+def failed(client: Client) -> str:
     """A job of three items, one of which failed."""
     items = [UploadItem("a", content=picture(0)), UploadItem("b", content=picture(1)[:90]), UploadItem("c", content=picture(2))]
     job = client.create_ingest_job(COLLECTION, UploadSource(client.upload(COLLECTION, items).id))
@@ -56,7 +59,7 @@ def failed(client) -> str:
     return str(last.id)
 
 
-def test_a_paused_job_stands_still_until_it_is_resumed(client, http):
+def test_a_paused_job_stands_still_until_it_is_resumed(client: Client, http: httpx.Client) -> None:
     upload = client.upload(COLLECTION, (UploadItem(f"paused/{n}", content=picture(n)) for n in range(300)))
     job = client.create_ingest_job(COLLECTION, UploadSource(upload.id))
     paused = http.post(f"/v1/ingest-jobs/{job.id}:pause").json()["job"]
@@ -67,7 +70,7 @@ def test_a_paused_job_stands_still_until_it_is_resumed(client, http):
     assert (last.state, last.counts.indexed, last.paused) == (JobState.SUCCEEDED, 300, False)
 
 
-def test_what_failed_is_tried_again_by_a_new_job(client, http, failed):
+def test_what_failed_is_tried_again_by_a_new_job(client: Client, http: httpx.Client, failed: str) -> None:
     made = http.post(f"/v1/ingest-jobs/{failed}:retry", json={"request_id": "job-operations-retry"})
     assert made.status_code == 201
     assert made.json()["job"]["source"] == {"failures": {"job_id": failed}}
@@ -87,19 +90,21 @@ def test_what_failed_is_tried_again_by_a_new_job(client, http, failed):
         ("RetryIngestFailures", pb.RetryIngestFailuresRequest),
     ],
 )
-def test_a_job_that_does_not_exist_is_not_found(services, http, method, message):
+def test_a_job_that_does_not_exist_is_not_found(
+    services: Stubs, http: httpx.Client, method: str, message: Callable[..., Message]
+) -> None:
     call = getattr(services.ingest, method)
     assert refused(call, message(id="nope")) == ("NOT_FOUND", "id", "INGEST_JOB_NOT_FOUND")
 
 
 @pytest.mark.parametrize("operation", ["pause", "resume"])
-def test_an_ended_job_is_neither_paused_nor_resumed(services, http, failed, operation):
+def test_an_ended_job_is_neither_paused_nor_resumed(services: Stubs, http: httpx.Client, failed: str, operation: str) -> None:
     answer = http.post(f"/v1/ingest-jobs/{failed}:{operation}")
     error = answer.json()["error"]
     assert (answer.status_code, error["status"], error["reason"]) == (400, "FAILED_PRECONDITION", "JOB_ENDED")
 
 
-def test_a_job_without_failures_or_a_bad_request_id_is_refused(services, client, failed):
+def test_a_job_without_failures_or_a_bad_request_id_is_refused(services: Stubs, client: Client, failed: str) -> None:
     job = client.create_ingest_job(
         COLLECTION, UploadSource(client.upload(COLLECTION, [UploadItem("z", content=picture(9))]).id)
     )
@@ -110,7 +115,7 @@ def test_a_job_without_failures_or_a_bad_request_id_is_refused(services, client,
     assert refused(retry, bad) == ("INVALID_ARGUMENT", "request_id", "INVALID_ARGUMENT")
 
 
-def test_a_report_says_where_the_time_went(client, http, failed):
+def test_a_report_says_where_the_time_went(client: Client, http: httpx.Client, failed: str) -> None:
     report = client.get_report(failed)
     assert sum(rate.items for rate in report.rates) == 3
     assert {"read", "embed", "write"} <= report.stage_seconds.keys()
@@ -121,7 +126,7 @@ def test_a_report_says_where_the_time_went(client, http, failed):
     assert http.get("/v1/ingest-jobs/nope/report").status_code == 404
 
 
-def test_a_dry_run_and_a_mirror_reach_the_workers(client, http, stack):
+def test_a_dry_run_and_a_mirror_reach_the_workers(client: Client, http: httpx.Client, stack: Stack) -> None:
     items = [UploadItem(f"mirrored/{n}", content=picture(n)) for n in range(6)]
     http.post("/v1/collections", json={"name": "mirrored"})
     source = {"upload": {"upload_id": client.upload("mirrored", items).id}}
@@ -129,6 +134,7 @@ def test_a_dry_run_and_a_mirror_reach_the_workers(client, http, stack):
     made = http.post("/v1/ingest-jobs", json=body).json()["job"]
     assert made["dry_run"] is True
     *_, tried = client.watch_job(made["id"])
+    assert tried.forecast is not None
     assert (tried.counts.skipped, tried.forecast.sampled, tried.forecast.failed) == (6, 6, 0)
     assert tried.forecast.disk_bytes > tried.forecast.memory_bytes > 6 * 4 * 256
     *_, first = client.watch_job(client.create_ingest_job("mirrored", UploadSource(source["upload"]["upload_id"])).id)
@@ -142,7 +148,7 @@ def test_a_dry_run_and_a_mirror_reach_the_workers(client, http, stack):
     }
 
 
-def test_failures_are_downloaded_as_csv_and_as_lines_of_json(http, failed):
+def test_failures_are_downloaded_as_csv_and_as_lines_of_json(http: httpx.Client, failed: str) -> None:
     path = f"/v1/ingest-jobs/{failed}/failures:download"
     as_csv = http.get(path)
     assert as_csv.headers["content-disposition"] == f'attachment; filename="{failed}-failures.csv"'
@@ -154,7 +160,7 @@ def test_failures_are_downloaded_as_csv_and_as_lines_of_json(http, failed):
     ]
 
 
-def test_an_old_job_is_found_by_what_is_known_of_it(client, http, failed):
+def test_an_old_job_is_found_by_what_is_known_of_it(client: Client, http: httpx.Client, failed: str) -> None:
     job = client.get_job(failed)
     others = client.create_ingest_job(
         COLLECTION,
@@ -162,7 +168,7 @@ def test_an_old_job_is_found_by_what_is_known_of_it(client, http, failed):
         request_id="Job-Operations-Other",
     )
     list(client.watch_job(others.id))
-    when = {"created_after": job.created_at, "created_before": job.created_at + timedelta(milliseconds=1)}
+    when: dict[str, Any] = {"created_after": job.created_at, "created_before": job.created_at + timedelta(milliseconds=1)}
     assert [one.id for one in client.list_jobs(COLLECTION, states=(JobState.SUCCEEDED,), **when)] == [failed]
     assert list(client.list_jobs(COLLECTION, states=(JobState.FAILED,), **when)) == []
     assert [one.id for one in client.list_jobs(text="operations-other")] == [others.id]

@@ -105,7 +105,7 @@ def world(connection: Any, redis_db: str, tmp_path: Path) -> Iterator[World]:
 
     with made_bench(redis_db, tmp_path, catalogue, store) as bench:
         bench.collection = collection.name
-        writer = ImageWriter(BackendsOf(store, catalogue), bench.ledger)  # type: ignore[arg-type]
+        writer = ImageWriter(BackendsOf(store, catalogue), bench.ledger)
         yield World(bench, writer, store, collection)
     catalogue.delete(collection.name)
 

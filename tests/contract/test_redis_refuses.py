@@ -50,12 +50,12 @@ def test_one_that_takes_no_writes_is_unavailable_and_not_ready_until_it_does(
     calls = (lambda: ledger.take_revision("products"), ledger.ping, lambda: queue.send_plan("job"))
     for call in calls:
         call()
-    client.execute_command(*refuse.split())
+    client.execute_command(*refuse.split())  # type: ignore[no-untyped-call]
     for call in calls:
         with pytest.raises(Unavailable, match=said) as refused:
             call()
         assert "\n" not in refused.value.message
-    client.execute_command(*relent.split())
+    client.execute_command(*relent.split())  # type: ignore[no-untyped-call]
     for call in calls:
         call()
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -108,7 +109,8 @@ class TestPasswords:
         files = {"redis_password_file": password, "redis_sentinel_password_file": sentinel_password}
         for name, content in files.items():
             (folder / name).write_text(content)
-        access = RedisSettings(redis_url=guarded.url, **{name: folder / name for name in files}).redis_access
+        given: dict[str, Any] = {name: folder / name for name in files}
+        access = RedisSettings(redis_url=guarded.url, **given).redis_access
         assert isinstance(access, Sentinels)
         return access
 

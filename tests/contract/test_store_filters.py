@@ -156,7 +156,7 @@ def _comparison(key: str, operator: str, value: object) -> tuple[str, Meaning]:
 
     def meaning(metadata: Mapping[str, object]) -> bool:
         found = metadata.get(key)
-        return _kind(found) == _kind(value) and bool(compare(found, value))
+        return _kind(found) == _kind(value) and bool(compare(found, value))  # type: ignore[no-untyped-call]
 
     star = "*" if operator.endswith("*") else ""
     return f"{key} {operator.rstrip('*')} {_written(value, star)}", meaning

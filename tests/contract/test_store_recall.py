@@ -70,7 +70,7 @@ def _recall(distances: Vector, found: list[list[int]]) -> float:
     """The share of hits no farther than the true `TOP_K`-th neighbour; `distances` is `[queries, stored]`."""
     worst = np.sort(distances, axis=1)[:, TOP_K - 1]
     right = [distances[q, n] <= worst[q] + _SAME for q, hits in enumerate(found) for n in hits]
-    return sum(right) / (TOP_K * len(found))
+    return float(sum(right) / (TOP_K * len(found)))
 
 
 def _until_nothing_is_pending(pending: Callable[[], int]) -> None:

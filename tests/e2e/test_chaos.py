@@ -111,7 +111,7 @@ class Chaos:
 
     def _at_work(self) -> bool:
         with redis.Redis.from_url(f"{self.system.redis.url}/0", decode_responses=True) as ledger:
-            units: dict[str, str] = ledger.hgetall(f"lookalike:job:{self.job.id}:units")  # type: ignore[assignment]
+            units: dict[str, str] = ledger.hgetall(f"lookalike:job:{self.job.id}:units")
         assert not self._seen().state.ended, f"the job ended before all was done to it: {self._seen()}"
         return any(key.startswith("o:") for key in units)
 

@@ -10,6 +10,7 @@ import io
 import os
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def test_a_sweep_takes_exactly_the_files_of_what_was_deleted(stack: Stack, ledge
         until(lambda: not any(path.exists() for path in expected | lists), "what was deleted is gone", timeout_s=60)
         for _ in range(2):
             swept_at_s, _ = ledger.last_sweep()
-            until(lambda at_s=swept_at_s: ledger.last_sweep()[0] > at_s, "another sweep has ended", timeout_s=30)
+            until(partial(lambda at_s: ledger.last_sweep()[0] > at_s, swept_at_s), "another sweep has ended", timeout_s=30)
         assert [path for path in left if not path.exists()] == []
         assert not client.get_job(job.id).state.ended, "paused too late to show anything"
 

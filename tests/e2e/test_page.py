@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import re
+from typing import cast
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 
 from lookalike.fashion_mnist import CLASS_NAMES
 from tests.contract.gateway_collections import image_id, label, picture
@@ -16,12 +17,12 @@ from tests.servers.browser import COUNT, QUERY, hits
 pytestmark = pytest.mark.browser
 
 
-def test_a_chosen_picture_shows_its_histogram_and_its_five_nearest_in_each_space(page):
+def test_a_chosen_picture_shows_its_histogram_and_its_five_nearest_in_each_space(page: Page) -> None:
     page.set_input_files("#file", QUERY)
     for space in ("histogram", "siamese"):
         expect(hits(page, space)).to_have_count(5)
         first = hits(page, space).first
-        expect(first).to_contain_text(label(int(first.get_attribute("data-id").rpartition("/")[2])))
+        expect(first).to_contain_text(label(int(str(first.get_attribute("data-id")).rpartition("/")[2])))
         expect(first).to_contain_text("%")
     expect(page.get_by_role("img", name="Histogram of the picture: 256 grey levels")).to_be_visible()
     expect(page.locator(".histogram path")).to_have_attribute("d", _drawn())
@@ -31,24 +32,24 @@ def test_a_chosen_picture_shows_its_histogram_and_its_five_nearest_in_each_space
     assert thumbnail.evaluate("image => image.naturalWidth") == 28
 
 
-def test_a_click_on_a_hit_searches_from_it_and_back_returns(page):
+def test_a_click_on_a_hit_searches_from_it_and_back_returns(page: Page) -> None:
     page.set_input_files("#file", QUERY)
     first = hits(page, "siamese").first
     chosen = first.get_attribute("data-id")
     first.click()
-    expect(page.locator(".query .caption")).to_contain_text(chosen)
+    expect(page.locator(".query .caption")).to_contain_text(str(chosen))
     expect(page.locator(f'.column.siamese [data-id="{chosen}"]')).to_have_count(0)
     expect(hits(page, "siamese")).to_have_count(5)
     second = hits(page, "histogram").first
     expect(second).to_be_visible()
     other = second.get_attribute("data-id")
     second.click()
-    expect(page.locator(".query .caption")).to_contain_text(other)
+    expect(page.locator(".query .caption")).to_contain_text(str(other))
     page.go_back()
-    expect(page.locator(".query .caption")).to_contain_text(chosen)
+    expect(page.locator(".query .caption")).to_contain_text(str(chosen))
 
 
-def test_one_may_start_from_a_picture_of_the_collection_by_keyboard(page):
+def test_one_may_start_from_a_picture_of_the_collection_by_keyboard(page: Page) -> None:
     sample = page.locator(".sample").first
     expect(sample).to_contain_text(label(0))
     sample.focus()
@@ -57,7 +58,7 @@ def test_one_may_start_from_a_picture_of_the_collection_by_keyboard(page):
     expect(hits(page, "histogram")).to_have_count(5)
 
 
-def test_a_filter_narrows_the_hits_and_a_broken_one_says_where(page):
+def test_a_filter_narrows_the_hits_and_a_broken_one_says_where(page: Page) -> None:
     page.set_input_files("#file", QUERY)
     expect(hits(page, "siamese")).to_have_count(5)
     expect(page.locator("#filter")).to_have_attribute("placeholder", re.compile(f'label = "({"|".join(CLASS_NAMES)})"'))
@@ -71,7 +72,7 @@ def test_a_filter_narrows_the_hits_and_a_broken_one_says_where(page):
     expect(page.locator(".column.siamese .nothing")).to_contain_text("No image fits the filter")
 
 
-def test_a_file_that_is_no_picture_gets_a_plain_answer(page):
+def test_a_file_that_is_no_picture_gets_a_plain_answer(page: Page) -> None:
     page.set_input_files("#file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"milk, eggs"})
     expect(page.locator("#complaint")).to_have_text("This file is not a JPEG, PNG, WebP, GIF, BMP or TIFF picture.")
     expect(page.locator(".histogram")).to_have_count(0)
@@ -79,7 +80,7 @@ def test_a_file_that_is_no_picture_gets_a_plain_answer(page):
     expect(page.locator("#complaint")).to_have_text("empty.png is empty. Choose another picture.")
 
 
-def test_an_answer_that_breaks_off_is_a_plain_failure_that_one_may_try_again(page):
+def test_an_answer_that_breaks_off_is_a_plain_failure_that_one_may_try_again(page: Page) -> None:
     page.route("**/search", lambda route: route.fulfill(status=200, content_type="application/json", body='{"neighb'))
     page.set_input_files("#file", QUERY)
     expect(page.locator(".columns").get_by_role("alert")).to_contain_text("The server's answer broke off")
@@ -88,7 +89,7 @@ def test_an_answer_that_breaks_off_is_a_plain_failure_that_one_may_try_again(pag
     expect(hits(page, "siamese")).to_have_count(5)
 
 
-def test_an_answer_given_up_while_it_arrives_is_not_taken_for_an_empty_one(page):
+def test_an_answer_given_up_while_it_arrives_is_not_taken_for_an_empty_one(page: Page) -> None:
     page.evaluate(
         """() => {
             const original = Response.prototype.text;
@@ -101,13 +102,13 @@ def test_an_answer_given_up_while_it_arrives_is_not_taken_for_an_empty_one(page)
     )
     page.set_input_files("#file", QUERY)
     expect(page.locator(".columns").get_by_role("alert")).to_contain_text("given up")
-    page.set_input_files("#file", {**QUERY, "name": "second.png"})
+    page.set_input_files("#file", cast("FilePayload", {**QUERY, "name": "second.png"}))
     expect(page.locator(".query .caption")).to_contain_text("second.png")
     expect(hits(page, "siamese")).to_have_count(5)
     expect(hits(page, "histogram")).to_have_count(5)
 
 
-def test_a_picture_is_sent_once_for_all_spaces_and_not_again_for_another_filter(page):
+def test_a_picture_is_sent_once_for_all_spaces_and_not_again_for_another_filter(page: Page) -> None:
     sent = []
     page.on("request", lambda request: sent.append("multipart" in request.headers.get("content-type", "")))
     page.set_input_files("#file", QUERY)
@@ -118,12 +119,12 @@ def test_a_picture_is_sent_once_for_all_spaces_and_not_again_for_another_filter(
     assert sum(sent) == 1
 
 
-def test_of_two_searches_the_later_is_shown_whichever_ends_last(page):
+def test_of_two_searches_the_later_is_shown_whichever_ends_last(page: Page) -> None:
     held: list[Route] = []
     page.route("**/search", lambda route: held.append(route) if not held else route.continue_())
     page.set_input_files("#file", QUERY)
     expect(page.locator(".row[aria-disabled]")).to_have_count(10)
-    page.set_input_files("#file", {**QUERY, "name": "later.png", "buffer": picture(COUNT + 2)})
+    page.set_input_files("#file", cast("FilePayload", {**QUERY, "name": "later.png", "buffer": picture(COUNT + 2)}))
     expect(hits(page, "siamese")).to_have_count(5)
     shown = page.locator(".columns").inner_text()
     held[0].abort()
@@ -145,21 +146,21 @@ DROP = """([kind, files, types]) => {
 
 def give(page: Page, kind: str, *files: tuple[str, str, bytes], types: tuple[tuple[str, str], ...] = ()) -> bool:
     """Drop or paste what holds `files` (name, type, bytes) and texts by type; whether the page took it."""
-    return page.evaluate(DROP, [kind, [(name, mime, list(content)) for name, mime, content in files], types])
+    return bool(page.evaluate(DROP, [kind, [(name, mime, list(content)) for name, mime, content in files], types]))
 
 
 PNG = picture(COUNT + 2)
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])
-def test_a_picture_may_be_dropped_or_pasted_and_of_several_things_the_first_picture_is_taken(page, kind):
+def test_a_picture_may_be_dropped_or_pasted_and_of_several_things_the_first_picture_is_taken(page: Page, kind: str) -> None:
     assert give(page, kind, ("notes.txt", "text/plain", b"milk"), ("one.png", "image/png", PNG), ("two.png", "image/png", PNG))
     expect(page.locator(".query .caption")).to_contain_text("one.png")
     expect(page.locator(".query .caption")).to_contain_text("3 things came at once; one.png is searched with.")
     expect(hits(page, "siamese")).to_have_count(5)
 
 
-def test_what_is_no_picture_is_refused_in_words_and_leaves_the_page_as_it_is(page):
+def test_what_is_no_picture_is_refused_in_words_and_leaves_the_page_as_it_is(page: Page) -> None:
     folder = """() => document.body.dispatchEvent(Object.assign(new Event("drop", { bubbles: true }), { dataTransfer: {
         types: ["Files"], files: [], items: [{ kind: "file", webkitGetAsEntry: () => ({ isDirectory: true }) }] } }))"""
     page.evaluate(folder)
@@ -173,7 +174,7 @@ def test_what_is_no_picture_is_refused_in_words_and_leaves_the_page_as_it_is(pag
     expect(page.locator(".query .caption")).to_have_count(0)
 
 
-def test_a_picture_over_the_limit_is_scaled_down_and_what_cannot_be_is_refused_in_words(page):
+def test_a_picture_over_the_limit_is_scaled_down_and_what_cannot_be_is_refused_in_words(page: Page) -> None:
     width, height = 3000, 2400
     header = io.BytesIO()
     Image.new("RGB", (width, height)).save(header, "BMP")  # 21.6 MB, of zeros
@@ -188,7 +189,7 @@ def test_a_picture_over_the_limit_is_scaled_down_and_what_cannot_be_is_refused_i
         page.evaluate(make, ["big.bmp", list(header.getvalue()[:54]), len(header.getvalue())])
     expect(page.locator(".query .caption")).to_contain_text("big.bmp is 21.6 MB, so a smaller copy of it is searched with.")
     expect(hits(page, "siamese")).to_have_count(5)
-    assert int(sent.value.header_value("content-length")) < 1_000_000
+    assert int(sent.value.header_value("content-length") or "") < 1_000_000
     page.evaluate(make, ["film.mp4", [0], 30_000_000])
     expect(page.locator("#complaint")).to_have_text(
         "film.mp4 is 30.0 MB. Pictures may have up to 20 MB, and this browser cannot scale this one down."
@@ -196,7 +197,7 @@ def test_a_picture_over_the_limit_is_scaled_down_and_what_cannot_be_is_refused_i
     expect(page.locator(".query .caption")).to_contain_text("big.bmp")
 
 
-def test_a_picture_that_only_the_browser_reads_is_redrawn_and_one_that_nobody_reads_is_refused(page):
+def test_a_picture_that_only_the_browser_reads_is_redrawn_and_one_that_nobody_reads_is_refused(page: Page) -> None:
     avif = io.BytesIO()
     Image.open(io.BytesIO(PNG)).convert("RGB").resize((64, 64)).save(avif, "AVIF")
     page.set_input_files("#file", {"name": "photo.avif", "mimeType": "image/avif", "buffer": avif.getvalue()})
@@ -207,12 +208,12 @@ def test_a_picture_that_only_the_browser_reads_is_redrawn_and_one_that_nobody_re
     expect(hits(page, "siamese")).to_have_count(0)
 
 
-def test_the_api_page_shows_every_operation(page, page_url):
+def test_the_api_page_shows_every_operation(page: Page, page_url: str) -> None:
     paths = page.request.get(f"{page_url}/openapi.json").json()["paths"]
     page.goto(f"{page_url}/docs")
     expect(page.locator(".opblock")).to_have_count(sum(len(operations) for operations in paths.values()))
 
 
-def _drawn():
+def _drawn() -> re.Pattern[str]:
     """A path with as many steps as bins."""
     return re.compile(r"^M0 96(V[\d.]+H[\d.]+){256}V96Z$")

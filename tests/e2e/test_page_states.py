@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 
 from lookalike.client import Client
 from tests.contract.gateway_collections import image_id
@@ -38,13 +40,13 @@ def answer(page: Page, pattern: str, body: object, status: int = 200) -> None:
 # --- what the address says ---
 
 
-def test_back_forward_and_a_reload_bring_an_uploaded_picture_again(page):
+def test_back_forward_and_a_reload_bring_an_uploaded_picture_again(page: Page) -> None:
     page.set_input_files("#file", QUERY)
     expect(page).to_have_title("boot.png · Lookalike")
     first = hits(page, "siamese").first
     chosen = first.get_attribute("data-id")
     first.click()
-    expect(page.locator(".query .caption")).to_contain_text(chosen)
+    expect(page.locator(".query .caption")).to_contain_text(str(chosen))
     page.go_back()
     expect(page.locator(".query .caption")).to_contain_text("boot.png")
     expect(hits(page, "siamese")).to_have_count(5)
@@ -56,7 +58,7 @@ def test_back_forward_and_a_reload_bring_an_uploaded_picture_again(page):
     expect(hits(page, "siamese")).to_have_count(5)
 
 
-def test_a_link_to_what_is_gone_says_so_and_shows_nothing_else_in_its_place(page, page_url):
+def test_a_link_to_what_is_gone_says_so_and_shows_nothing_else_in_its_place(page: Page, page_url: str) -> None:
     page.goto(f"{page_url}/#collection={COLLECTION}&picture=0123456789abcdef")
     expect(page.locator("#complaint")).to_have_text("The picture of this link is not kept here any more. Choose it again.")
     page.goto(f"{page_url}/#collection={COLLECTION}&image=no-such")
@@ -71,7 +73,9 @@ def test_a_link_to_what_is_gone_says_so_and_shows_nothing_else_in_its_place(page
     assert page.url.endswith(f"#collection={COLLECTION}")
 
 
-def test_a_collection_that_is_deleted_while_it_is_looked_at_is_missed_by_the_next_search(page, page_url, stack: Stack):
+def test_a_collection_that_is_deleted_while_it_is_looked_at_is_missed_by_the_next_search(
+    page: Page, page_url: str, stack: Stack
+) -> None:
     with Client(stack.target) as client:
         client.create_collection("soon_gone")
         page.goto(f"{page_url}/#collection=soon_gone")
@@ -84,7 +88,7 @@ def test_a_collection_that_is_deleted_while_it_is_looked_at_is_missed_by_the_nex
 # --- what is there to look at ---
 
 
-def test_a_first_job_is_followed_until_its_pictures_are_there(page, page_url):
+def test_a_first_job_is_followed_until_its_pictures_are_there(page: Page, page_url: str) -> None:
     page.clock.install()
     answer(page, COLLECTIONS, {"collections": []})
     page.goto(f"{page_url}/")
@@ -114,7 +118,7 @@ def test_a_first_job_is_followed_until_its_pictures_are_there(page, page_url):
     expect(page.locator(".progress")).to_have_text("The last ingest job failed: the folder is not there")
 
 
-def test_while_something_is_missing_the_page_says_so_and_goes_on_by_itself(page):
+def test_while_something_is_missing_the_page_says_so_and_goes_on_by_itself(page: Page) -> None:
     page.clock.install()
     missing = {"code": 503, "message": "milvus is unavailable: it is starting", "field": None}
     answer(page, COLLECTIONS, {"error": missing}, 503)
@@ -129,7 +133,7 @@ def test_while_something_is_missing_the_page_says_so_and_goes_on_by_itself(page)
     expect(page.locator(".sample").first).to_be_visible()
 
 
-def test_on_a_slow_network_the_page_says_that_it_is_still_at_it(page):
+def test_on_a_slow_network_the_page_says_that_it_is_still_at_it(page: Page) -> None:
     page.clock.install()
     page.route("**/search", lambda _route: None)  # Never answered.
     page.set_input_files("#file", QUERY)
@@ -174,11 +178,11 @@ NAMES = """async (images) => {
     ],
     ids=map(str, range(16)),
 )
-def test_an_image_is_called_what_people_called_it(named: Page, image, name, place):
+def test_an_image_is_called_what_people_called_it(named: Page, image: dict[str, Any], name: str, place: str) -> None:
     assert named.evaluate(NAMES, [image]) == [[name, place]]
 
 
-def test_a_long_name_is_shortened_in_the_middle_and_no_character_is_cut(named: Page):
+def test_a_long_name_is_shortened_in_the_middle_and_no_character_is_cut(named: Page) -> None:
     short = "async (text) => (await import('/page/names.js')).shortened(text, 36)"
     assert named.evaluate(short, "a" * 36) == "a" * 36
     assert named.evaluate(short, "a" * 30 + "b" * 30) == "a" * 20 + "…" + "b" * 15
@@ -186,7 +190,7 @@ def test_a_long_name_is_shortened_in_the_middle_and_no_character_is_cut(named: P
 
 
 @pytest.fixture(scope="module")
-def named(browser, page_url):
+def named(browser: Browser, page_url: str) -> Iterator[Page]:
     page = browser.new_page()
     page.goto(f"{page_url}/openapi.json")
     yield page
@@ -210,7 +214,7 @@ OUTSIDE = """() => [...document.querySelectorAll("main *, header *")].filter((el
 }).map((element) => element.outerHTML.slice(0, 120))"""
 
 
-def test_nothing_bursts_its_card_at_any_width_whatever_names_and_pictures_are_like(page):
+def test_nothing_bursts_its_card_at_any_width_whatever_names_and_pictures_are_like(page: Page) -> None:
     def hostile(route: Route) -> None:
         if "json" not in route.request.headers.get("content-type", "json"):
             route.continue_()
@@ -230,7 +234,7 @@ def test_nothing_bursts_its_card_at_any_width_whatever_names_and_pictures_are_li
         if shape is not None:
             content = io.BytesIO()
             Image.new("RGB", shape, "red").save(content, "PNG")
-            page.set_input_files("#file", {**QUERY, "name": "n" * 200, "buffer": content.getvalue()})
+            page.set_input_files("#file", cast("FilePayload", {**QUERY, "name": "n" * 200, "buffer": content.getvalue()}))
             expect(hits(page, "siamese")).to_have_count(5)
             expect(page.locator(".query .histogram")).to_be_visible()
         else:
@@ -249,7 +253,7 @@ def _renamed(route: Route, name: str) -> None:
     route.fulfill(json=body)
 
 
-def test_a_shortened_name_is_whole_for_screen_readers_and_while_it_has_the_focus(page):
+def test_a_shortened_name_is_whole_for_screen_readers_and_while_it_has_the_focus(page: Page) -> None:
     long = HOSTILE[0].strip()
     page.route(
         "**/images?*",
@@ -266,7 +270,7 @@ def test_a_shortened_name_is_whole_for_screen_readers_and_while_it_has_the_focus
     expect(sample.locator(".whole")).to_be_visible()
 
 
-def test_the_focus_stays_where_it_was_and_never_falls_to_the_top(page):
+def test_the_focus_stays_where_it_was_and_never_falls_to_the_top(page: Page) -> None:
     page.locator(".sample").first.focus()
     page.keyboard.press("Enter")
     expect(hits(page, "histogram")).to_have_count(5)
@@ -275,7 +279,7 @@ def test_the_focus_stays_where_it_was_and_never_falls_to_the_top(page):
     chosen = third.get_attribute("data-id")
     third.focus()
     page.keyboard.press("Enter")
-    expect(page.locator(".query .caption")).to_contain_text(chosen)
+    expect(page.locator(".query .caption")).to_contain_text(str(chosen))
     expect(hits(page, "siamese")).to_have_count(5)
     assert hits(page, "siamese").nth(2).evaluate("element => element === document.activeElement")
     page.get_by_role("button", name="Clear").focus()
@@ -308,8 +312,8 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(page, scheme):
-    page.emulate_media(color_scheme=scheme)
+def test_text_stands_out_from_what_is_behind_it(page: Page, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.set_input_files("#file", QUERY)
     page.fill("#filter", "label = ")
     expect(page.locator("#filter-note")).to_contain_text("Column 8")

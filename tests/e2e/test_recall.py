@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,7 +143,7 @@ def _stored(uri: str, ids: list[str]) -> Iterator[dict[str, Vector]]:
     store = MilvusVectors(connection)
     _until_nothing_is_pending(store, collection)
     names = [space.name for space in collection.spaces]
-    found = {}
+    found: dict[str, Any] = {}
     for start in range(0, len(ids), 500):
         found |= store.get(collection, ids[start : start + 500], spaces=names, timeout_s=60)
     assert sorted(found) == sorted(ids)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -129,7 +130,7 @@ def test_nothing_fails_and_nothing_is_lost_while_each_service_is_restarted_in_tu
 @pytest.mark.timeout(1200)
 def test_the_same_twice_with_five_thousand_pictures(milvus_uri: str, tmp_path: Path) -> None:
     with fleet(tmp_path, milvus_uri, workers=2, embedders=2, gateways=2) as system:
-        everything = (*system.workers, *system.gateways, *system.embedders)
+        everything: tuple[Any, ...] = (*system.workers, *system.gateways, *system.embedders)
         load = rolled(system, everything * 2, images=5000, folder=tmp_path)
         print(f"\n{load.answered:,} searches answered, {len(load.failed)} failed; the slowest took {load.slowest_s:.1f} s")
         assert load.failed == [], system.log()

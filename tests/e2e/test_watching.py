@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import Browser
 
 from lookalike.client import UploadItem, UploadSource
 from tests.contract.gateway_collections import picture
+from tests.servers.stack import Stack
 
 pytestmark = pytest.mark.browser
 
@@ -22,7 +24,7 @@ _WATCH = """
 """Nobody closes it: it must give up by itself."""
 
 
-def test_an_event_source_sees_a_job_to_its_end_and_then_stops_by_itself(browser, stack):
+def test_an_event_source_sees_a_job_to_its_end_and_then_stops_by_itself(browser: Browser, stack: Stack) -> None:
     with stack.client() as client:
         client.create_collection("watching")
         items = [UploadItem(str(number), content=picture(number)) for number in range(40)]

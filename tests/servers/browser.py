@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Locator, Page, expect, sync_playwright
 
 from tests.contract.gateway_collections import fill, picture
 from tests.servers.stack import Stack
@@ -23,7 +23,7 @@ ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-QUERY = {"name": "boot.png", "mimeType": "image/png", "buffer": picture(COUNT + 1)}
+QUERY: FilePayload = {"name": "boot.png", "mimeType": "image/png", "buffer": picture(COUNT + 1)}
 
 
 @pytest.fixture(scope="session")

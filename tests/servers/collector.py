@@ -60,7 +60,7 @@ def collector() -> Iterator[Collector]:
     """A collector on a port of its own."""
     made = Collector()
     server = grpc.server(ThreadPoolExecutor(2))
-    rpc.add_TraceServiceServicer_to_server(made, server)
+    rpc.add_TraceServiceServicer_to_server(made, server)  # type: ignore[no-untyped-call]
     made.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:

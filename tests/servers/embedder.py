@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from embedder.models.bundle import Bundle, InputSpec, TowerConfig
 from embedder.pictures.cage import Cage
@@ -66,7 +67,7 @@ def warm_spaces():  # type: ignore[no-untyped-def]
     return spaces
 
 
-def served(model):  # type: ignore[no-untyped-def]
+def served(model: Any) -> Any:
     """A `TracedModel` as `Serving` holds it."""
     from embedder.serving.versions import Served
     from lookalike.spaces import SIAMESE, Metric, Space
@@ -75,7 +76,7 @@ def served(model):  # type: ignore[no-untyped-def]
     return Served(bundle, Space(SIAMESE, bundle.tower.embedding_dim, Metric.COSINE, bundle.fingerprint), model)
 
 
-def small_serving():  # type: ignore[no-untyped-def]
+def small_serving() -> Any:
     """A `Serving` of `models()`, the first the default."""
     from embedder.serving.versions import Serving
 

@@ -14,10 +14,15 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.servers import processes
 
 DATABASES = 4096
+
+NO_RETRY = Retry(NoBackoff(), 0)
+"""A call fails at once, so that a test sees each failure."""
 
 
 class RedisServer:
@@ -66,7 +71,7 @@ class RedisServer:
     def _answers(self) -> bool:
         try:
             password = self._more.get("requirepass")
-            with redis.Redis(port=self.port, password=password, socket_timeout=1, retry=None) as client:
+            with redis.Redis(port=self.port, password=password, socket_timeout=1, retry=NO_RETRY) as client:
                 return bool(client.ping())
         except redis.RedisError:
             return False

@@ -18,7 +18,7 @@ from typing import Any
 
 import fsspec
 import pytest
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 
 from tests.servers import processes, starts
 

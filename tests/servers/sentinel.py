@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from tests.servers import processes
-from tests.servers.redis import RedisServer
+from tests.servers.redis import NO_RETRY, RedisServer
 
 SERVICE = "lookalike"
 _DOWN_AFTER_MS = 1000
@@ -69,7 +69,7 @@ class SentinelServer:
 
     def connect(self) -> redis.Redis:
         return redis.Redis(
-            port=self.port, password=self._own_password or None, socket_timeout=5, retry=None, decode_responses=True
+            port=self.port, password=self._own_password or None, socket_timeout=5, retry=NO_RETRY, decode_responses=True
         )
 
     def primary_port(self) -> int:
@@ -141,7 +141,7 @@ class WatchedRedis:
 
 def _done(client: redis.Redis, *command: str) -> bool:
     try:
-        client.execute_command(*command)
+        client.execute_command(*command)  # type: ignore[no-untyped-call]
     except redis.ResponseError:
         return False
     return True

@@ -33,7 +33,7 @@ class Certificate:
 def certificate(folder: Path, *, expired: bool = False) -> Certificate:
     """A new one, of a new authority, with its files in `folder`."""
     authority = trustme.CA()
-    issued = authority.issue_cert(HOST, **(_LAST_YEARS if expired else {}))
+    issued = authority.issue_cert(HOST, **(_LAST_YEARS if expired else {}))  # type: ignore[arg-type]
     made = Certificate(folder / "chain.pem", folder / "key.pem", folder / "authority.pem")
     made.chain.write_bytes(b"".join(part.bytes() for part in issued.cert_chain_pems))
     issued.private_key_pem.write_to_path(str(made.key))
@@ -47,7 +47,7 @@ def behind_tls(port: int, own: Certificate) -> Iterator[int]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(own.chain, own.key)
     context.set_alpn_protocols(["h2"])
-    bound: queue.SimpleQueue[tuple[int, Callable[[], None]]] = queue.SimpleQueue()
+    bound: queue.SimpleQueue[tuple[int, Callable[[], object]]] = queue.SimpleQueue()
     thread = threading.Thread(target=asyncio.run, args=(_serve(port, context, bound),), daemon=True)
     thread.start()
     own_port, end = bound.get()
@@ -58,7 +58,7 @@ def behind_tls(port: int, own: Certificate) -> Iterator[int]:
         thread.join()
 
 
-async def _serve(port: int, context: ssl.SSLContext, bound: queue.SimpleQueue[tuple[int, Callable[[], None]]]) -> None:
+async def _serve(port: int, context: ssl.SSLContext, bound: queue.SimpleQueue[tuple[int, Callable[[], object]]]) -> None:
     async def hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         back, onward = await asyncio.open_connection(HOST, port)
         with suppress(asyncio.CancelledError):  # at the end; asyncio's streams would write a traceback

@@ -45,19 +45,19 @@ def field_of(method: MethodDescriptor, path: str) -> FieldDescriptor:
     message = method.input_type
     *outer, last = path.split(".")
     for name in outer:
-        message = message.fields_by_name[name].message_type
+        message = message.fields_by_name[name].message_type  # type: ignore[assignment]
     return message.fields_by_name[last]
 
 
-def test_every_rpc_is_in_the_table_and_nothing_else_is():
+def test_every_rpc_is_in_the_table_and_nothing_else_is() -> None:
     assert set(RPCS) == set(METHODS)
 
 
-def test_every_route_is_in_the_table_and_nothing_else_is():
+def test_every_route_is_in_the_table_and_nothing_else_is() -> None:
     assert set(ROUTES) == routes()
 
 
-def test_every_task_is_in_the_table_and_nothing_else_is():
+def test_every_task_is_in_the_table_and_nothing_else_is() -> None:
     worker: Any = NOTHING
     broker: Any = "memory://"
     tasks = {name for name in build_app(broker, worker).tasks if not name.startswith("celery.")}
@@ -65,7 +65,7 @@ def test_every_task_is_in_the_table_and_nothing_else_is():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_row_names_fields_that_its_request_has(name):
+def test_a_row_names_fields_that_its_request_has(name: str) -> None:
     need, method = RPCS[name], METHODS[name]
     if need.names:
         assert field_of(method, need.names).type == FieldDescriptor.TYPE_STRING
@@ -75,7 +75,7 @@ def test_a_row_names_fields_that_its_request_has(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_vectors_are_for_those_who_may_read(name):
+def test_vectors_are_for_those_who_may_read(name: str) -> None:
     """Pictures can be made of them again."""
     need, method = RPCS[name], METHODS[name]
     flags = {field.name for field in method.input_type.fields if field.name.startswith("include_") and "vectors" in field.name}
@@ -83,7 +83,7 @@ def test_vectors_are_for_those_who_may_read(name):
 
 
 @pytest.mark.parametrize(("path", "need"), ROUTES.items())
-def test_a_route_below_a_collection_or_a_job_needs_a_right_on_it(path: str, need: Need):
+def test_a_route_below_a_collection_or_a_job_needs_a_right_on_it(path: str, need: Need) -> None:
     if "{collection}" in path:
         assert need.on is On.COLLECTION
     if "{name}" in path:

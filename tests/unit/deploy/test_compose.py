@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic_settings import BaseSettings
 
 from embedder.settings import EmbedderSettings
 from gateway.settings import GatewaySettings
@@ -16,7 +17,12 @@ from lookalike.runtime.environment import PREFIX
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
-OURS = {"embedder": EmbedderSettings, "embedder-gpu": EmbedderSettings, "indexer": IndexerSettings, "gateway": GatewaySettings}
+OURS: dict[str, type[BaseSettings]] = {
+    "embedder": EmbedderSettings,
+    "embedder-gpu": EmbedderSettings,
+    "indexer": IndexerSettings,
+    "gateway": GatewaySettings,
+}
 _OF_THE_COMMAND = {"LOOKALIKE_REGISTRY", "LOOKALIKE_ADDRESS"}
 
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from gateway.backends.embedder import Embedder
+from gateway.backends.milvus import Backends
 from gateway.backends.threads import Threads
 from gateway.search.answer import Answering
 from gateway.search.coalescing import MergedSearches
 from gateway.search.collection_lookup import Lookups
+from gateway.search.query_cache import QueryCache
+from gateway.search.query_embeddings import QueryEmbeddings
 from gateway.search.sampled_recall import SampledRecall
 from gateway.search.search import Search
 from lookalike.errors import BadImage, FailedPrecondition, NotFound
+from lookalike.jobs.ledger import Ledger
+from lookalike.jobs.queue import TaskQueue
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.job import DEFAULTS, Counts, Job, JobOptions
@@ -29,7 +35,6 @@ from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Spac
 from lookalike.store.memory.catalogue import MemoryCatalogue
 from lookalike.store.memory.tables import Tables
 from lookalike.store.memory.vectors import MemoryVectors
-from lookalike.writes import Writes
 from tests.unit import stores
 from tests.unit.stores import Watched
 
@@ -61,7 +66,7 @@ def a_call(deadline: Deadline | None = None) -> Call:
     return Call(deadline or soon())
 
 
-def image(image_id: str, vectors: Mapping[str, Sequence[float]] | None = None, **fields: object) -> StoredImage:
+def image(image_id: str, vectors: Mapping[str, Sequence[float] | Vector] | None = None, **fields: Any) -> StoredImage:
     """In both spaces, unless `vectors` are given."""
     made = StoredImage(id=image_id, uri="", metadata={}, sha256="c" * 64, revision=1, indexed_at=MOMENT)
     arrays = {name: np.array(values, np.float32) for name, values in (vectors or _SOMEWHERE).items()}
@@ -78,15 +83,20 @@ def random_images(count: int, seed: int = 7) -> list[StoredImage]:
     return [image(f"{number:03d}", {HISTOGRAM: counts[number], SIAMESE: directions[number]}) for number in range(count)]
 
 
-@dataclass
-class BackendsOf:
-    """The parts of any store, as `gateway.backends.milvus.Backends` gives them."""
+class BackendsOf(Backends):
+    """The parts of any store, in place of Milvus. They are `Any`, since tests ask watched parts for what was asked of them."""
 
-    vectors: Any
-    catalogue: Any
+    def __init__(self, vectors: Any, catalogue: Any) -> None:
+        super().__init__(connect=lambda: NOTHING)
+        self._vectors, self._catalogue = vectors, catalogue
 
-    def writes(self, ledger: Any) -> Writes:
-        return Writes(ledger, self.catalogue, self.vectors)
+    @property
+    def vectors(self) -> Any:
+        return super().vectors
+
+    @property
+    def catalogue(self) -> Any:
+        return super().catalogue
 
 
 class MemoryBackends(BackendsOf):
@@ -134,7 +144,7 @@ class MemoryBackends(BackendsOf):
             stores.put(self.tables, self.collections["things"], images)
 
 
-class FakeEmbedder:
+class FakeEmbedder(Embedder):
     """Gives the vectors it was made with, whatever the picture; but `bad...` is no picture. `batches` has the pictures of each
     call."""
 
@@ -160,7 +170,7 @@ class FakeEmbedder:
         return b"jpeg of " + image
 
 
-class FakeQueue:
+class FakeQueue(TaskQueue):
     """Notes for which jobs a task was sent."""
 
     def __init__(self) -> None:
@@ -170,7 +180,7 @@ class FakeQueue:
         self.plans.append(job_id)
 
 
-class FakeLedger:
+class FakeLedger(Ledger):
     """Notes what was done in which order; its jobs are what a test puts there and what is created, which stays pending."""
 
     def __init__(self, *moments: Job) -> None:
@@ -185,7 +195,7 @@ class FakeLedger:
         self.undone.append((job_id, images))
 
     @contextlib.contextmanager
-    def write_lock(self, collection: str, *, timeout_s: float) -> Iterator[Callable[[], bool]]:
+    def write_lock(self, collection: str, *, timeout_s: float = 10.0, ttl_s: float = 5.0) -> Iterator[Callable[[], bool]]:
         self.log.append(f"lock {collection}")
         try:
             yield lambda: self.still_held
@@ -212,6 +222,7 @@ class FakeLedger:
         options: JobOptions = DEFAULTS,
         *,
         trace: str = "",
+        **_: object,
     ) -> tuple[Job, bool]:
         if (earlier := self.find_request(request_id, collection, source, options)) is not None:
             return earlier, False
@@ -229,7 +240,9 @@ class FakeLedger:
         )
         return self.created[request_id], True
 
-    def find_request(self, request_id: str, collection: str, source: JobSource, options: JobOptions = DEFAULTS) -> Job | None:
+    def find_request(
+        self, request_id: str, collection: str, source: JobSource | None, options: JobOptions = DEFAULTS
+    ) -> Job | None:
         found = self.created.get(request_id)
         if found is not None and (found.collection, found.source, found.options) != (collection, source, options):
             raise FailedPrecondition(f"request id {request_id!r} was used for another request", reason="REQUEST_ID_REUSED")
@@ -253,7 +266,7 @@ class FakeLedger:
         return self.moments.pop(0) if len(self.moments) > 1 else self.moments[0]
 
 
-def job(state: JobState, indexed: int = 0, **fields: object) -> Job:
+def job(state: JobState, indexed: int = 0, **fields: Any) -> Job:
     made = Job(
         id="0123456789abcdef",
         collection="things",
@@ -280,9 +293,10 @@ def few_threads() -> Threads:
 def search_core(backends: MemoryBackends, embedder: FakeEmbedder, threads: Threads | None = None) -> Search:
     threads = threads or few_threads()
     searches = MergedSearches(backends, threads, at_once=2, max_waiting=16)
-    answering = Answering(backends, embedder, searches, SampledRecall(backends, threads, 0.0), threads)
+    embeddings = QueryEmbeddings(embedder, QueryCache(0, 0), threads)
+    answering = Answering(backends, embeddings, searches, SampledRecall(backends, threads, 0.0), threads)
     return Search(Lookups(backends, threads), answering)
 
 
-NOTHING = SimpleNamespace()
+NOTHING: Any = SimpleNamespace()
 """For a part that a test must not reach: any use of it is an AttributeError."""

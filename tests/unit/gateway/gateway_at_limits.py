@@ -28,6 +28,7 @@ from gateway.listeners import HttpServer, build_grpc
 from gateway.memory import settle
 from gateway.readiness import Readiness
 from lookalike.errors import NotFound
+from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.uploads import Uploads
 from lookalike.names import MAX_TOP_K
 from lookalike.records.image import StoredImage
@@ -74,7 +75,7 @@ class FullLedger(FakeLedger):
     def find_request(self, *_: Any) -> Any:
         raise NotFound("ingest job", "any", field="id")
 
-    find_reembedding = find_request
+    find_reembedding = find_request  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> Any:
         if name == "connection":
@@ -82,7 +83,10 @@ class FullLedger(FakeLedger):
         return self.find_request
 
 
-class FullOutcomes:
+class FullOutcomes(Outcomes):
+    def __init__(self) -> None:
+        pass
+
     def page_failures(self, *_: Any) -> tuple[list[Failure], str]:
         return [Failure("i" * 256, "u" * 2048, "IMAGE_UNREADABLE", "m" * 300, number) for number in range(1000)], ""
 
@@ -141,7 +145,7 @@ def holding(app: ASGIApp) -> ASGIApp:
 
 
 async def serve() -> None:
-    written = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    written: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(processors=written, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     core, probe = build_core(), LoopProbe()
     app = build_app(core, Readiness({}), upload_limit_bytes=64 * 1024 * 1024)

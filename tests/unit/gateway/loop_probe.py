@@ -32,12 +32,12 @@ class LoopProbe:
     def start(self) -> None:
         run = asyncio.Handle._run
 
-        def timed(handle: asyncio.Handle) -> None:
+        def timed(handle: Any) -> None:
             began_s = time.thread_time()
             run(handle)
             self._note(time.thread_time() - began_s, getattr(handle._callback, "__self__", handle._callback))
 
-        asyncio.Handle._run = timed  # type: ignore[method-assign]
+        asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]
         self._schedule = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
         self._beating = asyncio.create_task(self._beat())
 
@@ -56,10 +56,10 @@ class LoopProbe:
     def _note(self, held_s: float, by: Any) -> None:
         if held_s > self._held_s:
             # Not its `repr`: that of a task shows its result, a thousand images perhaps, and would be what holds the loop.
-            told = (
-                by if isinstance(by, str) else by.get_coro().__qualname__ if isinstance(by, asyncio.Task) else type(by).__name__
-            )
-            self._held_s, self._by = held_s, told
+            name = by if isinstance(by, str) else type(by).__name__
+            if isinstance(by, asyncio.Task):
+                name = getattr(by.get_coro(), "__qualname__", name)
+            self._held_s, self._by = held_s, name
 
 
 def _used_by_threads() -> dict[int, float]:

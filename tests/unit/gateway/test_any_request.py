@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.grpc.servicers import CollectionServicer, IngestServicer, SearchServicer
-from gateway.http.app import build_app
+from gateway.http.app import Core, build_app
 from gateway.readiness import Readiness
 from lookalike import bounds
 from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument, LookalikeError, NotFound
@@ -96,7 +96,7 @@ def core() -> Any:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_any_message_is_answered_or_refused_as_its_sender_s_mistake(core, method):
+def test_any_message_is_answered_or_refused_as_its_sender_s_mistake(core: Core, method: Any) -> None:
     search, collection = SearchServicer(core.search, core.images), CollectionServicer(core.collections, core.generations)
     kinds = {"SearchService": search, "CollectionService": collection, "IngestService": IngestServicer(core.ingest)}
     call = getattr(kinds[method.containing_service.name], method.name)
@@ -160,7 +160,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("path", BODIES)
-def test_any_json_is_answered_or_refused_as_its_sender_s_mistake(core, path):
+def test_any_json_is_answered_or_refused_as_its_sender_s_mistake(core: Core, path: str) -> None:
     app = build_app(core, Readiness({}), upload_limit_bytes=LIMIT)
     likely = {
         "image_id": "a",

@@ -23,6 +23,7 @@ from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import image_pb2
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as pb
+from tests.messages import made
 from tests.unit.gateway.gateway_at_limits import COLLECTING_PATH, HOLDING_PATH, METADATA, SPACES
 from tests.unit.gateway.http_app import ask
 
@@ -119,13 +120,13 @@ class Rpc:
         path = f"/lookalike.v1.{service}Service/{method}"
         try:
             if method == "UploadItems":
-                gateway.channel.stream_unary(path)(iter(sent), timeout=60)
+                gateway.channel.stream_unary(path)(iter(sent), timeout=60)  # type: ignore[arg-type]
             elif method in ("SearchBatch", "WatchIngestJob"):
-                list(gateway.channel.unary_stream(path)(sent[0], timeout=60))
+                list(gateway.channel.unary_stream(path)(sent[0], timeout=60))  # type: ignore[arg-type]
             else:
-                gateway.channel.unary_unary(path)(sent[0], timeout=60)
+                gateway.channel.unary_unary(path)(sent[0], timeout=60)  # type: ignore[arg-type]
         except grpc.RpcError as error:
-            return str(error.code().name)  # type: ignore[attr-defined]  # every call's error has one
+            return str(error.code().name)  # every call's error has one
         return "OK"
 
 
@@ -172,17 +173,24 @@ _JOB = ("Get", "Cancel", "Pause", "Resume", "Undo")
 RPCS = (
     Rpc("Search/Search", lambda: pb.SearchRequest(collection=NAME, image=picture(), top_k=1000, filter=FILTER)),
     Rpc("Search/Search", pb.SearchRequest(collection=NAME, image=b"x", top_k=1000, spaces=SPACE_NAMES, include_vectors=True)),
-    Rpc("Search/Search", lambda: pb.SearchRequest(collection=NAME, vectors={"vectors": vectors()}, include_query_vectors=True)),
-    Rpc("Search/Search", lambda: pb.SearchRequest(vectors={"vectors": [{"space": "s", "values": [0.1] * 32_768}] * 8}), BAD),
+    Rpc(
+        "Search/Search",
+        lambda: made(pb.SearchRequest, collection=NAME, vectors={"vectors": vectors()}, include_query_vectors=True),
+    ),
+    Rpc(
+        "Search/Search",
+        lambda: made(pb.SearchRequest, vectors={"vectors": [{"space": "s", "values": [0.1] * 32_768}] * 8}),
+        BAD,
+    ),
     Rpc("Search/Search", lambda: b"\x2a\x07siamese" * 3_000_000, BAD),
     Rpc("Search/Search", lambda: b"\x5a\x00" * 16_000_000, BAD),
     Rpc("Search/Search", lambda: b"\x1a\x02\x0a\x00" * 8_000_000, BAD),
     Rpc("Search/Search", lambda: b"\x78\x01" * 16_000_000, BAD),
     Rpc(
         "Search/SearchBatch",
-        lambda: pb.SearchBatchRequest(collection=NAME, queries=[{"vectors": {"vectors": vectors()}}] * 256, top_k=1),
+        lambda: made(pb.SearchBatchRequest, collection=NAME, queries=[{"vectors": {"vectors": vectors()}}] * 256, top_k=1),
     ),
-    Rpc("Search/SearchBatch", pb.SearchBatchRequest(collection=NAME, queries=[{"image": b"x"}] * 3, top_k=1000)),
+    Rpc("Search/SearchBatch", made(pb.SearchBatchRequest, collection=NAME, queries=[{"image": b"x"}] * 3, top_k=1000)),
     Rpc("Search/SearchBatch", lambda: pb.SearchBatchRequest(collection=NAME, queries=[*map(a_picture, range(32))], top_k=1)),
     Rpc("Search/SearchBatch", lambda: b"\x12\x00" * 16_000_000, BAD),
     Rpc("Search/GetImage", pb.GetImageRequest(collection=NAME, id=FIRST, include_vectors=True)),
@@ -191,12 +199,13 @@ RPCS = (
     Rpc("Search/ListImages", pb.ListImagesRequest(collection=NAME, page_token=base64.b64encode(b"[" * 760).decode()), BAD),
     Rpc("Search/DeleteImages", pb.DeleteImagesRequest(collection=NAME, ids=IDS)),
     Rpc("Search/DeleteImages", pb.DeleteImagesRequest(collection=NAME, filter="(" * 2000 + "a=1"), BAD),
-    Rpc("Search/UpdateImages", lambda: pb.UpdateImagesRequest(collection=NAME, updates=updates(100))),
-    Rpc("Search/UpdateImages", lambda: pb.UpdateImagesRequest(collection=NAME, updates=updates(50, NUMBERS))),
+    Rpc("Search/UpdateImages", lambda: made(pb.UpdateImagesRequest, collection=NAME, updates=updates(100))),
+    Rpc("Search/UpdateImages", lambda: made(pb.UpdateImagesRequest, collection=NAME, updates=updates(50, NUMBERS))),
     Rpc("Search/UpdateImages", lambda: b"\x12\x02\x12\x00" * 8_000_000, BAD),
     Rpc(
         "Search/ImportImages",
-        lambda: pb.ImportImagesRequest(
+        lambda: made(
+            pb.ImportImagesRequest,
             collection=NAME,
             images=[
                 {"id": i, "sha256": "c" * 64, "vectors": vectors(), "metadata": NUMBERS if i < "0040" else {}} for i in IDS
@@ -217,19 +226,24 @@ RPCS = (
     Rpc(
         "Ingest/UploadItems",
         lambda: (
-            ingest_pb.UploadItemsRequest(header={"collection": NAME}),
-            ingest_pb.UploadItemsRequest(item={"id": "a", "content": picture(), "metadata": {"n": [1] * 9000}}),
-            *(ingest_pb.UploadItemsRequest(item={"id": i, "uri": "file:///x", "metadata": METADATA}) for i in IDS[:20]),
+            made(ingest_pb.UploadItemsRequest, header={"collection": NAME}),
+            made(ingest_pb.UploadItemsRequest, item={"id": "a", "content": picture(), "metadata": {"n": [1] * 9000}}),
+            *(made(ingest_pb.UploadItemsRequest, item={"id": i, "uri": "file:///x", "metadata": METADATA}) for i in IDS[:20]),
         ),
     ),
     Rpc(
         "Ingest/UploadItems",
-        lambda: (ingest_pb.UploadItemsRequest(header={"collection": NAME}), b"\x12\x00" * 16_000_000),
+        lambda: (made(ingest_pb.UploadItemsRequest, header={"collection": NAME}), b"\x12\x00" * 16_000_000),
         BAD,
     ),
     Rpc(
         "Ingest/CreateIngestJob",
-        ingest_pb.CreateIngestJobRequest(collection=NAME, source={"folder": {"uri": "/" + "f" * 2047}}, request_id="r" * 128),
+        made(
+            ingest_pb.CreateIngestJobRequest,
+            collection=NAME,
+            source={"folder": {"uri": "/" + "f" * 2047}},
+            request_id="r" * 128,
+        ),
         "NOT_FOUND",
     ),
     *(Rpc(f"Ingest/{verb}IngestJob", ingest_pb.GetIngestJobRequest(id="j" * 128), "NOT_FOUND") for verb in _JOB),
@@ -237,7 +251,8 @@ RPCS = (
     Rpc("Ingest/RetryIngestFailures", ingest_pb.RetryIngestFailuresRequest(id="j", request_id="r" * 128), "NOT_FOUND"),
     Rpc("Ingest/GetIngestReport", ingest_pb.GetIngestReportRequest(id="j" * 128), "NOT_FOUND"),
     Rpc(
-        "Ingest/ListIngestJobs", ingest_pb.ListIngestJobsRequest(page_size=1000, states=[1, 2, 3, 4, 5, 6, 7], text="t" * 2048)
+        "Ingest/ListIngestJobs",
+        made(ingest_pb.ListIngestJobsRequest, page_size=1000, states=[1, 2, 3, 4, 5, 6, 7], text="t" * 2048),
     ),
     Rpc("Ingest/ListIngestJobs", lambda: b"\x22\x84\x80\x80\x0f" + b"\x01" * (15 * 2**21 + 4), BAD),
     Rpc("Ingest/ListIngestFailures", ingest_pb.ListIngestFailuresRequest(id="j" * 128, page_size=1000)),
@@ -311,13 +326,13 @@ ROUTES = (
 @pytest.mark.parametrize(
     "call", [*RPCS, *ROUTES], ids=lambda call: f"{getattr(call, 'method', '')} {getattr(call, 'path', '')}"[:60]
 )
-def test_no_call_holds_the_loop(gateway, call):
+def test_no_call_holds_the_loop(gateway: Any, call: Any) -> None:
     held_s, by, outcome = gateway.held(call)
     assert outcome == call.ends
     assert held_s <= HELD_S, by
 
 
-def test_every_rpc_and_every_route_is_called():
+def test_every_rpc_and_every_route_is_called() -> None:
     files = (collection_pb, ingest_pb, pb)
     services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
     methods = {f"{service.name.removesuffix('Service')}/{method.name}" for service in services for method in service.methods}
@@ -336,6 +351,6 @@ def test_every_rpc_and_every_route_is_called():
         ), (method, path)
 
 
-def test_a_route_that_holds_the_loop_is_seen(gateway):
+def test_a_route_that_holds_the_loop_is_seen(gateway: Any) -> None:
     held_s, by, _ = gateway.held(Route("GET", HOLDING_PATH, dict, "404"))
     assert held_s > HELD_S, by

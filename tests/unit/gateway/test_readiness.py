@@ -6,18 +6,19 @@ import asyncio
 
 from gateway.readiness import Readiness
 from lookalike.errors import LookalikeError, Unavailable
+from lookalike.runtime.call import Deadline
 
 
 class Dependency:
     def __init__(self, problem: Exception | None = None) -> None:
         self.problem = problem
 
-    async def check(self, _deadline) -> None:
+    async def check(self, _deadline: Deadline) -> None:
         if self.problem is not None:
             raise self.problem
 
 
-def looked(*moments) -> tuple[list[bool], Readiness]:
+def looked(*moments: Exception | None) -> tuple[list[bool], Readiness]:
     """Look once after each of `moments`, which set what is wrong with milvus; what was told, and the readiness."""
     milvus, told = Dependency(), []
     readiness = Readiness({"milvus": milvus.check, "redis": Dependency().check})
@@ -34,30 +35,30 @@ def looked(*moments) -> tuple[list[bool], Readiness]:
     return told, readiness
 
 
-def test_before_the_first_look_everything_is_missing():
+def test_before_the_first_look_everything_is_missing() -> None:
     assert set(Readiness({"milvus": Dependency().check}).missing) == {"milvus"}
 
 
-def test_what_does_not_answer_is_named_with_its_reason():
+def test_what_does_not_answer_is_named_with_its_reason() -> None:
     told, readiness = looked(Unavailable("milvus", "connection refused"))
     assert told == [False]
     assert readiness.missing == {"milvus": "milvus is unavailable: connection refused"}
 
 
-def test_changes_are_told_once_each():
+def test_changes_are_told_once_each() -> None:
     away: LookalikeError = Unavailable("milvus", "gone")
     told, readiness = looked(away, away, None, None, away)
     assert told == [False, True, False]
     assert set(readiness.missing) == {"milvus"}
 
 
-def test_a_defect_in_a_check_counts_as_not_ready():
+def test_a_defect_in_a_check_counts_as_not_ready() -> None:
     told, readiness = looked(None, KeyError("x"))
     assert told == [True, False]
     assert "KeyError" in readiness.missing["milvus"]
 
 
-def test_draining_is_not_ready():
+def test_draining_is_not_ready() -> None:
     _, readiness = looked(None)
     readiness.drain()
     assert set(readiness.missing) == {"gateway"}

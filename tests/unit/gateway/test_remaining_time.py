@@ -39,7 +39,7 @@ class OfPlace(Deadline):
 
 
 Ask = Callable[[Search, Images, Call], Coroutine[Any, Any, Any]]
-LIST = {"filter_text": "", "page_size": 3, "page_token": "", "consistency": Consistency.BOUNDED}
+LIST: dict[str, Any] = {"filter_text": "", "page_size": 3, "page_token": "", "consistency": Consistency.BOUNDED}
 ASKED: dict[str, tuple[Ask, set[str]]] = {
     "one space": (lambda search, _, call: search.answer(Query("things", ByImage(b"x")), call), {"search"}),
     "a stored image": (lambda search, _, call: search.answer(Query("things", ByStoredImage("007")), call), {"search", "get"}),
@@ -60,7 +60,7 @@ ASKED: dict[str, tuple[Ask, set[str]]] = {
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_the_store_gets_the_time_that_is_left_in_the_thread(name):
+def test_the_store_gets_the_time_that_is_left_in_the_thread(name: str) -> None:
     ask, methods = ASKED[name]
 
     async def run() -> list[Asked]:

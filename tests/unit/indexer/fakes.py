@@ -152,7 +152,7 @@ class FakeEmbedder:
 
     calls: list[list[bytes]] = field(default_factory=list)
     errors: list[LookalikeError] = field(default_factory=list)
-    during: Callable[[int], None] = lambda _: None
+    during: Callable[[int], object] = lambda _: None
     models: dict[str, tuple[Space, ...]] = field(default_factory=dict)
 
     def describe(self, model: str, histogram: HistogramSettings) -> Description:

@@ -70,7 +70,7 @@ def test_a_job_whose_close_was_lost_is_closed_and_one_that_cannot_go_on_holds_up
     other = bench.create(ManifestSource(str(bench.put("m.csv", b'uri\n"x\n'))))
     bench.queue.sent.clear()
     bench.worker.plan(other.id)
-    advance, bench.worker.advance = bench.worker.advance, lambda _: None  # type: ignore[method-assign]
+    advance, bench.worker.advance = bench.worker.advance, lambda job_id: None  # type: ignore[method-assign]
     bench.worker.ingest_chunk(other.id, 0)
     bench.worker.advance = advance  # type: ignore[method-assign]
     reconciler = Reconciler(bench.ledger, bench.artifacts, bench.worker, tick_s=0.01)

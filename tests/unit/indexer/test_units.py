@@ -175,7 +175,7 @@ def test_one_plan_at_a_time_and_the_other_waits_without_an_attempt(bench: Bench)
         go_on.wait(10)
         return a_collection()
 
-    get, bench.catalogue.get = bench.catalogue.get, wait  # type: ignore[assignment]
+    get, bench.catalogue.get = bench.catalogue.get, wait  # type: ignore[method-assign]
     planner = threading.Thread(target=bench.worker.plan, args=(first.id,))
     planner.start()
     assert listing.wait(10)

@@ -290,7 +290,7 @@ class TestPausing:
         bench.fill(600)
         job = bench.create()
         bench.deliver()
-        bench.embedder.during = lambda _: bench.ledger.pause(job.id) and None
+        bench.embedder.during = lambda _: bench.ledger.pause(job.id)
         paused = bench.run(job)
         assert (paused.state, paused.paused, paused.chunks_done) == (JobState.RUNNING, True, 1)
         bench.embedder.during = lambda _: None
@@ -424,7 +424,7 @@ class TestTrouble:
 
     def test_a_bad_request_by_celery_is_refused(self, bench: Bench) -> None:
         bench.fill(2)
-        request = {
+        request: dict[str, object] = {
             "collection": "products",
             "request_id": "r",
             "source": {"folder": {"uri": str(bench.folder / "data")}},

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -255,7 +255,7 @@ class FakeGateway(
 def an_image(name: str, **metadata: object) -> image_pb2.Image:
     """A stored image with id `name`."""
     image = image_pb2.Image(id=name, uri=f"artifact://originals/{name}", sha256="0" * 64, revision=3)
-    image.metadata.update(metadata)
+    image.metadata.update(cast("dict[str, Any]", metadata))
     image.indexed_at.FromSeconds(1_700_000_000)
     return image
 

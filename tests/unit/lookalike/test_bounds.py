@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -17,6 +18,7 @@ from lookalike.filters.parsing import MAX_CHARACTERS
 from lookalike.spaces import MAX_DIMENSION
 from lookalike.v1 import collection_service_pb2, embedder_service_pb2, image_pb2, ingest_service_pb2
 from lookalike.v1 import search_service_pb2 as pb
+from tests.messages import made
 
 FILES = (collection_service_pb2, embedder_service_pb2, ingest_service_pb2, pb)
 METHODS = [method for file in FILES for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods]
@@ -30,11 +32,11 @@ def refused(message: Message | bytes, kind: type[Message] = pb.SearchRequest) ->
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_every_list_map_text_and_bytes_of_a_request_has_a_bound(method):
+def test_every_list_map_text_and_bytes_of_a_request_has_a_bound(method: Any) -> None:
     assert list(bounds.unbounded(method.input_type)) == []
 
 
-def test_a_field_without_a_bound_is_found_at_any_depth():
+def test_a_field_without_a_bound_is_found_at_any_depth() -> None:
     file = descriptor_pb2.FileDescriptorProto(name="loose.proto", package="lookalike.tests", syntax="proto3")
     inner = file.message_type.add(name="Inner")
     for number, (name, kind, label) in enumerate([("text", 9, 1), ("numbers", 5, 3), ("blob", 12, 1), ("one", 5, 1)], 1):
@@ -49,7 +51,7 @@ def test_a_field_without_a_bound_is_found_at_any_depth():
     assert found == ["Outer.inners", "Inner.text", "Inner.numbers", "Inner.blob"]
 
 
-def test_the_contract_s_bounds_are_those_of_the_rules():
+def test_the_contract_s_bounds_are_those_of_the_rules() -> None:
     assert bounds.most_bytes(pb.SearchRequest.DESCRIPTOR.fields_by_name["collection"]) == names.MAX_NAME_BYTES
     assert bounds.most_bytes(image_pb2.Image.DESCRIPTOR.fields_by_name["id"]) == names.MAX_ID_BYTES
     assert bounds.most_bytes(image_pb2.Image.DESCRIPTOR.fields_by_name["uri"]) == names.MAX_URI_BYTES
@@ -73,14 +75,14 @@ VECTOR = image_pb2.SpaceVector(space="siamese", values=[0.5] * MAX_DIMENSION)
         pb.SearchBatchRequest(queries=[pb.BatchQuery(image_id="é" * 128)] * 256),
         pb.DeleteImagesRequest(ids=["i" * 256] * 1000),
         pb.UpdateImagesRequest(
-            updates=[pb.ImageUpdate(id="a", metadata={"k": ["v", 1, None, {"w": True}]}, merge=True)] * 1000
+            updates=[made(pb.ImageUpdate, id="a", metadata={"k": ["v", 1, None, {"w": True}]}, merge=True)] * 1000
         ),
-        ingest_service_pb2.ListIngestJobsRequest(states=[1, 2, 3, 4, 5, 6, 7], created_after={"seconds": -5, "nanos": 7}),
-        embedder_service_pb2.EmbedRequest(images=[b"x"] * 32, histogram={"bins": 8}),
+        made(ingest_service_pb2.ListIngestJobsRequest, states=[1, 2, 3, 4, 5, 6, 7], created_after={"seconds": -5, "nanos": 7}),
+        made(embedder_service_pb2.EmbedRequest, images=[b"x"] * 32, histogram={"bins": 8}),
     ],
     ids=lambda message: type(message).__name__,
 )
-def test_a_request_at_its_bounds_is_read_as_protobuf_would(message):
+def test_a_request_at_its_bounds_is_read_as_protobuf_would(message: Message) -> None:
     assert bounds.read(message.SerializeToString(), type(message)) == message
 
 
@@ -93,25 +95,28 @@ def test_a_request_at_its_bounds_is_read_as_protobuf_would(message):
         (pb.SearchRequest(weights={"w" * 64: 1.0}), "weights"),
         (pb.SearchRequest(filter="a" * 16385), "filter"),
         (pb.SearchRequest(vectors=pb.QueryVectors(vectors=[VECTOR] * 9)), "vectors.vectors"),
-        (pb.SearchRequest(vectors=pb.QueryVectors(vectors=[VECTOR, {"values": [1.0] * 32_769}])), "vectors.vectors[1].values"),
+        (
+            pb.SearchRequest(vectors=made(pb.QueryVectors, vectors=[VECTOR, {"values": [1.0] * 32_769}])),
+            "vectors.vectors[1].values",
+        ),
         (pb.SearchBatchRequest(queries=[pb.BatchQuery()] * 257), "queries"),
         (
-            pb.SearchBatchRequest(queries=[{}, {"vectors": {"vectors": [{"space": "s" * 64}]}}]),
+            made(pb.SearchBatchRequest, queries=[{}, {"vectors": {"vectors": [{"space": "s" * 64}]}}]),
             "queries[1].vectors.vectors[0].space",
         ),
         (pb.ListImagesRequest(page_token="x" * 1025), "page_token"),
-        (pb.UpdateImagesRequest(updates=[{"id": "a"}, {"metadata": {"k": "v" * 131072}}]), "updates[1].metadata"),
-        (pb.ImportImagesRequest(images=[{"id": "a" * 257}]), "images[0].id"),
-        (ingest_service_pb2.ListIngestJobsRequest(states=[1] * 17), "states"),
-        (ingest_service_pb2.UploadItemsRequest(item={"problem": "p" * 65537}), "item.problem"),
+        (made(pb.UpdateImagesRequest, updates=[{"id": "a"}, {"metadata": {"k": "v" * 131072}}]), "updates[1].metadata"),
+        (made(pb.ImportImagesRequest, images=[{"id": "a" * 257}]), "images[0].id"),
+        (made(ingest_service_pb2.ListIngestJobsRequest, states=[1] * 17), "states"),
+        (made(ingest_service_pb2.UploadItemsRequest, item={"problem": "p" * 65537}), "item.problem"),
     ],
 )
-def test_what_is_over_its_bound_is_refused_by_its_path(message, field):
+def test_what_is_over_its_bound_is_refused_by_its_path(message: Message, field: str) -> None:
     error = refused(message)
     assert (error.field, "at most" in error.message) == (field, True)
 
 
-def test_numbers_that_come_one_by_one_are_counted_too():
+def test_numbers_that_come_one_by_one_are_counted_too() -> None:
     one_by_one = b"\x15\x00\x00\x80\x3f" * 32_769
     assert refused(one_by_one, image_pb2.SpaceVector).field == "values"
     few = image_pb2.SpaceVector.FromString(one_by_one[:500])
@@ -129,7 +134,7 @@ def test_numbers_that_come_one_by_one_are_counted_too():
         (b"\x1b\x1c", "request"),  # groups, which protobuf has given up
     ],
 )
-def test_a_refusal_takes_no_longer_however_much_comes(content, field):
+def test_a_refusal_takes_no_longer_however_much_comes(content: bytes, field: str) -> None:
     """The whole of it takes protobuf a tenth of a second and more; only what is within the bounds may be looked at."""
 
     def cost_s(count: int) -> float:
@@ -144,13 +149,13 @@ def test_a_refusal_takes_no_longer_however_much_comes(content, field):
 @pytest.mark.parametrize(
     "content", [b"\x0a", b"\x0a\x05abc", b"\x00\x01", b"\x0e\x01", b"\x30" + b"\x80" * 11, b"\x12\x03\x0a\xff\xff"]
 )
-def test_bytes_that_are_no_message_are_called_so(content):
+def test_bytes_that_are_no_message_are_called_so(content: bytes) -> None:
     error = refused(content, pb.SearchRequest if content[0] != 0x12 else pb.SearchBatchRequest)
     assert (error.field, error.reason) == ("request", "REQUEST_UNREADABLE")
 
 
 @given(st.binary(max_size=64))
-def test_any_bytes_are_read_as_protobuf_would_or_refused(content):
+def test_any_bytes_are_read_as_protobuf_would_or_refused(content: bytes) -> None:
     for kind in (pb.SearchRequest, ingest_service_pb2.UploadItemsRequest):
         try:
             read = bounds.read(content, kind)
@@ -160,6 +165,6 @@ def test_any_bytes_are_read_as_protobuf_would_or_refused(content):
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_an_empty_request_is_read(method):
+def test_an_empty_request_is_read(method: Any) -> None:
     kind = GetMessageClass(method.input_type)
     assert bounds.read(b"", kind) == kind()

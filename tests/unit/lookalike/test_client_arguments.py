@@ -34,7 +34,7 @@ from tests.unit.lookalike.fake_gateway import FakeGateway, a_job, an_image, serv
 
 VECTOR = np.ones(4, np.float32)
 SPACE = Space("siamese", 4, Metric.COSINE, "b" * 16)
-IMAGE = Image("a", "", {}, "", 0, None, {"siamese": VECTOR})
+IMAGE = Image("a", "", {}, "", 0, datetime(2026, 11, 23, tzinfo=UTC), {"siamese": VECTOR})
 RIGHT: dict[str, Any] = {
     "collection": "shoes", "name": "shoes", "job_id": "job-1", "image_id": "a", "queries": [BatchQuery(image=b"x")],
     "items": [UploadItem(content=b"x")], "source": UploadSource("upload-1"), "updates": [ImageUpdate("a", {})],

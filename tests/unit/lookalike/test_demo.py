@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from lookalike import fashion_mnist
 from lookalike.cli import demo, exits
 from lookalike.cli.main import run_command
 from lookalike.client import Counts, Job, JobState
@@ -69,7 +70,7 @@ def test_the_sheet_shows_every_class_then_two_misses_of_two_classes(
     right = [(Hit("x", label, 0.1),) for label in labels]
     wrong = [(Hit("x", "nothing", 0.1),) for _ in labels]
     assert [(labels[index], remark) for index, remark in choose.chosen(queries, right)] == [
-        (name, "") for name in dataset.fashion_mnist.CLASS_NAMES
+        (name, "") for name in fashion_mnist.CLASS_NAMES
     ]
     with_misses = choose.chosen(queries, wrong)
     assert len({labels[index] for index, remark in with_misses if remark}) == 2
@@ -80,7 +81,7 @@ def test_the_sheet_marks_right_and_wrong_in_their_colours(
     pictures: tuple[dataset.Pictures, dataset.Pictures], tmp_path: Path
 ) -> None:
     gallery, queries = pictures
-    histogram = np.bincount(queries.images[0].ravel(), minlength=256).astype(np.float32) / 784
+    histogram = np.bincount(queries.images[0].ravel(), minlength=256).astype(np.float32) / np.float32(784)
     good, bad = Hit(gallery.id(0), "Coat", 0.1), Hit(gallery.id(1), "Bag", 0.2)
     shown = {gallery.id(index): gallery.images[index] for index in range(2)}
     colours = []
@@ -132,7 +133,7 @@ def test_figures_are_told_as_they_are(tmp_path: Path) -> None:
 def test_figures_that_are_not_what_they_should_be_end_the_demo_with_a_code_of_their_own(
     state: JobState, counts: Counts, siamese: float, code: int
 ) -> None:
-    job = Job("job-1", "demo", None, state, counts, {}, 1, 1, 1, "", "", None, None)
+    job = Job("job-1", "demo", None, state, counts, {}, 1, 1, 1, "", "", datetime.now(UTC), None)
     measured = (Measured("histogram", 0.4, 0.38, 100.0, 9.0, 20.0, ()), Measured("siamese", 0.9, siamese, 90.0, 9.0, 20.0, ()))
     assert demo.exit_code_of(job, report.surprises(measured)) == code
 

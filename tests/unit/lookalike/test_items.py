@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from typing import Any
 
 import pytest
 from google.protobuf import json_format
@@ -30,7 +31,7 @@ def nested(levels: int) -> dict[str, object]:
         {"n": "\ud800"},
         {"\ud800": 1},
         {"n": "x" * 16 * 1024},
-        {"n": reduce(lambda inner, _: [inner], range(40), [])},
+        {"n": reduce(lambda inner, _: [inner], range(40), list[Any]())},
         nested(MAX_METADATA_LEVELS + 1),
         nested(5000),
     ],

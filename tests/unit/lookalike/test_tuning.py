@@ -36,7 +36,7 @@ class Approximate(FakeGateway):
     def Search(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
         (query,) = request.vectors.vectors
-        apart = METRICS[query.space].distance(np.float32(query.values), self.matrix(query.space)).tolist()
+        apart = METRICS[query.space].distance(np.array(query.values, np.float32), self.matrix(query.space)).tolist()
         seen = zip(apart, self.images, self.needs[query.space], strict=True)
         found = [(distance, image) for distance, image, needed in seen if request.ef >= needed]
         answer = search_service_pb2.SearchResponse(ef=request.ef)
@@ -59,7 +59,7 @@ class Approximate(FakeGateway):
 
 def vector(image: image_pb2.Image, space: str) -> Any:
     (found,) = [one for one in image.vectors if one.space == space]
-    return np.float32(found.values)
+    return np.array(found.values, np.float32)
 
 
 def stored(count: int, same: int = 0) -> list[image_pb2.Image]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,7 +140,7 @@ def test_a_collection_that_cannot_be_scored_says_why(
     assert says in said.err
 
 
-def _collection():  # type: ignore[no-untyped-def]
+def _collection() -> Any:
     from lookalike.v1 import collection_service_pb2
 
     return collection_service_pb2.Collection(name="shoes", model="fashion", generation=1, spaces=SPACES)

@@ -35,7 +35,7 @@ def test_lists_longer_than_a_thousand_count_as_deep_as_each_figure_says() -> Non
     rng = np.random.default_rng(3)
     gallery_labels = np.r_[np.zeros(1300, np.int32), np.ones(700, np.int32)]
     labels = np.array([0, 1, 1], np.int32)
-    ranked = np.stack([rng.permutation(gallery_labels) for _ in labels])
+    ranked = np.stack([rng.permutation(gallery_labels) for _ in labels]).astype(np.int32)
     scores = metrics.score(ranked, labels, np.array([1300, 700, 700]))
     found = metrics.figures(scores)
     lists = [(int(label), [int(one) for one in row]) for label, row in zip(labels, ranked, strict=True)]
@@ -88,8 +88,8 @@ def test_the_table_and_the_confusion_agree_with_the_figures() -> None:
 
 def test_blocks_joined_are_the_whole() -> None:
     rng = np.random.default_rng(6)
-    labels, ranked, relevant = rng.integers(0, 3, 20).astype(np.int32), rng.integers(0, 3, (20, 50)), np.full(20, 7)
-    ranked = ranked.astype(np.int32)
+    labels, ranked = rng.integers(0, 3, 20).astype(np.int32), rng.integers(0, 3, (20, 50)).astype(np.int32)
+    relevant = np.full(20, 7)
     parts = [metrics.score(ranked[i : i + 8], labels[i : i + 8], relevant[i : i + 8]) for i in range(0, 20, 8)]
     assert metrics.figures(metrics.join(parts)) == metrics.figures(metrics.score(ranked, labels, relevant))
 

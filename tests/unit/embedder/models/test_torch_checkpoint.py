@@ -7,6 +7,7 @@ import pickle
 import zipfile
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ class Runs:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def __reduce__(self) -> object:
+    def __reduce__(self) -> Any:
         return Path.touch, (self.path,)
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 from embedder.pictures.cage import CHEAP_WORK, Cage
 from embedder.pictures.caged_process import CagedProcess
 from embedder.pictures.decode import Decoded, Decoder, Wanted
-from embedder.pictures.tasks import DecodeTask, Result, Task, ThumbnailTask
+from embedder.pictures.tasks import DecodeTask, Task, ThumbnailTask
 from embedder.pictures.waiting import Lane, Waiting
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Unavailable
 from tests.pictures.made_pictures import encoded, noise
@@ -57,8 +58,8 @@ def patient() -> Waiting:
 
 
 def submitted(
-    cage: Cage, data: bytes, task: Task[Result] = BOTH, *, lane: Lane = Lane.INTERACTIVE, waiting: Waiting | None = None
-) -> Future[Result]:
+    cage: Cage, data: bytes, task: Task[Any] = BOTH, *, lane: Lane = Lane.INTERACTIVE, waiting: Waiting | None = None
+) -> Future[Any]:
     return cage.submit(task, data, Decoder().header(data), lane, waiting or patient())
 
 

@@ -6,6 +6,7 @@ import itertools
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,8 @@ def in_srgb(pixels: npt.NDArray[np.uint8], primaries: Primaries, curve: tuple[fl
 @pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
 def test_an_embedded_profile_is_applied(kind: str, name: str) -> None:
-    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    ways: dict[str, dict[str, Any]] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
+    options = ways.get(kind, {})
     data = encoded(SWATCHES, kind, icc_profile=matrix_profile(*SPACES[name]), **options)
     plain = canvas(encoded(SWATCHES, kind, **options))
     away = np.abs(canvas(data) - in_srgb(plain, *SPACES[name]))
@@ -68,7 +70,7 @@ def test_an_embedded_profile_is_applied(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
 def test_a_grey_picture_takes_the_curve_of_its_profile(kind: str) -> None:
-    greys = np.arange(0, 256, 5, np.uint8)[None].repeat(16, 0)
+    greys = np.arange(0, 256, 5, dtype=np.uint8)[None].repeat(16, 0)
     data = encoded(greys, kind, icc_profile=matrix_profile(BT709, (1.0,)), **({"quality": 100} if kind == "JPEG" else {}))
     plain = canvas(encoded(greys, kind, **({"quality": 100} if kind == "JPEG" else {})))
     away = np.abs(canvas(data) - in_srgb(plain, BT709, (1.0,)))

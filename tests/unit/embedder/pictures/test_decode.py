@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -223,7 +224,10 @@ def test_a_large_jpeg_averages_to_what_the_same_png_does() -> None:
 def test_canvas_and_tower_do_not_depend_on_what_else_is_wanted(size: tuple[int, int], channels: int) -> None:
     data = encoded(Image.fromarray(noise(*size, 3)), "JPEG")
     alone = canvas(data, Wanted(channels))
-    for side, tower_channels, fit in ((28, 1, "pad"), (224, 3, "squash"), (225, 3, "pad"), (512, 3, "squash")):
+    towers: tuple[tuple[int, int, Literal["pad", "squash"]], ...] = (
+        (28, 1, "pad"), (224, 3, "squash"), (225, 3, "pad"), (512, 3, "squash"),
+    )  # fmt: skip
+    for side, tower_channels, fit in towers:
         wanted = Wanted(channels, side, tower_channels, fit)
         both = Decoder().decode(data, wanted)
         np.testing.assert_array_equal(both.canvas, alone)

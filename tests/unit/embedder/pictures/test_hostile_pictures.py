@@ -42,7 +42,7 @@ class Watched:
 
     def outcome(self, data: bytes, header: Header) -> tuple[str, int]:
         """What became of a picture, and how much more memory its process held than before, at most."""
-        (process,) = [one for one in self.processes if one.alive] or [None]
+        process = next((one for one in self.processes if one.alive), None)
         before = 0
         if process is not None:
             Path(f"/proc/{process.pid}/clear_refs").write_text("5", encoding="ascii")  # forgets the peak (proc(5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +22,13 @@ END = b"\xff\xd9"
 def scene(grain: float) -> npt.NDArray[np.uint8]:
     y, x = np.mgrid[0:128, 0:192]
     waves = np.stack([255 * x / 192, 255 * y / 128, 127 + 120 * np.sin((x + y) / 9)], -1)
-    return (waves + noise(128, 192, 3) * grain).clip(0, 255).astype(np.uint8)
+    scene: npt.NDArray[np.uint8] = (waves + noise(128, 192, 3) * grain).clip(0, 255).astype(np.uint8)
+    return scene
 
 
 SMOOTH, SCENE = scene(0), scene(0.25)
 PLAIN = encoded(SCENE, "JPEG", quality=90, subsampling=0)
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "baseline": {}, "optimised": {"optimize": True}, "progressive": {"progressive": True}, "halves": {"subsampling": 2},
     "restarts": {"restart_marker_rows": 1}, "restarts within rows": {"restart_marker_blocks": 3},
 }  # fmt: skip
@@ -41,7 +43,7 @@ def canvas(data: bytes) -> npt.NDArray[np.uint8]:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGB as such", "CMYK"])
 def test_every_kind_comes_out_in_its_colours(mode: str, way: str) -> None:
-    options = {"quality": 95, "subsampling": 0, **WAYS[way]}
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0, **WAYS[way]}
     if mode == "RGB as such" and way == "halves":
         options["subsampling"] = 0  # Pillow writes no other
     picture = Image.fromarray(SMOOTH).convert(mode[:3] if mode.startswith("RGB") else mode)

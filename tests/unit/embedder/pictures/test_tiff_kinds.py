@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +75,7 @@ def test_every_layout_comes_out_as_what_it_was_made_from(kind: tuple[int, int, t
             predictor = 1
         data = tiff_of(
             made, bits, photometric, order=order, separate=separate, extra=extra, compression=compression, predictor=predictor,
-            big=bits == 8 and order == ">", **parts,
+            big=bits == 8 and order == ">", **cast("dict[str, Any]", parts),
         )  # fmt: skip
         away = np.abs(canvas(data) - wanted)
         assert away.max() <= (3 if 1 in extra or photometric == CMYK else 2), (order, compression, parts, predictor, separate)

@@ -138,7 +138,7 @@ def test_files_of_a_version_that_is_promoted_while_it_is_deleted_stay(registry: 
     promote(registry, first)
     promote(registry, second)
     slow = Interrupted(registry.url)
-    slow.meanwhile = lambda: promote(registry, first)  # type: ignore[method-assign]
+    slow.meanwhile = lambda: promote(registry, first)
     retire(slow, "shoes", first.fingerprint, delete=True)
     assert registry.get("shoes").current == first.fingerprint
     assert registry.load("shoes", first.fingerprint).fingerprint == first.fingerprint
@@ -155,7 +155,7 @@ def test_files_that_were_deleted_while_a_version_was_promoted_are_written_again(
         for file in lost:
             files.rm_file(f"{root}/shoes/{bundle.fingerprint}/{file}")
 
-    slow.meanwhile = delete  # type: ignore[method-assign]
+    slow.meanwhile = delete
     promote(slow, bundle)
     assert registry.load("shoes", bundle.fingerprint).fingerprint == bundle.fingerprint
 
@@ -258,7 +258,7 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, field: str, value
         registry.find("shoes")
 
 
-class Unplugged(MemoryFileSystem):
+class Unplugged(MemoryFileSystem):  # type: ignore[misc]
     """A file system that does not answer."""
 
     protocol = "unplugged"
@@ -273,7 +273,7 @@ def test_a_registry_that_cannot_be_reached_is_unavailable_by_its_name() -> None:
         Registry("unplugged://models").names()
 
 
-class Conditional(MemoryFileSystem):
+class Conditional(MemoryFileSystem):  # type: ignore[misc]
     """Says of a condition that does not hold what s3fs says; or loses the answer to a write that was made."""
 
     protocol = "conditional"

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from embedder.pictures.waiting import Lane
-from embedder.serving.admission import LEAST_RETRY_S, LONGEST_RETRY_S, Limits
+from embedder.serving.admission import LONGEST_RETRY_S, SHORTEST_RETRY_S, Limits
 from embedder.serving.batcher import Batcher
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Internal, LookalikeError, Overloaded, Unavailable
 
@@ -148,7 +148,7 @@ def test_a_full_lane_refuses_at_once_and_the_other_does_not(make: Callable[..., 
     held = bench.call(1, 2, 3, 4, lane=Lane.BULK)
     with pytest.raises(Overloaded) as refused:
         bench.call(5, lane=Lane.BULK).result(SOON_S)
-    assert refused.value.retry_after_s == LEAST_RETRY_S  # four pictures are done in less
+    assert refused.value.retry_after_s == SHORTEST_RETRY_S  # four pictures are done in less
     interactive = bench.call(6)
     bench.release()
     assert held.result(SOON_S) == [10, 20, 30, 40]
@@ -168,7 +168,7 @@ def test_refused_callers_are_asked_to_come_back_one_after_the_other(make: Callab
         return raised.value.retry_after_s
 
     advice = [refused() for _ in range(2000)]
-    assert advice[0] == LEAST_RETRY_S
+    assert advice[0] == SHORTEST_RETRY_S
     assert advice[0] < advice[100] < advice[400] < LONGEST_RETRY_S
     assert max(advice) == LONGEST_RETRY_S
     bench.release()

@@ -82,9 +82,9 @@ def test_nothing_is_decoded_for_nobody(pool: DecodePool) -> None:
 
 
 def test_what_is_made_elsewhere_holds_no_thread_and_comes_in_its_place(pool: DecodePool) -> None:
-    begun: dict[bytes, Future[int]] = {}
+    begun: dict[bytes, Future[object]] = {}
 
-    def elsewhere(image: bytes) -> Future[int] | None:
+    def elsewhere(image: bytes) -> Future[object] | None:
         if image == b"refused":
             raise BadImage("is refused")
         return begun.setdefault(image, Future()) if image.startswith(b"far") else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,8 @@ def vectors(model: TracedModel, images: Sequence[bytes]) -> Vector:
     wanted = Wanted(1, tower.input_size, tower.channels, model.bundle.input.fit)
     decoded = [decoder.decode(image, wanted) for image in images]
     works = [Work(HistogramSettings(), one.canvas, model, one.tower) for one in decoded]
-    batches, start = [], 0
+    batches: list[Any] = []
+    start = 0
     while start < len(works):
         size = 1 + len(batches) % LARGEST_BATCH
         batches.append(works[start : start + size])

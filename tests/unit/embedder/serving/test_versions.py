@@ -170,5 +170,5 @@ def test_a_tower_that_sees_more_than_is_decoded_or_does_not_fit_is_refused() -> 
         build_served(replace(small, weights=small.weights[1:]), 1)
 
 
-def picture(seed: int) -> np.ndarray:  # type: ignore[type-arg]
+def picture(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (16, 16, 1), np.uint8)

@@ -25,7 +25,7 @@ def some(count: int = 200) -> LabelledImages:
 def noisy(rows: np.ndarray) -> np.ndarray:
     """Stands for an untrained tower: a fixed random vector for every row."""
     vectors = np.random.default_rng(9).normal(size=(1000, 4)).astype(np.float32)[rows]
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def batches(name: str, images: LabelledImages, *, size: int = 40, epochs: int = 8, **more: Any) -> AugmentedBatches:

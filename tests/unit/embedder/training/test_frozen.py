@@ -45,7 +45,8 @@ def test_only_the_head_moves_and_its_vectors_are_those_of_the_whole_tower(tmp_pa
         whole, config = keep_scales(tower, TINY, images, SPEC, dim=4, share=0.2, known=known)
         assert config.embedding_dim == 12
         vectors_with.append(embed_pixels(whole, SPEC, images.pixels))
-    np.testing.assert_allclose(*vectors_with, atol=1e-3)
+    one, other = vectors_with
+    np.testing.assert_allclose(one, other, atol=1e-3)
 
 
 def test_features_that_are_there_are_not_computed_again_and_those_of_other_pictures_are(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +113,7 @@ def test_the_length_of_an_embedding_counts_what_is_kept_in() -> None:
         ({"backbone": "efficientnet_lite0", "precision": "mixed_float16"}, "leave --precision out"),
     ],
 )
-def test_wishes_that_do_not_go_together_are_refused(wishes: dict[str, object], said: str) -> None:
+def test_wishes_that_do_not_go_together_are_refused(wishes: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidArgument, match=said):
         planned(Look(30, True), **wishes)
 

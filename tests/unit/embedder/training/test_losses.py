@@ -10,7 +10,7 @@ from lookalike.errors import InvalidArgument
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=-1, keepdims=True), np.float32)
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def test_contrastive_is_equation_4_of_hadsell() -> None:
     same = np.array([1, 1, 1, 1, 0, 0, 0])
     per_pair = []
     for a, b, alike in zip(first, second, same, strict=True):
-        distance = np.linalg.norm(a - b)
-        per_pair.append(distance**2 / 2 if alike else max(0, losses.CONTRASTIVE_MARGIN - distance) ** 2 / 2)
+        distance = float(np.linalg.norm(a - b))
+        per_pair.append(distance**2 / 2 if alike else max(0.0, losses.CONTRASTIVE_MARGIN - distance) ** 2 / 2)
     assert any(value > 0 for value in per_pair[4:])
     found = losses.contrastive(np.concatenate([first, second]), np.concatenate([same, same]))
     assert float(found) == pytest.approx(np.mean(per_pair), rel=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import keras
@@ -26,7 +27,7 @@ GONE = NotFound("file", "gone.jpg")
 
 
 def trained(
-    pictures: list[bytes | LookalikeError], config: HeadConfig = CONFIG, reports: list[HeadProgress] | None = None
+    pictures: Sequence[bytes | LookalikeError], config: HeadConfig = CONFIG, reports: list[HeadProgress] | None = None
 ) -> TrainedHead:
     """On a backbone of random weights, which sees enough to distinguish scenes."""
     report = (reports if reports is not None else []).append

@@ -30,8 +30,8 @@ def some(first: int, count: int) -> LabelledImages:
 
 
 def p_at_1(tower: object, gallery: LabelledImages, queries: LabelledImages) -> float:
-    vectors = [embed_pixels(tower, SPEC, images.pixels) for images in (queries, gallery)]  # type: ignore[arg-type]
-    found = nearest(*vectors, 1, Metric.COSINE)[:, 0]
+    asked, held = (embed_pixels(tower, SPEC, images.pixels) for images in (queries, gallery))
+    found = nearest(asked, held, 1, Metric.COSINE)[:, 0]
     return float((gallery.labels[found] == queries.labels).mean())
 
 
@@ -64,7 +64,7 @@ def test_a_short_run_separates_classes_and_one_that_is_killed_watched_and_resume
     seen: list[tuple[int, float, np.ndarray]] = []
 
     def watch(now: Progress, tower: object, rate: float) -> None:
-        seen.append((now.epoch, rate, embed_pixels(tower, SPEC, gallery.pixels[:4])))  # type: ignore[arg-type]
+        seen.append((now.epoch, rate, embed_pixels(tower, SPEC, gallery.pixels[:4])))
 
     again, _ = train(gallery, TINY, SPEC, CONFIG, report=resumed.append, after_epoch=watch, checkpoint=kill.left)
     assert {now.epoch for now in resumed} == {3, 4}

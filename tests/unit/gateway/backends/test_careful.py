@@ -103,10 +103,10 @@ def test_two_suspects_are_never_with_the_embedder_together() -> None:
     careful, embedder = Careful(apart_s=0), Embedder()
     ask(careful, embedder, b"poison", b"good 1", b"good 2")
 
-    async def at_once() -> list[object]:
+    async def at_once() -> list[list[bytes | LookalikeError]]:
         return await asyncio.gather(*(careful.made([image], embedder) for image in (b"good 1", b"poison", b"good 2")))
 
-    (first,), (poison,), (second,) = asyncio.run(at_once())  # type: ignore[misc]
+    (first,), (poison,), (second,) = asyncio.run(at_once())
     assert (first, second) == (b"of good 1", b"of good 2")
     assert isinstance(poison, CallLost)
 

@@ -13,7 +13,7 @@ from lookalike.runtime.call import Deadline
 from tests.unit.gateway.fakes import soon
 
 
-def test_a_result_and_an_exception_both_come_back():
+def test_a_result_and_an_exception_both_come_back() -> None:
     async def both() -> int:
         threads = Threads(1, 1)
         with pytest.raises(ZeroDivisionError):
@@ -23,7 +23,7 @@ def test_a_result_and_an_exception_both_come_back():
     assert asyncio.run(both()) == 7
 
 
-def test_beyond_the_bound_a_call_is_refused_at_once_and_says_when_to_come_back():
+def test_beyond_the_bound_a_call_is_refused_at_once_and_says_when_to_come_back() -> None:
     async def crowd() -> Overloaded:
         threads, release = Threads(1, 1), threading.Event()
         taken = [asyncio.create_task(threads.run(release.wait, soon())) for _ in range(2)]
@@ -38,7 +38,7 @@ def test_beyond_the_bound_a_call_is_refused_at_once_and_says_when_to_come_back()
     assert asyncio.run(crowd()).retry_after_s is not None
 
 
-def test_a_call_whose_time_is_up_is_given_up_but_its_thread_stays_counted():
+def test_a_call_whose_time_is_up_is_given_up_but_its_thread_stays_counted() -> None:
     async def late() -> None:
         threads, release = Threads(1, 0), threading.Event()
         with pytest.raises(DeadlineExceeded):
@@ -50,7 +50,7 @@ def test_a_call_whose_time_is_up_is_given_up_but_its_thread_stays_counted():
     asyncio.run(late())
 
 
-def test_a_deadline_that_has_passed_runs_nothing():
+def test_a_deadline_that_has_passed_runs_nothing() -> None:
     ran: list[int] = []
 
     async def passed() -> None:
@@ -61,7 +61,7 @@ def test_a_deadline_that_has_passed_runs_nothing():
     assert ran == []
 
 
-def test_waiting_work_of_a_caller_who_has_gone_is_never_begun():
+def test_waiting_work_of_a_caller_who_has_gone_is_never_begun() -> None:
     ran: list[int] = []
 
     async def gone() -> None:

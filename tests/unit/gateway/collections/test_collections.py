@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from lookalike.runtime.call import Deadline
 from lookalike.spaces import HistogramSettings
 from lookalike.store.memory.catalogue import MemoryCatalogue
 from lookalike.store.memory.vectors import MemoryVectors
+from lookalike.store.writable import Check, unchecked
 from tests.unit.gateway.fakes import (
     COLLECTION,
     SPACES,
@@ -32,11 +35,11 @@ def core(backends: MemoryBackends, ledger: FakeLedger | None = None) -> Collecti
     return Collections(backends, ledger or FakeLedger(), FakeEmbedder(), few_threads())
 
 
-def new(**fields: object) -> NewCollection:
+def new(**fields: Any) -> NewCollection:
     return replace(NewCollection("coats", "Winter", "", HistogramSettings(grid=4, bins=16)), **fields)
 
 
-def test_a_new_collection_has_the_model_and_the_spaces_that_the_embedder_describes():
+def test_a_new_collection_has_the_model_and_the_spaces_that_the_embedder_describes() -> None:
     backends = MemoryBackends()
     made = asyncio.run(core(backends).create(new(), a_call()))
     assert made == backends.collections["coats"]
@@ -45,7 +48,7 @@ def test_a_new_collection_has_the_model_and_the_spaces_that_the_embedder_describ
     assert made.spaces == (HistogramSettings(grid=4, bins=16).space, SPACES[1])
 
 
-def test_two_collections_of_one_name_at_different_times_have_different_uids():
+def test_two_collections_of_one_name_at_different_times_have_different_uids() -> None:
     collections = core(MemoryBackends())
     first = asyncio.run(collections.create(new(), a_call()))
     asyncio.run(collections.delete("coats", a_call()))
@@ -63,7 +66,7 @@ def test_two_collections_of_one_name_at_different_times_have_different_uids():
         ({"description": "a\0b"}, "description"),
     ],
 )
-def test_what_is_wrong_with_a_new_collection_is_said_by_its_field(fields, field):
+def test_what_is_wrong_with_a_new_collection_is_said_by_its_field(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidArgument) as raised:
         asyncio.run(core(MemoryBackends()).create(new(**fields), a_call()))
     assert raised.value.field == field
@@ -73,7 +76,7 @@ def counts(listed: list[Collection]) -> list[tuple[Collection, int]]:
     return [(one, one.image_count) for one in listed]
 
 
-def test_collections_are_listed_with_their_counts():
+def test_collections_are_listed_with_their_counts() -> None:
     other = replace(COLLECTION, name="coats")
     backends = MemoryBackends([image("a"), image("b")], [COLLECTION, other])
     assert counts(asyncio.run(core(backends).list_all(a_call()))) == [(other, 0), (COLLECTION, 2)]
@@ -86,7 +89,7 @@ def vanishing(coats_now: Collection | None) -> MemoryBackends:
     """A store whose `coats` are deleted, and perhaps made again, before their images are counted."""
 
     class Vanishing(MemoryVectors):
-        def count(self, collection, *, timeout_s):
+        def count(self, collection: Collection, *, timeout_s: float) -> int:
             if collection.name == "coats" and collection != coats_now:
                 catalogue = MemoryCatalogue(self._tables)
                 catalogue.delete("coats")
@@ -98,46 +101,46 @@ def vanishing(coats_now: Collection | None) -> MemoryBackends:
     return MemoryBackends([image("a")], [COLLECTION, COATS], make_vectors=Vanishing)
 
 
-def test_a_collection_deleted_while_the_list_is_made_is_left_out():
+def test_a_collection_deleted_while_the_list_is_made_is_left_out() -> None:
     assert counts(asyncio.run(core(vanishing(None)).list_all(a_call()))) == [(COLLECTION, 1)]
 
 
-def test_a_collection_made_again_while_the_list_is_made_is_shown_as_it_is_now():
+def test_a_collection_made_again_while_the_list_is_made_is_shown_as_it_is_now() -> None:
     again = replace(COATS, uid="2e")
     assert counts(asyncio.run(core(vanishing(again)).list_all(a_call()))) == [(again, 0), (COLLECTION, 1)]
 
 
-def test_a_collection_whose_images_are_gone_is_a_defect_not_left_out():
+def test_a_collection_whose_images_are_gone_is_a_defect_not_left_out() -> None:
     class Lost(MemoryVectors):
-        def count(self, collection, *, timeout_s):
+        def count(self, collection: Collection, *, timeout_s: float) -> int:
             raise NotFound("collection", collection.name)
 
     with pytest.raises(Internal, match="things"):
         asyncio.run(core(MemoryBackends(make_vectors=Lost)).list_all(a_call()))
 
 
-def test_more_collections_than_threads_are_listed_without_being_refused():
+def test_more_collections_than_threads_are_listed_without_being_refused() -> None:
     many = [replace(COLLECTION, name=f"c{number}") for number in range(60)]
     listed = asyncio.run(core(MemoryBackends(collections=many)).list_all(a_call()))
     assert len(listed) == 60
 
 
-def test_a_delete_takes_the_collection_away_and_stops_its_jobs():
+def test_a_delete_takes_the_collection_away_and_stops_its_jobs() -> None:
     backends, ledger = MemoryBackends(), FakeLedger()
     asyncio.run(core(backends, ledger).delete("things", a_call()))
     assert backends.collections == {}
     assert ledger.log == ["lock things", "unlock", "cancel jobs of 1f"]
 
 
-def test_collections_are_made_and_removed_only_while_nobody_else_writes_them():
+def test_collections_are_made_and_removed_only_while_nobody_else_writes_them() -> None:
     ledger = FakeLedger()
 
     class Noting(MemoryCatalogue):
-        def create(self, collection, *, check):
+        def create(self, collection: Collection, *, check: Check = unchecked) -> None:
             ledger.log.append("create")
             super().create(collection, check=check)
 
-        def delete(self, name, *, check):
+        def delete(self, name: str, *, check: Check = unchecked) -> None:
             ledger.log.append("delete")
             super().delete(name, check=check)
 
@@ -147,7 +150,7 @@ def test_collections_are_made_and_removed_only_while_nobody_else_writes_them():
     assert ledger.log[:6] == ["lock coats", "create", "unlock", "lock coats", "delete", "unlock"]
 
 
-def test_a_collection_is_not_made_where_the_lock_was_lost():
+def test_a_collection_is_not_made_where_the_lock_was_lost() -> None:
     backends, ledger = MemoryBackends(collections=()), FakeLedger()
     ledger.still_held = False
     with pytest.raises(Unavailable, match="write lock"):
@@ -155,7 +158,7 @@ def test_a_collection_is_not_made_where_the_lock_was_lost():
     assert backends.collections == {}
 
 
-def test_a_collection_is_not_deleted_and_its_jobs_go_on_where_the_lock_was_lost():
+def test_a_collection_is_not_deleted_and_its_jobs_go_on_where_the_lock_was_lost() -> None:
     backends, ledger = MemoryBackends(), FakeLedger()
     ledger.still_held = False
     with pytest.raises(Unavailable, match="write lock"):
@@ -164,18 +167,18 @@ def test_a_collection_is_not_deleted_and_its_jobs_go_on_where_the_lock_was_lost(
     assert ledger.log == ["lock things", "unlock"]
 
 
-def test_who_gets_the_lock_after_his_deadline_changes_nothing():
+def test_who_gets_the_lock_after_his_deadline_changes_nothing() -> None:
     class Slow(FakeLedger):
         @contextmanager
-        def write_lock(self, collection, *, timeout_s):
+        def write_lock(self, collection: str, *, timeout_s: float = 10.0, ttl_s: float = 5.0) -> Iterator[Callable[[], bool]]:
             over = threading.Event()
             with super().write_lock(collection, timeout_s=timeout_s) as still_held:
                 over.wait(timeout_s)
                 yield still_held
 
     backends = MemoryBackends()
-    for change in (Collections.delete, Collections.create):
-        what = "things" if change is Collections.delete else new()
-        with pytest.raises(DeadlineExceeded):
-            asyncio.run(change(core(backends, Slow()), what, a_call(Deadline.after(0.05))))
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(core(backends, Slow()).delete("things", a_call(Deadline.after(0.05))))
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(core(backends, Slow()).create(new(), a_call(Deadline.after(0.05))))
     assert list(backends.collections) == ["things"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +19,12 @@ from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.records.collection import Collection
 from lookalike.records.job import Job, JobOptions
 from lookalike.records.job_state import JobState
-from lookalike.records.model import Description
+from lookalike.records.model import Description, Embedding
 from lookalike.records.search import ByImage, Query
 from lookalike.records.search_options import SearchOptions
 from lookalike.records.source import CollectionSource
-from lookalike.spaces import SIAMESE, Metric, Space
+from lookalike.runtime.call import Deadline
+from lookalike.spaces import SIAMESE, HistogramSettings, Metric, Space
 from lookalike.store.generations import begun, switched, without_previous
 from lookalike.store.memory.catalogue import MemoryCatalogue
 from tests.unit.gateway.fakes import (
@@ -29,6 +32,7 @@ from tests.unit.gateway.fakes import (
     SPACES,
     FakeEmbedder,
     FakeLedger,
+    FakeQueue,
     MemoryBackends,
     a_call,
     few_threads,
@@ -42,46 +46,38 @@ SWITCHED = switched(FILLING, "job", datetime.now(UTC) + timedelta(hours=1))
 
 
 class LargerEmbedder(FakeEmbedder):
-    async def describe(self, model, histogram, deadline):
+    async def describe(self, model: str, histogram: HistogramSettings, deadline: Deadline) -> Description:
         if model not in ("small", "larger"):
             raise NotFound("model", model, field="model")
         return Description(model, histogram, (SPACES[0], NEW) if model == "larger" else SPACES)
 
 
-@dataclass
-class SentPlans:
-    sent: list[str] = field(default_factory=list)
-
-    def send_plan(self, job_id: str) -> None:
-        self.sent.append(job_id)
-
-
 @pytest.fixture
-def ledger(redis_db: str):
+def ledger(redis_db: str) -> Iterator[Ledger]:
     ledger = connect_ledger(redis_db)
     yield ledger
     ledger.close()
 
 
-def core(ledger: Ledger | FakeLedger, now: Collection = COLLECTION, plans: SentPlans | None = None) -> Generations:
+def core(ledger: Ledger, now: Collection = COLLECTION, plans: FakeQueue | None = None) -> Generations:
     backends, embedder, threads = MemoryBackends(collections=[now]), LargerEmbedder(), few_threads()
     collections = Collections(backends, ledger, embedder, threads)
-    return Generations(backends, ledger, plans or SentPlans(), embedder, collections, threads)
+    return Generations(backends, ledger, plans or FakeQueue(), embedder, collections, threads)
 
 
-def reembed(generations: Generations, **fields: object) -> Job:
+def reembed(generations: Generations, **fields: Any) -> Job:
     return asyncio.run(generations.reembed(replace(Reembed("things", "larger"), **fields), a_call()))
 
 
-def test_a_job_is_written_down_that_fills_the_next_generation(ledger):
-    plans = SentPlans()
+def test_a_job_is_written_down_that_fills_the_next_generation(ledger: Ledger) -> None:
+    plans = FakeQueue()
     job = reembed(core(ledger, plans=plans), allow_missing=True)
     assert (job.collection, job.source, job.state) == ("things", CollectionSource(2), JobState.PENDING)
     assert job.options == JobOptions(model="larger", allow_missing=True, grace_s=DEFAULT_GRACE_S)
-    assert plans.sent == [job.id]
+    assert plans.plans == [job.id]
 
 
-def test_a_request_repeated_gives_its_job_also_after_the_switch(ledger):
+def test_a_request_repeated_gives_its_job_also_after_the_switch(ledger: Ledger) -> None:
     first = reembed(core(ledger), request_id="nightly")
     for now in (COLLECTION, FILLING, SWITCHED):
         assert reembed(core(ledger, now), request_id="nightly").id == first.id
@@ -106,14 +102,16 @@ def test_a_request_repeated_gives_its_job_also_after_the_switch(ledger):
         (COLLECTION, {"grace_s": float("nan")}, "INVALID_ARGUMENT"),
     ],
 )
-def test_what_cannot_be_re_embedded_is_refused_and_makes_no_job(ledger, now, fields, reason):
+def test_what_cannot_be_re_embedded_is_refused_and_makes_no_job(
+    ledger: Ledger, now: Collection, fields: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(LookalikeError) as refused:
         reembed(core(ledger, now), **fields)
     assert refused.value.reason == reason
     assert ledger.active() == []
 
 
-def test_a_second_request_is_refused_while_the_job_of_the_first_has_not_begun(ledger):
+def test_a_second_request_is_refused_while_the_job_of_the_first_has_not_begun(ledger: Ledger) -> None:
     first = reembed(core(ledger))
     with pytest.raises(FailedPrecondition, match=first.id) as refused:
         reembed(core(ledger))
@@ -122,7 +120,7 @@ def test_a_second_request_is_refused_while_the_job_of_the_first_has_not_begun(le
     assert reembed(core(ledger)).id != first.id
 
 
-def test_a_way_back_and_the_end_of_it_are_taken_under_the_write_lock():
+def test_a_way_back_and_the_end_of_it_are_taken_under_the_write_lock() -> None:
     ledger = FakeLedger()
     generations = core(ledger, SWITCHED)
     back = asyncio.run(generations.roll_back("things", a_call()))
@@ -137,7 +135,7 @@ def test_a_way_back_and_the_end_of_it_are_taken_under_the_write_lock():
             asyncio.run(call("nothing", a_call()))
 
 
-def test_nothing_is_changed_where_the_lock_was_lost():
+def test_nothing_is_changed_where_the_lock_was_lost() -> None:
     ledger = FakeLedger()
     ledger.still_held = False
     generations = core(ledger, SWITCHED)
@@ -145,7 +143,7 @@ def test_nothing_is_changed_where_the_lock_was_lost():
         asyncio.run(generations.roll_back("things", a_call()))
 
 
-def test_no_job_is_made_where_the_lock_was_lost():
+def test_no_job_is_made_where_the_lock_was_lost() -> None:
     ledger = FakeLedger()
     ledger.still_held = False
     with pytest.raises(Unavailable, match="write lock"):
@@ -161,14 +159,16 @@ def remembering() -> MemoryBackends:
 
 
 class OnesEmbedder(FakeEmbedder):
-    async def embed(self, images, collection, spaces, deadline):
+    async def embed(
+        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
+    ) -> list[Embedding]:
         return [{space.name: np.ones(space.dimension, np.float32) for space in spaces} for _ in images]
 
 
 PICTURE = Query("things", ByImage(b"picture"), SearchOptions(spaces=(SIAMESE,)))
 
 
-def test_a_search_that_meets_a_generation_just_dropped_is_answered_by_the_one_that_is():
+def test_a_search_that_meets_a_generation_just_dropped_is_answered_by_the_one_that_is() -> None:
     backends, ones = remembering(), {SIAMESE: np.ones(NEW.dimension, np.float32)}
     elsewhere = MemoryCatalogue(backends.tables)
     two = elsewhere.change("things", lambda now: begun(now, "job", "larger", (SPACES[0], NEW)))
@@ -180,7 +180,7 @@ def test_a_search_that_meets_a_generation_just_dropped_is_answered_by_the_one_th
     assert len(answer.neighbours) == 3
 
 
-def test_a_collection_that_is_gone_is_not_found_however_often_it_is_read():
+def test_a_collection_that_is_gone_is_not_found_however_often_it_is_read() -> None:
     backends = remembering()
     MemoryCatalogue(backends.tables).delete("things")
     with pytest.raises(NotFound):

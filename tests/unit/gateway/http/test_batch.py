@@ -23,7 +23,7 @@ def lines(response: httpx.Response) -> list[dict[str, Any]]:
     return sorted((json.loads(line) for line in response.text.splitlines()), key=lambda line: line["index"])
 
 
-def test_every_query_of_a_batch_gets_the_answer_that_it_gets_alone():
+def test_every_query_of_a_batch_gets_the_answer_that_it_gets_alone() -> None:
     queries: list[dict[str, Any]] = [
         {"image": PICTURE},
         {"image_id": "003"},
@@ -37,7 +37,7 @@ def test_every_query_of_a_batch_gets_the_answer_that_it_gets_alone():
         assert line["answer"] == ask("POST", SEARCH, json={**query, **options}).json()
 
 
-def test_a_form_may_hold_many_pictures():
+def test_a_form_may_hold_many_pictures() -> None:
     files = [("images", (f"{number}.png", content)) for number, content in enumerate([b"one", b"bad", b"three"])]
     data = {"spaces": "histogram, siamese", "top_k": "2", "weights": '{"siamese": 3}'}
     one, bad, three = lines(ask("POST", BATCH, files=files, data=data))
@@ -46,7 +46,7 @@ def test_a_form_may_hold_many_pictures():
     assert (bad["error"]["code"], bad["error"]["field"], bad["error"]["reason"]) == (400, "image", "IMAGE_UNREADABLE")
 
 
-def test_what_is_wrong_with_one_query_is_its_line():
+def test_what_is_wrong_with_one_query_is_its_line() -> None:
     bad = base64.b64encode(b"bad picture").decode()
     queries = [{}, {"image": bad}, {"image_id": "nobody"}, {"image_id": "001"}]
     told = lines(ask("POST", BATCH, json={"queries": queries}))
@@ -71,17 +71,17 @@ def test_what_is_wrong_with_one_query_is_its_line():
         ({"data": {"top_k": "3"}, "files": {}}, "body"),
     ],
 )
-def test_what_is_wrong_with_all_of_it_is_an_error_and_no_stream(request_, field):
+def test_what_is_wrong_with_all_of_it_is_an_error_and_no_stream(request_: dict[str, Any], field: str) -> None:
     error = ask("POST", BATCH, **request_).json()["error"]
     assert (error["code"], error["field"]) == (400, field), error
 
 
-def test_a_batch_in_a_collection_that_is_not_there_is_404():
+def test_a_batch_in_a_collection_that_is_not_there_is_404() -> None:
     response = ask("POST", "/v1/collections/others/search:batch", json={"queries": [{"image_id": "001"}]})
     assert (response.status_code, response.json()["error"]["reason"]) == (404, "COLLECTION_NOT_FOUND")
 
 
-def test_the_lines_and_both_bodies_are_documented():
+def test_the_lines_and_both_bodies_are_documented() -> None:
     document = ask("GET", "/openapi.json").json()
     operation = document["paths"]["/v1/collections/{collection}/search:batch"]["post"]
     (kind, answer), *others = operation["responses"]["200"]["content"].items()

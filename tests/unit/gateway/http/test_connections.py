@@ -108,7 +108,7 @@ def error_of(answer: bytes) -> tuple[int, Any]:
     return int(head.split()[1]), json.loads(body)["error"]
 
 
-def test_connections_with_half_a_request_line_are_closed_in_time_and_others_are_answered_meanwhile():
+def test_connections_with_half_a_request_line_are_closed_in_time_and_others_are_answered_meanwhile() -> None:
     count = 400
 
     async def talk(peer: Peer) -> tuple[list[bytes], bytes]:
@@ -122,7 +122,7 @@ def test_connections_with_half_a_request_line_are_closed_in_time_and_others_are_
     assert len(closed) == count
 
 
-def test_a_head_that_trickles_is_no_better_than_half_of_one():
+def test_a_head_that_trickles_is_no_better_than_half_of_one() -> None:
     async def talk(peer: Peer) -> tuple[float, bytes]:
         started_s = time.monotonic()
         streams = await peer.send(b"GET / HTTP/1.1\r\n")
@@ -136,14 +136,14 @@ def test_a_head_that_trickles_is_no_better_than_half_of_one():
     assert took_s >= HEADER_S
 
 
-def test_a_connection_on_which_nothing_comes_is_closed_without_a_word():
+def test_a_connection_on_which_nothing_comes_is_closed_without_a_word() -> None:
     async def talk(peer: Peer) -> bytes:
         return await rest(await peer.send(b""))
 
     assert error_of(against(talk))[0] == 408
 
 
-def test_where_every_connection_is_in_use_the_longest_silent_one_makes_room():
+def test_where_every_connection_is_in_use_the_longest_silent_one_makes_room() -> None:
     limits = PeerLimits(connections=8, header_s=10.0, keep_alive_s=5.0, grace_s=GRACE_S)
 
     async def talk(peer: Peer) -> int:
@@ -155,7 +155,7 @@ def test_where_every_connection_is_in_use_the_longest_silent_one_makes_room():
     assert against(talk, limits) == 20
 
 
-def test_where_every_connection_is_at_work_others_are_told_to_come_again():
+def test_where_every_connection_is_at_work_others_are_told_to_come_again() -> None:
     limits = PeerLimits(connections=1, header_s=HEADER_S, keep_alive_s=5.0, grace_s=GRACE_S)
 
     async def talk(peer: Peer) -> bytes:
@@ -173,7 +173,7 @@ def closed_on_readers() -> float:
     return REGISTRY.get_sample_value("lookalike_gateway_http_closed_total", {"why": "reader"}) or 0.0
 
 
-def test_an_answer_that_nobody_reads_is_not_kept_for_ever():
+def test_an_answer_that_nobody_reads_is_not_kept_for_ever() -> None:
     async def talk(peer: Peer) -> int:
         before = closed_on_readers()
         streams = await peer.send(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n", limit=1024)
@@ -184,7 +184,7 @@ def test_an_answer_that_nobody_reads_is_not_kept_for_ever():
     assert against(talk) < LARGE
 
 
-def test_an_answer_that_is_read_slowly_but_steadily_comes_whole():
+def test_an_answer_that_is_read_slowly_but_steadily_comes_whole() -> None:
     async def talk(peer: Peer) -> int:
         reader, _ = await peer.send(b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", limit=64 * 1024)
         size, started_s = 0, time.monotonic()
@@ -197,7 +197,7 @@ def test_an_answer_that_is_read_slowly_but_steadily_comes_whole():
     assert against(talk) > LARGE
 
 
-def test_a_body_that_was_answered_before_its_end_cannot_go_on_for_ever():
+def test_a_body_that_was_answered_before_its_end_cannot_go_on_for_ever() -> None:
     async def talk(peer: Peer) -> bytes:
         streams = await peer.send(b"POST /answer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n")
         closing = asyncio.ensure_future(rest(streams))
@@ -209,7 +209,7 @@ def test_a_body_that_was_answered_before_its_end_cannot_go_on_for_ever():
     against(talk)
 
 
-def test_the_next_request_has_a_time_of_its_own_from_its_first_byte():
+def test_the_next_request_has_a_time_of_its_own_from_its_first_byte() -> None:
     async def talk(peer: Peer) -> tuple[bytes, bytes]:
         reader, writer = await peer.send(ASK)
         await reader.readuntil(b"\r\n\r\nanswer")
@@ -224,7 +224,7 @@ def test_the_next_request_has_a_time_of_its_own_from_its_first_byte():
     assert error_of(third)[0] == 408
 
 
-def test_requests_that_come_in_one_go_are_answered_in_order_and_half_of_one_after_them_has_its_time():
+def test_requests_that_come_in_one_go_are_answered_in_order_and_half_of_one_after_them_has_its_time() -> None:
     async def talk(peer: Peer) -> bytes:
         return await rest(await peer.send(3 * ASK + ASK[:9]))
 
@@ -233,7 +233,7 @@ def test_requests_that_come_in_one_go_are_answered_in_order_and_half_of_one_afte
     assert b"HTTP/1.1 408" in answers
 
 
-def test_a_body_in_crumbs_does_not_hold_the_event_loop():
+def test_a_body_in_crumbs_does_not_hold_the_event_loop() -> None:
     async def talk(peer: Peer) -> tuple[int, Any]:
         head = b"POST /length HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         return error_of(await rest(await peer.send(head + b"1\r\nx\r\n" * 200_000)))
@@ -242,7 +242,7 @@ def test_a_body_in_crumbs_does_not_hold_the_event_loop():
     assert (code, error["status"]) == (400, "INVALID_ARGUMENT")
 
 
-def test_a_body_in_chunks_of_a_common_size_arrives():
+def test_a_body_in_chunks_of_a_common_size_arrives() -> None:
     async def talk(peer: Peer) -> bytes:
         head = b"POST /length HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         return await peer.answer(head + (b"200\r\n" + b"x" * 512 + b"\r\n") * 2000 + b"0\r\n\r\n")
@@ -250,7 +250,7 @@ def test_a_body_in_chunks_of_a_common_size_arrives():
     assert against(talk).endswith(b"1024000")
 
 
-def test_what_is_no_http_is_answered_in_the_one_shape():
+def test_what_is_no_http_is_answered_in_the_one_shape() -> None:
     async def talk(peer: Peer) -> list[bytes]:
         two_hosts = ASK[:-2] + b"Host: localhost\r\n\r\n"
         return [
@@ -263,7 +263,7 @@ def test_what_is_no_http_is_answered_in_the_one_shape():
         assert "not valid HTTP" in error["message"]
 
 
-def test_old_and_unusual_ways_to_ask_are_answered():
+def test_old_and_unusual_ways_to_ask_are_answered() -> None:
     async def talk(peer: Peer) -> tuple[bytes, bytes, bytes]:
         old = await rest(await peer.send(b"GET /answer HTTP/1.0\r\n\r\n"))
         upgrade = ASK[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"

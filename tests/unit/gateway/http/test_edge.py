@@ -41,7 +41,7 @@ def client(app: Edge) -> httpx.AsyncClient:
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_bodies_beyond_what_all_may_hold_together_are_refused_until_others_are_answered(told):
+def test_bodies_beyond_what_all_may_hold_together_are_refused_until_others_are_answered(told: bool) -> None:
     bodies = room()
 
     async def run() -> list[httpx.Response]:
@@ -69,7 +69,7 @@ def test_bodies_beyond_what_all_may_hold_together_are_refused_until_others_are_a
     assert bodies.held == 0
 
 
-def test_a_length_that_is_announced_takes_no_room():
+def test_a_length_that_is_announced_takes_no_room() -> None:
     bodies = room()
 
     async def run() -> list[httpx.Response]:
@@ -85,7 +85,7 @@ def test_a_length_that_is_announced_takes_no_room():
     assert [response.text for response in asyncio.run(run())] == ["98", "98"]
 
 
-def test_what_a_silent_sender_holds_makes_room_for_those_who_send():
+def test_what_a_silent_sender_holds_makes_room_for_those_who_send() -> None:
     bodies = room()
 
     async def run() -> tuple[int, httpx.Response]:
@@ -100,7 +100,7 @@ def test_what_a_silent_sender_holds_makes_room_for_those_who_send():
     assert (taken, silent.status_code, bodies.held) == (200, 429, 0)
 
 
-def test_a_body_that_is_too_slow_is_given_up_and_its_room_is_free_again():
+def test_a_body_that_is_too_slow_is_given_up_and_its_room_is_free_again() -> None:
     bodies = room()
 
     async def trickling() -> AsyncIterator[bytes]:
@@ -120,7 +120,7 @@ def test_a_body_that_is_too_slow_is_given_up_and_its_room_is_free_again():
     assert bodies.held == 0
 
 
-def test_a_sender_that_keeps_the_pace_may_take_longer_than_any_pause():
+def test_a_sender_that_keeps_the_pace_may_take_longer_than_any_pause() -> None:
     async def steady() -> AsyncIterator[bytes]:
         for _ in range(10):
             yield b"x" * 10
@@ -133,7 +133,7 @@ def test_a_sender_that_keeps_the_pace_may_take_longer_than_any_pause():
     assert asyncio.run(run()).text == "100"
 
 
-def test_time_in_which_the_body_is_not_asked_for_is_not_the_sender_s():
+def test_time_in_which_the_body_is_not_asked_for_is_not_the_sender_s() -> None:
     async def busy(scope: Scope, receive: Receive, send: Send) -> None:
         size = 0
         for _ in range(2):
@@ -148,7 +148,7 @@ def test_time_in_which_the_body_is_not_asked_for_is_not_the_sender_s():
     assert asyncio.run(run()).text == "2"
 
 
-def test_answers_that_go_on_for_long_are_bounded_apart_from_all_others():
+def test_answers_that_go_on_for_long_are_bounded_apart_from_all_others() -> None:
     async def run() -> list[httpx.Response]:
         begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -171,7 +171,7 @@ def test_answers_that_go_on_for_long_are_bounded_apart_from_all_others():
     assert [watch.status_code, batch.status_code, other.status_code, after.status_code] == [429, 429, 200, 200]
 
 
-def test_a_batch_whose_queries_do_not_come_leaves_its_place_to_others():
+def test_a_batch_whose_queries_do_not_come_leaves_its_place_to_others() -> None:
     async def run() -> tuple[int, httpx.Response]:
         bodies = room()
         async with client(edge(bodies, streams=1)) as http:
@@ -186,7 +186,7 @@ def test_a_batch_whose_queries_do_not_come_leaves_its_place_to_others():
     assert (taken, silent.status_code) == (200, 429)
 
 
-def test_a_complete_body_s_answer_may_take_longer_than_silence_may():
+def test_a_complete_body_s_answer_may_take_longer_than_silence_may() -> None:
     async def slow_to_answer(scope: Scope, receive: Receive, send: Send) -> None:
         await Request(scope, receive).body()
         waiting = asyncio.ensure_future(receive())  # as a stream waits for its client to go
@@ -209,7 +209,7 @@ def counted(code: int) -> float:
 POST: Scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
 
 
-def test_a_caller_that_goes_before_its_body_is_complete_is_no_error_of_the_service():
+def test_a_caller_that_goes_before_its_body_is_complete_is_no_error_of_the_service() -> None:
     sent: list[Message] = []
     coming: list[Message] = [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
 
@@ -227,7 +227,7 @@ def test_a_caller_that_goes_before_its_body_is_complete_is_no_error_of_the_servi
     assert logs == []
 
 
-def test_a_request_that_the_end_of_the_server_cuts_off_is_told_to_come_again():
+def test_a_request_that_the_end_of_the_server_cuts_off_is_told_to_come_again() -> None:
     sent: list[Message] = []
 
     async def run() -> None:
@@ -235,7 +235,8 @@ def test_a_request_that_the_end_of_the_server_cuts_off_is_told_to_come_again():
 
         async def receive() -> Message:
             waiting.set()
-            return await asyncio.get_running_loop().create_future()
+            never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+            return await never
 
         async def send(message: Message) -> None:
             sent.append(message)
@@ -251,7 +252,7 @@ def test_a_request_that_the_end_of_the_server_cuts_off_is_told_to_come_again():
     assert (counted(503), counted(500)) == (refused + 1, failed)
 
 
-def test_methods_that_clients_invent_make_no_label_of_their_own():
+def test_methods_that_clients_invent_make_no_label_of_their_own() -> None:
     async def run() -> None:
         async with client(edge()) as http:
             for method in ("BREW", "PROPFIND", "GET"):
@@ -266,7 +267,7 @@ def test_methods_that_clients_invent_make_no_label_of_their_own():
     assert "/nowhere" not in routes
 
 
-def test_codes_and_methods_that_callers_provoke_multiply_no_buckets():
+def test_codes_and_methods_that_callers_provoke_multiply_no_buckets() -> None:
     async def run() -> None:
         for method in ("GET", "PUT", "PATCH", "DELETE", "POST"):
             await ask_in_loop(method)
@@ -301,7 +302,7 @@ async def _until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
-def test_an_answer_carries_the_id_of_its_request_which_each_line_of_its_log_does_too():
+def test_an_answer_carries_the_id_of_its_request_which_each_line_of_its_log_does_too() -> None:
     async def logs(scope: Scope, receive: Receive, send: Send) -> None:
         structlog.get_logger().info("at work")
         if scope["path"] == "/broken":

@@ -19,9 +19,10 @@ from gateway.jobs.ingest import Ingest
 from gateway.readiness import Readiness
 from lookalike.errors import Overloaded
 from lookalike.jobs.uploads import Uploads
+from lookalike.records.collection import Collection
 from lookalike.records.job import CreateJob, Job
 from lookalike.records.job_state import JobState
-from lookalike.runtime.call import Call
+from lookalike.runtime.call import Call, Deadline
 from lookalike.sources import Artifacts
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from lookalike.store.memory.vectors import MemoryVectors
@@ -34,10 +35,11 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
     assert list(body) == ["error"]
     assert set(body["error"]) == {"code", "status", "reason", "message", "field", "metadata"}
     assert body["error"]["code"] == response.status_code
-    return body["error"]
+    error: dict[str, Any] = body["error"]
+    return error
 
 
-def test_a_form_and_json_with_the_same_picture_give_the_same_answer():
+def test_a_form_and_json_with_the_same_picture_give_the_same_answer() -> None:
     form = ask("POST", SEARCH, files={"image": b"picture"}, data={"spaces": "histogram, siamese", "top_k": "3"})
     body = {"image": "cGljdHVyZQ==", "spaces": ["histogram", "siamese"], "top_k": 3}
     assert form.status_code == 200
@@ -45,7 +47,7 @@ def test_a_form_and_json_with_the_same_picture_give_the_same_answer():
     assert len(form.json()["neighbours"]) == 3
 
 
-def test_options_of_a_form_reach_the_search():
+def test_options_of_a_form_reach_the_search() -> None:
     data = {"spaces": ["histogram", "siamese"], "weights": '{"siamese": 3}', "include_query_vectors": "true", "ef": "99"}
     answer = ask("POST", SEARCH, files={"image": b"picture"}, data=data).json()
     assert [vector["space"] for vector in answer["query_vectors"]] == [HISTOGRAM, SIAMESE]
@@ -81,7 +83,7 @@ def test_options_of_a_form_reach_the_search():
         ({"files": {"picture": b"x"}}, "picture"),
     ],
 )
-def test_a_search_that_cannot_be_read_names_its_field(request_, field):
+def test_a_search_that_cannot_be_read_names_its_field(request_: dict[str, Any], field: str) -> None:
     error = error_of(ask("POST", SEARCH, **request_))
     assert (error["code"], error["status"], error["field"]) == (400, "INVALID_ARGUMENT", field)
     assert error["message"].startswith(field)
@@ -101,7 +103,7 @@ def test_a_search_that_cannot_be_read_names_its_field(request_, field):
         ("GET", "/v1/ingest-jobs/nobody:watch", 404, "NOT_FOUND", "INGEST_JOB_NOT_FOUND"),
     ],
 )
-def test_what_is_not_there_has_the_same_shape_of_error(method, path, code, status, reason):
+def test_what_is_not_there_has_the_same_shape_of_error(method: str, path: str, code: int, status: str, reason: str) -> None:
     error = error_of(ask(method, path))
     assert (error["code"], error["status"], error["reason"]) == (code, status, reason)
 
@@ -139,19 +141,21 @@ def test_what_is_not_there_has_the_same_shape_of_error(method, path, code, statu
         ("GET", "/v1/collections", {"headers": {"x-timeout-s": "-1"}}, "x-timeout-s"),
     ],
 )
-def test_what_is_wrong_with_a_request_is_said_by_its_field(method, path, request_, field):
+def test_what_is_wrong_with_a_request_is_said_by_its_field(
+    method: str, path: str, request_: dict[str, Any], field: str
+) -> None:
     error = error_of(ask(method, path, **request_))
     assert (error["code"], error["status"], error["field"]) == (400, "INVALID_ARGUMENT", field)
 
 
-def test_an_id_may_hold_slashes_and_spaces_and_whole_numbers_stay_whole():
+def test_an_id_may_hold_slashes_and_spaces_and_whole_numbers_stay_whole() -> None:
     response = ask("GET", "/v1/collections/things/images/a%2Fb%20c")
     assert response.json()["image"]["id"] == "a/b c"
     assert re.search(r'"year":2019[,}]', response.text)
     assert response.json()["image"]["vectors"] == []
 
 
-def test_pages_of_images_follow_each_other():
+def test_pages_of_images_follow_each_other() -> None:
     first = ask("GET", "/v1/collections/things/images?page_size=6").json()
     token = first["next_page_token"]
     second = ask("GET", "/v1/collections/things/images", params={"page_size": 6, "page_token": token}).json()
@@ -159,14 +163,14 @@ def test_pages_of_images_follow_each_other():
     assert second["next_page_token"] == ""
 
 
-def test_images_are_deleted_by_path_or_by_list():
+def test_images_are_deleted_by_path_or_by_list() -> None:
     app = build()
     assert ask("DELETE", "/v1/collections/things/images/a%2Fb%20c", app).json() == {"deleted": 1, "revision": "9"}
     ids = {"ids": ["000", "001", "nobody"]}
     assert ask("POST", "/v1/collections/things/images:delete", app, json=ids).json() == {"deleted": 2, "revision": "9"}
 
 
-def test_images_are_deleted_by_filter_and_updated_alone_or_together():
+def test_images_are_deleted_by_filter_and_updated_alone_or_together() -> None:
     app = build()
     images = "/v1/collections/things/images"
     patched = ask("PATCH", f"{images}/a%2Fb%20c", app, json={"metadata": {"year": None, "size": 3}})
@@ -191,7 +195,7 @@ async def _endless() -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("path", ["/v1/collections", "/v1/collections/things/images", SEARCH])
-def test_a_body_over_the_limit_is_refused_without_being_read_to_its_end(path, told):
+def test_a_body_over_the_limit_is_refused_without_being_read_to_its_end(path: str, told: bool) -> None:
     kind = "application/json" if path == "/v1/collections" else "multipart/form-data; boundary=b"
     headers = {"content-type": kind} | ({"content-length": "999999999"} if told else {})
     error = error_of(ask("POST", path, content=b"" if told else _endless(), headers=headers))
@@ -201,29 +205,29 @@ def test_a_body_over_the_limit_is_refused_without_being_read_to_its_end(path, to
 
 
 @pytest.mark.parametrize(("site", "code"), [("cross-site", 400), ("same-site", 400), ("same-origin", 201), ("none", 201)])
-def test_other_web_sites_cannot_change_anything(site, code):
+def test_other_web_sites_cannot_change_anything(site: str, code: int) -> None:
     response = ask("POST", "/v1/collections", build(), json={"name": "a"}, headers={"sec-fetch-site": site})
     assert response.status_code == code
     if code == 400:
         assert error_of(response)["reason"] == "CROSS_SITE"
 
 
-def test_nothing_is_offered_to_other_origins():
+def test_nothing_is_offered_to_other_origins() -> None:
     response = ask(
         "OPTIONS", "/v1/collections", headers={"origin": "https://example.org", "access-control-request-method": "GET"}
     )
     assert not [name for name in response.headers if name.startswith("access-control")]
 
 
-def test_who_is_refused_for_now_is_told_when_to_come_back():
+def test_who_is_refused_for_now_is_told_when_to_come_back() -> None:
     response = error_response(Overloaded("busy", retry_after_s=1.2))
     assert (response.status_code, response.headers["retry-after"]) == (429, "2")
-    assert json.loads(response.body)["error"]["status"] == "RESOURCE_EXHAUSTED"
+    assert json.loads(bytes(response.body))["error"]["status"] == "RESOURCE_EXHAUSTED"
 
 
-def test_a_defect_is_an_incident_not_a_traceback():
+def test_a_defect_is_an_incident_not_a_traceback() -> None:
     class Broken(MemoryVectors):
-        def count(self, collection, *, timeout_s):
+        def count(self, collection: Collection, *, timeout_s: float) -> int:
             raise ZeroDivisionError("secret")
 
     backends = MemoryBackends(make_vectors=Broken)
@@ -237,8 +241,8 @@ def test_a_defect_is_an_incident_not_a_traceback():
     assert "secret" not in json.dumps(error)
 
 
-def test_readyz_names_what_is_missing_and_healthz_does_not_care():
-    async def never(_deadline) -> None:
+def test_readyz_names_what_is_missing_and_healthz_does_not_care() -> None:
+    async def never(_deadline: Deadline) -> None:
         return
 
     readiness = Readiness({"milvus": never})
@@ -251,7 +255,7 @@ def test_readyz_names_what_is_missing_and_healthz_does_not_care():
     assert (after.status_code, after.json()) == (200, {"status": "ready", "missing": {}})
 
 
-def test_metrics_count_requests_by_route_not_by_id():
+def test_metrics_count_requests_by_route_not_by_id() -> None:
     app = build()
     ask("GET", "/v1/collections/things/images/012", app)
     text = ask("GET", "/metrics", app).text
@@ -259,7 +263,7 @@ def test_metrics_count_requests_by_route_not_by_id():
     assert "/images/012" not in text
 
 
-def test_the_time_that_an_upload_takes_is_not_taken_from_the_job_s():
+def test_the_time_that_an_upload_takes_is_not_taken_from_the_job_s() -> None:
     class Noting(Ingest):
         async def create(self, request: CreateJob, call: Call) -> Job:
             left_s.append(call.deadline.remaining_s())

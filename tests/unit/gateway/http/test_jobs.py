@@ -17,6 +17,7 @@ from gateway.jobs.ingest import Ingest
 from gateway.listeners import HttpServer
 from gateway.readiness import Readiness
 from lookalike.errors import NotFound, Unavailable
+from lookalike.jobs.outcomes import Outcomes
 from lookalike.records.job import ANY_JOB, Failure, Job, JobFilter
 from lookalike.records.job_state import JobState
 from tests.unit.gateway.events import Event, events
@@ -30,7 +31,7 @@ AWKWARD = 'says "no", then\nnothing; größe'
 FAILURES = [Failure(f"id,{n}", f"file:///{n}.png", "IMAGE_UNREADABLE", AWKWARD, n) for n in range(5)]
 
 
-class FakeOutcomes:
+class FakeOutcomes(Outcomes):
     """Pages of two failures, whatever is asked for; None breaks."""
 
     def __init__(self, failures: Sequence[Failure | None]) -> None:
@@ -76,7 +77,7 @@ def watched(*moments: Job) -> list[Event]:
 # --- watching ---
 
 
-def test_every_moment_of_a_job_is_an_event_and_the_last_one_says_that_it_is_the_last():
+def test_every_moment_of_a_job_is_an_event_and_the_last_one_says_that_it_is_the_last() -> None:
     seen = watched(*[job(JobState.RUNNING)] * 2, job(JobState.RUNNING, 4), job(JobState.SUCCEEDED, 10))
     assert [(event.name, event.id) for event in seen] == [("job", ""), ("job", ""), ("job", ""), ("end", "ended")]
     assert [event.data["job"]["counts"]["indexed"] for event in seen[:-1]] == ["0", "4", "10"]
@@ -84,7 +85,7 @@ def test_every_moment_of_a_job_is_an_event_and_the_last_one_says_that_it_is_the_
     assert seen[-1].data == {}
 
 
-def test_who_comes_back_after_the_end_is_told_to_stay_away():
+def test_who_comes_back_after_the_end_is_told_to_stay_away() -> None:
     app, _ = app_of(FakeLedger(job(JobState.SUCCEEDED, 10)))
     again = ask("GET", WATCH, app, headers={"Last-Event-ID": "ended"})
     assert (again.status_code, again.content) == (204, b"")
@@ -92,7 +93,7 @@ def test_who_comes_back_after_the_end_is_told_to_stay_away():
     assert ask("GET", WATCH, running, headers={"Last-Event-ID": "ended"}).status_code == 200
 
 
-def test_what_breaks_a_stream_is_its_last_event():
+def test_what_breaks_a_stream_is_its_last_event() -> None:
     class Breaking(FakeLedger):
         def get(self, job_id: str) -> Job:
             if len(self.moments) == 1:
@@ -109,7 +110,7 @@ def test_what_breaks_a_stream_is_its_last_event():
 # --- failures as a file ---
 
 
-def test_all_failures_come_as_csv_whatever_is_in_them():
+def test_all_failures_come_as_csv_whatever_is_in_them() -> None:
     response = ask("GET", DOWNLOAD, app_of(FakeLedger(), FAILURES)[0])
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
     assert response.headers["content-disposition"] == f'attachment; filename="{JOB}-failures.csv"'
@@ -124,7 +125,7 @@ def test_no_failure_is_a_formula_for_a_spreadsheet() -> None:
     assert row == ["'=cmd|' /C calc'!A0", "'@SUM(1)", "IMAGE_EMPTY", "'\t-1+1", "-5"]
 
 
-def test_all_failures_come_as_lines_of_json():
+def test_all_failures_come_as_lines_of_json() -> None:
     response = ask("GET", f"{DOWNLOAD}?format=jsonl", app_of(FakeLedger(), FAILURES)[0])
     assert response.headers["content-type"].startswith("application/x-ndjson")
     assert response.headers["content-disposition"] == f'attachment; filename="{JOB}-failures.jsonl"'
@@ -134,7 +135,7 @@ def test_all_failures_come_as_lines_of_json():
     ]
 
 
-def test_a_job_without_failures_gives_a_header_or_nothing():
+def test_a_job_without_failures_gives_a_header_or_nothing() -> None:
     app, _ = app_of(FakeLedger(), [])
     assert ask("GET", DOWNLOAD, app).text == "id,uri,reason,message,position\r\n"
     assert ask("GET", f"{DOWNLOAD}?format=jsonl", app).text == ""
@@ -144,13 +145,13 @@ def test_a_job_without_failures_gives_a_header_or_nothing():
     ("path", "code", "field"),
     [(f"{DOWNLOAD}?format=xlsx", 400, "format"), ("/v1/ingest-jobs/nobody/failures:download", 404, "id")],
 )
-def test_a_download_that_cannot_be_is_refused_before_it_begins(path, code, field):
+def test_a_download_that_cannot_be_is_refused_before_it_begins(path: str, code: int, field: str) -> None:
     response = ask("GET", path, app_of(FakeLedger(), FAILURES)[0])
     assert (response.status_code, response.json()["error"]["field"]) == (code, field)
     assert "content-disposition" not in response.headers
 
 
-def test_a_download_that_breaks_off_is_not_taken_for_a_whole_file():
+def test_a_download_that_breaks_off_is_not_taken_for_a_whole_file() -> None:
     received = bytearray()
 
     async def download() -> None:
@@ -172,7 +173,7 @@ def test_a_download_that_breaks_off_is_not_taken_for_a_whole_file():
 # --- lists ---
 
 
-def test_what_a_list_is_asked_for_reaches_the_ledger():
+def test_what_a_list_is_asked_for_reaches_the_ledger() -> None:
     ledger = ListingLedger()
     params = [
         ("collection", "things"),
@@ -189,7 +190,7 @@ def test_what_a_list_is_asked_for_reaches_the_ledger():
     only = JobFilter(frozenset({JobState.FAILED, JobState.RUNNING}), created_after=MOMENT, text="S3://Photos")
     assert ledger.asked == ("things", 7, "123", only)
     assert ask("GET", "/v1/ingest-jobs", app_of(ledger)[0]).status_code == 200
-    assert ledger.asked == (None, 50, "", ANY_JOB)
+    assert ledger.asked == (None, 50, "", ANY_JOB)  # type: ignore[comparison-overlap]
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,6 @@ def test_what_a_list_is_asked_for_reaches_the_ledger():
         ("page_size=1001", "page_size"),
     ],
 )
-def test_what_a_list_cannot_be_asked_for_is_said_by_its_field(query, field):
+def test_what_a_list_cannot_be_asked_for_is_said_by_its_field(query: str, field: str) -> None:
     response = ask("GET", f"/v1/ingest-jobs?{query}", app_of(ListingLedger())[0])
     assert (response.status_code, response.json()["error"]["field"]) == (400, field)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +23,9 @@ DOCUMENTS = st.recursive(
 
 @settings(max_examples=200)
 @given(DOCUMENTS, st.sampled_from([1, 7, 40, 10_000]), st.sampled_from([None, 2]), st.booleans())
-def test_a_document_is_read_as_python_reads_it_in_pieces_of_any_length(document, piece, indent, ascii_only):
+def test_a_document_is_read_as_python_reads_it_in_pieces_of_any_length(
+    document: Any, piece: int, indent: int | None, ascii_only: bool
+) -> None:
     text = json.dumps(document, indent=indent, ensure_ascii=ascii_only)
     with pytest.MonkeyPatch.context() as changed:
         changed.setattr(json_texts, "PIECE", piece)
@@ -30,7 +33,7 @@ def test_a_document_is_read_as_python_reads_it_in_pieces_of_any_length(document,
         assert read_json(text.encode()) == document
 
 
-def test_a_long_picture_is_read_whether_its_slashes_are_escaped_or_not():
+def test_a_long_picture_is_read_whether_its_slashes_are_escaped_or_not() -> None:
     picture = "AAAA/+" * 300_000
     for written in (picture, picture.replace("/", "\\/")):
         body = f'{{"queries": [{{"image": "{written}"}}, {{"image_id": "b"}}], "top_k": 3}}'
@@ -59,17 +62,17 @@ def test_a_long_picture_is_read_whether_its_slashes_are_escaped_or_not():
     ],
     ids=lambda value: str(value)[:16],
 )
-def test_what_is_wrong_with_a_document_is_said_by_its_place(content, field, problem):
+def test_what_is_wrong_with_a_document_is_said_by_its_place(content: bytes, field: str, problem: str) -> None:
     with pytest.raises(InvalidArgument) as raised:
         read_json(content)
     assert raised.value.field == field
     assert problem in raised.value.message
 
 
-def test_pairs_of_surrogates_are_characters():
+def test_pairs_of_surrogates_are_characters() -> None:
     assert read_json(b'["\\ud83d\\ude00", "\\\\ud800"]') == ["\U0001f600", "\\ud800"]
 
 
 @given(st.dictionaries(WORDS, DOCUMENTS, max_size=5))
-def test_what_is_written_in_pieces_is_the_document(document):
+def test_what_is_written_in_pieces_is_the_document(document: Any) -> None:
     assert json.loads(b"".join(json_pieces(document))) == document

@@ -25,14 +25,14 @@ GZIP = {"accept-encoding": "gzip"}
      (f"{COLLECTIONS}/things/images/a/b", "DELETE, GET, HEAD, OPTIONS, PATCH"), (SEARCH, "OPTIONS, POST"),
      ("/v1/ingest-jobs/a:watch", "GET, HEAD, OPTIONS"), ("/metrics", "GET, HEAD, OPTIONS")],
 )  # fmt: skip
-def test_allow_names_every_method_that_a_path_has(path, methods):
+def test_allow_names_every_method_that_a_path_has(path: str, methods: str) -> None:
     refused, asked = ask("PUT", path), ask("OPTIONS", path)
     assert (refused.status_code, refused.headers["allow"]) == (405, methods)
     assert (asked.status_code, asked.headers["allow"], asked.content) == (204, methods, b"")
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/page/app.js", "/openapi.json", "/healthz", COLLECTIONS, f"{COLLECTIONS}/no"])
-def test_head_is_get_without_its_body(path):
+def test_head_is_get_without_its_body(path: str) -> None:
     same = {"accept-encoding": "identity"}
     head, get = ask("HEAD", path, headers=same), ask("GET", path, headers=same)
     assert (head.status_code, head.content) == (get.status_code, b"")
@@ -40,11 +40,11 @@ def test_head_is_get_without_its_body(path):
         assert head.headers.get(header) == get.headers.get(header)
 
 
-def test_head_of_a_path_that_cannot_be_read_is_refused():
+def test_head_of_a_path_that_cannot_be_read_is_refused() -> None:
     assert ask("HEAD", SEARCH).status_code == 405
 
 
-def test_head_of_a_stream_ends_after_its_head():
+def test_head_of_a_stream_ends_after_its_head() -> None:
     async def endless() -> AsyncIterator[str]:
         while True:
             yield "data: x\n\n"
@@ -55,7 +55,7 @@ def test_head_of_a_stream_ends_after_its_head():
 
 
 @pytest.mark.parametrize("path", ["/page/vendor/swagger-ui-bundle.js", "/page/vendor/swagger-ui.css", "/openapi.json"])
-def test_text_is_compressed_for_those_who_take_it(path):
+def test_text_is_compressed_for_those_who_take_it(path: str) -> None:
     small, plain = ask("GET", path, headers=GZIP), ask("GET", path, headers={"accept-encoding": "identity"})
     assert small.headers["content-encoding"] == "gzip"
     assert "content-encoding" not in plain.headers
@@ -64,7 +64,7 @@ def test_text_is_compressed_for_those_who_take_it(path):
     assert len(gzip.compress(plain.content, 5)) < len(plain.content) / 3
 
 
-def test_a_file_that_has_not_changed_is_not_sent_again():
+def test_a_file_that_has_not_changed_is_not_sent_again() -> None:
     path = "/page/vendor/swagger-ui-bundle.js"
     first = ask("GET", path, headers=GZIP)
     again = ask("GET", path, headers=GZIP | {"if-none-match": first.headers["etag"]})
@@ -82,7 +82,7 @@ def schemas(part: Any) -> Iterator[dict[str, Any]]:
         yield from schemas(inner)
 
 
-def test_no_number_of_the_document_invites_to_what_is_refused():
+def test_no_number_of_the_document_invites_to_what_is_refused() -> None:
     found = document()
     assert not [schema for schema in schemas(found) if schema.get("minimum", 0) < 0 or "exclusiveMaximum" in schema]
     form = found["paths"][f"{COLLECTIONS}/{{collection}}/search"]["post"]["requestBody"]["content"]["multipart/form-data"]
@@ -100,7 +100,7 @@ def bodies() -> list[tuple[str, str, Any]]:
     ]
 
 
-def test_every_body_has_an_example_that_is_taken_as_it_stands():
+def test_every_body_has_an_example_that_is_taken_as_it_stands() -> None:
     assert len(bodies()) >= 9
     app = build()
     for method, path, example in sorted(bodies(), key=itemgetter(1)):  # a collection is made before it is filled
@@ -110,7 +110,7 @@ def test_every_body_has_an_example_that_is_taken_as_it_stands():
         assert error.get("status") not in ("INVALID_ARGUMENT", "UNIMPLEMENTED", "INTERNAL"), (path, error)
 
 
-def test_what_a_path_needs_has_an_example():
+def test_what_a_path_needs_has_an_example() -> None:
     for path, operations in document()["paths"].items():
         for operation in operations.values():
             for parameter in operation.get("parameters", ()):

@@ -21,7 +21,7 @@ from tests.unit.gateway.http_app import ask
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-def test_pages_allow_nothing_from_elsewhere(path):
+def test_pages_allow_nothing_from_elsewhere(path: str) -> None:
     response = ask("GET", path)
     policy = response.headers["content-security-policy"]
     assert policy.startswith("default-src 'self'")
@@ -33,14 +33,14 @@ def test_pages_allow_nothing_from_elsewhere(path):
         assert ask("GET", link).status_code == 200
 
 
-def test_our_own_scripts_and_styles_name_no_other_host():
+def test_our_own_scripts_and_styles_name_no_other_host() -> None:
     ours = [path for path in FOLDER.iterdir() if path.suffix in (".js", ".css", ".html")]
     assert len(ours) > 5
     for path in ours:
         assert not re.search(r"(https?:)?//[a-z]", re.sub(r"\s//.*|^//.*", "", path.read_text(), flags=re.M)), path.name
 
 
-def test_the_page_offers_the_formats_that_are_read():
+def test_the_page_offers_the_formats_that_are_read() -> None:
     response = ask("GET", "/page/formats.js")
     assert response.headers["content-type"].startswith("text/javascript")
     assert response.headers["x-content-type-options"] == "nosniff"
@@ -53,7 +53,7 @@ def test_the_page_offers_the_formats_that_are_read():
 # --- OpenAPI ---
 
 
-def test_openapi_documents_every_route_with_its_answers():
+def test_openapi_documents_every_route_with_its_answers() -> None:
     document = ask("GET", "/openapi.json").json()
     operations = {
         f"{method.upper()} {path}": operation
@@ -72,7 +72,7 @@ def test_openapi_documents_every_route_with_its_answers():
     assert referenced <= set(document["components"]["schemas"])
 
 
-def test_the_search_body_is_documented_as_a_form_and_as_json():
+def test_the_search_body_is_documented_as_a_form_and_as_json() -> None:
     document = ask("GET", "/openapi.json").json()
     content = document["paths"]["/v1/collections/{collection}/search"]["post"]["requestBody"]["content"]
     assert set(content) == {"multipart/form-data", "application/json"}
@@ -88,7 +88,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("name", ["IngestForecast", "IngestJob", "Collection", "ListIngestFailuresResponse"])
-def test_a_documented_answer_has_the_fields_of_the_contract_in_its_words(name):
+def test_a_documented_answer_has_the_fields_of_the_contract_in_its_words(name: str) -> None:
     schema = ask("GET", "/openapi.json").json()["components"]["schemas"][name]
     assert set(schema["properties"]) == {field.name for field in MESSAGES[name].fields}
     assert all(shown.get("description") for shown in schema["properties"].values())
@@ -97,13 +97,13 @@ def test_a_documented_answer_has_the_fields_of_the_contract_in_its_words(name):
             assert schema["properties"][field.name]["type"] == "string", field.name
 
 
-def test_what_may_be_absent_of_an_answer_is_not_required_of_it():
+def test_what_may_be_absent_of_an_answer_is_not_required_of_it() -> None:
     schema = ask("GET", "/openapi.json").json()["components"]["schemas"]["IngestJob"]
     absent = {"error", "end_time", "forecast", "comparison", "undo"}
     assert set(schema["properties"]) - set(schema["required"]) == absent
 
 
-def test_the_document_says_which_fields_a_body_must_have():
+def test_the_document_says_which_fields_a_body_must_have() -> None:
     schemas = ask("GET", "/openapi.json").json()["components"]["schemas"]
     assert schemas["CreateIngestJobRequest"]["required"] == ["collection", "source"]
     assert "failures" not in schemas["SourceInput"]["properties"], "only in answers"
@@ -111,7 +111,7 @@ def test_the_document_says_which_fields_a_body_must_have():
     assert schemas["CreateCollectionRequest"]["properties"]["description"]["maxLength"] == MAX_DESCRIPTION
 
 
-def test_every_answer_of_the_contract_is_documented():
+def test_every_answer_of_the_contract_is_documented() -> None:
     documented = ask("GET", "/openapi.json").json()["components"]["schemas"]
     undocumented = {name for name in MESSAGES if name.endswith("Response") and name not in documented}
     by_hand = {"GetThumbnailResponse", "WatchIngestJobResponse"}
@@ -122,10 +122,10 @@ def test_every_answer_of_the_contract_is_documented():
     ("name", "field", "most"),
     [("SearchRequest", "top_k", MAX_TOP_K), ("SearchRequest", "ef", MAX_EF), ("ListImagesRequest", "page_size", MAX_PAGE_SIZE)],
 )
-def test_the_contract_says_how_large_a_number_may_be(name, field, most):
+def test_the_contract_says_how_large_a_number_may_be(name: str, field: str, most: int) -> None:
     assert range_of(MESSAGES[name].fields_by_name[field])[1] == most
 
 
-def test_the_contract_says_how_long_a_filter_may_be():
+def test_the_contract_says_how_long_a_filter_may_be() -> None:
     filters = [message.fields_by_name["filter"] for message in MESSAGES.values() if "filter" in message.fields_by_name]
     assert {most_characters(field) for field in filters} == {MAX_CHARACTERS}

@@ -46,12 +46,12 @@ def refused(method: str, path: str, **request: Any) -> tuple[int, str, str]:
         (f"{JOBS}/x:retry", {"id": "a"}, "id"),
     ],
 )
-def test_a_field_that_there_is_not_is_refused_by_its_path(path, body, field):
+def test_a_field_that_there_is_not_is_refused_by_its_path(path: str, body: dict[str, Any], field: str) -> None:
     assert refused("POST", path, json=body) == (400, "INVALID_ARGUMENT", field)
 
 
 @pytest.mark.parametrize("path", ["/v1/collections?pagesize=5", f"{IMAGES}?topk=5", f"{JOBS}?state=x", f"{IMAGES}/a?vectors=1"])
-def test_a_parameter_that_there_is_not_is_refused(path):
+def test_a_parameter_that_there_is_not_is_refused(path: str) -> None:
     assert refused("GET", path) == (400, "INVALID_ARGUMENT", path.partition("?")[2].partition("=")[0])
 
 
@@ -103,18 +103,20 @@ def raw(body: str) -> dict[str, object]:
     ],
     ids=lambda value: str(value)[:40],
 )  # fmt: skip
-def test_what_is_too_much_or_no_text_is_refused_by_its_field(method, path, request_, field):
+def test_what_is_too_much_or_no_text_is_refused_by_its_field(
+    method: str, path: str, request_: dict[str, Any], field: str
+) -> None:
     assert refused(method, path, **request_) == (400, "INVALID_ARGUMENT", field)
 
 
-def test_a_body_that_is_too_large_for_its_route_is_refused():
+def test_a_body_that_is_too_large_for_its_route_is_refused() -> None:
     for path, size in (("/v1/collections", 70_000), (f"{IMAGES}:delete", 3_000_000)):
         body = json.dumps({"name": "x" * size}).encode()
         assert refused("POST", path, content=body, headers=JSON) == (413, "INVALID_ARGUMENT", "body")
 
 
 @pytest.mark.parametrize("charset", ["utf-7", "unicode_escape", "raw_unicode_escape"])
-def test_a_form_cannot_bring_half_a_character_by_an_encoding_of_its_own(charset):
+def test_a_form_cannot_bring_half_a_character_by_an_encoding_of_its_own(charset: str) -> None:
     half = {"utf-7": b"+2AA-"}.get(charset, b"\\ud800")
     assert "\ud800" in codecs.decode(half, charset)
     content = b'--b\r\ncontent-disposition: form-data; name="filter"\r\n\r\n' + half + b"\r\n--b--\r\n"
@@ -122,7 +124,7 @@ def test_a_form_cannot_bring_half_a_character_by_an_encoding_of_its_own(charset)
     assert refused("POST", SEARCH, content=content, headers=headers) == (400, "INVALID_ARGUMENT", "filter")
 
 
-def test_the_document_shows_a_bound_for_every_text_list_and_map_that_is_sent():
+def test_the_document_shows_a_bound_for_every_text_list_and_map_that_is_sent() -> None:
     document = ask("GET", "/openapi.json").json()
     loose = []
     for path, operations in document["paths"].items():

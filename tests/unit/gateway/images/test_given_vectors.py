@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +27,8 @@ from tests.unit.gateway.fakes import (
 )
 
 
-def given(image_id: str = "a", **fields: object) -> GivenImage:
-    vectors = [GivenVector(space.name, np.ones(space.dimension, np.float32), space.fingerprint) for space in SPACES]
+def given(image_id: str = "a", **fields: Any) -> GivenImage:
+    vectors = tuple(GivenVector(space.name, np.ones(space.dimension, np.float32), space.fingerprint) for space in SPACES)
     return replace(GivenImage(image_id, "s3://x", {"n": 1}, "e" * 64, MOMENT, vectors), **fields)
 
 
@@ -36,7 +37,7 @@ def write(backends: MemoryBackends, *images: GivenImage, last: bool = False, led
     return asyncio.run(core.write_given("things", images, a_call(), last=last))
 
 
-def test_images_are_written_with_their_vectors_under_the_lock_and_indexed_at_the_end():
+def test_images_are_written_with_their_vectors_under_the_lock_and_indexed_at_the_end() -> None:
     backends, ledger = MemoryBackends(), FakeLedger()
     assert write(backends, given("a"), given("b"), ledger=ledger) == 9
     assert ledger.log == ["lock things", "revision", "unlock"]
@@ -79,7 +80,9 @@ NAN = replace(SIAMESE_OK, values=np.array([1, 2, np.nan, 4], np.float32))
         ([given(), given("b", vectors=[HISTOGRAM_OK, replace(SIAMESE_OK, fingerprint="c" * 16)])], FingerprintMismatch, None),
     ],
 )
-def test_images_that_do_not_fit_the_collection_change_nothing(images, error: type[LookalikeError], field):
+def test_images_that_do_not_fit_the_collection_change_nothing(
+    images: list[GivenImage], error: type[LookalikeError], field: str | None
+) -> None:
     backends = MemoryBackends()
     with pytest.raises(error) as raised:
         write(backends, *images)
@@ -87,7 +90,7 @@ def test_images_that_do_not_fit_the_collection_change_nothing(images, error: typ
     assert backends.images == {}
 
 
-def test_pages_with_vectors_hold_as_many_as_fit_and_lose_none():
+def test_pages_with_vectors_hold_as_many_as_fit_and_lose_none() -> None:
     large = (Space(HISTOGRAM, 32_768, Metric.L2, "a" * 16), Space(SIAMESE, 4, Metric.COSINE, "b" * 16))
     assert images_per_answer(SPACES) == 1000 or images_per_answer(SPACES) > 1000
     assert 100 < images_per_answer(large) < 200
@@ -122,12 +125,12 @@ BINS = HistogramSettings(bins=8)
 GOOD = (BINS.space, Space(SIAMESE, 4, Metric.COSINE, "b" * 16))
 
 
-def create(new: NewCollection, backends: MemoryBackends):
+def create(new: NewCollection, backends: MemoryBackends) -> Any:
     core = Collections(backends, FakeLedger(), NOTHING, few_threads())
     return asyncio.run(core.create(new, a_call()))
 
 
-def test_a_restored_collection_has_the_spaces_it_had_and_the_embedder_is_not_asked():
+def test_a_restored_collection_has_the_spaces_it_had_and_the_embedder_is_not_asked() -> None:
     backends = MemoryBackends()
     made = create(NewCollection("restored", "", "gone", BINS, GOOD), backends)
     assert (made.model, made.spaces, made.histogram) == ("gone", GOOD, BINS)
@@ -146,7 +149,7 @@ def test_a_restored_collection_has_the_spaces_it_had_and_the_embedder_is_not_ask
         ("m", (replace(GOOD[0], dimension=16), GOOD[1]), "spaces[0].dimension"),
     ],
 )
-def test_spaces_that_no_collection_can_have_are_refused(model, spaces, field):
+def test_spaces_that_no_collection_can_have_are_refused(model: str, spaces: tuple[Space, ...], field: str) -> None:
     backends = MemoryBackends()
     with pytest.raises(InvalidArgument) as raised:
         create(NewCollection("restored", "", model, BINS, spaces), backends)
@@ -154,12 +157,13 @@ def test_spaces_that_no_collection_can_have_are_refused(model, spaces, field):
     assert "restored" not in backends.collections
 
 
-def test_pages_with_large_metadata_hold_as_many_as_fit_and_lose_none():
+def test_pages_with_large_metadata_hold_as_many_as_fit_and_lose_none() -> None:
     """`page_size` is the most; a thousand images with 16 KB of numbers each take three messages and more."""
     numbers = {"n": [1] * 8000}
     stored = [replace(image, metadata=numbers) for image in random_images(800)]
     core = Images(MemoryBackends(stored), FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
-    ids, token = [], ""
+    ids: list[str] = []
+    token = ""
     while not ids or token:
         page = asyncio.run(
             core.page(

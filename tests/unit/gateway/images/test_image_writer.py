@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from gateway.images.images import Images
 from gateway.jobs.ingest import Ingest
-from lookalike.errors import BadFilter, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from lookalike.records.image import Deletion, ImageUpdate
+from lookalike.errors import (
+    BadFilter,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    LookalikeError,
+    NotFound,
+    Unavailable,
+)
+from lookalike.records.collection import Collection
+from lookalike.records.image import Deletion, ImageUpdate, StoredImage, UpdateResult
 from lookalike.records.job_state import JobState
 from lookalike.runtime.call import Deadline
 from lookalike.store.memory.vectors import MemoryVectors
@@ -32,19 +43,19 @@ def images_of(backends: MemoryBackends, ledger: FakeLedger | None = None) -> Ima
     return Images(backends, ledger or FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
 
 
-def many(count: int, **fields: object) -> list:
+def many(count: int, **fields: Any) -> list[StoredImage]:
     return [image(f"{number:05d}", metadata={"a": 1}, **fields) for number in range(count)]
 
 
-def delete(core: Images, ids=(), filter_text="", deadline: Deadline | None = None):
+def delete(core: Images, ids: Sequence[str] = (), filter_text: str = "", deadline: Deadline | None = None) -> Deletion:
     return asyncio.run(core.delete("things", ids, filter_text, a_call(deadline)))
 
 
-def update(core: Images, *updates: ImageUpdate):
+def update(core: Images, *updates: ImageUpdate) -> UpdateResult:
     return asyncio.run(core.update("things", updates, a_call()))
 
 
-def test_a_delete_by_filter_goes_in_turns_under_one_revision_and_spares_what_is_newer():
+def test_a_delete_by_filter_goes_in_turns_under_one_revision_and_spares_what_is_newer() -> None:
     backends, ledger = MemoryBackends([*many(2300), image("later", metadata={"a": 1}, revision=10)]), FakeLedger()
     assert delete(images_of(backends, ledger), filter_text="a = 1") == Deletion(2300, 9)
     assert set(backends.images) == {"later"}
@@ -53,33 +64,31 @@ def test_a_delete_by_filter_goes_in_turns_under_one_revision_and_spares_what_is_
     assert {entry.split()[-1] for entry in ledger.log if entry.startswith("bury")} == {"9"}
 
 
-def test_a_delete_whose_time_ends_is_finished_by_the_same_call_again():
+def test_a_delete_whose_time_ends_is_finished_by_the_same_call_again() -> None:
     class Slow(MemoryVectors):
-        def delete(self, collection, ids, deadline=None):
+        def delete(self, collection: Collection, ids: Sequence[str], deadline: Deadline | None = None) -> int:
             done = super().delete(collection, ids, deadline)
             deadlines.append(Deadline(0.0))
             return done
 
-    class Ending:
+    class Ending(Deadline):
         """Over as soon as something was deleted."""
 
         def remaining_s(self) -> float:
             return deadlines[-1].remaining_s()
 
-        at_s = soon().at_s
-
     deadlines = [soon()]
     backends = MemoryBackends(many(1500), make_vectors=Slow)
     core = images_of(backends)
     with pytest.raises(DeadlineExceeded):
-        delete(core, filter_text="a = 1", deadline=Ending())
+        delete(core, filter_text="a = 1", deadline=Ending(soon().at_s))
     assert len(backends.images) == 500
     assert delete(core, filter_text="a = 1") == Deletion(500, 9)
 
 
-def test_a_collection_that_is_replaced_between_two_turns_is_left_alone():
+def test_a_collection_that_is_replaced_between_two_turns_is_left_alone() -> None:
     class Replacing(MemoryVectors):
-        def delete(self, collection, ids, deadline=None):
+        def delete(self, collection: Collection, ids: Sequence[str], deadline: Deadline | None = None) -> int:
             backends.collections["things"] = replace(COLLECTION, uid="another")
             return super().delete(collection, ids, deadline)
 
@@ -99,7 +108,7 @@ def test_a_collection_that_is_replaced_between_two_turns_is_left_alone():
         ([], "b =", BadFilter, "filter"),
     ],
 )
-def test_what_to_delete_is_said_in_one_way(ids, filter_text, error, field):
+def test_what_to_delete_is_said_in_one_way(ids: list[str], filter_text: str, error: type[LookalikeError], field: str) -> None:
     backends = MemoryBackends(many(3))
     with pytest.raises(error) as raised:
         delete(images_of(backends), ids, filter_text)
@@ -107,12 +116,12 @@ def test_what_to_delete_is_said_in_one_way(ids, filter_text, error, field):
     assert len(backends.images) == 3
 
 
-def undo(ledger: FakeLedger, backends: MemoryBackends):
+def undo(ledger: FakeLedger, backends: MemoryBackends) -> Deletion:
     core = Ingest(backends, ledger, NOTHING, NOTHING, NOTHING, NOTHING, few_threads())
     return asyncio.run(core.undo("0123456789abcdef", a_call()))
 
 
-def test_undoing_a_job_deletes_what_it_wrote_last():
+def test_undoing_a_job_deletes_what_it_wrote_last() -> None:
     backends = MemoryBackends([image("old", revision=4), image("its", revision=5), image("newer", revision=6)])
     ledger = FakeLedger(job(JobState.CANCELLED))
     assert undo(ledger, backends) == Deletion(1, 9)
@@ -120,7 +129,7 @@ def test_undoing_a_job_deletes_what_it_wrote_last():
     assert set(backends.images) == {"old", "newer"}
 
 
-def test_a_job_that_may_still_write_is_not_undone():
+def test_a_job_that_may_still_write_is_not_undone() -> None:
     backends = MemoryBackends([image("its", revision=5)])
     with pytest.raises(FailedPrecondition) as raised:
         undo(FakeLedger(job(JobState.CANCELLING)), backends)
@@ -131,7 +140,7 @@ def test_a_job_that_may_still_write_is_not_undone():
     assert set(backends.images) == {"its"}
 
 
-def test_metadata_is_replaced_or_merged_and_what_is_missing_is_named():
+def test_metadata_is_replaced_or_merged_and_what_is_missing_is_named() -> None:
     backends = MemoryBackends([image(i, metadata={"label": "Coat", "year": 2019}) for i in "abc"])
     ledger = FakeLedger()
     done = update(
@@ -164,7 +173,7 @@ LARGE = {"text": "x" * 10_000}
         ([ImageUpdate("b", {}), ImageUpdate("a", {"more": "x" * 10_000}, merge=True)], "updates[1].metadata"),
     ],
 )
-def test_an_update_that_cannot_be_stored_changes_nothing(updates, field):
+def test_an_update_that_cannot_be_stored_changes_nothing(updates: list[ImageUpdate], field: str) -> None:
     backends = MemoryBackends([image("a", metadata=LARGE), image("b")])
     with pytest.raises(InvalidArgument) as raised:
         update(images_of(backends), *updates)
@@ -173,7 +182,7 @@ def test_an_update_that_cannot_be_stored_changes_nothing(updates, field):
     assert "rewrite" not in backends.vectors.calls
 
 
-def test_a_picture_that_is_half_replaced_is_not_updated():
+def test_a_picture_that_is_half_replaced_is_not_updated() -> None:
     backends = MemoryBackends([image("a")])
     stores.put(backends.tables, COLLECTION, [image("a", sha256="d" * 64)], [COLLECTION.spaces[0]])
     with pytest.raises(Unavailable, match="half-way"):
@@ -181,7 +190,7 @@ def test_a_picture_that_is_half_replaced_is_not_updated():
     assert backends.images["a"].metadata == {}
 
 
-def test_an_update_whose_lock_was_lost_changes_nothing():
+def test_an_update_whose_lock_was_lost_changes_nothing() -> None:
     backends, ledger = MemoryBackends([image("a")]), FakeLedger()
     ledger.still_held = False
     with pytest.raises(Unavailable):

@@ -15,7 +15,7 @@ from lookalike.records.source import FolderSource
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 JOB = Job(
     id="0" * 16, collection="shoes", collection_uid="u", source=FolderSource("/data"), state=JobState.RUNNING,
-    counts=Counts(), skip_reasons={}, chunks_total=10, chunks_done=3, revision=1, request_id="r", error=None,
+    counts=Counts(), skip_reasons={}, chunks_total=10, chunks_done=3, revision=1, request_id="r", error="",
     created_at=NOW - timedelta(hours=1), ended_at=None,
 )  # fmt: skip
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
 import grpc
 import pytest
@@ -16,6 +18,7 @@ from lookalike.errors import DeadlineExceeded, InvalidArgument, LookalikeError, 
 from lookalike.jobs.uploads import Uploads
 from lookalike.records.job_state import JobState
 from lookalike.records.source import UploadItem
+from lookalike.runtime.call import Deadline
 from lookalike.runtime.channels import open_aio_channel
 from lookalike.runtime.server import Servicer, build_aio_server
 from lookalike.sources import Artifacts
@@ -24,25 +27,27 @@ from lookalike.v1.ingest_service_pb2_grpc import IngestServiceStub, add_IngestSe
 from lookalike.wire.status import from_rpc_error
 from tests.unit.gateway.fakes import NOTHING, FakeLedger, MemoryBackends, a_call, few_threads, job, soon
 
+T = TypeVar("T")
+
 
 @pytest.fixture
-def artifacts(tmp_path):
+def artifacts(tmp_path: Path) -> Artifacts:
     return Artifacts((tmp_path / "artifacts").as_uri())
 
 
-def core(artifacts: Artifacts | None = None, ledger: FakeLedger | None = None, **fields: float) -> Ingest:
+def core(artifacts: Artifacts | None = None, ledger: FakeLedger | None = None, **fields: Any) -> Ingest:
     uploads = Uploads(artifacts) if artifacts else NOTHING
     return Ingest(MemoryBackends(), ledger or FakeLedger(), NOTHING, uploads, NOTHING, NOTHING, few_threads(), **fields)
 
 
-async def items(*given: UploadItem, then: Exception | None = None) -> AsyncIterator[UploadItem]:
+async def items(*given: UploadItem, then: BaseException | None = None) -> AsyncIterator[UploadItem]:
     for item in given:
         yield item
     if then is not None:
         raise then
 
 
-def test_a_complete_upload_can_be_named_and_is_counted(artifacts):
+def test_a_complete_upload_can_be_named_and_is_counted(artifacts: Artifacts) -> None:
     given = [
         UploadItem("a", "a.png", b"picture", {"label": "Coat"}),
         UploadItem(uri="b.png", problem="permission denied"),
@@ -58,25 +63,25 @@ def test_a_complete_upload_can_be_named_and_is_counted(artifacts):
 
 
 @pytest.mark.parametrize("then", [ConnectionError("gone"), asyncio.CancelledError()])
-def test_a_stream_that_breaks_off_leaves_no_upload(artifacts, tmp_path, then):
+def test_a_stream_that_breaks_off_leaves_no_upload(artifacts: Artifacts, tmp_path: Path, then: BaseException) -> None:
     with pytest.raises(type(then)):
         asyncio.run(core(artifacts).upload("things", items(UploadItem("a", content=b"picture"), then=then)))
     assert [path for path in (tmp_path / "artifacts" / "uploads").rglob("*") if path.is_file()] == []
 
 
-def test_an_item_of_nothing_is_refused(artifacts):
+def test_an_item_of_nothing_is_refused(artifacts: Artifacts) -> None:
     with pytest.raises(InvalidArgument) as raised:
         asyncio.run(core(artifacts).upload("things", items(UploadItem("a"))))
     assert raised.value.field == "item"
 
 
 @pytest.mark.parametrize(("collection", "error"), [("others", NotFound), ("", InvalidArgument)])
-def test_an_upload_needs_a_collection_that_exists(artifacts, collection, error):
+def test_an_upload_needs_a_collection_that_exists(artifacts: Artifacts, collection: str, error: type[LookalikeError]) -> None:
     with pytest.raises(error):
         asyncio.run(core(artifacts).upload(collection, items()))
 
 
-def test_an_upload_waits_for_a_busy_gateway_and_goes_on(artifacts):
+def test_an_upload_waits_for_a_busy_gateway_and_goes_on(artifacts: Artifacts) -> None:
     async def upload() -> int:
         threads = Threads(workers=1, max_waiting=0)
         ingest = Ingest(MemoryBackends(), FakeLedger(), NOTHING, Uploads(artifacts), NOTHING, NOTHING, threads)
@@ -101,11 +106,13 @@ def test_an_upload_waits_for_a_busy_gateway_and_goes_on(artifacts):
     assert asyncio.run(upload()) == 2
 
 
-def test_an_upload_does_not_wait_for_a_busy_gateway_beyond_its_item_s_time(artifacts, monkeypatch):
+def test_an_upload_does_not_wait_for_a_busy_gateway_beyond_its_item_s_time(
+    artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Full(Threads):
         begun = 0
 
-        async def run(self, call, deadline):
+        async def run(self, call: Callable[[], T], deadline: Deadline) -> T:
             self.begun += 1
             if self.begun > 2:  # the collection was found and the upload begun
                 raise Overloaded("busy")
@@ -119,7 +126,7 @@ def test_an_upload_does_not_wait_for_a_busy_gateway_beyond_its_item_s_time(artif
     assert threads.begun > 3
 
 
-def test_an_upload_on_which_nothing_comes_is_given_up_and_leaves_nothing(artifacts, tmp_path):
+def test_an_upload_on_which_nothing_comes_is_given_up_and_leaves_nothing(artifacts: Artifacts, tmp_path: Path) -> None:
     async def run() -> LookalikeError:
         servicer = IngestServicer(core(artifacts), idle_s=0.2)
         added = Servicer(add_IngestServiceServicer_to_server, servicer, "lookalike.v1.IngestService")
@@ -140,7 +147,7 @@ def test_an_upload_on_which_nothing_comes_is_given_up_and_leaves_nothing(artifac
     assert [path for path in (tmp_path / "artifacts" / "uploads").rglob("*") if path.is_file()] == []
 
 
-def watched(ledger: FakeLedger, **fields: float) -> list[tuple[JobState, int]]:
+def watched(ledger: FakeLedger, **fields: Any) -> list[tuple[JobState, int]]:
     async def watch() -> list[tuple[JobState, int]]:
         moments = core(ledger=ledger, watch_interval_s=0.001, **fields).watch("0123456789abcdef")
         return [(moment.state, moment.counts.indexed) async for moment in moments]
@@ -148,7 +155,7 @@ def watched(ledger: FakeLedger, **fields: float) -> list[tuple[JobState, int]]:
     return asyncio.run(watch())
 
 
-def test_a_watch_tells_every_change_once_and_ends_with_the_job():
+def test_a_watch_tells_every_change_once_and_ends_with_the_job() -> None:
     moments = [
         job(JobState.PENDING),
         job(JobState.PENDING),
@@ -165,16 +172,16 @@ def test_a_watch_tells_every_change_once_and_ends_with_the_job():
     ]
 
 
-def test_a_watch_of_an_ended_job_tells_it_once():
+def test_a_watch_of_an_ended_job_tells_it_once() -> None:
     assert watched(FakeLedger(job(JobState.FAILED))) == [(JobState.FAILED, 0)]
 
 
-def test_a_watch_repeats_itself_while_nothing_changes():
+def test_a_watch_repeats_itself_while_nothing_changes() -> None:
     moments = [*[job(JobState.RUNNING, 4)] * 3, job(JobState.SUCCEEDED, 10)]
     assert watched(FakeLedger(*moments), repeat_s=0.0) == [*[(JobState.RUNNING, 4)] * 3, (JobState.SUCCEEDED, 10)]
 
 
-def test_a_watch_ends_when_the_gateway_drains():
+def test_a_watch_ends_when_the_gateway_drains() -> None:
     async def watch() -> list[JobState]:
         ingest = core(ledger=FakeLedger(job(JobState.RUNNING)), watch_interval_s=60.0)
         seen = []
@@ -187,7 +194,7 @@ def test_a_watch_ends_when_the_gateway_drains():
         asyncio.run(watch())
 
 
-def test_a_watch_of_no_job_is_not_found():
+def test_a_watch_of_no_job_is_not_found() -> None:
     with pytest.raises(NotFound):
         watched(FakeLedger())
 
@@ -195,7 +202,7 @@ def test_a_watch_of_no_job_is_not_found():
 @pytest.mark.parametrize(
     ("collection", "size", "field"), [("No", 0, "collection"), ("", 1001, "page_size"), ("", -1, "page_size")]
 )
-def test_what_is_wrong_with_a_list_is_said_by_its_field(collection, size, field):
+def test_what_is_wrong_with_a_list_is_said_by_its_field(collection: str, size: int, field: str) -> None:
     with pytest.raises(InvalidArgument) as raised:
         asyncio.run(core().page(collection, size, "", a_call()))
     assert raised.value.field == field

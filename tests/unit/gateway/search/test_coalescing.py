@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -14,10 +15,11 @@ import pytest
 
 from gateway.search.coalescing import Ask, MergedSearches
 from lookalike.errors import DeadlineExceeded, Overloaded, Unavailable
-from lookalike.records.image import Consistency
+from lookalike.records.collection import Collection
+from lookalike.records.image import Consistency, Hit
 from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
-from lookalike.spaces import SIAMESE
+from lookalike.spaces import SIAMESE, Vector
 from lookalike.store.memory.vectors import MemoryVectors
 from tests.unit.gateway.fakes import COLLECTION, MemoryBackends, a_call, few_threads, random_images
 
@@ -38,7 +40,9 @@ class Gated(MemoryVectors):
         super().__init__(MemoryBackends(IMAGES).tables)
         self.gate, self.sizes, self.fails = threading.Event(), list[int](), False
 
-    def search(self, collection, space, queries, options, **more):
+    def search(
+        self, collection: Collection, space: str, queries: Vector, options: SearchOptions, **more: Any
+    ) -> list[list[Hit]]:
         self.gate.wait(10)
         self.sizes.append(len(queries))
         if self.fails:
@@ -46,17 +50,19 @@ class Gated(MemoryVectors):
         return super().search(collection, space, queries, options, **more)
 
 
-def alone(query) -> list[str]:
+def alone(query: Vector) -> list[str]:
     distances = COLLECTION.space(SIAMESE).metric.distance
     return [one.id for one in sorted(IMAGES, key=lambda one: distances(query, one.vectors[SIAMESE]))[:3]]
 
 
-def asked(vectors: Gated, callers, *, max_waiting: int = 100):
+def asked(
+    vectors: Gated, callers: Sequence[Callable[[MergedSearches], Awaitable[Any]]], *, max_waiting: int = 100
+) -> list[Any]:
     """What becomes of `callers` (functions of a `MergedSearches`), begun in order; the gate opens when all have begun."""
 
     backends: Any = SimpleNamespace(vectors=vectors)
 
-    async def run():
+    async def run() -> list[Any]:
         merged = MergedSearches(backends, few_threads(), at_once=AT_ONCE, max_waiting=max_waiting)
         tasks = [asyncio.ensure_future(caller(merged)) for caller in callers]
         await asyncio.sleep(0.1)
@@ -66,32 +72,32 @@ def asked(vectors: Gated, callers, *, max_waiting: int = 100):
     return asyncio.run(run())
 
 
-def nearest(number: int, ask: Ask = ASK, deadline: Deadline | None = None):
-    async def call(merged: MergedSearches):
+def nearest(number: int, ask: Ask = ASK, deadline: Deadline | None = None) -> Callable[[MergedSearches], Awaitable[list[str]]]:
+    async def call(merged: MergedSearches) -> list[str]:
         (hits,) = await merged.nearest(ask, QUERIES[number : number + 1], a_call(deadline))
         return [hit.image.id for hit in hits]
 
     return call
 
 
-def test_a_lone_caller_waits_for_nobody():
+def test_a_lone_caller_waits_for_nobody() -> None:
     vectors = Gated()
     vectors.gate.set()
     assert asked(vectors, [nearest(0)]) == [alone(QUERIES[0])]
     assert vectors.sizes == [1]
 
 
-def test_what_comes_while_calls_are_under_way_goes_together_and_each_gets_its_own():
+def test_what_comes_while_calls_are_under_way_goes_together_and_each_gets_its_own() -> None:
     vectors = Gated()
     answers = asked(vectors, [nearest(number) for number in range(20)])
     assert answers == [alone(query) for query in QUERIES[:20]]
     assert sorted(vectors.sizes) == sorted([1] * AT_ONCE + [8, 8, 2])
 
 
-def test_no_call_has_more_than_may_go_together_but_a_caller_with_more_goes_alone():
+def test_no_call_has_more_than_may_go_together_but_a_caller_with_more_goes_alone() -> None:
     vectors = Gated()
 
-    async def many(merged: MergedSearches):
+    async def many(merged: MergedSearches) -> int:
         return len(await merged.nearest(ASK, QUERIES[:11], a_call()))
 
     answers = asked(vectors, [*(nearest(number) for number in range(5)), many])
@@ -106,17 +112,17 @@ def test_no_call_has_more_than_may_go_together_but_a_caller_with_more_goes_alone
         {"exclude_ids": ("007",)}, {"collection": replace(COLLECTION, name="others")}, {"space": COLLECTION.spaces[0]},
     ],
 )  # fmt: skip
-def test_only_those_who_ask_alike_go_together(other):
+def test_only_those_who_ask_alike_go_together(other: dict[str, Any]) -> None:
     assert replace(ASK, **other).kind != ASK.kind
     assert replace(ASK, most=1).kind == ASK.kind
 
 
-def test_what_ends_a_call_ends_it_for_all_in_it_and_for_nobody_after_it():
+def test_what_ends_a_call_ends_it_for_all_in_it_and_for_nobody_after_it() -> None:
     vectors = Gated()
     vectors.fails = True
     assert all(isinstance(answer, Unavailable) for answer in asked(vectors, [nearest(number) for number in range(6)]))
 
-    async def after(merged: MergedSearches):
+    async def after(merged: MergedSearches) -> list[str]:
         with pytest.raises(Unavailable):
             await nearest(0)(merged)
         vectors.fails = False
@@ -125,7 +131,7 @@ def test_what_ends_a_call_ends_it_for_all_in_it_and_for_nobody_after_it():
     assert asked(vectors, [after]) == [alone(QUERIES[1])]
 
 
-def test_a_caller_whose_time_is_up_leaves_the_others_their_answer():
+def test_a_caller_whose_time_is_up_leaves_the_others_their_answer() -> None:
     vectors = Gated()
     callers = [*(nearest(number) for number in range(AT_ONCE)), nearest(5, deadline=Deadline.after(0.01)), nearest(6)]
     answers = asked(vectors, callers)
@@ -134,10 +140,10 @@ def test_a_caller_whose_time_is_up_leaves_the_others_their_answer():
     assert sum(vectors.sizes) == AT_ONCE + 1, "who has given up is not searched for"
 
 
-def test_a_caller_who_has_gone_leaves_the_others_their_answer():
+def test_a_caller_who_has_gone_leaves_the_others_their_answer() -> None:
     vectors = Gated()
 
-    async def gone(merged: MergedSearches):
+    async def gone(merged: MergedSearches) -> list[str] | BaseException:
         task = asyncio.ensure_future(nearest(5)(merged))
         await asyncio.sleep(0.01)
         task.cancel()
@@ -148,14 +154,14 @@ def test_a_caller_who_has_gone_leaves_the_others_their_answer():
     assert answers[-1] == alone(QUERIES[6])
 
 
-def test_beyond_the_bound_a_caller_is_refused_at_once_and_says_when_to_come_back():
+def test_beyond_the_bound_a_caller_is_refused_at_once_and_says_when_to_come_back() -> None:
     answers = asked(Gated(), [nearest(number) for number in range(AT_ONCE + 3)], max_waiting=2)
     assert [type(answer) for answer in answers] == [list] * (AT_ONCE + 2) + [Overloaded]
     assert answers[-1].retry_after_s is not None
 
 
-def test_who_has_given_up_takes_nobodys_place():
-    async def patient(merged: MergedSearches):
+def test_who_has_given_up_takes_nobodys_place() -> None:
+    async def patient(merged: MergedSearches) -> list[str]:
         await asyncio.sleep(0.03)  # until the other's time is up
         return await nearest(6)(merged)
 
@@ -165,7 +171,7 @@ def test_who_has_given_up_takes_nobodys_place():
     assert answers[-1] == alone(QUERIES[6])
 
 
-def test_a_deadline_that_has_passed_searches_nothing():
+def test_a_deadline_that_has_passed_searches_nothing() -> None:
     vectors = Gated()
     (answer,) = asked(vectors, [partial(nearest, 0, ASK, Deadline.after(-1))()])
     assert isinstance(answer, DeadlineExceeded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.unit.gateway.fakes import COLLECTION, SPACES
 WIDE = HistogramSettings(bins=256, grid=8).space
 
 
-def asked(**options) -> Query:
+def asked(**options: Any) -> Query:
     return Query("things", ByImage(b"x"), SearchOptions(**options))
 
 
@@ -31,12 +32,14 @@ def asked(**options) -> Query:
         (1000, (HISTOGRAM, SIAMESE), 1000, 2000),
     ],
 )
-def test_more_is_asked_of_each_space_where_two_are_fused_and_ef_is_never_less(top_k, spaces, candidates, ef):
+def test_more_is_asked_of_each_space_where_two_are_fused_and_ef_is_never_less(
+    top_k: int, spaces: tuple[str, ...], candidates: int, ef: int
+) -> None:
     planned = plan(asked(top_k=top_k, spaces=spaces), COLLECTION)
     assert (planned.candidates, planned.ef) == (candidates, ef)
 
 
-def test_a_space_that_is_named_twice_is_refused_however_many_follow():
+def test_a_space_that_is_named_twice_is_refused_however_many_follow() -> None:
     """Names were once compared with one another: 20,000 took 21 s."""
     started_s = time.thread_time()
     with pytest.raises(InvalidArgument, match="spaces: 'siamese' is named more than once"):
@@ -44,12 +47,12 @@ def test_a_space_that_is_named_twice_is_refused_however_many_follow():
     assert time.thread_time() - started_s < 0.1
 
 
-def test_weights_are_shared_out_to_one():
+def test_weights_are_shared_out_to_one() -> None:
     planned = plan(asked(spaces=(HISTOGRAM, SIAMESE), weights={SIAMESE: 3.0}), COLLECTION)
     assert planned.weights == (0.25, 0.75)
 
 
-def test_vectors_that_no_message_could_carry_are_refused_before_any_work():
+def test_vectors_that_no_message_could_carry_are_refused_before_any_work() -> None:
     wide = replace(COLLECTION, spaces=(WIDE, SPACES[1]))
     assert plan(asked(spaces=(HISTOGRAM,), top_k=1000), wide).top_k == 1000
     with pytest.raises(InvalidArgument) as raised:

@@ -12,7 +12,7 @@ def vectors(values: int) -> dict[str, np.ndarray]:
     return {"siamese": np.zeros(values, np.float32)}
 
 
-def test_what_was_used_longest_ago_goes_first():
+def test_what_was_used_longest_ago_goes_first() -> None:
     cache = QueryCache(2, 10**6)
     cache.put("a", vectors(1))
     cache.put("b", vectors(1))
@@ -21,7 +21,7 @@ def test_what_was_used_longest_ago_goes_first():
     assert [name for name in "abc" if cache.get(name) is not None] == ["a", "c"]
 
 
-def test_bytes_are_bounded_whatever_the_number_of_entries():
+def test_bytes_are_bounded_whatever_the_number_of_entries() -> None:
     cache = QueryCache(1000, 3 * (ENTRY_BYTES + 400))
     for number in range(50):
         cache.put(number, vectors(100))
@@ -31,7 +31,7 @@ def test_bytes_are_bounded_whatever_the_number_of_entries():
     assert (len(cache), cache.size_bytes) == (0, 0), "more than everything together may take is not kept"
 
 
-def test_an_entry_put_again_is_counted_once():
+def test_an_entry_put_again_is_counted_once() -> None:
     cache = QueryCache(10, 10**6)
     cache.put("a", vectors(1))
     cache.put("a", vectors(2))
@@ -39,7 +39,7 @@ def test_an_entry_put_again_is_counted_once():
 
 
 @pytest.mark.parametrize("bounds", [(0, 10**6), (10, 0)])
-def test_nought_turns_it_off(bounds):
+def test_nought_turns_it_off(bounds: tuple[int, int]) -> None:
     cache = QueryCache(*bounds)
     cache.put("a", vectors(1))
     assert cache.get("a") is None

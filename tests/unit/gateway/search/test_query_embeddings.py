@@ -6,8 +6,9 @@ Against a real gRPC server whose answers a test holds back, so that cancelling a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ class HeldBack(EmbedderServiceServicer):
         self.open = asyncio.Event()
         self.changed = asyncio.Condition()
 
-    async def Embed(self, request, context):
+    async def Embed(self, request: pb.EmbedRequest, context: object) -> pb.EmbedResponse:
         self.requests.append(request)
         self.calls.append(list(request.images))
         await self._tell()
@@ -61,13 +62,13 @@ class HeldBack(EmbedderServiceServicer):
         spaces[-1].fingerprint = request.fingerprint
         return pb.EmbedResponse(spaces=spaces, results=[self._result(image, request.spaces) for image in request.images])
 
-    def _result(self, image, names):
+    def _result(self, image: bytes, names: Iterable[str]) -> pb.EmbedResult:
         if image.startswith(b"bad"):
             return pb.EmbedResult(error=to_status(BadImage("ends too early", field="images[0]")))
         dimensions = {HISTOGRAM: 8, SIAMESE: 4}
         return pb.EmbedResult(vectors=[np.full(dimensions[name], len(image), "<f4").tobytes() for name in names])
 
-    async def _tell(self):
+    async def _tell(self) -> None:
         async with self.changed:
             self.changed.notify_all()
 
@@ -94,11 +95,11 @@ def scenario(act: Callable[[QueryEmbeddings, HeldBack], Awaitable[None]], cache:
 
 def begin(
     embeddings: QueryEmbeddings, *images: bytes, collection: Collection = COLLECTION, deadline: Deadline | None = None
-) -> asyncio.Task:
+) -> asyncio.Task[list[Any]]:
     return asyncio.create_task(embeddings.embed(images, collection, [collection.space(SIAMESE)], a_call(deadline)))
 
 
-async def joined(*tasks: asyncio.Task) -> None:
+async def joined(*tasks: asyncio.Task[list[Any]]) -> None:
     """Until every task waits for the embedder: each has run as far as it can without an answer."""
     for _ in range(3 * len(tasks)):
         await asyncio.sleep(0)
@@ -110,11 +111,11 @@ def counted() -> dict[str, float]:
     return {source: REGISTRY.get_sample_value(name, {"source": source}) or 0 for source in ("computed", "shared", "cached")}
 
 
-def test_the_same_picture_asked_for_at_once_is_embedded_once():
-    async def act(embeddings, held):
+def test_the_same_picture_asked_for_at_once_is_embedded_once() -> None:
+    async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         before = counted()
         tasks = [begin(embeddings, b"picture") for _ in range(20)]
-        await held.until(lambda: held.calls)
+        await held.until(lambda: bool(held.calls))
         await joined(*tasks)
         held.open.set()
         answers = await asyncio.gather(*tasks)
@@ -127,8 +128,8 @@ def test_the_same_picture_asked_for_at_once_is_embedded_once():
     scenario(act, NO_CACHE)
 
 
-def test_other_pictures_are_embedded_for_themselves():
-    async def act(embeddings, held):
+def test_other_pictures_are_embedded_for_themselves() -> None:
+    async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         held.open.set()
         first, second = await asyncio.gather(begin(embeddings, b"picture"), begin(embeddings, b"another"[:5]))
         assert [answer[0][SIAMESE][0] for answer in (first, second)] == [7.0, 5.0]
@@ -138,10 +139,10 @@ def test_other_pictures_are_embedded_for_themselves():
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["who began it", "who joined"])
-def test_who_gives_up_leaves_the_work_to_the_others(order):
-    async def act(embeddings, held):
+def test_who_gives_up_leaves_the_work_to_the_others(order: tuple[int, int]) -> None:
+    async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         tasks = [begin(embeddings, b"picture"), begin(embeddings, b"picture")]
-        await held.until(lambda: held.calls)
+        await held.until(lambda: bool(held.calls))
         await joined(*tasks)
         goes, stays = (tasks[place] for place in order)
         goes.cancel()
@@ -153,8 +154,8 @@ def test_who_gives_up_leaves_the_work_to_the_others(order):
     scenario(act, NO_CACHE)
 
 
-def test_each_who_waits_keeps_its_own_deadline():
-    async def act(embeddings, held):
+def test_each_who_waits_keeps_its_own_deadline() -> None:
+    async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         hasty = begin(embeddings, b"picture", deadline=Deadline.after(0.2))
         patient = begin(embeddings, b"picture")
         (outcome,) = await hasty
@@ -167,10 +168,10 @@ def test_each_who_waits_keeps_its_own_deadline():
     scenario(act, NO_CACHE)
 
 
-def test_when_the_last_has_given_up_the_call_ends_and_the_next_begins_another():
-    async def act(embeddings, held):
+def test_when_the_last_has_given_up_the_call_ends_and_the_next_begins_another() -> None:
+    async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         first, second = begin(embeddings, b"picture"), begin(embeddings, b"picture")
-        await held.until(lambda: held.calls)
+        await held.until(lambda: bool(held.calls))
         await joined(first, second)
         first.cancel()
         second.cancel()
@@ -183,8 +184,8 @@ def test_when_the_last_has_given_up_the_call_ends_and_the_next_begins_another():
     scenario(act)
 
 
-def test_who_has_no_time_left_begins_nothing():
-    async def act(embeddings, held):
+def test_who_has_no_time_left_begins_nothing() -> None:
+    async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         with pytest.raises(DeadlineExceeded):
             await begin(embeddings, b"picture", deadline=Deadline.after(-1))
         assert held.calls == []
@@ -193,11 +194,11 @@ def test_who_has_no_time_left_begins_nothing():
 
 
 @pytest.mark.parametrize("error", [Overloaded("the queue is full", retry_after_s=2.0), Unavailable("embedder", "away")])
-def test_what_a_call_ends_in_reaches_all_who_wait_and_is_not_kept(error):
-    async def act(embeddings, held):
+def test_what_a_call_ends_in_reaches_all_who_wait_and_is_not_kept(error: LookalikeError) -> None:
+    async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         held.fail = error
         tasks = [begin(embeddings, b"picture") for _ in range(3)]
-        await held.until(lambda: held.calls)
+        await held.until(lambda: bool(held.calls))
         await joined(*tasks)
         held.open.set()
         for (outcome,) in await asyncio.gather(*tasks):
@@ -209,8 +210,8 @@ def test_what_a_call_ends_in_reaches_all_who_wait_and_is_not_kept(error):
     scenario(act)
 
 
-def test_a_picture_that_cannot_be_used_is_not_kept_either():
-    async def act(embeddings, held):
+def test_a_picture_that_cannot_be_used_is_not_kept_either() -> None:
+    async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         held.open.set()
         for _ in range(2):
             (outcome,) = await begin(embeddings, b"bad picture")
@@ -220,8 +221,8 @@ def test_a_picture_that_cannot_be_used_is_not_kept_either():
     scenario(act)
 
 
-def test_a_picture_asked_for_again_is_not_embedded_again():
-    async def act(embeddings, held):
+def test_a_picture_asked_for_again_is_not_embedded_again() -> None:
+    async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         held.open.set()
         first, again = await begin(embeddings, b"picture"), await begin(embeddings, b"picture")
         np.testing.assert_array_equal(first[0][SIAMESE], again[0][SIAMESE])
@@ -231,7 +232,7 @@ def test_a_picture_asked_for_again_is_not_embedded_again():
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "under way"])
-def test_another_fingerprint_model_or_space_never_gets_what_was_made_for_the_first(kept):
+def test_another_fingerprint_model_or_space_never_gets_what_was_made_for_the_first(kept: bool) -> None:
     newer = replace(SPACE, fingerprint="c" * 16)
     coarser = replace(SPACES[0], fingerprint="d" * 16)
     cases = [
@@ -242,7 +243,7 @@ def test_another_fingerprint_model_or_space_never_gets_what_was_made_for_the_fir
         (replace(COLLECTION, spaces=(coarser, SPACE)), (coarser, SPACE)),
     ]
 
-    async def act(embeddings, held):
+    async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         if kept:
             held.open.set()
         tasks = []
@@ -261,8 +262,8 @@ def test_another_fingerprint_model_or_space_never_gets_what_was_made_for_the_fir
     scenario(act, (100, 10**6) if kept else NO_CACHE)
 
 
-def test_pictures_of_one_request_go_in_one_call_but_for_those_that_are_known():
-    async def act(embeddings, held):
+def test_pictures_of_one_request_go_in_one_call_but_for_those_that_are_known() -> None:
+    async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         held.open.set()
         await begin(embeddings, b"kept")
         held.open.clear()
@@ -280,8 +281,8 @@ def test_pictures_of_one_request_go_in_one_call_but_for_those_that_are_known():
     scenario(act)
 
 
-def test_a_large_picture_is_known_again_too():
-    async def act(embeddings, held):
+def test_a_large_picture_is_known_again_too() -> None:
+    async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         held.open.set()
         large = bytes(3_000_000)
         await asyncio.gather(begin(embeddings, large), begin(embeddings, large))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lookalike.errors import BadFilter, FailedPrecondition, InvalidArgument, NotFound
-from lookalike.records.image import Consistency, GivenVector
+from lookalike.records.image import Consistency, GivenVector, StoredImage
 from lookalike.records.search import ByImage, ByStoredImage, ByVectors, Query, SearchResult
 from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import HISTOGRAM, SIAMESE
@@ -27,7 +29,9 @@ QUERY = random_images(1, seed=99)[0].vectors
 BOTH = (HISTOGRAM, SIAMESE)
 
 
-def search(query: Query, images=IMAGES, embedder: FakeEmbedder | None = None) -> tuple[SearchResult, MemoryBackends]:
+def search(
+    query: Query, images: Sequence[StoredImage] = IMAGES, embedder: FakeEmbedder | None = None
+) -> tuple[SearchResult, MemoryBackends]:
     backends = MemoryBackends(images)
     core = search_core(backends, embedder or FakeEmbedder(QUERY))
     return asyncio.run(core.answer(query, a_call())), backends
@@ -39,15 +43,15 @@ def refused(query: Query) -> InvalidArgument:
     return raised.value
 
 
-def by_image(**fields: object) -> Query:
+def by_image(**fields: Any) -> Query:
     return Query("things", ByImage(b"picture"), SearchOptions(**fields))
 
 
-def by_vectors(*vectors: GivenVector, **fields: object) -> Query:
+def by_vectors(*vectors: GivenVector, **fields: Any) -> Query:
     return Query("things", ByVectors(vectors), SearchOptions(**fields))
 
 
-def test_a_picture_is_searched_in_the_siamese_space_for_five_by_default():
+def test_a_picture_is_searched_in_the_siamese_space_for_five_by_default() -> None:
     embedder = FakeEmbedder(QUERY)
     answer, backends = search(by_image(), embedder=embedder)
     assert [space.name for space in answer.spaces] == [SIAMESE]
@@ -58,7 +62,7 @@ def test_a_picture_is_searched_in_the_siamese_space_for_five_by_default():
     assert answer.ef == 64
 
 
-def test_one_space_gives_its_distance_and_a_share_that_is_the_whole_similarity():
+def test_one_space_gives_its_distance_and_a_share_that_is_the_whole_similarity() -> None:
     answer, _ = search(by_image(spaces=(HISTOGRAM,)))
     for hit in answer.neighbours:
         expected = float(np.linalg.norm(QUERY[HISTOGRAM] - next(i for i in IMAGES if i.id == hit.image.id).vectors[HISTOGRAM]))
@@ -68,7 +72,7 @@ def test_one_space_gives_its_distance_and_a_share_that_is_the_whole_similarity()
 
 
 @pytest.mark.parametrize("weights", [{}, {HISTOGRAM: 3.0}, {HISTOGRAM: 1.0, SIAMESE: 4.0}])
-def test_two_spaces_are_ranked_by_the_weighted_mean_of_exact_similarities(weights):
+def test_two_spaces_are_ranked_by_the_weighted_mean_of_exact_similarities(weights: dict[str, Any]) -> None:
     answer, _ = search(by_image(spaces=BOTH, weights=weights, top_k=20))
     factors = np.array([weights.get(name, 1.0) for name in BOTH])
     exact = {}
@@ -85,7 +89,7 @@ def test_two_spaces_are_ranked_by_the_weighted_mean_of_exact_similarities(weight
         assert sum(share.share for share in hit.shares) == pytest.approx(hit.similarity, abs=1e-9)
 
 
-def test_a_candidate_of_one_space_only_gets_its_exact_distance_in_the_other():
+def test_a_candidate_of_one_space_only_gets_its_exact_distance_in_the_other() -> None:
     # Far apart in siamese, so that with 60 images and 50 candidates some are found by one space alone.
     answer, backends = search(by_image(spaces=BOTH, top_k=1), images=random_images(60))
     assert backends.vectors.calls.count("search") == 2
@@ -93,41 +97,41 @@ def test_a_candidate_of_one_space_only_gets_its_exact_distance_in_the_other():
     assert len(answer.neighbours[0].shares) == 2
 
 
-def test_an_image_that_one_space_lacks_is_left_out_of_a_fused_answer():
+def test_an_image_that_one_space_lacks_is_left_out_of_a_fused_answer() -> None:
     whole, half = image("whole", QUERY), image("half", {HISTOGRAM: QUERY[HISTOGRAM]})
     answer, _ = search(by_image(spaces=BOTH), images=[whole, half])
     assert [hit.image.id for hit in answer.neighbours] == ["whole"]
 
 
-def test_of_equally_near_images_the_smaller_id_comes_first():
+def test_of_equally_near_images_the_smaller_id_comes_first() -> None:
     answer, _ = search(by_image(spaces=BOTH), images=[image(name, QUERY) for name in ("b", "c", "a")])
     assert [hit.image.id for hit in answer.neighbours] == ["a", "b", "c"]
 
 
-def test_a_stored_image_is_searched_by_its_own_vectors_and_leaves_itself_out():
+def test_a_stored_image_is_searched_by_its_own_vectors_and_leaves_itself_out() -> None:
     embedder = FakeEmbedder()
     answer, _ = search(Query("things", ByStoredImage("007"), SearchOptions(spaces=BOTH)), embedder=embedder)
     assert embedder.embedded == []
     assert "007" not in [hit.image.id for hit in answer.neighbours]
 
 
-def test_a_stored_image_that_is_not_there_is_not_found_by_its_field():
+def test_a_stored_image_that_is_not_there_is_not_found_by_its_field() -> None:
     with pytest.raises(NotFound) as raised:
         search(Query("things", ByStoredImage("nobody")))
     assert (raised.value.reason, raised.value.field) == ("IMAGE_NOT_FOUND", "image_id")
 
 
-def test_vectors_are_searched_in_the_spaces_they_were_given_for():
+def test_vectors_are_searched_in_the_spaces_they_were_given_for() -> None:
     answer, _ = search(by_vectors(GivenVector(HISTOGRAM, QUERY[HISTOGRAM], SPACES[0].fingerprint)))
     assert [space.name for space in answer.spaces] == [HISTOGRAM]
 
 
-def test_the_catalogue_is_asked_once_for_a_query():
+def test_the_catalogue_is_asked_once_for_a_query() -> None:
     _, backends = search(by_image(spaces=BOTH))
     assert backends.catalogue.calls.count("get") == 1
 
 
-def test_vectors_come_along_only_where_asked_for():
+def test_vectors_come_along_only_where_asked_for() -> None:
     bare, _ = search(by_image(spaces=BOTH, top_k=50))
     full, _ = search(by_image(spaces=BOTH, top_k=50, include_vectors=True, include_query_vectors=True))
     assert all(not hit.image.vectors for hit in bare.neighbours)
@@ -136,7 +140,7 @@ def test_vectors_come_along_only_where_asked_for():
     assert set(full.query_vectors) == set(BOTH)
 
 
-def test_consistency_and_ef_reach_the_store():
+def test_consistency_and_ef_reach_the_store() -> None:
     answer, backends = search(by_image(consistency=Consistency.STRONG, ef=500, top_k=3))
     assert backends.consistencies == [Consistency.STRONG]
     assert backends.searches == [(SIAMESE, 3, 500)]
@@ -144,7 +148,7 @@ def test_consistency_and_ef_reach_the_store():
 
 
 @pytest.mark.parametrize("top_k", [0, -1, 1001, 20_000])
-def test_top_k_out_of_range_is_refused_with_the_range(top_k):
+def test_top_k_out_of_range_is_refused_with_the_range(top_k: int) -> None:
     error = refused(by_image(top_k=top_k))
     assert error.field == "top_k"
     assert "1 to 1000" in error.message
@@ -175,18 +179,18 @@ def test_top_k_out_of_range_is_refused_with_the_range(top_k):
         (Query("things", ByStoredImage("")), "image_id"),
     ],
 )
-def test_what_is_wrong_with_a_query_is_said_by_its_field(query, field):
+def test_what_is_wrong_with_a_query_is_said_by_its_field(query: Query, field: str) -> None:
     assert refused(query).field == field
 
 
-def test_an_unknown_space_is_not_found():
+def test_an_unknown_space_is_not_found() -> None:
     with pytest.raises(NotFound) as raised:
         search(by_image(spaces=("colour",)))
     assert raised.value.reason == "SPACE_NOT_FOUND"
     assert "histogram, siamese" in raised.value.message
 
 
-def test_a_vector_of_another_fingerprint_is_refused_and_both_are_named():
+def test_a_vector_of_another_fingerprint_is_refused_and_both_are_named() -> None:
     with pytest.raises(FailedPrecondition) as raised:
         search(by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32), "0" * 16)))
     assert raised.value.reason == "FINGERPRINT_MISMATCH"
@@ -195,7 +199,7 @@ def test_a_vector_of_another_fingerprint_is_refused_and_both_are_named():
     assert SPACES[1].fingerprint in raised.value.message
 
 
-def test_a_filter_that_does_not_parse_costs_no_embedding():
+def test_a_filter_that_does_not_parse_costs_no_embedding() -> None:
     embedder = FakeEmbedder(QUERY)
     with pytest.raises(BadFilter):
         search(by_image(filter="label = "), embedder=embedder)

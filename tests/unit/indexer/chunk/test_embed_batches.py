@@ -73,7 +73,7 @@ def test_the_rest_is_written_before_the_picture_is_tried_alone(bench: Bench) -> 
     fill(bench, 40, poison=(7,))
     deaths, written = fails_at(bench), list[int]()
 
-    def during(number: int, fail: Callable[[int], None] = bench.embedder.during) -> None:
+    def during(number: int, fail: Callable[[int], object] = bench.embedder.during) -> None:
         if deaths and POISON + b" 7" in bench.embedder.calls[-1]:
             written.append(len(bench.store.rows["siamese"]))
         fail(number)

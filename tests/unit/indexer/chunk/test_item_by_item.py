@@ -149,7 +149,7 @@ def test_a_plan_that_hangs_keeps_no_other_job_from_its_plan(bench: Bench) -> Non
         if lease.job_id == first.id:
             hangs.set()
             goes_on.wait(30)
-        return planned(lease, manifest, **counts)
+        return planned(lease, manifest, **counts)  # type: ignore[arg-type]
 
     bench.leases.planned = planned_late  # type: ignore[method-assign,assignment]
     hanging = threading.Thread(target=worker.plan, args=(first.id,))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from indexer.chunk import stages as module
 from indexer.chunk.stages import Stages
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
-    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("indexer.chunk.stages.time.perf_counter", lambda: now[0])
     return now
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def id_of(bench: Bench, name: str) -> str:
     return id_from_uri((bench.folder / "data" / name).as_uri())
 
 
-def reembed(bench: Bench, *, model: str = "larger", **options: object) -> Job:
+def reembed(bench: Bench, *, model: str = "larger", **options: Any) -> Job:
     bench.embedder.models = {"larger": (HISTOGRAM, NEW), **bench.embedder.models}
     generation = bench.catalogue.get("products").generation + 1
     return bench.create(CollectionSource(generation), options=JobOptions(model=model, grace_s=GRACE_S, **options))
@@ -508,6 +509,6 @@ def test_a_chunk_that_finds_a_generation_dropped_is_done_again_and_its_job_is_no
         bench.store.upsert = upsert  # type: ignore[method-assign]
         raise NotFound("collection", there.name)
 
-    bench.store.upsert = dropped  # type: ignore[method-assign]
+    bench.store.upsert = dropped  # type: ignore[assignment, method-assign]
     job = ended(bench, bench.create())
     assert (job.state, job.counts.indexed) == (JobState.SUCCEEDED, 1)

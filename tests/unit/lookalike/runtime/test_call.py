@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
 import grpc
@@ -28,25 +28,25 @@ UNPLAIN = ("two words", "", "x" * 65, "line\nbreak", "naïve", None, b"bytes")
 
 
 @pytest.mark.parametrize("given", UNPLAIN)
-def test_an_id_that_is_no_plain_token_is_replaced(given):
+def test_an_id_that_is_no_plain_token_is_replaced(given: str) -> None:
     made = request_id_from(given)
     assert made != given
     assert request_id_from(made) == made
 
 
-def test_two_calls_without_an_id_get_different_ones():
+def test_two_calls_without_an_id_get_different_ones() -> None:
     assert request_id_from(None) != request_id_from(None)
 
 
-def test_the_id_goes_on_to_the_service_that_is_called_and_ends_with_the_call():
+def test_the_id_goes_on_to_the_service_that_is_called_and_ends_with_the_call() -> None:
     with named(OWN):
         assert (REQUEST_ID_HEADER, OWN) in outgoing()
     assert current_request_id() == ""
     assert outgoing() == ()
 
 
-def test_a_stream_that_another_thread_ends_is_no_error():
-    def stream() -> Iterator[int]:
+def test_a_stream_that_another_thread_ends_is_no_error() -> None:
+    def stream() -> Generator[int]:
         with named(OWN):
             yield 1
 
@@ -115,10 +115,10 @@ def check(lines: list[Any], seen: list[str], answered: list[str]) -> None:
 
 
 def id_of(trailer: Any) -> str:
-    return next(value for name, value in trailer if name == REQUEST_ID_HEADER)
+    return str(next(value for name, value in trailer if name == REQUEST_ID_HEADER))
 
 
-def test_a_threaded_server_names_each_call_in_its_log_and_its_answer():
+def test_a_threaded_server_names_each_call_in_its_log_and_its_answer() -> None:
     server = build_server(servicers(Threaded()), address="127.0.0.1:0", threads=2, max_concurrent=8)
     server.start()
     own, seen, answered = ((REQUEST_ID_HEADER, OWN),), list[str](), list[str]()
@@ -139,10 +139,10 @@ def test_a_threaded_server_names_each_call_in_its_log_and_its_answer():
     check(lines, seen, answered)
 
 
-def test_an_asyncio_server_names_each_call_in_its_log_and_its_answer():
+def test_an_asyncio_server_names_each_call_in_its_log_and_its_answer() -> None:
     seen, answered = list[str](), list[str]()
 
-    async def scenario() -> list[Any]:
+    async def scenario() -> Any:
         server = await build_aio_server(servicers(OnLoop()), address="127.0.0.1:0")
         await server.start()
         own = ((REQUEST_ID_HEADER, OWN),)

@@ -81,7 +81,7 @@ async def served(stub: Any) -> None:
     for ask in (lambda: stub.GetIngestJob(ASK, timeout=5), lambda: stub.UploadItems(iter([HEADER_MESSAGE]), timeout=5)):
         while True:
             try:
-                await ask()
+                await ask()  # type: ignore[no-untyped-call]
                 break
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -93,7 +93,7 @@ HEADER_MESSAGE = pb.UploadItemsRequest.FromString(HEADER)
 
 
 @pytest.mark.parametrize("method", [GET, UPLOAD, WATCH])
-def test_calls_that_say_nothing_take_no_places_and_end_in_time(method):
+def test_calls_that_say_nothing_take_no_places_and_end_in_time(method: str) -> None:
     async def talk(stub: Any, raw: Any) -> None:
         peer = await raw()
         silent = [peer.call(method) for _ in range(SMALL.arriving)]
@@ -103,7 +103,7 @@ def test_calls_that_say_nothing_take_no_places_and_end_in_time(method):
     against(talk)
 
 
-def test_the_longest_silent_of_requests_on_their_way_makes_room():
+def test_the_longest_silent_of_requests_on_their_way_makes_room() -> None:
     async def talk(stub: Any, raw: Any) -> None:
         peer = await raw()
         silent = [peer.call(GET) for _ in range(SMALL.arriving + 3)]
@@ -114,7 +114,7 @@ def test_the_longest_silent_of_requests_on_their_way_makes_room():
     against(talk, PeerBounds(arriving=8, silence_s=30.0))
 
 
-def test_half_a_message_is_none():
+def test_half_a_message_is_none() -> None:
     async def talk(stub: Any, raw: Any) -> None:
         peer = await raw()
         streams = [peer.call(GET) for _ in range(4)]
@@ -126,7 +126,7 @@ def test_half_a_message_is_none():
     against(talk)
 
 
-def test_uploads_that_fall_silent_make_room_for_others():
+def test_uploads_that_fall_silent_make_room_for_others() -> None:
     async def talk(stub: Any, raw: Any) -> None:
         peer = await raw()
         silent = [peer.call(UPLOAD, HEADER, end=False) for _ in range(SMALL.uploads)]
@@ -136,7 +136,7 @@ def test_uploads_that_fall_silent_make_room_for_others():
     against(talk, PeerBounds(uploads=SMALL.uploads, silence_s=SMALL.silence_s))
 
 
-def test_answers_that_nobody_reads_give_up_their_places_and_their_memory():
+def test_answers_that_nobody_reads_give_up_their_places_and_their_memory() -> None:
     async def talk(stub: Any, raw: Any) -> None:
         peer = await raw(window_bytes=0)
         large = pb.GetIngestJobRequest(id="large").SerializeToString()
@@ -153,11 +153,11 @@ def test_answers_that_nobody_reads_give_up_their_places_and_their_memory():
     against(talk, PeerBounds(calls=SMALL.calls, silence_s=SMALL.silence_s))
 
 
-def test_streams_that_nobody_reads_make_room_and_streams_at_work_do_not():
+def test_streams_that_nobody_reads_make_room_and_streams_at_work_do_not() -> None:
     async def talk(stub: Any, raw: Any) -> None:
         deaf = await raw(window_bytes=0)
         silent = [deaf.call(WATCH, ASK.SerializeToString()) for _ in range(2)]
-        watches = []
+        watches: list[Any] = []
         while len(watches) < 2:
             watch = stub.WatchIngestJob(pb.WatchIngestJobRequest(id="x"), timeout=20)
             try:
@@ -178,7 +178,7 @@ def test_streams_that_nobody_reads_make_room_and_streams_at_work_do_not():
     against(talk)
 
 
-def test_talks_about_reflection_and_health_take_nobody_s_place():
+def test_talks_about_reflection_and_health_take_nobody_s_place() -> None:
     async def talk(stub: Any, raw: Any) -> None:
         peer = await raw()
         for method in ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "/grpc.health.v1.Health/Check"):
@@ -195,7 +195,7 @@ class Models(embedder_rpc.EmbedderServiceServicer):
 
 
 @pytest.mark.parametrize("kind", ["silent", "deaf"])
-def test_a_server_with_threads_keeps_none_for_peers_that_keep_it_waiting(kind):
+def test_a_server_with_threads_keeps_none_for_peers_that_keep_it_waiting(kind: str) -> None:
     name = embedder_pb.DESCRIPTOR.services_by_name["EmbedderService"].full_name
     servicer = Servicer(embedder_rpc.add_EmbedderServiceServicer_to_server, Models(), name)
     server = build_server([servicer], address="127.0.0.1:0", threads=4, max_concurrent=4, silence_s=0.4)

@@ -25,7 +25,7 @@ class World:
         return place
 
 
-def test_what_is_at_work_keeps_its_place_and_others_are_refused():
+def test_what_is_at_work_keeps_its_place_and_others_are_refused() -> None:
     world = World(2)
     world.take("a")
     world.take("b")
@@ -35,7 +35,7 @@ def test_what_is_at_work_keeps_its_place_and_others_are_refused():
     assert (world.ended, world.places.held) == ([], 2)
 
 
-def test_the_peer_that_has_been_silent_longest_makes_room():
+def test_the_peer_that_has_been_silent_longest_makes_room() -> None:
     world = World(3)
     first, second = world.take("a", waits=True), world.take("b", waits=True)
     world.take("c")
@@ -47,7 +47,7 @@ def test_the_peer_that_has_been_silent_longest_makes_room():
     assert (second.ended, second.size, world.places.held) == (True, 0, 3)
 
 
-def test_nobody_is_ended_before_it_was_waited_for_a_while():
+def test_nobody_is_ended_before_it_was_waited_for_a_while() -> None:
     world = World(1)
     world.take("a", waits=True)
     world.now_s += PATIENCE_S / 2
@@ -56,7 +56,7 @@ def test_nobody_is_ended_before_it_was_waited_for_a_while():
     assert world.ended == []
 
 
-def test_several_make_room_for_a_large_one_and_none_where_that_is_not_enough():
+def test_several_make_room_for_a_large_one_and_none_where_that_is_not_enough() -> None:
     world = World(10)
     for name in "abc":
         world.take(name, 2, waits=True)
@@ -69,7 +69,7 @@ def test_several_make_room_for_a_large_one_and_none_where_that_is_not_enough():
     assert (world.ended, world.places.held) == (["a", "b"], 10)
 
 
-def test_a_place_that_was_given_up_cannot_grow_again_and_is_released_once():
+def test_a_place_that_was_given_up_cannot_grow_again_and_is_released_once() -> None:
     world = World(1)
     lost = world.take("a", waits=True)
     world.now_s += PATIENCE_S
@@ -83,7 +83,7 @@ def test_a_place_that_was_given_up_cannot_grow_again_and_is_released_once():
     assert world.places.held == 0
 
 
-def test_who_is_waited_for_too_long_is_ended_without_anybody_who_needs_the_place():
+def test_who_is_waited_for_too_long_is_ended_without_anybody_who_needs_the_place() -> None:
     world = World(9)
     late, _working = world.take("late", waits=True), world.take("working")
     world.now_s += 30

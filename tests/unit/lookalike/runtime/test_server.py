@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NoReturn
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lookalike.errors import InvalidArgument, LookalikeError, Overloaded, Unavailable
@@ -62,10 +63,11 @@ def test_a_threaded_server_translates_errors_and_hides_defects() -> None:
     with open_channel(f"127.0.0.1:{server.port}") as channel:
         stub = rpc.CollectionServiceStub(channel)
         caught = []
-        for call, request in (
+        calls: tuple[tuple[Callable[..., object], Message], ...] = (
             (stub.GetCollection, messages.GetCollectionRequest()),
             (stub.DeleteCollection, messages.DeleteCollectionRequest()),
-        ):
+        )
+        for call, request in calls:
             with pytest.raises(grpc.RpcError) as error:
                 call(request, timeout=10)
             caught.append(from_rpc_error(error.value, "gateway"))
@@ -125,12 +127,12 @@ def test_a_threaded_server_refuses_bytes_that_are_no_message() -> None:
     server.start()
     with open_channel(f"127.0.0.1:{server.port}") as channel:
         with pytest.raises(grpc.RpcError) as error:
-            channel.unary_unary(GET)(NOT_UTF8, timeout=10)
+            channel.unary_unary(GET)(NOT_UTF8, timeout=10)  # type: ignore[arg-type]
         check_unreadable(from_rpc_error(error.value, "gateway"), "GetCollectionRequest")
         with pytest.raises(grpc.RpcError) as error:
-            channel.stream_unary(UPLOAD)(iter([b"", NOT_UTF8]), timeout=10)
+            channel.stream_unary(UPLOAD)(iter([b"", NOT_UTF8]), timeout=10)  # type: ignore[arg-type]
         check_unreadable(from_rpc_error(error.value, "gateway"), "UploadItemsRequest")
-        answer = channel.stream_unary(UPLOAD)(iter([b"", b""]), timeout=10)
+        answer: bytes = channel.stream_unary(UPLOAD)(iter([b"", b""]), timeout=10)  # type: ignore[arg-type]
         assert ingest_messages.UploadItemsResponse.FromString(answer).items == 2
     server.stop(0)
 
@@ -145,12 +147,12 @@ def test_an_asyncio_server_refuses_bytes_that_are_no_message() -> None:
         await server.start()
         async with open_aio_channel(f"127.0.0.1:{server.port}") as channel:
             with pytest.raises(grpc.aio.AioRpcError) as error:
-                await channel.unary_unary(GET)(NOT_UTF8, timeout=10)
+                await channel.unary_unary(GET)(NOT_UTF8, timeout=10)  # type: ignore[arg-type]
             check_unreadable(from_rpc_error(error.value, "gateway"), "GetCollectionRequest")
             with pytest.raises(grpc.aio.AioRpcError) as error:
-                await channel.stream_unary(UPLOAD)(iter([b"", NOT_UTF8]), timeout=10)
+                await channel.stream_unary(UPLOAD)(iter([b"", NOT_UTF8]), timeout=10)  # type: ignore[arg-type]
             check_unreadable(from_rpc_error(error.value, "gateway"), "UploadItemsRequest")
-            answer = await channel.stream_unary(UPLOAD)(iter([b"", b""]), timeout=10)
+            answer: bytes = await channel.stream_unary(UPLOAD)(iter([b"", b""]), timeout=10)  # type: ignore[arg-type]
             assert ingest_messages.UploadItemsResponse.FromString(answer).items == 2
         await server.stop(0)
 

@@ -205,7 +205,7 @@ def test_redis_by_tls_is_believed_from_the_named_authorities_only(monkeypatch: p
     monkeypatch.setenv("LOOKALIKE_REDIS_URL", "rediss://redis:6379/2")
     assert load_settings(RedisSettings).redis_access == "rediss://redis:6379/2?ssl_cert_reqs=required"
     monkeypatch.setenv("LOOKALIKE_REDIS_CA_FILE", str(authority))
-    query = dict(parse_qsl(urlsplit(load_settings(RedisSettings).redis_access).query))
+    query = dict(parse_qsl(urlsplit(str(load_settings(RedisSettings).redis_access)).query))
     assert query == {"ssl_cert_reqs": "required", "ssl_ca_certs": str(authority)}
 
 

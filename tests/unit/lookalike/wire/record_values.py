@@ -49,7 +49,7 @@ _OWN: dict[tuple[type, str], st.SearchStrategy[Any]] = {
     (SearchResult, "query_vectors"): st.dictionaries(st.sampled_from("ab"), _VECTORS),
     (Image, "vectors"): st.dictionaries(st.sampled_from("ab"), _VECTORS),
     (BatchAnswer, "error"): st.none(),
-    (BatchAnswer, "result"): st.deferred(lambda: any_of(SearchResult)),
+    (BatchAnswer, "result"): st.deferred(lambda: _any_result()),
     (Job, "error"): st.text(min_size=1, max_size=20),
     (Job, "error_reason"): st.text(min_size=1, max_size=20),
     (JobFilter, "text"): st.text("abc /.", max_size=20),
@@ -93,8 +93,9 @@ def any_of(hint: Any) -> st.SearchStrategy[Any]:
         return _VECTORS
     if dataclasses.is_dataclass(hint):
         hints = get_type_hints(hint)
-        carried = {name: _own(hint, name, hints[name]) for name in _carried(hint)}
-        return st.builds(hint, **carried, **{name: st.just("") for name in _bare(hint)})
+        record: Any = hint
+        carried = {name: _own(record, name, hints[name]) for name in _carried(record)}
+        return st.builds(record, **carried, **{name: st.just("") for name in _bare(record)})
     if hint is types.NoneType:
         return st.none()
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
@@ -114,6 +115,10 @@ def any_of(hint: Any) -> st.SearchStrategy[Any]:
     raise TypeError(f"no values of {hint}")
 
 
+def _any_result() -> st.SearchStrategy[Any]:
+    return any_of(SearchResult)
+
+
 def _own(record: type, name: str, hint: Any) -> st.SearchStrategy[Any]:
     return _OWN[record, name] if (record, name) in _OWN else any_of(hint)
 
@@ -126,8 +131,9 @@ def whole(hint: Any, way: int = 0) -> Any:
         return np.array([0.5, 0.25], np.float32)
     if dataclasses.is_dataclass(hint):
         hints = get_type_hints(hint)
-        carried = {name: _own_whole(hint, name, hints[name], way) for name in _carried(hint)}
-        return hint(**carried, **dict.fromkeys(_bare(hint), ""))
+        record: Any = hint
+        carried = {name: _own_whole(record, name, hints[name], way) for name in _carried(record)}
+        return record(**carried, **dict.fromkeys(_bare(record), ""))
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return list(hint)[-1]
     arguments = [one for one in get_args(hint) if one is not types.NoneType]

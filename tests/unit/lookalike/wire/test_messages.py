@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from lookalike.errors import Internal, InvalidArgument
 from lookalike.items import check_metadata
 from lookalike.records.job_state import JobState
 from lookalike.records.search import ByImage, ByStoredImage, ByVectors
-from lookalike.spaces import HistogramSettings
+from lookalike.spaces import HistogramSettings, Space
 from lookalike.v1 import image_pb2
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as search_pb
@@ -25,20 +26,21 @@ from lookalike.wire.jobs import job_message
 from lookalike.wire.search import query_from
 from lookalike.wire.spaces import histogram_from, space_from, space_message
 from lookalike.wire.values import metadata_from
+from tests.messages import made
 from tests.unit.gateway.fakes import COLLECTION, MOMENT, SPACES, image, job
 
 
 @pytest.mark.parametrize(
     "stamp", [{"seconds": 10**15}, {"seconds": -(10**15)}, {"nanos": 10**9}, {"nanos": -1}, {"seconds": 2**63 - 1}]
 )
-def test_a_time_that_no_calendar_has_is_refused_by_its_field(stamp):
-    request = search_pb.ImportImagesRequest(images=[{"id": "a"}, {"id": "b", "indexed_at": stamp}])
+def test_a_time_that_no_calendar_has_is_refused_by_its_field(stamp: dict[str, Any]) -> None:
+    request = made(search_pb.ImportImagesRequest, images=[{"id": "a"}, {"id": "b", "indexed_at": stamp}])
     with pytest.raises(InvalidArgument) as raised:
         given_images_from(request)
     assert raised.value.field == "images[1].indexed_at"
 
 
-def test_each_kind_of_query_is_told_apart_even_when_empty():
+def test_each_kind_of_query_is_told_apart_even_when_empty() -> None:
     assert query_from(search_pb.SearchRequest(image=b"")).target == ByImage(b"")
     assert query_from(search_pb.SearchRequest(image_id="")).target == ByStoredImage("")
     assert query_from(search_pb.SearchRequest(vectors=search_pb.QueryVectors())).target == ByVectors(())
@@ -47,26 +49,28 @@ def test_each_kind_of_query_is_told_apart_even_when_empty():
     assert raised.value.field == "query"
 
 
-def test_vectors_arrive_as_float32_with_their_fingerprint():
+def test_vectors_arrive_as_float32_with_their_fingerprint() -> None:
     given_ = image_pb2.SpaceVector(space="siamese", values=[0.5, -1.0], fingerprint="ab")
     target = query_from(search_pb.SearchRequest(vectors=search_pb.QueryVectors(vectors=[given_]))).target
+    assert isinstance(target, ByVectors)
     (vector,) = target.vectors
-    assert (vector.space, vector.fingerprint, vector.values.dtype) == ("siamese", "ab", np.float32)
+    assert (vector.space, vector.fingerprint) == ("siamese", "ab")
+    assert vector.values.dtype == np.float32
     assert vector.values.tolist() == [0.5, -1.0]
 
 
-def test_noughts_in_histogram_settings_are_the_defaults():
+def test_noughts_in_histogram_settings_are_the_defaults() -> None:
     assert histogram_from(image_pb2.HistogramSettings()) == HistogramSettings(bins=256, grid=1, color=False)
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_a_space_survives_the_way_there_and_back(space):
+def test_a_space_survives_the_way_there_and_back(space: Space) -> None:
     assert space_from(space_message(space)) == space
 
 
-def test_a_metric_of_a_later_version_is_not_taken_for_another():
+def test_a_metric_of_a_later_version_is_not_taken_for_another() -> None:
     message = space_message(SPACES[1])
-    message.metric = 99
+    message.metric = 99  # type: ignore[assignment]
     with pytest.raises(Internal, match="metric 99"):
         space_from(message)
 
@@ -83,32 +87,32 @@ _JSON = st.recursive(
 
 
 @given(st.dictionaries(st.text(), _JSON, max_size=4))
-def test_metadata_survives_a_struct(metadata):
+def test_metadata_survives_a_struct(metadata: dict[str, object]) -> None:
     struct = struct_pb2.Struct()
-    struct.update(metadata)
+    struct.update(cast("dict[str, Any]", metadata))
     assert metadata_from(struct) == metadata
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_a_number_that_is_none_is_left_to_the_check_of_metadata(number):
+def test_a_number_that_is_none_is_left_to_the_check_of_metadata(number: float) -> None:
     struct = struct_pb2.Struct()
     struct.update({"list": [{"deep": 1}]})
-    struct["list"][0]["deep"] = number
+    struct["list"][0]["deep"] = number  # type: ignore[index]
     with pytest.raises(InvalidArgument, match=r"metadata: is not JSON: holds -?(nan|inf)"):
         check_metadata(metadata_from(struct))
 
 
-def test_a_value_that_is_not_set_is_null():
+def test_a_value_that_is_not_set_is_null() -> None:
     assert metadata_from(struct_pb2.Struct(fields={"nothing": struct_pb2.Value()})) == {"nothing": None}
 
 
-def test_whole_numbers_of_metadata_come_back_as_int():
+def test_whole_numbers_of_metadata_come_back_as_int() -> None:
     struct = struct_pb2.Struct()
     struct.update({"year": 2019, "score": 0.5})
     assert [type(value) for _, value in sorted(metadata_from(struct).items())] == [float, int]
 
 
-def test_an_image_carries_only_the_vectors_asked_for():
+def test_an_image_carries_only_the_vectors_asked_for() -> None:
     stored = image("a", {"histogram": [0.5] * 8, "siamese": [1.0] * 4}, metadata={"label": "Coat"}, uri="file:///a")
     bare, full = image_message(stored, ()), image_message(stored, SPACES)
     assert not bare.vectors
@@ -119,20 +123,20 @@ def test_an_image_carries_only_the_vectors_asked_for():
     assert (full.metadata["label"], full.indexed_at.ToDatetime(MOMENT.tzinfo)) == ("Coat", MOMENT)
 
 
-def test_a_collection_is_told_whole():
+def test_a_collection_is_told_whole() -> None:
     message = collection_message(replace(COLLECTION, image_count=12))
     assert (message.name, message.model, message.image_count, message.generation) == ("things", "small", 12, 1)
     assert message.create_time.ToDatetime(MOMENT.tzinfo) == MOMENT
 
 
 @pytest.mark.parametrize("state", list(JobState))
-def test_every_state_of_a_job_has_its_word_in_the_contract(state):
+def test_every_state_of_a_job_has_its_word_in_the_contract(state: JobState) -> None:
     message = job_message(job(state))
     assert ingest_pb.IngestJobState.Name(message.state) == f"INGEST_JOB_STATE_{state.name}"
     assert message.HasField("end_time") == state.ended
     assert not message.HasField("error")
 
 
-def test_a_job_that_failed_says_why():
+def test_a_job_that_failed_says_why() -> None:
     message = job_message(job(JobState.FAILED, error="no column uri", error_reason="MANIFEST_INVALID"))
     assert message.error.message == "no column uri"

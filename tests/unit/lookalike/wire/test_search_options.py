@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ CHOSEN = SearchOptions(
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_every_option_survives_the_way_there_and_back(kind):
+def test_every_option_survives_the_way_there_and_back(kind: Any) -> None:
     assert all(getattr(CHOSEN, name) != getattr(SearchOptions(), name) for name in NAMES), "else nothing is seen to arrive"
     request = kind()
     set_options(request, CHOSEN)
@@ -39,7 +40,7 @@ def test_every_option_survives_the_way_there_and_back(kind):
     assert options_from(kind()) == SearchOptions()
 
 
-def test_an_option_of_the_contract_is_one_of_the_record_of_http_and_of_the_client():
+def test_an_option_of_the_contract_is_one_of_the_record_of_http_and_of_the_client() -> None:
     not_options = {"collection", "image", "vectors", "image_id", "queries"}
     for kind in REQUESTS:
         assert {field.name for field in kind.DESCRIPTOR.fields} - not_options == NAMES
@@ -49,23 +50,23 @@ def test_an_option_of_the_contract_is_one_of_the_record_of_http_and_of_the_clien
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_an_absent_top_k_is_told_from_a_top_k_of_nought(kind):
+def test_an_absent_top_k_is_told_from_a_top_k_of_nought(kind: Any) -> None:
     assert options_from(kind()).top_k == DEFAULT_TOP_K
     assert options_from(kind(top_k=0)).top_k == 0
 
 
 @pytest.mark.parametrize(("number", "meant"), [(0, Consistency.BOUNDED), (1, Consistency.BOUNDED), (2, Consistency.STRONG)])
-def test_consistency_by_number(number, meant):
+def test_consistency_by_number(number: int, meant: Consistency) -> None:
     assert consistency_from(number) is meant
 
 
-def test_an_unknown_consistency_is_refused():
+def test_an_unknown_consistency_is_refused() -> None:
     with pytest.raises(InvalidArgument) as raised:
         consistency_from(3)
     assert raised.value.field == "consistency"
 
 
-def test_searches_that_differ_only_in_what_does_not_concern_a_space_ask_it_alike():
+def test_searches_that_differ_only_in_what_does_not_concern_a_space_ask_it_alike() -> None:
     plain = SearchOptions(filter="year > 1", include_vectors=True, consistency=Consistency.STRONG)
     assert hash(plain.of_space(9, 64)) == hash(CHOSEN.of_space(9, 64))
     assert plain.of_space(9, 64) == CHOSEN.of_space(9, 64) != CHOSEN.of_space(10, 64)
