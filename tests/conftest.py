@@ -20,7 +20,7 @@ sys.dont_write_bytecode = False
 # A shell that starts a test run in the background lets it ignore Ctrl-C, and whatever it starts would ignore it as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# structlog draws tracebacks with every local variable unless it is told otherwise, which takes seconds of the processor.
+# structlog draws tracebacks with every local variable by default, which takes seconds of the processor.
 *_before, _ = structlog.get_config()["processors"]
 structlog.configure([*_before, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
 
@@ -50,7 +50,7 @@ def _turn(item: pytest.Item, group: str) -> tuple[int, bool]:
 
 
 def _group(item: pytest.Item) -> str:
-    # Tests ask for either store by a parameter, which no fixture's name tells.
+    # Tests ask for either store by a parameter, which no fixture's name shows.
     chosen = getattr(item, "callspec", None)
     stores = [chosen.params.get(name) for name in ("store_uri", "store_server")] if chosen else []
     needed = {_GROUPS[name] for name in getattr(item, "fixturenames", ()) if name in _GROUPS}

@@ -48,7 +48,7 @@ class Block:
 
 
 def documents() -> list[Path]:
-    """Every document of ours: Markdown at the root and in its packages."""
+    """Every document of the repository: Markdown at the root and in its packages."""
     folders = ("deploy", "docs", "embedder", "gateway", "indexer", "lookalike", "tests")
     return sorted([*ROOT.glob("*.md"), *(path for folder in folders for path in (ROOT / folder).rglob("*.md"))])
 

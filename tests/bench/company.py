@@ -1,4 +1,5 @@
-"""Who else used the machine while the bench ran: said under the table, because it decides what the ratios are worth.
+"""The other programs that used the machine while the bench ran: said under the table, because it decides what the ratios are
+worth.
 
 A side of a row that has more threads gets more of the cores that others use too, so that company does not only scatter the
 ratios, it bends them.

@@ -45,7 +45,7 @@ def measure(scale: Scale, findings: Findings) -> None:
 
 
 def calls_of(images: Sequence[bytes], size: int) -> list[list[bytes]]:
-    """`images`, so many a call; what does not fill a call is left out."""
+    """`images` in full calls; those that do not fill a call are left out."""
     return [list(images[at : at + size]) for at in range(0, len(images) - size + 1, size)]
 
 

@@ -23,7 +23,7 @@ _LEAST_S = 0.05
 
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    openvino = OpenVino(1)  # before TensorFlow is imported: where it is missing, that is told at once
+    openvino = OpenVino(1)  # before TensorFlow is imported: where it is missing, that shows at once
 
     import tensorflow as tf
 

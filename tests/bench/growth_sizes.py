@@ -1,4 +1,4 @@
-"""One size of the growth bench: a collection of so many made-up vectors, written, indexed, tuned, searched and dropped.
+"""One size of the growth bench: a collection of made-up vectors, written, indexed, tuned, searched and dropped.
 
 Vectors are made a block at a time, and made again where they are needed again (the exact search), so that memory does not grow
 with the collection.
@@ -43,7 +43,7 @@ _MIB = 2**20
 _SETTLE_S = 180.0
 _SETTLED_MIB = 8.0
 _QUIET_SHARE = 0.5
-"""Of one core; an idle server takes a tenth to a fifth."""
+"""The share of one core; an idle server takes a tenth to a fifth."""
 _QUIET_WINDOWS, _QUIET_WINDOW_S = 3, 5.0
 _QUIET_WITHIN_S = 1800.0
 _LOG_FOLDERS = ("rocksmq", "rocksmq_meta_kv")

@@ -1,4 +1,4 @@
-"""Rows of an overload: 1,000 callers against an embedder whose queue takes 256, each waiting as long as a refusal tells it.
+"""Rows of an overload: 1,000 callers against an embedder whose queue takes 256, each waiting as long as a refusal says.
 
 In each round: as many callers as the queue takes, then 1,000, then again as many as it takes, each after a second of nobody.
 How long a refusal takes from entering the handler is the embedder's own metric, `lookalike_rpc_seconds`; everything else is
@@ -40,10 +40,11 @@ REFUSAL_MS = 50.0
 QUIET_S = 1.0
 """After each phase, so that none begins with what the one before left in the queue. `overload_recovery` means just this."""
 _RAMP_S, _WINDOW_S = 2.0, 4.0
-"""Of a phase. A full queue of the tiny tower is about one second of work: the first to come find it empty and do not count."""
+"""The ramp and the window of a phase. A full queue of the tiny tower is about one second of work: the first to come find it
+empty and do not count."""
 _CHANNELS = 8
 _LATER = 0.25
-"""Callers come back up to so much later than told, so that they do not come all at once."""
+"""The longest that callers wait beyond the time of a refusal, so that they do not come all at once."""
 _SAMPLE_S = 0.1
 _METHOD = "lookalike.v1.EmbedderService/Embed"
 _Embed: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"  # a string: generic only in the type stubs
@@ -171,7 +172,7 @@ def _accepted_p99(phase: Phase) -> float:
 
 
 def _refusals(port: int) -> dict[float, float]:
-    """How many refusals took at most so many seconds in the handler, for each bucket of the metric."""
+    """The refusals by the seconds that they took in the handler at most, for each bucket of the metric."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     return {

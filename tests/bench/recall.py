@@ -16,7 +16,7 @@ from tests.bench.scales import Scale
 from tests.bench.system import FASHION, PHOTO, TOP_K, System
 
 TIED = 1e-5
-"""Distances that float32 cannot tell apart count as equal."""
+"""The difference up to which distances count as equal, since float32 cannot distinguish them."""
 _ANCHORS, _BATCH = 256, 32
 
 

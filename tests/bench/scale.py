@@ -97,11 +97,11 @@ def plan_apart(folder: Path, result: Result) -> None:
                 break
             time.sleep(0.25)
         assert process.stdout is not None
-        told = json.loads(process.stdout.read())
+        printed = json.loads(process.stdout.read())
     result.plan_s = time.perf_counter() - started_s
-    result.plan_start_mib, result.plan_peak_mib = told["start_mib"], max(sizes) / 2**20
-    result.broken, result.manifest_mib = told["broken"], told["manifest_mib"]
-    assert told["submitted"] == result.items, told
+    result.plan_start_mib, result.plan_peak_mib = printed["start_mib"], max(sizes) / 2**20
+    result.broken, result.manifest_mib = printed["broken"], printed["manifest_mib"]
+    assert printed["submitted"] == result.items, printed
 
 
 def plan(folder: Path) -> None:
@@ -145,7 +145,7 @@ def ledger(folder: Path, result: Result) -> None:
 
 
 def record_all(ledger: Ledger, leases: Leases, chunks: int, name: str, *, close: bool = True) -> str:
-    """A job of so many chunks, worked off; its id."""
+    """Make a job of `chunks` chunks and work it off; its id."""
     job, _ = ledger.create("c", "u", FolderSource("/x"), name)
     lease = leases.take(job.id, PLAN)
     assert lease is not None

@@ -33,7 +33,7 @@ from tests.servers.milvus import RealServer
 FASHION, PHOTO = "fashion", "photo"
 """Models, and the collections made with them."""
 TOP_K, EF = 10, 64
-"""Neighbours of every query, and the breadth that the gateway chooses for so many."""
+"""The neighbours of every query, and the breadth that the gateway chooses for that number."""
 TIMEOUT_S = 60.0
 _WORKER = {
     "INDEXER_CONCURRENCY": "4",

@@ -1,4 +1,4 @@
-"""The life of the embedder's process: a start that cannot succeed, warming up, serving, and being told to stop."""
+"""The life of the embedder's process: a start that cannot succeed, warming up, serving, and a request to stop."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_openvino_serves_and_says_so(tmp_path: Path) -> None:
     assert said(bundle).count('"engine": "openvino"') == 2  # warming up, and ready
 
 
-def test_told_to_stop_it_answers_what_it_has_admitted_and_ends_well(tmp_path: Path) -> None:
+def test_asked_to_stop_it_answers_what_it_has_admitted_and_ends_well(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     bundles.save(random_bundle("small"), bundle)
     port, metrics_port = free_port(), free_port()

@@ -163,7 +163,7 @@ def test_versions_come_and_go_and_the_registry_itself_while_calls_stream(tmp_pat
         assert of_first.failed[0].metadata["expected"] == first.fingerprint
         assert embedder.listed() == [small, ("shoes", second.fingerprint, True)]
 
-        # A registry that vanishes: serving goes on, and it is told once.
+        # A registry that vanishes: serving goes on, and the log says so once.
         with embedder.streaming(second.fingerprint, "") as streams:
             shutil.rmtree(folder)
             until(
@@ -183,7 +183,7 @@ def test_versions_come_and_go_and_the_registry_itself_while_calls_stream(tmp_pat
         assert 'lookalike_dependency_up{dependency="registry"} 1.0' in embedder.metrics()
 
 
-def test_damaged_bundles_in_the_registry_delay_nothing_and_are_told(tmp_path: Path) -> None:
+def test_damaged_bundles_in_the_registry_delay_nothing_and_are_reported(tmp_path: Path) -> None:
     folder = tmp_path / "models"
     registry = Registry(str(folder))
     without, altered = a_version(1, "shoes"), a_version(1, "hats")

@@ -21,7 +21,7 @@ __all__ = ["ledger"]
 
 @contextmanager
 def workers(url: str, folder: Path, count: int) -> Iterator[redis.Redis]:
-    """So many workers that note what they are given; gives the Redis that they note it in."""
+    """`count` workers that note what they are given; gives the Redis that they note it in."""
     started: list[subprocess.Popen[bytes]] = []
     with redis.Redis.from_url(url, decode_responses=True) as client:
         try:

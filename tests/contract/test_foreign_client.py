@@ -47,7 +47,7 @@ def call(buf: str, stack: Stack, method: str, request: dict[str, object]) -> sub
     )
 
 
-def test_it_lists_every_service_by_reflection(buf: str, stack: Stack) -> None:
+def test_a_foreign_client_lists_every_service_by_reflection(buf: str, stack: Stack) -> None:
     command = [buf, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--list-services", f"http://{stack.target}"]
     listed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
     for service in ("SearchService", "IngestService", "CollectionService"):
@@ -55,13 +55,13 @@ def test_it_lists_every_service_by_reflection(buf: str, stack: Stack) -> None:
     assert "grpc.health.v1.Health" in listed
 
 
-def test_it_reads_the_health_of_the_server_and_of_a_service(buf: str, stack: Stack) -> None:
+def test_a_foreign_client_reads_the_health_of_the_server_and_of_a_service(buf: str, stack: Stack) -> None:
     for service in ("", "lookalike.v1.SearchService"):
         answer = call(buf, stack, "grpc.health.v1.Health/Check", {"service": service})
         assert json.loads(answer.stdout) == {"status": "SERVING"}
 
 
-def test_it_searches_with_a_picture(buf: str, filled: Stack) -> None:
+def test_a_foreign_client_searches_with_a_picture(buf: str, filled: Stack) -> None:
     gallery, _ = dataset.split()
     picture = base64.b64encode(gallery.png(7)).decode()
     request: dict[str, object] = {"collection": COLLECTION, "image": picture, "topK": 3, "consistency": "CONSISTENCY_STRONG"}
@@ -70,7 +70,7 @@ def test_it_searches_with_a_picture(buf: str, filled: Stack) -> None:
     assert answer["neighbours"][0]["image"]["id"] == gallery.id(7)
 
 
-def test_it_reads_the_details_of_an_error(buf: str, filled: Stack) -> None:
+def test_a_foreign_client_reads_the_details_of_an_error(buf: str, filled: Stack) -> None:
     failed = call(buf, filled, "lookalike.v1.SearchService/Search", {"collection": COLLECTION, "image": "AAAA", "topK": 0})
     assert failed.returncode != 0
     error = json.loads(failed.stderr)

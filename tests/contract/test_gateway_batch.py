@@ -76,8 +76,8 @@ def test_a_bad_picture_is_its_own_answer_with_the_details_of_its_error(services:
     assert ids(answers[0].answer)[0] == ids(answers[4].answer)[0] == image_id(1)
     codes = [answer.error.code for answer in answers[1:4]]
     assert codes == [code_pb2.INVALID_ARGUMENT, code_pb2.INVALID_ARGUMENT, code_pb2.NOT_FOUND]
-    told = [(error.reason, error.field) for error in (from_status(answer.error) for answer in answers[1:4])]
-    assert told == [("IMAGE_UNREADABLE", "image"), ("INVALID_ARGUMENT", "query"), ("IMAGE_NOT_FOUND", "image_id")]
+    errors = [(error.reason, error.field) for error in (from_status(answer.error) for answer in answers[1:4])]
+    assert errors == [("IMAGE_UNREADABLE", "image"), ("INVALID_ARGUMENT", "query"), ("IMAGE_NOT_FOUND", "image_id")]
 
 
 @pytest.mark.parametrize(

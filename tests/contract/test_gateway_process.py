@@ -62,12 +62,12 @@ def running(folder: Path) -> Iterator[Alone]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
-    """For tests that leave it as it is."""
+    """A gateway for tests that leave it as it is."""
     with running(tmp_path_factory.mktemp("gateway")) as gateway:
         yield gateway
 
 
-def test_it_lives_but_is_not_ready_and_names_what_is_missing(alone: Alone) -> None:
+def test_the_gateway_lives_but_is_not_ready_and_names_what_is_missing(alone: Alone) -> None:
     def all_looked_at() -> bool:
         missing = alone.http.get("/readyz").json()["missing"]
         return set(missing) == parts and "not looked at yet" not in missing.values()

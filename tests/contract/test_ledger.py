@@ -19,7 +19,7 @@ __all__ = ["ledger"]
 
 
 class TestCreating:
-    def test_a_new_job_is_pending_and_tells_what_was_asked_for(self, ledger: Ledger) -> None:
+    def test_a_new_job_is_pending_and_shows_what_was_asked_for(self, ledger: Ledger) -> None:
         job, new = ledger.create("products", "uid", SOURCE, "r1")
         assert new
         assert (job.collection, job.collection_uid, job.source, job.request_id) == ("products", "uid", SOURCE, "r1")

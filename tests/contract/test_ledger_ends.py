@@ -53,7 +53,7 @@ class TestCancelling:
         assert leases.close(job.id) is JobState.CANCELLED
         assert ledger.get(job.id).counts == Counts(submitted=4, indexed=2, skipped=2)
 
-    def test_while_cancelling_a_chunk_laid_down_is_tried_again_since_it_may_be_half_written(self, ledger: Ledger) -> None:
+    def test_while_cancelling_a_chunk_given_back_is_tried_again_since_it_may_be_half_written(self, ledger: Ledger) -> None:
         leases = Leases(ledger, QUICK)
         job = planned(ledger, leases, submitted=4, chunks=2)
         leases.due(job.id)
@@ -123,13 +123,13 @@ class TestFailing:
         assert job.counts == Counts(submitted=10, indexed=2, skipped=8)
         assert job.skip_reasons == {"not_attempted": 8}
 
-    @pytest.mark.parametrize("earlier", ["died", "laid down"])
+    @pytest.mark.parametrize("earlier", ["died", "given back"])
     def test_a_chunk_begun_before_is_finished_even_if_the_job_fails_of_it(self, ledger: Ledger, earlier: str) -> None:
         leases = Leases(ledger, QUICK)
         job = planned(ledger, leases, submitted=6, chunks=3)
         leases.due(job.id)
         first = taken(leases, job, 0)
-        if earlier == "laid down":
+        if earlier == "given back":
             leases.release(first)
         until(lambda: "0" in leases.due(job.id).units, "the chunk is sent again")
         assert leases.fail_job(taken(leases, job, 0), "FINGERPRINT_MISMATCH", "two fingerprints")

@@ -91,13 +91,13 @@ def test_a_paused_job_waits_before_its_last_unit(ledger: Ledger) -> None:
     assert leases.due(job.id).units == (FINISH,)
 
 
-def test_a_job_that_is_held_waits_for_a_person_and_then_knows_it_was_told_to_go_on(ledger: Ledger) -> None:
+def test_a_job_that_is_held_waits_for_a_person_and_then_knows_that_it_may_go_on(ledger: Ledger) -> None:
     leases = Leases(ledger, LONG)
     job = with_one_chunk(ledger, leases)
     leases.due(job.id)
     lease = finishing(leases, job)
     assert leases.hold(lease, "it is worse")
-    assert not leases.hold(lease, "it is worse"), "it is laid down"
+    assert not leases.hold(lease, "it is worse"), "its lease is given back"
     held = ledger.get(job.id)
     assert (held.held, held.paused, held.forced, held.stalled) == ("it is worse", True, False, False)
     assert leases.take(job.id, FINISH) is None
@@ -109,7 +109,7 @@ def test_a_job_that_is_held_waits_for_a_person_and_then_knows_it_was_told_to_go_
     assert finishing(leases, job).attempt == 1, "to be held is no attempt"
 
 
-def test_a_job_that_only_was_paused_was_told_nothing(ledger: Ledger) -> None:
+def test_a_job_that_only_was_paused_knows_of_no_such_leave(ledger: Ledger) -> None:
     job = with_one_chunk(ledger, Leases(ledger, LONG))
     ledger.pause(job.id)
     assert not ledger.resume(job.id).forced

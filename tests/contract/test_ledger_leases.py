@@ -1,4 +1,4 @@
-"""Who works on what: leases, outcomes that count once, windows; on a real Redis."""
+"""What each worker works on: leases, outcomes that count once, windows; on a real Redis."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TestLeases:
         assert adds_up(job)
         assert job.ended_at is not None
 
-    def test_what_is_worked_on_is_told_by_the_heartbeat_and_counted_once(self, ledger: Ledger) -> None:
+    def test_what_is_worked_on_is_reported_by_the_heartbeat_and_counted_once(self, ledger: Ledger) -> None:
         leases = Leases(ledger, LONG)
         job = planned(ledger, leases, submitted=20, chunks=2)
         leases.due(job.id)
@@ -99,7 +99,7 @@ class TestLeases:
         assert leases.renew(current)
         assert ledger.get(job.id).worked == 2
 
-    def test_one_who_lost_the_lease_can_change_nothing(self, ledger: Ledger) -> None:
+    def test_a_worker_that_lost_the_lease_can_change_nothing(self, ledger: Ledger) -> None:
         leases = Leases(ledger, QUICK)
         job = planned(ledger, leases, submitted=2, chunks=1)
         leases.due(job.id)

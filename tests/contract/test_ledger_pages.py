@@ -85,7 +85,7 @@ def test_a_full_last_page_has_no_token(ledger: Ledger, page_size: int) -> None:
     assert (len(page), token) == (4, "")
 
 
-def test_one_call_looks_at_so_many_jobs_only_and_the_next_goes_on(ledger: Ledger) -> None:
+def test_a_call_looks_at_a_bounded_number_of_jobs_and_the_next_goes_on(ledger: Ledger) -> None:
     oldest = made(ledger, 0)
     with ledger.connection.commands() as client, client.pipeline(transaction=False) as pipeline:
         fields = client.hgetall(f"lookalike:job:{oldest.id}")

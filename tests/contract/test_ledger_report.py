@@ -72,7 +72,7 @@ class TestReport:
 
 
 class TestProgress:
-    def test_what_a_planner_has_found_so_far_is_told_by_its_holder_only(self, ledger: Ledger) -> None:
+    def test_what_a_planner_has_found_so_far_is_reported_by_its_holder_only(self, ledger: Ledger) -> None:
         leases = Leases(ledger, LONG)
         job, _ = ledger.create("c", "u", SOURCE, "r")
         lease = leases.take(job.id, PLAN)
@@ -90,7 +90,7 @@ class TestProgress:
         job = planned(ledger, leases, submitted=4, chunks=2)
         leases.due(job.id)
         # Whether a job stands still is asked in whole seconds of Redis' clock.
-        until(lambda: ledger.get(job.id).stalled, "nothing comes of it")
+        until(lambda: ledger.get(job.id).stalled, "it stands still")
         assert [one.stalled for one in ledger.active_jobs()] == [True]
         patient = connect_ledger(redis_db, stall_s=60)
         assert not patient.get(job.id).stalled

@@ -56,7 +56,7 @@ class Deaths:
         self._dying, self._before = dying, dying.deaths
 
     def once_there_are(self, times: int) -> int:
-        """How many there are, once there are so many at least: a caller knows of a death before the embedder's parent does."""
+        """The number of deaths, once there are at least `times`: a caller knows of one before the embedder's parent does."""
         until(lambda: self._dying.deaths - self._before >= times, f"{times} deaths")
         return self._dying.deaths - self._before
 
@@ -117,7 +117,7 @@ async def patiently(ask: Callable[[bytes], Awaitable[object]], image: bytes) -> 
                 return refused
 
 
-def test_a_call_that_died_is_told_from_one_that_was_never_sent(dying: DyingEmbedder) -> None:
+def test_a_call_that_died_differs_from_a_call_that_was_never_sent(dying: DyingEmbedder) -> None:
     async def asked(target: str) -> LookalikeError:
         async with open_aio_channel(target) as channel:
             with pytest.raises(Unavailable) as raised:

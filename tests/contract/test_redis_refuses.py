@@ -44,7 +44,7 @@ def queue(redis_server: RedisServer) -> Iterator[TaskQueue]:
         ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", r"it is a replica .* \(READONLY\)"),
     ],
 )
-def test_one_that_takes_no_writes_is_unavailable_and_not_ready_until_it_does(
+def test_a_redis_that_takes_no_writes_is_unavailable_and_not_ready_until_it_does(
     client: redis.Redis, ledger: Ledger, queue: TaskQueue, refuse: str, relent: str, said: str
 ) -> None:
     calls = (lambda: ledger.take_revision("products"), ledger.ping, lambda: queue.send_plan("job"))
@@ -61,13 +61,13 @@ def test_one_that_takes_no_writes_is_unavailable_and_not_ready_until_it_does(
 
 
 @pytest.mark.parametrize("code", ["BUSY", "LOADING", "MASTERDOWN", "MISCONF", "UNBLOCKED"])
-def test_what_passes_by_itself_or_is_mended_outside_is_unavailable(ledger: Ledger, code: str) -> None:
+def test_what_passes_by_itself_or_is_fixed_outside_is_unavailable(ledger: Ledger, code: str) -> None:
     with pytest.raises(Unavailable, match=rf"^redis is unavailable: .*\({code}\)$"), ledger.connection.commands() as client:
         client.eval(f"return redis.error_reply('{code} Redis said something long')", 0)
     ledger.ping()
 
 
-def test_what_no_waiting_mends_is_a_defect(ledger: Ledger) -> None:
+def test_what_no_wait_fixes_is_a_defect(ledger: Ledger) -> None:
     with ledger.connection.commands() as client:
         client.set("text", "x")
     with pytest.raises(Internal, match="WRONGTYPE"), ledger.connection.commands() as client:

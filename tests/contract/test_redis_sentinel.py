@@ -60,7 +60,7 @@ def test_a_frozen_primary_is_left_too(watched: WatchedRedis) -> None:
     ledger.close()
 
 
-def test_a_primary_that_has_lost_its_place_is_left_before_it_is_told(watched: WatchedRedis) -> None:
+def test_a_primary_that_has_lost_its_place_is_left_before_it_knows(watched: WatchedRedis) -> None:
     access = read_sentinel_url(watched.url)
     ledger, queue = connect_ledger(access), TaskQueue(access)
     queue.send_plan("before")
@@ -147,7 +147,7 @@ def test_a_service_that_no_sentinel_watches_is_said(watched: WatchedRedis) -> No
 def test_by_tls_redis_and_the_sentinels_are_believed_from_the_named_authority_only(redis_url: str, tmp_path: Path) -> None:
     own = certificate(tmp_path)
     with behind_tls(urlsplit(redis_url).port or 0, own) as redis_port:
-        # It speaks no TLS itself, and so must not find out that its primary does.
+        # The Sentinel speaks no TLS itself, and so must not find out that its primary does.
         sentinel = SentinelServer(tmp_path, redis_port, down_after_ms=600_000)
         sentinel.start()
         try:

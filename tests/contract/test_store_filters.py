@@ -99,7 +99,7 @@ TABLE: list[tuple[str, set[str]]] = [
 
 @dataclass(frozen=True)
 class Server:
-    """A store with `PLAIN` in one collection, and where it tells types apart `MIXED` besides."""
+    """A store with `PLAIN` in one collection, and where it distinguishes types `MIXED` besides."""
 
     find: Callable[[str], set[str]]
     rows: Mapping[str, Mapping[str, object]]
@@ -108,7 +108,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(store_server: StoreServer) -> Iterator[Server]:
     store = store_server.vectors
-    rows = PLAIN | MIXED if store_server.tells_types_apart else PLAIN
+    rows = PLAIN | MIXED if store_server.distinguishes_types else PLAIN
     with made(store_server.catalogue(), new_collection()) as collection:
         store.upsert(collection, [image(i, metadata=metadata) for i, metadata in rows.items()])
         store.page(collection, limit=1, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
@@ -124,7 +124,7 @@ def test_a_filter_finds_what_it_should(server: Server, text: str, expected: set[
     assert server.find(text) & set(PLAIN) == expected
 
 
-def test_types_are_told_apart(server: Server) -> None:
+def test_types_are_distinguished(server: Server) -> None:
     if len(server.rows) == len(PLAIN):
         pytest.skip("milvus-lite takes true for 1 and knows no order between types; see lookalike.store.milvus.expressions")
     mixed = set(MIXED)

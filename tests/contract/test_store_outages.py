@@ -1,4 +1,4 @@
-"""When Milvus is away, slow, killed or restarted: errors of ours, in time, and nothing acknowledged is lost."""
+"""When Milvus is away, slow, killed or restarted: the product's errors, in time, and nothing acknowledged is lost."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ STORED_ON_LITE, QUERIES_ON_LITE = 2000, 20
 """On milvus-lite, which searches exactly and compares a query with every vector."""
 _INDEXED_WITHIN_S = 90.0
 _SAME = 1e-5
-"""Distances that float32 cannot tell apart count as equal."""
+"""The difference up to which distances count as equal, since float32 cannot distinguish them."""
 
 
 def test_recall_at_5_is_at_least_99_percent_in_both_spaces(store_uri: str) -> None:
@@ -58,7 +58,7 @@ def test_recall_at_5_is_at_least_99_percent_in_both_spaces(store_uri: str) -> No
 
 
 def _vectors() -> tuple[Vector, Vector]:
-    """Of the shipped test pictures: the 256-bin histograms, and a random projection of the pixels to 128 values."""
+    """Vectors of the shipped test pictures: the 256-bin histograms, and a random projection of the pixels to 128 values."""
     pictures = fashion_mnist.load("test", fashion_mnist.SHIPPED).images[: STORED + QUERIES]
     counts = np.stack([np.bincount(picture.ravel(), minlength=256) for picture in pictures]).astype(np.float32)
     projection = np.random.default_rng(0).normal(size=(28 * 28, 128)).astype(np.float32)

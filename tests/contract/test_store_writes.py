@@ -139,7 +139,7 @@ def test_a_bad_image_stops_the_call_before_anything_is_written(store: WritableVe
     assert store.get_everywhere(shared, ["good", "bad"], timeout_s=TIMEOUT_S) == {}
 
 
-def test_get_everywhere_tells_half_written_images_apart(
+def test_get_everywhere_distinguishes_half_written_images(
     store_server: StoreServer, store: WritableVectors, shared: Collection
 ) -> None:
     store.upsert(shared, [image("whole", revision=3), image("half", revision=1)])

@@ -118,7 +118,7 @@ def test_an_authority_that_is_not_named_is_not_believed(redis_db: str, milvus_li
             connect(f"https://127.0.0.1:{milvus_port}", timeout_s=5)
 
 
-def test_a_milvus_that_speaks_no_tls_is_told_from_one_that_is_down(milvus_lite_uri: str) -> None:
+def test_a_milvus_that_speaks_no_tls_differs_from_one_that_is_down(milvus_lite_uri: str) -> None:
     with pytest.raises(Unavailable, match="does not speak TLS"):
         connect(milvus_lite_uri.replace("http:", "https:"), timeout_s=5)
 

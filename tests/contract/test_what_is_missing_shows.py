@@ -1,4 +1,4 @@
-"""What a service lacks is said in one line, and seen in its health and metrics: it waits, and goes on when it is mended."""
+"""A service says in one line what it lacks, and shows it in its health and metrics. It goes on when that is there again."""
 
 from __future__ import annotations
 
@@ -158,7 +158,8 @@ def test_a_worker_outlives_a_redis_that_answers_with_errors(
     try:
         processes.until(lambda: "celery@" in worker.log.read_text(), "the worker consumes", timeout_s=60)
         with redis.Redis.from_url(redis_server.url) as client:
-            client.execute_command("REPLICAOF", "127.0.0.1", "1")  # as after a failover; whoever waits for a message is told
+            # As after a failover; a worker that waits for a message notices.
+            client.execute_command("REPLICAOF", "127.0.0.1", "1")
             processes.until(
                 lambda: "Connection to broker lost" in worker.log.read_text(), "the worker has met it", timeout_s=30
             )
@@ -178,7 +179,7 @@ def test_a_worker_outlives_a_redis_that_answers_with_errors(
 
 
 @pytest.mark.parametrize("service", ["gateway", "indexer", "embedder"])
-def test_a_service_that_is_told_to_stop_while_it_is_still_loading_does(service: str, tmp_path: Path) -> None:
+def test_a_service_that_is_asked_to_stop_while_it_is_still_loading_does(service: str, tmp_path: Path) -> None:
     process = _started(service, tmp_path / "log", {})
     # Also as process 1, which the system spares every signal that it has not asked for: so it asks before it loads anything.
     processes.until(lambda: _catches(process.pid, signal.SIGTERM), "it listens to SIGTERM", timeout_s=60)
@@ -187,7 +188,7 @@ def test_a_service_that_is_told_to_stop_while_it_is_still_loading_does(service: 
     assert "ready" not in (tmp_path / "log").read_text()
 
 
-def test_an_embedder_that_is_told_to_stop_while_it_warms_up_does_not_become_ready_first(tmp_path: Path) -> None:
+def test_an_embedder_that_is_asked_to_stop_while_it_warms_up_does_not_become_ready_first(tmp_path: Path) -> None:
     embedder = EmbedderProcess(tmp_path, models=(SHIPPED / "photo", SHIPPED / "fashion"))
     process = embedder.launch()
     log = tmp_path / "embedder.log"

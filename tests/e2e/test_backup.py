@@ -103,8 +103,8 @@ def test_what_is_exported_deleted_and_imported_is_what_it_was_whatever_is_killed
     client.delete_collection(COLLECTION)
     killed_when(stack, tmp_path / "log", lambda: _count(client) >= SHARD, "import", folder)
     assert _count(client) < COUNT, "killed too late to show anything"
-    told = run(stack, "import", folder)
-    assert "were already there" in told
+    printed = run(stack, "import", folder)
+    assert "were already there" in printed
     after = images(client, COLLECTION)
     assert set(after) == set(before)
     for image_id_, image in before.items():

@@ -142,18 +142,18 @@ def test_an_error_of_the_system_is_one_line_with_the_field(
     stack: Stack, filled: Path, arguments: tuple[str, ...], code: int, names: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ended = run_command(["--address", stack.target, *arguments])
-    told = capfd.readouterr()
-    assert (ended, told.out, told.err.count("\n")) == (code, "", 1), told.err
-    assert names in told.err
+    printed = capfd.readouterr()
+    assert (ended, printed.out, printed.err.count("\n")) == (code, "", 1), printed.err
+    assert names in printed.err
 
 
 def test_an_error_of_a_filter_says_what_to_write_and_points_at_the_place(
     stack: Stack, filled: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command(["--address", stack.target, "images", "list", COLLECTION, "-f", "label = 'Coat'"]) == exits.INVALID
-    told = capsys.readouterr()
-    assert told.out == ""
-    said, text, caret = told.err.splitlines()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    said, text, caret = printed.err.splitlines()
     assert 'text goes in double quotes; write "Coat"' in said
     assert (text, caret) == ("  label = 'Coat'", "          ^")
 

@@ -98,7 +98,7 @@ def test_a_sweep_takes_exactly_the_files_of_what_was_deleted(stack: Stack, ledge
         for name in (KEPT, GONE):
             client.create_collection(name, model="fashion")
         lists = {root / "uploads" / ingest(client, name, of_it) for name, of_it in ((KEPT, kept), (GONE, gone))}
-        # It waits for a job, and so does the sweep for it: as long as it is there, sweeps follow each other.
+        # The upload waits for a job, and the sweep for the upload: as long as it is there, sweeps follow each other.
         waiting = root / "uploads" / upload(client, KEPT, young)
         items = [UploadItem(f"later-{n:04d}", content=content) for n, content in enumerate(working)]
         job = client.create_ingest_job(KEPT, UploadSource(client.upload(KEPT, items).id))

@@ -38,7 +38,7 @@ _PAUSE_S = 0.02
 """Between two searches of a caller: a steady load, and not all that the machine can do."""
 _TIMEOUT_S = 20.0
 KINDS = ("JPEG",) * 14 + ("PNG",) * 3 + ("WEBP", "GIF", "TIFF")
-"""Of good pictures: one in ten is of a kind that is decoded in the cage."""
+"""The kinds of the good pictures: one in ten is of a kind that is decoded in the cage."""
 
 
 def good(count: int, *, first: int = 0) -> Iterator[tuple[str, bytes]]:
@@ -161,7 +161,7 @@ def test_three_hundred_hostile_pictures_among_three_thousand(milvus_uri: str, tm
         with during.running(), ThreadPoolExecutor(HOSTILE_CALLERS) as callers:
             outcomes = Counter(callers.map(lambda one: outcome_of(client, one[1]), bads))
             during.goes_on(max(0, 3000 - during.answered))
-        told("searches", before, during, outcomes, time.monotonic() - begun_s)
+        show("searches", before, during, outcomes, time.monotonic() - begun_s)
         searches_peak = held.peak_bytes
         client.create_collection("good_job")
         client.create_collection("hostile_job")
@@ -173,7 +173,7 @@ def test_three_hundred_hostile_pictures_among_three_thousand(milvus_uri: str, tm
         begun_s = time.monotonic()
         with job_during.running():
             indexed, reasons = ingested(client, "hostile_job", tmp_path / "job", mixed(goods, bads))
-        told(f"job: {indexed} indexed", job_before, job_during, reasons, time.monotonic() - begun_s)
+        show(f"job: {indexed} indexed", job_before, job_during, reasons, time.monotonic() - begun_s)
         print(
             f"memory, MB: at rest {at_rest / 1e6:,.0f}, searches {searches_peak / 1e6:,.0f}, all {held.peak_bytes / 1e6:,.0f}"
         )
@@ -188,7 +188,7 @@ def test_three_hundred_hostile_pictures_among_three_thousand(milvus_uri: str, tm
         assert job_during.p99_s() <= 3 * job_before.p99_s()
 
 
-def told(what: str, before: Load, during: Load, outcomes: Counter[str], took_s: float) -> None:
+def show(what: str, before: Load, during: Load, outcomes: Counter[str], took_s: float) -> None:
     print(f"\n{what}: {during.answered:,} good searches answered in {took_s:.0f} s, {len(during.failed)} failed")
     print(f"hostile: {dict(outcomes)}")
     p99_ms = [load.p99_s() * 1e3 for load in (before, during)]

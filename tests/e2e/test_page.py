@@ -49,7 +49,7 @@ def test_a_click_on_a_hit_searches_from_it_and_back_returns(page: Page) -> None:
     expect(page.locator(".query .caption")).to_contain_text(str(chosen))
 
 
-def test_one_may_start_from_a_picture_of_the_collection_by_keyboard(page: Page) -> None:
+def test_a_search_may_start_from_a_picture_of_the_collection_by_keyboard(page: Page) -> None:
     sample = page.locator(".sample").first
     expect(sample).to_contain_text(label(0))
     sample.focus()

@@ -30,7 +30,7 @@ from lookalike.tuning import tune
 from tests.servers.stack import Stack
 
 QUERIES, TOP_K, THREADS = 200, 5, 4
-"""Of the long version; the short one asks half of them, so that one miss of 500 hits is 0.002."""
+"""The searches of the long version; the short one asks half of them, so that one miss of 500 hits is 0.002."""
 TUNED_WITH = 50
 DEFAULT_EF = 64
 SOME = 2000
@@ -39,7 +39,7 @@ index of fewer than 1,024."""
 SOME_ON_LITE = 500
 """The same on milvus-lite, which searches exactly however many there are."""
 TIED = 1e-5
-"""Distances that float32 cannot tell apart count as equal."""
+"""The difference up to which distances count as equal, since float32 cannot distinguish them."""
 COLLECTION = "recall"
 _INDEXED_WITHIN_S = 120.0
 
@@ -85,9 +85,9 @@ def agrees(system: LocalSystem, milvus_uri: str, some: int | None, capsys: pytes
                 assert recall >= 0.99
         tuned = tune(client, COLLECTION, recall=0.99, k=TOP_K, queries=TUNED_WITH)
         for one in tuned.spaces:
-            told = ", ".join(f"{step.ef}: {step.recall:.4f} in {step.median_s * 1e3:.1f} ms" for step in one.steps)
+            steps = ", ".join(f"{step.ef}: {step.recall:.4f} in {step.median_s * 1e3:.1f} ms" for step in one.steps)
             with capsys.disabled():
-                print(f"\n  tuned on {server}, {one.space}, ef {told}", end="")
+                print(f"\n  tuned on {server}, {one.space}, ef {steps}", end="")
             if tuned.exact:
                 assert one.ef is None, "no breadth changes anything"
             else:

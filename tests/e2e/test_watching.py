@@ -36,5 +36,5 @@ def test_an_event_source_sees_a_job_to_its_end_and_then_stops_by_itself(browser:
     seen = page.evaluate(_WATCH, f"/v1/ingest-jobs/{job.id}:watch")
     assert [name for name, _ in seen][-2:] == ["job", "end"]
     assert seen[-2][1]["job"]["counts"]["indexed"] == "40"
-    assert len(asked) == 2, "it connected again, and was told that nothing more comes"
+    assert len(asked) == 2, "it connected again, and learnt that nothing more comes"
     page.close()

@@ -17,17 +17,17 @@ CRASH, KILLED, BURN, EAT, LIE, SLEEP, BABBLE, SPIN = (
 )  # fmt: skip
 
 
-def misbehaving(told: dict[str, Any], data: bytes, sandbox: Sandbox) -> tuple[dict[str, Any], bytes]:
+def misbehaving(task: dict[str, Any], data: bytes, sandbox: Sandbox) -> tuple[dict[str, Any], bytes]:
     if data.endswith(CRASH):
         signal.raise_signal(signal.SIGSEGV)
     if data.endswith(KILLED):
         signal.raise_signal(signal.SIGKILL)
     if data.endswith(BURN):
-        with sandbox.limits(told["memory_bytes"], told["processor_s"]):
+        with sandbox.limits(task["memory_bytes"], task["processor_s"]):
             while True:
                 pass
     if data.endswith(EAT):
-        told["memory_bytes"] = 1_000_000
+        task["memory_bytes"] = 1_000_000
     if data.endswith(LIE):
         return {"shapes": [[1, 1, 3], [1, 1, 3]]}, bytes(6)
     if data.endswith(BABBLE):
@@ -37,7 +37,7 @@ def misbehaving(told: dict[str, Any], data: bytes, sandbox: Sandbox) -> tuple[di
             pass
     if data.endswith(SLEEP):
         threading.Event().wait()
-    return decoded(told, data, sandbox)
+    return decoded(task, data, sandbox)
 
 
 if __name__ == "__main__":

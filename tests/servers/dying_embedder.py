@@ -62,7 +62,7 @@ class DyingEmbedder:
 
 @contextmanager
 def dying_embedder(folder: Path) -> Iterator[DyingEmbedder]:
-    """It runs until the block ends."""
+    """An embedder that runs until the block ends."""
     port, lives = processes.free_port(), folder / "lives"
     lives.touch()
     command = [sys.executable, "-m", "tests.servers.dying_embedder", str(port), str(lives)]

@@ -51,9 +51,9 @@ class Memory:
     @property
     def kills(self) -> int:
         """Processes that the kernel has ended for want of memory."""
-        return self._told("memory.events", "oom_kill") or self._told("memory.oom_control", "oom_kill")
+        return self._number("memory.events", "oom_kill") or self._number("memory.oom_control", "oom_kill")
 
-    def _told(self, name: str, *words: str) -> int:
+    def _number(self, name: str, *words: str) -> int:
         with suppress(OSError):
             lines = (self.group / name).read_text(encoding="ascii").splitlines() if self.group else []
             return sum(int(value) for word, value in (line.split() for line in lines) if word in words)
@@ -67,12 +67,12 @@ class Memory:
     def _now(self, process: psutil.Process) -> int:
         if self.bound:
             # Version 1's words, then version 2's.
-            return self._told("memory.stat", "total_rss") or self._told("memory.stat", "anon", "shmem")
+            return self._number("memory.stat", "total_rss") or self._number("memory.stat", "anon", "shmem")
         return sum(_resident(one) for one in (process, *process.children(recursive=True)))
 
 
 def _resident(process: psutil.Process) -> int:
-    """Of pages that it shares with its parent, such as libraries, each counts its part."""
+    """Bytes in memory of the process. Pages shared with its parent, such as libraries, count in part."""
     with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         return int(process.memory_full_info().pss)
     return 0

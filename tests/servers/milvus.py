@@ -5,8 +5,8 @@ run, also when the run is killed. Tests that reach the real one get the marker `
 
 The real server is started without the package's own launcher: that one leaves the server behind when it is killed itself,
 unpacks 200 MB anew for every data folder, and lets the embedded etcd listen on port 2380, so that only one server fits into a
-network namespace. With an etcd configuration of our own every port is a free one, and test runs do not meet. (What it cannot be
-told is to listen on the loopback only.)
+network namespace. With an etcd configuration of its own every port is a free one, and test runs do not meet. (No setting makes
+it listen on the loopback only.)
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ def _unpacked() -> Path:
 
 
 def _configure(folder: Path) -> tuple[int, int]:
-    """Write the server's configuration below `folder`; its port and the one that tells its health."""
+    """Write the server's configuration below `folder`; its port and the one that shows its health."""
     config = importlib.import_module("milvus").MilvusServerConfig(data_dir=str(folder))
     config.update(**{key: free_port() for key in config.configurable_items if key.endswith("_port")})
     config.resolve()

@@ -23,7 +23,7 @@ class OnMilvus:
     def __init__(self, uri: str, connection: Connection) -> None:
         self._uri, self.connection = uri, connection
         self.vectors: WritableVectors = MilvusVectors(connection)
-        self.tells_types_apart = not connection.is_lite
+        self.distinguishes_types = not connection.is_lite
 
     def catalogue(self, *, ttl_s: float = 1.0) -> WritableCatalogue:
         return MilvusCatalogue(self.connection, ttl_s=ttl_s)

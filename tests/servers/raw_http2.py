@@ -1,4 +1,4 @@
-"""A peer that speaks just enough HTTP/2 to misbehave: it opens calls and sends, or reads, no more than it is told to."""
+"""A peer that speaks just enough HTTP/2 to misbehave: it opens calls and sends, or reads, no more than it is asked to."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class SentinelServer:
             settings += f"sentinel auth-pass {SERVICE} {password}\n"
         if own_password:
             settings += f"requirepass {own_password}\n"
-        # It writes there what it learns.
+        # A Sentinel writes there what it learns.
         self._configuration = folder / "sentinel.conf"
         self._configuration.write_text(settings)
 
@@ -118,9 +118,9 @@ class WatchedRedis:
             processes.until(lambda: client.execute_command("WAIT", 1, 1000) == 1, "the replica follows")
 
     def change_places(self) -> None:
-        """As for maintenance. Return when the Sentinel names the other; it tells the former primary ten seconds later."""
+        """As for maintenance. Return when the Sentinel names the other; the former primary hears of it ten seconds later."""
         with self.sentinel.connect() as client:
-            # For a second it knows too little of a replica that it has just found to take it.
+            # For a second the Sentinel knows too little of a replica that it has just found to take it.
             processes.until(lambda: _done(client, "SENTINEL", "FAILOVER", SERVICE), "the Sentinel would have the replica")
         processes.until(lambda: self.sentinel.primary_port() == self.replica.port, "they have changed places")
 

@@ -25,7 +25,7 @@ class StoreServer(Protocol):
     """A client of a server. A *table* holds one space of one collection and is named by `Collection.physical_of`."""
 
     vectors: WritableVectors
-    tells_types_apart: bool
+    distinguishes_types: bool
     """Whether its filters do in every case."""
 
     def catalogue(self, *, ttl_s: float = 1.0) -> WritableCatalogue: ...
@@ -56,7 +56,7 @@ class StoreServer(Protocol):
 class InMemory:
     """Its bounded reads miss all that they may."""
 
-    tells_types_apart = True
+    distinguishes_types = True
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables

@@ -23,7 +23,7 @@ _LAST_YEARS = {"not_before": datetime.datetime(2020, 1, 1), "not_after": datetim
 
 @dataclass(frozen=True)
 class Certificate:
-    """For 127.0.0.1. `chain` and `key` are PEM files, `authority` the one to believe it from."""
+    """A certificate for 127.0.0.1. `chain` and `key` are PEM files, `authority` the one to believe it from."""
 
     chain: Path
     key: Path
@@ -77,6 +77,6 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(some)
             await writer.drain()
     except OSError:
-        pass  # One side has gone; the other is told below.
+        pass  # One side has gone; the other is closed below.
     finally:
         writer.close()

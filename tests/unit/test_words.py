@@ -28,7 +28,13 @@ def test_each_word_of_the_list_is_found_at_the_head_of_a_sentence_and_within(tmp
 
 
 @pytest.mark.parametrize(
-    "text", ["chunks_laid_down_total", "TOLD = 3", "def test_callers_are_told_why() -> None:", 'f"{name}\\ntold {n}"']
+    "text",
+    [
+        "chunks_laid_down_total",  # codespell:ignore laid_down
+        "TOLD = 3",  # codespell:ignore told
+        "def test_callers_are_told_why() -> None:",  # codespell:ignore told
+        'f"{name}\\ntold {n}"',  # codespell:ignore told
+    ],
 )
 def test_a_word_in_a_name_or_in_a_text_is_found(text: str, tmp_path: Path) -> None:
     assert found(text, tmp_path)

@@ -30,7 +30,7 @@ def services(name: str = "compose.yaml") -> dict[str, Any]:
     return dict(yaml.safe_load((DEPLOY / name).read_text())["services"])
 
 
-def test_what_the_services_are_told_are_settings_of_theirs() -> None:
+def test_what_the_services_are_given_are_settings_of_theirs() -> None:
     for name in ("compose.yaml", "compose.secrets.yaml", "compose.sources.yaml"):
         for service, what in services(name).items():
             if service in OURS:

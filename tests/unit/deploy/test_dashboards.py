@@ -91,7 +91,7 @@ def test_the_data_source_that_is_chosen_first_is_the_one_that_is_provisioned(pat
 
 
 @pytest.mark.parametrize("one", panels(), ids=lambda one: one["title"])
-def test_a_legend_tells_the_series_of_a_query_apart(one: dict[str, Any]) -> None:
+def test_a_legend_distinguishes_the_series_of_a_query(one: dict[str, Any]) -> None:
     for target in one["targets"]:
         shown, labels = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])), grouping(target["expr"])
         assert labels is None or shown == labels, target["expr"]

@@ -178,7 +178,7 @@ def test_the_base_calls_services_that_are_there() -> None:
 def test_a_pod_is_not_killed_while_it_drains(service: str, drain_s: float) -> None:
     sleep_s = container(service).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     assert one("Deployment", service).pod["terminationGracePeriodSeconds"] > sleep_s + drain_s
-    # Whoever is called through DNS or a Service's rules goes on answering until those have forgotten it.
+    # A pod that is called through DNS or a Service's rules goes on answering until those have forgotten it.
     assert (sleep_s >= 5) == any(document.content["spec"]["selector"][NAME] == service for document in of_kind("Service"))
 
 
@@ -187,7 +187,7 @@ def test_probes_ask_the_right_question_at_a_port_that_is_open(service: str) -> N
     probes = {kind: container(service)[f"{kind}Probe"]["grpc"] for kind in ("startup", "liveness", "readiness")}
     # Where calls go, an overload would refuse the probe, and the kubelet restart what is only busy.
     assert {probe["port"] for probe in probes.values()} == {one("Deployment", service).ports["health"]}
-    # A restart mends no dependency.
+    # A restart repairs no dependency.
     assert {kind: probe.get("service", "") for kind, probe in probes.items()} == {
         "startup": "liveness",
         "liveness": "liveness",
@@ -213,10 +213,12 @@ def test_what_selects_pods_finds_pods_and_their_ports(document: Document) -> Non
     assert {endpoint["port"] for endpoint in spec.get("podMetricsEndpoints", ())} <= pods.ports.keys()
 
 
-def test_pod_monitors_name_jobs_and_ports_as_prometheus_is_told_to() -> None:
+def test_pod_monitors_name_jobs_and_ports_as_prometheus_looks_for_them() -> None:
     """Rules and dashboards know services by `job`, which the operator makes NAMESPACE/NAME of where nothing else says."""
-    told = yaml.safe_load((ROOT / "deploy" / "observability" / "prometheus.yaml").read_text())["scrape_configs"]
-    expected = {found["names"][0]: (job["job_name"], found["port"]) for job in told for found in job.get("dns_sd_configs", ())}
+    scraped = yaml.safe_load((ROOT / "deploy" / "observability" / "prometheus.yaml").read_text())["scrape_configs"]
+    expected = {
+        found["names"][0]: (job["job_name"], found["port"]) for job in scraped for found in job.get("dns_sd_configs", ())
+    }
     assert len(expected) == 3
     scraped = {
         document.name: (relabeling["replacement"], one("Deployment", document.name).ports[endpoint["port"]])
@@ -262,13 +264,13 @@ def test_pods_keep_to_the_restricted_standard(document: Document) -> None:
 
 def test_there_is_no_secret_in_the_manifests() -> None:
     assert not [document for document in resources() if document.kind == "Secret"]
-    telling = re.compile(r"PASSWORD|TOKEN|SECRET|ACCESS_KEY|AUTH$")
+    secret = re.compile(r"PASSWORD|TOKEN|SECRET|ACCESS_KEY|AUTH$")
     for path, variable in variables():
-        if telling.search(variable["name"]) and not variable["name"].endswith("_FILE"):
+        if secret.search(variable["name"]) and not variable["name"].endswith("_FILE"):
             assert "secretKeyRef" in variable["valueFrom"], f"{path}: {variable['name']}"
     for file in K8S.rglob("*.env"):
         for name, value in env_file(file).items():
-            assert not telling.search(name), f"{file}: {name}"
+            assert not secret.search(name), f"{file}: {name}"
             assert not re.search(r"//[^/]*@", value), f"{file}: {name} may hold a password"
 
 

@@ -16,7 +16,7 @@ class Event:
 
 
 def events(lines: Iterable[str]) -> Iterator[Event]:
-    """One for each block of lines that an empty one ends; data is JSON."""
+    """An event for each block of lines that an empty one ends; data is JSON."""
     fields: dict[str, str] = {}
     for line in lines:
         if line:

@@ -129,13 +129,13 @@ class MemoryBackends(BackendsOf):
 
     @property
     def searches(self) -> list[tuple[str, int, int]]:
-        """Of each search: the space, how many were asked for, and the breadth."""
+        """The space, the number asked for and the breadth of each search."""
         options = [(one.given[1], one.given[3]) for one in self.vectors.of("search")]
         return [(space, asked.top_k, asked.ef) for space, asked in options]
 
     @property
     def consistencies(self) -> list[Consistency]:
-        """Of each search."""
+        """The consistency of each search."""
         return [one.given[3].consistency for one in self.vectors.of("search")]
 
     def put(self, *images: StoredImage) -> None:
@@ -299,4 +299,4 @@ def search_core(backends: MemoryBackends, embedder: FakeEmbedder, threads: Threa
 
 
 NOTHING: Any = SimpleNamespace()
-"""For a part that a test must not reach: any use of it is an AttributeError."""
+"""A part that a test must not reach: any use of it is an AttributeError."""

@@ -58,7 +58,7 @@ FULL = replace(COLLECTION, spaces=SPACES, histogram=HistogramSettings(256, 4, Fa
 METADATA = {f"k{number:04d}": number for number in range(1200)}
 """Some 16 KB as JSON, of values that take longest to write."""
 WITH_METADATA = 40
-"""Of the images, the first and the nearest: enough to hold a loop for a second where they are written on it."""
+"""The images with metadata, the first and the nearest: enough to hold a loop for a second where they are written on it."""
 HOLDING_PATH, HOLDING_S = "/hold", 0.08
 COLLECTING_PATH = "/collect"
 

@@ -1,4 +1,4 @@
-"""Whatever a caller sends, no request ends as a defect of ours, or as something that does not answer.
+"""Whatever a caller sends, no request ends as a defect of the product, or without an answer.
 
 Requests are made from the contract, field by field, with values that have been awkward somewhere; the core is over fakes.
 """

@@ -50,7 +50,7 @@ def vectors() -> list[image_pb2.SpaceVector]:
 
 
 def updates(numbered: int, metadata: Any = METADATA) -> list[dict[str, Any]]:
-    """A thousand, so many of them with metadata at its limit."""
+    """Updates of a thousand images, `numbered` of them with metadata at its limit."""
     return [{"id": image_id, "metadata": metadata if number < numbered else {}} for number, image_id in enumerate(IDS)]
 
 
@@ -58,7 +58,7 @@ class Gateway:
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.unit.gateway.gateway_at_limits"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        ports = self._told()
+        ports = self._report()
         self.channel = grpc.insecure_channel(f"127.0.0.1:{ports['grpc']}", [("grpc.max_receive_message_length", -1)])
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{ports['http']}", timeout=60, headers=PATIENT)
 
@@ -79,8 +79,8 @@ class Gateway:
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        told = self._told()
-        return told["held_s"], told["by"]
+        report = self._report()
+        return report["held_s"], report["by"]
 
     def close(self) -> None:
         self.channel.close()
@@ -89,7 +89,7 @@ class Gateway:
         self._process.stdin.close()
         self._process.wait(30)
 
-    def _told(self) -> Any:
+    def _report(self) -> Any:
         assert self._process.stdout is not None
         return json.loads(self._process.stdout.readline())
 

@@ -19,12 +19,12 @@ class Dependency:
 
 
 def looked(*moments: Exception | None) -> tuple[list[bool], Readiness]:
-    """Look once after each of `moments`, which set what is wrong with milvus; what was told, and the readiness."""
-    milvus, told = Dependency(), []
+    """Look once after each of `moments`, which set what is wrong with milvus; the changes, and the readiness."""
+    milvus, changes = Dependency(), []
     readiness = Readiness({"milvus": milvus.check, "redis": Dependency().check})
 
     async def note(ready: bool) -> None:
-        told.append(ready)
+        changes.append(ready)
 
     async def run() -> None:
         readiness.on_change = note
@@ -32,7 +32,7 @@ def looked(*moments: Exception | None) -> tuple[list[bool], Readiness]:
             await readiness.look()
 
     asyncio.run(run())
-    return told, readiness
+    return changes, readiness
 
 
 def test_before_the_first_look_everything_is_missing() -> None:
@@ -40,21 +40,21 @@ def test_before_the_first_look_everything_is_missing() -> None:
 
 
 def test_what_does_not_answer_is_named_with_its_reason() -> None:
-    told, readiness = looked(Unavailable("milvus", "connection refused"))
-    assert told == [False]
+    changes, readiness = looked(Unavailable("milvus", "connection refused"))
+    assert changes == [False]
     assert readiness.missing == {"milvus": "milvus is unavailable: connection refused"}
 
 
-def test_changes_are_told_once_each() -> None:
+def test_changes_are_reported_once_each() -> None:
     away: LookalikeError = Unavailable("milvus", "gone")
-    told, readiness = looked(away, away, None, None, away)
-    assert told == [False, True, False]
+    changes, readiness = looked(away, away, None, None, away)
+    assert changes == [False, True, False]
     assert set(readiness.missing) == {"milvus"}
 
 
 def test_a_defect_in_a_check_counts_as_not_ready() -> None:
-    told, readiness = looked(None, KeyError("x"))
-    assert told == [True, False]
+    changes, readiness = looked(None, KeyError("x"))
+    assert changes == [True, False]
     assert "KeyError" in readiness.missing["milvus"]
 
 

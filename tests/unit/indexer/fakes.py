@@ -118,7 +118,7 @@ class WorkerVectors(MemoryVectors):
 
 @dataclass(frozen=True, eq=False)
 class Table(MutableMapping[str, StoredImage]):
-    """One table of the store, to look at and to change behind its back. One that there is not is empty, and made when it is
+    """A table of the store, to look at and to change behind its back. A missing table is empty, and made when it is
     written to."""
 
     tables: Tables

@@ -1,4 +1,4 @@
-"""Celery's lines tell what happened, and nothing of what a caller wrote."""
+"""Celery's lines say what happened, and nothing of what a caller wrote."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_what_a_message_holds_is_not_written_down(text: str, arguments: tuple[ob
     assert line(text, *arguments, error=KeyError(BODY)) == said
 
 
-def test_a_broker_that_refuses_is_told_with_its_reason() -> None:
+def test_a_broker_that_refuses_is_logged_with_its_reason() -> None:
     said = line("Couldn't ack %r", "server", error=ResponseError("MISCONF cannot save"))
     assert said == "Couldn't ack 'server' (ResponseError: MISCONF cannot save)"
 

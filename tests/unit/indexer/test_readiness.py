@@ -14,10 +14,10 @@ from lookalike.jobs.connection import RedisAccessDenied
 
 class Health:
     def __init__(self) -> None:
-        self.told: list[bool] = []
+        self.shown: list[bool] = []
 
     def set_ready(self, ready: bool) -> None:
-        self.told.append(ready)
+        self.shown.append(ready)
 
 
 def up(dependency: str) -> float | None:
@@ -35,7 +35,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     [Unavailable("redis", "connection refused"), RedisAccessDenied("redis", "it refuses")],
     ids=["away", "password refused"],
 )
-def test_what_is_away_is_waited_for_and_told_once(error: Exception) -> None:
+def test_what_is_away_is_waited_for_and_logged_once(error: Exception) -> None:
     seen: list[float | None] = []
 
     def connect() -> str:
@@ -51,7 +51,7 @@ def test_what_is_away_is_waited_for_and_told_once(error: Exception) -> None:
     assert [line["dependency"] for line in logged if line["event"] == "waiting"] == ["redis"]
 
 
-def test_what_waiting_does_not_mend_is_raised() -> None:
+def test_what_no_wait_fixes_is_raised() -> None:
     def connect() -> str:
         raise FailedPrecondition("this server is too old", reason="TOO_OLD")
 
@@ -72,15 +72,15 @@ def test_health_and_metrics_show_what_is_missing_and_what_came_back() -> None:
         assert (up("redis"), up("milvus")) == (1.0, 0.0)
         one.look({"redis": lambda: None, "milvus": lambda: None})
     assert up("milvus") == 1.0
-    assert health.told == [False, False, True]
-    assert [line["ready"] for line in logged] == [False, True], "each change is told once"
+    assert health.shown == [False, False, True]
+    assert [line["ready"] for line in logged] == [False, True], "each change is logged once"
     one.stop()
     one.look({"redis": lambda: None})
-    assert health.told[-1] is False, "who stops is not ready again"
+    assert health.shown[-1] is False, "who stops is not ready again"
 
 
 def test_a_defect_in_a_check_is_a_problem_and_no_end() -> None:
     health = Health()
     with capture_logs():
         Readiness(health).look({"artifacts": lambda: 1 // 0})
-    assert (health.told, up("artifacts")) == ([False], 0.0)
+    assert (health.shown, up("artifacts")) == ([False], 0.0)

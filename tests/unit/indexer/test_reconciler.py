@@ -43,7 +43,7 @@ def test_a_stall_is_reported_once_and_counted_until_it_is_over(bench: Bench, red
     assert rounds() == []
 
 
-def test_one_at_a_time_does_the_rounds_and_another_takes_over(bench: Bench) -> None:
+def test_a_single_worker_does_the_rounds_and_another_takes_over(bench: Bench) -> None:
     first = Reconciler(bench.ledger, bench.artifacts, bench.worker, tick_s=0.01)
     second = Reconciler(bench.ledger, bench.artifacts, bench.worker, tick_s=0.01)
     assert first.round()

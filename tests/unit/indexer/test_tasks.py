@@ -1,4 +1,4 @@
-"""What the task for plain Celery producers does with a request, told by its log, since nobody waits for an answer."""
+"""What the task for plain Celery producers does with a request, by its log, since no caller waits for an answer."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ class TestListing:
 
     @pytest.mark.parametrize("keep", [1024, 1024 + 512])
     def test_a_tar_that_ends_between_two_members_is_cut_off_too(self, keep: int) -> None:
-        """Nothing but the empty blocks at its end tell that a tar is whole."""
+        """The empty blocks at its end alone show that a tar is whole."""
         content = tar({"a.png": b"1", "b.png": b"2"})
         *good, last = listed(content[:keep])
         assert len(good) == 1

@@ -28,7 +28,7 @@ def test_a_place_that_takes_no_files_is_unavailable_until_it_does(tmp_path: Path
     check()
 
 
-def test_it_writes_only_now_and_then_where_all_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_writes_only_now_and_then_where_all_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0
     monkeypatch.setattr("lookalike.artifact_check.time.monotonic", lambda: now_s)
     artifacts = Artifacts(tmp_path.as_uri())

@@ -119,7 +119,7 @@ def test_members_of_an_archive_are_read_by_range(s3: Bucket, reader: Reader) -> 
     assert reason(reader, member_uri("3.png", uri)) == "SOURCE_NOT_FOUND"
 
 
-def test_a_bucket_tells_how_old_files_are_and_keeps_those_that_are_written_again(s3: Bucket) -> None:
+def test_a_bucket_says_how_old_files_are_and_keeps_those_that_are_written_again(s3: Bucket) -> None:
     artifacts = Artifacts(f"{s3.url}/artifacts")
     uri = artifacts.keep_original(b"coat")
     path = uri.removeprefix("artifact://")

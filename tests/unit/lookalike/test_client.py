@@ -251,7 +251,7 @@ def test_images_are_listed_over_all_pages(gateway: FakeGateway, client: Client) 
     assert [request.page_token for request in gateway.seen] == ["", "10", "20"]
 
 
-def test_deleting_tells_how_many_were_there(gateway: FakeGateway, client: Client) -> None:
+def test_deleting_says_how_many_were_there(gateway: FakeGateway, client: Client) -> None:
     gateway.images = [an_image("a")]
     deleted = client.delete_images("shoes", ["a", "b"])
     assert (deleted.deleted, deleted.revision) == (1, 7)
@@ -337,7 +337,7 @@ def test_a_job_always_carries_a_request_id(gateway: FakeGateway, client: Client)
         UploadSource("upload-1"),
     ],
 )
-def test_a_job_tells_the_source_that_it_was_made_with(client: Client, source: Source) -> None:
+def test_a_job_shows_the_source_that_it_was_made_with(client: Client, source: Source) -> None:
     assert client.create_ingest_job("shoes", source).source == source
 
 

@@ -160,7 +160,7 @@ def test_what_is_obviously_meant_is_taken(gateway: FakeGateway, client: Client, 
     assert gateway.seen[-1].source.folder.uri == "/pictures"
 
 
-def test_a_file_that_cannot_be_searched_for_is_told_before_anything_is_sent(
+def test_a_file_that_cannot_be_searched_for_is_reported_before_anything_is_sent(
     gateway: FakeGateway, client: Client, tmp_path: Path
 ) -> None:
     sent = len(gateway.seen)

@@ -99,7 +99,7 @@ def test_the_sheet_marks_right_and_wrong_in_their_colours(
     assert green not in colours[1]
 
 
-def test_figures_are_told_as_they_are(tmp_path: Path) -> None:
+def test_figures_are_shown_as_they_are(tmp_path: Path) -> None:
     began = datetime(2026, 1, 1, tzinfo=UTC)
     job = Job(
         "job-1", "demo", None, JobState.SUCCEEDED, Counts(9000, 8990, 0, 10), {}, 36, 36, 1, "", "", began,

@@ -28,7 +28,7 @@ from tests.unit.lookalike.tar_files import tar
 
 MIB = 1024 * 1024
 SIZE = 24 * MIB
-"""Of what is announced or sent: far more than may be held."""
+"""The bytes that are announced or sent: far more than may be held."""
 END = bytes(1024)
 
 
@@ -123,7 +123,7 @@ class TestTarHeaders:
         assert last.problem == "evil.tar breaks off behind 'good.png': a header is longer than 1,048,576 bytes"
         assert last.problem_reason == SOURCE_INCOMPLETE
 
-    def test_it_is_not_unpacked_either(self) -> None:
+    def test_the_archive_is_not_unpacked_either(self) -> None:
         packed = gzip.compress(header(b"x", SIZE) + bytes(4 * MIB), 1)
         with flat(), pytest.raises(InvalidArgument, match="a header is longer than"):
             archive(packed, "evil.tar.gz")
@@ -357,7 +357,7 @@ class TestParquet:
 
     @given(st.integers(4, 400), st.binary(min_size=1, max_size=8))
     @example(53, b"\x00\x1c")  # a struct where the encoding should be
-    def test_damage_anywhere_is_told_by_name(self, place: int, damage: bytes) -> None:
+    def test_damage_anywhere_is_reported_by_name(self, place: int, damage: bytes) -> None:
         content = bytearray(_SMALL)
         content[place % len(content) : place % len(content) + len(damage)] = damage
         try:

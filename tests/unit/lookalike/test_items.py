@@ -14,7 +14,7 @@ from lookalike.v1 import search_service_pb2
 
 
 def nested(levels: int) -> dict[str, object]:
-    """Metadata of so many objects in one another."""
+    """Metadata of `levels` objects in one another."""
     return reduce(lambda inner, _: {"k": inner}, range(levels - 1), {"k": 1})
 
 

@@ -76,7 +76,7 @@ def supervised(folder: DataFolder, *parts: Part) -> Iterator[tuple[Supervisor, l
 # The data folder
 
 
-def test_a_second_holder_is_told_who_has_the_folder(folder: DataFolder) -> None:
+def test_a_second_holder_learns_who_has_the_folder(folder: DataFolder) -> None:
     folder.describe("lookalike, process 42, page http://127.0.0.1:8080")
     with pytest.raises(errors.FailedPrecondition, match=r"in use by lookalike, process 42, page") as caught:
         DataFolder(folder.path).lock("another")
@@ -153,7 +153,7 @@ def unwritable(path: Path) -> None:
     ],
     ids=["the record", "a log", "a part's folder"],
 )
-def test_what_cannot_be_written_is_told_with_the_folder(
+def test_what_cannot_be_written_is_reported_with_the_folder(
     folder: DataFolder, blocked: str, use: Callable[[DataFolder], object]
 ) -> None:
     if blocked == "redis/file":
@@ -217,7 +217,7 @@ def test_parts_go_on_where_logs_and_record_cannot_be_written(folder: DataFolder,
         supervisor.start()
         pid = supervisor.pids["redis"]
         unwritable(folder.logs / "redis.log.1")
-        until(lambda: len(events) == 3, "the trouble with the log is told")
+        until(lambda: len(events) == 3, "the trouble with the log is reported")
         threading.Event().wait(0.5)
         assert [(event.name, event.state) for event in events] == [
             ("record", "trouble"), ("redis", "ready"), ("redis", "trouble"),
@@ -241,7 +241,7 @@ def test_a_part_whose_log_cannot_be_opened_for_now_is_started_again_later(folder
         supervisor.start()
         unwritable(folder.logs / "redis.log")
         os.kill(supervisor.pids["redis"], signal.SIGKILL)
-        until(lambda: "trouble" in [event.state for event in events], "the trouble is told")
+        until(lambda: "trouble" in [event.state for event in events], "the trouble is reported")
         (folder.logs / "redis.log").rmdir()
         until(lambda: "back" in [event.state for event in events], "it is back")
 
@@ -288,11 +288,11 @@ def test_a_part_that_never_becomes_ready_is_not_waited_for_for_ever(folder: Data
 def test_a_part_is_waited_for_while_it_works_or_logs(folder: DataFolder) -> None:
     """For longer than its patience, by its own work or that of a part it waits for."""
     busy = "until = time.process_time() + 1.5\nwhile time.process_time() < until: pass\n"
-    telling = "for n in range(8): print(n, flush=True); time.sleep(0.2)\n"
+    counting = "for n in range(8): print(n, flush=True); time.sleep(0.2)\n"
     waiting = "other = pathlib.Path(ready.parent / 'embedder.ready')\nwhile not other.exists(): time.sleep(0.05)\n"
     parts = (
         script("embedder", folder, busy + SERVE, patience_s=1.0),
-        script("redis", folder, telling + SERVE, patience_s=1.0),
+        script("redis", folder, counting + SERVE, patience_s=1.0),
         script("indexer", folder, waiting + SERVE, patience_s=0.8, waits_for=("embedder",)),
     )
     with supervised(folder, *parts) as (supervisor, events):
@@ -300,14 +300,14 @@ def test_a_part_is_waited_for_while_it_works_or_logs(folder: DataFolder) -> None
         assert {event.name for event in events if event.state == "ready"} == {"embedder", "redis", "indexer"}
 
 
-def test_a_slow_start_is_told_with_its_reason(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_start_is_reported_with_its_reason(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lookalike.local.supervisor._SLOW_S", 0.2)
     slow = script("embedder", folder, "time.sleep(1.2)\n" + SERVE, doing="loads TensorFlow")
     with supervised(folder, slow) as (supervisor, events):
         supervisor.start()
-    told = [event.detail for event in events if event.state == "slow"]
-    assert told[0].startswith("not ready after 1 s: it loads TensorFlow; it has had")
-    assert len(told) < 5, "ever more seldom"
+    reasons = [event.detail for event in events if event.state == "slow"]
+    assert reasons[0].startswith("not ready after 1 s: it loads TensorFlow; it has had")
+    assert len(reasons) < 5, "ever more seldom"
 
 
 def test_the_answer_of_another_system_does_not_make_a_part_ready(folder: DataFolder) -> None:

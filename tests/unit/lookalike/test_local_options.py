@@ -42,7 +42,7 @@ def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
     assert "secret" not in str(refused.value)
 
 
-def test_a_milvus_that_is_not_there_is_told_at_once() -> None:
+def test_a_milvus_that_is_not_there_is_reported_at_once() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{silent.getsockname()[1]}"

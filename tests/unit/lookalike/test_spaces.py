@@ -61,7 +61,9 @@ def test_settings_out_of_range_are_refused(bins: int, grid: int, color: bool, fi
         ([1001.0, 0.0], Metric.L2, "at most 1,000"),
     ],
 )
-def test_vectors_that_float32_cannot_compare_are_told_from_others(values: list[float], metric: Metric, problem: str) -> None:
+def test_vectors_that_float32_cannot_compare_are_distinguished_from_others(
+    values: list[float], metric: Metric, problem: str
+) -> None:
     good = np.array([[0.6, 0.8], values], np.float32)
     assert problem in vectors_problem(good, metric)
     assert vectors_problem(good[:1], metric) == ""

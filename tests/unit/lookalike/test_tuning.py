@@ -40,7 +40,7 @@ class Approximate(FakeGateway):
         seen = zip(apart, self.images, self.needs[query.space], strict=True)
         found = [(distance, image) for distance, image, needed in seen if request.ef >= needed]
         answer = search_service_pb2.SearchResponse(ef=request.ef)
-        # Of equal ones the larger id first: other ones than an exact search in order of id would find.
+        # Equal images come by larger id first: other ones than an exact search in order of id would find.
         found.reverse()
         for _, image in sorted(found, key=lambda pair: round(pair[0], 6))[: request.top_k]:
             hit = answer.neighbours.add(image=image)
@@ -162,7 +162,7 @@ def test_queries_are_chosen_at_random_and_the_same_for_the_same_seed(gateway: Ap
     assert first == same != other
     for ids in (first, other):
         assert len(set(ids)) == 50
-        # Of the last half about half: 25 give or take four standard deviations of 3.2.
+        # About half of the last half: 25 give or take four standard deviations of 3.2.
         assert 12 <= sum(image_id >= "150" for image_id in ids) <= 38
 
 

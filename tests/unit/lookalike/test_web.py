@@ -47,7 +47,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Site:
-    """An HTTP server on 127.0.0.1 that answers each path as it is told."""
+    """An HTTP server on 127.0.0.1 that answers each path as a test sets it."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}

@@ -311,7 +311,7 @@ def test_what_a_killed_writer_left_goes_without_a_tombstone() -> None:
     assert not [step for step in world.steps if step.startswith("bury")]
 
 
-def test_a_request_is_told_which_of_its_fields_names_no_collection() -> None:
+def test_the_error_names_the_field_of_the_request_that_names_no_collection() -> None:
     world = World(THINGS)
     for name, uid in (("nothing", ""), ("things", "another")):
         with pytest.raises(NotFound) as raised, world.writes.session(name, uid=uid, timeout_s=10.0, field="name"):

@@ -25,12 +25,12 @@ from tests.pictures.made_pictures import encoded
 from tests.servers.embedder import warm_spaces
 
 LARGEST_DIFFERENCE = 2.5
-"""Of the tower's pixels: mean over all values, of 256 levels."""
+"""The mean difference of the tower's pixels over all values, of 256 levels."""
 LARGEST_CANVAS_DIFFERENCE = 5.0
-"""Of the canvas's: area averaging from 320 to 256 pixels moves edges by up to half a pixel, which a histogram does
-not see."""
+"""The mean difference of the canvas's pixels: area averaging from 320 to 256 pixels moves edges by up to half a pixel, which a
+histogram does not see."""
 LARGEST_L1 = 0.1
-"""Of a histogram that sums to 1, where 2 is the most there is."""
+"""The difference of two histograms that sum to 1, where 2 is the most there is."""
 LEAST_COSINE = 0.99
 SIZES = ((640, 480), (800, 600), (2000, 1500), (1500, 1100), (1200, 1600), (4000, 3000))
 BARELY = ((642, 482), (1280, 960), (1285, 966), (962, 1284), (700, 480), (2001, 961))

@@ -21,7 +21,7 @@ from tests.unit.embedder.pictures.made_tiffs import DEFLATE, LZW, PACKBITS, RAW,
 WIDTH, HEIGHT = 1571, 1130
 GREY, RGB = 1, 2
 SCAN_SIDE = 7071
-"""Of 50 megapixels, the most that are allowed by default."""
+"""The side of a scan of 50 megapixels, the most that are allowed by default."""
 BY_BANDS_BYTES = 100_000_000
 EACH_WAY = {
     *((compression, False, parts) for compression in (RAW, DEFLATE, LZW) for parts in ("{}", "{'tile': 1600}")),

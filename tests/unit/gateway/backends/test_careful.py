@@ -93,7 +93,7 @@ def test_an_embedder_that_fails_whatever_it_is_given_makes_no_picture_refused(er
     assert embedder.deaths == 1 + MOST_DEATHS, "these count only"
 
 
-def test_it_is_tried_again_when_it_has_been_forgotten() -> None:
+def test_a_picture_is_tried_again_when_it_has_been_forgotten() -> None:
     careful, embedder = Careful(apart_s=0, kept_s=0), Embedder()
     ask(careful, embedder, b"poison", times=10)
     assert embedder.deaths == 10
@@ -159,7 +159,7 @@ class TestHangs:
         assert embedder.hung == 1 + MOST_DEATHS
         assert self.end(careful, embedder, b"good", times=1) == b"of good"
 
-    def test_it_is_found_though_no_later_caller_waits_long_enough(self) -> None:
+    def test_a_hang_is_found_though_no_later_caller_waits_long_enough(self) -> None:
         careful, embedder = self.careful(), Embedder()
         self.end(careful, embedder, b"tar", times=1)
         for _ in range(10):

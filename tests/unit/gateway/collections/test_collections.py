@@ -167,7 +167,7 @@ def test_a_collection_is_not_deleted_and_its_jobs_go_on_where_the_lock_was_lost(
     assert ledger.log == ["lock things", "unlock"]
 
 
-def test_who_gets_the_lock_after_his_deadline_changes_nothing() -> None:
+def test_a_caller_that_gets_the_lock_after_its_deadline_changes_nothing() -> None:
     class Slow(FakeLedger):
         @contextmanager
         def write_lock(self, collection: str, *, timeout_s: float = 10.0, ttl_s: float = 5.0) -> Iterator[Callable[[], bool]]:

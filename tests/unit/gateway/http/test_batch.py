@@ -30,9 +30,9 @@ def test_every_query_of_a_batch_gets_the_answer_that_it_gets_alone() -> None:
         {"vectors": [{"space": SIAMESE, "values": [1, 0, 0, 0]}]},
     ]
     options = {"top_k": 3, "include_query_vectors": True, "ef": 70}
-    told = lines(ask("POST", BATCH, json={"queries": queries, **options}))
-    assert [line["index"] for line in told] == [0, 1, 2]
-    for line, query in zip(told, queries, strict=True):
+    answered = lines(ask("POST", BATCH, json={"queries": queries, **options}))
+    assert [line["index"] for line in answered] == [0, 1, 2]
+    for line, query in zip(answered, queries, strict=True):
         assert set(line) == {"index", "answer"}
         assert line["answer"] == ask("POST", SEARCH, json={**query, **options}).json()
 
@@ -49,9 +49,9 @@ def test_a_form_may_hold_many_pictures() -> None:
 def test_what_is_wrong_with_one_query_is_its_line() -> None:
     bad = base64.b64encode(b"bad picture").decode()
     queries = [{}, {"image": bad}, {"image_id": "nobody"}, {"image_id": "001"}]
-    told = lines(ask("POST", BATCH, json={"queries": queries}))
-    assert [line.get("error", {}).get("field") for line in told] == ["query", "image", "image_id", None]
-    assert [line.get("error", {}).get("code") for line in told] == [400, 400, 404, None]
+    answered = lines(ask("POST", BATCH, json={"queries": queries}))
+    assert [line.get("error", {}).get("field") for line in answered] == ["query", "image", "image_id", None]
+    assert [line.get("error", {}).get("code") for line in answered] == [400, 400, 404, None]
 
 
 @pytest.mark.parametrize(

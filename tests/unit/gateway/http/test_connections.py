@@ -155,7 +155,7 @@ def test_where_every_connection_is_in_use_the_longest_silent_one_makes_room() ->
     assert against(talk, limits) == 20
 
 
-def test_where_every_connection_is_at_work_others_are_told_to_come_again() -> None:
+def test_where_every_connection_is_at_work_others_are_asked_to_come_again() -> None:
     limits = PeerLimits(connections=1, header_s=HEADER_S, keep_alive_s=5.0, grace_s=GRACE_S)
 
     async def talk(peer: Peer) -> bytes:

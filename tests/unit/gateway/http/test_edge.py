@@ -40,8 +40,8 @@ def client(app: Edge) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8080")
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_bodies_beyond_what_all_may_hold_together_are_refused_until_others_are_answered(told: bool) -> None:
+@pytest.mark.parametrize("announced", [True, False])
+def test_bodies_beyond_what_all_may_hold_together_are_refused_until_others_are_answered(announced: bool) -> None:
     bodies = room()
 
     async def run() -> list[httpx.Response]:
@@ -57,7 +57,7 @@ def test_bodies_beyond_what_all_may_hold_together_are_refused_until_others_are_a
         async with client(edge(bodies, at_work)) as http:
             first = asyncio.create_task(http.post("/", content=b"x" * 61))
             await arrived.wait()
-            second = {"content": b"x" * 60} if told else {"content": _in_parts(60)}
+            second = {"content": b"x" * 60} if announced else {"content": _in_parts(60)}
             answers = [await http.post("/", **second), await http.post("/", content=b"x" * 39)]
             go_on.set()
             return [*answers, await first, await http.post("/", content=b"x" * 100)]
@@ -227,7 +227,7 @@ def test_a_caller_that_goes_before_its_body_is_complete_is_no_error_of_the_servi
     assert logs == []
 
 
-def test_a_request_that_the_end_of_the_server_cuts_off_is_told_to_come_again() -> None:
+def test_a_request_that_the_end_of_the_server_cuts_off_is_asked_to_come_again() -> None:
     sent: list[Message] = []
 
     async def run() -> None:

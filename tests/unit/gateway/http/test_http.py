@@ -193,12 +193,12 @@ async def _endless() -> AsyncIterator[bytes]:
         yield b"\0" * 65536
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("announced", [True, False])
 @pytest.mark.parametrize("path", ["/v1/collections", "/v1/collections/things/images", SEARCH])
-def test_a_body_over_the_limit_is_refused_without_being_read_to_its_end(path: str, told: bool) -> None:
+def test_a_body_over_the_limit_is_refused_without_being_read_to_its_end(path: str, announced: bool) -> None:
     kind = "application/json" if path == "/v1/collections" else "multipart/form-data; boundary=b"
-    headers = {"content-type": kind} | ({"content-length": "999999999"} if told else {})
-    error = error_of(ask("POST", path, content=b"" if told else _endless(), headers=headers))
+    headers = {"content-type": kind} | ({"content-length": "999999999"} if announced else {})
+    error = error_of(ask("POST", path, content=b"" if announced else _endless(), headers=headers))
     assert (error["code"], error["reason"], error["field"]) == (413, "BODY_TOO_LARGE", "body")
     if path.endswith("/images"):
         assert str(LIMIT) in error["message"]
@@ -219,7 +219,7 @@ def test_nothing_is_offered_to_other_origins() -> None:
     assert not [name for name in response.headers if name.startswith("access-control")]
 
 
-def test_who_is_refused_for_now_is_told_when_to_come_back() -> None:
+def test_a_refusal_for_now_says_when_to_come_back() -> None:
     response = error_response(Overloaded("busy", retry_after_s=1.2))
     assert (response.status_code, response.headers["retry-after"]) == (429, "2")
     assert json.loads(bytes(response.body))["error"]["status"] == "RESOURCE_EXHAUSTED"

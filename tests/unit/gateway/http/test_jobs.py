@@ -85,7 +85,7 @@ def test_every_moment_of_a_job_is_an_event_and_the_last_one_says_that_it_is_the_
     assert seen[-1].data == {}
 
 
-def test_who_comes_back_after_the_end_is_told_to_stay_away() -> None:
+def test_a_watcher_that_comes_back_after_the_end_is_asked_to_stay_away() -> None:
     app, _ = app_of(FakeLedger(job(JobState.SUCCEEDED, 10)))
     again = ask("GET", WATCH, app, headers={"Last-Event-ID": "ended"})
     assert (again.status_code, again.content) == (204, b"")

@@ -155,7 +155,7 @@ def watched(ledger: FakeLedger, **fields: Any) -> list[tuple[JobState, int]]:
     return asyncio.run(watch())
 
 
-def test_a_watch_tells_every_change_once_and_ends_with_the_job() -> None:
+def test_a_watch_shows_every_change_once_and_ends_with_the_job() -> None:
     moments = [
         job(JobState.PENDING),
         job(JobState.PENDING),
@@ -172,7 +172,7 @@ def test_a_watch_tells_every_change_once_and_ends_with_the_job() -> None:
     ]
 
 
-def test_a_watch_of_an_ended_job_tells_it_once() -> None:
+def test_a_watch_of_an_ended_job_shows_it_once() -> None:
     assert watched(FakeLedger(job(JobState.FAILED))) == [(JobState.FAILED, 0)]
 
 

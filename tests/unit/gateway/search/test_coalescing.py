@@ -160,7 +160,7 @@ def test_beyond_the_bound_a_caller_is_refused_at_once_and_says_when_to_come_back
     assert answers[-1].retry_after_s is not None
 
 
-def test_who_has_given_up_takes_nobodys_place() -> None:
+def test_a_caller_that_has_given_up_takes_no_place() -> None:
     async def patient(merged: MergedSearches) -> list[str]:
         await asyncio.sleep(0.03)  # until the other's time is up
         return await nearest(6)(merged)

@@ -34,8 +34,8 @@ NO_CACHE = (0, 0)
 
 
 class HeldBack(EmbedderServiceServicer):
-    """Answers when told to: each picture's vector holds its length. `calls` has the pictures of each call, `cancelled` counts
-    those whose caller went."""
+    """Answers once `open` is set: each picture's vector holds its length. `calls` has the pictures of each call, `cancelled`
+    counts those whose caller went."""
 
     def __init__(self) -> None:
         self.calls: list[list[bytes]] = []
@@ -48,12 +48,12 @@ class HeldBack(EmbedderServiceServicer):
     async def Embed(self, request: pb.EmbedRequest, context: object) -> pb.EmbedResponse:
         self.requests.append(request)
         self.calls.append(list(request.images))
-        await self._tell()
+        await self._notify()
         try:
             await self.open.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
-            await self._tell()
+            await self._notify()
             raise
         if self.fail:
             raise self.fail
@@ -68,7 +68,7 @@ class HeldBack(EmbedderServiceServicer):
         dimensions = {HISTOGRAM: 8, SIAMESE: 4}
         return pb.EmbedResult(vectors=[np.full(dimensions[name], len(image), "<f4").tobytes() for name in names])
 
-    async def _tell(self) -> None:
+    async def _notify(self) -> None:
         async with self.changed:
             self.changed.notify_all()
 
@@ -139,7 +139,7 @@ def test_other_pictures_are_embedded_for_themselves() -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["who began it", "who joined"])
-def test_who_gives_up_leaves_the_work_to_the_others(order: tuple[int, int]) -> None:
+def test_a_caller_that_gives_up_leaves_the_work_to_the_others(order: tuple[int, int]) -> None:
     async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         tasks = [begin(embeddings, b"picture"), begin(embeddings, b"picture")]
         await held.until(lambda: bool(held.calls))
@@ -184,7 +184,7 @@ def test_when_the_last_has_given_up_the_call_ends_and_the_next_begins_another() 
     scenario(act)
 
 
-def test_who_has_no_time_left_begins_nothing() -> None:
+def test_a_caller_without_time_left_begins_nothing() -> None:
     async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         with pytest.raises(DeadlineExceeded):
             await begin(embeddings, b"picture", deadline=Deadline.after(-1))

@@ -76,7 +76,7 @@ def test_a_sampled_search_is_asked_again_more_broadly_and_compared() -> None:
     assert observed()[1] == pytest.approx(total + 2 / 3)
 
 
-def test_one_is_under_way_at_a_time_and_only_the_share_that_is_asked_for() -> None:
+def test_a_sample_is_under_way_alone_and_only_the_share_that_is_asked_for() -> None:
     store = Store(hits(0.1))
     asyncio.run(considered(store, 1.0, hits(0.1), times=5))
     assert len(store.asked) == 1

@@ -80,7 +80,7 @@ def batch(queries: Sequence[Query | LookalikeError]) -> tuple[list[Outcome], Mem
     return asyncio.run(outcomes(search, queries)), backends, embedder
 
 
-def told(answer: Outcome) -> list[tuple[str, float, int]]:
+def ranked(answer: Outcome) -> list[tuple[str, float, int]]:
     assert isinstance(answer, SearchResult), answer
     return [(hit.image.id, round(hit.similarity, 6), hit.rank) for hit in answer.neighbours]
 
@@ -108,7 +108,7 @@ def test_each_query_of_a_batch_is_answered_as_it_is_alone(options: dict[str, Any
     together, *_ = batch(queries)
     for query, outcome in zip(queries, together, strict=True):
         alone = asyncio.run(core()[0].answer(query, a_call()))
-        assert told(outcome) == told(alone)
+        assert ranked(outcome) == ranked(alone)
         assert isinstance(outcome, SearchResult)
         assert (outcome.ef, outcome.spaces) == (alone.ef, alone.spaces)
         assert {name: vector.tolist() for name, vector in outcome.query_vectors.items()} == {
@@ -122,7 +122,7 @@ def test_two_spaces_are_fused_for_each_query_as_they_are_alone(top_k: int) -> No
     queries = [Query("things", target, SearchOptions(spaces=BOTH, weights={SIAMESE: 2.0}, top_k=top_k)) for target in targets]
     together, backends, _ = batch(queries)
     for query, outcome in zip(queries, together, strict=True):
-        assert told(outcome) == told(asyncio.run(core()[0].answer(query, a_call())))
+        assert ranked(outcome) == ranked(asyncio.run(core()[0].answer(query, a_call())))
     assert backends.vectors.calls.count("search") == 3 * 2, "one call for each kind of query and space"
 
 
@@ -143,7 +143,7 @@ def test_many_neighbours_mean_fewer_queries_a_call() -> None:
     assert backends.searches == [(SIAMESE, 1000, 2000)] * 3
     queries = [Query("things", ByStoredImage(f"{n:03d}"), SearchOptions(top_k=1000)) for n in range(2)]
     answers, backends, _ = batch(queries)
-    assert [len(told(answer)) for answer in answers] == [299, 299]
+    assert [len(ranked(answer)) for answer in answers] == [299, 299]
     assert backends.searches == [(SIAMESE, 1000, 2000)] * 2
 
 
@@ -152,7 +152,7 @@ def test_stored_images_of_a_batch_leave_themselves_out_but_find_each_other() -> 
     search, backends, _ = core([*close, *IMAGES[3:]])
     queries = [Query("things", ByStoredImage(one.id), SearchOptions(top_k=2)) for one in close]
     answers = asyncio.run(outcomes(search, queries))
-    assert [[image_id for image_id, *_ in told(answer)] for answer in answers] == [
+    assert [[image_id for image_id, *_ in ranked(answer)] for answer in answers] == [
         ["001", "002"],
         ["000", "002"],
         ["000", "001"],
@@ -265,7 +265,7 @@ def test_when_the_caller_goes_what_is_under_way_ends() -> None:
     asyncio.run(asyncio.wait_for(run(), 10))
 
 
-def test_what_is_not_answered_in_time_is_told_so() -> None:
+def test_what_is_not_answered_in_time_says_so() -> None:
     class Ending(Deadline):
         over = False
 

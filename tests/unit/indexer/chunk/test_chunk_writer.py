@@ -31,7 +31,7 @@ def run(bench: Bench, *lines: str, options: JobOptions = JobOptions()) -> Job:  
 
 
 def to_its_end(bench: Bench, job: Job) -> Job:
-    """Deliver, and send its one chunk again where that was laid down."""
+    """Deliver, and send its one chunk again where that was given back."""
     while not bench.run(job).state.ended:
         bench.queue.send_chunk(job.id, 0)
     return bench.ledger.get(job.id)

@@ -110,7 +110,7 @@ def test_the_next_job_does_not_send_it_again_until_it_is_forgotten(bench: Bench)
     with bench.ledger.connection.commands() as client:
         client.delete("lookalike:suspects", "lookalike:suspects:seen")
     bench.embedder.during = lambda _: None
-    assert retried(2).counts == Counts(1, 1), "the embedder has been mended"
+    assert retried(2).counts == Counts(1, 1), "the embedder has been repaired"
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ class TestSuspects:
         bench.ledger.connection.run("suspect", 3_600_000, 1, 0, "another")
         assert suspects.deaths([b]) == [None], "the oldest goes"
 
-    def test_one_at_a_time_has_a_suspect_with_an_embedder(self, bench: Bench) -> None:
+    def test_a_single_chunk_at_a_time_has_a_suspect_with_an_embedder(self, bench: Bench) -> None:
         with (
             Suspects(bench.ledger.connection).alone(timeout_s=1),
             pytest.raises(Unavailable),

@@ -35,7 +35,7 @@ from tests.unit.indexer.fakes import SPACES, a_collection
 
 @dataclass
 class Service(pb2_grpc.EmbedderServiceServicer):
-    """Answers as told. Spaces come in the other order than the collection has them, to show that names count."""
+    """Answers what the test sets. Spaces come in the other order than the collection has them, to show that names count."""
 
     errors: list[LookalikeError] = field(default_factory=list)
     fingerprints: dict[str, str] = field(default_factory=lambda: {space.name: space.fingerprint for space in SPACES})
@@ -146,7 +146,7 @@ def test_an_embedder_that_is_away_is_given_up_after_a_few_tries() -> None:
 
 
 @pytest.mark.parametrize("why", ["draining", "lost"])
-def test_a_call_under_way_is_laid_down_when_asked(embedder: Embedder, service: Service, why: str) -> None:
+def test_a_call_under_way_is_given_up_when_asked(embedder: Embedder, service: Service, why: str) -> None:
     service.hold.clear()
     asked = interruption()
     threading.Timer(0.1, asked.draining.set if why == "draining" else asked.lease.lost.set).start()

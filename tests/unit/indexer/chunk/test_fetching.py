@@ -143,7 +143,7 @@ def test_a_read_that_hangs_fails_its_own_item_alone(place: str) -> None:
     until(lambda: one.hanging == 0, "the threads come back")
 
 
-def test_where_everything_hangs_the_chunk_is_laid_down_and_threads_do_not_pile_up() -> None:
+def test_where_everything_hangs_the_chunk_is_given_back_and_threads_do_not_pile_up() -> None:
     released = threading.Event()
     one = fetcher(FakeReader(lambda _: b"x" * (1 + released.wait(60))), threads=2, timeout_s=0.05)
     before = threading.active_count()

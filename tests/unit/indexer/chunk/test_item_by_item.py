@@ -18,7 +18,7 @@ from lookalike.records.source import ManifestSource
 from tests.unit.indexer.conftest import Bench
 
 MAX_ATTEMPTS = 3
-"""Of the bench's worker."""
+"""The attempts of the bench's worker."""
 
 
 class Killed(BaseException):
@@ -52,7 +52,7 @@ def deaths_of(bench: Bench, job: Job, unit: str, work: Callable[[], None], *, mo
 
 
 @pytest.mark.parametrize("killers", [(7,), (0, 7, 39)])
-def test_it_fails_with_a_reason_and_the_rest_of_its_chunk_is_indexed(bench: Bench, killers: tuple[int, ...]) -> None:
+def test_a_deadly_item_fails_with_a_reason_and_the_rest_of_its_chunk_is_indexed(bench: Bench, killers: tuple[int, ...]) -> None:
     fill(bench, 40, killers)
     job = bench.create()
     bench.deliver()

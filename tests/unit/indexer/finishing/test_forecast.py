@@ -57,7 +57,7 @@ def test_what_is_stored_already_takes_no_room(bench: Bench) -> None:
     assert (known.unchanged, known.memory_bytes, known.disk_bytes, known.passing_disk_bytes) == (40, 0, 0, 0)
 
 
-def test_it_says_what_a_mirror_would_delete(bench: Bench) -> None:
+def test_a_forecast_says_what_a_mirror_would_delete(bench: Bench) -> None:
     for name in "abc":
         bench.put(f"{name}.png")
     bench.run(bench.create())

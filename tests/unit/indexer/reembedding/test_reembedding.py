@@ -56,7 +56,7 @@ def ended(bench: Bench, job: Job) -> Job:
 
 
 def step(bench: Bench, steps: int) -> None:
-    """Deliver so many tasks: first the plan, then the chunks, then the last unit."""
+    """Deliver `steps` tasks: first the plan, then the chunks, then the last unit."""
     for _ in range(steps):
         assert bench.deliver()
 
@@ -155,7 +155,7 @@ def test_worse_is_a_lower_precision_by_more_than_chance_of_enough_labels(
     assert not Comparison(200, 10, 0.01, 0.90, 0.80, 200, 0.04).worse, "three standard errors are more"
 
 
-def test_progress_is_told_within_a_chunk_and_not_counted_twice(bench: Bench) -> None:
+def test_progress_is_reported_within_a_chunk_and_not_counted_twice(bench: Bench) -> None:
     for number in range(100):
         bench.put(f"{number:03d}.png")
     job = bench.create()
@@ -163,7 +163,7 @@ def test_progress_is_told_within_a_chunk_and_not_counted_twice(bench: Bench) -> 
     seen: list[int] = []
 
     def during(_call: int) -> None:
-        until(lambda: bench.ledger.get(job.id).worked or len(bench.embedder.calls) < 4, "the heartbeat tells")
+        until(lambda: bench.ledger.get(job.id).worked or len(bench.embedder.calls) < 4, "the heartbeat reports it")
         now = bench.ledger.get(job.id)
         seen.append(now.worked)
         assert now.counts.indexed + now.worked <= 100
@@ -405,7 +405,7 @@ def test_a_worker_that_dies_at_any_step_is_followed_by_one_that_ends_the_same(be
     job = reembed(bench)
     dying = bench.leases
     for unit, work in (("plan", bench.worker.plan), ("0", lambda id_: bench.worker.ingest_chunk(id_, 0))):
-        # It does everything, and dies before it can record it.
+        # The worker does everything, and dies before it can record that.
         record, recorded = ("planned", dying.planned) if unit == "plan" else ("record", dying.record)
         setattr(dying, record, lambda *_, **__: False)
         work(job.id)

@@ -171,7 +171,7 @@ def pictures(tmp_path: Path) -> list[str]:
     return [str(tmp_path / name) for name in ("a.png", "b.png", "c.png", "d.png")]
 
 
-def test_several_pictures_are_searched_in_one_call_and_told_in_their_order(
+def test_several_pictures_are_searched_in_one_call_and_shown_in_their_order(
     gateway: FakeGateway, lookalike: Lookalike, pictures: list[str]
 ) -> None:
     gateway.images = [an_image("coat-1", label="Coat")]
@@ -420,7 +420,7 @@ def test_near_duplicates_of_an_ingest_reach_the_gateway(gateway: FakeGateway, lo
     assert (said.code, "keep, skip and link" in said.err) == (exits.INVALID, True)
 
 
-def test_a_dry_run_is_followed_and_told(gateway: FakeGateway, lookalike: Lookalike, picture: Path) -> None:
+def test_a_dry_run_is_followed_and_shown(gateway: FakeGateway, lookalike: Lookalike, picture: Path) -> None:
     job = a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED, submitted=5000, skipped=5000)
     job.skip_reasons["dry_run"] = 5000
     job.forecast.CopyFrom(
@@ -484,10 +484,10 @@ MARKUP = "[/] [bold]x"
 def test_what_others_wrote_is_shown_and_steers_nothing(
     gateway: FakeGateway, lookalike: Lookalike, arguments: tuple[str, ...]
 ) -> None:
-    told = STEERING + MARKUP
-    gateway.collections["shoes"] = collection_service_pb2.Collection(name="shoes", description=f"{told}\nmore")
-    gateway.images = [an_image("a", told=told)]
-    gateway.failures = [ingest_service_pb2.ItemFailure(uri="file:///a.png", reason="CLIENT_PROBLEM", message=told)]
+    text = STEERING + MARKUP
+    gateway.collections["shoes"] = collection_service_pb2.Collection(name="shoes", description=f"{text}\nmore")
+    gateway.images = [an_image("a", text=text)]
+    gateway.failures = [ingest_service_pb2.ItemFailure(uri="file:///a.png", reason="CLIENT_PROBLEM", message=text)]
     gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED, submitted=1, failed=1)]
     said = lookalike(*arguments)
     assert said.code == exits.OK, said.err

@@ -42,7 +42,7 @@ def test_no_letter_of_a_cell_is_lost_at_any_width(rows: Sequence[tuple[str, ...]
     assert not wanted - shown
 
 
-def test_a_table_that_does_not_fit_is_told_in_blocks() -> None:
+def test_a_table_that_does_not_fit_is_shown_in_blocks() -> None:
     rows = [("shoes", "1,234,567,890", "x" * 60), ("boots", "1", "")]
     assert any("───" in line for line in printed(80, rows))
     lines = [line.rstrip() for line in printed(30, rows)]

@@ -30,7 +30,7 @@ __all__ = ["gateway", "lookalike"]
         ("https://example.org/list.csv?version=7", "manifest", ()),
     ],
 )
-def test_in_place_every_kind_of_source_is_told_by_its_name(
+def test_in_place_every_kind_of_source_is_known_by_its_name(
     gateway: FakeGateway, lookalike: Lookalike, source: str, kind: str, options: tuple[str, ...]
 ) -> None:
     assert lookalike("ingest", source, "-C", "shoes", "--in-place", *options).code == exits.OK
@@ -69,7 +69,7 @@ def test_a_source_that_does_not_fit_its_options_is_one_line(
 
 
 @pytest.mark.parametrize(("source", "kind"), [("/data/photos", "folder"), ("s3://bucket/a.tar", "archive")])
-def test_in_place_the_workers_are_told_what_to_leave_out(
+def test_in_place_the_workers_know_what_to_leave_out(
     gateway: FakeGateway, lookalike: Lookalike, source: str, kind: str
 ) -> None:
     options = ("--exclude", "*.gif", "--exclude", "drafts/", "--include-hidden")

@@ -68,10 +68,10 @@ def test_a_wide_terminal_or_none_shows_a_job_on_one_line() -> None:
 def test_a_terminal_of_60_columns_shows_every_fact_of_a_job() -> None:
     out, written = terminal(60)
     print_jobs(out, [a_job()])
-    told = dict(line.split(maxsplit=1) for line in lines(written, 60))
-    assert told["job"] == ID
-    assert [told[name] for name in ("items", "indexed", "skipped", "failed")] == ["1,234,567", "1,234,000", "67", "500"]
-    assert told["created"].startswith("2026-11-2")
+    shown = dict(line.split(maxsplit=1) for line in lines(written, 60))
+    assert shown["job"] == ID
+    assert [shown[name] for name in ("items", "indexed", "skipped", "failed")] == ["1,234,567", "1,234,000", "67", "500"]
+    assert shown["created"].startswith("2026-11-2")
 
 
 def test_a_failure_stays_readable_on_a_narrow_terminal() -> None:

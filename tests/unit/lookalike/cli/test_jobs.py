@@ -49,7 +49,7 @@ def test_failures_are_retried_as_a_new_job_which_can_be_followed(gateway: FakeGa
     assert shown["source"] == {"job_id": "job-1"}
 
 
-def test_a_report_tells_totals_shares_and_the_rate_over_time(gateway: FakeGateway, lookalike: Lookalike) -> None:
+def test_a_report_shows_totals_shares_and_the_rate_over_time(gateway: FakeGateway, lookalike: Lookalike) -> None:
     job = a_job(ingest_service_pb2.INGEST_JOB_STATE_RUNNING, submitted=200_000, indexed=177_000)
     job.stalled = True
     gateway.jobs["job-1"] = [job]

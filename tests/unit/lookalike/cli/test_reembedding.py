@@ -1,4 +1,4 @@
-"""`collections reembed`, `rollback`, `drop-previous`, and how `show` and a watched job tell of a re-embedding."""
+"""`collections reembed`, `rollback`, `drop-previous`, and how `show` and a watched job show a re-embedding."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_reembedding_is_begun_and_its_job_printed(gateway: FakeGateway, lookal
     assert request.request_id
 
 
-def test_watched_to_its_end_it_tells_how_the_answers_compare(gateway: FakeGateway, lookalike: Lookalike) -> None:
+def test_watched_to_its_end_it_shows_how_the_answers_compare(gateway: FakeGateway, lookalike: Lookalike) -> None:
     gateway.jobs["job-1"] = [a_job(RUNNING, submitted=9), compared(a_job(SUCCEEDED, submitted=9, indexed=9))]
     said = lookalike("collections", "reembed", "shoes", "--watch")
     assert said.code == exits.OK
@@ -83,7 +83,7 @@ def test_what_a_chunk_under_way_has_done_counts_as_progress(gateway: FakeGateway
     assert "running: 356 of 900" in said.err
 
 
-def test_show_tells_how_far_it_is_and_then_how_long_one_can_go_back(gateway: FakeGateway, lookalike: Lookalike) -> None:
+def test_show_says_how_far_it_is_and_then_how_long_a_rollback_is_possible(gateway: FakeGateway, lookalike: Lookalike) -> None:
     gateway.jobs["job-1"] = [a_job(RUNNING, submitted=9, indexed=4)]
     lookalike("collections", "reembed", "shoes", "--model", "photo")
     said = lookalike("collections", "show", "shoes")

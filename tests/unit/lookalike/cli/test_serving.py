@@ -62,7 +62,7 @@ def test_waiting_ends_with_the_reason_when_the_system_ends_by_itself() -> None:
     assert fake.done == ["start", "stop"]
 
 
-def test_the_end_of_the_system_is_told_rather_than_the_call_that_it_broke() -> None:
+def test_the_end_of_the_system_is_reported_rather_than_the_call_that_it_broke() -> None:
     fake = FakeSystem(errors.Internal("the supervisor has ended"))
     with pytest.raises(errors.Internal, match="supervisor has ended"), serving.running(system_of(fake), Console()):
         raise errors.Unavailable("gateway", "connection refused")

@@ -68,7 +68,7 @@ class TestManifest:
         assert list(read_columns(artifacts, "jobs/j/manifest-b", "id")) == []
         assert read_spread(artifacts, "jobs/j/manifest-b", 10) == []
 
-    def test_missing_damaged_and_unreachable_manifests_are_told_apart(self, artifacts: Artifacts, tmp_path: Path) -> None:
+    def test_missing_damaged_and_unreachable_manifests_are_distinguished(self, artifacts: Artifacts, tmp_path: Path) -> None:
         with pytest.raises(NotFound):
             read_chunk(artifacts, "jobs/j/none", 0)
         with pytest.raises(NotFound):

@@ -26,7 +26,7 @@ GET = f"{NAME}/GetIngestJob"
 
 
 class Waiting(rpc.IngestServiceServicer):
-    """Answers nothing; `begun` tells that a call has come."""
+    """Answers nothing; `begun` is set when a call has come."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
@@ -77,7 +77,7 @@ def test_probes_are_answered_at_both_addresses_while_the_server_refuses_calls() 
     asyncio.run(scenario())
 
 
-def test_who_refuses_a_health_check_for_its_load_does_its_part() -> None:
+def test_a_service_that_refuses_a_health_check_for_its_load_does_its_part() -> None:
     async def scenario() -> None:
         server = await serving(Waiting(), bounds=PeerBounds(arriving=0))
         target = f"127.0.0.1:{server.port}"

@@ -35,7 +35,7 @@ LARGE = 4_000_000
 
 
 class Jobs(rpc.IngestServiceServicer):
-    """Answers at once, with `LARGE` bytes for the job `large`; a watch is told once, then waits."""
+    """Answers at once, with `LARGE` bytes for the job `large`; a watch is answered once, then waits."""
 
     async def GetIngestJob(self, request: Any, context: Any) -> pb.GetIngestJobResponse:
         error = "x" * LARGE if request.id == "large" else ""

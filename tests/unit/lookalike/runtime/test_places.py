@@ -40,7 +40,7 @@ def test_the_peer_that_has_been_silent_longest_makes_room() -> None:
     first, second = world.take("a", waits=True), world.take("b", waits=True)
     world.take("c")
     world.now_s += PATIENCE_S
-    first.waits()  # something came of it
+    first.waits()  # the place was taken
     world.now_s += PATIENCE_S
     world.take("d")
     assert world.ended == ["b"]
@@ -83,7 +83,7 @@ def test_a_place_that_was_given_up_cannot_grow_again_and_is_released_once() -> N
     assert world.places.held == 0
 
 
-def test_who_is_waited_for_too_long_is_ended_without_anybody_who_needs_the_place() -> None:
+def test_a_peer_that_is_waited_for_too_long_is_ended_though_no_other_needs_the_place() -> None:
     world = World(9)
     late, _working = world.take("late", waits=True), world.take("working")
     world.now_s += 30

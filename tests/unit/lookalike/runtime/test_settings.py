@@ -125,7 +125,7 @@ def test_source_roots_may_be_urls_with_ports(roots: tuple[str, ...]) -> None:
         ("LOG_LEVEL", "x" * 5000, "'debug', 'info'"),
     ],
 )
-def test_a_value_that_cannot_be_is_told_in_one_line_without_what_is_secret_in_it(
+def test_a_value_that_cannot_be_is_reported_in_one_line_without_what_is_secret_in_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, said: str
 ) -> None:
     monkeypatch.setenv(f"LOOKALIKE_{name}", value)
@@ -150,7 +150,7 @@ def test_a_secret_is_read_from_a_file_and_from_nothing_that_never_ends(
         assert f"{path} is not a file" in capsys.readouterr().err
 
 
-def test_a_mistyped_setting_is_told_with_the_one_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistyped_setting_is_reported_with_the_one_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOKALIKE_REDIS_PASWORD_FILE", "/x")
     monkeypatch.setenv("LOOKALIKE_REDIS_COLOUR", "red")
     monkeypatch.setenv("LOOKALIKE_GATEWAY_THREADS", "4")
@@ -160,12 +160,12 @@ def test_a_mistyped_setting_is_told_with_the_one_that_is_meant(monkeypatch: pyte
     }
 
 
-def test_what_another_service_is_told_is_no_typing_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_service_is_given_is_no_typing_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOKALIKE_EMBEDDER_TARGET", "embedder:50052")  # all three get it from one file on Kubernetes
     assert unknown_settings(load_settings(LogSettings), "embedder") == {}
 
 
-def test_what_only_its_user_sees_of_a_setting_is_told_alike(
+def test_what_only_its_user_sees_of_a_setting_is_reported_alike(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LOOKALIKE_ARTIFACTS_URL", "bogus://x")

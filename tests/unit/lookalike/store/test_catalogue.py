@@ -83,7 +83,7 @@ def test_a_search_finds_its_collection_while_another_one_is_made_or_removed(thre
     assert ("made" in milvus.rows, "gone" in milvus.rows) == ((True, True) if change == "create" else (False, False))
 
 
-def test_who_waits_for_another_change_waits_no_longer_than_his_deadline() -> None:
+def test_a_caller_that_waits_for_another_change_waits_no_longer_than_its_deadline() -> None:
     lock = threading.Lock()
     with lock, pytest.raises(DeadlineExceeded), _held(lock, Deadline.after(0.01)):
         pass

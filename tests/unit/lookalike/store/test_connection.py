@@ -1,4 +1,4 @@
-"""How a Milvus that refuses is told: by a server that answers every call alike, and the real client."""
+"""How a Milvus that refuses is reported: by a server that answers every call alike, and the real client."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def milvus_that_answers(code: grpc.StatusCode) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED])
-def test_a_refused_token_is_told_at_once_and_is_worth_trying_again(code: grpc.StatusCode) -> None:
+def test_a_refused_token_is_reported_at_once_and_is_worth_trying_again(code: grpc.StatusCode) -> None:
     with milvus_that_answers(code) as uri, pytest.raises(MilvusAccessDenied, match="LOOKALIKE_MILVUS_TOKEN_FILE") as refused:
         connect(uri, "user:secret", timeout_s=30)
     # What is `Unavailable` a job waits for; anything else would end it while somebody changes the password.

@@ -13,7 +13,7 @@ from lookalike.spaces import Metric, Space
 SPACES = (Space("histogram", 256, Metric.L2, "a" * 16), Space("siamese", 384, Metric.COSINE, "b" * 16))
 
 
-def test_it_is_proportional_to_images_and_counts_vectors_links_and_facts_of_every_space() -> None:
+def test_memory_is_proportional_to_images_and_counts_vectors_links_and_facts_of_every_space() -> None:
     one = growth(SPACES, 1, facts_bytes=100)
     assert one.memory_bytes == (256 + 384) * 4 + 2 * (2 * 16 * 4 + 100 + 80)
     assert one.disk_bytes == one.memory_bytes + (256 + 384) * 4

@@ -40,7 +40,7 @@ def test_a_time_that_no_calendar_has_is_refused_by_its_field(stamp: dict[str, An
     assert raised.value.field == "images[1].indexed_at"
 
 
-def test_each_kind_of_query_is_told_apart_even_when_empty() -> None:
+def test_each_kind_of_query_is_distinguished_even_when_empty() -> None:
     assert query_from(search_pb.SearchRequest(image=b"")).target == ByImage(b"")
     assert query_from(search_pb.SearchRequest(image_id="")).target == ByStoredImage("")
     assert query_from(search_pb.SearchRequest(vectors=search_pb.QueryVectors())).target == ByVectors(())
@@ -123,7 +123,7 @@ def test_an_image_carries_only_the_vectors_asked_for() -> None:
     assert (full.metadata["label"], full.indexed_at.ToDatetime(MOMENT.tzinfo)) == ("Coat", MOMENT)
 
 
-def test_a_collection_is_told_whole() -> None:
+def test_a_collection_is_written_whole() -> None:
     message = collection_message(replace(COLLECTION, image_count=12))
     assert (message.name, message.model, message.image_count, message.generation) == ("things", "small", 12, 1)
     assert message.create_time.ToDatetime(MOMENT.tzinfo) == MOMENT

@@ -50,7 +50,7 @@ def test_an_option_of_the_contract_is_one_of_the_record_of_http_and_of_the_clien
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_an_absent_top_k_is_told_from_a_top_k_of_nought(kind: Any) -> None:
+def test_an_absent_top_k_differs_from_a_top_k_of_nought(kind: Any) -> None:
     assert options_from(kind()).top_k == DEFAULT_TOP_K
     assert options_from(kind(top_k=0)).top_k == 0
 
