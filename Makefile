@@ -33,7 +33,7 @@ check: install types words github ## Lint, types, import rules, contract, words,
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 
-types: install ## Strict mypy
+types: install ## Strict mypy, tests included
 	$(BIN)/mypy
 
 words: install ## Find misspellings, and words of .ci/words.txt
