@@ -130,7 +130,7 @@ async def _rounds(embedder: EmbedderProcess, port: int, scale: Scale) -> Rounds:
 
 
 async def _phase(embeds: list[_Embed], request: bytes, many: int, process: psutil.Process, *, ramp_s: float = _RAMP_S) -> Phase:
-    """`many` callers, then nobody for a second. What is counted ended after `ramp_s`."""
+    """`many` callers, then none for a second. Only calls that ended after `ramp_s` count."""
     phase, from_s = Phase(), time.perf_counter() + ramp_s
     until_s = from_s + _WINDOW_S
     calls = [asyncio.ensure_future(_caller(embeds[n % len(embeds)], request, phase, from_s)) for n in range(many)]

@@ -136,7 +136,7 @@ def test_versions_come_and_go_and_the_registry_itself_while_calls_stream(tmp_pat
         small = ("small", random_bundle("small").fingerprint, True)
         assert embedder.listed() == [small, ("shoes", first.fingerprint, True)], "READY waits for a registry that answers"
 
-        # A promotion: no call fails, the name switches once, who names the older version gets that.
+        # A promotion: no call fails, the name switches once, and a call that names the older version gets that.
         with embedder.streaming("", first.fingerprint) as (by_name, of_first):
             by_name.goes_on()
             promote(registry, second)

@@ -52,7 +52,7 @@ def good(count: int, *, first: int = 0) -> Iterator[tuple[str, bytes]]:
 
 @dataclass
 class Load:
-    """Callers who search with good pictures all the while."""
+    """Callers that search with good pictures all the while."""
 
     client: Client
     pictures: Iterator[tuple[str, bytes]]

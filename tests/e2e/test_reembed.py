@@ -40,7 +40,7 @@ _PAUSE_S = 0.05
 
 @dataclass
 class Searcher:
-    """Somebody who searches all the while, and notes with which fingerprint each answer was given."""
+    """A caller that searches all the while, and notes the fingerprint of each answer."""
 
     client: Client
     queries: dataset.Pictures

@@ -37,7 +37,7 @@ _PAUSE_S = 0.1
 
 @dataclass
 class Load:
-    """Callers who search all the while, each with pictures of its own order, so that few are in the gateways' caches."""
+    """Callers that search all the while, each with pictures of its own order, so that few are in the gateways' caches."""
 
     client: Client
     pictures: list[bytes]

@@ -129,7 +129,7 @@ def running(redis_db: str, milvus_lite_uri: str, embedder_target: str, images: P
 
 
 def by_celery(system: System, manifest: Path) -> Job:
-    """The job that a plain Celery producer makes, who sends its request twice."""
+    """The job of a plain Celery producer, which sends its request twice."""
     producer = Celery(broker=system.worker.redis_url)
     producer.conf.broker_transport_options = {"global_keyprefix": "lookalike:celery:"}
     request = {"collection": system.collection.name, "request_id": "r1", "source": {"manifest": {"uri": str(manifest)}}}

@@ -113,7 +113,7 @@ class WatchedRedis:
         self.replicated()
 
     def replicated(self) -> None:
-        """Return when the replica has all that the primary has: replication waits for nobody."""
+        """Return when the replica has all that the primary has: replication does not wait."""
         with self.connect(self.primary) as client:
             processes.until(lambda: client.execute_command("WAIT", 1, 1000) == 1, "the replica follows")
 

@@ -419,7 +419,7 @@ def test_a_port_in_use_is_refused_with_the_option_that_changes_it_and_who_has_it
 
 
 def test_a_port_is_held_from_its_choice_on(held: HeldPorts) -> None:
-    """For nobody but the part that is to listen: not for another system, nor for a program that binds it as it is."""
+    """The port is for the part that is to listen alone: not for another system, nor for a program that binds it as it is."""
     port = held.free()
     other = HeldPorts()
     try:

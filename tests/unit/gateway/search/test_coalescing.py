@@ -1,4 +1,4 @@
-"""Many callers, few calls: who goes together, who does not, and that nobody gets another's answer or trouble."""
+"""Many callers, few calls: callers that ask alike go together, and none gets another's answer or trouble."""
 
 from __future__ import annotations
 
@@ -112,12 +112,12 @@ def test_no_call_has_more_than_may_go_together_but_a_caller_with_more_goes_alone
         {"exclude_ids": ("007",)}, {"collection": replace(COLLECTION, name="others")}, {"space": COLLECTION.spaces[0]},
     ],
 )  # fmt: skip
-def test_only_those_who_ask_alike_go_together(other: dict[str, Any]) -> None:
+def test_only_callers_that_ask_alike_go_together(other: dict[str, Any]) -> None:
     assert replace(ASK, **other).kind != ASK.kind
     assert replace(ASK, most=1).kind == ASK.kind
 
 
-def test_what_ends_a_call_ends_it_for_all_in_it_and_for_nobody_after_it() -> None:
+def test_what_ends_a_call_ends_it_for_all_in_it_and_for_no_caller_after_it() -> None:
     vectors = Gated()
     vectors.fails = True
     assert all(isinstance(answer, Unavailable) for answer in asked(vectors, [nearest(number) for number in range(6)]))

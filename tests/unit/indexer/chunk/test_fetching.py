@@ -86,7 +86,7 @@ def test_what_is_far_away_is_read_side_by_side() -> None:
     four = threading.Barrier(4, timeout=20)
 
     def answer(number: int) -> bytes:
-        if number >= 4:  # Of the first ones nobody knows how large they are, so that fewer are begun.
+        if number >= 4:  # The size of the first ones is not known, so that fewer are begun.
             four.wait()
         return b"x"
 

@@ -29,7 +29,7 @@ GET, UPLOAD, WATCH = (f"/{NAME}/{method}" for method in ("GetIngestJob", "Upload
 HEADER = pb.UploadItemsRequest(header=pb.UploadHeader(collection="things")).SerializeToString()
 ASK = pb.GetIngestJobRequest(id="x")
 SMALL = PeerBounds(arriving=8, calls=4, streams=2, uploads=3, silence_s=0.4)
-"""Its patience with those who are silent is .1 s."""
+"""Bounds under which a silent peer has .1 s."""
 LARGE = 4_000_000
 # A call that our side has ended is closed at once, but for one of each method, or two: grpc.aio holds them until others come.
 
