@@ -251,7 +251,7 @@ def test_answers_come_before_the_last_is_ready() -> None:
 def test_when_the_caller_goes_what_is_under_way_ends() -> None:
     async def run() -> None:
         search, _, embedder = core()
-        embedder.open.clear()
+        embedder.open = asyncio.Event()
         answered = await search.answer_batch(Batch("things", pictures(96)), a_call())
         waiting = asyncio.create_task(anext(answered))
         while embedder.now < 2:
