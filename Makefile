@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.9
-# Whose words `make words` checks.
+# The files that `make words` checks.
 PROSE := '*.md' '*.py' '*.lua' Makefile 'protos/lookalike/*.proto' '.github/*' 'deploy/*' 'gateway/page/*' \
 	':!gateway/page/vendor/*.[cj]s*'
 
