@@ -127,7 +127,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise InvalidArgument("--yes", "is needed here: standard input is no terminal on which to ask")
+        raise InvalidArgument("--yes", "is required where standard input is not a terminal")
     typer.confirm(question, abort=True, err=True)
 
 

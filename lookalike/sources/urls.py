@@ -122,7 +122,7 @@ def _checked_host(uri: str, host: str) -> str:
         if numeric:  # Some programs take it for an address, and not all for the same.
             problem = f"{host[:80]!r} is no IP address in its usual spelling; write it as 192.0.2.1 is written"
             raise FailedPrecondition(problem, reason="SOURCE_FORBIDDEN") from None
-        raise InvalidArgument("uri", f"{uri[:80]!r} is not a URL: {host[:80]!r} is no name of a host") from None
+        raise InvalidArgument("uri", f"{uri[:80]!r} is not a URL: {host[:80]!r} is not the name of a host") from None
     if getattr(ip, "scope_id", None) is not None:
         problem = f"the address {host[:80]!r} has a zone, so it is not public; only public addresses are read"
         raise FailedPrecondition(problem, reason="SOURCE_FORBIDDEN")
