@@ -129,7 +129,7 @@ def test_a_way_back_and_the_end_of_it_are_taken_under_the_write_lock() -> None:
     assert again == COLLECTION
     assert ledger.log == ["lock things", "unlock"] * 2
     for call in (generations.roll_back, generations.drop_previous):
-        with pytest.raises(FailedPrecondition, match="keeps no generation"):
+        with pytest.raises(FailedPrecondition, match="keeps no previous generation"):
             asyncio.run(call("things", a_call()))
         with pytest.raises(NotFound):
             asyncio.run(call("nothing", a_call()))

@@ -114,5 +114,5 @@ def test_there_is_no_switch_to_what_nobody_filled_and_no_way_back_to_nothing() -
             step()  # type: ignore[no-untyped-call]
     for collection in (ONE, FILLING):
         for refused in (lambda one: rolled_back(one, NOW), without_previous):
-            with pytest.raises(FailedPrecondition, match="keeps no generation"):
+            with pytest.raises(FailedPrecondition, match="keeps no previous generation"):
                 refused(collection)
