@@ -8,29 +8,44 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 
 from lookalike.client import _arguments
 from lookalike.errors import InvalidArgument, LookalikeError, Unavailable
 from lookalike.runtime.channels import OPTIONS
-from lookalike.v1 import collection_service_pb2_grpc, ingest_service_pb2_grpc, search_service_pb2_grpc
+from lookalike.v1 import (
+    collection_service_pb2,
+    collection_service_pb2_grpc,
+    ingest_service_pb2,
+    ingest_service_pb2_grpc,
+    search_service_pb2,
+    search_service_pb2_grpc,
+)
 from lookalike.wire.status import from_rpc_error
 
 GATEWAY = "gateway"
-_IDEMPOTENT = {
-    "lookalike.v1.SearchService": ("Search", "SearchBatch", "GetImage", "ListImages", "ImportImages", "GetThumbnail"),
-    # ReembedCollection, CreateIngestJob and RetryIngestFailures always carry a request id, which makes them idempotent.
-    "lookalike.v1.CollectionService": ("GetCollection", "ListCollections", "ReembedCollection"),
-    "lookalike.v1.IngestService": (
-        "CreateIngestJob", "RetryIngestFailures", "PauseIngestJob", "ResumeIngestJob",
-        "GetIngestJob", "GetIngestReport", "ListIngestJobs", "ListIngestFailures", "WatchIngestJob",
-    ),
-}  # fmt: skip
+_FILES = (search_service_pb2.DESCRIPTOR, collection_service_pb2.DESCRIPTOR, ingest_service_pb2.DESCRIPTOR)
+_UNKNOWN = MethodOptions.IDEMPOTENCY_UNKNOWN
+
+
+def _may_be_repeated(method: MethodDescriptor) -> bool:
+    """By the contract's `idempotency_level`, or by the request id that the client always sends where there is a field for it."""
+    return method.GetOptions().idempotency_level != _UNKNOWN or "request_id" in method.input_type.fields_by_name
+
+
 SERVICE_CONFIG = json.dumps(
     {
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [
             {
-                "name": [{"service": service, "method": name} for service, names in _IDEMPOTENT.items() for name in names],
+                "name": [
+                    {"service": service.full_name, "method": method.name}
+                    for file in _FILES
+                    for service in file.services_by_name.values()
+                    for method in service.methods
+                    if _may_be_repeated(method)
+                ],
                 # Tries take about a second in all. That bridges a restart behind a load balancer, and a person at a terminal
                 # without a running system still gets the error at once.
                 "retryPolicy": {
