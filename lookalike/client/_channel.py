@@ -30,7 +30,7 @@ _UNKNOWN = MethodOptions.IDEMPOTENCY_UNKNOWN
 
 
 def _may_be_repeated(method: MethodDescriptor) -> bool:
-    """By the contract's `idempotency_level`, or by the request id that the client always sends where there is a field for it."""
+    """By the contract's `idempotency_level`, or by the request id that the client sends wherever a field takes it."""
     return method.GetOptions().idempotency_level != _UNKNOWN or "request_id" in method.input_type.fields_by_name
 
 
