@@ -16,7 +16,7 @@ from gateway.backends.threads import off_loop
 from gateway.calls import DEFAULT_S, MAX_S
 from gateway.http.errors import ErrorResponse
 from gateway.http.json_texts import json_pieces
-from lookalike.errors import InvalidArgument
+from lookalike.errors import InvalidArgument, one_line
 from lookalike.runtime.call import Call
 from lookalike.wire.values import plain
 
@@ -73,13 +73,17 @@ async def respond(answer: Message | Answer, status_code: int = 200) -> Response:
 
 
 def to_message(body: BaseModel | None, message: M) -> M:
-    """Fill `message` from a body or a query that mirrors it. Raises `InvalidArgument` for what only protobuf finds wrong."""
+    """Fill `message` from a body or a query that mirrors it. Raises `InvalidArgument` for what only protobuf finds wrong.
+
+    Not by `json_format`, which takes 25 ms for a thousand ids.
+    """
     if body is None:
         return message
     try:
-        return json_format.ParseDict(body.model_dump(exclude_none=True, mode="json"), message)
-    except (json_format.ParseError, ValueError) as error:
-        raise InvalidArgument("body", " ".join(str(error).split())) from error
+        message.MergeFrom(type(message)(**body.model_dump(exclude_none=True)))
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument("body", one_line(error)) from error
+    return message
 
 
 async def _timeout_s(

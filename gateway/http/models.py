@@ -61,7 +61,9 @@ _ASKED: Mapping[int, Any] = {
     FieldDescriptor.TYPE_BYTES: str,
     FieldDescriptor.TYPE_BOOL: bool,
     FieldDescriptor.TYPE_INT32: Annotated[int, Field(ge=-(2**31), lt=2**31)],
-    FieldDescriptor.TYPE_INT64: Annotated[str, Field(max_length=20, pattern="^-?[0-9]+$")],
+    FieldDescriptor.TYPE_INT64: Annotated[
+        int, Field(ge=-(2**63), lt=2**63), WithJsonSchema({"type": "string", "maxLength": 20})
+    ],
     FieldDescriptor.TYPE_FLOAT: Annotated[float, Field(allow_inf_nan=False)],
     FieldDescriptor.TYPE_DOUBLE: Annotated[float, Field(allow_inf_nan=False)],
 }
