@@ -92,7 +92,6 @@ class Run(keras.callbacks.Callback):  # type: ignore[misc]
 
     def resume(self, found: checkpoints.Checkpoint, learner: keras.Model) -> None:
         learner.set_weights(list(found.learner))
-        learner.optimizer.build(learner.trainable_variables)
         for variable, value in zip(learner.optimizer.variables, found.optimiser, strict=True):
             variable.assign(value)
         self.averaged.shadow = [np.asarray(value, np.float64) for value in found.average]

@@ -143,6 +143,8 @@ class Course:
         batches = self._batches(loss, learnt)
         schedule = make_schedule(config.schedule, config.learning_rate, config.epochs * len(batches))
         learner.compile(optimizer=_optimiser(config, schedule), jit_compile=keras.config.backend() == "jax")
+        # TensorFlow traces a step twice where the first trace makes variables.
+        learner.optimizer.build(learner.trainable_variables)
         averaged = AveragedWeights(learnt, config.ema_decay)
         hears = None if after_epoch is None else lambda now, rate: after_epoch(now, tower, rate)
         run = Run(batches, averaged, checkpoint, self.recipe, report, hears, schedule)
