@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -74,7 +75,7 @@ class GatewayProcess:
         }
         env = {**os.environ, **{f"LOOKALIKE_{name}": value for name, value in settings.items()}}
         self.process = processes.start([sys.executable, "-m", "gateway"], self.folder / f"{self.name}.log", env=env)
-        processes.until(self._lives, "the gateway answers /healthz", timeout_s=120)
+        processes.until(lambda: self.answers("/healthz"), "the gateway answers /healthz", timeout_s=120)
 
     def kill(self) -> None:
         if self.process is not None:
@@ -83,9 +84,10 @@ class GatewayProcess:
     def stop(self) -> int:
         return processes.stop(self.process) if self.process is not None else 0
 
-    def _lives(self) -> bool:
+    def answers(self, probe: str) -> bool:
+        """Whether the gateway answers /healthz or /readyz with yes."""
         try:
-            return httpx.get(f"{self.http_url}/healthz", timeout=5.0).status_code == 200
+            return httpx.get(f"{self.http_url}{probe}", timeout=5.0).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -154,6 +156,8 @@ def fleet(
             launched(eye.launch().pid)  # side by side: it takes them most of the time
         for part in parts:
             part.start()
+        for door in doors:
+            processes.until(partial(door.answers, "/readyz"), f"{door.name} has reached all that it needs", timeout_s=120)
         yield Fleet(folder, milvus_uri, redis, eyes, doors, hands)
 
 
