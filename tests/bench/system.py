@@ -133,7 +133,7 @@ def photo_id(number: int) -> str:
 def running(folder: Path, *, workers: int = 1) -> Iterator[System]:
     """The whole system in `folder`, with both shipped models."""
     (folder / "milvus").mkdir()
-    server = RealServer(folder / "milvus")
+    server = RealServer(folder / "milvus", eager=False)
     with ExitStack() as ends:
         ends.callback(server.kill)
         server.start()
