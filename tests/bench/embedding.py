@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from embedder.models.bundle import SHIPPED
 from embedder.pictures.waiting import Lane
 from lookalike.names import MAX_IMAGES_PER_CALL
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
@@ -31,7 +32,7 @@ def measure(scale: Scale, findings: Findings) -> None:
     images = [pictures.png(index) for index in range(len(pictures))]
     single, full = [[image] for image in images], calls_of(images, MAX_IMAGES_PER_CALL)
     with tempfile.TemporaryDirectory(prefix="lookalike-bench-") as name:
-        embedder = EmbedderProcess(Path(name))
+        embedder = EmbedderProcess(Path(name), models=(SHIPPED / "fashion",))
         embedder.start()
         try:
             for row, load in (

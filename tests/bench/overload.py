@@ -23,6 +23,7 @@ import psutil
 from grpc_status import rpc_status
 from prometheus_client.parser import text_string_to_metric_families
 
+from embedder.models.bundle import SHIPPED
 from lookalike.errors import LookalikeError, Overloaded
 from lookalike.runtime.channels import open_aio_channel
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
@@ -76,7 +77,7 @@ def measure(scale: Scale, findings: Findings) -> None:
     port = free_port()
     more = {"EMBEDDER_QUEUE_IMAGES": str(QUEUE), "EMBEDDER_QUEUE_CALLS": str(QUEUE), "EMBEDDER_METRICS_PORT": str(port)}
     with tempfile.TemporaryDirectory(prefix="lookalike-bench-") as name:
-        embedder = EmbedderProcess(Path(name), more=more)
+        embedder = EmbedderProcess(Path(name), models=(SHIPPED / "fashion",), more=more)
         embedder.start()
         try:
             rounds = asyncio.run(_rounds(embedder, port, scale))

@@ -1,6 +1,7 @@
 """Whatever happens to workers, a job ends by itself, adds up, and every good image is in every space once.
 
-Real processes throughout: Redis, milvus-lite's server, the embedder, and `python -m indexer`, which is what gets killed.
+Real processes throughout: Redis, milvus-lite's server, the embedder, and `python -m indexer`, which is what gets killed. The
+worker that a test leaves goes on with the next test's job: a start costs more of the processor than such a job.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import json
 import secrets
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import pytest
+import redis
 from celery import Celery
 from PIL import Image
 
@@ -42,13 +43,14 @@ from tests.servers.processes import until
 from tests.servers.redis import RedisServer
 from tests.servers.worker import LEASE_S, EmbedderProcess, Worker
 
-IMAGES = 1000
-CHUNKS = 4
+IMAGES = 600
+CHUNKS = 3
+"""A worker does them one after the other: while the second is worked on, the first is recorded and the third is queued."""
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1,000 pictures as PNG files, in a folder for each class."""
+    """600 pictures as PNG files, in a folder for each class."""
     folder = tmp_path_factory.mktemp("data") / "images"
     split = fashion_mnist.load("test")
     for number in range(IMAGES):
@@ -102,26 +104,44 @@ class System:
         return self.worker.log.read_text(errors="replace")[-6000:] if self.worker.log.exists() else "no log"
 
 
+@dataclass(frozen=True)
+class Servers:
+    """What the tests of this module share; the worker is as the last test left it."""
+
+    redis: RedisServer
+    milvus_uri: str
+    worker: Worker
+
+
+@pytest.fixture(scope="module")
+def servers(
+    milvus_lite_uri: str, shared_embedder: EmbedderProcess, images: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    one_by_one = {"INDEXER_CONCURRENCY": "1"}
+    worker = Worker(f"{server.url}/0", milvus_lite_uri, shared_embedder.target, images.parent, more=one_by_one)
+    try:
+        yield Servers(server, milvus_lite_uri, worker)
+    finally:
+        worker.kill()
+        server.stop()
+
+
 @pytest.fixture
-def system(redis_db: str, milvus_lite_uri: str, shared_embedder: EmbedderProcess, images: Path) -> Iterator[System]:
-    """On the Redis that all tests share."""
-    with running(redis_db, milvus_lite_uri, shared_embedder.target, images) as system:
-        yield system
-
-
-@contextmanager
-def running(redis_db: str, milvus_lite_uri: str, embedder_target: str, images: Path) -> Iterator[System]:
-    """A new collection, and a worker that is not started yet."""
-    connection = connect(milvus_lite_uri)
+def system(servers: Servers) -> Iterator[System]:
+    """A new collection, and a worker that runs."""
+    worker = servers.worker
+    connection = connect(servers.milvus_uri)
     catalogue = MilvusCatalogue(connection)
-    collection = described(embedder_target)
+    collection = described(worker.embedder_target)
     catalogue.create(collection)
-    worker = Worker(redis_db, milvus_lite_uri, embedder_target, images.parent, name=collection.name)
-    ledger, queue = connect_ledger(redis_db), TaskQueue(redis_db)
+    ledger, queue = connect_ledger(worker.redis_url), TaskQueue(worker.redis_url)
+    if not worker.runs:
+        worker.start()
     try:
         yield System(ledger, queue, catalogue, MilvusVectors(connection), collection, worker)
     finally:
-        worker.kill()
         queue.close()
         ledger.close()
         catalogue.delete(collection.name)
@@ -136,8 +156,8 @@ def by_celery(system: System, manifest: Path) -> Job:
     for _ in range(2):
         producer.send_task("lookalike.create_ingest_job", [request], queue="lookalike")
     producer.send_task("lookalike.create_ingest_job", [{**request, "request_id": ""}], queue="lookalike")
-    until(lambda: system.ledger.list(None, 10, "")[0], f"the job is made\n{system.log()}")
-    (job,) = system.ledger.list(None, 10, "")[0]
+    until(lambda: system.ledger.list(system.collection.name, 10, "")[0], f"the job is made\n{system.log()}")
+    (job,) = system.ledger.list(system.collection.name, 10, "")[0]
     return job
 
 
@@ -152,9 +172,8 @@ def described(target: str) -> Collection:
 
 
 def test_a_killed_workers_job_ends_within_lease_times_with_every_image_once(system: System, images: Path) -> None:
-    system.worker.start()
     job = system.submit("folder", images)
-    until(lambda: system.chunks_done(job) >= 1, f"a chunk is recorded\n{system.log()}", poll_s=0.005)
+    until(lambda: system.chunks_done(job) >= 1, f"a chunk is recorded\n{system.log()}")
     system.worker.kill()
     done = system.chunks_done(job)
     assert done < CHUNKS, "killed too late to show anything"
@@ -174,19 +193,18 @@ def test_a_killed_workers_job_ends_within_lease_times_with_every_image_once(syst
 
 def test_a_worker_killed_while_planning_loses_nothing(system: System, images: Path) -> None:
     lines = [json.dumps({"uri": item.uri, "n": item.position}) for item in list_folder(images, labels_from_folders=False)]
-    repeated = 200
+    repeated = 100
     manifest = images.parent / "long.jsonl"
-    manifest.write_text("\n".join(lines[:300] * repeated), encoding="utf-8")
-    system.worker.start()
+    manifest.write_text("\n".join(lines[:100] * repeated), encoding="utf-8")
     job = system.submit("manifest", manifest)
     until(lambda: system.ledger.get(job.id).state is JobState.PLANNING, f"planning\n{system.log()}", poll_s=0.002)
     system.worker.kill()
     assert system.ledger.get(job.id).state is JobState.PLANNING, "killed too late to show anything"
     system.worker.start()
     job = system.ended(job, timeout_s=5 * LEASE_S + 20)
-    assert job.counts == Counts(submitted=300 * repeated, indexed=300, skipped=300 * repeated - 300)
-    assert job.skip_reasons == {"duplicate": 300 * repeated - 300}
-    assert len(system.ids()) == 300
+    assert job.counts == Counts(submitted=100 * repeated, indexed=100, skipped=100 * repeated - 100)
+    assert job.skip_reasons == {"duplicate": 100 * repeated - 100}
+    assert len(system.ids()) == 100
     plans = [path.name for path in (images.parent / "artifacts" / "jobs" / job.id).iterdir() if path.name[0] != "."]
     assert len([name for name in plans if name.startswith("manifest-")]) == 1
 
@@ -197,28 +215,29 @@ def test_two_workers_and_doubled_messages_count_everything_once(system: System, 
         system.worker.milvus_uri,
         system.worker.embedder_target,
         system.worker.folder,
-        name=f"{system.worker.name}_second",
+        name="second",
+        more=system.worker.more,
     )
     bad = images.parent / f"bad_{system.collection.name}.csv"
-    rows = [f"{item.uri},good {item.position}" for item in list_folder(images, labels_from_folders=False)][:1000]
+    rows = [f"{item.uri},good {item.position}" for item in list_folder(images, labels_from_folders=False)]
     (images.parent / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
     rows[10:10] = ["broken.png,broken", "missing.png,missing", f"{'x' * 3000},long", "/etc/hostname,outside", "ftp://a/b,ftp"]
-    rows[700:700] = [f"{item.uri},good 3 again" for item in list_folder(images, labels_from_folders=False)][3:4] * 7
+    rows[400:400] = [f"{item.uri},good 3 again" for item in list_folder(images, labels_from_folders=False)][3:4] * 7
     bad.write_text("uri,id\n" + "\n".join(rows), encoding="utf-8")
-    system.worker.start()
     second.start()
     try:
+        until(lambda: "concurrency=1" in second.log.read_text(), "the second worker is ready")
         job = by_celery(system, bad)
-        for chunk in (0, 1, 2, 3) * 3:
+        for chunk in (0, 1, 2) * 3:
             system.queue.send_chunk(job.id, chunk)
         system.queue.send_plan(job.id)
         until(lambda: system.chunks_done(job) >= 1, f"a chunk is recorded\n{system.log()}")
-        for chunk in (0, 1, 2, 3) * 3:
+        for chunk in (0, 1, 2) * 3:
             system.queue.send_chunk(job.id, chunk)
         job = system.ended(job, timeout_s=60)
     finally:
         second.kill()
-    assert job.counts == Counts(submitted=1012, indexed=1001, skipped=6, failed=5)
+    assert job.counts == Counts(submitted=IMAGES + 12, indexed=IMAGES + 1, skipped=6, failed=5)
     failures, token = Outcomes(system.ledger, Artifacts(system.worker.artifacts_url)).page_failures(job.id, 100, "")
     assert token == ""
     assert [(failure.position, failure.id) for failure in failures] == [
@@ -235,19 +254,22 @@ def test_two_workers_and_doubled_messages_count_everything_once(system: System, 
         "SOURCE_SCHEME_UNSUPPORTED",
     ]
     assert failures[0].reason.startswith("IMAGE_")
-    assert len(system.ids()) == 1001
+    assert len(system.ids()) == IMAGES + 1
 
 
 def test_a_worker_asked_to_stop_gives_its_work_back_and_a_cancelled_job_adds_up(system: System, images: Path) -> None:
-    system.worker.start()
+    said = len(system.worker.log.read_text())
     job = system.submit("folder", images)
-    until(lambda: system.chunks_done(job) >= 1, f"a chunk is recorded\n{system.log()}", poll_s=0.005)
+    until(lambda: system.chunks_done(job) >= 1, f"a chunk is recorded\n{system.log()}")
     assert system.worker.process is not None
     system.worker.process.send_signal(signal.SIGTERM)
     assert system.worker.process.wait(20) == 0, system.log()
-    assert "stopped" in system.worker.log.read_text(), "Celery has silenced our log"
+    assert "stopped" in system.worker.log.read_text()[said:], "Celery has silenced our log"
     before = system.ledger.get(job.id)
     assert before.chunks_done < CHUNKS, "stopped too late to show anything"
+    with redis.Redis.from_url(system.worker.redis_url, decode_responses=True) as stored:
+        units: dict[str, str] = stored.hgetall(f"lookalike:job:{job.id}:units")
+    assert [unit for unit in units if unit.startswith("o:")] == [], "a lease is left"
     assert system.ledger.request_cancel(job.id).state is JobState.CANCELLING
     system.worker.start()
     job = system.ended(job, timeout_s=5 * LEASE_S + 10)
@@ -259,16 +281,14 @@ def test_a_worker_asked_to_stop_gives_its_work_back_and_a_cancelled_job_adds_up(
 
 
 def test_a_redis_that_is_killed_and_comes_back_loses_nothing_acknowledged(
-    redis_server: RedisServer, milvus_lite_uri: str, shared_embedder: EmbedderProcess, images: Path
+    system: System, servers: Servers, images: Path
 ) -> None:
-    with running(f"{redis_server.url}/0", milvus_lite_uri, shared_embedder.target, images) as system:
-        system.worker.start()
-        job = system.submit("folder", images)
-        until(lambda: system.chunks_done(job) >= 1, f"a chunk is recorded\n{system.log()}", poll_s=0.005)
-        redis_server.kill()
-        redis_server.start()
-        done = system.ledger.get(job.id)
-        assert 1 <= done.chunks_done < CHUNKS, "killed too late to show anything"
-        job = system.ended(job, timeout_s=10 * LEASE_S)
-        assert job.counts == Counts(submitted=IMAGES, indexed=IMAGES)
-        assert len(system.ids()) == IMAGES
+    job = system.submit("folder", images)
+    until(lambda: system.chunks_done(job) >= 1, f"a chunk is recorded\n{system.log()}")
+    servers.redis.kill()
+    servers.redis.start()
+    done = system.ledger.get(job.id)
+    assert 1 <= done.chunks_done < CHUNKS, "killed too late to show anything"
+    job = system.ended(job, timeout_s=10 * LEASE_S)
+    assert job.counts == Counts(submitted=IMAGES, indexed=IMAGES)
+    assert len(system.ids()) == IMAGES

@@ -17,7 +17,6 @@ from typing import Protocol
 
 import httpx
 
-from embedder.models.bundle import SHIPPED
 from lookalike.client import Client
 from tests.servers import processes
 from tests.servers.redis import RedisServer
@@ -130,13 +129,13 @@ def fleet(
     embedders: int = 1,
     gateways: int = 1,
     shared: EmbedderProcess | None = None,
-    models: tuple[Path, ...] = (SHIPPED / "fashion",),
+    models: tuple[Path, ...] = (),
     worker_settings: Mapping[str, str] | None = None,
     launched: Callable[[int], object] = lambda _: None,
 ) -> Iterator[Fleet]:
     """A fleet in `folder` on a Milvus that runs already, and a Redis that forces every write to the disk.
 
-    `shared` takes the place of embedders of the fleet's own, and is alive afterwards.
+    `shared` takes the place of embedders of the fleet's own, and is alive afterwards. Without `models` they have a thin one.
     `worker_settings` go before what `Worker` sets for tests, in which everything is to happen soon.
     `launched` hears of each embedder's process, by its id, before it holds much memory.
     """

@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
 import pytest
 
+from embedder.models import bundle as bundles
 from embedder.models.bundle import SHIPPED
 from lookalike.runtime.channels import open_channel
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
@@ -41,6 +42,10 @@ class Worker:
     @property
     def artifacts_url(self) -> str:
         return (self.folder / "artifacts").as_uri()
+
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def start(self) -> None:
         settings = {
@@ -76,7 +81,8 @@ class EmbedderProcess:
     folder: Path
     target: str = field(default_factory=lambda: f"127.0.0.1:{processes.free_port()}")
     process: subprocess.Popen[bytes] | None = None
-    models: tuple[Path, ...] = (SHIPPED / "fashion",)
+    models: tuple[Path, ...] = ()
+    """None: a thin one."""
     more: dict[str, str] = field(default_factory=dict)
     name: str = "embedder"
     metrics_port: int = field(default_factory=processes.free_port)
@@ -91,7 +97,7 @@ class EmbedderProcess:
             "LOG_FORMAT": "text",
             "EMBEDDER_ADDRESS": self.target,
             "EMBEDDER_METRICS_PORT": str(self.metrics_port),
-            "EMBEDDER_MODELS": os.pathsep.join(map(str, self.models)),
+            "EMBEDDER_MODELS": os.pathsep.join(map(str, self.models or (thin_model(self.folder),))),
             **self.more,
         }
         env = {**os.environ, **{f"LOOKALIKE_{name}": value for name, value in settings.items()}}
@@ -111,6 +117,21 @@ class EmbedderProcess:
 
     def stop(self) -> int:
         return processes.stop(self.process) if self.process is not None else 0
+
+
+_THINNER = {64: 8, 256: 16, 2048: 8 * 16 + 2 * (16 + 16)}
+"""Sizes of `fashion`'s weights: filters of its stages, and what the head joins (16 cells of the first, two figures of each)."""
+
+
+def thin_model(folder: Path) -> Path:
+    """The model `thin`, saved below `folder`: `fashion` with few of its filters, for tests that ask for vectors of the usual
+    length and not for good ones. A picture costs 0.3 ms of the processor in place of 6."""
+    fashion = bundles.load(SHIPPED / "fashion")
+    weights = tuple(array[tuple(slice(_THINNER.get(size, size)) for size in array.shape)] for array in fashion.weights)
+    tower = replace(fashion.tower, widths=tuple(_THINNER[width] for width in fashion.tower.widths))
+    thin = replace(fashion, name="thin", tower=tower, input=replace(fashion.input, mirror=False), weights=weights, metrics={})
+    bundles.save(thin, folder / thin.name)
+    return folder / thin.name
 
 
 @pytest.fixture(scope="session")
