@@ -117,11 +117,11 @@ def test_one_naming_scheme(seen: Seen) -> None:
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs prometheus (Debian's package)")
 def test_prometheus_answers_every_query_of_the_dashboards_and_alerts(seen: Seen, tmp_path: Path) -> None:
-    with _prometheus(seen.stack, tmp_path) as url, seen.stack.client() as client:
+    with _prometheus(seen.stack, tmp_path) as url, seen.stack.client() as client, httpx.Client() as http:
         numbers = itertools.count(1)
 
         def value(expression: str) -> list[Any]:
-            answer = httpx.get(f"{url}/api/v1/query", params={"query": expression}).json()
+            answer = http.get(f"{url}/api/v1/query", params={"query": expression}).json()
             assert answer["status"] == "success", (expression, answer)
             return list(answer["data"]["result"])
 
@@ -143,7 +143,7 @@ def test_prometheus_answers_every_query_of_the_dashboards_and_alerts(seen: Seen,
             "Dropped before they were computed", "Chunks given back", "Memory of the GPU", "Errors", "Refused",
             "Where a chunk's time goes", "Time of a stage, 99 %", "Items a second", "Versions of models not loaded",
         }, empty  # fmt: skip
-        alerts = httpx.get(f"{url}/api/v1/rules", params={"type": "alert"}).json()["data"]["groups"][0]["rules"]
+        alerts = http.get(f"{url}/api/v1/rules", params={"type": "alert"}).json()["data"]["groups"][0]["rules"]
         assert [rule["name"] for rule in alerts if rule["health"] != "ok" or rule["state"] == "firing"] == []
 
 

@@ -9,13 +9,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Protocol
-
-import httpx
 
 from lookalike.client import Client
 from tests.servers import processes
@@ -85,10 +84,12 @@ class GatewayProcess:
 
     def answers(self, probe: str) -> bool:
         """Whether the gateway answers /healthz or /readyz with yes."""
-        try:
-            return httpx.get(f"{self.http_url}{probe}", timeout=5.0).status_code == 200
-        except httpx.HTTPError:
-            return False
+        with closing(HTTPConnection(self.http_address, timeout=5.0)) as connection:  # httpx takes 25 ms to be made, each time
+            try:
+                connection.request("GET", probe)
+                return connection.getresponse().status == 200
+            except (OSError, HTTPException):
+                return False
 
 
 @dataclass(frozen=True)
