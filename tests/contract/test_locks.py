@@ -25,7 +25,7 @@ from lookalike.runtime.call import Deadline
 from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import connect
 from lookalike.store.milvus.vectors import MilvusVectors
-from tests.contract.store_samples import TIMEOUT_S, new_collection
+from tests.contract.store_samples import TIMEOUT_S, made, new_collection
 from tests.unit.gateway.fakes import BackendsOf
 from tests.unit.indexer.conftest import Bench, made_bench
 from tests.unit.indexer.fakes import vector_of
@@ -33,7 +33,7 @@ from tests.unit.indexer.fakes import vector_of
 
 @dataclass
 class World:
-    """A bench over a real Milvus. `spaces` are those of its collection, which is there for one test."""
+    """A bench over a real Milvus, with a collection that holds nothing before the test."""
 
     bench: Bench
     writer: ImageWriter
@@ -98,20 +98,26 @@ def connection(store_uri: str) -> Iterator[Any]:
     opened.close()
 
 
-@pytest.fixture
-def world(connection: Any, redis_db: str, tmp_path: Path) -> Iterator[World]:
-    catalogue, store, collection = MilvusCatalogue(connection), Unflushed(connection), new_collection()
-    catalogue.create(collection)
+@pytest.fixture(scope="module")
+def shared(connection: Any) -> Iterator[Collection]:
+    """A collection for all tests: making it takes the real server seconds."""
+    with made(MilvusCatalogue(connection), new_collection()) as collection:
+        yield collection
 
+
+@pytest.fixture
+def world(connection: Any, shared: Collection, redis_db: str, tmp_path: Path) -> Iterator[World]:
+    catalogue, store = MilvusCatalogue(connection), Unflushed(connection)
     with made_bench(redis_db, tmp_path, catalogue, store) as bench:
-        bench.collection = collection.name
-        writer = ImageWriter(BackendsOf(store, catalogue), bench.ledger)
-        yield World(bench, writer, store, collection)
-    catalogue.delete(collection.name)
+        bench.collection = shared.name
+        world = World(bench, ImageWriter(BackendsOf(store, catalogue), bench.ledger), store, shared)
+        yield world
+    store.delete(shared, list(world.images()), Deadline.after(TIMEOUT_S))
+    # A Strong read of every space makes the deletes visible to Bounded reads of the next test.
+    assert store.matching_ids(shared, Selection(), limit=1000, timeout_s=TIMEOUT_S) == []
 
 
 def test_whatever_comes_in_between_the_later_write_stays(world: World) -> None:
-    """One story, since a collection takes seconds to make on the real server."""
     first = world.run(world.source("first", a=b"a1", b=b"b1", c=b"c1", d=b"d1"))
     assert world.shows("a", b"a1", first.revision)
 

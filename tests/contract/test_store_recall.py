@@ -17,8 +17,8 @@ from lookalike.store.milvus.connection import connect
 from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, made, new_collection
 
-STORED, QUERIES, TOP_K, EF = 9000, 200, 5, 64
-STORED_ON_LITE, QUERIES_ON_LITE = 2000, 20
+STORED, QUERIES, TOP_K, EF = 4000, 200, 5, 64
+STORED_ON_LITE, QUERIES_ON_LITE = 1000, 20
 """On milvus-lite, which searches exactly and compares a query with every vector."""
 _INDEXED_WITHIN_S = 90.0
 _SAME = 1e-5

@@ -48,9 +48,10 @@ _QUICKER = {
 }
 _EAGER = {
     # A collection is made in 1-2 s in place of 3.5: the channels of a new one are looked for at once, and 0.2 s after they are
-    # found it counts as loaded.
+    # found it counts as loaded. An index is looked for at once too, where it was every 10 s.
     "  updateNextTargetInterval: 1\n": "  updateNextTargetInterval: 0.2\n"
-    "  checkChannelInterval: 100\n  checkSegmentInterval: 100\n",
+    "  checkChannelInterval: 100\n  checkSegmentInterval: 100\n  checkIndexInterval: 200\n",
+    "\nindexCoord:\n": "\nindexCoord:\n  scheduler:\n    interval: 100\n",
     # A Strong read waits for the next tick: 0.1 s in place of 0.3. Ticks take 3 % of a core.
     "  timeTickInterval: 200 ": "  timeTickInterval: 100 ",
     # A flush closes no segment before the proxy's leave to write to it has expired: 0.5-1 s in place of 3.
