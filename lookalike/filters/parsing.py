@@ -21,7 +21,6 @@ from __future__ import annotations
 import datetime
 import functools
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -31,6 +30,7 @@ from lark.exceptions import UnexpectedInput
 
 from lookalike.errors import BadFilter
 from lookalike.filters.hints import syntax_error
+from lookalike.names import control_in_prose
 from lookalike.records.filter import AllOf, AnyOf, Comparison, Condition, Field, Not, Operator, Value
 from lookalike.records.search_options import SearchOptions
 
@@ -274,6 +274,5 @@ def _moment(written: _Written) -> datetime.datetime:
 
 
 def _check_characters(text: str) -> None:
-    for position, character in enumerate(text):
-        if character not in "\t\n\r" and unicodedata.category(character) in ("Cc", "Cs"):
-            raise BadFilter(f"column {position + 1}: control characters are not allowed")
+    if control := control_in_prose(text):
+        raise BadFilter(f"column {control.start() + 1}: control characters are not allowed")

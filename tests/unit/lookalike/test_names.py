@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
+
 import pytest
 
 from lookalike import names
@@ -26,6 +29,21 @@ def test_bad_names_are_refused_naming_the_field(name: str) -> None:
 def test_bad_ids_are_refused(image_id: str) -> None:
     with pytest.raises(InvalidArgument):
         names.check_id("id", image_id)
+
+
+def test_of_all_characters_controls_and_surrogates_alone_are_refused() -> None:
+    every = map(chr, range(sys.maxunicode + 1))
+    controls = {character for character in every if unicodedata.category(character) in ("Cc", "Cs")}
+    assert {character for character in map(chr, range(sys.maxunicode + 1)) if _refused(character)} == controls
+    assert {character for character in controls if not names.control_in_prose(character)} == {"\t", "\n", "\r"}
+
+
+def _refused(image_id: str) -> bool:
+    try:
+        names.check_id("id", image_id)
+    except InvalidArgument:
+        return True
+    return False
 
 
 def test_an_id_may_be_any_printable_text_of_256_bytes() -> None:
