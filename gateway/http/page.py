@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from gateway.backends.threads import off_loop
 from gateway.readiness import Readiness
 from lookalike.picture_formats import FORMATS
 
@@ -55,7 +56,7 @@ def _router(readiness: Readiness) -> APIRouter:
 
     @router.get("/metrics")
     async def metrics() -> Response:
-        return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Response(await off_loop(generate_latest, large=True), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return router
 

@@ -23,7 +23,7 @@ class SearchRpcs:
         large = is_large_answer(answer)
         return Answer(search_parts(answer, include_vectors=request.include_vectors, large=large), large, "top_k")
 
-    async def GetImage(self, request: pb.GetImageRequest, call: Call) -> pb.GetImageResponse:
+    async def GetImage(self, request: pb.GetImageRequest, call: Call) -> Answer:
         collection, image = await self._images.get(
             request.collection,
             request.id,
@@ -31,7 +31,7 @@ class SearchRpcs:
             consistency=consistency_from(request.consistency),
             call=call,
         )
-        return pb.GetImageResponse(image=image_message(image, collection.spaces))
+        return Answer.whole(lambda: pb.GetImageResponse(image=image_message(image, collection.spaces)), large=is_large([image]))
 
     async def ListImages(self, request: pb.ListImagesRequest, call: Call) -> Answer:
         page = await self._images.page(
