@@ -25,7 +25,8 @@ from lookalike.wire.search import batch_answer_message, neighbour_messages, sear
 T = TypeVar("T")
 
 _MOST_AT_ONCE = 1000
-"""The values that are written on the loop: some 1.5 ms, as JSON 10 to 20. An image counts as 20, a float of a vector as a twentieth."""
+"""The values that are written on the loop: some 1.5 ms, as JSON 10 to 20. An image counts as 20, a float of a
+vector as a twentieth."""
 MANY = 50
 """Collections, jobs or failures that are written on the loop, at most: a job takes up to 0.05 ms, as JSON 0.3."""
 _IMAGE = 20
