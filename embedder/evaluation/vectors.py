@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -57,9 +58,13 @@ class Embedding:
         tower = bundle.tower
         shape = (None, tower.input_size, tower.input_size, tower.channels)
         self._embed = tf.function(self._model.embed, input_signature=[tf.TensorSpec(shape, tf.uint8)])
-        self._count = Spaces()
         color = any(settings.color for settings in self.histograms)
         self._wanted = Wanted(3 if color else 1, tower.input_size, tower.channels, bundle.input.fit)
+
+    @cached_property
+    def _count(self) -> Spaces:
+        """Traced only where histograms are asked for."""
+        return Spaces()
 
     def of(self, listing: Listing, report: Report) -> Vectors:
         """The vectors of `listing`. Raises `InvalidArgument` where no picture of it can be decoded."""
