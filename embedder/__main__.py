@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 DEVICE = Info("lookalike_embedder_device", "The device that the models run on.")
 ENGINE = Info("lookalike_embedder_engine", "What computes the models' vectors: tensorflow or openvino.")
 WARM = Gauge("lookalike_embedder_warm", "1 once every model is traced and has run.")
+_UNUSED = ("jax", "pandas")
+"""Packages that TensorFlow and Keras import where they are installed, for inputs that no model here gets. Without them an
+embedder starts a second sooner and takes 200 MB less."""
 _SPARE_CALLS = 16
 """Calls beyond those that the batcher admits: to be refused, for health checks and for descriptions."""
 _SAID = 300
@@ -104,6 +107,8 @@ def serve(settings: EmbedderSettings, stop: threading.Event, health: Server | No
     fixed = read_bundles(settings.embedder_models)
     compile_tower = OpenVino(settings.cores).compile_tower if settings.embedder_engine == "openvino" else None
     registry = Registry(settings.embedder_registry) if settings.embedder_registry else None
+    for unused in _UNUSED:
+        sys.modules.setdefault(unused, None)  # type: ignore[arg-type]  # None there is Python's own mark of a module that is not
 
     from embedder.models.model import execution_on, set_up_tensorflow
     from embedder.serving.decode_pool import DecodePool

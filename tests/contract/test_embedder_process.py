@@ -99,6 +99,9 @@ def test_asked_to_stop_it_answers_what_it_has_admitted_and_ends_well(tmp_path: P
     try:
         with open_channel(f"127.0.0.1:{port}") as channel:
             until_serving(channel)
+            loaded = Path(f"/proc/{server.pid}/maps").read_text()
+            assert "/tensorflow/" in loaded
+            assert not re.search("/(jaxlib|pandas)/", loaded), "packages that TensorFlow would import, and nothing here uses"
             stub = rpc.EmbedderServiceStub(channel)
             request = messages.EmbedRequest(model="small", images=[encoded(noise(16, 16))] * 32, lane=messages.LANE_BULK)
             calls = [stub.Embed.future(request, timeout=TIMEOUT_S) for _ in range(24)]
