@@ -139,7 +139,9 @@ def local_parts(config: LocalConfig, folder: DataFolder, chosen: Ports) -> tuple
         ),
         Part(
             "gateway", (*PYTHON, "-m", "gateway"), f"http://{HOST}:{chosen.http} and gRPC {HOST}:{chosen.grpc}",
-            partial(_gateway_ready, chosen), settings, needs=(*stores, "embedder"), ports=(chosen.grpc, chosen.http),
+            # It imports for seconds beside the embedder, and is ready after it.
+            partial(_gateway_ready, chosen), settings, needs=stores, ports=(chosen.grpc, chosen.http),
+            doing="waits for the embedder", waits_for=("embedder",),
         ),
     )  # fmt: skip
     return tuple(part for part in parts if part.name != "milvus" or config.milvus_uri is None)
