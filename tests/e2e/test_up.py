@@ -1,4 +1,4 @@
-"""`lookalike up` as a person uses it: started, used, stopped, killed, started again."""
+"""`lookalike up` as a person uses it: started, used, killed, started again, stopped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,19 @@ import psutil
 import pytest
 
 from embedder.models.bundle import SHIPPED
+from lookalike.cli import exits
+from lookalike.cli.main import run_command
 from lookalike.client import Client, Consistency
 from lookalike.demo import dataset
-from tests.servers import processes
+from lookalike.jobs.ledger import connect_ledger
+from lookalike.local.folder import DataFolder
+from lookalike.local.parts import LocalConfig, Ports, choose_ports, local_parts
+from lookalike.local.ports import HOST, HeldPorts
+from lookalike.local.supervisor import Supervisor
+from lookalike.store.milvus.catalogue import MilvusCatalogue
+from lookalike.store.milvus.connection import connect
+from lookalike.store.milvus.vectors import MilvusVectors
+from tests.servers import processes, starts
 
 COMMAND = (sys.executable, "-m", "lookalike.cli.main")
 COUNT = 40
@@ -73,7 +84,7 @@ def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_data_survives_a_stop_and_a_kill(tmp_path: Path, ups: list[Up]) -> None:
+def test_data_survives_a_kill_and_a_stop(tmp_path: Path, ups: list[Up], capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
     gallery, queries = dataset.split()
     few = dataset.Pictures(gallery.images[:COUNT], gallery.labels[:COUNT], gallery.numbers[:COUNT])
@@ -82,10 +93,9 @@ def test_data_survives_a_stop_and_a_kill(tmp_path: Path, ups: list[Up]) -> None:
     # Started, filled by the command, and guarded against a second one.
     ups.append(start(data))
     target = ups[-1].target()
-    ingest = ("--address", target, "ingest", str(manifest), "-C", "fashion", "--create", "--model", "fashion", "--watch")
-    done = subprocess.run((*COMMAND, *ingest), capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{COUNT} items: {COUNT} indexed, 0 skipped, 0 failed" in done.stdout
+    ingest = ["--address", target, "ingest", str(manifest), "-C", "fashion", "--create", "--model", "fashion", "--watch"]
+    assert run_command(ingest) == exits.OK, capsys.readouterr()
+    assert f"{COUNT} items: {COUNT} indexed, 0 skipped, 0 failed" in capsys.readouterr().out
     second = subprocess.run((*COMMAND, "up", "--data", str(data)), capture_output=True, text=True, check=False, timeout=30)
     assert second.returncode == 4
     assert f"in use by lookalike, process {ups[-1].process.pid}" in second.stderr
@@ -99,27 +109,55 @@ def test_data_survives_a_stop_and_a_kill(tmp_path: Path, ups: list[Up]) -> None:
         heard = {socket.laddr.ip.removeprefix("::ffff:") for socket in sockets if socket.status == psutil.CONN_LISTEN}
         assert heard <= {"127.0.0.1"}, psutil.Process(pid).cmdline()
 
-    # Stopped as by Ctrl-C: in order, within bounds, nothing left.
+    # Killed without a chance to stop anything, started again with what it needs alone, found intact.
+    ups[-1].process.kill()
+    ups[-1].process.wait()
+    ups.append(start(data, *ONE_MODEL))
+    check_intact(ups[-1].target(), queries)
+    assert all(gone(pid) for pid in pids)
+
+    # Stopped as by Ctrl-C: in order, within bounds, nothing left, and all data there.
+    pids, kept = recorded_pids(data), files(data / "artifacts")
     ups[-1].process.send_signal(signal.SIGINT)
     assert ups[-1].process.wait(60) == 0
     assert all(gone(pid) for pid in pids)
     printed = ups[-1].printed
     assert re.findall(r"(\w+) +stopped", printed) == ["gateway", "indexer", "embedder", "milvus", "redis"]
     assert "killed" not in printed
+    assert files(data / "artifacts") == kept
+    with stores(data) as ports:
+        connection, ledger = connect(f"http://{HOST}:{ports.milvus}"), connect_ledger(f"redis://{HOST}:{ports.redis}/0")
+        collection = MilvusCatalogue(connection).get("fashion", fresh=True)
+        assert MilvusVectors(connection).count(collection, timeout_s=30) == COUNT
+        assert [job.counts.indexed for job in ledger.list("fashion", 10, "")[0]] == [COUNT]
+        ledger.close()
+        connection.close()
 
-    # Started again with what it needs alone, found intact, killed without a chance to stop anything.
-    ups.append(start(data, *ONE_MODEL))
-    check_intact(ups[-1].target(), queries)
-    pids = recorded_pids(data)
-    ups[-1].process.kill()
-    ups[-1].process.wait()
 
-    # And again.
-    ups.append(start(data, *ONE_MODEL))
-    check_intact(ups[-1].target(), queries)
-    assert all(gone(pid) for pid in pids)
-    ups[-1].process.terminate()
-    assert ups[-1].process.wait(60) == 0
+def files(folder: Path) -> dict[Path, bytes]:
+    """What is stored there; thumbnails are among it."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@contextmanager
+def stores(data: Path) -> Iterator[Ports]:
+    """Redis and Milvus of a system that was stopped: its parts that hold data, without those that take long to start."""
+    folder, held = DataFolder(data), HeldPorts()
+    folder.lock("a test")
+    try:
+        assert folder.reap_orphans() == []
+        config = LocalConfig(data=data, http_port=0, grpc_port=0, usual_ports=False)
+        ports = choose_ports(config, held)
+        redis, milvus, *_ = local_parts(config, folder, ports)
+        supervisor = Supervisor(folder, [redis, milvus], starts.note_part)
+        supervisor.start()
+        try:
+            yield ports
+        finally:
+            supervisor.stop()
+    finally:
+        held.close()
+        folder.unlock()
 
 
 def check_intact(target: str, queries: dataset.Pictures) -> None:
