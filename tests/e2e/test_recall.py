@@ -33,7 +33,7 @@ QUERIES, TOP_K, THREADS = 200, 5, 4
 """The searches of the long version; the short one asks half of them, so that one miss of 500 hits is 0.002."""
 TUNED_WITH = 50
 DEFAULT_EF = 64
-SOME = 2000
+SOME = 1200
 """Pictures of the short version, in which recall is measured and what the demo promises of all 9,000 is not. Milvus makes no
 index of fewer than 1,024."""
 SOME_ON_LITE = 500

@@ -30,11 +30,11 @@ from lookalike.spaces import Vector
 from tests.servers.processes import until
 
 COLLECTION = "reembedded"
-COUNT = 1000
+COUNT = 600
 WRITTEN, DELETED = range(10), range(20, 30)
 """Pictures that are replaced by others, and that are deleted, while the job runs."""
 SPACE = "siamese"
-_PAUSE_S = 0.05
+_PAUSE_S = 0.1
 """Between two searches: what is embedded anew and started again needs the processor as well."""
 
 

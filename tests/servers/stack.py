@@ -26,6 +26,7 @@ from lookalike.local.ports import HOST
 from lookalike.local.system import LocalSystem
 from tests.servers import starts
 from tests.servers.collector import Collector, collector
+from tests.servers.worker import LEASE_S
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,9 @@ def stack_on_milvus(milvus_uri: str, tmp_path_factory: pytest.TempPathFactory) -
         models=(SHIPPED / "fashion", folder / "plain"),
     )
     system = LocalSystem(config, starts.note_part)
-    with starts.once("stack on milvus"):
+    with starts.once("stack on milvus"), pytest.MonkeyPatch.context() as environment:
+        environment.setenv("LOOKALIKE_INDEXER_LEASE_S", str(LEASE_S))  # a test kills the worker, and waits for its lease to end
+        environment.setenv("LOOKALIKE_INDEXER_HEARTBEAT_S", "1")
         system.start()
     try:
         yield system
