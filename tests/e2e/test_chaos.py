@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from embedder.models.bundle import SHIPPED
 from lookalike import fashion_mnist
 from lookalike.client import Client, Job, JobState, ManifestSource
 from lookalike.demo import dataset
@@ -78,7 +79,7 @@ class Chaos:
 
     def __init__(self, system: Fleet, client: Client, load: Load) -> None:
         self.system, self.client, self.load = system, client, load
-        client.create_collection(COLLECTION, model="fashion")
+        client.create_collection(COLLECTION)
         self.job = client.create_ingest_job(COLLECTION, ManifestSource(str(load.manifest)), request_id="chaos")
         self.seen: list[Job] = []
         self._watching = threading.Thread(target=self._watch, daemon=True)
@@ -182,7 +183,7 @@ def test_a_job_outlives_everything(workers: int, how: str, tmp_path: Path) -> No
     milvus = RealServer(tmp_path / "milvus")
     milvus.start()
     try:
-        with fleet(folder, milvus.uri, workers=workers) as system, system.client() as client:
+        with fleet(folder, milvus.uri, workers=workers, models=(SHIPPED / "fashion",)) as system, system.client() as client:
             load = a_load(folder / "pictures", items=5000, bad=50, duplicates=100)
             chaos = Chaos(system, client, load)
             worker = system.workers[0]

@@ -281,6 +281,7 @@ def _prometheus(stack: Stack, folder: Path) -> Iterator[str]:
     config.write_text(yaml.safe_dump({"global": every_second, "rule_files": [str(RULES)], "scrape_configs": scraped}))
     address = f"127.0.0.1:{processes.free_port()}"
     options = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}"]
+    options.append("--scrape.discovery-reload-interval=100ms")  # Prometheus would begin to scrape after 5 s.
     server = processes.start(["prometheus", *options], folder / "prometheus.log")
     url = f"http://{address}"
 

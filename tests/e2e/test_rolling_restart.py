@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
+from embedder.models.bundle import SHIPPED
 from lookalike import fashion_mnist
 from lookalike.client import Client, JobState
 from lookalike.demo import dataset
@@ -102,7 +103,7 @@ def rolled(system: Fleet, parts: Sequence[Worker | GatewayProcess | EmbedderProc
             (folder / name / f"{number:05d}.png").write_bytes(dataset.png(split.images[number]))
     with system.client() as client:
         for collection in (SEARCHED, INGESTED):
-            client.create_collection(collection, model="fashion")
+            client.create_collection(collection)
         *_, filled = client.watch_job(client.create_ingest_job(SEARCHED, FolderSource(str(folder / "first"))).id)
         assert filled.counts.indexed == 200
         queries = [dataset.png(picture) for picture in split.images[-2000:]]
@@ -129,7 +130,7 @@ def test_nothing_fails_and_nothing_is_lost_while_each_service_is_restarted_in_tu
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_the_same_twice_with_five_thousand_pictures(milvus_uri: str, tmp_path: Path) -> None:
-    with fleet(tmp_path, milvus_uri, workers=2, embedders=2, gateways=2) as system:
+    with fleet(tmp_path, milvus_uri, workers=2, embedders=2, gateways=2, models=(SHIPPED / "fashion",)) as system:
         everything: tuple[Any, ...] = (*system.workers, *system.gateways, *system.embedders)
         load = rolled(system, everything * 2, images=5000, folder=tmp_path)
         print(f"\n{load.answered:,} searches answered, {len(load.failed)} failed; the slowest took {load.slowest_s:.1f} s")
