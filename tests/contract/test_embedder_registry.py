@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import threading
 import urllib.request
@@ -81,9 +80,10 @@ class Running:
     metrics_port: int
     log: Path
 
-    def listed(self) -> list[tuple[str, str, bool]]:
+    def listed(self, name: str = "") -> list[tuple[str, str, bool]]:
+        """Every version, or those of one name."""
         models = self.stub.ListModels(messages.ListModelsRequest(), timeout=TIMEOUT_S).models
-        return [(model.name, model.fingerprint, model.current) for model in models]
+        return [(model.name, model.fingerprint, model.current) for model in models if name in ("", model.name)]
 
     def metrics(self) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
@@ -111,7 +111,7 @@ def running(tmp_path: Path, registry: Registry, folder: Path) -> Iterator[Runnin
         "ADDRESS": f"127.0.0.1:{port}",
         "MODELS": str(tmp_path / "small"),
         "REGISTRY": str(folder),
-        "REGISTRY_POLL_S": "0.6",
+        "REGISTRY_POLL_S": "0.2",
         "BATCH_IMAGES": "4",
         "METRICS_PORT": str(metrics_port),
     }
@@ -128,86 +128,97 @@ def running(tmp_path: Path, registry: Registry, folder: Path) -> Iterator[Runnin
         stop(process)
 
 
-def test_versions_come_and_go_and_the_registry_itself_while_calls_stream(tmp_path: Path) -> None:
-    folder = tmp_path / "models"
-    registry, first, second = Registry(str(folder)), a_version(1), a_version(2)
-    promote(registry, first)
-    with running(tmp_path, registry, folder) as embedder:
-        small = ("small", random_bundle("small").fingerprint, True)
-        assert embedder.listed() == [small, ("shoes", first.fingerprint, True)], "READY waits for a registry that answers"
-
-        # A promotion: no call fails, the name switches once, and a call that names the older version gets that.
-        with embedder.streaming("", first.fingerprint) as (by_name, of_first):
-            by_name.goes_on()
-            promote(registry, second)
-            until(lambda: ("shoes", second.fingerprint, True) in embedder.listed(), "the new version is current", timeout_s=60)
-            for stream in (by_name, of_first):
-                stream.goes_on()
-        assert embedder.listed() == [small, ("shoes", second.fingerprint, True), ("shoes", first.fingerprint, False)]
-        assert (by_name.failed, of_first.failed) == ([], [])
-        assert set(of_first.made) == {first.fingerprint}
-        switched = by_name.made.index(second.fingerprint)
-        assert set(by_name.made[:switched]) == {first.fingerprint}
-        assert set(by_name.made[switched:]) == {second.fingerprint}
-
-        # A retirement: the version leaves, the other one never notices.
-        with embedder.streaming(second.fingerprint, first.fingerprint) as (of_second, of_first):
-            of_first.goes_on()
-            record = registry.get("shoes")
-            registry.retire(record, Change("retire", first.fingerprint, datetime.now(UTC), "me"), delete=True)
-            until(lambda: of_first.failed, "the retired version has left", timeout_s=60)
-            of_second.goes_on()
-        assert of_second.failed == []
-        assert set(of_first.made) == {first.fingerprint}, "until its last answer it is itself"
-        assert all(isinstance(error, FingerprintMismatch) for error in of_first.failed)
-        assert of_first.failed[0].metadata["expected"] == first.fingerprint
-        assert embedder.listed() == [small, ("shoes", second.fingerprint, True)]
-
-        # A registry that vanishes: serving goes on, and the log says so once.
-        with embedder.streaming(second.fingerprint, "") as streams:
-            shutil.rmtree(folder)
-            until(
-                lambda: 'lookalike_dependency_up{dependency="registry"} 0.0' in embedder.metrics(),
-                "the registry's loss is noticed",
-            )
-            for stream in streams:
-                stream.goes_on()
-        assert all(stream.failed == [] and set(stream.made) == {second.fingerprint} for stream in streams)
-        assert embedder.listed() == [small, ("shoes", second.fingerprint, True)]
-        assert embedder.log.read_text().count("registry has lost models") == 1
-
-        # And comes back, with something new in it.
-        third = a_version(3)
-        promote(registry, third)
-        until(lambda: ("shoes", third.fingerprint, True) in embedder.listed(), "the new version is current", timeout_s=60)
-        assert 'lookalike_dependency_up{dependency="registry"} 1.0' in embedder.metrics()
+def damaged() -> tuple[Bundle, Bundle]:
+    """What is damaged when the embedder starts: the first has no weights, the second those of another version."""
+    return a_version(1, "boots"), a_version(1, "hats")
 
 
-def test_damaged_bundles_in_the_registry_delay_nothing_and_are_reported(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """An embedder whose registry holds the model `shoes`, and two that are damaged until a test repairs them."""
+    tmp_path = tmp_path_factory.mktemp("registry")
     folder = tmp_path / "models"
     registry = Registry(str(folder))
-    without, altered = a_version(1, "shoes"), a_version(1, "hats")
-    for bundle in (without, altered):
+    for bundle in (a_version(1), *damaged()):
         promote(registry, bundle)
-    places = {bundle.name: folder / bundle.name / bundle.fingerprint / bundles.WEIGHTS for bundle in (without, altered)}
-    whole = {name: place.read_bytes() for name, place in places.items()}
-    places["shoes"].unlink()
-    places["hats"].write_bytes(bundles.to_files(a_version(2, "hats"))[bundles.WEIGHTS])
+    boots, hats = (_weights(folder, bundle) for bundle in damaged())
+    boots.unlink()
+    hats.write_bytes(bundles.to_files(a_version(2, "hats"))[bundles.WEIGHTS])
     with running(tmp_path, registry, folder) as embedder:
-        assert [name for name, _, _ in embedder.listed()] == ["small"]
-        for bundle in (without, altered):
-            name = bundle.name
-            request = messages.EmbedRequest(model=name, fingerprint=bundle.fingerprint, images=[PICTURE])
-            with pytest.raises(grpc.RpcError) as refused:
-                embedder.stub.Embed(request, timeout=TIMEOUT_S)
-            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-            assert "cannot be loaded" in refused.value.details()  # type: ignore[operator]
-            assert f'lookalike_embedder_model_not_loaded{{model="{name}"' in embedder.metrics()
-            places[name].write_bytes(whole[name])
-            repaired = (name, bundle.fingerprint, True)
-            until(partial(lambda wanted: wanted in embedder.listed(), repaired), "the repaired version is served", timeout_s=60)
-            assert f'lookalike_embedder_model_not_loaded{{model="{name}"' not in embedder.metrics()
-            assert embedder.stub.Embed(request, timeout=TIMEOUT_S).spaces[1].fingerprint == bundle.fingerprint
+        yield embedder
+
+
+def _weights(folder: Path, bundle: Bundle) -> Path:
+    return folder / bundle.name / bundle.fingerprint / bundles.WEIGHTS
+
+
+def test_damaged_bundles_in_the_registry_delay_nothing_and_are_reported(embedder: Running) -> None:
+    small = ("small", random_bundle("small").fingerprint, True)
+    assert embedder.listed() == [small, ("shoes", a_version(1).fingerprint, True)], "READY waits for a registry that answers"
+    for bundle in damaged():
+        name = bundle.name
+        request = messages.EmbedRequest(model=name, fingerprint=bundle.fingerprint, images=[PICTURE])
+        with pytest.raises(grpc.RpcError) as refused:
+            embedder.stub.Embed(request, timeout=TIMEOUT_S)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "cannot be loaded" in refused.value.details()  # type: ignore[operator]
+        assert f'lookalike_embedder_model_not_loaded{{model="{name}"' in embedder.metrics()
+        _weights(embedder.folder, bundle).write_bytes(bundles.to_files(bundle)[bundles.WEIGHTS])
+        repaired = (name, bundle.fingerprint, True)
+        until(partial(lambda wanted: wanted in embedder.listed(), repaired), "the repaired version is served", timeout_s=60)
+        assert f'lookalike_embedder_model_not_loaded{{model="{name}"' not in embedder.metrics()
+        assert embedder.stub.Embed(request, timeout=TIMEOUT_S).spaces[1].fingerprint == bundle.fingerprint
+
+
+def test_versions_come_and_go_and_the_registry_itself_while_calls_stream(embedder: Running) -> None:
+    registry, first, second = embedder.registry, a_version(1), a_version(2)
+
+    # A promotion: no call fails, the name switches once, and a call that names the older version gets that.
+    with embedder.streaming("", first.fingerprint) as (by_name, of_first):
+        by_name.goes_on()
+        promote(registry, second)
+        until(lambda: ("shoes", second.fingerprint, True) in embedder.listed(), "the new version is current", timeout_s=60)
+        for stream in (by_name, of_first):
+            stream.goes_on()
+    assert embedder.listed("shoes") == [("shoes", second.fingerprint, True), ("shoes", first.fingerprint, False)]
+    assert (by_name.failed, of_first.failed) == ([], [])
+    assert set(of_first.made) == {first.fingerprint}
+    switched = by_name.made.index(second.fingerprint)
+    assert set(by_name.made[:switched]) == {first.fingerprint}
+    assert set(by_name.made[switched:]) == {second.fingerprint}
+
+    # A retirement: the version leaves, the other one never notices.
+    with embedder.streaming(second.fingerprint, first.fingerprint) as (of_second, of_first):
+        of_first.goes_on()
+        record = registry.get("shoes")
+        registry.retire(record, Change("retire", first.fingerprint, datetime.now(UTC), "me"), delete=True)
+        until(lambda: of_first.failed, "the retired version has left", timeout_s=60)
+        of_second.goes_on()
+    assert of_second.failed == []
+    assert set(of_first.made) == {first.fingerprint}, "until its last answer it is itself"
+    assert all(isinstance(error, FingerprintMismatch) for error in of_first.failed)
+    assert of_first.failed[0].metadata["expected"] == first.fingerprint
+    assert embedder.listed("shoes") == [("shoes", second.fingerprint, True)]
+
+    # A registry that vanishes: serving goes on, and the log says so once.
+    with embedder.streaming(second.fingerprint, "") as streams:
+        gone = embedder.folder.rename(embedder.folder.with_name("gone"))
+        until(
+            lambda: 'lookalike_dependency_up{dependency="registry"} 0.0' in embedder.metrics(),
+            "the registry's loss is noticed",
+        )
+        for stream in streams:
+            stream.goes_on()
+    assert all(stream.failed == [] and set(stream.made) == {second.fingerprint} for stream in streams)
+    assert embedder.listed("shoes") == [("shoes", second.fingerprint, True)]
+    assert embedder.log.read_text().count("registry has lost models") == 1
+
+    # And comes back, with something new in it.
+    third = a_version(3)
+    gone.rename(embedder.folder)
+    promote(registry, third)
+    until(lambda: ("shoes", third.fingerprint, True) in embedder.listed(), "the new version is current", timeout_s=60)
+    assert 'lookalike_dependency_up{dependency="registry"} 1.0' in embedder.metrics()
 
 
 def test_a_registry_that_cannot_be_used_at_all_is_one_clear_line(tmp_path: Path) -> None:
