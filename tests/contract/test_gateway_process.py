@@ -62,7 +62,7 @@ def running(folder: Path) -> Iterator[Alone]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
-    """A gateway for tests that leave it as it is."""
+    """A gateway for tests that leave it as it is, and for the last one, which ends it."""
     with running(tmp_path_factory.mktemp("gateway")) as gateway:
         yield gateway
 
@@ -92,13 +92,6 @@ def test_what_cannot_be_done_is_unavailable_with_a_time_to_come_back(alone: Alon
     assert alone.http.get("/v1/ingest-jobs").json()["error"]["metadata"]["dependency"] == "redis"
 
 
-def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
-    with running(tmp_path) as gateway:
-        gateway.process.send_signal(signal.SIGTERM)
-        assert stop(gateway.process) == 0
-        assert "Traceback" not in gateway.log.read_text()
-
-
 def test_a_port_in_use_is_one_clear_line(alone: Alone, tmp_path: Path) -> None:
     settings = {"LOOKALIKE_GATEWAY_GRPC_ADDRESS": alone.grpc_target, "LOOKALIKE_GATEWAY_HTTP_ADDRESS": "127.0.0.1:0"}
     second = subprocess.run(
@@ -107,6 +100,12 @@ def test_a_port_in_use_is_one_clear_line(alone: Alone, tmp_path: Path) -> None:
     assert second.returncode == 1
     assert alone.grpc_target.encode() in second.stderr
     assert b"Traceback" not in second.stderr
+
+
+def test_sigterm_ends_it_in_order(alone: Alone) -> None:
+    alone.process.send_signal(signal.SIGTERM)
+    assert stop(alone.process) == 0
+    assert "Traceback" not in alone.log.read_text()
 
 
 def _lives(client: httpx.Client) -> bool:

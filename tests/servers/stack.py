@@ -118,6 +118,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         with starts.once("stack"), pytest.MonkeyPatch.context() as environment:
             environment.setenv("LOOKALIKE_OTLP_ENDPOINT", spans.endpoint)
             environment.setenv("LOOKALIKE_GATEWAY_RECALL_SAMPLE_RATIO", "1")
+            environment.setenv("LOOKALIKE_EMBEDDER_REGISTRY_POLL_S", "0.5")  # tests promote and retire models, and wait for it
             system.start()
         try:
             yield Stack(system.grpc_target, system.http_url, Inside(system, sources, spans))

@@ -60,6 +60,10 @@ _TLS_PROBLEM = re.compile(r"SSL routines:[^:]*:(?P<code>[A-Z0-9_]+)(: (?P<why>[^
 """BoringSSL's error in gRPC's text: `...SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: certificate has expired`. The
 text after other codes does not explain them."""
 
+_CHANNEL_MOVES = re.compile(r"channel not available|delegator closed", re.IGNORECASE)
+"""The error of a read whose channel its query node gave up while the read waited for it. Milvus 2.3 loses its code, 503, on the
+way through the proxy, which answers 65535 (unexpected)."""
+
 _EXPRESSION = re.compile(r"(parse|plan|invalid|end of).{0,40}\bexpr|query plan|\bat column \d", re.IGNORECASE)
 """The errors of Milvus 2.3 to 3.x for an expression that they do not understand (`cannot parse expression`, `failed to create
 query plan`), and of milvus-lite (`unexpected end of expression at column 3`)."""
@@ -261,7 +265,7 @@ def _from_milvus_error(error: MilvusException, subject: str) -> LookalikeError:
         return MilvusAccessDenied()
     if "deadline exceeded" in message.lower() or "timeout" in message.lower():
         return DeadlineExceeded("milvus did not answer in time")
-    if code in _NOT_READY or "not ready" in message.lower():
+    if code in _NOT_READY or "not ready" in message.lower() or _CHANNEL_MOVES.search(message):
         return Unavailable(_DEPENDENCY, "it is starting or recovering")
     if _EXPRESSION.search(message):
         # Filters are the only text from callers. Filters known to be too much for Milvus were refused before.

@@ -71,3 +71,9 @@ def _surrogate() -> UnicodeEncodeError:
 def test_what_a_caller_wrote_is_no_outage_of_milvus(raised: Exception, expected: type[LookalikeError]) -> None:
     with pytest.raises(expected), _translated():
         raise raised
+
+
+def test_a_read_whose_channel_moves_meanwhile_may_be_tried_again() -> None:
+    said = "failed to query: channel not available[channel=by-dev-rootcoord-dml_3_47v0]: delegator closed during wait tsafe"
+    with pytest.raises(Unavailable, match="recovering"), _translated():
+        raise MilvusException(65535, said)
