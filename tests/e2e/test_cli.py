@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -23,9 +25,13 @@ Lookalike = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def lookalike(stack: Stack) -> Lookalike:
+    """The command in this process: one of its own would import for most of its time."""
+
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "lookalike.cli.main", "--address", stack.target, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        given = ["--address", stack.target, *arguments]
+        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+            code = run_command(given)
+        return subprocess.CompletedProcess(given, code, out.getvalue(), err.getvalue())
 
     return run
 
@@ -43,9 +49,11 @@ def filled(
     pictures: tuple[dataset.Pictures, dataset.Pictures],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Path]:
-    """A collection that holds `COUNT` pictures; gives the manifest they came from."""
+    """A collection that holds `COUNT` pictures, ingested by a process; gives the manifest they came from."""
     manifest = dataset.write_files(pictures[0], tmp_path_factory.mktemp("pictures"))
-    done = lookalike("ingest", str(manifest), "-C", COLLECTION, "--create", "--watch")
+    command = [sys.executable, "-m", "lookalike.cli.main", "--address", stack.target]
+    command += ["ingest", str(manifest), "-C", COLLECTION, "--create", "--watch"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == exits.OK, done.stdout + done.stderr
     assert f"{COUNT} items: {COUNT} indexed, 0 skipped, 0 failed" in done.stdout
     yield manifest
