@@ -162,8 +162,10 @@ def rows_by_space(connection: Connection) -> dict[str, frozenset[str]]:
 @pytest.mark.milvus
 def test_a_job_outlives_every_part_that_works_on_it(milvus_uri: str, tmp_path: Path) -> None:
     folder = tmp_path / "fleet"
-    with fleet(folder, milvus_uri, workers=2) as system, system.client() as client:
-        load = a_load(folder / "pictures", items=2500, bad=25, duplicates=50)
+    # Two chunks at a time, so that eight are not all done before the gateway's turn.
+    one_by_one = {"INDEXER_CONCURRENCY": "1"}
+    with fleet(folder, milvus_uri, workers=2, worker_settings=one_by_one) as system, system.client() as client:
+        load = a_load(folder / "pictures", items=2000, bad=25, duplicates=50)
         chaos = Chaos(system, client, load)
         # The gateway last: the job goes on while it starts again.
         for part in (system.workers[0], system.redis, system.embedder, system.gateway):

@@ -32,7 +32,7 @@ from tests.servers.worker import EmbedderProcess, Worker
 
 SEARCHED, INGESTED = "rolling_searched", "rolling_ingested"
 _CALLERS = 4
-_PAUSE_S = 0.1
+_PAUSE_S = 0.2
 """Between two searches of a caller: a steady load, and not all that two cores can do beside what is being started."""
 
 

@@ -58,8 +58,8 @@ class GatewayProcess:
     def http_url(self) -> str:
         return f"http://{self.http_address}"
 
-    def start(self) -> None:
-        """Return once it answers; what it needs may be away still."""
+    def launch(self) -> None:
+        """Return at once."""
         settings = {
             "REDIS_URL": self.redis_url,
             "MILVUS_URI": self.milvus_uri,
@@ -73,6 +73,11 @@ class GatewayProcess:
         }
         env = {**os.environ, **{f"LOOKALIKE_{name}": value for name, value in settings.items()}}
         self.process = processes.start([sys.executable, "-m", "gateway"], self.folder / f"{self.name}.log", env=env)
+
+    def start(self) -> None:
+        """Return once it answers; what it needs may be away still."""
+        if self.process is None or self.process.poll() is not None:
+            self.launch()
         processes.until(lambda: self.answers("/healthz"), "the gateway answers /healthz", timeout_s=120)
 
     def kill(self) -> None:
@@ -154,8 +159,15 @@ def fleet(
             started.callback(part.kill)
         for eye in own:
             launched(eye.launch().pid)  # side by side: it takes them most of the time
-        for part in parts:
-            part.start()
+        redis.start()
+        for hand in hands:
+            hand.start()
+        for door in doors:
+            door.launch()
+        for eye in own:
+            eye.start()
+        for door in doors:
+            door.start()
         for door in doors:
             processes.until(partial(door.answers, "/readyz"), f"{door.name} has reached all that it needs", timeout_s=120)
         yield Fleet(folder, milvus_uri, redis, eyes, doors, hands)
