@@ -98,7 +98,7 @@ def test_a_worker_waits_for_a_sentinel_and_gets_its_messages_at_the_new_primary(
         worker.kill()
 
 
-class TestPasswords:
+class TestWithPasswords:
     @pytest.fixture(scope="class")
     def guarded(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedRedis]:
         with watched_redis(tmp_path_factory.mktemp("guarded") / "redis", password=_PASSWORD, sentinel_password="s") as started:
@@ -135,13 +135,12 @@ class TestPasswords:
         assert refused.value.reason == "REDIS_ACCESS_DENIED"
         assert "wrong" not in refused.value.message
 
-
-def test_a_service_that_no_sentinel_watches_is_said(watched: WatchedRedis) -> None:
-    access = replace(read_sentinel_url(watched.url), service="another")
-    with pytest.raises(Unavailable, match=f"127.0.0.1:{watched.sentinel.port} watches no such service"):
-        connect_ledger(access)
-    with pytest.raises(Unavailable, match=r"broker is unavailable: No master found for 'another'$"):
-        TaskQueue(access).send_plan("job")
+    def test_a_service_that_no_sentinel_watches_is_said(self, guarded: WatchedRedis, tmp_path: Path) -> None:
+        access = replace(self.access(guarded, tmp_path, _PASSWORD, "s"), service="another")
+        with pytest.raises(Unavailable, match=f"127.0.0.1:{guarded.sentinel.port} watches no such service"):
+            connect_ledger(access)
+        with pytest.raises(Unavailable, match=r"broker is unavailable: No master found for 'another'$"):
+            TaskQueue(access).send_plan("job")
 
 
 def test_by_tls_redis_and_the_sentinels_are_believed_from_the_named_authority_only(redis_url: str, tmp_path: Path) -> None:
