@@ -22,7 +22,7 @@ from tests.unit.lookalike.fake_gateway import FakeGateway, an_image, served
 
 __all__ = ["lookalike"]
 
-COUNT, K = 120, 5
+COUNT, K = 60, 5
 METRICS = {space.name: space.metric for space in SPACES}
 
 
@@ -121,7 +121,7 @@ def test_the_smallest_breadth_that_finds_enough_is_chosen_for_each_space(gateway
 
 
 def test_equal_images_count_as_found_whichever_come_back(gateway: Approximate, client: Client) -> None:
-    gateway.images = stored(COUNT, same=40)
+    gateway.images = stored(COUNT, same=20)
     found = tune(client, "shoes", recall=1.0, k=K, queries=COUNT)
     assert [one.steps for one in found.spaces] == [
         (Step(BREADTHS[0], 1.0, one.steps[0].median_s),) for one in found.spaces
@@ -130,7 +130,7 @@ def test_equal_images_count_as_found_whichever_come_back(gateway: Approximate, c
 
 def test_when_even_the_broadest_search_misses_no_breadth_is_chosen(gateway: Approximate, client: Client) -> None:
     gateway.needs["siamese"] = [10**6 if number % 2 else 1 for number in range(COUNT)]
-    (found,) = tune(client, "shoes", recall=0.9, k=K, queries=20, spaces=["siamese"]).spaces
+    (found,) = tune(client, "shoes", recall=0.9, k=K, queries=5, spaces=["siamese"]).spaces
     assert found.ef is None
     assert [step.ef for step in found.steps] == list(BREADTHS)
     assert found.steps[-1].recall < 0.9
@@ -233,11 +233,11 @@ def test_of_a_collection_that_is_searched_exactly_the_command_says_that_ef_chang
 
 def test_the_command_says_when_nothing_is_enough(gateway: Approximate, lookalike: Lookalike) -> None:
     gateway.needs["siamese"] = [10**6 if number % 2 else 1 for number in range(COUNT)]
-    said = lookalike("tune", "shoes", "-k", str(K), "-n", "10", "--space", "siamese")
+    said = lookalike("tune", "shoes", "-k", str(K), "-n", "4", "--space", "siamese")
     assert said.code == exits.UNEXPECTED
     assert "siamese: even ef 32,768 finds only" in said.out
     assert "not 0.99" in said.out
-    as_json = lookalike("tune", "shoes", "-k", str(K), "-n", "10", "--space", "siamese", "--json")
+    as_json = lookalike("tune", "shoes", "-k", str(K), "-n", "4", "--space", "siamese", "--json")
     assert as_json.code == exits.UNEXPECTED
     (space,) = json.loads(as_json.out)["spaces"]
     assert (space["space"], space["ef"], space["steps"][-1]["ef"]) == ("siamese", None, 32768)
