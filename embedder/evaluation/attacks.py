@@ -129,17 +129,19 @@ def evaluate_attacks(
     A file whose content was seen before counts as skipped: it would be a second right answer.
     Raises `InvalidArgument` where `folder` holds fewer than two photographs that can be used, `NotFound` where there is none.
     """
-    from embedder.evaluation.last_stage import LastStage
-
     listed = [(path, folder, True) for path in _files(folder)]
+    if not listed:  # said before networks are built, which takes seconds
+        raise _too_few(folder, 0)
     if distractors:
         listed += [(path, distractors, False) for path in _files(distractors)]
+    from embedder.evaluation.last_stage import LastStage
+
     run = _Run([_Tower(bundle), LastStage(), _Histogram()], seed)
     for done, (path, root, attacked) in enumerate(listed, 1):
         run.add(path, path.relative_to(root), attacked=attacked)
         report(done, len(listed))
     if run.queries < 2:
-        raise InvalidArgument("folder", f"{folder} holds {run.queries} photographs that can be used; at least 2 are needed")
+        raise _too_few(folder, run.queries)
     figures = run.scores()
     return AttackEvaluation(
         figures=figures[0],
@@ -155,6 +157,10 @@ def evaluate_attacks(
         seed=seed,
         misses=tuple(islice(run.misses(), MISSES)),
     )  # fmt: skip
+
+
+def _too_few(folder: Path, count: int) -> InvalidArgument:
+    return InvalidArgument("folder", f"{folder} holds {count} photographs that can be used; at least 2 are needed")
 
 
 class _Tower:

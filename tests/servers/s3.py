@@ -103,8 +103,13 @@ class Bucket:
         return f"{self.url}/{key}"
 
 
+_reached: list[S3Server] = []
+"""The server that what reads S3 in this process was connected to last, if that is one of this file."""
+
+
 def forget_connections() -> None:
     """Make what reads S3 in this process look at its environment again."""
+    _reached.clear()
     fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
@@ -134,5 +139,7 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
         monkeypatch.delenv(name)
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
-    forget_connections()
+    if _reached != [s3_server]:  # A new connection costs a tenth of a second, most of it for AWS's tables and certificates.
+        forget_connections()
+        _reached.append(s3_server)
     return Bucket(f"pictures/test-{next(_numbers)}", s3_server.files())

@@ -69,8 +69,8 @@ def test_every_layout_comes_out_as_what_it_was_made_from(kind: tuple[int, int, t
     alpha = next((base + place for place, one in enumerate(extra) if one in (1, 2)), 3 if kind == (RGB, 4, ()) else None)
     made = samples(count, bits, alpha=alpha, premultiplied=1 in extra)
     wanted = expected(made, bits, photometric, alpha, 1 in extra)
-    # Every kind and depth in some ways to store it: any two of kind, depth, order, compression, parts, predictor and planes come
-    # up together, and nearly any three.
+    # Every kind and depth in some ways to store it: any two of kind, depth, order, compression, parts, predictor and planes
+    # come up together, and nearly any three.
     for order, compression, parts, predictor, separate in WAYS[(KINDS.index(kind) * 12 + bits) % 19 :: 19]:
         if predictor == 2 and (bits not in (8, 16, 32, 64) or compression not in (LZW, DEFLATE)):
             predictor = 1
