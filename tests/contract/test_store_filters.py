@@ -198,7 +198,7 @@ FILTERS = st.recursive(COMPARISONS, _combined, max_leaves=8)
 
 
 @given(FILTERS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_filters_mean_the_same_to_the_store(server: Server, written: tuple[str, Meaning]) -> None:
     text, meaning = written
     assert server.find(text) == {i for i, metadata in server.rows.items() if meaning(metadata)}, text
