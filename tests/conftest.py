@@ -29,7 +29,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 structlog.configure([*_before, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
 
 
-_GROUPS = {"milvus_uri": "milvus", "stack": "stack", "milvus_lite_uri": "lite", "shared_embedder": "lite", "s3_server": "s3"}
+_GROUPS = {
+    "milvus_uri": "milvus",
+    "stack": "stack",
+    "milvus_lite_uri": "lite",
+    "shared_embedder": "lite",
+    "lite_to_stop": "lite",
+    "s3_server": "s3",
+}
 """Which tests stay together, by the fixture of the server that they share. What needs two of them goes with the first."""
 _TURNS = ("milvus", "stack", "lite", "s3", "tests/e2e", "tests/contract", "tests/unit/embedder", "tests/unit")
 """Groups by the time that they take, and by the folders of those that share no server."""

@@ -15,7 +15,7 @@ from lookalike.errors import DeadlineExceeded, LookalikeError, Unavailable
 from lookalike.spaces import SIAMESE
 from tests.pictures.made_pictures import encoded, noise
 from tests.servers.fleet import Fleet, fleet
-from tests.servers.milvus import LiteServer, lite_server
+from tests.servers.milvus import LiteServer
 from tests.servers.processes import until
 from tests.servers.worker import EmbedderProcess
 
@@ -29,14 +29,10 @@ PATIENT_S = 20.0
 
 
 @pytest.fixture(scope="module")
-def milvus() -> Iterator[LiteServer]:
-    with lite_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def running(milvus: LiteServer, shared_embedder: EmbedderProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with fleet(tmp_path_factory.mktemp("outages") / "fleet", milvus.uri, workers=0, shared=shared_embedder) as parts:
+def running(
+    lite_to_stop: LiteServer, shared_embedder: EmbedderProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
+    with fleet(tmp_path_factory.mktemp("outages") / "fleet", lite_to_stop.uri, workers=0, shared=shared_embedder) as parts:
         with parts.client() as client:
             until(lambda: _made(client), "the collection is made")
         yield parts
@@ -96,14 +92,14 @@ def by_picture(client: Client, first: int = 0, timeout_s: float = TIMEOUT_S) -> 
     return lambda number: client.search(COLLECTION, image=picture(first + number), timeout_s=timeout_s)
 
 
-def test_a_milvus_that_hangs_holds_nobody_longer_than_he_allows(running: Fleet, milvus: LiteServer) -> None:
+def test_a_milvus_that_hangs_holds_nobody_longer_than_he_allows(running: Fleet, lite_to_stop: LiteServer) -> None:
     with running.client() as client:
         latest_s = answered(client)
-        milvus.signal(signal.SIGSTOP)
+        lite_to_stop.signal(signal.SIGSTOP)
         try:
             outcomes = ended(by_vector(client), latest_s)
         finally:
-            milvus.signal(signal.SIGCONT)
+            lite_to_stop.signal(signal.SIGCONT)
         assert all(isinstance(outcome, DeadlineExceeded | Unavailable) for outcome in outcomes), outcomes
         answered(client)
 
@@ -123,12 +119,14 @@ def test_an_embedder_that_hangs_holds_nobody_longer_than_he_allows(running: Flee
         until(lambda: ended(again, 2 * PATIENT_S) == [None] * CALLERS, "searches are answered again", timeout_s=60)
 
 
-def test_a_dead_milvus_is_unavailable_by_name_long_before_a_patient_caller_gives_up(running: Fleet, milvus: LiteServer) -> None:
+def test_a_dead_milvus_is_unavailable_by_name_long_before_a_patient_caller_gives_up(
+    running: Fleet, lite_to_stop: LiteServer
+) -> None:
     with running.client() as client:
         latest_s = answered(client)
-        milvus.signal(signal.SIGKILL)
+        lite_to_stop.signal(signal.SIGKILL)
         outcomes = ended(by_vector(client, timeout_s=30), latest_s)  # the client tries again for a second or two
         assert all(isinstance(outcome, Unavailable) for outcome in outcomes), outcomes
         assert {outcome.metadata["dependency"] for outcome in outcomes if outcome} == {"milvus"}
-        milvus.start()
+        lite_to_stop.start()
         answered(client)

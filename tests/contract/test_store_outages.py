@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.vectors import MilvusVectors
 from tests.contract.store_samples import TIMEOUT_S, image, new_collection
-from tests.servers.milvus import LiteServer, lite_server
+from tests.servers.milvus import LiteServer
 from tests.servers.processes import free_port
 
 
@@ -33,18 +32,11 @@ def test_a_server_that_is_not_there_is_unavailable_and_the_address_is_named_with
     assert refused.value.metadata["dependency"] == "milvus"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[LiteServer]:
-    """A server of this module's own, to stop and start."""
-    with lite_server() as started:
-        yield started
-
-
-def test_a_call_ends_by_its_timeout_when_the_server_hangs(server: LiteServer) -> None:
-    connection = connect(server.uri)
+def test_a_call_ends_by_its_timeout_when_the_server_hangs(lite_to_stop: LiteServer) -> None:
+    connection = connect(lite_to_stop.uri)
     store, collection = MilvusVectors(connection), new_collection()
     MilvusCatalogue(connection).create(collection)
-    server.signal(signal.SIGSTOP)
+    lite_to_stop.signal(signal.SIGSTOP)
     try:
         for call in (
             lambda: store.count(collection, timeout_s=0.5),
@@ -57,18 +49,18 @@ def test_a_call_ends_by_its_timeout_when_the_server_hangs(server: LiteServer) ->
                 call()
             assert 0.3 < time.monotonic() - start < 3
     finally:
-        server.signal(signal.SIGCONT)
+        lite_to_stop.signal(signal.SIGCONT)
     assert store.count(collection, timeout_s=TIMEOUT_S) in (0, 1)
     connection.close()
 
 
-def test_a_killed_server_is_unavailable_at_once_and_comes_back_with_everything(server: LiteServer) -> None:
-    connection = connect(server.uri)
+def test_a_killed_server_is_unavailable_at_once_and_comes_back_with_everything(lite_to_stop: LiteServer) -> None:
+    connection = connect(lite_to_stop.uri)
     store, catalogue, collection = MilvusVectors(connection), MilvusCatalogue(connection, ttl_s=0), new_collection()
     catalogue.create(collection)
     store.upsert(collection, [image(f"i{n}") for n in range(300)])
     store.delete(collection, ["i0"], Deadline.after(TIMEOUT_S))
-    server.signal(signal.SIGKILL)
+    lite_to_stop.signal(signal.SIGKILL)
     start = time.monotonic()
     for call in (
         lambda: connection.ping(),
@@ -80,7 +72,7 @@ def test_a_killed_server_is_unavailable_at_once_and_comes_back_with_everything(s
         with pytest.raises(Unavailable):
             call()
     assert time.monotonic() - start < 5, "no call waits for its timeout when the server refuses connections"
-    server.start()
+    lite_to_stop.start()
     _until_it_answers(connection)
     assert catalogue.get(collection.name) == collection
     assert store.count(collection, timeout_s=TIMEOUT_S) == 299

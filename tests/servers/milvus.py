@@ -105,6 +105,13 @@ def milvus_lite_uri() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def lite_to_stop() -> Iterator[LiteServer]:
+    """A milvus-lite server that tests stop and start; each leaves it running."""
+    with lite_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def milvus_uri() -> Iterator[str]:
     """The real Milvus 2.3.5, one for the whole run. Ready 3-18 s after its first use."""
     reason = why_no_milvus()
