@@ -1,6 +1,8 @@
 """Rows of an overload: 1,000 callers against an embedder whose queue takes 256, each waiting as long as a refusal says.
 
 In each round: as many callers as the queue takes, then 1,000, then again as many as it takes, each after a second of nobody.
+What recovers begins with an idle server, which holds no work that is half done: a phase that begins so before the overload is
+what it is compared with.
 How long a refusal takes from entering the handler is the embedder's own metric, `lookalike_rpc_seconds`; everything else is
 what the callers see. They are coroutines of this process, on the same cores.
 """
@@ -65,8 +67,9 @@ class Phase:
 
 @dataclass(slots=True)
 class Rounds:
-    """The three phases of every round, and each round's p99 of refusals in the handler, in milliseconds."""
+    """The phases of every round, and each round's p99 of refusals in the handler, in milliseconds."""
 
+    before: list[Phase] = field(default_factory=list)
     full: list[Phase] = field(default_factory=list)
     overloaded: list[Phase] = field(default_factory=list)
     after: list[Phase] = field(default_factory=list)
@@ -86,7 +89,7 @@ def measure(scale: Scale, findings: Findings) -> None:
     findings.add("overload_refusal", rounds.handler_ms, [REFUSAL_MS] * len(rounds.handler_ms))
     findings.add("overload_accepted", map(_accepted_p99, rounds.overloaded), map(_accepted_p99, rounds.full))
     findings.add("overload_memory", (one.most_mib for one in rounds.overloaded), (one.most_mib for one in rounds.full))
-    findings.add("overload_recovery", (one.rate for one in rounds.after), (one.rate for one in rounds.full))
+    findings.add("overload_recovery", (one.rate for one in rounds.after), (one.rate for one in rounds.before))
     _note(rounds, findings)
 
 
@@ -105,7 +108,7 @@ def _note(rounds: Rounds, findings: Findings) -> None:
     others = sum((one.errors for one in rounds.overloaded), Counter[str]())
     if others:
         findings.note("overload: other errors: " + ", ".join(f"{count:,} {code}" for code, count in others.items()))
-    at_most = max(rounds.full + rounds.after, key=lambda one: len(one.refused_ms))
+    at_most = max(rounds.before + rounds.full + rounds.after, key=lambda one: len(one.refused_ms))
     if at_most.refused_ms:
         findings.note(f"overload: with a queue just full, up to {len(at_most.refused_ms):,} calls of a phase were refused")
 
@@ -120,6 +123,7 @@ async def _rounds(embedder: EmbedderProcess, port: int, scale: Scale) -> Rounds:
     try:
         for _ in range(scale.overloads):
             rounds.full.append(await _phase(embeds, request, QUEUE, process))
+            rounds.before.append(await _phase(embeds, request, QUEUE, process, ramp_s=0.0))
             before = _refusals(port)
             rounds.overloaded.append(await _phase(embeds, request, MANY, process))
             rounds.handler_ms.append(_p99_ms(before, _refusals(port)))

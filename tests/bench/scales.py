@@ -21,4 +21,4 @@ class Scale:
 
 
 FULL = Scale(vectors=100_000, rounds=9, window_s=5.0, starts=5, overloads=5, lone_queries=400, recall_queries=1000, jobs=5)
-QUICK = Scale(vectors=20_000, rounds=5, window_s=1.5, starts=3, overloads=2, lone_queries=100, recall_queries=200, jobs=1)
+QUICK = Scale(vectors=20_000, rounds=5, window_s=1.5, starts=3, overloads=3, lone_queries=100, recall_queries=200, jobs=1)
