@@ -36,7 +36,7 @@ DEFAULT_EF = 64
 SOME = 1200
 """Pictures of the short version, in which recall is measured and what the demo promises of all 9,000 is not. Milvus makes no
 index of fewer than 1,024."""
-SOME_ON_LITE = 500
+SOME_ON_LITE = 300
 """The same on milvus-lite, which searches exactly however many there are."""
 TIED = 1e-5
 """The difference up to which distances count as equal, since float32 cannot distinguish them."""

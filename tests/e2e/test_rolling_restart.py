@@ -85,12 +85,13 @@ def restart(part: Worker | GatewayProcess | EmbedderProcess) -> None:
     part.start()
     if not isinstance(part, Worker):
         until(lambda: not problem(part.target), f"{part.target} is ready", timeout_s=120, poll_s=0.1)
-        until(lambda: _answered(part.metrics_address), f"{part.target} is called again", timeout_s=60, poll_s=0.1)
+        with httpx.Client(base_url=f"http://{part.metrics_address}") as http:
+            until(lambda: _answered(http), f"{part.target} is called again", timeout_s=60, poll_s=0.1)
 
 
-def _answered(address: str) -> bool:
+def _answered(http: httpx.Client) -> bool:
     """Whether a process that has just started has answered a search, or embedded for one."""
-    lines = httpx.get(f"http://{address}/metrics").text.splitlines()
+    lines = http.get("/metrics").text.splitlines()
     return any(line.startswith("lookalike_rpc_seconds_count{") and 'code="OK"' in line for line in lines)
 
 
