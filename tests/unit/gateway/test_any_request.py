@@ -95,6 +95,11 @@ def core() -> Any:
     return build_core()
 
 
+@pytest.fixture(scope="module")
+def app(core: Core) -> Any:
+    return build_app(core, Readiness({}), upload_limit_bytes=LIMIT)
+
+
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_any_message_is_answered_or_refused_as_its_sender_s_mistake(core: Core, method: Any) -> None:
     search, collection = SearchServicer(core.search, core.images), CollectionServicer(core.collections, core.generations)
@@ -160,8 +165,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("path", BODIES)
-def test_any_json_is_answered_or_refused_as_its_sender_s_mistake(core: Core, path: str) -> None:
-    app = build_app(core, Readiness({}), upload_limit_bytes=LIMIT)
+def test_any_json_is_answered_or_refused_as_its_sender_s_mistake(app: Any, path: str) -> None:
     likely = {
         "image_id": "a",
         "top_k": 5,

@@ -18,7 +18,7 @@ from embedder.training.train import Progress, TrainingConfig
 
 TINY = TowerConfig(widths=(4, 8), embedding_dim=8)
 SPEC = InputSpec(mean=(0.286,), std=(0.353,), mirror=True)
-CONFIG = TrainingConfig(epochs=3, batch_size=32, optimiser="adamw", learning_rate=1e-2, ema_decay=0.5)
+CONFIG = TrainingConfig(epochs=2, batch_size=32, optimiser="adamw", learning_rate=1e-2, ema_decay=0.5)
 
 
 pytestmark = pytest.mark.usefixtures("eagerly")

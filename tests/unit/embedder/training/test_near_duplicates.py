@@ -19,7 +19,7 @@ from tests.pictures.scenes import scene
 
 TOWER = TowerConfig(backbone="conv", head="pooled", input_size=32, channels=3, widths=(8, 16, 16), embedding_dim=24)
 SPEC = InputSpec(mean=(0.5,) * 3, std=(0.25,) * 3, mirror=False, fit="squash")
-CONFIG = HeadConfig(views=5, steps=30, pairs=8, seed=2)
+CONFIG = HeadConfig(views=3, steps=10, pairs=8, seed=2)
 PICTURES = [encoded(scene(number)) for number in range(10)]
 
 

@@ -184,13 +184,19 @@ def test_what_a_list_is_asked_for_reaches_the_ledger() -> None:
         ("created_after", "2026-11-23T13:00:00+01:00"),
         ("text", "S3://Photos"),
     ]
-    response = ask("GET", "/v1/ingest-jobs", app_of(ledger)[0], params=params)
+    app, _ = app_of(ledger)
+    response = ask("GET", "/v1/ingest-jobs", app, params=params)
     assert response.status_code == 200, response.text
     assert (response.json()["jobs"][0]["id"], response.json()["next_page_token"]) == (JOB, "17")
     only = JobFilter(frozenset({JobState.FAILED, JobState.RUNNING}), created_after=MOMENT, text="S3://Photos")
     assert ledger.asked == ("things", 7, "123", only)
-    assert ask("GET", "/v1/ingest-jobs", app_of(ledger)[0]).status_code == 200
+    assert ask("GET", "/v1/ingest-jobs", app).status_code == 200
     assert ledger.asked == (None, 50, "", ANY_JOB)  # type: ignore[comparison-overlap]
+
+
+@pytest.fixture(scope="module")
+def lists() -> Any:
+    return app_of(ListingLedger())[0]
 
 
 @pytest.mark.parametrize(
@@ -205,6 +211,6 @@ def test_what_a_list_is_asked_for_reaches_the_ledger() -> None:
         ("page_size=1001", "page_size"),
     ],
 )
-def test_what_a_list_cannot_be_asked_for_is_said_by_its_field(query: str, field: str) -> None:
-    response = ask("GET", f"/v1/ingest-jobs?{query}", app_of(ListingLedger())[0])
+def test_what_a_list_cannot_be_asked_for_is_said_by_its_field(lists: Any, query: str, field: str) -> None:
+    response = ask("GET", f"/v1/ingest-jobs?{query}", lists)
     assert (response.status_code, response.json()["error"]["field"]) == (400, field)

@@ -16,8 +16,8 @@ from lookalike.errors import InvalidArgument
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 DOCUMENTS = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
-    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(WORDS, inner, max_size=6),
-    max_leaves=40,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=15,
 )
 
 
@@ -73,6 +73,6 @@ def test_pairs_of_surrogates_are_characters() -> None:
     assert read_json(b'["\\ud83d\\ude00", "\\\\ud800"]') == ["\U0001f600", "\\ud800"]
 
 
-@given(st.dictionaries(WORDS, DOCUMENTS, max_size=5))
+@given(st.dictionaries(WORDS, DOCUMENTS, max_size=3))
 def test_what_is_written_in_pieces_is_the_document(document: Any) -> None:
     assert json.loads(b"".join(json_pieces(document))) == document

@@ -88,7 +88,7 @@ LEFT_OUT = frozenset({
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_a_record_survives_the_way_to_protobuf_and_back(way: Way, data: st.DataObject) -> None:
     record = data.draw(any_of(way.record) if way.values is None else way.values)
