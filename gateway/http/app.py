@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from gateway.collections.collections import Collections
 from gateway.collections.generations import Generations
 from gateway.http.bodies import BODY_LIMIT_BYTES, FULL, Pace, Share
+from gateway.http.document import put_right
 from gateway.http.edge import STREAMS_FULL, Edge
 from gateway.http.errors import add_error_handlers
 from gateway.http.examples import complete
@@ -129,7 +130,7 @@ def _patience_s(pace: Pace) -> float:
 
 
 class _App(FastAPI):
-    """FastAPI without its own 422 in the document: what it finds wrong is a 400 in our shape."""
+    """FastAPI with one document for every application of this process."""
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -140,11 +141,7 @@ class _App(FastAPI):
 
     def _made(self) -> dict[str, Any]:
         document = super().openapi()
-        for operations in document["paths"].values():
-            for operation in operations.values():
-                operation["responses"].pop("422", None)
-        for name in ("HTTPValidationError", "ValidationError"):
-            document["components"]["schemas"].pop(name, None)
+        put_right(document)
         complete(document)
         return document
 

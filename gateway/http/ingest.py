@@ -32,6 +32,7 @@ _UPLOAD_FORM = {
         "images": {
             "type": "array",
             "items": {"type": "string", "format": "binary"},
+            "minItems": 1,
             "maxItems": MAX_FILES,
             "description": "Encoded pictures.",
         },

@@ -54,6 +54,7 @@ _EVENTS: dict[str, Any] = {
                 "anyOf": [
                     {"$ref": "#/components/schemas/GetIngestJobResponse"},  # the same fields
                     {"$ref": "#/components/schemas/ErrorResponse"},
+                    {"type": "object", "maxProperties": 0},  # of `end`
                 ]
             },
         },

@@ -159,6 +159,7 @@ def batch_body() -> Mapping[str, Any]:
     pictures = {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
+        "minItems": 1,
         "maxItems": MAX_QUERIES_PER_BATCH,
         "description": f"Encoded pictures, 1 to {MAX_QUERIES_PER_BATCH}.",
     }
@@ -169,6 +170,7 @@ def _body(files: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, Any]
     form, body = _schema(Options), _schema(model)
     weights = {"type": "string", "maxLength": FORM_TEXT_BYTES, "description": "A JSON object."}
     form["properties"] = {**files, **form["properties"], "weights": weights}
+    form["required"] = list(files)
     return {"required": True, "content": {JSON_TYPE: {"schema": body}, FORM_TYPE: {"schema": form}}}
 
 

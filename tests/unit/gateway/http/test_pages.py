@@ -53,6 +53,17 @@ def test_the_page_offers_the_formats_that_are_read() -> None:
 # --- OpenAPI ---
 
 
+def test_openapi_says_that_errors_are_json_and_that_nothing_left_out_is_null() -> None:
+    document = ask("GET", "/openapi.json").json()
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    answers = [answer for operation in operations for answer in operation["responses"].items()]
+    assert all(set(answer["content"]) == {"application/json"} for code, answer in answers if int(code) >= 400)
+    parameters = [parameter["schema"] for operation in operations for parameter in operation.get("parameters", ())]
+    bodies = [operation["requestBody"]["content"] for operation in operations if "requestBody" in operation]
+    schemas = [*parameters, *(content["schema"] for body in bodies for content in body.values())]
+    assert not [schema for schema in schemas if {"type": "null"} in schema.get("anyOf", ())]
+
+
 def test_openapi_documents_every_route_with_its_answers() -> None:
     document = ask("GET", "/openapi.json").json()
     operations = {
