@@ -163,6 +163,9 @@ def _settings(config: LocalConfig, folder: DataFolder, chosen: Ports) -> dict[st
         "LOOKALIKE_GATEWAY_GRPC_ADDRESS": f"{HOST}:{chosen.grpc}",
         "LOOKALIKE_GATEWAY_HTTP_ADDRESS": f"{HOST}:{chosen.http}",
         "LOOKALIKE_GATEWAY_HOSTS": ",".join(config.hosts),
+        # A person waits for the start: with the services' own settings each sees seconds later that the embedder is ready.
+        "LOOKALIKE_INDEXER_READY_INTERVAL_S": "1",
+        "LOOKALIKE_GATEWAY_READY_INTERVAL_S": "1",
         # A person waits for the end, so calls under way get a few seconds only.
         "LOOKALIKE_EMBEDDER_DRAIN_S": "5",
         "LOOKALIKE_INDEXER_DRAIN_S": "3",
