@@ -91,8 +91,18 @@ def test_a_repeated_request_gets_its_job_even_when_the_collection_is_gone(making
         making.make(CreateJob("products", FOLDER, "r2"))
 
 
+class AwayQueue(TaskQueue):
+    """Raises at once what the queue raises after two seconds where no broker answers."""
+
+    def __init__(self) -> None:
+        pass
+
+    def send_plan(self, job_id: str) -> None:
+        raise Unavailable("broker", "nothing answers")
+
+
 def test_a_task_that_cannot_be_sent_is_sent_by_the_reconciler_later(making: Making) -> None:
-    broken = Making(making.ledger, TaskQueue("redis://127.0.0.1:1/0"), making.uploads, making.roots)
+    broken = Making(making.ledger, AwayQueue(), making.uploads, making.roots)
     job = broken.make(CreateJob("products", FOLDER, "r1"))
     assert job.state is JobState.PENDING
     assert making.ledger.active() == [job.id]
