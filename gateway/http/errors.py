@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from typing import TypeAlias
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,9 +17,11 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from gateway.http.json_texts import printable
-from lookalike.errors import InvalidArgument, LookalikeError
+from lookalike.errors import InvalidArgument, LookalikeError, forget_frames
 from lookalike.runtime.interceptors import as_ours
 from lookalike.wire.status import grpc_code, http_code
+
+_Handler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
 
 
 class ErrorBody(BaseModel):
@@ -70,10 +73,21 @@ def error_body(error: LookalikeError) -> ErrorBody:
 
 def add_error_handlers(app: FastAPI) -> None:
     """Make `app` answer every exception in the one shape."""
-    app.add_exception_handler(LookalikeError, _ours)
-    app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(LookalikeError, _forgetting(_ours))
+    app.add_exception_handler(RequestValidationError, _forgetting(_validation))
+    app.add_exception_handler(HTTPException, _forgetting(_http))
     app.add_exception_handler(Exception, _ours)
+
+
+def _forgetting(answer: _Handler) -> _Handler:
+    """`answer`, which lets go of its error's frames."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        response = await answer(request, error)
+        forget_frames(error)
+        return response
+
+    return handle
 
 
 def field_name(location: Sequence[int | str]) -> str:

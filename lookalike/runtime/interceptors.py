@@ -24,7 +24,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_status import rpc_status
 
 from lookalike import bounds
-from lookalike.errors import Cancelled, DeadlineExceeded, InvalidArgument, LookalikeError, Overloaded
+from lookalike.errors import Cancelled, DeadlineExceeded, InvalidArgument, LookalikeError, Overloaded, forget_frames
 from lookalike.runtime import tracing
 from lookalike.runtime.call import REQUEST_ID_HEADER, named, request_id_in
 from lookalike.runtime.peers import Peers, RpcTasks
@@ -41,17 +41,21 @@ _READ_AT_ONCE_BYTES = 512 * 1024
 their searches would wait for a thread."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Unread:
-    """A request that gRPC has not parsed: gRPC's own error for a request that cannot be parsed would be UNKNOWN."""
+    """A request that gRPC has not parsed: gRPC's own error for a request that cannot be parsed would be UNKNOWN.
+
+    It is read once, and lets go of its bytes then: they are up to 32 MiB, and nobody needs them beside the message.
+    """
 
     content: bytes
     message: type[Message]
 
     def read(self) -> Message:
         """Parse a request. Raises `InvalidArgument` with the field that exceeds its bound, or REQUEST_UNREADABLE."""
+        content, self.content = self.content, b""
         try:
-            return bounds.read(self.content, self.message)
+            return bounds.read(content, self.message)
         except DecodeError as error:
             raise InvalidArgument("request", f"cannot be read: {error}", reason=bounds.UNREADABLE) from error
 
@@ -90,7 +94,9 @@ class ErrorInterceptor(grpc.ServerInterceptor):
         method = details.method.lstrip("/")
 
         def abort(error: BaseException, context: grpc.ServicerContext, request_id: str) -> NoReturn:
-            context.abort_with_status(wire_status(as_ours(error, method), request_id))
+            status = wire_status(as_ours(error, method), request_id)
+            forget_frames(error)
+            context.abort_with_status(status)
 
         def admitted(requests: Iterator[_Unread], context: grpc.ServicerContext) -> tuple[_Unread | None, Place]:
             with _refusals_counted(method):
@@ -204,6 +210,7 @@ class AioErrorInterceptor(grpc.aio.ServerInterceptor):
     def _around(self, handler: Handler, method: str) -> Handler:
         async def abort(error: BaseException, context: AioContext, request_id: str) -> None:
             status = wire_status(as_ours(error, method), request_id)
+            forget_frames(error)
             await context.abort(status.code, status.details, status.trailing_metadata)
 
         async def admitted(context: AioContext) -> tuple[_Unread | None, Place]:

@@ -12,6 +12,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,9 +32,12 @@ from lookalike.errors import NotFound
 from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.uploads import Uploads
 from lookalike.names import MAX_TOP_K
+from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
 from lookalike.records.job import Failure
 from lookalike.records.job_state import JobState
+from lookalike.records.model import Embedding
+from lookalike.runtime.call import Deadline
 from lookalike.sources import Artifacts, Reader, Roots
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space
 from tests.unit.gateway.fakes import (
@@ -91,6 +95,17 @@ class FullOutcomes(Outcomes):
         return [Failure("i" * 256, "u" * 2048, "IMAGE_UNREADABLE", "m" * 300, number) for number in range(1000)], ""
 
 
+class ForgettingEmbedder(FakeEmbedder):
+    """Keeps no pictures: with new memory for each of them the loop is held longer than a gateway's is."""
+
+    async def embed(
+        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
+    ) -> list[Embedding]:
+        embedded = await super().embed(images, collection, spaces, deadline)
+        self.batches.clear()
+        return embedded
+
+
 def stored() -> list[StoredImage]:
     generator = np.random.default_rng(5)
     histogram = generator.random((MAX_TOP_K, HISTOGRAM_DIMENSION), np.float32)
@@ -117,7 +132,8 @@ def build_core() -> Core:
     ledger, threads = FullLedger(), few_threads()
     nearest = np.zeros(512, np.float32)
     nearest[0] = 1
-    embedder = FakeEmbedder({HISTOGRAM: np.full(HISTOGRAM_DIMENSION, 1 / HISTOGRAM_DIMENSION, np.float32), SIAMESE: nearest})
+    even = np.full(HISTOGRAM_DIMENSION, 1 / HISTOGRAM_DIMENSION, np.float32)
+    embedder = ForgettingEmbedder({HISTOGRAM: even, SIAMESE: nearest})
     collections = Collections(backends, ledger, embedder, threads)
     artifacts = Artifacts("memory://artifacts-at-limits")
     return Core(
