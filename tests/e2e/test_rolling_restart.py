@@ -32,8 +32,9 @@ from tests.servers.worker import EmbedderProcess, Worker
 
 SEARCHED, INGESTED = "rolling_searched", "rolling_ingested"
 _CALLERS = 4
-_PAUSE_S = 0.2
-"""Between two searches of a caller: a steady load, and not all that two cores can do beside what is being started."""
+_PAUSE_S = 0.1
+"""Between two searches of a caller: a steady load, and not all that two cores can do beside what is being started. In the short
+version twice as much."""
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Load:
 
     client: Client
     pictures: list[bytes]
+    pause_s: float = _PAUSE_S
     answered: int = 0
     failed: list[str] = field(default_factory=list)
     slowest_s: float = 0.0
@@ -61,7 +63,7 @@ class Load:
 
     def _search(self, number: int) -> None:
         for picture in itertools.islice(itertools.cycle(self.pictures), number * 97, None):
-            if self._ended.wait(_PAUSE_S):
+            if self._ended.wait(self.pause_s):
                 return
             begun_s = time.monotonic()
             try:
@@ -95,7 +97,14 @@ def _answered(http: httpx.Client) -> bool:
     return any(line.startswith("lookalike_rpc_seconds_count{") and 'code="OK"' in line for line in lines)
 
 
-def rolled(system: Fleet, parts: Sequence[Worker | GatewayProcess | EmbedderProcess], *, images: int, folder: Path) -> Load:
+def rolled(
+    system: Fleet,
+    parts: Sequence[Worker | GatewayProcess | EmbedderProcess],
+    *,
+    images: int,
+    folder: Path,
+    pause_s: float = _PAUSE_S,
+) -> Load:
     """`parts` restarted one after the other, while `images` pictures are ingested and searches go on."""
     split = fashion_mnist.load("test", fashion_mnist.SHIPPED)
     for name, first, count in (("first", 0, 200), ("job", 200, images)):
@@ -108,7 +117,7 @@ def rolled(system: Fleet, parts: Sequence[Worker | GatewayProcess | EmbedderProc
         *_, filled = client.watch_job(client.create_ingest_job(SEARCHED, FolderSource(str(folder / "first"))).id)
         assert filled.counts.indexed == 200
         queries = [dataset.png(picture) for picture in split.images[-2000:]]
-        with Load(client, queries) as load:
+        with Load(client, queries, pause_s) as load:
             load.goes_on()
             job = client.create_ingest_job(INGESTED, FolderSource(str(folder / "job")))
             for part in parts:
@@ -123,7 +132,13 @@ def rolled(system: Fleet, parts: Sequence[Worker | GatewayProcess | EmbedderProc
 
 def test_nothing_fails_and_nothing_is_lost_while_each_service_is_restarted_in_turn(milvus_uri: str, tmp_path: Path) -> None:
     with fleet(tmp_path, milvus_uri, workers=2, embedders=2, gateways=2) as system:
-        load = rolled(system, (system.workers[0], system.gateways[0], system.embedders[0]), images=600, folder=tmp_path)
+        load = rolled(
+            system,
+            (system.workers[0], system.gateways[0], system.embedders[0]),
+            images=600,
+            folder=tmp_path,
+            pause_s=2 * _PAUSE_S,
+        )
         assert load.failed == [], system.log()
         assert load.answered > 50
 

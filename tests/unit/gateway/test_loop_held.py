@@ -28,7 +28,7 @@ from tests.unit.gateway.gateway_at_limits import COLLECTING_PATH, HOLDING_PATH, 
 from tests.unit.gateway.http_app import ask
 
 HELD_S = 0.05
-_TRIES = 4
+_TRIES = 8
 """The least of these counts: what really holds the loop does so each time."""
 NAME = "things"
 PATIENT = {"x-timeout-s": "60"}
