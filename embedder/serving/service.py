@@ -29,6 +29,7 @@ from lookalike.runtime.channels import remaining_s
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Space
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
+from lookalike.wire.embedder import embed_timing
 from lookalike.wire.spaces import histogram_from, histogram_message, space_message
 from lookalike.wire.status import to_status
 
@@ -109,7 +110,7 @@ class EmbedderService(rpc.EmbedderServiceServicer):
             _failed(picture) if isinstance(picture, LookalikeError) else _result(question.names, next(outcomes))
             for picture in decoded
         ]
-        timing = messages.EmbedTiming(decode_s=decoded_s - begun_s, compute_s=time.perf_counter() - decoded_s)
+        timing = embed_timing(decoded_s - begun_s, time.perf_counter() - decoded_s)
         return messages.EmbedResponse(spaces=map(space_message, question.spaces), results=results, timing=timing)
 
     def DescribeSpaces(  # noqa: N802

@@ -69,7 +69,7 @@ class Collections:
             histogram=described.histogram,
             spaces=described.spaces,
             generation=1,
-            created_at=datetime.now(UTC),
+            create_time=datetime.now(UTC),
             exact=self._backends.catalogue.exact,
         )
 

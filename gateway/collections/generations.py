@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from gateway.backends.embedder import Embedder
 from gateway.backends.milvus import Backends, find_collection
@@ -25,21 +25,22 @@ from lookalike.records.job import CreateJob, Job, JobOptions
 from lookalike.records.model import Description
 from lookalike.records.source import CollectionSource
 from lookalike.runtime.call import Call
-from lookalike.store.generations import MIN_GRACE_S, check_can_begin, rolled_back, without_previous
+from lookalike.spans import span_text
+from lookalike.store.generations import MIN_GRACE, check_can_begin, rolled_back, without_previous
 
-DEFAULT_GRACE_S = 86_400.0
-MAX_GRACE_S = 30 * 86_400.0
+DEFAULT_GRACE = timedelta(days=1)
+MAX_GRACE = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Reembed:
-    """A request to re-embed. `model` "" means the collection's, `grace_s` 0 a day, `request_id` "" a random one."""
+    """A request to re-embed. `model` "" means the collection's, `grace` 0 a day, `request_id` "" a random one."""
 
     name: str
     model: str = ""
     request_id: str = ""
     allow_missing: bool = False
-    grace_s: float = 0.0
+    grace: timedelta = timedelta()
     force: bool = False
 
 
@@ -69,7 +70,7 @@ class Generations:
             check_name("model", request.model)
         request_id = check_request_id("request_id", request.request_id or secrets.token_hex(16))
         options = JobOptions(
-            model=request.model, allow_missing=request.allow_missing, grace_s=_grace_s(request.grace_s), force=request.force
+            model=request.model, allow_missing=request.allow_missing, grace=_grace(request.grace), force=request.force
         )
 
         def find() -> Job | Collection:
@@ -120,11 +121,10 @@ class Generations:
         return await self._collections.get(name, call)
 
 
-def _grace_s(given_s: float) -> float:
-    if given_s == 0:
-        return DEFAULT_GRACE_S
-    if not MIN_GRACE_S <= given_s <= MAX_GRACE_S:
-        raise InvalidArgument(
-            "grace_s", f"{given_s:g} is out of range; {MIN_GRACE_S:g} to {MAX_GRACE_S:,.0f} seconds are allowed, 0 means a day"
-        )
-    return given_s
+def _grace(given: timedelta) -> timedelta:
+    if not given:
+        return DEFAULT_GRACE
+    if not MIN_GRACE <= given <= MAX_GRACE:
+        allowed = f"{span_text(MIN_GRACE)} to {span_text(MAX_GRACE)} (30 days) are allowed, 0s means a day"
+        raise InvalidArgument("grace", f"{span_text(given)} is out of range; {allowed}")
+    return given

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.resources import files
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -23,6 +23,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     SkipValidation,
     create_model,
 )
@@ -30,6 +31,8 @@ from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from lookalike.bounds import most_bytes, most_characters, most_items, range_of
+from lookalike.errors import InvalidArgument
+from lookalike.spans import PATTERN, span_of
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as search_pb
 
@@ -43,12 +46,21 @@ def _an_object(value: object) -> object:
     return value
 
 
+def _a_span(text: object) -> timedelta:
+    try:
+        return span_of("", text)
+    except InvalidArgument as error:
+        raise PydanticCustomError("span", "{problem}", {"problem": error.problem}) from None
+
+
 def _most(message: Any, name: str) -> int:
     return most_characters(message.DESCRIPTOR.fields_by_name[name])
 
 
 Metadata = Annotated[SkipValidation[dict[str, Any]], BeforeValidator(_an_object)]
 """Metadata is checked where it is stored, perhaps a thousand at once; pydantic would copy it here."""
+_SPAN = {"type": "string", "pattern": PATTERN, "maxLength": 24}
+_Span = Annotated[timedelta, PlainValidator(_a_span), WithJsonSchema(_SPAN)]
 Name = Annotated[str, Field(max_length=_most(search_pb.SearchRequest, "collection"))]
 ImageId = Annotated[str, Field(max_length=_most(search_pb.GetImageRequest, "id"))]
 Filter = Annotated[str, Field(max_length=_most(search_pb.DeleteImagesRequest, "filter"))]
@@ -78,6 +90,7 @@ _FOREIGN: Mapping[str, Any] = {
     "google.protobuf.Struct": Metadata,
     "google.protobuf.Any": dict[str, Any],
     "google.protobuf.Timestamp": datetime,
+    "google.protobuf.Duration": _Span,
 }
 """Messages that JSON writes in a way of their own."""
 _LISTS = {"lookalike.v1.QueryVectors": "vectors"}

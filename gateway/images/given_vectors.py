@@ -66,7 +66,7 @@ def checked(images: Sequence[GivenImage], collection: Collection) -> list[Stored
         except InvalidArgument as error:
             raise InvalidArgument(f"{field}.metadata", error.problem) from error
         vectors = _vectors(f"{field}.vectors", image.vectors, collection)
-        made[image.id] = StoredImage(image.id, image.uri, image.metadata, image.sha256, 0, image.indexed_at or now, vectors)
+        made[image.id] = StoredImage(image.id, image.uri, image.metadata, image.sha256, 0, image.index_time or now, vectors)
     return list(made.values())
 
 

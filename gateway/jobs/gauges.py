@@ -47,7 +47,7 @@ async def watch(ledger: Ledger, threads: Threads, interval_s: float) -> None:
 
 def set_gauges(active: Sequence[Job], now: datetime) -> None:
     """Set the gauges from the jobs that have not ended."""
-    created = min((job.created_at for job in active), default=now)
+    created = min((job.create_time for job in active), default=now)
     ACTIVE_JOBS.set(len(active))
     PENDING_CHUNKS.set(sum(pending_chunks(job) for job in active))
     STALLED_JOBS.set(sum(job.stalled for job in active))

@@ -9,6 +9,7 @@ from lookalike.runtime.call import Call
 from lookalike.v1 import collection_service_pb2 as pb
 from lookalike.wire.collections import collection_message
 from lookalike.wire.spaces import asked_spaces_from, histogram_from
+from lookalike.wire.values import span_from
 
 
 class CollectionRpcs:
@@ -36,7 +37,8 @@ class CollectionRpcs:
         return pb.DeleteCollectionResponse()
 
     async def ReembedCollection(self, request: pb.ReembedCollectionRequest, call: Call) -> pb.ReembedCollectionResponse:
-        wanted = Reembed(request.name, request.model, request.request_id, request.allow_missing, request.grace_s, request.force)
+        grace = span_from(request.grace, "grace")
+        wanted = Reembed(request.name, request.model, request.request_id, request.allow_missing, grace, request.force)
         return pb.ReembedCollectionResponse(job_id=(await self._generations.reembed(wanted, call)).id)
 
     async def RollbackCollection(self, request: pb.RollbackCollectionRequest, call: Call) -> pb.RollbackCollectionResponse:

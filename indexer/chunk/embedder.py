@@ -26,7 +26,7 @@ from lookalike.runtime.call import outgoing
 from lookalike.spaces import HistogramSettings, Space
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
-from lookalike.wire.embedder import describe_request, description_from, embed_request, embeddings_from
+from lookalike.wire.embedder import describe_request, description_from, embed_request, embed_timing_from, embeddings_from
 from lookalike.wire.status import from_rpc_error
 
 _TRIES = 5
@@ -69,7 +69,7 @@ class Embedder:
         request = embed_request(collection, wanted, images, embedder_pb2.LANE_BULK)
         response = self._call_patiently(request, interruption)
         if stages is not None:
-            stages.embedder_took(response.timing.decode_s, response.timing.compute_s)
+            stages.embedder_took(*embed_timing_from(response.timing))
         return embeddings_from(response, wanted, len(images))
 
     def describe(self, model: str, histogram: HistogramSettings) -> Description:

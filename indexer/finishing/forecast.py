@@ -9,7 +9,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from datetime import timedelta
 
 from indexer.chunk.comparing import place
 from indexer.chunk.items import Chunk, Failed, Skipped
@@ -23,6 +23,7 @@ from lookalike.jobs.leases import Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.manifest import read_columns, read_spread
 from lookalike.jobs.report import read_report
+from lookalike.jobs.stored_job import finding_text
 from lookalike.records.collection import Collection
 from lookalike.records.job import Forecast, Job
 from lookalike.sizing import growth
@@ -48,7 +49,7 @@ class Forecaster:
         reasons = Counter(str(reason) for (reason,) in read_columns(self._artifacts, job.manifest, "problem_reason") if reason)
         items = [item for item in read_spread(self._artifacts, job.manifest, SAMPLE) if not item.problem]
         forecast = self._forecast(Chunk(job, collection, items, lease, interruption), reasons)
-        if not self._leases.finished(lease, forecast=json.dumps(asdict(forecast))):
+        if not self._leases.finished(lease, forecast=finding_text(forecast)):
             raise LeaseLost("the last unit has been recorded by another worker, or the job was stopped")
 
     def _forecast(self, chunk: Chunk, reasons: Counter[str]) -> Forecast:
@@ -62,7 +63,7 @@ class Forecaster:
         good = job.counts.submitted - job.counts.skipped - broken
         of_all = good / max(1, len(items))
         room = growth(chunk.collection.spaces, round(new * of_all), _mean_facts_bytes(items))
-        planning_s = read_report(self._ledger, job.id).planning_s
+        planning = read_report(self._ledger, job.id).planning
         deleted = self._mirror.absent(job, chunk.collection, chunk.interruption) if job.options.mirror else ()
         return Forecast(
             sampled=len(items),
@@ -71,7 +72,7 @@ class Forecaster:
             broken=broken,
             reasons=dict(reasons + Counter(one.reason for one in failed)),
             failed=broken + round(len(failed) * of_all),
-            duration_s=planning_s + sample_s * of_all / OF_SAMPLE_RATE,
+            duration=planning + timedelta(seconds=sample_s * of_all / OF_SAMPLE_RATE),
             memory_bytes=room.memory_bytes,
             disk_bytes=room.disk_bytes,
             passing_disk_bytes=room.passing_disk_bytes,

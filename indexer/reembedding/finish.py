@@ -6,9 +6,8 @@ it was, and after it there is nothing left to do.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 
 import structlog
@@ -19,6 +18,7 @@ from indexer.reembedding.comparison import Sample, compare
 from indexer.reembedding.generations import Generations
 from lookalike.errors import FailedPrecondition, LeaseLost
 from lookalike.jobs.leases import Lease, Leases
+from lookalike.jobs.stored_job import finding_text
 from lookalike.names import MAX_PAGE_SIZE
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
@@ -78,7 +78,7 @@ class Finish:
         self._store.flush(collection)
         seen = self._look_through(collection, lease, interruption)
         comparison = compare(self._store, collection, seen.sample.ids, timeout_s=self._store_timeout_s)
-        if comparison is not None and not self._leases.note(lease, comparison=json.dumps(asdict(comparison))):
+        if comparison is not None and not self._leases.note(lease, comparison=finding_text(comparison)):
             raise LeaseLost("the lease went to another worker before the switch")
         if seen.missing and not job.options.allow_missing:
             raise _incomplete(job, seen)

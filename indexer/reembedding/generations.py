@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import structlog
 
@@ -68,8 +68,8 @@ class Generations:
 
     def switch(self, job: Job, lease: Lease) -> Collection:
         """Let the collection be searched in the generation that `job` has filled, and keep the one before for its grace."""
-        drop_at = datetime.now(UTC) + timedelta(seconds=job.options.grace_s)
-        return self._change(job, lease, lambda now: switched(now, job.id, drop_at))
+        drop_time = datetime.now(UTC) + job.options.grace
+        return self._change(job, lease, lambda now: switched(now, job.id, drop_time))
 
     def tidy(self) -> None:
         """Drop generations that no job fills any more, and previous ones whose grace is over."""

@@ -199,7 +199,7 @@ class ShardWriter:
             "metadata": [json.dumps(dict(image.metadata), ensure_ascii=False) for image in images],
             "sha256": [image.sha256 for image in images],
             "revision": [image.revision for image in images],
-            "indexed_at": [image.indexed_at for image in images],
+            "indexed_at": [image.index_time for image in images],
         }
         for space in self._spaces:
             values = np.concatenate([image.vectors[space.name] for image in images])

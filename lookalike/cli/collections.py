@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,7 +45,7 @@ def list_collections(context: typer.Context, as_json: AsJson = False) -> None:
     rows = table("name", "images", "model", "histogram", "created", "description", numbers=("images",))
     for one in found:
         rows.add_row(
-            one.name, f"{one.image_count:,}", one.model, histogram_text(one.histogram), time_text(one.created_at),
+            one.name, f"{one.image_count:,}", one.model, histogram_text(one.histogram), time_text(one.create_time),
             visible(one.description),
         )  # fmt: skip
     if found:
@@ -118,7 +119,7 @@ def reembed(
 
     with connect(context) as client:
         job_id = client.reembed_collection(
-            name, model=model, allow_missing=allow_missing, force=force, grace_s=grace * 3600, request_id=request_id
+            name, model=model, allow_missing=allow_missing, force=force, grace=timedelta(hours=grace), request_id=request_id
         )
         job = follow(client, job_id) if watch else client.get_job(job_id)
         if as_json:
@@ -185,7 +186,7 @@ def _show(found: Collection, *, as_json: bool, job: Job | None = None) -> None:
     out.print(f"[bold]{found.name}[/bold]  {count_text(found.image_count, 'image')}", markup=True)
     if found.description:
         out.print("\n".join(map(visible, found.description.splitlines())))
-    out.print(f"model {found.model}, histogram of {histogram_text(found.histogram)}, created {time_text(found.created_at)}")
+    out.print(f"model {found.model}, histogram of {histogram_text(found.histogram)}, created {time_text(found.create_time)}")
     if found.exact:
         out.print("searched exactly: every search compares with all images, and --ef changes nothing", soft_wrap=True)
     put(out, _spaces_table(found.spaces))
@@ -203,8 +204,8 @@ def _spaces_table(spaces: Sequence[Space]) -> Table:
 
 def _other_text(other: OtherGeneration, job: Job | None) -> str:
     """The purpose of the other generation, and its progress or the end of its grace."""
-    if other.drop_at is not None:
-        return f"previous: generation {other.generation}, model {other.model}, kept until {time_text(other.drop_at)}"
+    if other.drop_time is not None:
+        return f"previous: generation {other.generation}, model {other.model}, kept until {time_text(other.drop_time)}"
     text = f"being re-embedded: generation {other.generation}, model {other.model}, job {other.job_id}"
     if job is None:
         return text

@@ -140,7 +140,7 @@ def _run(console: Console, target: str, collection: str, out: Path) -> int:
         upload_s, job = _ingest(console, client, collection, manifest)
         console.print(f"\n[bold]3. Searching[/bold] for {len(queries):,} other pictures, {_THREADS} at once", markup=True)
         measured = _measure(client, collection, queries)
-        took_s = (job.ended_at - job.created_at).total_seconds() if job.ended_at and job.created_at else 0.0
+        took_s = (job.end_time - job.create_time).total_seconds() if job.end_time and job.create_time else 0.0
         figures = Figures(collection, len(gallery), len(queries), _THREADS, upload_s, took_s, job, measured)
         put(console, figures_table(figures))
         unexpected = surprises(measured)

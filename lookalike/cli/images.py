@@ -61,7 +61,7 @@ def list_images(
         rows = ImageTable(console(), "indexed")
         shown = 0
         for image in itertools.islice(found, limit or None):
-            rows.add(time_text(image.indexed_at), image_id=image.id, metadata=image.metadata, uri=image.uri)
+            rows.add(time_text(image.index_time), image_id=image.id, metadata=image.metadata, uri=image.uri)
             shown += 1
         more = next(found, None) is not None
     if shown:
@@ -97,7 +97,7 @@ def show(
         "metadata": metadata_text(image.metadata) or "-",
         "sha256": image.sha256,
         "revision": str(image.revision),
-        "indexed": time_text(image.indexed_at),
+        "indexed": time_text(image.index_time),
     }
     for name, value in facts.items():
         rows.add_row(name, value)

@@ -31,7 +31,7 @@ def print_jobs(out: Console, jobs: Iterable[Job]) -> None:
     narrow.columns[0].min_width = narrow.columns[1].min_width = _ID
     for job in jobs:
         counts = (job.counts.submitted, job.counts.indexed, job.counts.skipped, job.counts.failed)
-        cells, created = [f"{count:,}" for count in counts], time_text(job.created_at)
+        cells, created = [f"{count:,}" for count in counts], time_text(job.create_time)
         wide.add_row(job.id, job.collection, job.standing, *cells, created)
         narrow.add_row(f"{job.id}\n{job.collection}", f"{job.standing}\n{created[: len('2026-11-25 19:58')]}", *cells)
     put(out, wide, narrow=narrow, listing=True)

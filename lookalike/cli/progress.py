@@ -82,8 +82,8 @@ def print_job(client: Client, job: Job, *, indent: str = "") -> None:
 
 def _lines(client: Client, job: Job) -> Iterator[str]:
     took = ""
-    if job.created_at and job.ended_at:
-        took_s = max((job.ended_at - job.created_at).total_seconds(), 1e-3)
+    if job.create_time and job.end_time:
+        took_s = max((job.end_time - job.create_time).total_seconds(), 1e-3)
         took = f" in {took_s:.1f} s ({job.counts.indexed / took_s:,.0f} images/s)"
     yield f"job {job.id} {job.standing}; {counts_text(job.counts)}{took}"
     for reason, count in job.skip_reasons.items():
@@ -98,7 +98,7 @@ def _lines(client: Client, job: Job) -> Iterator[str]:
         yield f"  held: {job.held}"
         yield f"  (`lookalike jobs resume {job.id}` or `lookalike jobs cancel {job.id}`)"
     if job.undo:
-        yield f"  undone {time_text(job.undo.at)}: {count_text(job.undo.deleted, 'image')} deleted"
+        yield f"  undone {time_text(job.undo.undo_time)}: {count_text(job.undo.deleted, 'image')} deleted"
     if job.error:
         yield f"  {job.error}"
     if job.counts.failed:
@@ -122,8 +122,9 @@ def forecast_lines(forecast: Forecast) -> list[str]:
     lines = [tried + (f"; {count_text(forecast.broken, 'item')} broken in the source" if forecast.broken else "")]
     lines += [f"  {reason}: {count:,}" for reason, count in sorted(forecast.reasons.items())]
     for_good, passing = bytes_text(forecast.disk_bytes), bytes_text(forecast.passing_disk_bytes)
+    duration = duration_text(forecast.duration.total_seconds())
     lines.append(
-        f"the job would take about {duration_text(forecast.duration_s)}, {bytes_text(forecast.memory_bytes)} of Milvus' memory "
+        f"the job would take about {duration}, {bytes_text(forecast.memory_bytes)} of Milvus' memory "
         f"and {for_good} of its disk, and {passing} more for some days; about {count_text(forecast.failed, 'item')} would fail"
     )
     if forecast.deleted:

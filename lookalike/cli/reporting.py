@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lookalike.cli.fitting import put
@@ -31,25 +32,25 @@ def print_report(report: Report) -> None:
     lines = [
         f"job {job.id}, collection {job.collection}: {job.standing}",
         counts_text(job.counts),
-        f"{report.elapsed_s:,.1f} s, of which {report.planning_s:,.1f} s until the source was planned; "
+        f"{_seconds(report.elapsed):,.1f} s, of which {_seconds(report.planning):,.1f} s until the source was planned; "
         f"{report.items_per_s:,.1f} items/s after that",
     ]
     for line in lines:
         out.print(line, markup=False, soft_wrap=True)
-    if report.stage_seconds:
-        _print_stages(report.stage_seconds)
+    if report.stage_durations:
+        _print_stages(report.stage_durations)
     if report.rates:
         _print_rates(report.rates)
 
 
 def bars(rates: Sequence[Rate]) -> list[tuple[float, float, float]]:
-    """(start, items per second, share of the highest) of at most `_ROWS` equal stretches, each of as many of `rates`."""
+    """(start in seconds, items per second, share of the highest) of at most `_ROWS` equal stretches of as many of `rates`."""
     together = -(-len(rates) // _ROWS)
     groups = [rates[at : at + together] for at in range(0, len(rates), together)]
     # The last stretch may be shorter: its items per second are over its own length.
-    speeds = [sum(rate.items for rate in group) / sum(rate.length_s for rate in group) for group in groups]
+    speeds = [sum(rate.items for rate in group) / sum(_seconds(rate.duration) for rate in group) for group in groups]
     top = max(speeds, default=0.0) or 1.0
-    return [(group[0].start_s, speed, speed / top) for group, speed in zip(groups, speeds, strict=True)]
+    return [(_seconds(group[0].start_offset), speed, speed / top) for group, speed in zip(groups, speeds, strict=True)]
 
 
 def bar_text(share: float) -> str:
@@ -58,15 +59,19 @@ def bar_text(share: float) -> str:
     return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
 
 
-def _print_stages(stage_seconds: Mapping[str, float]) -> None:
-    total_s = sum(stage_seconds.values()) or 1.0
+def _seconds(span: timedelta) -> float:
+    return span.total_seconds()
+
+
+def _print_stages(stages: Mapping[str, timedelta]) -> None:
+    total = sum(stages.values(), timedelta()) or timedelta(seconds=1)
     heads, title, numbers = ("stage", "seconds", "share"), "time of chunks by stage", ("seconds", "share")
     rows, narrow = table(*heads, "", "meaning", title=title, numbers=numbers), table(*heads, title=title, numbers=numbers)
     rows.columns[3].no_wrap = True
-    for stage in [*STAGES, *sorted(stage_seconds.keys() - STAGES.keys())]:
-        if stage in stage_seconds:
-            share = stage_seconds[stage] / total_s
-            seconds = f"{stage_seconds[stage]:,.1f}"
+    for stage in [*STAGES, *sorted(stages.keys() - STAGES.keys())]:
+        if stage in stages:
+            share = stages[stage] / total
+            seconds = f"{_seconds(stages[stage]):,.1f}"
             rows.add_row(stage, seconds, f"{share:.0%}", bar_text(share / 2), STAGES.get(stage, ""))
             narrow.add_row(stage, seconds, f"{share:.0%}")
     put(console(), rows, narrow=narrow)

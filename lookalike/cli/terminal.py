@@ -13,13 +13,14 @@ import json
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from lookalike.csv_cells import csv_text
 from lookalike.errors import InvalidArgument
+from lookalike.spans import span_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,7 +103,7 @@ def emit_csv_line(cells: Iterable[object]) -> None:
 
 
 def to_json(value: object) -> Any:
-    """Records as objects, times as ISO 8601, enums by value, vectors as lists of numbers."""
+    """Records as objects, times as ISO 8601, spans as `3.5s`, enums by value, vectors as lists of numbers."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     match value:
@@ -110,6 +111,8 @@ def to_json(value: object) -> Any:
             return value.value
         case datetime():
             return value.isoformat()
+        case timedelta():
+            return span_text(value)
         case Mapping():
             return {str(key): to_json(inner) for key, inner in value.items()}
         case list() | tuple():

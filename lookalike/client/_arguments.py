@@ -13,7 +13,7 @@ import math
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from lookalike.errors import InvalidArgument
 from lookalike.items import open_file
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.spaces import Metric, Space, Vector
+from lookalike.spans import MAX_SPAN
 
 MAX_TIMEOUT_S = 366 * 86_400.0
 """Bounds every deadline: gRPC cannot compute with one thousands of years ahead."""
@@ -111,6 +112,15 @@ def moment(field: str, value: object) -> datetime | None:
     except OverflowError:
         # In UTC the first and the last moments of a `datetime` with another zone lie outside the years 1 to 9999.
         raise InvalidArgument(field, "is out of range; the years 1 to 9999 of UTC are allowed") from None
+
+
+def span(field: str, value: object) -> timedelta:
+    """A span of time of at most 10,000 years."""
+    if not isinstance(value, timedelta):
+        raise InvalidArgument(field, f"is {_kind(value)}; give a `timedelta`")
+    if abs(value) > MAX_SPAN:
+        raise InvalidArgument(field, "is out of range; at most 10,000 years are allowed")
+    return value
 
 
 def member(field: str, value: object, kind: type[E]) -> E:

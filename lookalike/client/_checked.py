@@ -99,7 +99,7 @@ def given_image(given: Image, spaces: Sequence[Space]) -> GivenImage:
         uri=_arguments.text("images.uri", given.uri),
         metadata=metadata(given.metadata, given.id),
         sha256=_arguments.text("images.sha256", given.sha256),
-        indexed_at=_arguments.moment("images.indexed_at", given.indexed_at),
+        index_time=_arguments.moment("images.index_time", given.index_time),
         vectors=tuple(GivenVector(space.name, found[space.name], space.fingerprint) for space in spaces),
     )
 

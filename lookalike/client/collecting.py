@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from datetime import timedelta
 
 from lookalike.client import _checked
-from lookalike.client._arguments import flag, number, spaces_of, text
+from lookalike.client._arguments import flag, spaces_of, span, text
 from lookalike.client._channel import Calls
 from lookalike.records.collection import Collection
 from lookalike.spaces import HistogramSettings, Space
 from lookalike.v1 import collection_service_pb2
 from lookalike.wire.collections import collection_from
 from lookalike.wire.spaces import histogram_message, space_message
+from lookalike.wire.values import span_message
 
 
 class CollectionCalls(Calls):
@@ -61,7 +63,7 @@ class CollectionCalls(Calls):
         model: str = "",
         allow_missing: bool = False,
         force: bool = False,
-        grace_s: float = 0.0,
+        grace: timedelta | None = None,
         request_id: str = "",
         timeout_s: float | None = None,
     ) -> str:
@@ -69,7 +71,7 @@ class CollectionCalls(Calls):
         it is searched and written, and then switches to the result. Returns the job's id; a `request_id` seen before gives the
         earlier job.
 
-        The previous generation is kept for `grace_s` seconds after the switch (30 to 2,592,000; 0 means a day). With
+        The previous generation is kept for `grace` after the switch, 30 seconds to 30 days; None means a day. With
         `allow_missing` the collection switches even if some images could not be embedded again; it loses these images. With
         `force` it switches even if the new generation measured worse; without it such a job is held (`Job.held`). Raises
         `InvalidArgument`, `NotFound` (collection, model), `FailedPrecondition`, `DeadlineExceeded`, `Unavailable`.
@@ -80,7 +82,7 @@ class CollectionCalls(Calls):
             request_id=text("request_id", request_id) or f"client-{secrets.token_hex(12)}",
             allow_missing=flag("allow_missing", allow_missing),
             force=flag("force", force),
-            grace_s=number("grace_s", grace_s, "30 to 2,592,000, and 0 for a day"),
+            grace=None if grace is None else span_message(span("grace", grace)),
         )
         return self._call(self._collections.ReembedCollection, request, timeout_s).job_id
 

@@ -7,8 +7,8 @@ A subset of AIP-160:
 - Comparisons `= != < <= > >=`, `IN (..)`, `NOT IN (..)`; `AND`, `OR`, `NOT` in capitals; parentheses. NOT binds tightest,
   then AND.
 - A bare name is a key of the metadata; a dot descends into an object. A key with other characters goes in backquotes:
-  `` `product type` = "shoe" ``. `id`, `uri`, `sha256`, `revision` and `indexed_at` are the image's own;
-  `metadata.id` is the metadata's key of that name. `indexed_at` takes RFC 3339 text: `indexed_at >= "2026-01-31T00:00:00Z"`.
+  `` `product type` = "shoe" ``. `id`, `uri`, `sha256`, `revision` and `index_time` are the image's own;
+  `metadata.id` is the metadata's key of that name. `index_time` takes RFC 3339 text: `index_time >= "2026-01-31T00:00:00Z"`.
 - Values: text in double quotes, where `\"`, `\\` and `\*` stand for the character itself; numbers; `true` and `false`.
   Text that ends in `*` matches every text that begins so (with `=` and `!=` only).
 - A comparison holds only for a value that is there and of the type compared with: `year != 2019` does not hold for an image
@@ -42,7 +42,9 @@ levels of a compiled filter pass, 200 exceed Python's limit. Compiling adds up t
 _MAX_INT64 = 2**63 - 1
 _UNSAFE_IN_KEYS = set('"\\[]\t\n\r')
 """Milvus 2.3 splits `metadata["a"]["b"]` at the brackets, and takes what is in the quotes as it is, on one line."""
-_METADATA, _REVISION, _INDEXED_AT = "metadata", "revision", "indexed_at"
+_METADATA, _REVISION, _INDEX_TIME = "metadata", "revision", "index_time"
+_FORMER_INDEX_TIME = "indexed_at"
+"""Refused, since a filter of an earlier release would else compare metadata."""
 _TEXT_FIELDS = {"id", "uri", "sha256"}
 _ORDERED = {"<", "<=", ">", ">="}
 
@@ -165,10 +167,12 @@ class _Builder(Transformer[Token, Any]):
 
     def name(self, *keys: Token) -> Field:
         own = str(keys[0])
-        if own in (*_TEXT_FIELDS, _REVISION, _INDEXED_AT):
+        if own in (*_TEXT_FIELDS, _REVISION, _INDEX_TIME):
             if len(keys) > 1:
                 raise BadFilter(f"column {_column(keys[1])}: {own} has no members; for metadata write metadata.{own}")
             return Field(own)
+        if own == _FORMER_INDEX_TIME:
+            raise BadFilter(f"column {_column(keys[0])}: {own} is {_INDEX_TIME} now; for metadata write metadata.{own}")
         path = keys[1:] if own == _METADATA else keys
         if not path:
             raise BadFilter(f"column {_column(keys[0])}: name a key of the metadata, such as metadata.label")
@@ -259,7 +263,7 @@ def _typed(field: Field, value: _Written) -> Value:
         raise BadFilter(f"column {value.column}: {field.name} is text; put the value in double quotes")
     if field.name == _REVISION and type(value.value) is not int:
         raise BadFilter(f"column {value.column}: {_REVISION} is a whole number")
-    return _moment(value) if field.name == _INDEXED_AT else value.value
+    return _moment(value) if field.name == _INDEX_TIME else value.value
 
 
 def _moment(written: _Written) -> datetime.datetime:
@@ -270,7 +274,7 @@ def _moment(written: _Written) -> datetime.datetime:
                 return moment
     except ValueError:
         pass
-    raise BadFilter(f'column {written.column}: {_INDEXED_AT} needs a moment such as "2026-01-31T00:00:00Z"')
+    raise BadFilter(f'column {written.column}: {_INDEX_TIME} needs a moment such as "2026-01-31T00:00:00Z"')
 
 
 def _check_characters(text: str) -> None:

@@ -52,7 +52,7 @@ def page_of_jobs(
         looked_at += len(found)
         before = f"({int(found[-1][1])}"
     more = len(jobs) > page_size
-    return jobs[:page_size], str(_milliseconds(jobs[page_size - 1].created_at)) if more else ""
+    return jobs[:page_size], str(_milliseconds(jobs[page_size - 1].create_time)) if more else ""
 
 
 def _checked(page_token: str) -> str:

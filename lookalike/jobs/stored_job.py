@@ -1,7 +1,7 @@
 """A job as Redis holds it: the hash that `lua/create.lua` writes, and the texts in it. The ledger and its scripts use it.
 
 Every text is canonical: the same request gives the same text, also from earlier releases, since repeated request ids compare
-texts. Fields of later releases are left out where they have their defaults.
+texts. Fields of later releases are left out where they have their defaults. A span `NAME` is kept as `NAME_s`, in seconds.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
+from typing import Any, TypeVar, get_type_hints
 
 from lookalike.errors import Internal
 from lookalike.records.job import (
@@ -26,6 +27,8 @@ from lookalike.records.job import (
 )
 from lookalike.records.job_state import MOVES, JobState
 from lookalike.records.source import SOURCES, JobSource
+
+R = TypeVar("R", Forecast, Comparison)
 
 CHUNKS_TOGETHER = 100
 """Bounds the recorded chunks per hash in Redis: up to 128 entries of up to 64 bytes are packed without pointers (its default
@@ -68,15 +71,26 @@ def _plain(value: object) -> object:
 
 def options_text(options: JobOptions) -> str:
     """Canonical JSON of the options that differ from their defaults."""
-    values = {field.name: getattr(options, field.name) for field in fields(options)}
-    differing = {name: value for name, value in values.items() if value != getattr(DEFAULTS, name)}
-    return json.dumps(differing, sort_keys=True, separators=(",", ":"), default=_value)
+    defaults = _stored(DEFAULTS)
+    differing = {name: value for name, value in _stored(options).items() if value != defaults[name]}
+    return json.dumps(differing, sort_keys=True, separators=(",", ":"))
 
 
 def options_of(text: str) -> JobOptions:
     stored = json.loads(text)
     policy = NearDuplicatePolicy(stored.pop("near_duplicates", NearDuplicatePolicy.KEEP.value))
-    return JobOptions(policy, **stored)
+    return JobOptions(policy, **_values(JobOptions, stored))
+
+
+def finding_text(finding: R) -> str:
+    """JSON of what a job's last unit found."""
+    return json.dumps(_stored(finding))
+
+
+def finding_of(kind: type[R], text: str) -> R:
+    """The finding that `finding_text` wrote, in this release or in another: fields that `kind` does not have are left out."""
+    known = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in _values(kind, json.loads(text)).items() if name in known})
 
 
 def request_fingerprint(collection: str, source: JobSource, options: JobOptions = DEFAULTS) -> str:
@@ -103,17 +117,17 @@ def job_of(job_id: str, stored: Mapping[str, str], *, stalled_before_ms: int = 0
         request_id=stored["request_id"],
         error=stored.get("error_message", ""),
         error_reason=stored.get("error_reason", ""),
-        created_at=_moment(stored["created_ms"]),
-        ended_at=_moment(stored["ended_ms"]) if "ended_ms" in stored else None,
+        create_time=_moment(stored["created_ms"]),
+        end_time=_moment(stored["ended_ms"]) if "ended_ms" in stored else None,
         manifest=stored.get("manifest", ""),
         options=options_of(stored.get("options", "{}")),
         paused=paused,
         stalled=not (state.ended or paused) and int(stored.get("progress_ms", stored["created_ms"])) < stalled_before_ms,
         listed=int(stored.get("listed", 0)),
-        comparison=Comparison(**json.loads(stored["comparison"])) if "comparison" in stored else None,
+        comparison=finding_of(Comparison, stored["comparison"]) if "comparison" in stored else None,
         unidentified=int(stored.get("unidentified", 0)),
         deleted=int(stored.get("deleted", 0)),
-        forecast=Forecast(**json.loads(stored["forecast"])) if "forecast" in stored else None,
+        forecast=finding_of(Forecast, stored["forecast"]) if "forecast" in stored else None,
         held=stored.get("held", ""),
         forced="forced" in stored,
         # Each try of an item within its chunk counts it again.
@@ -132,10 +146,24 @@ def moves_as_lua() -> str:
     return "{" + ", ".join(rows) + "}"
 
 
-def _value(member: object) -> object:
-    if isinstance(member, Enum):
-        return member.value
-    raise TypeError(f"{type(member).__name__} has no place in the ledger")
+def _stored(record: JobOptions | Forecast | Comparison) -> dict[str, object]:
+    """The fields of `record` as JSON has them."""
+    stored: dict[str, object] = {}
+    for field in fields(record):
+        match value := getattr(record, field.name):
+            case timedelta():
+                stored[f"{field.name}_s"] = value.total_seconds()
+            case Enum():
+                stored[field.name] = value.value
+            case _:
+                stored[field.name] = value
+    return stored
+
+
+def _values(kind: type[JobOptions | Forecast | Comparison], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What `_stored` gave, as the fields of `kind`; members of enums stay as they are."""
+    spans = {f"{name}_s": name for name, hint in get_type_hints(kind).items() if hint is timedelta}
+    return {spans.get(name, name): timedelta(seconds=value) if name in spans else value for name, value in stored.items()}
 
 
 def _moment(milliseconds: str) -> datetime:

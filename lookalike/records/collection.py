@@ -28,14 +28,14 @@ class GenerationState(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class OtherGeneration:
     """A generation that is written beside the current one. `job_id` is the job that fills it, or that filled the current one.
-    The generation is dropped at `drop_at`, which has a time zone and is None while a job fills the generation."""
+    The generation is dropped at `drop_time`, which has a time zone and is None while a job fills the generation."""
 
     generation: int
     state: GenerationState
     model: str
     spaces: tuple[Space, ...]
     job_id: str
-    drop_at: datetime.datetime | None = None
+    drop_time: datetime.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Collection:
     histogram: HistogramSettings
     spaces: tuple[Space, ...]
     generation: int
-    created_at: datetime.datetime
+    create_time: datetime.datetime
     other: OtherGeneration | None = None
     exact: bool = field(default=False, compare=False)
     """Whether a search compares the query with every image, and `ef` changes nothing: a matter of the store."""

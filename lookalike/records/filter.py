@@ -10,13 +10,13 @@ from typing import Literal, TypeAlias
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "IN", "NOT IN", "begins with", "does not begin with"]
 Value: TypeAlias = str | float | bool | datetime
-"""Text, a finite number (an int where it was written as one), a boolean; a moment with its time zone for `indexed_at`."""
+"""Text, a finite number (an int where it was written as one), a boolean; a moment with its time zone for `index_time`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """The left side of a comparison: a key of the metadata by its `path` from the outermost object on; or, where `path` is
-    empty, the image's own field `name`, one of id, uri, sha256, revision and indexed_at."""
+    empty, the image's own field `name`, one of id, uri, sha256, revision and index_time."""
 
     name: str
     path: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ class Consistency(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Image:
     """A stored picture. `sha256` is the hash of its encoded bytes, `revision` that of the write that stored it, and
-    `indexed_at` has a time zone. `vectors` are float32 `[dimension]` by name of the space, where a request asked for them.
+    `index_time` has a time zone. `vectors` are float32 `[dimension]` by name of the space, where a request asked for them.
 
     `other_vectors` belong to the spaces that only the collection's other generation has. Only the server uses them, to write.
     """
@@ -32,7 +32,7 @@ class Image:
     metadata: Mapping[str, object]
     sha256: str
     revision: int
-    indexed_at: datetime.datetime
+    index_time: datetime.datetime
     vectors: Mapping[str, Vector] = field(default_factory=dict)
     other_vectors: Mapping[str, Vector] = field(default_factory=dict, repr=False)
 
@@ -64,13 +64,13 @@ class GivenVector:
 
 @dataclass(frozen=True, slots=True)
 class GivenImage:
-    """An image to import, with its vectors; `indexed_at` is None where the caller gave none."""
+    """An image to import, with its vectors; `index_time` is None where the caller gave none."""
 
     id: str
     uri: str
     metadata: Mapping[str, object]
     sha256: str
-    indexed_at: datetime.datetime | None
+    index_time: datetime.datetime | None
     vectors: tuple[GivenVector, ...]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from lookalike.records.job_state import JobState
 from lookalike.records.source import CollectionSource, JobSource
@@ -61,9 +61,9 @@ class IngestOptions:
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """The options of a job. `threshold` is a similarity in the space `siamese`, in [0, 1]; `grace_s` is in seconds.
+    """The options of a job. `threshold` is a similarity in the space `siamese`, in [0, 1].
 
-    `model`, `allow_missing`, `grace_s` and `force` are those of a re-embedding (see `ReembedCollectionRequest`). The contract's
+    `model`, `allow_missing`, `grace` and `force` are those of a re-embedding (see `ReembedCollectionRequest`). The contract's
     jobs do not carry them.
     """
 
@@ -73,7 +73,7 @@ class JobOptions:
     dry_run: bool = False
     model: str = ""
     allow_missing: bool = False
-    grace_s: float = 0.0
+    grace: timedelta = timedelta()
     force: bool = False
 
 
@@ -139,7 +139,7 @@ class Undo:
     """The number of a job's images that were `deleted` by all calls of its undo, and the time of the last call."""
 
     deleted: int
-    at: datetime
+    undo_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class Forecast:
 
     Of all items, `broken` have a problem that the listing shows. Of the others, `sampled` items, spread evenly, were read and
     embedded: `unchanged` of them are stored already, and `sample_failed` could not be used. `reasons` counts the problems of
-    both by reason. The rest is predicted for the whole job: the number of items that would fail (`failed`), `duration_s` with
+    both by reason. The rest is predicted for the whole job: the number of items that would fail (`failed`), its `duration` with
     planning, the room of new images in Milvus' memory, on its disk, and for some days more on its disk (see `sizing`; 0 in old
     forecasts), and, with `mirror`, the number of images that would be `deleted`.
     """
@@ -159,7 +159,7 @@ class Forecast:
     broken: int
     reasons: Mapping[str, int]
     failed: int
-    duration_s: float
+    duration: timedelta
     memory_bytes: int
     disk_bytes: int
     deleted: int = 0
@@ -203,8 +203,8 @@ class Job:
     revision: int
     request_id: str
     error: str
-    created_at: datetime
-    ended_at: datetime | None
+    create_time: datetime
+    end_time: datetime | None
     paused: bool = False
     """Whether no further chunk begins until the job is resumed."""
     stalled: bool = False
@@ -271,24 +271,25 @@ ANY_JOB = JobFilter()
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """The number of items recorded in the `length_s` seconds from `start_s` seconds after the job's creation on."""
+    """The number of items recorded in a stretch of time that begins `start_offset` after the job's creation and lasts
+    `duration`."""
 
-    start_s: float
-    length_s: float
+    start_offset: timedelta
+    duration: timedelta
     items: int
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Where the time of a job went, in seconds. `planning_s` is the time until the source was planned, waiting included, and
-    `items_per_s` the rate after that. `stage_seconds` are sums over all chunks, which run side by side. `rates` have no gaps
+    """Where the time of a job went. `planning` is the time until the source was planned, waiting included, and `items_per_s`
+    the rate after that. `stage_durations` are sums over all chunks, which run side by side. `rates` have no gaps
     and end with the last items recorded."""
 
     job: Job
-    elapsed_s: float
-    planning_s: float
+    elapsed: timedelta
+    planning: timedelta
     items_per_s: float
-    stage_seconds: Mapping[str, float]
+    stage_durations: Mapping[str, timedelta]
     rates: tuple[Rate, ...]
 
 

@@ -15,7 +15,7 @@ from lookalike.errors import FailedPrecondition
 from lookalike.records.collection import Collection, GenerationState, OtherGeneration
 from lookalike.spaces import Space
 
-MIN_GRACE_S = 30.0
+MIN_GRACE = datetime.timedelta(seconds=30)
 """Bounds the grace from below, so that no search reads a dropped generation: a reader may know the catalogue of 6 s ago, and a
 call takes up to some 20 s."""
 
@@ -62,22 +62,22 @@ def is_switched_by(collection: Collection, job_id: str) -> bool:
     return other is not None and other.state is GenerationState.PREVIOUS and other.job_id == job_id
 
 
-def switched(collection: Collection, job_id: str, drop_at: datetime.datetime) -> Collection:
-    """`collection` with the generation that job `job_id` has filled as current; the previous is kept until `drop_at`."""
+def switched(collection: Collection, job_id: str, drop_time: datetime.datetime) -> Collection:
+    """`collection` with the generation that job `job_id` has filled as current; the previous is kept until `drop_time`."""
     if is_switched_by(collection, job_id):
         return collection
     if not is_filled_by(collection, job_id):
         problem = f"collection {collection.name!r} has no generation that job {job_id!r} fills"
         raise _refused(collection, "REEMBED_GONE", problem, job_id=job_id)
-    return _changed_places(collection, job_id, drop_at)
+    return _changed_places(collection, job_id, drop_time)
 
 
 def rolled_back(collection: Collection, now: datetime.datetime) -> Collection:
     """`collection` with its previous generation as the current one; the other is kept for the rest of the grace, and 30 s at
     least."""
     previous = _previous(collection)
-    least = now + datetime.timedelta(seconds=MIN_GRACE_S)
-    return _changed_places(collection, previous.job_id, max(previous.drop_at or least, least))
+    least = now + MIN_GRACE
+    return _changed_places(collection, previous.job_id, max(previous.drop_time or least, least))
 
 
 def without_previous(collection: Collection) -> Collection:
@@ -94,7 +94,7 @@ def without_filled_by(collection: Collection, job_id: str) -> Collection:
 def without_overdue(collection: Collection, now: datetime.datetime) -> Collection:
     """`collection` without its previous generation, where the grace is over."""
     other = collection.other
-    overdue = other is not None and other.drop_at is not None and other.drop_at <= now
+    overdue = other is not None and other.drop_time is not None and other.drop_time <= now
     return replace(collection, other=None) if overdue else collection
 
 
@@ -106,8 +106,8 @@ def _previous(collection: Collection) -> OtherGeneration:
     return other
 
 
-def _changed_places(before: Collection, job_id: str, drop_at: datetime.datetime) -> Collection:
-    kept = OtherGeneration(before.generation, GenerationState.PREVIOUS, before.model, before.spaces, job_id, drop_at)
+def _changed_places(before: Collection, job_id: str, drop_time: datetime.datetime) -> Collection:
+    kept = OtherGeneration(before.generation, GenerationState.PREVIOUS, before.model, before.spaces, job_id, drop_time)
     return replace(before.as_other(), other=kept)
 
 

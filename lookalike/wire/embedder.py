@@ -6,6 +6,7 @@ The embedder's two clients call it: the gateway's, on an event loop, and the ind
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
 from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.wire.spaces import histogram_from, histogram_message, space_from
 from lookalike.wire.status import from_status
+from lookalike.wire.values import span_message
 
 
 def embed_request(
@@ -61,6 +63,17 @@ def _embedding_from(result: pb.EmbedResult, wanted: Sequence[tuple[Space, int]])
             raise Internal(f"the embedder gave {problem}")
         vectors[space.name] = np.frombuffer(packed, "<f4").astype(np.float32, copy=False)
     return vectors
+
+
+def embed_timing(decode_s: float, compute_s: float) -> pb.EmbedTiming:
+    """Where the time of a call went, in seconds."""
+    decode, compute = (span_message(timedelta(seconds=seconds)) for seconds in (decode_s, compute_s))
+    return pb.EmbedTiming(decode=decode, compute=compute)
+
+
+def embed_timing_from(message: pb.EmbedTiming) -> tuple[float, float]:
+    """Seconds of decoding and of computing."""
+    return message.decode.ToNanoseconds() / 1e9, message.compute.ToNanoseconds() / 1e9
 
 
 def describe_request(model: str, histogram: HistogramSettings) -> pb.DescribeSpacesRequest:

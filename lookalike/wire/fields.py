@@ -1,8 +1,9 @@
 """Records <-> messages of the contract, field by field: the one place that copies what has one name on both sides.
 
-How a value is copied, the contract says: a `Timestamp` is a moment, a `Struct` metadata, an enum the member of its name, a
-message the record that stands there, a list a tuple. Absence is None where the record's field may be None. A field that has no
-namesake is the caller's to give. `tests/unit/lookalike/wire/test_round_trip.py` finds one that is forgotten.
+How a value is copied, the contract says: a `Timestamp` is a moment, a `Duration` a span, a `Struct` metadata, an enum the
+member of its name, a message the record that stands there, a list a tuple. Absence is None where the record's field may be
+None. A field that has no namesake is the caller's to give. `tests/unit/lookalike/wire/test_round_trip.py` finds one that is
+forgotten.
 
 Used by the other files of `wire`.
 """
@@ -22,7 +23,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from lookalike.errors import Internal
-from lookalike.wire.values import metadata_from, metadata_message, moment_from, moment_message
+from lookalike.wire.values import metadata_from, metadata_message, moment_from, moment_message, span_from, span_message
 
 E = TypeVar("E", bound=enum.Enum)
 M = TypeVar("M", bound=Message)
@@ -31,16 +32,12 @@ _Write = Callable[[Any], Any]
 _Read = Callable[[Any, str], Any]
 """Takes a value of a message and where it stands in the message, for errors."""
 
-_MOMENTS = {"created_at": "create_time", "ended_at": "end_time", "drop_at": "drop_time", "at": "time"}
-"""Moments by their names in records, with the contract's (https://google.aip.dev/142)."""
-
 
 class _Field(NamedTuple):
-    """A field that both have: its name in the record and in the message, whether None stands for absence, and how its value is
-    written and read; None for a value that is the same on both sides."""
+    """A field that both have: its name, whether None stands for absence, and how its value is written and read; None for a
+    value that is the same on both sides."""
 
-    ours: str
-    theirs: str
+    name: str
     optional: bool
     write: _Write | None
     read: _Read | None
@@ -48,10 +45,10 @@ class _Field(NamedTuple):
 
 def message_of(kind: type[M], record: Any, **given: Any) -> M:
     """A message of `kind` with what `record` has for it. `given` are fields of the message that are made in another way."""
-    for ours, theirs, _, write, _ in _shared(cast(Any, type(record)), cast(Any, kind)):
-        if theirs not in given:
-            value = getattr(record, ours)
-            given[theirs] = value if write is None or value is None else write(value)
+    for name, _, write, _ in _shared(cast(Any, type(record)), cast(Any, kind)):
+        if name not in given:
+            value = getattr(record, name)
+            given[name] = value if write is None or value is None else write(value)
     return kind(**given)
 
 
@@ -60,12 +57,12 @@ def record_of(kind: type[R], message: Message, path: str = "", **given: Any) -> 
     is where the message stands, for errors.
 
     Raises `Internal` for a member of an enum that this version does not know, and `InvalidArgument` for a time that no calendar
-    has.
+    has, or a span that the contract does not allow.
     """
-    for ours, theirs, optional, _, read in _shared(cast(Any, kind), cast(Any, type(message))):
-        if ours not in given:
-            value = None if optional and not message.HasField(theirs) else getattr(message, theirs)
-            given[ours] = value if read is None or value is None else read(value, f"{path}.{theirs}" if path else theirs)
+    for name, optional, _, read in _shared(cast(Any, kind), cast(Any, type(message))):
+        if name not in given:
+            value = None if optional and not message.HasField(name) else getattr(message, name)
+            given[name] = value if read is None or value is None else read(value, f"{path}.{name}" if path else name)
     return kind(**given)
 
 
@@ -84,21 +81,20 @@ def members_of(kind: type[E], contract: EnumDescriptor) -> dict[int, E]:
 def _shared(record: Any, message: Any) -> tuple[_Field, ...]:
     """The fields that records of one class and messages of another share."""
     contract, hints = message.DESCRIPTOR.fields_by_name, get_type_hints(record)
-    names = ((field.name, _MOMENTS.get(field.name, field.name)) for field in fields(record))
-    return tuple(_field(ours, contract[theirs], hints[ours]) for ours, theirs in names if theirs in contract)
+    return tuple(_field(contract[name], hints[name]) for name in (field.name for field in fields(record)) if name in contract)
 
 
-def _field(ours: str, theirs: FieldDescriptor, hint: Any) -> _Field:
+def _field(theirs: FieldDescriptor, hint: Any) -> _Field:
     optional = NoneType in get_args(hint)
     kind = next(kind for kind in get_args(hint) if kind is not NoneType) if optional else hint
-    return _Field(ours, theirs.name, optional and theirs.has_presence, *_ways(theirs, kind))
+    return _Field(theirs.name, optional and theirs.has_presence, *_ways(theirs, kind))
 
 
 def _ways(theirs: FieldDescriptor, hint: Any) -> tuple[_Write | None, _Read | None]:
     if not theirs.is_repeated:
         return _ways_of_one(theirs, hint)
     if theirs.message_type is not None and theirs.message_type.GetOptions().map_entry:
-        return None, lambda values, _path: dict(values)
+        return _ways_of_map(theirs.message_type.fields_by_name["value"], get_args(hint)[-1])
     if get_args(hint)[-1:] == (np.dtype[np.float32],):
         return lambda array: array.tolist(), lambda values, _path: np.array(values, np.float32)
     write, read = _ways_of_one(theirs, (*get_args(hint), None)[0])
@@ -106,6 +102,18 @@ def _ways(theirs: FieldDescriptor, hint: Any) -> tuple[_Write | None, _Read | No
         None if write is None else lambda values: [write(value) for value in values],
         _tuple if read is None else lambda values, path: tuple(read(value, f"{path}[{n}]") for n, value in enumerate(values)),
     )
+
+
+def _ways_of_map(theirs: FieldDescriptor, hint: Any) -> tuple[_Write | None, _Read | None]:
+    write, read = _ways_of_one(theirs, hint)
+    return (
+        None if write is None else lambda values: {key: write(value) for key, value in values.items()},
+        _dict if read is None else lambda values, path: {key: read(value, f"{path}.{key}") for key, value in values.items()},
+    )
+
+
+def _dict(values: Any, _path: str) -> dict[Any, Any]:
+    return dict(values)
 
 
 def _tuple(values: Any, _path: str) -> tuple[Any, ...]:
@@ -120,6 +128,8 @@ def _ways_of_one(theirs: FieldDescriptor, hint: Any) -> tuple[_Write | None, _Re
     match theirs.message_type.full_name:
         case "google.protobuf.Timestamp":
             return moment_message, moment_from
+        case "google.protobuf.Duration":
+            return span_message, span_from
         case "google.protobuf.Struct":
             return metadata_message, lambda struct, _path: metadata_from(struct)
         case _:

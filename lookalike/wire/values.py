@@ -1,14 +1,17 @@
-"""Metadata <-> `Struct`, and moments <-> `Timestamp`. The other modules of `wire` call it, and HTTP for its JSON."""
+"""Metadata <-> `Struct`, moments <-> `Timestamp`, spans <-> `Duration`. The other modules of `wire` call it, and HTTP for its
+JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf import struct_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from lookalike.errors import InvalidArgument
+from lookalike.spans import MAX_SPAN
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -66,3 +69,18 @@ def moment_from(stamp: Timestamp, field: str) -> datetime:
         return stamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise InvalidArgument(field, "is not a time between the years 1 and 9999") from error
+
+
+def span_message(span: timedelta) -> Duration:
+    """`span`, which is `MAX_SPAN` at most, forwards or backwards."""
+    message = Duration()
+    message.FromTimedelta(span)
+    return message
+
+
+def span_from(message: Duration, field: str) -> timedelta:
+    """The span, to the microsecond. Raises `InvalidArgument` for one beyond `MAX_SPAN`, or nanoseconds out of range."""
+    most_s = MAX_SPAN // timedelta(seconds=1)
+    if not (-most_s <= message.seconds <= most_s and abs(message.nanos) < 10**9 and message.seconds * message.nanos >= 0):
+        raise InvalidArgument(field, f"is not a duration of at most {most_s:,} seconds with nanoseconds of the same sign")
+    return timedelta(seconds=message.seconds, microseconds=int(message.nanos / 1000))

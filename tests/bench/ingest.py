@@ -113,9 +113,9 @@ def ingest(system: System, manifest: Path, usage: dict[str, Usage]) -> float:
         one.cpu_s += cpu_s([one.process]) - before[name]
     assert job.state is JobState.SUCCEEDED, job
     assert job.counts.indexed == job.counts.submitted, job
-    assert job.ended_at is not None
-    assert job.created_at is not None
-    rate = job.counts.indexed / (job.ended_at - job.created_at).total_seconds()
+    assert job.end_time is not None
+    assert job.create_time is not None
+    rate = job.counts.indexed / (job.end_time - job.create_time).total_seconds()
     _say(f"  {job.counts.indexed:,} pictures, {rate:.0f} images/s")
     return rate
 

@@ -31,7 +31,7 @@ def new_collection(name: str | None = None, histogram: HistogramSettings = HISTO
         histogram=histogram,
         spaces=(histogram.space, siamese),
         generation=1,
-        created_at=NOW,
+        create_time=NOW,
     )
 
 
@@ -63,7 +63,7 @@ def image(
         metadata=metadata or {},
         sha256="0" * 64,
         revision=revision,
-        indexed_at=NOW,
+        index_time=NOW,
         vectors={
             "histogram": counts / counts.sum() if histogram is None else histogram,
             "siamese": random.normal(size=4).astype(np.float32) if siamese is None else siamese,

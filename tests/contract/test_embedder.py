@@ -22,6 +22,7 @@ from lookalike.spaces import HistogramSettings
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from lookalike.v1 import image_pb2
+from lookalike.wire.embedder import embed_timing_from
 from lookalike.wire.status import from_rpc_error, from_status
 from tests.pictures.hostile_pictures import gif_of_one_colour, tiff_tiled
 from tests.pictures.made_pictures import bomb, corners, encoded, noise
@@ -75,9 +76,10 @@ def test_both_spaces_come_by_default_with_their_fingerprints(stub: rpc.EmbedderS
 def test_an_answer_says_where_its_time_went(stub: rpc.EmbedderServiceStub) -> None:
     started_s = time.perf_counter()
     timing = embed(stub, *[encoded(noise(64, 64)) for _ in range(8)]).timing
-    assert timing.decode_s > 0
-    assert timing.compute_s > 0
-    assert timing.decode_s + timing.compute_s < time.perf_counter() - started_s
+    decode_s, compute_s = embed_timing_from(timing)
+    assert decode_s > 0
+    assert compute_s > 0
+    assert decode_s + compute_s < time.perf_counter() - started_s
 
 
 def test_spaces_come_in_the_order_asked_for(stub: rpc.EmbedderServiceStub) -> None:

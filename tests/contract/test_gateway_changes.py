@@ -70,15 +70,15 @@ def test_undoing_a_job_leaves_what_others_wrote_since(client: Client, stack: Sta
     undone = client.get_job(job.id)
     assert undone.undo is not None
     assert (undone.undo.deleted, undone.standing) == (4, "succeeded, undone")
-    assert undone.undo.at is not None
-    assert undone.created_at is not None
-    assert undone.undo.at > undone.created_at
+    assert undone.undo.undo_time is not None
+    assert undone.create_time is not None
+    assert undone.undo.undo_time > undone.create_time
     assert ids(client, "number >= 100") == ["undone/2"]
     assert client.get_image(COLLECTION, "undone/2", consistency=Consistency.STRONG).revision == kept.revision
     assert client.undo_job(job.id).deleted == 0
     again = client.get_job(job.id).undo
     assert again is not None
-    assert (again.deleted, again.at > undone.undo.at) == (4, True), "over all calls"
+    assert (again.deleted, again.undo_time > undone.undo.undo_time) == (4, True), "over all calls"
 
 
 def test_a_job_that_never_was_cannot_be_undone(client: Client) -> None:

@@ -52,7 +52,7 @@ def test_an_image_comes_back_with_what_was_given_and_its_vectors(services: Stubs
     assert image.uri.startswith("artifact://originals/")
     assert len(image.sha256) == 64
     assert image.revision > 0
-    assert image.indexed_at.seconds > 1_700_000_000
+    assert image.index_time.seconds > 1_700_000_000
     assert {vector.space: len(vector.values) for vector in image.vectors} == {"histogram": 256, "siamese": 256}
 
 

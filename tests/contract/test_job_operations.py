@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from lookalike.client import Client, Consistency, IngestOptions, JobState, UploadItem, UploadSource
 from lookalike.runtime.channels import open_channel
+from lookalike.spans import span_of
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import ingest_service_pb2 as pb
 from tests.contract.gateway_collections import TIMEOUT_S, Stubs, picture, refused, stubs
@@ -118,10 +119,10 @@ def test_a_job_without_failures_or_a_bad_request_id_is_refused(services: Stubs, 
 def test_a_report_says_where_the_time_went(client: Client, http: httpx.Client, failed: str) -> None:
     report = client.get_report(failed)
     assert sum(rate.items for rate in report.rates) == 3
-    assert {"read", "embed", "write"} <= report.stage_seconds.keys()
-    assert 0 < report.planning_s < report.elapsed_s
+    assert {"read", "embed", "write"} <= report.stage_durations.keys()
+    assert timedelta() < report.planning < report.elapsed
     over_http = http.get(f"/v1/ingest-jobs/{failed}/report").json()
-    assert over_http["stage_seconds"] == report.stage_seconds
+    assert {name: span_of(name, text) for name, text in over_http["stage_durations"].items()} == report.stage_durations
     assert over_http["job"]["listed"] == "3"
     assert http.get("/v1/ingest-jobs/nope/report").status_code == 404
 
@@ -168,7 +169,7 @@ def test_an_old_job_is_found_by_what_is_known_of_it(client: Client, http: httpx.
         request_id="Job-Operations-Other",
     )
     list(client.watch_job(others.id))
-    when: dict[str, Any] = {"created_after": job.created_at, "created_before": job.created_at + timedelta(milliseconds=1)}
+    when: dict[str, Any] = {"created_after": job.create_time, "created_before": job.create_time + timedelta(milliseconds=1)}
     assert [one.id for one in client.list_jobs(COLLECTION, states=(JobState.SUCCEEDED,), **when)] == [failed]
     assert list(client.list_jobs(COLLECTION, states=(JobState.FAILED,), **when)) == []
     assert [one.id for one in client.list_jobs(text="operations-other")] == [others.id]

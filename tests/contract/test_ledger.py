@@ -26,7 +26,7 @@ class TestCreating:
         assert job.state is JobState.PENDING
         assert job.counts == Counts()
         assert job.error == ""
-        assert job.ended_at is None
+        assert job.end_time is None
         assert ledger.get(job.id) == job
 
     def test_the_same_request_gives_the_same_job_and_another_is_refused(self, ledger: Ledger) -> None:

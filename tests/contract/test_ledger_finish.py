@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from lookalike.jobs.leases import FINISH, PLAN, Lease, Leases
 from lookalike.jobs.ledger import Ledger
 from lookalike.records.job import Comparison, Job, JobOptions
@@ -132,7 +134,7 @@ def test_an_undo_leaves_its_trace_on_the_job_for_as_long_as_that_is_kept(ledger:
     undo = ledger.get(job.id).undo
     assert undo is not None
     assert undo.deleted == 5
-    assert undo.at >= job.created_at
+    assert undo.undo_time >= job.create_time
     ledger.note_undone("0123456789abcdef", 1)
     assert ledger.find("0123456789abcdef") is None, "no trace of a job that is no longer kept"
 
@@ -147,7 +149,7 @@ def test_a_reembedding_holds_up_no_other_job_and_leaves_no_tombstones(ledger: Le
 
 
 def test_a_request_to_re_embed_is_known_again_whatever_generation_it_would_fill_now(ledger: Ledger) -> None:
-    options = JobOptions(model="larger", grace_s=60)
+    options = JobOptions(model="larger", grace=timedelta(seconds=60))
     job, _ = ledger.create("c", "uid", SOURCE, "request", options)
     found = ledger.find_reembedding("request", "c", options)
     assert found is not None

@@ -54,7 +54,7 @@ class TestLeases:
         assert job.counts == Counts(submitted=9, indexed=6, skipped=2, failed=1)
         assert job.skip_reasons == {"duplicate": 1, "unchanged": 1}
         assert adds_up(job)
-        assert job.ended_at is not None
+        assert job.end_time is not None
 
     def test_what_is_worked_on_is_reported_by_the_heartbeat_and_counted_once(self, ledger: Ledger) -> None:
         leases = Leases(ledger, LONG)

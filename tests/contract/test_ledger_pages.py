@@ -44,13 +44,13 @@ def test_only_jobs_in_one_of_the_states_are_listed(ledger: Ledger) -> None:
 
 def test_only_jobs_of_a_stretch_of_time_are_listed_its_end_left_out(ledger: Ledger) -> None:
     jobs = [made(ledger, number) for number in range(6)]
-    assert len({job.created_at for job in jobs}) == 6
-    stretch = JobFilter(created_after=jobs[1].created_at, created_before=jobs[4].created_at)
+    assert len({job.create_time for job in jobs}) == 6
+    stretch = JobFilter(created_after=jobs[1].create_time, created_before=jobs[4].create_time)
     assert every(ledger, stretch) == [jobs[3].id, jobs[2].id, jobs[1].id]
-    after_by_a_little = jobs[1].created_at + timedelta(microseconds=1)
+    after_by_a_little = jobs[1].create_time + timedelta(microseconds=1)
     assert every(ledger, JobFilter(created_after=after_by_a_little)) == [job.id for job in reversed(jobs[2:])]
     assert every(ledger, JobFilter(created_before=after_by_a_little)) == [jobs[1].id, jobs[0].id]
-    assert every(ledger, JobFilter(created_after=jobs[4].created_at, created_before=jobs[1].created_at)) == []
+    assert every(ledger, JobFilter(created_after=jobs[4].create_time, created_before=jobs[1].create_time)) == []
     ages_ago, ages_on = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
     assert len(every(ledger, JobFilter(created_after=ages_ago, created_before=ages_on))) == 6
 
@@ -69,7 +69,7 @@ def test_everything_asked_for_must_fit_and_a_collection_too(ledger: Ledger) -> N
     jobs = [made(ledger, number, collection="ab"[number % 2]) for number in range(8)]
     for job in jobs[:6]:
         ledger.request_cancel(job.id)
-    only = JobFilter(frozenset({JobState.CANCELLED}), created_after=jobs[2].created_at, text="nightly")
+    only = JobFilter(frozenset({JobState.CANCELLED}), created_after=jobs[2].create_time, text="nightly")
     assert every(ledger, only, collection="a", page_size=1) == [jobs[4].id, jobs[2].id]
     assert every(ledger, only, page_size=4) == [job.id for job in reversed(jobs[2:6])]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 import pytest
 
@@ -34,13 +35,13 @@ class TestReport:
         assert not leases.record(first, counts)
         assert leases.record(second, ChunkCounts(9, 0, {}, {"read": 0.5}))
         running = read_report(ledger, job.id)
-        assert running.stage_seconds == {"read": 2.0, "embed": 0.25}
+        assert running.stage_durations == {"read": timedelta(seconds=2), "embed": timedelta(seconds=0.25)}
         assert sum(rate.items for rate in running.rates) == 19
         assert running.job == ledger.get(job.id)
         leases.close(job.id)
         ended = read_report(ledger, job.id)
-        assert 0 <= ended.planning_s <= ended.elapsed_s
-        assert ended.elapsed_s == read_report(ledger, job.id).elapsed_s, "it has ended"
+        assert timedelta() <= ended.planning <= ended.elapsed
+        assert ended.elapsed == read_report(ledger, job.id).elapsed, "it has ended"
         with ledger.connection.commands() as client:
             assert client.ttl(f"lookalike:job:{job.id}:rates") > 0
 
@@ -54,19 +55,20 @@ class TestReport:
             rates = read_report(ledger, job.id).rates
             assert len(rates) <= STRETCHES
             assert sum(rate.items for rate in rates) == sum(range(chunk + 2)), "no item is lost when stretches become one"
-            assert rates[-1].start_s <= ago_s < rates[-1].start_s + 2 * rates[-1].length_s
-            assert [rate.start_s for rate in rates] == [n * rates[0].length_s for n in range(len(rates))]
+            assert rates[-1].start_offset <= timedelta(seconds=ago_s) < rates[-1].start_offset + 2 * rates[-1].duration
+            assert [rate.start_offset for rate in rates] == [n * rates[0].duration for n in range(len(rates))]
         # 64 s is the first doubling of 1 s with which 120 stretches reach beyond 5,000 s.
-        assert rates[0].length_s == 64
-        assert [(rate.start_s, rate.items) for rate in rates if rate.items] == [(0, 3), (64, 3), (128, 4), (448, 5), (4992, 6)]
+        assert rates[0].duration == timedelta(seconds=64)
+        recorded = [(rate.start_offset.total_seconds(), rate.items) for rate in rates if rate.items]
+        assert recorded == [(0, 3), (64, 3), (128, 4), (448, 5), (4992, 6)]
         with ledger.connection.commands() as client:
             assert client.object("encoding", f"lookalike:job:{job.id}:rates") in ("listpack", "ziplist")
 
     def test_a_job_not_planned_has_planned_all_its_life(self, ledger: Ledger) -> None:
         job, _ = ledger.create("c", "u", SOURCE, "r")
         report = read_report(ledger, job.id)
-        assert report.planning_s == report.elapsed_s
-        assert (report.items_per_s, report.rates, report.stage_seconds) == (0.0, (), {})
+        assert report.planning == report.elapsed
+        assert (report.items_per_s, report.rates, report.stage_durations) == (0.0, (), {})
         with pytest.raises(NotFound):
             read_report(ledger, "nope")
 

@@ -149,5 +149,5 @@ def test_an_entry_of_another_version_is_an_error_that_says_so(store_uri: str) ->
 def test_the_moment_of_creation_survives(store_server: StoreServer) -> None:
     zone = datetime.timezone(datetime.timedelta(hours=-3))
     at = datetime.datetime(2026, 7, 1, 23, 59, 59, 999999, tzinfo=zone)
-    with _row_of(store_server, replace(new_collection(), created_at=at)) as collection:
-        assert store_server.catalogue().get(collection.name).created_at == at
+    with _row_of(store_server, replace(new_collection(), create_time=at)) as collection:
+        assert store_server.catalogue().get(collection.name).create_time == at

@@ -91,7 +91,7 @@ TABLE: list[tuple[str, set[str]]] = [
     ('uri = "file:///z*"', {"zero"}),
     ("revision = 1", set(PLAIN)),
     ("NOT revision < 2", set()),
-    ('indexed_at = "2026-01-31T12:00:00.25Z" AND indexed_at < "2026-01-31T14:00:00+01:00"', set(PLAIN)),
+    ('index_time = "2026-01-31T12:00:00.25Z" AND index_time < "2026-01-31T14:00:00+01:00"', set(PLAIN)),
     ('a = 1 OR label = "coat" AND NOT flag = false', {"one", "one-float"}),
     ('(a = 1 OR label = "coat") AND NOT flag = true', {"one-float", "half"}),
 ]  # fmt: skip

@@ -34,7 +34,7 @@ def client(stack: Stack) -> Iterator[Client]:
     with stack.client() as client:
         one = client.get_image(COLLECTION, image_id(0), include_vectors=True)
         vectors = {space: vector[::-1].copy() for space, vector in one.vectors.items()}
-        odd = Image(ODD_ID, "s3://odd", {"nested": {"list": [1, None, "ü"]}}, one.sha256, 0, one.indexed_at, vectors)
+        odd = Image(ODD_ID, "s3://odd", {"nested": {"list": [1, None, "ü"]}}, one.sha256, 0, one.index_time, vectors)
         client.import_images(COLLECTION, [odd], client.get_collection(COLLECTION).spaces)
         yield client
 
@@ -109,8 +109,8 @@ def test_what_is_exported_deleted_and_imported_is_what_it_was_whatever_is_killed
     assert set(after) == set(before)
     for image_id_, image in before.items():
         now = after[image_id_]
-        assert (now.uri, now.metadata, now.sha256, now.indexed_at) == (
-            image.uri, image.metadata, image.sha256, image.indexed_at,
+        assert (now.uri, now.metadata, now.sha256, now.index_time) == (
+            image.uri, image.metadata, image.sha256, image.index_time,
         )  # fmt: skip
         for space, vector in image.vectors.items():
             np.testing.assert_array_equal(now.vectors[space], vector)

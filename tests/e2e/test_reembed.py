@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_searches_answer_and_writes_stay_while_a_collection_is_embedded_anew(sta
         before = client.get_collection(COLLECTION)
         with Searcher(other, queries) as searcher:
             until(lambda: len(searcher.fingerprints) >= 5, "somebody searches")
-            job_id = client.reembed_collection(COLLECTION, model="plain", grace_s=600)
+            job_id = client.reembed_collection(COLLECTION, model="plain", grace=timedelta(minutes=10))
             until(lambda: client.get_job(job_id).chunks_done >= 1, "a chunk has been embedded anew", timeout_s=60)
             os.kill(stack_on_milvus.pids["indexer"], signal.SIGKILL)
             client.delete_images(COLLECTION, [f"{n:05d}" for n in DELETED])

@@ -191,14 +191,14 @@ def _ask(deadline: Deadline | None) -> None:
 
 def _row(image: StoredImage, space: Space) -> StoredImage:
     """A copy of `image` that its owner cannot change, with its vector in `space` alone, and with metadata as JSON keeps it."""
-    if image.indexed_at.tzinfo is None:
-        raise InvalidArgument("indexed_at", "has no time zone")
+    if image.index_time.tzinfo is None:
+        raise InvalidArgument("index_time", "has no time zone")
     vector = np.array(image.vectors[space.name], np.float32)
     vector.setflags(write=False)
     return replace(
         image,
         metadata=json.loads(json.dumps(dict(image.metadata))),
-        indexed_at=image.indexed_at.astimezone(datetime.UTC),
+        index_time=image.index_time.astimezone(datetime.UTC),
         vectors={space.name: vector},
         other_vectors={},
     )

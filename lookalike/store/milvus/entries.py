@@ -24,7 +24,7 @@ def to_entry(collection: Collection) -> dict[str, Any]:
         "histogram": {"bins": histogram.bins, "grid": histogram.grid, "color": histogram.color},
         "spaces": _to_spaces(collection.spaces),
         "generation": collection.generation,
-        "created_at": collection.created_at.isoformat(),
+        "created_at": collection.create_time.isoformat(),
     }
     return entry if other is None else {**entry, "other": _to_other(other)}
 
@@ -43,7 +43,7 @@ def from_entry(name: str, uid: str, entry: Mapping[str, Any]) -> Collection:
             histogram=HistogramSettings(**entry["histogram"]),
             spaces=_from_spaces(entry["spaces"]),
             generation=int(entry["generation"]),
-            created_at=datetime.datetime.fromisoformat(entry["created_at"]),
+            create_time=datetime.datetime.fromisoformat(entry["created_at"]),
             other=None if other is None else _from_other(other),
         )
     except (KeyError, TypeError, ValueError, InvalidArgument) as error:
@@ -57,7 +57,7 @@ def _to_other(other: OtherGeneration) -> dict[str, Any]:
         "spaces": _to_spaces(other.spaces),
         "state": other.state.value,
         "job_id": other.job_id,
-        "drop_at": None if other.drop_at is None else other.drop_at.isoformat(),
+        "drop_at": None if other.drop_time is None else other.drop_time.isoformat(),
     }
 
 
@@ -68,7 +68,7 @@ def _from_other(entry: Mapping[str, Any]) -> OtherGeneration:
         spaces=_from_spaces(entry["spaces"]),
         state=GenerationState(entry["state"]),
         job_id=entry["job_id"],
-        drop_at=None if entry["drop_at"] is None else datetime.datetime.fromisoformat(entry["drop_at"]),
+        drop_time=None if entry["drop_at"] is None else datetime.datetime.fromisoformat(entry["drop_at"]),
     )
 
 

@@ -14,10 +14,12 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from lookalike.records.filter import AllOf, AnyOf, Comparison, Condition, Field, Not, Value
-from lookalike.store.milvus.schema import ID, to_microseconds
+from lookalike.store.milvus.schema import ID, INDEXED_AT, to_microseconds
 
 _LAST_CHARACTER = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
+_COLUMNS = {"index_time": INDEXED_AT}
+"""The image's own fields whose columns have another name."""
 
 
 def compiled(condition: Condition | None) -> str:
@@ -93,7 +95,7 @@ def ids_not_among(image_ids: Iterable[str]) -> str:
 
 
 def _name(field: Field) -> str:
-    return field.name + "".join(f'["{key}"]' for key in field.path)
+    return _COLUMNS.get(field.name, field.name) + "".join(f'["{key}"]' for key in field.path)
 
 
 def _compared(name: str, operator: str, value: Value) -> str:

@@ -81,7 +81,7 @@ def to_row(image: StoredImage, space: Space) -> dict[str, Any]:
         METADATA: dict(image.metadata),
         SHA256: image.sha256,
         REVISION: image.revision,
-        INDEXED_AT: to_microseconds(image.indexed_at),
+        INDEXED_AT: to_microseconds(image.index_time),
     }
 
 
@@ -93,7 +93,7 @@ def from_row(row: Mapping[str, Any], vectors: Mapping[str, Vector] | None = None
         metadata=row[METADATA] or {},
         sha256=row[SHA256],
         revision=int(row[REVISION]),
-        indexed_at=_EPOCH + datetime.timedelta(microseconds=int(row[INDEXED_AT])),
+        index_time=_EPOCH + datetime.timedelta(microseconds=int(row[INDEXED_AT])),
         vectors=vectors or {},
     )
 
@@ -104,7 +104,7 @@ def row_vector(row: Mapping[str, Any]) -> Vector:
 
 
 def to_microseconds(moment: datetime.datetime) -> int:
-    """`indexed_at` as it is stored: microseconds since 1970 in UTC. Raises `InvalidArgument` without a time zone."""
+    """`index_time` as it is stored: microseconds since 1970 in UTC. Raises `InvalidArgument` without a time zone."""
     if moment.tzinfo is None:
-        raise InvalidArgument("indexed_at", "has no time zone")
+        raise InvalidArgument("index_time", "has no time zone")
     return (moment - _EPOCH) // datetime.timedelta(microseconds=1)

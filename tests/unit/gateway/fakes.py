@@ -51,7 +51,7 @@ COLLECTION = Collection(
     histogram=HistogramSettings(bins=8),
     spaces=SPACES,
     generation=1,
-    created_at=MOMENT,
+    create_time=MOMENT,
 )
 
 
@@ -68,7 +68,7 @@ def a_call(deadline: Deadline | None = None) -> Call:
 
 def image(image_id: str, vectors: Mapping[str, Sequence[float] | Vector] | None = None, **fields: Any) -> StoredImage:
     """In both spaces, unless `vectors` are given."""
-    made = StoredImage(id=image_id, uri="", metadata={}, sha256="c" * 64, revision=1, indexed_at=MOMENT)
+    made = StoredImage(id=image_id, uri="", metadata={}, sha256="c" * 64, revision=1, index_time=MOMENT)
     arrays = {name: np.array(values, np.float32) for name, values in (vectors or _SOMEWHERE).items()}
     return replace(made, vectors=arrays, **fields)
 
@@ -280,8 +280,8 @@ def job(state: JobState, indexed: int = 0, **fields: Any) -> Job:
         revision=5,
         request_id="r",
         error="",
-        created_at=MOMENT,
-        ended_at=MOMENT if state.ended else None,
+        create_time=MOMENT,
+        end_time=MOMENT if state.ended else None,
     )
     return replace(made, **fields)
 

@@ -159,7 +159,7 @@ BODIES = {
     "/v1/collections/things/search:batch": ("queries", "spaces", "top_k", "weights"),
     "/v1/collections/things/images:delete": ("ids", "filter"),
     "/v1/collections/things/images:update": ("updates",),
-    "/v1/collections/things:reembed": ("model", "request_id", "allow_missing", "grace_s"),
+    "/v1/collections/things:reembed": ("model", "request_id", "allow_missing", "grace"),
     "/v1/ingest-jobs": ("collection", "source", "request_id", "near_duplicates", "mirror"),
 }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from lookalike import errors
 from lookalike.runtime.server import Servicer, build_server
@@ -237,13 +238,16 @@ class FakeGateway(
 
     def GetIngestReport(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
-        rates = [ingest_service_pb2.IngestRate(start_s=n, length_s=1, items=100 * n) for n in range(60)]
+        rates = [
+            ingest_service_pb2.IngestRate(start_offset=Duration(seconds=n), duration=Duration(seconds=1), items=100 * n)
+            for n in range(60)
+        ]
         return ingest_service_pb2.GetIngestReportResponse(
             job=self.jobs[request.id][-1],
-            elapsed_s=60.5,
-            planning_s=0.5,
+            elapsed=Duration(seconds=60, nanos=500_000_000),
+            planning=Duration(nanos=500_000_000),
             items_per_s=2950,
-            stage_seconds={"read": 10, "embed": 80, "write": 10},
+            stage_durations={"read": Duration(seconds=10), "embed": Duration(seconds=80), "write": Duration(seconds=10)},
             rates=rates,
         )
 
@@ -256,7 +260,7 @@ def an_image(name: str, **metadata: object) -> image_pb2.Image:
     """A stored image with id `name`."""
     image = image_pb2.Image(id=name, uri=f"artifact://originals/{name}", sha256="0" * 64, revision=3)
     image.metadata.update(cast("dict[str, Any]", metadata))
-    image.indexed_at.FromSeconds(1_700_000_000)
+    image.index_time.FromSeconds(1_700_000_000)
     return image
 
 

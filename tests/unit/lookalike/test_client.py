@@ -47,7 +47,7 @@ def test_search_gives_neighbours_with_metadata_and_distances(gateway: FakeGatewa
     assert isinstance(first.image.metadata["year"], int)
     assert found.neighbours[1].image.metadata == {"price": 1.5}
     assert first.distance == pytest.approx(0.2)
-    assert first.image.indexed_at == datetime.fromtimestamp(1_700_000_000, UTC)
+    assert first.image.index_time == datetime.fromtimestamp(1_700_000_000, UTC)
     assert [(space.name, space.metric) for space in found.spaces] == [("histogram", Metric.L2), ("siamese", Metric.COSINE)]
     request = gateway.seen[-1]
     assert (request.image, request.top_k, request.filter) == (b"png", 2, "year >= 2019")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gateway.collections.collections import Collections
-from gateway.collections.generations import DEFAULT_GRACE_S, Generations, Reembed
+from gateway.collections.generations import DEFAULT_GRACE, Generations, Reembed
 from lookalike.errors import FailedPrecondition, LookalikeError, NotFound, Unavailable
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.records.collection import Collection
@@ -73,7 +73,7 @@ def test_a_job_is_written_down_that_fills_the_next_generation(ledger: Ledger) ->
     plans = FakeQueue()
     job = reembed(core(ledger, plans=plans), allow_missing=True)
     assert (job.collection, job.source, job.state) == ("things", CollectionSource(2), JobState.PENDING)
-    assert job.options == JobOptions(model="larger", allow_missing=True, grace_s=DEFAULT_GRACE_S)
+    assert job.options == JobOptions(model="larger", allow_missing=True, grace=DEFAULT_GRACE)
     assert plans.plans == [job.id]
 
 
@@ -82,7 +82,7 @@ def test_a_request_repeated_gives_its_job_also_after_the_switch(ledger: Ledger) 
     for now in (COLLECTION, FILLING, SWITCHED):
         assert reembed(core(ledger, now), request_id="nightly").id == first.id
     with pytest.raises(FailedPrecondition) as refused:
-        reembed(core(ledger), request_id="nightly", grace_s=60.0)
+        reembed(core(ledger), request_id="nightly", grace=timedelta(seconds=60))
     assert refused.value.reason == "REQUEST_ID_REUSED"
 
 
@@ -98,8 +98,9 @@ def test_a_request_repeated_gives_its_job_also_after_the_switch(ledger: Ledger) 
         (COLLECTION, {"name": "a__b"}, "INVALID_ARGUMENT"),
         (COLLECTION, {"model": "A B"}, "INVALID_ARGUMENT"),
         (COLLECTION, {"request_id": "a b"}, "INVALID_ARGUMENT"),
-        (COLLECTION, {"grace_s": 29.0}, "INVALID_ARGUMENT"),
-        (COLLECTION, {"grace_s": float("nan")}, "INVALID_ARGUMENT"),
+        (COLLECTION, {"grace": timedelta(seconds=29)}, "INVALID_ARGUMENT"),
+        (COLLECTION, {"grace": timedelta(seconds=-60)}, "INVALID_ARGUMENT"),
+        (COLLECTION, {"grace": timedelta(seconds=1e12)}, "INVALID_ARGUMENT"),
     ],
 )
 def test_what_cannot_be_re_embedded_is_refused_and_makes_no_job(

@@ -44,7 +44,7 @@ def test_images_are_written_with_their_vectors_under_the_lock_and_indexed_at_the
     assert backends.vectors.calls == ["upsert"]
     stored = backends.images["a"]
     assert (stored.uri, stored.metadata, stored.sha256, stored.revision) == ("s3://x", {"n": 1}, "e" * 64, 9)
-    assert stored.indexed_at == MOMENT
+    assert stored.index_time == MOMENT
     assert {name: vector.tolist() for name, vector in stored.vectors.items()} == {HISTOGRAM: [1.0] * 8, SIAMESE: [1.0] * 4}
     write(backends, given("c"), last=True)
     assert backends.vectors.calls == ["upsert", "upsert", "flush"]

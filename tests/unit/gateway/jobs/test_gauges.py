@@ -16,7 +16,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 JOB = Job(
     id="0" * 16, collection="shoes", collection_uid="u", source=FolderSource("/data"), state=JobState.RUNNING,
     counts=Counts(), skip_reasons={}, chunks_total=10, chunks_done=3, revision=1, request_id="r", error="",
-    created_at=NOW - timedelta(hours=1), ended_at=None,
+    create_time=NOW - timedelta(hours=1), end_time=None,
 )  # fmt: skip
 
 
@@ -25,7 +25,7 @@ def gauge(name: str) -> float | None:
 
 
 def test_jobs_under_way_are_counted_by_what_is_left_of_them() -> None:
-    set_gauges([JOB, replace(JOB, id="1" * 16, stalled=True, created_at=NOW - timedelta(hours=2))], NOW)
+    set_gauges([JOB, replace(JOB, id="1" * 16, stalled=True, create_time=NOW - timedelta(hours=2))], NOW)
     assert (gauge("active_jobs"), gauge("pending_chunks"), gauge("stalled_jobs")) == (2, 14, 1)
     assert gauge("oldest_job_seconds") == 7200
     set_gauges([], NOW)

@@ -29,6 +29,7 @@ from lookalike.runtime.server import Servicer, build_server
 from lookalike.v1 import embedder_service_pb2 as pb2
 from lookalike.v1 import embedder_service_pb2_grpc as pb2_grpc
 from lookalike.v1 import image_pb2
+from lookalike.wire.embedder import embed_timing
 from lookalike.wire.status import to_status
 from tests.unit.indexer.fakes import SPACES, a_collection
 
@@ -56,7 +57,7 @@ class Service(pb2_grpc.EmbedderServiceServicer):
             else:
                 vectors = [np.full(s.dimension, len(image), "<f4").tobytes() for s in reversed(SPACES)]
                 results.append(pb2.EmbedResult(vectors=vectors))
-        return pb2.EmbedResponse(spaces=spaces, results=results, timing=pb2.EmbedTiming(decode_s=1.0, compute_s=3.0))
+        return pb2.EmbedResponse(spaces=spaces, results=results, timing=embed_timing(1.0, 3.0))
 
 
 @pytest.fixture

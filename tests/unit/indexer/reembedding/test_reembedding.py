@@ -26,7 +26,7 @@ from tests.unit.indexer.fakes import SPACES, vector_of
 
 HISTOGRAM, OLD = SPACES
 NEW = Space("siamese", 6, Metric.COSINE, "e" * 16)
-GRACE_S = 60.0
+GRACE = timedelta(seconds=60)
 
 
 def fill(bench: Bench, count: int = 3) -> Job:
@@ -43,7 +43,7 @@ def id_of(bench: Bench, name: str) -> str:
 def reembed(bench: Bench, *, model: str = "larger", **options: Any) -> Job:
     bench.embedder.models = {"larger": (HISTOGRAM, NEW), **bench.embedder.models}
     generation = bench.catalogue.get("products").generation + 1
-    return bench.create(CollectionSource(generation), options=JobOptions(model=model, grace_s=GRACE_S, **options))
+    return bench.create(CollectionSource(generation), options=JobOptions(model=model, grace=GRACE, **options))
 
 
 def collection(bench: Bench) -> Collection:
@@ -75,8 +75,8 @@ def test_every_image_gets_a_vector_of_the_new_model_and_keeps_all_else(bench: Be
     assert (now.generation, now.model, now.spaces) == (2, "larger", (HISTOGRAM, NEW))
     assert now.other is not None
     assert (now.other.generation, now.other.spaces, now.other.state) == (1, SPACES, GenerationState.PREVIOUS)
-    assert now.other.drop_at is not None
-    assert timedelta(0) < now.other.drop_at - datetime.now(UTC) <= timedelta(seconds=GRACE_S)
+    assert now.other.drop_time is not None
+    assert timedelta(0) < now.other.drop_time - datetime.now(UTC) <= GRACE
     assert bench.store.of(NEW).keys() == before.keys()
     for image_id, image in bench.store.of(NEW).items():
         content = (bench.folder / "data" / image.uri.split("/data/")[1]).read_bytes()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from lookalike import errors
 from lookalike.cli import exits
@@ -426,7 +427,7 @@ def test_a_dry_run_is_followed_and_shown(gateway: FakeGateway, lookalike: Lookal
     job.forecast.CopyFrom(
         ingest_service_pb2.IngestForecast(
             sampled=100, unchanged=3, sample_failed=2, broken=1, reasons={"IMAGE_EMPTY": 2, "ITEM_INVALID": 1}, failed=101,
-            duration_s=75.2, memory_bytes=12_500_000, disk_bytes=25_100_000, deleted=7,
+            duration=Duration(seconds=75, nanos=200_000_000), memory_bytes=12_500_000, disk_bytes=25_100_000, deleted=7,
             passing_disk_bytes=37_600_000,
         )
     )  # fmt: skip

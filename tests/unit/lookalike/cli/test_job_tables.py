@@ -39,8 +39,8 @@ def a_job() -> Job:
         revision=1,
         request_id="",
         error="",
-        ended_at=None,
-        created_at=datetime(2026, 11, 25, 19, 58, 42, tzinfo=UTC),
+        end_time=None,
+        create_time=datetime(2026, 11, 25, 19, 58, 42, tzinfo=UTC),
     )
 
 

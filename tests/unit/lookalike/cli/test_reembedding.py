@@ -36,7 +36,7 @@ def test_a_reembedding_is_begun_and_its_job_printed(gateway: FakeGateway, lookal
     said = lookalike("collections", "reembed", "shoes", "--model", "photo", "--allow-missing", "--grace", "2")
     assert (said.code, said.out) == (exits.OK, "job-1\n")
     request = gateway.seen[0]
-    assert (request.name, request.model, request.allow_missing, request.grace_s) == ("shoes", "photo", True, 7200.0)
+    assert (request.name, request.model, request.allow_missing, request.grace.seconds) == ("shoes", "photo", True, 7200)
     assert request.request_id
 
 
@@ -63,7 +63,7 @@ def test_a_job_that_is_held_ends_the_watching_and_says_what_can_be_done(gateway:
 def test_a_job_that_was_undone_says_so_wherever_it_is_shown(gateway: FakeGateway, lookalike: Lookalike) -> None:
     job = a_job(SUCCEEDED, submitted=9, indexed=9)
     job.undo.deleted = 7
-    job.undo.time.FromSeconds(1_700_000_100)
+    job.undo.undo_time.FromSeconds(1_700_000_100)
     gateway.jobs["job-1"] = [job]
     shown = lookalike("jobs", "show", "job-1").out
     assert "job job-1 succeeded, undone; 9 items" in shown
@@ -71,7 +71,7 @@ def test_a_job_that_was_undone_says_so_wherever_it_is_shown(gateway: FakeGateway
     assert ": 7 images deleted" in shown
     assert "succeeded, undone" in lookalike("jobs", "list").out
     undo = json.loads(lookalike("jobs", "show", "job-1", "--json").out)["undo"]
-    assert undo == {"deleted": 7, "at": "2023-11-14T22:15:00+00:00"}
+    assert undo == {"deleted": 7, "undo_time": "2023-11-14T22:15:00+00:00"}
 
 
 def test_what_a_chunk_under_way_has_done_counts_as_progress(gateway: FakeGateway, lookalike: Lookalike, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -115,7 +115,7 @@ def test_the_other_generation_is_in_the_json_too(gateway: FakeGateway, lookalike
     said = lookalike("collections", "reembed", "shoes", "--json", "--watch")
     assert json.loads(said.out)["comparison"]["overlap"] == 0.841
     other = json.loads(lookalike("collections", "show", "shoes", "--json").out)["other"]
-    assert (other["generation"], other["state"], other["drop_at"]) == (2, "filling", None)
+    assert (other["generation"], other["state"], other["drop_time"]) == (2, "filling", None)
 
 
 def test_the_client_gives_records(gateway: FakeGateway) -> None:
@@ -129,5 +129,5 @@ def test_the_client_gives_records(gateway: FakeGateway) -> None:
         back = client.rollback_collection("shoes").other
         assert back is not None
         assert (back.state, back.model, len(back.spaces)) == (GenerationState.PREVIOUS, "photo", 2)
-        assert back.drop_at is not None
+        assert back.drop_time is not None
         assert client.drop_previous_generation("shoes").other is None

@@ -38,7 +38,7 @@ def compile_filter(text: str) -> str:
         ("metadata.metadata = 1", 'metadata["metadata"] == 1'),
         ("vector = 1", 'metadata["vector"] == 1'),
         ("`product type`.`ключ` = 1", 'metadata["product type"]["ключ"] == 1'),
-        ('indexed_at >= "1970-01-01T01:00:00.5+01:00"', "indexed_at >= 500000"),
+        ('index_time >= "1970-01-01T01:00:00.5+01:00"', "indexed_at >= 500000"),
         ("ANDY = 1 AND INN = 2", '(metadata["ANDY"] == 1 and metadata["INN"] == 2)'),
     ],
 )

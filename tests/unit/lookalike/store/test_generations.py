@@ -64,7 +64,7 @@ def test_a_switch_and_a_way_back_change_places_and_nothing_else() -> None:
     assert (SWITCHED.model, SWITCHED.spaces, SWITCHED.generation) == ("large", (HISTOGRAM, NEW), 2)
     assert SWITCHED.other is not None
     assert (SWITCHED.other.generation, SWITCHED.other.spaces, SWITCHED.other.model) == (1, (HISTOGRAM, OLD), "small")
-    assert (SWITCHED.other.state, SWITCHED.other.drop_at) == (GenerationState.PREVIOUS, LATER)
+    assert (SWITCHED.other.state, SWITCHED.other.drop_time) == (GenerationState.PREVIOUS, LATER)
     back = rolled_back(SWITCHED, NOW)
     assert replace(back, other=None) == ONE
     assert rolled_back(back, NOW) == SWITCHED
@@ -73,7 +73,7 @@ def test_a_switch_and_a_way_back_change_places_and_nothing_else() -> None:
 def test_a_way_back_keeps_what_it_leaves_for_as_long_as_a_search_may_read_it() -> None:
     back = rolled_back(SWITCHED, LATER + timedelta(seconds=1))
     assert back.other is not None
-    assert back.other.drop_at == LATER + timedelta(seconds=31)
+    assert back.other.drop_time == LATER + timedelta(seconds=31)
 
 
 def test_every_step_may_be_done_again() -> None:

@@ -21,7 +21,7 @@ IMAGE = StoredImage(
     metadata={"label": "Coat", "n": 1, "deep": {"list": [1, 2.5, None, True]}},
     sha256="0" * 64,
     revision=7,
-    indexed_at=datetime.datetime(2026, 1, 31, 12, 30, 15, 123456, tzinfo=datetime.timezone(datetime.timedelta(hours=2))),
+    index_time=datetime.datetime(2026, 1, 31, 12, 30, 15, 123456, tzinfo=datetime.timezone(datetime.timedelta(hours=2))),
     vectors={"siamese": np.array([1, 2, 3], np.float32)},
 )
 

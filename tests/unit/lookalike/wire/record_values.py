@@ -21,12 +21,13 @@ from lookalike.records.search import BatchAnswer, SearchResult
 from lookalike.records.search_options import SearchOptions
 from lookalike.records.source import UploadItem
 from lookalike.spaces import HistogramSettings, Space
+from lookalike.spans import MAX_SPAN
 
 NOT_CARRIED: dict[type, frozenset[str]] = {
     Collection: frozenset({"uid"}),
     Image: frozenset({"other_vectors"}),
     Job: frozenset({"collection_uid", "manifest", "unidentified", "forced", "trace"}),
-    JobOptions: frozenset({"model", "allow_missing", "grace_s", "force"}),
+    JobOptions: frozenset({"model", "allow_missing", "grace", "force"}),
     SearchOptions: frozenset({"condition"}),
     Comparison: frozenset({"labelled", "standard_error"}),
 }
@@ -76,11 +77,13 @@ _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     bytes: st.binary(max_size=20),
     object: _JSON,
+    timedelta: st.timedeltas(-MAX_SPAN, MAX_SPAN),
     datetime: st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),
 }
 _WHOLE_SCALARS: dict[Any, Any] = {
     str: "text", int: 7, float: 0.5, bool: True, bytes: b"bytes", object: {"year": 2026, "tags": ["a", None]},
     datetime: datetime(2026, 11, 30, 9, 30, tzinfo=UTC) + timedelta(microseconds=5),
+    timedelta: timedelta(seconds=75, microseconds=5),
 }  # fmt: skip
 
 

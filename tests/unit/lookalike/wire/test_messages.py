@@ -34,10 +34,10 @@ from tests.unit.gateway.fakes import COLLECTION, MOMENT, SPACES, image, job
     "stamp", [{"seconds": 10**15}, {"seconds": -(10**15)}, {"nanos": 10**9}, {"nanos": -1}, {"seconds": 2**63 - 1}]
 )
 def test_a_time_that_no_calendar_has_is_refused_by_its_field(stamp: dict[str, Any]) -> None:
-    request = made(search_pb.ImportImagesRequest, images=[{"id": "a"}, {"id": "b", "indexed_at": stamp}])
+    request = made(search_pb.ImportImagesRequest, images=[{"id": "a"}, {"id": "b", "index_time": stamp}])
     with pytest.raises(InvalidArgument) as raised:
         given_images_from(request)
-    assert raised.value.field == "images[1].indexed_at"
+    assert raised.value.field == "images[1].index_time"
 
 
 def test_each_kind_of_query_is_distinguished_even_when_empty() -> None:
@@ -120,7 +120,7 @@ def test_an_image_carries_only_the_vectors_asked_for() -> None:
         ("histogram", SPACES[0].fingerprint, 8),
         ("siamese", SPACES[1].fingerprint, 4),
     ]
-    assert (full.metadata["label"], full.indexed_at.ToDatetime(MOMENT.tzinfo)) == ("Coat", MOMENT)
+    assert (full.metadata["label"], full.index_time.ToDatetime(MOMENT.tzinfo)) == ("Coat", MOMENT)
 
 
 def test_a_collection_is_written_whole() -> None:
