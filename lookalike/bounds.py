@@ -135,7 +135,7 @@ def unbounded(message: Descriptor) -> Iterator[str]:
         if field.is_repeated:
             needs.append(bounds_pb2.max_items)
         kinds = _parts(field) if _is_map(field) else [field]
-        if any(_is_text(kind) or _is_foreign(kind) for kind in kinds):
+        if any(_is_text(kind) or _is_opaque(kind) for kind in kinds):
             needs.append(bounds_pb2.max_bytes)
         if not all(_bound(field, need) for need in needs):
             yield field.full_name
@@ -155,7 +155,7 @@ def _all_fields(message: Descriptor, seen: frozenset[str]) -> Iterator[FieldDesc
         return
     for field in message.fields:
         yield field
-        if field.message_type is not None and not _is_map(field) and not _is_foreign(field):
+        if field.message_type is not None and not _is_map(field) and not _is_opaque(field):
             yield from _all_fields(field.message_type, seen | {message.full_name})
 
 
@@ -181,10 +181,10 @@ def _field(field: FieldDescriptor) -> _Field | None:
             frozenset({key.number, value.number}),
         )
         return _Field(field.name, items, 0, 0, inner)
-    if field.message_type is not None and not _is_foreign(field):
+    if field.message_type is not None and not _is_opaque(field):
         inner = _plan(field.message_type)
         return _Field(field.name, items if field.is_repeated else 0, 0, 0, inner)
-    if _is_text(field) or _is_foreign(field):
+    if _is_text(field) or _is_opaque(field):
         return _Field(field.name, items if field.is_repeated else 0, size_bytes, 0, None)
     return _Field(field.name, items, 0, _PACKED[field.cpp_type], None) if field.is_repeated else None
 
@@ -197,10 +197,26 @@ def _is_text(field: FieldDescriptor) -> bool:
     return field.cpp_type == FieldDescriptor.CPPTYPE_STRING  # bytes too
 
 
-def _is_foreign(field: FieldDescriptor) -> bool:
-    """Whether a message is protobuf's own and may hold any value: a `Struct`. A timestamp or duration is two numbers."""
+def _is_opaque(field: FieldDescriptor) -> bool:
+    """Whether a message is bounded by its bytes as a whole: `Metadata`, which can hold itself, and protobuf's own messages that
+    may hold any value. A timestamp or duration is two numbers."""
     kind = field.message_type
-    return kind is not None and not kind.full_name.startswith("lookalike.") and any(_not_a_number(part) for part in kind.fields)
+    if kind is None:
+        return False
+    if kind.full_name.startswith("lookalike."):
+        return _holds_itself(kind)
+    return any(_not_a_number(part) for part in kind.fields)
+
+
+@functools.cache
+def _holds_itself(message: Descriptor) -> bool:
+    """Whether a message may stand within itself, at any depth."""
+    reached, left = set[str](), [message]
+    while left:
+        inner = [field.message_type for field in left.pop().fields if field.message_type is not None]
+        left += [kind for kind in inner if kind.full_name not in reached]
+        reached.update(kind.full_name for kind in inner)
+    return message.full_name in reached
 
 
 def _not_a_number(field: FieldDescriptor) -> bool:

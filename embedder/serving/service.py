@@ -32,6 +32,7 @@ from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from lookalike.wire.embedder import embed_timing
 from lookalike.wire.spaces import histogram_from, histogram_message, space_message
 from lookalike.wire.status import to_status
+from lookalike.wire.values import metadata_message
 
 FULL_NAME = messages.DESCRIPTOR.services_by_name["EmbedderService"].full_name
 THUMBNAIL_SIDE = 160
@@ -196,18 +197,17 @@ def _check_images(images: Sequence[bytes]) -> None:
 
 def _model_message(model: Served, current: bool) -> messages.Model:
     bundle = model.bundle
-    message = messages.Model(
+    return messages.Model(
         name=bundle.name,
         fingerprint=model.space.fingerprint,
         dimension=bundle.tower.embedding_dim,
         input_size=bundle.tower.input_size,
         channels=bundle.tower.channels,
         metrics=bundle.metrics,
+        provenance=metadata_message(bundle.provenance),
         licence=bundle.licence,
         current=current,
     )
-    message.provenance.update(dict(bundle.provenance))
-    return message
 
 
 def _work(question: _Question, decoded: Decoded) -> Work:

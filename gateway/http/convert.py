@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Response
 from fastapi.responses import JSONResponse
-from google.protobuf import json_format
 from google.protobuf.message import Message
 from pydantic import BaseModel
 
@@ -16,9 +14,9 @@ from gateway.backends.threads import off_loop
 from gateway.calls import DEFAULT_S, MAX_S
 from gateway.http.errors import ErrorResponse
 from gateway.http.json_texts import json_pieces
+from gateway.http.message_json import to_json
 from lookalike.errors import InvalidArgument, one_line
 from lookalike.runtime.call import Call
-from lookalike.wire.values import plain
 
 M = TypeVar("M", bound=Message)
 
@@ -38,28 +36,6 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     """Those that every route shares, and `codes`."""
     return {code: ERRORS[code] for code in sorted({*codes, 429, 500, 503, 504})}
-
-
-def to_json(message: Message) -> dict[str, Any]:
-    """The protobuf JSON mapping with the proto's own field names and every value written out.
-
-    64-bit integers are strings, as the mapping has it; timestamps are RFC 3339; enums are their names.
-    """
-    mapped: dict[str, Any] = json_format.MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    for image in _images(mapped):
-        image["metadata"] = plain(image["metadata"])
-    return mapped
-
-
-def _images(mapped: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every image in a response. A `Struct` knows floats only and no order; 7 is to be 7 here, not 7.0."""
-    yield from mapped.get("images", ())
-    if "image" in mapped:
-        yield mapped["image"]
-    for neighbour in mapped.get("neighbours", ()):
-        yield neighbour["image"]
 
 
 async def respond(answer: Message | Answer, status_code: int = 200) -> Response:

@@ -87,7 +87,7 @@ _ANSWERED: Mapping[int, Any] = {
     FieldDescriptor.TYPE_DOUBLE: float,
 }
 _FOREIGN: Mapping[str, Any] = {
-    "google.protobuf.Struct": Metadata,
+    "lookalike.v1.Metadata": Metadata,
     "google.protobuf.Any": dict[str, Any],
     "google.protobuf.Timestamp": datetime,
     "google.protobuf.Duration": _Span,
@@ -99,7 +99,7 @@ _LISTS = {"lookalike.v1.QueryVectors": "vectors"}
 
 @functools.cache
 def answer_model(message: Descriptor) -> type[BaseModel]:
-    """The model of an answer, for the document only: answers are made from the messages themselves (`convert.to_json`)."""
+    """The model of an answer, for the document only: answers are made from the messages themselves (`message_json.to_json`)."""
     fields = {field.name: _answered(field) for field in message.fields}
     return create_model(message.name, __doc__=comment(message.full_name), **fields)
 

@@ -20,9 +20,9 @@ from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Spac
 MAX_IMAGES = 1000
 _FACTS_BYTES = MAX_METADATA_BYTES + MAX_URI_BYTES + 2048
 """The bytes of an image without its vectors, at most. The last part is for ids, hashes and times, and leaves enough for what a
-`Struct` adds to its JSON."""
-_STRUCT_GROWTH = 6
-"""The bytes of a `Struct` for each byte of its JSON, at most: `1,` becomes a value of 11 bytes."""
+message adds to the JSON of its metadata."""
+_MESSAGE_GROWTH = 5
+"""Bounds the bytes of metadata in a message for each byte of its JSON: `-1,` becomes a value of 13 bytes."""
 _MAX_DIMENSION = 32_768
 _HEX = re.compile(r"[0-9a-f]*")
 
@@ -38,7 +38,7 @@ def how_many_fit(images: Sequence[StoredImage]) -> int:
     size_bytes = 0
     for count, image in enumerate(images):
         metadata_bytes = len(json.dumps(image.metadata, ensure_ascii=False).encode())
-        size_bytes += _STRUCT_GROWTH * metadata_bytes + len(image.uri.encode()) + 1024
+        size_bytes += _MESSAGE_GROWTH * metadata_bytes + len(image.uri.encode()) + 1024
         if size_bytes > MAX_MESSAGE_BYTES * 3 // 4 and count:
             return count
     return len(images)

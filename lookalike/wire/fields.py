@@ -1,6 +1,6 @@
 """Records <-> messages of the contract, field by field: the one place that copies what has one name on both sides.
 
-How a value is copied, the contract says: a `Timestamp` is a moment, a `Duration` a span, a `Struct` metadata, an enum the
+How a value is copied, the contract says: a `Timestamp` is a moment, a `Duration` a span, `Metadata` a mapping, an enum the
 member of its name, a message the record that stands there, a list a tuple. Absence is None where the record's field may be
 None. A field that has no namesake is the caller's to give. `tests/unit/lookalike/wire/test_round_trip.py` finds one that is
 forgotten.
@@ -130,8 +130,8 @@ def _ways_of_one(theirs: FieldDescriptor, hint: Any) -> tuple[_Write | None, _Re
             return moment_message, moment_from
         case "google.protobuf.Duration":
             return span_message, span_from
-        case "google.protobuf.Struct":
-            return metadata_message, lambda struct, _path: metadata_from(struct)
+        case "lookalike.v1.Metadata":
+            return metadata_message, lambda message, _path: metadata_from(message)
         case _:
             return functools.partial(message_of, GetMessageClass(theirs.message_type)), functools.partial(record_of, hint)
 

@@ -1,60 +1,74 @@
-"""Metadata <-> `Struct`, moments <-> `Timestamp`, spans <-> `Duration`. The other modules of `wire` call it, and HTTP for its
+"""Metadata, moments and spans <-> `Metadata`, `Timestamp` and `Duration`. The other modules of `wire` call it, and HTTP for its
 JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from google.protobuf import struct_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from lookalike.errors import InvalidArgument
 from lookalike.spans import MAX_SPAN
+from lookalike.v1 import image_pb2
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def plain(value: object) -> object:
-    """`value` with whole floats as ints, as they were before a `Struct` held them, and with keys in order, at any depth."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    if isinstance(value, Mapping):
-        return {name: plain(inner) for name, inner in sorted(value.items())}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(inner) for inner in value]
-    return value
+def metadata_from(message: image_pb2.Metadata) -> dict[str, object]:
+    """Metadata as plain Python values, with keys in order, at any depth. An `integer_value` is an int. A `number_value` is a
+    float, which may be NaN or infinite: `items.check_metadata` refuses these, for the one item that holds them."""
+    values = message.fields
+    return {name: _value_from(values[name]) for name in sorted(values)}
 
 
-def metadata_from(struct: struct_pb2.Struct) -> dict[str, object]:
-    """A `Struct` as plain Python values, with keys in order. `json_format` is not used, since it raises for NaN and infinity:
-    `items.check_metadata` refuses these, for the one item that holds them."""
-    return {name: plain(_value_from(value)) for name, value in sorted(struct.fields.items())}
+def metadata_message(metadata: Mapping[str, object]) -> image_pb2.Metadata:
+    """Metadata that passes `items.check_metadata`, as a message. An int is an `integer_value`, a float a `number_value`."""
+    message = image_pb2.Metadata()
+    _fill(message, metadata)
+    return message
 
 
-def metadata_message(metadata: Mapping[str, object]) -> struct_pb2.Struct:
-    """Metadata that passes `items.check_metadata`, as a `Struct`. Whole numbers beyond 2**53 lose their last digits."""
-    struct = struct_pb2.Struct()
-    if metadata:
-        struct.update(dict(metadata))  # type: ignore[arg-type]  # JSON, as was checked
-    return struct
-
-
-def _value_from(value: struct_pb2.Value) -> object:
+def _value_from(value: image_pb2.MetadataValue) -> object:
     match value.WhichOneof("kind"):
+        case None | "null_value":
+            return None
         case "struct_value":
-            return {name: _value_from(inner) for name, inner in value.struct_value.fields.items()}
+            return metadata_from(value.struct_value)
         case "list_value":
             return [_value_from(inner) for inner in value.list_value.values]
-        case "number_value":
-            return value.number_value
-        case "string_value":
-            return value.string_value
-        case "bool_value":
-            return value.bool_value
-        case _:
-            return None
+        case plain:
+            return getattr(value, plain)
+
+
+def _fill(message: image_pb2.Metadata, metadata: Mapping[str, Any]) -> None:
+    """Write `metadata` to an empty message. Values are made where they stand: protobuf copies a message that it is given."""
+    values = message.fields
+    for name, value in metadata.items():
+        _set(values[name], value)
+
+
+def _set(message: image_pb2.MetadataValue, value: Any) -> None:
+    if isinstance(value, str):
+        message.string_value = value
+    elif isinstance(value, bool):  # before int, which it is too
+        message.bool_value = value
+    elif isinstance(value, int):
+        message.integer_value = value
+    elif isinstance(value, float):
+        message.number_value = value
+    elif value is None:
+        message.null_value = 0  # type: ignore[assignment]  # its only member
+    elif isinstance(value, Mapping):
+        message.struct_value.SetInParent()
+        _fill(message.struct_value, value)
+    else:
+        message.list_value.SetInParent()
+        add = message.list_value.values.add
+        for inner in value:
+            _set(add(), inner)
 
 
 def moment_message(moment: datetime) -> Timestamp:

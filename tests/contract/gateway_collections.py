@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -21,6 +20,7 @@ from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1.collection_service_pb2_grpc import CollectionServiceStub
 from lookalike.v1.ingest_service_pb2_grpc import IngestServiceStub
 from lookalike.v1.search_service_pb2_grpc import SearchServiceStub
+from lookalike.wire.values import metadata_message
 
 TIMEOUT_S = 60.0
 SUCCEEDED = ingest_pb.INGEST_JOB_STATE_SUCCEEDED
@@ -102,8 +102,7 @@ def _to_the_end(response: object) -> None:
 def _requests(name: str, items: Iterator[tuple[str, bytes, Mapping[str, object]]]) -> Iterator[ingest_pb.UploadItemsRequest]:
     yield ingest_pb.UploadItemsRequest(header=ingest_pb.UploadHeader(collection=name))
     for item_id, content, metadata in items:
-        item = ingest_pb.UploadItem(id=item_id, content=content)
-        item.metadata.update(cast("dict[str, Any]", metadata))
+        item = ingest_pb.UploadItem(id=item_id, content=content, metadata=metadata_message(metadata))
         yield ingest_pb.UploadItemsRequest(item=item)
 
 

@@ -198,7 +198,7 @@ def test_models_are_listed_default_first_with_device_and_engine(stub: rpc.Embedd
     small = response.models[0]
     assert (small.dimension, small.input_size, small.channels) == (8, 16, 1)
     assert (dict(small.metrics), small.licence) == ({"p_at_1": 0.25}, "Apache-2.0")
-    assert small.provenance["data"] == "none"
+    assert small.provenance.fields["data"].string_value == "none"
 
 
 def test_thumbnails(stub: rpc.EmbedderServiceStub) -> None:

@@ -62,7 +62,7 @@ def test_a_stored_picture_finds_itself_first_in_each_space(services: Stubs) -> N
         assert nearest.image.id == image_id(7)
         assert nearest.distance == pytest.approx(0, abs=1e-3)
         assert nearest.similarity == pytest.approx(1, abs=1e-3)
-        assert nearest.image.metadata["label"] == label(7)
+        assert nearest.image.metadata.fields["label"].string_value == label(7)
         assert [hit.rank for hit in response.neighbours] == [1, 2, 3]
         assert [one.name for one in response.spaces] == [space]
 

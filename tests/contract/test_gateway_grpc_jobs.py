@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import grpc
 import pytest
-from google.protobuf import struct_pb2, timestamp_pb2
+from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -16,6 +16,7 @@ from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import image_pb2
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as search_pb
+from lookalike.wire.values import metadata_from
 from tests.contract.gateway_collections import TIMEOUT_S, Stubs, fill, image_id, ingest, label, picture, refused, stubs
 from tests.messages import made
 from tests.servers.stack import Stack
@@ -48,7 +49,7 @@ def services(channel: grpc.Channel) -> Stubs:
 def test_an_image_comes_back_with_what_was_given_and_its_vectors(services: Stubs) -> None:
     request = search_pb.GetImageRequest(collection=COLLECTION, id=image_id(5), include_vectors=True, consistency=STRONG)
     image = services.search.GetImage(request, timeout=TIMEOUT_S).image
-    assert (image.metadata["label"], image.metadata["number"]) == (label(5), 5)
+    assert metadata_from(image.metadata) == {"label": label(5), "number": 5}
     assert image.uri.startswith("artifact://originals/")
     assert len(image.sha256) == 64
     assert image.revision > 0
@@ -253,7 +254,7 @@ def test_a_folder_outside_the_roots_is_refused(services: Stubs) -> None:
         (
             [
                 ingest_pb.UploadItemsRequest(header=ingest_pb.UploadHeader(collection=COLLECTION)),
-                ingest_pb.UploadItemsRequest(item=ingest_pb.UploadItem(metadata=struct_pb2.Struct())),
+                ingest_pb.UploadItemsRequest(item=ingest_pb.UploadItem(metadata=image_pb2.Metadata())),
             ],
             "item",
         ),

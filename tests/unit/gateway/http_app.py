@@ -39,7 +39,7 @@ def shared() -> Any:
 
 
 def build(readiness: Readiness | None = None) -> Any:
-    stored = [*random_images(9), image("a/b c", random_images(1)[0].vectors, metadata={"year": 2019.0, "label": "Coat"})]
+    stored = [*random_images(9), image("a/b c", random_images(1)[0].vectors, metadata={"year": 2**53 + 1, "score": 7.0})]
     backends, ledger = MemoryBackends(stored), FakeLedger()
     embedder, threads = FakeEmbedder(random_images(1)[0].vectors), few_threads()
     queue, collections = FakeQueue(), Collections(backends, ledger, embedder, threads)

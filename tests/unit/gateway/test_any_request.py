@@ -24,6 +24,7 @@ from gateway.readiness import Readiness
 from lookalike import bounds
 from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument, LookalikeError, NotFound
 from lookalike.v1 import collection_service_pb2, ingest_service_pb2, search_service_pb2
+from lookalike.wire.values import metadata_message
 from tests.unit.gateway.gateway_at_limits import build_core
 from tests.unit.gateway.http_app import LIMIT, ask
 
@@ -49,7 +50,8 @@ TEXTS = st.sampled_from(
 WHOLE = st.sampled_from([0, 1, -1, 5, 1000, 1001, 2**31 - 1, -(2**31)])
 LONG = WHOLE | st.sampled_from([2**63 - 1, -(2**63), 10**12])
 REALS = st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.5, 1e20, 1e-40, 1e38, float("nan"), float("inf"), float("-inf")])
-METADATA = st.dictionaries(st.text(max_size=4), REALS | TEXTS | st.none() | st.lists(st.booleans(), max_size=2), max_size=3)
+_FACTS = REALS | LONG | TEXTS | st.none() | st.lists(st.booleans(), max_size=2)
+METADATA = st.dictionaries(st.text(max_size=4), _FACTS, max_size=3).map(metadata_message)
 _NUMBERS = {
     FieldDescriptor.CPPTYPE_INT32: WHOLE,
     FieldDescriptor.CPPTYPE_INT64: LONG,
@@ -80,7 +82,7 @@ def _value(field: FieldDescriptor) -> st.SearchStrategy[Any]:
         return TEXTS
     if field.message_type is None:
         return _NUMBERS[field.cpp_type]
-    if field.message_type.full_name == "google.protobuf.Struct":
+    if field.message_type.full_name == "lookalike.v1.Metadata":
         return METADATA
     return messages(field.message_type)
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -23,6 +23,7 @@ from lookalike.v1 import (
     search_service_pb2_grpc,
 )
 from lookalike.wire.status import to_status
+from lookalike.wire.values import metadata_message
 
 SPACES = (
     image_pb2.Space(name="histogram", dimension=256, metric=image_pb2.METRIC_L2, fingerprint="a" * 16),
@@ -258,8 +259,8 @@ class FakeGateway(
 
 def an_image(name: str, **metadata: object) -> image_pb2.Image:
     """A stored image with id `name`."""
-    image = image_pb2.Image(id=name, uri=f"artifact://originals/{name}", sha256="0" * 64, revision=3)
-    image.metadata.update(cast("dict[str, Any]", metadata))
+    uri = f"artifact://originals/{name}"
+    image = image_pb2.Image(id=name, uri=uri, sha256="0" * 64, revision=3, metadata=metadata_message(metadata))
     image.index_time.FromSeconds(1_700_000_000)
     return image
 

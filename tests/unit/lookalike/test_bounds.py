@@ -60,7 +60,7 @@ def test_the_contract_s_bounds_are_those_of_the_rules() -> None:
     assert bounds.most_items(image_pb2.SpaceVector.DESCRIPTOR.fields_by_name["values"]) == MAX_DIMENSION
     assert bounds.most_items(pb.SearchBatchRequest.DESCRIPTOR.fields_by_name["queries"]) == names.MAX_QUERIES_PER_BATCH
     assert bounds.most_items(embedder_service_pb2.EmbedRequest.DESCRIPTOR.fields_by_name["images"]) == names.MAX_IMAGES_PER_CALL
-    # A `Struct` takes up to 5.5 times the bytes of its JSON: `1,` is a `Value` of 11 bytes.
+    # A `Struct` takes up to 5.5 times the bytes of its JSON, and is read as well: `1,` is a `Value` of 11 bytes.
     assert bounds.most_bytes(image_pb2.Image.DESCRIPTOR.fields_by_name["metadata"]) >= 5.5 * names.MAX_METADATA_BYTES
 
 
@@ -106,6 +106,7 @@ def test_a_request_at_its_bounds_is_read_as_protobuf_would(message: Message) -> 
         ),
         (pb.ListImagesRequest(page_token="x" * 1025), "page_token"),
         (made(pb.UpdateImagesRequest, updates=[{"id": "a"}, {"metadata": {"k": "v" * 131072}}]), "updates[1].metadata"),
+        (made(pb.UpdateImagesRequest, updates=[{"metadata": {"a": [{"b": {"c": [1] * 32768}}]}}]), "updates[0].metadata"),
         (made(pb.ImportImagesRequest, images=[{"id": "a" * 257}]), "images[0].id"),
         (made(ingest_service_pb2.ListIngestJobsRequest, states=[1] * 17), "states"),
         (made(ingest_service_pb2.UploadItemsRequest, item={"problem": "p" * 65537}), "item.problem"),

@@ -25,6 +25,7 @@ from lookalike.client import (
 )
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.v1 import image_pb2, ingest_service_pb2
+from lookalike.wire.values import metadata_from
 from tests.unit.lookalike.fake_gateway import FakeGateway, a_job, an_image, gateway
 
 __all__ = ["gateway"]
@@ -284,7 +285,7 @@ def test_an_upload_sends_a_header_then_every_item(gateway: FakeGateway, client: 
     upload = client.upload("shoes", iter(items))
     assert (upload.id, upload.items, upload.size_bytes) == ("upload-1", 2, 3)
     first, second = (request.item for request in gateway.seen[-1])
-    assert dict(first.metadata)["label"] == "Coat"
+    assert metadata_from(first.metadata) == {"label": "Coat", "sizes": [1, 2]}
     assert second.problem == "cannot be read: Permission denied"
 
 

@@ -6,11 +6,11 @@ from functools import reduce
 from typing import Any
 
 import pytest
-from google.protobuf import json_format
 
 from lookalike.errors import InvalidArgument
 from lookalike.items import MAX_METADATA_LEVELS, check_metadata, checked_item
-from lookalike.v1 import search_service_pb2
+from lookalike.v1 import image_pb2, search_service_pb2
+from lookalike.wire.values import metadata_from, metadata_message
 
 
 def nested(levels: int) -> dict[str, object]:
@@ -49,10 +49,10 @@ def test_metadata_that_can_be_stored_passes(metadata: dict[str, object]) -> None
 
 def test_the_deepest_metadata_that_passes_fits_into_the_deepest_message() -> None:
     def carried(metadata: dict[str, object]) -> object:
-        response = search_service_pb2.SearchResponse()
-        json_format.ParseDict(metadata, response.neighbours.add().image.metadata)
+        image = image_pb2.Image(metadata=metadata_message(metadata))
+        response = search_service_pb2.SearchResponse(neighbours=[search_service_pb2.Neighbour(image=image)])
         parsed = search_service_pb2.SearchResponse.FromString(response.SerializeToString())
-        return json_format.MessageToDict(parsed.neighbours[0].image.metadata)
+        return metadata_from(parsed.neighbours[0].image.metadata)
 
     check_metadata(nested(MAX_METADATA_LEVELS))
     assert carried(nested(MAX_METADATA_LEVELS)) == nested(MAX_METADATA_LEVELS)

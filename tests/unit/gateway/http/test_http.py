@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -148,10 +147,10 @@ def test_what_is_wrong_with_a_request_is_said_by_its_field(
     assert (error["code"], error["status"], error["field"]) == (400, "INVALID_ARGUMENT", field)
 
 
-def test_an_id_may_hold_slashes_and_spaces_and_whole_numbers_stay_whole() -> None:
+def test_an_id_may_hold_slashes_and_spaces_and_numbers_stay_as_they_are() -> None:
     response = ask("GET", "/v1/collections/things/images/a%2Fb%20c")
     assert response.json()["image"]["id"] == "a/b c"
-    assert re.search(r'"year":2019[,}]', response.text)
+    assert '"metadata":{"score":7.0,"year":9007199254740993}' in response.text
     assert response.json()["image"]["vectors"] == []
 
 
@@ -175,7 +174,7 @@ def test_images_are_deleted_by_filter_and_updated_alone_or_together() -> None:
     images = "/v1/collections/things/images"
     patched = ask("PATCH", f"{images}/a%2Fb%20c", app, json={"metadata": {"year": None, "size": 3}})
     assert patched.json() == {"updated": 1, "missing_ids": [], "revision": "9"}
-    assert ask("GET", f"{images}/a%2Fb%20c", app).json()["image"]["metadata"] == {"label": "Coat", "size": 3}
+    assert ask("GET", f"{images}/a%2Fb%20c", app).json()["image"]["metadata"] == {"score": 7.0, "size": 3}
     assert error_of(ask("PATCH", f"{images}/nobody", app, json={"metadata": {}}))["code"] == 404
     updates = {"updates": [{"id": "000", "metadata": {"x": 1}}, {"id": "nobody", "metadata": {}, "merge": True}]}
     assert ask("POST", f"{images}:update", app, json=updates).json()["missing_ids"] == ["nobody"]

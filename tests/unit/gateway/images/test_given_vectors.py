@@ -158,8 +158,8 @@ def test_spaces_that_no_collection_can_have_are_refused(model: str, spaces: tupl
 
 
 def test_pages_with_large_metadata_hold_as_many_as_fit_and_lose_none() -> None:
-    """`page_size` is the most; a thousand images with 16 KB of numbers each take three messages and more."""
-    numbers = {"n": [1] * 8000}
+    """`page_size` is the most; 800 images with 16 KB of numbers each take two messages and more."""
+    numbers = {"n": [-1] * 5400}
     stored = [replace(image, metadata=numbers) for image in random_images(800)]
     core = Images(MemoryBackends(stored), FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
     ids: list[str] = []

@@ -16,6 +16,7 @@ from lookalike import errors
 from lookalike.cli import exits
 from lookalike.cli.main import run_command
 from lookalike.v1 import collection_service_pb2, ingest_service_pb2
+from lookalike.wire.values import metadata_from
 from tests.unit.lookalike.cli.command import Lookalike, lookalike
 from tests.unit.lookalike.fake_gateway import SPACES, FakeGateway, a_job, an_image, gateway
 
@@ -221,7 +222,7 @@ def test_ingest_uploads_a_folder_with_labels_and_follows_the_job(
     assert said.code == exits.OK
     assert "job job-1 succeeded; 2 items: 2 indexed, 0 skipped, 0 failed in 10.0 s (0 images/s)" in said.out
     (items,) = [seen for seen in gateway.seen if isinstance(seen, list)]
-    sent = [(request.item.content, request.item.metadata["label"]) for request in items]
+    sent = [(request.item.content, request.item.metadata.fields["label"].string_value) for request in items]
     assert sent == [(b"boot/2.png", "boot"), (b"coat/1.png", "coat")]
     assert "shoes" in gateway.collections
     assert gateway.seen[-2].source.upload.upload_id == "upload-1"
@@ -399,7 +400,7 @@ def test_facts_of_an_image_are_json_or_text_and_merged(gateway: FakeGateway, loo
     assert lookalike("images", "update", "shoes", "a", "label=Rain coat", "year=2019", "old=null", "sku=a=b").code == exits.OK
     (update,) = gateway.seen[-1].updates
     assert (update.id, update.merge) == ("a", True)
-    assert dict(update.metadata) == {"label": "Rain coat", "year": 2019, "old": None, "sku": "a=b"}
+    assert metadata_from(update.metadata) == {"label": "Rain coat", "year": 2019, "old": None, "sku": "a=b"}
     assert lookalike("images", "update", "shoes", "a", "--json", '{"x": [1]}', "--replace").code == exits.OK
     assert gateway.seen[-1].updates[0].merge is False
     said = lookalike("images", "update", "shoes", "nobody", "x=1")

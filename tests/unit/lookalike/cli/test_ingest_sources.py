@@ -120,4 +120,6 @@ def test_ingest_uploads_the_tars_of_a_folder(gateway: FakeGateway, lookalike: Lo
     assert (said.code, "--archives reads the tar files in a folder" in said.err) == (exits.INVALID, True)
     assert lookalike("ingest", str(tmp_path), "-C", "shoes", "--archives").code == exits.OK
     (items,) = [seen for seen in gateway.seen if isinstance(seen, list)]
-    assert [(request.item.content, request.item.metadata["label"]) for request in items] == [(b"one", "bag")]
+    assert [(request.item.content, request.item.metadata.fields["label"].string_value) for request in items] == [
+        (b"one", "bag")
+    ]

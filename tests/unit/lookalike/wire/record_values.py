@@ -66,7 +66,7 @@ _OWN_WHOLE: dict[tuple[type, str], Any] = {
     (UploadItem, "content"): b"picture",
 }
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
@@ -81,7 +81,7 @@ _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     datetime: st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),
 }
 _WHOLE_SCALARS: dict[Any, Any] = {
-    str: "text", int: 7, float: 0.5, bool: True, bytes: b"bytes", object: {"year": 2026, "tags": ["a", None]},
+    str: "text", int: 7, float: 0.5, bool: True, bytes: b"bytes", object: {"year": 2026, "tags": ["a", None, True, 0.5]},
     datetime: datetime(2026, 11, 30, 9, 30, tzinfo=UTC) + timedelta(microseconds=5),
     timedelta: timedelta(seconds=75, microseconds=5),
 }  # fmt: skip
@@ -164,7 +164,7 @@ def alike(a: Any, b: Any) -> bool:
         return isinstance(b, Mapping) and a.keys() == b.keys() and all(alike(a[key], b[key]) for key in a)
     if isinstance(a, tuple | list):
         return type(a) is type(b) and len(a) == len(b) and all(map(alike, a, b))
-    return bool(a == b)
+    return type(a) is type(b) and bool(a == b)
 
 
 def _carried(record: type) -> list[str]:

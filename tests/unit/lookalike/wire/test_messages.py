@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf import struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,12 +22,13 @@ from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as search_pb
 from lookalike.wire.collections import collection_message
 from lookalike.wire.images import given_images_from, image_message
-from lookalike.wire.jobs import job_message
+from lookalike.wire.jobs import job_message, upload_item_from
 from lookalike.wire.search import query_from
 from lookalike.wire.spaces import histogram_from, space_from, space_message
-from lookalike.wire.values import metadata_from
+from lookalike.wire.values import metadata_from, metadata_message
 from tests.messages import made
 from tests.unit.gateway.fakes import COLLECTION, MOMENT, SPACES, image, job
+from tests.unit.lookalike.wire.record_values import alike
 
 
 @pytest.mark.parametrize(
@@ -76,40 +77,44 @@ def test_a_metric_of_a_later_version_is_not_taken_for_another() -> None:
 
 
 _JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**53) + 1, 2**53 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
 
 
 @given(st.dictionaries(st.text(), _JSON, max_size=4))
-def test_metadata_survives_a_struct(metadata: dict[str, object]) -> None:
-    struct = struct_pb2.Struct()
-    struct.update(cast("dict[str, Any]", metadata))
-    assert metadata_from(struct) == metadata
+def test_metadata_survives_the_way_there_and_back(metadata: dict[str, object]) -> None:
+    sent = image_pb2.Metadata.FromString(metadata_message(metadata).SerializeToString())
+    assert alike(metadata_from(sent), metadata)
+
+
+def test_metadata_comes_in_order_of_its_keys_at_any_depth() -> None:
+    message = metadata_message({"b": {"d": 1, "c": [{"f": 1, "e": 2}]}, "a": (1, 2)})
+    assert json.dumps(metadata_from(message)) == '{"a": [1, 2], "b": {"c": [{"e": 2, "f": 1}], "d": 1}}'
+
+
+WITH_A_STRUCT = bytes.fromhex(
+    "0a0161225d0a0f0a056c6162656c12061a04436f61740a1e0a0473697a6512162a140a120a057769647468120911000000000000f83f"
+    "0a170a0474616773120f320d0a031a01610a0208000a0220010a110a047965617212091100000000008c9f40"
+)
+"""An `UploadItem` as version 0.1 wrote it, whose metadata was a `google.protobuf.Struct`."""
+
+
+def test_what_a_client_with_a_struct_wrote_is_read() -> None:
+    item = upload_item_from(ingest_pb.UploadItem.FromString(WITH_A_STRUCT))
+    expected = {"label": "Coat", "size": {"width": 1.5}, "tags": ["a", None, True], "year": 2019.0}
+    assert (item.id, alike(dict(item.metadata), expected)) == ("a", True)
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_none_is_left_to_the_check_of_metadata(number: float) -> None:
-    struct = struct_pb2.Struct()
-    struct.update({"list": [{"deep": 1}]})
-    struct["list"][0]["deep"] = number  # type: ignore[index]
     with pytest.raises(InvalidArgument, match=r"metadata: is not JSON: holds -?(nan|inf)"):
-        check_metadata(metadata_from(struct))
+        check_metadata(metadata_from(metadata_message({"list": [{"deep": number}]})))
 
 
 def test_a_value_that_is_not_set_is_null() -> None:
-    assert metadata_from(struct_pb2.Struct(fields={"nothing": struct_pb2.Value()})) == {"nothing": None}
-
-
-def test_whole_numbers_of_metadata_come_back_as_int() -> None:
-    struct = struct_pb2.Struct()
-    struct.update({"year": 2019, "score": 0.5})
-    assert [type(value) for _, value in sorted(metadata_from(struct).items())] == [float, int]
+    assert metadata_from(image_pb2.Metadata(fields={"nothing": image_pb2.MetadataValue()})) == {"nothing": None}
 
 
 def test_an_image_carries_only_the_vectors_asked_for() -> None:
@@ -120,7 +125,7 @@ def test_an_image_carries_only_the_vectors_asked_for() -> None:
         ("histogram", SPACES[0].fingerprint, 8),
         ("siamese", SPACES[1].fingerprint, 4),
     ]
-    assert (full.metadata["label"], full.index_time.ToDatetime(MOMENT.tzinfo)) == ("Coat", MOMENT)
+    assert (metadata_from(full.metadata), full.index_time.ToDatetime(MOMENT.tzinfo)) == ({"label": "Coat"}, MOMENT)
 
 
 def test_a_collection_is_written_whole() -> None:

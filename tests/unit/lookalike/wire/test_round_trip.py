@@ -122,8 +122,8 @@ def _set_in(message: Message) -> Iterator[str]:
     """`Message.field` of every field that is set in `message`, at any depth."""
     for field, value in message.ListFields():
         yield f"{message.DESCRIPTOR.name}.{field.name}"
-        if field.type == FieldDescriptor.TYPE_MESSAGE and not _is_map(field):
-            for inner in value if field.is_repeated else (value,):
+        for inner in value.values() if _is_map(field) else value if field.is_repeated else (value,):
+            if isinstance(inner, Message):
                 yield from _set_in(inner)
 
 
