@@ -30,6 +30,7 @@ from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Space
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from lookalike.wire.embedder import embed_timing
+from lookalike.wire.paging import page_size_of, place_of, token_after
 from lookalike.wire.spaces import histogram_from, histogram_message, space_message
 from lookalike.wire.status import to_status
 from lookalike.wire.values import metadata_message
@@ -128,8 +129,15 @@ class EmbedderService(rpc.EmbedderServiceServicer):
     def ListModels(  # noqa: N802
         self, request: messages.ListModelsRequest, context: grpc.ServicerContext
     ) -> messages.ListModelsResponse:
+        limit, after = page_size_of(request), place_of(request)
         models = [_model_message(*one) for one in self._serving]
-        return messages.ListModelsResponse(models=models, device=self._device, engine=self._engine)
+        places = [f"{model.name}@{model.fingerprint}" for model in models]
+        if after and after not in places:
+            raise InvalidArgument("page_token", "names a version that is no longer served; begin the list anew")
+        begin = places.index(after) + 1 if after else 0
+        end = begin + limit
+        page, token = models[begin:end], token_after(places[end - 1], request) if end < len(models) else ""
+        return messages.ListModelsResponse(models=page, next_page_token=token, device=self._device, engine=self._engine)
 
     def MakeThumbnail(  # noqa: N802
         self, request: messages.MakeThumbnailRequest, context: grpc.ServicerContext

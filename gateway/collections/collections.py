@@ -86,16 +86,20 @@ class Collections:
         collection = await self._run(lambda: find_collection(self._backends, name, field="name", fresh=True), call.deadline)
         return await self._counted(collection, call)
 
-    async def list_all(self, call: Call) -> list[Collection]:
-        """Every collection in order of name, each with how many images it holds."""
-        collections = await self._run(lambda: self._backends.catalogue.list(), call.deadline)
+    async def page(self, limit: int, after_name: str, call: Call) -> tuple[list[Collection], str]:
+        """At most `limit` collections after `after_name` ("" is the start), in order of name, each with how many images it
+        holds; and the name of the last one where more follow ("" on the last page)."""
+        everything = await self._run(lambda: self._backends.catalogue.list(), call.deadline)
+        following = [one for one in everything if one.name > after_name]
+        collections = following[:limit]
+        last = collections[-1].name if len(following) > limit else ""
         few = asyncio.Semaphore(_COUNTS_AT_ONCE)
 
         async def counted(collection: Collection) -> Collection | None:
             async with few:
                 return await self._counted_if_there(collection, call)
 
-        return [found for found in await asyncio.gather(*map(counted, collections)) if found is not None]
+        return [found for found in await asyncio.gather(*map(counted, collections)) if found is not None], last
 
     async def _counted_if_there(self, listed: Collection, call: Call) -> Collection | None:
         """`listed` with its count; None where it was deleted since the list was read. Raises `Internal` where its row is there

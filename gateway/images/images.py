@@ -13,7 +13,6 @@ from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads, off_loop
 from gateway.images.given_vectors import how_many_fit, images_per_answer
 from gateway.images.image_writer import ImageWriter, check_deletable, check_updates
-from gateway.images.paging import Page, make_token, page_size_from, read_token
 from gateway.search.filtering import is_long, parsed
 from lookalike.errors import FailedPrecondition, NotFound
 from lookalike.jobs.ledger import Ledger
@@ -25,6 +24,15 @@ from lookalike.runtime.call import Call, Deadline
 from lookalike.sources import Artifacts, Reader
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Images in order of id, their collection, and the id of the last one where more follow ("" on the last page)."""
+
+    collection: Collection
+    images: list[StoredImage]
+    last_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +76,14 @@ class Images:
         name: str,
         *,
         filter_text: str,
-        page_size: int,
-        page_token: str,
+        limit: int,
+        after_id: str,
         consistency: Consistency,
         call: Call,
         include_vectors: bool = False,
     ) -> Page:
-        """A page of images in order of id. With vectors it is shorter where they would not fit into one answer."""
-        limit = page_size_from(page_size)
-        after_id = read_token(page_token, name, filter_text)
+        """At most `limit` (1 to 1,000) images after `after_id`, in order of id; fewer where they would not fit into one
+        answer."""
         condition = await parsed(filter_text)
         collection = await self._collection(name, call)
         if not include_vectors:
@@ -85,7 +92,7 @@ class Images:
             limit = min(limit, images_per_answer(collection.spaces))
             found, last_id = await self._page(collection, condition, after_id, limit, consistency, call)
             images = await self._with_vectors(collection, [image.id for image in found], consistency, call)
-        return Page(collection, images, make_token(last_id, name, filter_text) if last_id else "")
+        return Page(collection, images, last_id)
 
     async def _with_vectors(
         self, collection: Collection, ids: Sequence[str], consistency: Consistency, call: Call

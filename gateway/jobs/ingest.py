@@ -13,7 +13,6 @@ from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
 from gateway.calls import DEFAULT_S
 from gateway.images.image_writer import ImageWriter
-from gateway.images.paging import page_size_from
 from lookalike.errors import DeadlineExceeded, FailedPrecondition, Overloaded, Unavailable
 from lookalike.jobs.creation import create_ingest_job
 from lookalike.jobs.ledger import Ledger
@@ -112,13 +111,13 @@ class Ingest:
         return await self._run(lambda: self._ledger.get(job_id), call.deadline)
 
     async def page(
-        self, collection: str, page_size: int, page_token: str, call: Call, only: JobFilter = ANY_JOB
+        self, collection: str, limit: int, after: str, call: Call, only: JobFilter = ANY_JOB
     ) -> tuple[list[Job], str]:
-        """Jobs that fit `only`, newest first, and the token of the next page ("" on the last). `collection` "" means all."""
+        """At most `limit` jobs that fit `only`, newest first, after the place `after` ("" is the start), and the place at which
+        the next page begins ("" on the last). `collection` "" means all."""
         if collection:
             check_name("collection", collection)
-        size = page_size_from(page_size)
-        return await self._run(lambda: self._ledger.list(collection or None, size, page_token, only), call.deadline)
+        return await self._run(lambda: self._ledger.list(collection or None, limit, after, only), call.deadline)
 
     async def watch(self, job_id: str) -> AsyncIterator[Job]:
         """The job now, after every change, and every few seconds without one (so that no proxy takes the stream for dead),
@@ -189,19 +188,18 @@ class Ingest:
         """Where the time of a job went."""
         return await self._run(lambda: read_report(self._ledger, job_id), call.deadline)
 
-    async def failures(self, job_id: str, page_size: int, page_token: str, call: Call) -> tuple[list[Failure], str]:
-        """The items that failed, in order, and the token of the next page ("" on the last)."""
-        size = page_size_from(page_size)
-        return await self._run(lambda: self._outcomes.page_failures(job_id, size, page_token), call.deadline)
+    async def failures(self, job_id: str, limit: int, after: str, call: Call) -> tuple[list[Failure], str]:
+        """At most `limit` items that failed, in order, and the place at which the next page begins, as of `page`."""
+        return await self._run(lambda: self._outcomes.page_failures(job_id, limit, after), call.deadline)
 
     async def all_failures(self, job_id: str, call: Call) -> AsyncIterator[list[Failure]]:
         """All items that failed so far, in order, a page at a time. The first page, perhaps empty, comes by the deadline of
         `call`; the others wait for a busy gateway."""
-        failures, token = await self.failures(job_id, MAX_PAGE_SIZE, "", call)
+        failures, after = await self.failures(job_id, MAX_PAGE_SIZE, "", call)
         yield failures
-        while token:
-            following = partial(self._outcomes.page_failures, job_id, MAX_PAGE_SIZE, token)
-            failures, token = await self._patiently(following, Deadline.after(DEFAULT_S))
+        while after:
+            following = partial(self._outcomes.page_failures, job_id, MAX_PAGE_SIZE, after)
+            failures, after = await self._patiently(following, Deadline.after(DEFAULT_S))
             yield failures
 
     def drain(self) -> None:

@@ -44,7 +44,16 @@ async function call(path, options = {}) {
 
 const inCollection = (collection) => `/v1/collections/${encodeURIComponent(collection)}`;
 
-export const listCollections = async (signal) => (await call("/v1/collections", { signal })).collections;
+export async function listCollections(signal) {
+  const collections = [];
+  let token = "";
+  do {
+    const page = await call(`/v1/collections?page_size=1000&page_token=${encodeURIComponent(token)}`, { signal });
+    collections.push(...page.collections);
+    token = page.next_page_token;
+  } while (token);
+  return collections;
+}
 
 export const listImages = async (collection, count, signal) =>
   (await call(`${inCollection(collection)}/images?page_size=${count}`, { signal })).images;

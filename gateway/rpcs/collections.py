@@ -8,6 +8,7 @@ from gateway.collections.generations import Generations, Reembed
 from lookalike.runtime.call import Call
 from lookalike.v1 import collection_service_pb2 as pb
 from lookalike.wire.collections import collection_message
+from lookalike.wire.paging import page_size_of, place_of, token_after
 from lookalike.wire.spaces import asked_spaces_from, histogram_from
 from lookalike.wire.values import span_from
 
@@ -26,10 +27,12 @@ class CollectionRpcs:
         found = await self._collections.get(request.name, call)
         return pb.GetCollectionResponse(collection=collection_message(found))
 
-    async def ListCollections(self, _request: pb.ListCollectionsRequest, call: Call) -> Answer:
-        found = await self._collections.list_all(call)
+    async def ListCollections(self, request: pb.ListCollectionsRequest, call: Call) -> Answer:
+        found, last = await self._collections.page(page_size_of(request), place_of(request), call)
+        token = token_after(last, request)
         return Answer.whole(
-            lambda: pb.ListCollectionsResponse(collections=map(collection_message, found)), large=len(found) > MANY
+            lambda: pb.ListCollectionsResponse(collections=map(collection_message, found), next_page_token=token),
+            large=len(found) > MANY,
         )
 
     async def DeleteCollection(self, request: pb.DeleteCollectionRequest, call: Call) -> pb.DeleteCollectionResponse:

@@ -8,6 +8,7 @@ from lookalike.runtime.call import Call
 from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.wire.images import undo_message
 from lookalike.wire.jobs import create_job_from, failure_message, job_filter_from, job_message, report_message
+from lookalike.wire.paging import page_size_of, place_of, token_after
 
 
 class IngestRpcs:
@@ -23,7 +24,8 @@ class IngestRpcs:
 
     async def ListIngestJobs(self, request: pb.ListIngestJobsRequest, call: Call) -> Answer:
         only = job_filter_from(request)
-        jobs, token = await self._ingest.page(request.collection, request.page_size, request.page_token, call, only)
+        jobs, last = await self._ingest.page(request.collection, page_size_of(request), place_of(request), call, only)
+        token = token_after(last, request)
         return Answer.whole(
             lambda: pb.ListIngestJobsResponse(jobs=map(job_message, jobs), next_page_token=token), large=len(jobs) > MANY
         )
@@ -45,7 +47,8 @@ class IngestRpcs:
         return report_message(await self._ingest.report(request.id, call))
 
     async def ListIngestFailures(self, request: pb.ListIngestFailuresRequest, call: Call) -> Answer:
-        failures, token = await self._ingest.failures(request.id, request.page_size, request.page_token, call)
+        failures, last = await self._ingest.failures(request.id, page_size_of(request), place_of(request), call)
+        token = token_after(last, request)
         return Answer.whole(
             lambda: pb.ListIngestFailuresResponse(failures=map(failure_message, failures), next_page_token=token),
             large=len(failures) > MANY,

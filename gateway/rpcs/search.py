@@ -10,6 +10,7 @@ from gateway.search.search import Search
 from lookalike.runtime.call import Call
 from lookalike.v1 import search_service_pb2 as pb
 from lookalike.wire.images import deletion_message, given_images_from, image_message, update_result_message, updates_from
+from lookalike.wire.paging import page_size_of, place_of, token_after
 from lookalike.wire.search import query_from
 from lookalike.wire.search_options import consistency_from
 
@@ -37,14 +38,15 @@ class SearchRpcs:
         page = await self._images.page(
             request.collection,
             filter_text=request.filter,
-            page_size=request.page_size,
-            page_token=request.page_token,
+            limit=page_size_of(request),
+            after_id=place_of(request),
             consistency=consistency_from(request.consistency),
             call=call,
             include_vectors=request.include_vectors,
         )
         large = is_large(page.images)
-        return Answer(page_parts(page.images, page.collection.spaces, page.token, large=large), large, "page_size")
+        token = token_after(page.last_id, request)
+        return Answer(page_parts(page.images, page.collection.spaces, token, large=large), large, "page_size")
 
     async def DeleteImages(self, request: pb.DeleteImagesRequest, call: Call) -> pb.DeleteImagesResponse:
         return deletion_message(await self._images.delete(request.collection, request.ids, request.filter, call))

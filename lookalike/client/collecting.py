@@ -9,6 +9,7 @@ from datetime import timedelta
 from lookalike.client import _checked
 from lookalike.client._arguments import flag, spaces_of, span, text
 from lookalike.client._channel import Calls
+from lookalike.names import MAX_PAGE_SIZE
 from lookalike.records.collection import Collection
 from lookalike.spaces import HistogramSettings, Space
 from lookalike.v1 import collection_service_pb2
@@ -51,10 +52,13 @@ class CollectionCalls(Calls):
         return collection_from(self._call(self._collections.GetCollection, request, timeout_s).collection)
 
     def list_collections(self, *, timeout_s: float | None = None) -> list[Collection]:
-        """Return all collections in order of name. Raises `DeadlineExceeded`, `Unavailable`."""
-        request = collection_service_pb2.ListCollectionsRequest()
-        answer = self._call(self._collections.ListCollections, request, timeout_s)
-        return [collection_from(message) for message in answer.collections]
+        """Return all collections in order of name. `timeout_s` is for each page of a thousand.
+
+        Raises `DeadlineExceeded`, `Unavailable`.
+        """
+        request = collection_service_pb2.ListCollectionsRequest(page_size=MAX_PAGE_SIZE)
+        pages = self._pages(self._collections.ListCollections, request, self._deadline(timeout_s))
+        return [collection_from(message) for page in pages for message in page.collections]
 
     def reembed_collection(
         self,

@@ -85,7 +85,7 @@ def test_a_thumbnail_is_a_jpeg_and_is_the_same_the_second_time(services: Stubs) 
         ("ListImages", search_pb.ListImagesRequest(collection="nowhere"), ("NOT_FOUND", "collection", "COLLECTION_NOT_FOUND")),
         (
             "ListImages",
-            search_pb.ListImagesRequest(collection=COLLECTION, page_size=1001),
+            search_pb.ListImagesRequest(collection=COLLECTION, page_size=-1),
             ("INVALID_ARGUMENT", "page_size", "INVALID_ARGUMENT"),
         ),
         (

@@ -39,7 +39,7 @@ class OfPlace(Deadline):
 
 
 Ask = Callable[[Search, Images, Call], Coroutine[Any, Any, Any]]
-LIST: dict[str, Any] = {"filter_text": "", "page_size": 3, "page_token": "", "consistency": Consistency.BOUNDED}
+LIST: dict[str, Any] = {"filter_text": "", "limit": 3, "after_id": "", "consistency": Consistency.BOUNDED}
 ASKED: dict[str, tuple[Ask, set[str]]] = {
     "one space": (lambda search, _, call: search.answer(Query("things", ByImage(b"x")), call), {"search"}),
     "a stored image": (lambda search, _, call: search.answer(Query("things", ByStoredImage("007")), call), {"search", "get"}),

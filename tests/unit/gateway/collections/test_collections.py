@@ -72,6 +72,12 @@ def test_what_is_wrong_with_a_new_collection_is_said_by_its_field(fields: dict[s
     assert raised.value.field == field
 
 
+def listed(collections: Collections) -> list[Collection]:
+    found, last = asyncio.run(collections.page(1000, "", a_call()))
+    assert last == ""
+    return found
+
+
 def counts(listed: list[Collection]) -> list[tuple[Collection, int]]:
     return [(one, one.image_count) for one in listed]
 
@@ -79,7 +85,7 @@ def counts(listed: list[Collection]) -> list[tuple[Collection, int]]:
 def test_collections_are_listed_with_their_counts() -> None:
     other = replace(COLLECTION, name="coats")
     backends = MemoryBackends([image("a"), image("b")], [COLLECTION, other])
-    assert counts(asyncio.run(core(backends).list_all(a_call()))) == [(other, 0), (COLLECTION, 2)]
+    assert counts(listed(core(backends))) == [(other, 0), (COLLECTION, 2)]
 
 
 COATS = replace(COLLECTION, name="coats")
@@ -102,12 +108,12 @@ def vanishing(coats_now: Collection | None) -> MemoryBackends:
 
 
 def test_a_collection_deleted_while_the_list_is_made_is_left_out() -> None:
-    assert counts(asyncio.run(core(vanishing(None)).list_all(a_call()))) == [(COLLECTION, 1)]
+    assert counts(listed(core(vanishing(None)))) == [(COLLECTION, 1)]
 
 
 def test_a_collection_made_again_while_the_list_is_made_is_shown_as_it_is_now() -> None:
     again = replace(COATS, uid="2e")
-    assert counts(asyncio.run(core(vanishing(again)).list_all(a_call()))) == [(again, 0), (COLLECTION, 1)]
+    assert counts(listed(core(vanishing(again)))) == [(again, 0), (COLLECTION, 1)]
 
 
 def test_a_collection_whose_images_are_gone_is_a_defect_not_left_out() -> None:
@@ -116,13 +122,31 @@ def test_a_collection_whose_images_are_gone_is_a_defect_not_left_out() -> None:
             raise NotFound("collection", collection.name)
 
     with pytest.raises(Internal, match="things"):
-        asyncio.run(core(MemoryBackends(make_vectors=Lost)).list_all(a_call()))
+        listed(core(MemoryBackends(make_vectors=Lost)))
 
 
-def test_more_collections_than_threads_are_listed_without_being_refused() -> None:
-    many = [replace(COLLECTION, name=f"c{number}") for number in range(60)]
-    listed = asyncio.run(core(MemoryBackends(collections=many)).list_all(a_call()))
-    assert len(listed) == 60
+class Counting(MemoryVectors):
+    """Notes the collections whose images it counts."""
+
+    counted: list[str]
+
+    def count(self, collection: Collection, *, timeout_s: float) -> int:
+        self.counted.append(collection.name)
+        return super().count(collection, timeout_s=timeout_s)
+
+
+def test_a_page_counts_the_images_of_its_own_collections_and_of_more_than_there_are_threads() -> None:
+    class Noting(Counting):
+        counted = []  # noqa: RUF012 - of this test
+
+    names = [f"c{number:02d}" for number in range(60)]
+    collections = core(MemoryBackends(collections=[replace(COLLECTION, name=name) for name in names], make_vectors=Noting))
+    first, last = asyncio.run(collections.page(50, "", a_call()))
+    assert ([one.name for one in first], last) == (names[:50], "c49")
+    assert sorted(Noting.counted) == names[:50]
+    rest, last = asyncio.run(collections.page(50, last, a_call()))
+    assert ([one.name for one in rest], last) == (names[50:], "")
+    assert asyncio.run(collections.page(10, "c49", a_call()))[1] == "", "a full last page has nothing after it"
 
 
 def test_a_delete_takes_the_collection_away_and_stops_its_jobs() -> None:

@@ -111,7 +111,7 @@ def test_what_is_not_there_has_the_same_shape_of_error(method: str, path: str, c
     ("method", "path", "request_", "field"),
     [
         ("GET", "/v1/collections/things/images?page_size=x", {}, "page_size"),
-        ("GET", "/v1/collections/things/images?page_size=5000", {}, "page_size"),
+        ("GET", "/v1/collections/things/images?page_size=-1", {}, "page_size"),
         ("GET", "/v1/collections/things/images?page_token=x", {}, "page_token"),
         ("GET", "/v1/collections/things/images?filter=a%20%3D", {}, "filter"),
         ("GET", "/v1/collections/things/thumbnail", {}, "id"),
@@ -160,6 +160,17 @@ def test_pages_of_images_follow_each_other() -> None:
     second = ask("GET", "/v1/collections/things/images", params={"page_size": 6, "page_token": token}).json()
     assert [len(first["images"]), len(second["images"])] == [6, 4]
     assert second["next_page_token"] == ""
+
+
+@pytest.mark.parametrize("path", ["/v1/collections", "/v1/collections/things/images"])
+def test_a_page_may_be_asked_for_too_large_and_not_by_a_token_of_another_list(path: str) -> None:
+    assert ask("GET", path, params={"page_size": 5000}).status_code == 200
+    token = ask("GET", "/v1/collections/things/images", params={"page_size": 1, "filter": 'id != "x"'}).json()[
+        "next_page_token"
+    ]
+    error = error_of(ask("GET", path, params={"page_token": token}))
+    assert (error["code"], error["field"]) == (400, "page_token")
+    assert "belongs to another list" in error["message"]
 
 
 def test_images_are_deleted_by_path_or_by_list() -> None:

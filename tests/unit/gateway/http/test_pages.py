@@ -12,7 +12,7 @@ from gateway.collections.collections import MAX_DESCRIPTION
 from gateway.http.page import FOLDER
 from lookalike.bounds import most_characters, range_of
 from lookalike.filters.parsing import MAX_CHARACTERS
-from lookalike.names import MAX_EF, MAX_PAGE_SIZE, MAX_TOP_K
+from lookalike.names import MAX_EF, MAX_TOP_K
 from lookalike.picture_formats import FORMATS
 from lookalike.v1 import collection_service_pb2, ingest_service_pb2, search_service_pb2
 from tests.unit.gateway.http_app import ask
@@ -131,7 +131,7 @@ def test_every_answer_of_the_contract_is_documented() -> None:
 
 @pytest.mark.parametrize(
     ("name", "field", "most"),
-    [("SearchRequest", "top_k", MAX_TOP_K), ("SearchRequest", "ef", MAX_EF), ("ListImagesRequest", "page_size", MAX_PAGE_SIZE)],
+    [("SearchRequest", "top_k", MAX_TOP_K), ("SearchRequest", "ef", MAX_EF)],
 )
 def test_the_contract_says_how_large_a_number_may_be(name: str, field: str, most: int) -> None:
     assert range_of(MESSAGES[name].fields_by_name[field])[1] == most

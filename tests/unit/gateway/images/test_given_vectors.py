@@ -99,14 +99,14 @@ def test_pages_with_vectors_hold_as_many_as_fit_and_lose_none() -> None:
     (wide,) = [replace(backends.catalogue.get("things"), spaces=(replace(SPACES[0], dimension=2_000_000), SPACES[1]))]
     backends.collections["things"] = wide
     core = Images(backends, FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
-    seen, token = [], ""
+    seen, last_id = [], ""
     while True:
         page = asyncio.run(
             core.page(
                 "things",
                 filter_text="",
-                page_size=1000,
-                page_token=token,
+                limit=1000,
+                after_id=last_id,
                 consistency=Consistency.STRONG,
                 call=a_call(),
                 include_vectors=True,
@@ -115,8 +115,8 @@ def test_pages_with_vectors_hold_as_many_as_fit_and_lose_none() -> None:
         assert 1 <= len(page.images) <= images_per_answer(wide.spaces) < 9
         assert all(set(image.vectors) == {HISTOGRAM, SIAMESE} for image in page.images)
         seen += [image.id for image in page.images]
-        token = page.token
-        if not token:
+        last_id = page.last_id
+        if not last_id:
             break
     assert seen == [image.id for image in images]
 
@@ -158,24 +158,24 @@ def test_spaces_that_no_collection_can_have_are_refused(model: str, spaces: tupl
 
 
 def test_pages_with_large_metadata_hold_as_many_as_fit_and_lose_none() -> None:
-    """`page_size` is the most; 800 images with 16 KB of numbers each take two messages and more."""
+    """`limit` is the most; 800 images with 16 KB of numbers each take two messages and more."""
     numbers = {"n": [-1] * 5400}
     stored = [replace(image, metadata=numbers) for image in random_images(800)]
     core = Images(MemoryBackends(stored), FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
     ids: list[str] = []
-    token = ""
-    while not ids or token:
+    last_id = ""
+    while not ids or last_id:
         page = asyncio.run(
             core.page(
                 "things",
                 filter_text="",
-                page_size=1000,
-                page_token=token,
+                limit=1000,
+                after_id=last_id,
                 consistency=Consistency.BOUNDED,
                 call=a_call(),
             )
         )
         assert 1 <= len(page.images) < 400
         ids += [image.id for image in page.images]
-        token = page.token
+        last_id = page.last_id
     assert ids == [f"{number:03d}" for number in range(800)]

@@ -55,7 +55,7 @@ def test_a_batch_parses_the_filter_of_its_queries_once() -> None:
 def test_a_page_of_images_parses_its_filter_once() -> None:
     images = Images(MemoryBackends(random_images(30)), FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
     before = parses()
-    page = images.page("things", filter_text=FILTER, page_size=5, page_token="", consistency=Consistency.BOUNDED, call=a_call())
+    page = images.page("things", filter_text=FILTER, limit=5, after_id="", consistency=Consistency.BOUNDED, call=a_call())
     asyncio.run(page)
     assert parses() - before == 1
 
