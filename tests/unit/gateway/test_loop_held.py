@@ -1,24 +1,31 @@
 """No call at its limits, and none beyond them, holds the gateway's loop for longer than 50 ms.
 
 Every RPC and every route is called with the most it may bring, asks for the most that is stored, and brings much more than it
-may. The gateway is a process of its own (`gateway_at_limits`) with a probe on its loop.
+may. `RPCS` and `ROUTES` have the calls that need thought; the others are made from the contract. The gateway is a process of
+its own (`gateway_at_limits`) with a probe on its loop.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
 import httpx
 import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
+from lookalike.bounds import most_bytes, most_characters, most_items, range_of
+from lookalike.http_bindings import bindings
 from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import image_pb2
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
@@ -106,7 +113,7 @@ Content: TypeAlias = Message | bytes | tuple[Message | bytes, ...]
 
 @dataclass(frozen=True)
 class Rpc:
-    """A call with bytes that may be no message, made when they are sent; `ends` is the code it must end in."""
+    """A call with bytes that may be no message, made when they are sent; `ends` has the codes it may end in."""
 
     method: str
     content: Content | Callable[[], Content]
@@ -323,23 +330,74 @@ ROUTES = (
 )
 
 
+FILES = (pb.DESCRIPTOR, collection_pb.DESCRIPTOR, ingest_pb.DESCRIPTOR)
+_KNOWN = {"collection": NAME, "name": NAME, "filter": FILTER, "id": FIRST, "ids": IDS}
+"""Values at their limits of fields that mean the same in every request."""
+
+
+def at_its_limits(message: Descriptor) -> dict[str, Any]:
+    """The most that each field of a request may hold, of one kind where there is a choice."""
+    return {field.name: _KNOWN.get(field.name) or _most(field) for field in message.fields if field.containing_oneof is None}
+
+
+def _most(field: FieldDescriptor) -> Any:
+    if field.message_type is not None and not field.message_type.full_name.startswith("lookalike."):
+        return None
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return {}
+    one: Any
+    if field.message_type is not None:
+        one = at_its_limits(field.message_type)
+    elif field.enum_type is not None:
+        one = field.enum_type.values[-1].name
+    else:
+        one = {str: "x" * most_characters(field), bytes: b"x" * most_bytes(field), bool: True, float: 1.0}.get(
+            type(field.default_value), range_of(field)[1]
+        )
+    return [one] * most_items(field) if field.is_repeated else one
+
+
+def _other_rpcs() -> Iterator[Rpc]:
+    """A call of each RPC that `RPCS` has not."""
+    for service in (service for file in FILES for service in file.services_by_name.values()):
+        for method in service.methods:
+            name = f"{service.name.removesuffix('Service')}/{method.name}"
+            if name not in {call.method for call in RPCS}:
+                kind = GetMessageClass(method.input_type)
+                yield Rpc(name, made(kind, **at_its_limits(method.input_type)), "OK NOT_FOUND FAILED_PRECONDITION")
+
+
+def _other_routes() -> Iterator[Route]:
+    """A call of each of their routes."""
+    mine = {rpc.method.partition("/")[2] for rpc in OTHER_RPCS}
+    for binding in bindings(FILES):
+        if binding.name in mine:
+            fields = at_its_limits(binding.method.input_type)
+            path = binding.path.replace(":path}", "}")
+            path = path.format(**{name: fields.pop(name) for name in re.findall(r"{(\w+)}", path)})
+            sent = partial(body, fields) if binding.has_body else partial(dict, params=fields)
+            yield Route(binding.verb, path, sent, "200 404")
+
+
+OTHER_RPCS = tuple(_other_rpcs())
+OTHER_ROUTES = tuple(_other_routes())
+
+
 @pytest.mark.parametrize(
-    "call", [*RPCS, *ROUTES], ids=lambda call: f"{getattr(call, 'method', '')} {getattr(call, 'path', '')}"[:60]
+    "call",
+    [*RPCS, *OTHER_RPCS, *ROUTES, *OTHER_ROUTES],
+    ids=lambda call: f"{getattr(call, 'method', '')} {getattr(call, 'path', '')}"[:60],
 )
 def test_no_call_holds_the_loop(gateway: Any, call: Any) -> None:
     held_s, by, outcome = gateway.held(call)
-    assert outcome == call.ends
+    assert outcome in call.ends.split()
     assert held_s <= HELD_S, by
 
 
-def test_every_rpc_and_every_route_is_called() -> None:
-    files = (collection_pb, ingest_pb, pb)
-    services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
-    methods = {f"{service.name.removesuffix('Service')}/{method.name}" for service in services for method in service.methods}
-    assert methods == {call.method for call in RPCS}
+def test_every_route_is_called() -> None:
     document = ask("GET", "/openapi.json").json()
     routes = {(method.upper(), path) for path, operations in document["paths"].items() for method in operations}
-    called = {(call.method, call.path.partition("?")[0]) for call in ROUTES}
+    called = {(call.method, call.path.partition("?")[0]) for call in (*ROUTES, *OTHER_ROUTES)}
     for method, path in routes:
         parts = path.replace("images/{id}", "images/{x}").split("{")
         assert any(
