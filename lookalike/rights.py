@@ -69,6 +69,7 @@ RPCS: Mapping[str, Need] = {
     "SearchService/SearchBatch": Need(Right.SEARCH, also=_QUERY_VECTORS),
     "SearchService/GetImage": Need(Right.SEARCH, also=_VECTORS),
     "SearchService/ListImages": Need(Right.READ, also=_VECTORS),
+    "SearchService/CountImages": Need(Right.READ),
     "SearchService/DeleteImages": Need(Right.WRITE),
     "SearchService/UpdateImages": Need(Right.WRITE),
     "SearchService/ImportImages": Need(Right.WRITE),

@@ -94,6 +94,17 @@ class Images:
             images = await self._with_vectors(collection, [image.id for image in found], consistency, call)
         return Page(collection, images, last_id)
 
+    async def count(self, name: str, *, filter_text: str, consistency: Consistency, call: Call) -> int:
+        """How many images the filter holds for."""
+        condition = await parsed(filter_text)
+        collection = await self._collection(name, call)
+
+        def count() -> int:
+            left_s = call.deadline.remaining_s()
+            return self._backends.vectors.count(collection, filter=condition, consistency=consistency, timeout_s=left_s)
+
+        return await self._run(count, call.deadline)
+
     async def _with_vectors(
         self, collection: Collection, ids: Sequence[str], consistency: Consistency, call: Call
     ) -> list[StoredImage]:

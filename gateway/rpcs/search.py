@@ -48,6 +48,11 @@ class SearchRpcs:
         token = token_after(page.last_id, request)
         return Answer(page_parts(page.images, page.collection.spaces, token, large=large), large, "page_size")
 
+    async def CountImages(self, request: pb.CountImagesRequest, call: Call) -> pb.CountImagesResponse:
+        consistency = consistency_from(request.consistency)
+        count = await self._images.count(request.collection, filter_text=request.filter, consistency=consistency, call=call)
+        return pb.CountImagesResponse(count=count)
+
     async def DeleteImages(self, request: pb.DeleteImagesRequest, call: Call) -> pb.DeleteImagesResponse:
         return deletion_message(await self._images.delete(request.collection, request.ids, request.filter, call))
 

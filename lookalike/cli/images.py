@@ -1,4 +1,4 @@
-"""`lookalike images`: list, show, delete, update."""
+"""`lookalike images`: list, count, show, delete, update."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lookalike.errors import DeadlineExceeded, InvalidArgument, NotFound
 if TYPE_CHECKING:
     from lookalike.client import Client
 
-app = Commands(help="List, show, delete and update the images of a collection.", no_args_is_help=True)
+app = Commands(help="List, count, show, delete and update the images of a collection.", no_args_is_help=True)
 
 _MAX_PER_DELETE = 1000
 """Bounds the ids of one call (`DeleteImagesRequest`)."""
@@ -67,6 +67,15 @@ def list_images(
     if shown:
         rows.print()
     note(count_text(shown, "image") + (" shown; --limit 0 lists all" if more else ""))
+
+
+@app.command("count")
+def count(context: typer.Context, collection: Collection, filter_: Filter = "") -> None:
+    """Count the images of a collection, or those that match a filter."""
+    from lookalike.client import Consistency
+
+    with connect(context) as client:
+        typer.echo(client.count_images(collection, filter=filter_, consistency=Consistency.STRONG))
 
 
 @app.command("show")

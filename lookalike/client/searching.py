@@ -119,6 +119,22 @@ class SearchCalls(Calls):
         pages = self._pages(self._search.ListImages, request, self._deadline(timeout_s))
         return (image_from(message) for page in pages for message in page.images)
 
+    def count_images(
+        self,
+        collection: str,
+        *,
+        filter: str = "",  # noqa: A002 - the contract's own word
+        consistency: Consistency | str = Consistency.BOUNDED,
+        timeout_s: float | None = None,
+    ) -> int:
+        """Return the number of images that match the filter. Raises as `list_images`."""
+        request = search_service_pb2.CountImagesRequest(
+            collection=text("collection", collection),
+            filter=text("filter", filter),
+            consistency=consistency_number(member("consistency", consistency, Consistency)),
+        )
+        return self._call(self._search.CountImages, request, timeout_s).count
+
     def delete_images(
         self,
         collection: str,

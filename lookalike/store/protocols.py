@@ -107,8 +107,15 @@ class Vectors(Protocol):
     ) -> list[tuple[str, str]]:
         """(id, SHA-256 of the picture) of the first `limit` (1 to 1,000) rows after `after_id` in `space`, in order; Strong."""
 
-    def count(self, collection: Collection, *, timeout_s: float) -> int:
-        """The number of images now, in the space that is written last. Strong."""
+    def count(
+        self,
+        collection: Collection,
+        *,
+        filter: Condition | None = None,  # noqa: A002 - the word of the contract
+        consistency: Consistency = Consistency.STRONG,
+        timeout_s: float,
+    ) -> int:
+        """The number of images that match `filter`, in the space that is written last."""
 
     def flush(self, collection: Collection, *, wait: bool = True, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
         """Let the store index the rows written so far. A flush costs a second or more, so a job asks for one.

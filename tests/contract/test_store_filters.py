@@ -102,6 +102,7 @@ class Server:
     """A store with `PLAIN` in one collection, and where it distinguishes types `MIXED` besides."""
 
     find: Callable[[str], set[str]]
+    count: Callable[[str], int]
     rows: Mapping[str, Mapping[str, object]]
 
 
@@ -116,12 +117,17 @@ def server(store_server: StoreServer) -> Iterator[Server]:
         def find(text: str) -> set[str]:
             return {found.id for found in store.page(collection, filter=parse(text), limit=1000, timeout_s=TIMEOUT_S)}
 
-        yield Server(find, rows)
+        def count(text: str) -> int:
+            return store.count(collection, filter=parse(text), consistency=Consistency.BOUNDED, timeout_s=TIMEOUT_S)
+
+        yield Server(find, count, rows)
 
 
 @pytest.mark.parametrize(("text", "expected"), TABLE, ids=[text for text, _ in TABLE])
 def test_a_filter_finds_what_it_should(server: Server, text: str, expected: set[str]) -> None:
-    assert server.find(text) & set(PLAIN) == expected
+    found = server.find(text)
+    assert found & set(PLAIN) == expected
+    assert server.count(text) == len(found)
 
 
 def test_types_are_distinguished(server: Server) -> None:

@@ -134,8 +134,16 @@ class MemoryVectors:
         rows = self._read(collection, space, Consistency.STRONG)
         return [(row.id, row.sha256) for row in _in_order(rows.values(), after_id)][:limit]
 
-    def count(self, collection: Collection, *, timeout_s: float) -> int:
-        return len(self._read(collection, collection.spaces[-1], Consistency.STRONG))
+    def count(
+        self,
+        collection: Collection,
+        *,
+        filter: Condition | None = None,  # noqa: A002 - the word of the contract
+        consistency: Consistency = Consistency.STRONG,
+        timeout_s: float,
+    ) -> int:
+        rows = self._read(collection, collection.spaces[-1], consistency)
+        return sum(1 for row in rows.values() if matches(filter, row))
 
     def upsert(self, collection: Collection, images: Sequence[StoredImage], deadline: Deadline | None = None) -> None:
         check_images(collection, images)

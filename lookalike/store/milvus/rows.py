@@ -103,11 +103,18 @@ class Rows:
         open_rows = self.count(collection, space, deadline) - sum(s.num_rows for s in closed)
         return int(waiting + max(0, open_rows))
 
-    def count(self, collection: Collection, space: Space, deadline: Deadline) -> int:
-        """The number of rows now. Strong."""
-        level = CONSISTENCY_LEVELS[Consistency.STRONG]
+    def count(
+        self,
+        collection: Collection,
+        space: Space,
+        deadline: Deadline,
+        expression: str = "",
+        consistency: Consistency = Consistency.STRONG,
+    ) -> int:
+        """The number of rows for which `expression` holds."""
+        level = CONSISTENCY_LEVELS[consistency]
         counted = self.call(
-            "query", collection, space, deadline, filter="", output_fields=["count(*)"], consistency_level=level
+            "query", collection, space, deadline, filter=expression, output_fields=["count(*)"], consistency_level=level
         )
         return int(counted[0]["count(*)"])
 

@@ -226,8 +226,16 @@ class MilvusVectors:
                 self._rows.call("delete", collection, space, within, filter=ids_among(some))
         return len(there)
 
-    def count(self, collection: Collection, *, timeout_s: float) -> int:
-        return self._rows.count(collection, collection.spaces[-1], Deadline.after(timeout_s))
+    def count(
+        self,
+        collection: Collection,
+        *,
+        filter: Condition | None = None,  # noqa: A002 - the word of the contract
+        consistency: Consistency = Consistency.STRONG,
+        timeout_s: float,
+    ) -> int:
+        last, deadline = collection.spaces[-1], Deadline.after(timeout_s)
+        return self._rows.count(collection, last, deadline, compiled(filter), consistency)
 
     def flush(self, collection: Collection, *, wait: bool = True, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
         deadline = Deadline.after(timeout_s)

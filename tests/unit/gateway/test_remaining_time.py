@@ -52,6 +52,10 @@ ASKED: dict[str, tuple[Ask, set[str]]] = {
         {"get"},
     ),
     "a page": (lambda _, images, call: images.page("things", **LIST, call=call), {"page"}),
+    "a count": (
+        lambda _, images, call: images.count("things", filter_text="", consistency=Consistency.BOUNDED, call=call),
+        {"count"},
+    ),
     "a page with vectors": (
         lambda _, images, call: images.page("things", **LIST, include_vectors=True, call=call),
         {"page", "get"},

@@ -153,6 +153,10 @@ class FakeGateway(
         token = str(after) if after < len(self.images) else ""
         return search_service_pb2.ListImagesResponse(images=page, next_page_token=token)
 
+    def CountImages(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        return search_service_pb2.CountImagesResponse(count=len(self.images))
+
     def DeleteImages(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
         before = len(self.images)

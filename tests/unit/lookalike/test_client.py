@@ -14,6 +14,7 @@ from lookalike.client import (
     ArchiveSource,
     BatchQuery,
     Client,
+    Consistency,
     FolderSource,
     HistogramSettings,
     JobState,
@@ -24,7 +25,7 @@ from lookalike.client import (
     UploadSource,
 )
 from lookalike.names import MAX_IMAGE_BYTES
-from lookalike.v1 import image_pb2, ingest_service_pb2
+from lookalike.v1 import image_pb2, ingest_service_pb2, search_service_pb2
 from lookalike.wire.values import metadata_from
 from tests.unit.lookalike.fake_gateway import FakeGateway, a_job, an_image, gateway
 
@@ -250,6 +251,14 @@ def test_images_are_listed_over_all_pages(gateway: FakeGateway, client: Client) 
     gateway.images = [an_image(f"{number:03d}") for number in range(25)]
     assert [image.id for image in client.list_images("shoes", page_size=10)] == [f"{number:03d}" for number in range(25)]
     assert [request.page_token for request in gateway.seen] == ["", "10", "20"]
+
+
+def test_images_are_counted_as_fresh_as_is_asked(gateway: FakeGateway, client: Client) -> None:
+    gateway.images = [an_image("a"), an_image("b")]
+    assert client.count_images("shoes", filter="year > 2019", consistency=Consistency.STRONG) == 2
+    (asked,) = gateway.seen
+    assert (asked.collection, asked.filter) == ("shoes", "year > 2019")
+    assert asked.consistency == search_service_pb2.CONSISTENCY_STRONG
 
 
 def test_deleting_says_how_many_were_there(gateway: FakeGateway, client: Client) -> None:

@@ -95,14 +95,14 @@ def vanishing(coats_now: Collection | None) -> MemoryBackends:
     """A store whose `coats` are deleted, and perhaps made again, before their images are counted."""
 
     class Vanishing(MemoryVectors):
-        def count(self, collection: Collection, *, timeout_s: float) -> int:
+        def count(self, collection: Collection, *, timeout_s: float, **of: Any) -> int:
             if collection.name == "coats" and collection != coats_now:
                 catalogue = MemoryCatalogue(self._tables)
                 catalogue.delete("coats")
                 if coats_now is not None:
                     catalogue.create(coats_now)
                 raise NotFound("collection", "coats")
-            return super().count(collection, timeout_s=timeout_s)
+            return super().count(collection, timeout_s=timeout_s, **of)
 
     return MemoryBackends([image("a")], [COLLECTION, COATS], make_vectors=Vanishing)
 
@@ -118,7 +118,7 @@ def test_a_collection_made_again_while_the_list_is_made_is_shown_as_it_is_now() 
 
 def test_a_collection_whose_images_are_gone_is_a_defect_not_left_out() -> None:
     class Lost(MemoryVectors):
-        def count(self, collection: Collection, *, timeout_s: float) -> int:
+        def count(self, collection: Collection, *, timeout_s: float, **of: Any) -> int:
             raise NotFound("collection", collection.name)
 
     with pytest.raises(Internal, match="things"):
@@ -130,9 +130,9 @@ class Counting(MemoryVectors):
 
     counted: list[str]
 
-    def count(self, collection: Collection, *, timeout_s: float) -> int:
+    def count(self, collection: Collection, *, timeout_s: float, **of: Any) -> int:
         self.counted.append(collection.name)
-        return super().count(collection, timeout_s=timeout_s)
+        return super().count(collection, timeout_s=timeout_s, **of)
 
 
 def test_a_page_counts_the_images_of_its_own_collections_and_of_more_than_there_are_threads() -> None:

@@ -162,6 +162,15 @@ def test_pages_of_images_follow_each_other() -> None:
     assert second["next_page_token"] == ""
 
 
+def test_images_are_counted_alone_or_by_filter() -> None:
+    path = "/v1/collections/things/images:count"
+    assert ask("GET", path).json() == {"count": "10"}
+    params = {"filter": 'id < "004"', "consistency": "CONSISTENCY_STRONG"}
+    assert ask("GET", path, params=params).json() == {"count": "4"}
+    assert error_of(ask("GET", path, params={"filter": "id <"}))["field"] == "filter"
+    assert error_of(ask("GET", "/v1/collections/others/images:count"))["reason"] == "COLLECTION_NOT_FOUND"
+
+
 @pytest.mark.parametrize("path", ["/v1/collections", "/v1/collections/things/images"])
 def test_a_page_may_be_asked_for_too_large_and_not_by_a_token_of_another_list(path: str) -> None:
     assert ask("GET", path, params={"page_size": 5000}).status_code == 200
@@ -237,7 +246,7 @@ def test_a_refusal_for_now_says_when_to_come_back() -> None:
 
 def test_a_defect_is_an_incident_not_a_traceback() -> None:
     class Broken(MemoryVectors):
-        def count(self, collection: Collection, *, timeout_s: float) -> int:
+        def count(self, collection: Collection, *, timeout_s: float, **of: Any) -> int:
             raise ZeroDivisionError("secret")
 
     backends = MemoryBackends(make_vectors=Broken)

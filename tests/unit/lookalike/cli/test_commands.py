@@ -323,6 +323,8 @@ def test_images_are_listed_as_lines_of_json_up_to_the_limit(gateway: FakeGateway
     every = lookalike("images", "list", "shoes", "--json", "--limit", "0").out.splitlines()
     assert [json.loads(line)["id"] for line in every] == [f"{number:04d}" for number in range(1200)]
     assert "--limit 0 lists all" in lookalike("images", "list", "shoes", "-n", "3").err
+    assert lookalike("images", "count", "shoes", "--filter", "year = 2019").out == "1200\n"
+    assert gateway.seen[-1].filter == "year = 2019"
 
 
 def test_an_image_is_shown_with_its_thumbnail_and_deleted(gateway: FakeGateway, lookalike: Lookalike, tmp_path: Path) -> None:
