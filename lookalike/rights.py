@@ -47,7 +47,8 @@ class Need:
     """The caller needs `right` on a thing of the kind `on`.
 
     `names` is the dotted field of the request, or of the first message of a stream, that holds its name; "" where the request
-    has none. `also`: a flag of the request -> the right that the flag needs in addition.
+    has none. `also`: a dotted flag of the request, or a field and its value (`view=IMAGE_VIEW_FULL`) -> the right that it needs
+    in addition.
     """
 
     right: Right
@@ -56,8 +57,8 @@ class Need:
     also: Mapping[str, Right] = field(default_factory=dict)
 
 
-_VECTORS = {"include_vectors": Right.READ}
-_QUERY_VECTORS = {**_VECTORS, "include_query_vectors": Right.READ}
+_VECTORS = {"view=IMAGE_VIEW_FULL": Right.READ}
+_QUERY_VECTORS = {"options.view=IMAGE_VIEW_FULL": Right.READ, "options.include_query_vectors": Right.READ}
 """A query by the id of a stored image has that image's vectors."""
 _BY_NAME = Need(Right.ADMIN, names="name")
 _OF_JOB = Need(Right.WRITE, On.JOB, "id")

@@ -94,7 +94,7 @@ def tune(
     if images <= k:
         problem = f"collection {name!r} holds {images} images; {k} neighbours of one of them need {k + 1}"
         raise FailedPrecondition(problem, reason="TOO_FEW_IMAGES")
-    sample = [client.get_image(name, image_id, include_vectors=True) for image_id in ids]
+    sample = [client.get_image(name, image_id, view="full") for image_id in ids]
     farthest = _farthest(client, name, sample, chosen, k, images, report)
     breadths = [ef for ef in BREADTHS if ef > k][: 1 if collection.exact else None]
     found = tuple(_climb(client, name, space, sample, farthest[space.name], k, recall, breadths, report) for space in chosen)
@@ -174,7 +174,7 @@ def _farthest(
 
 
 def _pages(client: Client, name: str) -> Iterator[list[Image]]:
-    images = client.list_images(name, page_size=MAX_PAGE_SIZE, include_vectors=True)
+    images = client.list_images(name, page_size=MAX_PAGE_SIZE, view="full")
     while page := list(islice(images, MAX_PAGE_SIZE)):
         yield page
 
@@ -211,7 +211,7 @@ def _share_found(
     for image, bound in zip(sample, farthest, strict=True):
         # Its own copy is among them, as a rule: one more is asked for, and it is left out.
         answer = client.search(
-            name, vectors={space.name: image.vectors[space.name]}, spaces=[space.name], top_k=k + 1, ef=ef, include_vectors=True
+            name, vectors={space.name: image.vectors[space.name]}, spaces=[space.name], top_k=k + 1, ef=ef, view="full"
         )
         others = [hit.image for hit in answer.neighbours if hit.image.id != image.id][:k]
         if others:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
+from lookalike.v1 import search_service_pb2
 from lookalike.wire.values import metadata_message
 
 M = TypeVar("M", bound=Message)
@@ -31,3 +32,15 @@ def _part(message: Descriptor | None, value: Any) -> Any:
     if message.full_name == "lookalike.v1.Metadata":
         return metadata_message(value)
     return _parts(message, value) if message.full_name.startswith("lookalike.") else value
+
+
+def search_request(collection: str, **fields: Any) -> search_service_pb2.SearchRequest:
+    """A search, from fields of `Query` and of `SearchOptions`."""
+    return made(search_service_pb2.SearchRequest, collection=collection, **search_body(fields))
+
+
+def search_body(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The same as the body of a request over HTTP; a part of which no field is given is left out."""
+    query = {name: value for name, value in fields.items() if name in search_service_pb2.Query.DESCRIPTOR.fields_by_name}
+    options = {name: value for name, value in fields.items() if name not in query}
+    return ({"query": query} if query else {}) | ({"options": options} if options else {})

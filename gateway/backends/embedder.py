@@ -24,6 +24,8 @@ from lookalike.wire.status import from_rpc_error
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["EmbedderService"].full_name
 
+_IMAGE = "query.image"
+
 Q = TypeVar("Q")
 R = TypeVar("R")
 
@@ -48,8 +50,8 @@ class Embedder:
         """What becomes of each of up to 32 encoded pictures (16 MiB; one alone may be 20 MB) in `spaces` of `collection`.
 
         The request names the version of the model that the collection was made with. A picture that cannot be used is a
-        `BadImage` (field `image`) among the outcomes; one of an impossible size is not even sent. Raises `FingerprintMismatch`
-        where the embedder does not serve that version, or makes other vectors than the collection holds.
+        `BadImage` (field `query.image`) among the outcomes; one of an impossible size is not even sent. Raises
+        `FingerprintMismatch` where the embedder does not serve that version, or makes other vectors than the collection holds.
         """
         problems = [image_problem(image) for image in images]
         good = [image for image, problem in zip(images, problems, strict=True) if problem is None]
@@ -103,10 +105,10 @@ class Embedder:
 def image_problem(image: bytes) -> BadImage | None:
     """What is wrong with the size of a picture: no bytes, or more than 20 MB. Checked before the picture is sent anywhere."""
     if not image:
-        return BadImage("is empty", reason="IMAGE_EMPTY")
+        return BadImage("is empty", reason="IMAGE_EMPTY", field=_IMAGE)
     if len(image) > MAX_IMAGE_BYTES:
         problem = f"is {len(image)} bytes; at most {MAX_IMAGE_BYTES} are allowed"
-        return BadImage(problem, reason="IMAGE_TOO_LARGE")
+        return BadImage(problem, reason="IMAGE_TOO_LARGE", field=_IMAGE)
     return None
 
 
@@ -118,7 +120,7 @@ async def _call(method: Callable[..., Awaitable[R]], request: Q, deadline: Deadl
 
 
 def _as_query_error(made: Embedding) -> Embedding:
-    """The embedder names its own field (`images[0]`); the caller of the gateway sent `image`."""
+    """The embedder names its own field (`images[0]`); the caller of the gateway sent `query.image`."""
     if isinstance(made, BadImage):
-        return BadImage(made.problem.removeprefix(f"{made.field}: "), reason=made.reason)
+        return BadImage(made.problem.removeprefix(f"{made.field}: "), reason=made.reason, field=_IMAGE)
     return made

@@ -92,20 +92,20 @@ def is_large_outcome(outcome: Outcome) -> bool:
     return isinstance(outcome, SearchResult) and is_large_answer(outcome)
 
 
-def search_parts(answer: SearchResult, *, include_vectors: bool, large: bool) -> Iterator[pb.SearchResponse]:
+def search_parts(answer: SearchResult, *, large: bool) -> Iterator[pb.SearchResponse]:
     """The answer to a search, in parts that make one message together; in one part, unless it is `large`."""
     first, *rest = _slices(answer.neighbours, large)
-    yield search_result_message(replace(answer, neighbours=tuple(first)), include_vectors=include_vectors)
+    yield search_result_message(replace(answer, neighbours=tuple(first)))
     for some in rest:
-        yield pb.SearchResponse(neighbours=neighbour_messages(some, answer.spaces if include_vectors else ()))
+        yield pb.SearchResponse(neighbours=neighbour_messages(some, answer.spaces))
 
 
-def batch_parts(index: int, outcome: Outcome, *, include_vectors: bool, large: bool) -> Iterator[pb.SearchBatchResponse]:
+def batch_parts(index: int, outcome: Outcome, *, large: bool) -> Iterator[pb.SearchBatchResponse]:
     """What becomes of one query of a batch, in parts as `search_parts`."""
     if isinstance(outcome, LookalikeError):
-        yield batch_answer_message(BatchAnswer(index, error=outcome), include_vectors=False)
+        yield batch_answer_message(BatchAnswer(index, error=outcome))
         return
-    for part in search_parts(outcome, include_vectors=include_vectors, large=large):
+    for part in search_parts(outcome, large=large):
         yield pb.SearchBatchResponse(index=index, answer=part)
 
 

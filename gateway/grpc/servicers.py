@@ -65,11 +65,10 @@ class SearchServicer(UnaryRpcs):
         async with aclosing(outcomes):
             async for index, outcome in outcomes:
                 large = is_large_outcome(outcome)
-                parts = batch_parts(index, outcome, include_vectors=request.include_vectors, large=large)
                 try:
-                    yield await Answer(parts, large, "top_k").written()
+                    yield await Answer(batch_parts(index, outcome, large=large), large, "options.top_k").written()
                 except InvalidArgument as error:
-                    yield next(batch_parts(index, error, include_vectors=False, large=False))
+                    yield next(batch_parts(index, error, large=False))
 
 
 class CollectionServicer(UnaryRpcs):

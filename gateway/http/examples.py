@@ -11,12 +11,13 @@ from lookalike.records.search_options import DEFAULT_TOP_K
 
 _COLLECTION, _IMAGE, _JOB = "photos", "beach/0001.jpg", "0123456789abcdef0123456789abcdef"
 _FORM = "multipart/form-data"
+_OPTIONS = {"spaces": ["siamese"], "top_k": DEFAULT_TOP_K}
 _METADATA = {"label": "Coat", "year": 2019}
 _BODIES: dict[str, Any] = {
     "CreateCollection": {"name": _COLLECTION, "description": "Holidays, from 2019 on"},
     "ReembedCollection": {"model": "photo"},
-    "Search": {"image_id": _IMAGE, "top_k": DEFAULT_TOP_K, "spaces": ["siamese"]},
-    "SearchBatch": {"queries": [{"image_id": _IMAGE}, {"image_id": "beach/0002.jpg"}], "top_k": DEFAULT_TOP_K},
+    "Search": {"query": {"image_id": _IMAGE}, "options": _OPTIONS},
+    "SearchBatch": {"queries": [{"image_id": _IMAGE}, {"image_id": "beach/0002.jpg"}], "options": _OPTIONS},
     "DeleteImages": {"ids": [_IMAGE]},
     "UpdateImages": {"updates": [{"id": _IMAGE, "metadata": _METADATA, "merge": True}]},
     "PatchImage": {"metadata": _METADATA},

@@ -30,7 +30,7 @@ from pydantic import (
 from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from lookalike.bounds import most_bytes, most_characters, most_items, range_of
+from lookalike.bounds import list_in, most_bytes, most_characters, most_items, range_of
 from lookalike.errors import InvalidArgument
 from lookalike.spans import PATTERN, span_of
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
@@ -93,8 +93,6 @@ _FOREIGN: Mapping[str, Any] = {
     "google.protobuf.Duration": _Span,
 }
 """Messages that JSON writes in a way of their own."""
-_LISTS = {"lookalike.v1.QueryVectors": "vectors"}
-"""Messages that JSON writes as the list that they hold."""
 
 
 @functools.cache
@@ -173,13 +171,13 @@ def _asked(field: FieldDescriptor) -> Any:
     described: Any = Annotated[kind, Field(description=comment(field.full_name))]
     if REQUIRED in _behavior(field):
         return described
-    empty: Any = {} if _is_map(field) else [] if field.is_repeated else _default(field)
+    empty: Any = {} if is_map(field) else [] if field.is_repeated else _default(field)
     return (described, empty)
 
 
 def _asked_type(field: FieldDescriptor) -> Any:
-    if field.message_type is not None and (inner := _LISTS.get(field.message_type.full_name)):
-        return _asked_type(field.message_type.fields_by_name[inner])
+    if (items := list_in(field)) is not None:
+        return _asked_type(items)
     return _whole(field, lambda one: _bounded(one, field))
 
 
@@ -201,8 +199,8 @@ def _whole(field: FieldDescriptor, value: Callable[[FieldDescriptor], Any]) -> A
     """The type of all of `field`, where `value` gives the type of an item, or of a key or a value of a map."""
     if not field.is_repeated:
         return value(field)
-    bound = Field(max_length=most_items(field) or None, fail_fast=not _is_map(field) or None)
-    if _is_map(field):
+    bound = Field(max_length=most_items(field) or None, fail_fast=not is_map(field) or None)
+    if is_map(field):
         key, item = field.message_type.fields  # type: ignore[union-attr]  # a map is a list of messages
         kind: Any = dict[value(key), value(item)]  # type: ignore[misc]
     else:
@@ -223,7 +221,7 @@ def _default(field: FieldDescriptor) -> Any:
     return field.enum_type.values[0].name if field.enum_type is not None else field.default_value
 
 
-def _is_map(field: FieldDescriptor) -> bool:
+def is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fastapi import Request
 
+from gateway.http.reading import not_known
 from lookalike.errors import InvalidArgument
 
 
@@ -18,4 +19,5 @@ async def only_known_parameters(request: Request) -> None:
     for name in request.query_params:
         if name not in known:
             allowed = ", ".join(sorted(known)) or "there are none here"
-            raise InvalidArgument(name[:80], f"is not a parameter of this request ({allowed})")
+            problem = f"is not a parameter of this request ({allowed})"
+            raise InvalidArgument(name[:80], not_known(name, {one: one for one in known}, problem))

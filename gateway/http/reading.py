@@ -37,6 +37,8 @@ _CHUNK_BYTES = 64 * 1024
 """The part of a form that is read in one go: a millisecond, some ten where nothing but line ends comes."""
 FORM_TEXT_BYTES = 128 * 1024
 """The size of a text in a form."""
+_RENAMED = {"include_vectors": ("view", "IMAGE_VIEW_FULL")}
+"""Fields of before, with their names now and what stands for true there."""
 _MOST_PARAMETERS = 100
 _MOST_QUERY_BYTES = 32 * 1024
 
@@ -104,29 +106,51 @@ class _Form:
         await self._request.close()
 
 
-def validated(model: type[B], value: object, prefix: str = "") -> B:
-    """`value` as a `model`. Raises `InvalidArgument`, its field below `prefix`."""
-    check_known(model, value, prefix)
+def validated(model: type[B], value: object, prefix: str = "", whole: type[BaseModel] | None = None) -> B:
+    """`value` as a `model`. Raises `InvalidArgument`, its field below `prefix`, in a body that is a `whole`."""
+    check_known(model, value, prefix, whole)
     try:
         return model.model_validate(value)
     except ValidationError as error:
         raise as_invalid(error.errors(include_url=False, include_input=False), prefix=prefix) from error
 
 
-def check_known(model: type[BaseModel], value: object, prefix: str = "") -> None:
-    """Raise `InvalidArgument` for the first field in `value`, at any depth, that `model` does not have."""
+def check_known(model: type[BaseModel], value: object, prefix: str = "", whole: type[BaseModel] | None = None) -> None:
+    """Raise `InvalidArgument` for the first field in `value`, at any depth, that `model` does not have.
+
+    The error says where the body, a `whole` (`model` itself if None), has a field of that name.
+    """
     if not isinstance(value, Mapping):
         return  # pydantic says so
-    known = _inner_models(model)
+    whole, known = whole or model, _inner_models(model)
     for name, inner in value.items():
         if name not in known:
-            raise InvalidArgument(f"{prefix}{printable(str(name)[:80])}", "is not a field of this request")
+            raise InvalidArgument(f"{prefix}{printable(str(name)[:80])}", not_known(name, _places(whole)))
         if (kind := known[name]) is not None:
             if isinstance(inner, list):
                 for index, item in enumerate(inner):
-                    check_known(kind, item, f"{prefix}{name}[{index}].")
+                    check_known(kind, item, f"{prefix}{name}[{index}].", whole)
             else:
-                check_known(kind, inner, f"{prefix}{name}.")
+                check_known(kind, inner, f"{prefix}{name}.", whole)
+
+
+def not_known(name: object, places: Mapping[str, str], problem: str = "is not a field of this request") -> str:
+    """What is wrong with a field or parameter that is not there: the place that it has now, by `places`, or `problem`."""
+    renamed, value = _RENAMED.get(str(name), (name, ""))
+    place = places.get(str(renamed))
+    if place is None:
+        return problem
+    return f"is {place} now" + (f", with {value}" if value else "")
+
+
+@functools.cache
+def _places(model: type[BaseModel]) -> Mapping[str, str]:
+    """The path of each field of `model` by its name, at any depth, but for those in lists; the least deep of several."""
+    places = {name: name for name in _inner_models(model)}
+    for name, field in model.model_fields.items():
+        if (inner := _model_in(field.annotation, lists=False)) is not None:
+            places = {**{deeper: f"{name}.{path}" for deeper, path in _places(inner).items()}, **places}
+    return places
 
 
 @functools.cache
@@ -135,12 +159,13 @@ def _inner_models(model: type[BaseModel]) -> Mapping[str, type[BaseModel] | None
     return {field.alias or name: _model_in(field.annotation) for name, field in model.model_fields.items()}
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that a value of this type is, or may be, or is a list of."""
+def _model_in(annotation: Any, *, lists: bool = True) -> type[BaseModel] | None:
+    """The model that a value of this type is, or may be, or is a list of, where `lists` count."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if typing.get_origin(annotation) in (list, typing.Union, types.UnionType, typing.Annotated):
-        return next(filter(None, map(_model_in, typing.get_args(annotation))), None)
+    if typing.get_origin(annotation) in (*([list] if lists else []), typing.Union, types.UnionType, typing.Annotated):
+        inners = (_model_in(one, lists=lists) for one in typing.get_args(annotation))
+        return next(filter(None, inners), None)
     return None
 
 

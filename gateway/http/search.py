@@ -62,20 +62,19 @@ def search_router(search: Search, rpcs: SearchRpcs) -> APIRouter:
         message.collection = collection
         batch = await off_loop(lambda: batch_from(message), large=True)
         outcomes = await search.answer_batch(batch, Call.begun(timeout_s))
-        lines = _lines(outcomes, include_vectors=message.include_vectors)
-        return StreamingResponse(lines, media_type=_LINES, headers=_HEADERS)
+        return StreamingResponse(_lines(outcomes), media_type=_LINES, headers=_HEADERS)
 
     return router
 
 
-async def _lines(outcomes: AsyncGenerator[tuple[int, Outcome], None], *, include_vectors: bool) -> AsyncIterator[bytes]:
+async def _lines(outcomes: AsyncGenerator[tuple[int, Outcome], None]) -> AsyncIterator[bytes]:
     async with aclosing(outcomes):
         async for index, outcome in outcomes:
-            yield await off_loop(partial(_line, index, outcome, include_vectors), large=is_large_outcome(outcome))
+            yield await off_loop(partial(_line, index, outcome), large=is_large_outcome(outcome))
 
 
-def _line(index: int, outcome: Outcome, include_vectors: bool) -> bytes:
+def _line(index: int, outcome: Outcome) -> bytes:
     if isinstance(outcome, LookalikeError):
         return json.dumps({"index": index, "error": error_body(outcome).model_dump()}).encode() + b"\n"
-    answer = json_pieces(to_json(search_result_message(outcome, include_vectors=include_vectors)))
+    answer = json_pieces(to_json(search_result_message(outcome)))
     return b"".join([f'{{"index": {index}, "answer": '.encode(), *answer, b"}\n"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import Request
 from pydantic import BaseModel, SkipValidation, create_model
@@ -13,8 +13,8 @@ from starlette.datastructures import UploadFile
 from gateway.backends.threads import off_loop
 from gateway.http.errors import ErrorBody
 from gateway.http.json_texts import PIECE, read_json
-from gateway.http.models import absent_or, answer_model, request_model
-from gateway.http.reading import FORM_TEXT_BYTES, LARGE_BODY_BYTES, read_body, read_form, validated
+from gateway.http.models import absent_or, answer_model, is_map, request_model
+from gateway.http.reading import FORM_TEXT_BYTES, LARGE_BODY_BYTES, check_known, read_body, read_form, validated
 from lookalike.errors import InvalidArgument
 from lookalike.names import MAX_QUERIES_PER_BATCH
 from lookalike.records.search_options import DEFAULT_TOP_K
@@ -22,33 +22,27 @@ from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as pb
 
 FORM_TYPE, JSON_TYPE = "multipart/form-data", "application/json"
-_LISTS = ("spaces",)
 _FORM_TEXTS = 64
-
-Target = request_model(pb.BatchQuery.DESCRIPTOR)
-Options = request_model(pb.SearchRequest.DESCRIPTOR, name="Options", without=frozenset({"collection", *Target.model_fields}))
 _COLLECTION = frozenset({"collection"})
+
+Query = request_model(pb.Query.DESCRIPTOR)
+Options = request_model(pb.SearchOptions.DESCRIPTOR)
 SearchBody = request_model(pb.SearchRequest.DESCRIPTOR, without=_COLLECTION, body_bytes=LARGE_BODY_BYTES)
 BatchBody = request_model(pb.SearchBatchRequest.DESCRIPTOR, without=_COLLECTION, body_bytes=LARGE_BODY_BYTES)
 _BatchAsItCame = create_model("_BatchAsItCame", __base__=BatchBody, queries=SkipValidation[list[Any]])
 """The same before its queries are looked at, one by one: all of them in one go would take a tenth of a second."""
-
-
-M = TypeVar("M", pb.SearchRequest, pb.SearchBatchRequest)
-T = TypeVar("T", pb.SearchRequest, pb.BatchQuery)
+_OPTIONS = pb.SearchOptions.DESCRIPTOR.fields_by_name
 
 
 async def read_search(request: Request) -> pb.SearchRequest:
     """A search. In a form, `image` is a file. Raises `InvalidArgument`."""
     if _kind(request) == JSON_TYPE:
         body = await read_body(request, SearchBody)
-        large = body.image is not None and len(body.image) > PIECE
-        return await off_loop(lambda: _with_target(_with_options(pb.SearchRequest(), body), body), large)
+        large = body.query.image is not None and len(body.query.image) > PIECE
+        query = await off_loop(lambda: _query(body.query, "query"), large)
+        return pb.SearchRequest(query=query, options=_options(body.options))
     images, options = await _read_form(request, "image", 1)
-    message = _with_options(pb.SearchRequest(), options)
-    if images:
-        message.image = images[0]
-    return message
+    return pb.SearchRequest(query=pb.Query(image=images[0]) if images else None, options=options)
 
 
 async def read_batch(request: Request) -> pb.SearchBatchRequest:
@@ -57,9 +51,7 @@ async def read_batch(request: Request) -> pb.SearchBatchRequest:
         body = await read_body(request, _BatchAsItCame)
         return await off_loop(lambda: _batch_of(body), large=True)
     images, options = await _read_form(request, "images", MAX_QUERIES_PER_BATCH)
-    message = _with_options(pb.SearchBatchRequest(), options)
-    message.queries.extend(pb.BatchQuery(image=image) for image in images)
-    return message
+    return pb.SearchBatchRequest(queries=[pb.Query(image=image) for image in images], options=options)
 
 
 def _kind(request: Request) -> str:
@@ -70,20 +62,20 @@ def _kind(request: Request) -> str:
 
 
 def _batch_of(body: Any) -> pb.SearchBatchRequest:
-    message = _with_options(pb.SearchBatchRequest(), body)
     if not isinstance(body.queries, list):
         raise InvalidArgument("queries", "should be a list")
     if len(body.queries) > MAX_QUERIES_PER_BATCH:
         raise InvalidArgument("queries", f"{len(body.queries)} are given; 1 to {MAX_QUERIES_PER_BATCH} are allowed")
+    message = pb.SearchBatchRequest(options=_options(body.options))
     for index, query in enumerate(body.queries):
-        prefix = f"queries[{index}]."
-        _with_target(message.queries.add(), validated(Target, query, prefix), prefix)
+        place = f"queries[{index}]"
+        message.queries.append(_query(validated(Query, query, f"{place}.", whole=BatchBody), place))
     return message
 
 
-async def _read_form(request: Request, name: str, most: int) -> tuple[list[bytes], BaseModel]:
-    """Up to `most` files called `name`; every other field is text: lists repeat, or are separated by commas; `weights` is a
-    JSON object."""
+async def _read_form(request: Request, name: str, most: int) -> tuple[list[bytes], pb.SearchOptions]:
+    """Up to `most` files called `name`; every other field is the text of an option: a list repeats, or is separated by commas;
+    a map is a JSON object. Raises `InvalidArgument`."""
     async with read_form(request, files=most, texts=_FORM_TEXTS) as form:
         files = form.getlist(name)
         contents = [await file.read() for file in files if isinstance(file, UploadFile)]
@@ -92,36 +84,47 @@ async def _read_form(request: Request, name: str, most: int) -> tuple[list[bytes
         texts = {field: form.getlist(field) for field in form if field != name}
         if wrong := [field for field, values in texts.items() if not all(isinstance(value, str) for value in values)]:
             raise InvalidArgument(wrong[0], f"must be text in the form; files are called {name!r}")
-    return contents, validated(Options, {field: _form_value(field, values) for field, values in texts.items()})
+    check_known(Options, texts)
+    options = {option: _form_value(option, values) for option, values in texts.items()}
+    return contents, _options(validated(Options, options, "options."))
 
 
 def _form_value(name: str, values: list[Any]) -> object:
-    if name in _LISTS:
+    field, path = _OPTIONS[name], f"options.{name}"
+    if field.is_repeated and not is_map(field):
         return [part.strip() for value in values for part in value.split(",") if part.strip()]
     if len(values) > 1:
-        raise InvalidArgument(name, "is given more than once")
-    if name == "weights":
-        try:
-            return read_json(values[0].encode(), "weights")
-        except InvalidArgument as error:
-            raise InvalidArgument("weights", 'is not a JSON object such as {"siamese": 2}') from error
-    return values[0]
+        raise InvalidArgument(path, "is given more than once")
+    if not is_map(field):
+        return values[0]
+    try:
+        return read_json(values[0].encode(), path)
+    except InvalidArgument as error:
+        raise InvalidArgument(path, 'is not a JSON object such as {"siamese": 2}') from error
 
 
-def _with_target(message: T, target: Any, prefix: str = "") -> T:
-    given = [name for name in ("image", "vectors", "image_id") if getattr(target, name) is not None]
+def _options(options: BaseModel | None) -> pb.SearchOptions:
+    """The message of a model, which has fields of the same names. None stands for absent in both."""
+    if options is None:
+        return pb.SearchOptions()
+    return pb.SearchOptions(**{name: getattr(options, name) for name in Options.model_fields})
+
+
+def _query(query: Any, place: str) -> pb.Query:
+    given = [name for name in Query.model_fields if getattr(query, name) is not None]
     if len(given) > 1:
-        raise InvalidArgument(f"{prefix}query", f"{' and '.join(given)} are given; give one of them")
-    if target.image is not None:
-        message.image = _decoded(target.image, f"{prefix}image")
-    if target.vectors is not None:
+        raise InvalidArgument(place, f"{' and '.join(given)} are given; give one of them")
+    message = pb.Query()
+    if query.image is not None:
+        message.image = _decoded(query.image, f"{place}.image")
+    if query.vectors is not None:
         vectors = [
             image_pb2.SpaceVector(space=vector.space, values=vector.values, fingerprint=vector.fingerprint)
-            for vector in target.vectors
+            for vector in query.vectors
         ]
         message.vectors.CopyFrom(pb.QueryVectors(vectors=vectors))
-    if target.image_id is not None:
-        message.image_id = target.image_id
+    if query.image_id is not None:
+        message.image_id = query.image_id
     return message
 
 
@@ -134,12 +137,6 @@ def _decoded(text: str, field: str) -> bytes:
         return b"".join(binascii.a2b_base64(piece, strict_mode=True) for piece in pieces)
     except ValueError as error:
         raise InvalidArgument(field, "is not base64") from error
-
-
-def _with_options(message: M, options: BaseModel) -> M:
-    """Write `options`, whose fields are named as the contract's, to `message`. None stands for absent there too."""
-    message.MergeFrom(type(message)(**{name: getattr(options, name) for name in Options.model_fields}))
-    return message
 
 
 def batch_answer_model() -> type[BaseModel]:
@@ -168,8 +165,12 @@ def batch_body() -> Mapping[str, Any]:
 
 def _body(files: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, Any]:
     form, body = _schema(Options), _schema(model)
-    weights = {"type": "string", "maxLength": FORM_TEXT_BYTES, "description": "A JSON object."}
-    form["properties"] = {**files, **form["properties"], "weights": weights}
+    for options in (form, body["properties"]["options"]):
+        options["properties"]["top_k"]["default"] = DEFAULT_TOP_K
+    for name, field in _OPTIONS.items():
+        if is_map(field):
+            form["properties"][name] = {"type": "string", "maxLength": FORM_TEXT_BYTES, "description": "A JSON object."}
+    form["properties"] = {**files, **form["properties"]}
     form["required"] = list(files)
     return {"required": True, "content": {JSON_TYPE: {"schema": body}, FORM_TYPE: {"schema": form}}}
 
@@ -182,9 +183,9 @@ def _schema(model: type[BaseModel]) -> Any:
     def whole(part: Any) -> Any:
         if isinstance(part, dict):
             if "$ref" in part:
-                return whole(named[part["$ref"].rpartition("/")[2]])
+                beside = {key: value for key, value in part.items() if key != "$ref"}
+                return {**whole(named[part["$ref"].rpartition("/")[2]]), **whole(beside)}
             return {key: whole(value) for key, value in part.items() if (key, value) != ("default", None)}
         return [whole(value) for value in part] if isinstance(part, list) else part
 
-    schema["properties"]["top_k"]["default"] = DEFAULT_TOP_K
     return whole(schema)

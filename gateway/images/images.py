@@ -19,7 +19,7 @@ from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE, check_id, check_name
 from lookalike.records.collection import Collection
 from lookalike.records.filter import Condition
-from lookalike.records.image import Consistency, Deletion, GivenImage, ImageUpdate, StoredImage, UpdateResult
+from lookalike.records.image import Consistency, Deletion, GivenImage, ImageUpdate, ImageView, StoredImage, UpdateResult
 from lookalike.runtime.call import Call, Deadline
 from lookalike.sources import Artifacts, Reader
 
@@ -60,13 +60,12 @@ class Images:
         self._artifacts, self._reader, self._threads = artifacts, reader, threads
 
     async def get(
-        self, name: str, image_id: str, *, include_vectors: bool, consistency: Consistency, call: Call
+        self, name: str, image_id: str, *, view: ImageView, consistency: Consistency, call: Call
     ) -> tuple[Collection, StoredImage]:
         """One image with its collection. Raises `NotFound` for either."""
         check_id("id", image_id)
         collection = await self._collection(name, call)
-        spaces = [space.name for space in collection.spaces] if include_vectors else []
-        image = (await self._get(collection, [image_id], spaces, consistency, call)).get(image_id)
+        image = (await self._get(collection, [image_id], view, consistency, call)).get(image_id)
         if image is None:
             raise NotFound("image", image_id, hint=f"collection {name!r} does not hold it", field="id")
         return collection, image
@@ -78,19 +77,19 @@ class Images:
         filter_text: str,
         limit: int,
         after_id: str,
+        view: ImageView,
         consistency: Consistency,
         call: Call,
-        include_vectors: bool = False,
     ) -> Page:
         """At most `limit` (1 to 1,000) images after `after_id`, in order of id; fewer where they would not fit into one
         answer."""
         condition = await parsed(filter_text)
         collection = await self._collection(name, call)
-        if not include_vectors:
-            images, last_id = await self._page(collection, condition, after_id, limit, consistency, call)
+        if view is not ImageView.FULL:
+            images, last_id = await self._page(collection, condition, after_id, limit, view, consistency, call)
         else:
             limit = min(limit, images_per_answer(collection.spaces))
-            found, last_id = await self._page(collection, condition, after_id, limit, consistency, call)
+            found, last_id = await self._page(collection, condition, after_id, limit, ImageView.ID, consistency, call)
             images = await self._with_vectors(collection, [image.id for image in found], consistency, call)
         return Page(collection, images, last_id)
 
@@ -109,9 +108,9 @@ class Images:
         self, collection: Collection, ids: Sequence[str], consistency: Consistency, call: Call
     ) -> list[StoredImage]:
         """Those of `ids` that are still there, in every space."""
-        names = [space.name for space in collection.spaces]
-        there = await self._get(collection, ids, names, consistency, call) if ids else {}
-        return [there[image_id] for image_id in ids if image_id in there and len(there[image_id].vectors) == len(names)]
+        there = await self._get(collection, ids, ImageView.FULL, consistency, call) if ids else {}
+        wanted = len(collection.spaces)
+        return [there[image_id] for image_id in ids if image_id in there and len(there[image_id].vectors) == wanted]
 
     async def _page(
         self,
@@ -119,18 +118,19 @@ class Images:
         condition: Condition | None,
         after_id: str,
         limit: int,
+        view: ImageView,
         consistency: Consistency,
         call: Call,
     ) -> tuple[list[StoredImage], str]:
         """The images, and the id of the last one where there are more after it ("" on the last page)."""
-        images = await self._read(collection, condition, after_id, min(limit + 1, MAX_PAGE_SIZE), consistency, call)
+        images = await self._read(collection, condition, after_id, min(limit + 1, MAX_PAGE_SIZE), view, consistency, call)
         if is_large(images) and (fits := await off_loop(lambda: how_many_fit(images), large=True)) < len(images):
             limit = min(limit, fits)
         if len(images) < limit:
             return images, ""
         page, last_id = images[:limit], images[limit - 1].id
         # An image beyond the page shows that there is a next one. The largest page leaves no room for it, so it is read apart.
-        more = images[limit:] or await self._read(collection, condition, last_id, 1, consistency, call)
+        more = images[limit:] or await self._read(collection, condition, last_id, 1, ImageView.ID, consistency, call)
         return page, last_id if more else ""
 
     async def delete(self, name: str, ids: Sequence[str], filter_text: str, call: Call) -> Deletion:
@@ -156,7 +156,7 @@ class Images:
 
     async def thumbnail(self, name: str, image_id: str, call: Call) -> Thumbnail:
         """A small JPEG of a stored image, made once and kept in the artifacts."""
-        _, image = await self.get(name, image_id, include_vectors=False, consistency=Consistency.BOUNDED, call=call)
+        _, image = await self.get(name, image_id, view=ImageView.BASIC, consistency=Consistency.BOUNDED, call=call)
         path = self._artifacts.thumbnail_path(image.sha256)
         kept = await self._run(lambda: self._kept(path), call.deadline)
         if kept is not None:
@@ -172,23 +172,35 @@ class Images:
         condition: Condition | None,
         after_id: str,
         limit: int,
+        view: ImageView,
         consistency: Consistency,
         call: Call,
     ) -> list[StoredImage]:
         def page() -> list[StoredImage]:
             timeout_s = call.deadline.remaining_s()  # In the thread, since the wait for it has taken some of the time.
             return self._backends.vectors.page(
-                collection, filter=condition, after_id=after_id, limit=limit, consistency=consistency, timeout_s=timeout_s
+                collection,
+                filter=condition,
+                after_id=after_id,
+                limit=limit,
+                facts=view is not ImageView.ID,
+                consistency=consistency,
+                timeout_s=timeout_s,
             )
 
         return await self._run(page, call.deadline)
 
     async def _get(
-        self, collection: Collection, ids: Sequence[str], spaces: Sequence[str], consistency: Consistency, call: Call
+        self, collection: Collection, ids: Sequence[str], view: ImageView, consistency: Consistency, call: Call
     ) -> dict[str, StoredImage]:
+        spaces = [space.name for space in collection.spaces] if view is ImageView.FULL else []
+        facts = view is not ImageView.ID
+
         def get() -> dict[str, StoredImage]:
             timeout_s = call.deadline.remaining_s()
-            return self._backends.vectors.get(collection, ids, spaces=spaces, consistency=consistency, timeout_s=timeout_s)
+            return self._backends.vectors.get(
+                collection, ids, spaces=spaces, facts=facts, consistency=consistency, timeout_s=timeout_s
+            )
 
         return await self._run(get, call.deadline)
 

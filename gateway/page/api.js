@@ -78,8 +78,9 @@ export async function embed(collection, file, spaces, signal) {
   return (await call(`${inCollection(collection)}/search`, { method: "POST", body: form, signal })).query_vectors;
 }
 
-/** The nearest of `target` ({vectors} of one space, or {image_id}) in one space, with the query's own vector. */
-export function search(collection, target, space, { count, filter, signal }) {
-  const body = JSON.stringify({ ...target, spaces: [space], top_k: count, filter, include_query_vectors: true });
+/** The nearest of `query` ({vectors} of one space, or {image_id}) in one space, with the query's own vector. */
+export function search(collection, query, space, { count, filter, signal }) {
+  const options = { spaces: [space], top_k: count, filter, include_query_vectors: true };
+  const body = JSON.stringify({ query, options });
   return call(`${inCollection(collection)}/search`, { method: "POST", headers: { "content-type": "application/json" }, body, signal });
 }

@@ -62,8 +62,8 @@ function announcement(query, { results, problem }) {
 /** Of one picture's answers: what is wrong with the filter, with the picture, or with all of it. */
 function problemsOf(query, answers) {
   const errors = [answers.problem, ...Object.values(answers.results).map((result) => result.error)].filter(Boolean);
-  const filter = errors.find((error) => error.field === "filter");
-  const image = errors.find((error) => ["image", "image_id", "body"].includes(error.field));
+  const filter = errors.find((error) => error.field === "options.filter");
+  const image = errors.find((error) => ["image", "query.image", "query.image_id", "body"].includes(error.field));
   const isGone = image?.reason === "IMAGE_NOT_FOUND";
   return {
     filter: filter && problemOf(filter),

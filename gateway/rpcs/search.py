@@ -11,8 +11,8 @@ from lookalike.runtime.call import Call
 from lookalike.v1 import search_service_pb2 as pb
 from lookalike.wire.images import deletion_message, given_images_from, image_message, update_result_message, updates_from
 from lookalike.wire.paging import page_size_of, place_of, token_after
-from lookalike.wire.search import query_from
-from lookalike.wire.search_options import consistency_from
+from lookalike.wire.search import search_from
+from lookalike.wire.search_options import consistency_from, view_from
 
 
 class SearchRpcs:
@@ -20,15 +20,15 @@ class SearchRpcs:
         self._search, self._images = search, images
 
     async def Search(self, request: pb.SearchRequest, call: Call) -> Answer:
-        answer = await self._search.answer(query_from(request), call)
+        answer = await self._search.answer(search_from(request), call)
         large = is_large_answer(answer)
-        return Answer(search_parts(answer, include_vectors=request.include_vectors, large=large), large, "top_k")
+        return Answer(search_parts(answer, large=large), large, "options.top_k")
 
     async def GetImage(self, request: pb.GetImageRequest, call: Call) -> Answer:
         collection, image = await self._images.get(
             request.collection,
             request.id,
-            include_vectors=request.include_vectors,
+            view=view_from(request.view),
             consistency=consistency_from(request.consistency),
             call=call,
         )
@@ -41,8 +41,8 @@ class SearchRpcs:
             limit=page_size_of(request),
             after_id=place_of(request),
             consistency=consistency_from(request.consistency),
+            view=view_from(request.view),
             call=call,
-            include_vectors=request.include_vectors,
         )
         large = is_large(page.images)
         token = token_after(page.last_id, request)

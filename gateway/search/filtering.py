@@ -5,14 +5,13 @@ What is parsed here is handed down with the request, so that no filter is parsed
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.backends.threads import off_loop
-from lookalike.errors import LookalikeError
+from lookalike.errors import BadFilter
 from lookalike.filters.parsing import parse
 from lookalike.records.filter import Condition
-from lookalike.records.search import Query
+from lookalike.records.search_options import SearchOptions
 
 _LONG_CHARACTERS = 256
 """The longest filter that is parsed on the loop: one of 4,096 characters takes 10 to 30 ms."""
@@ -28,17 +27,10 @@ async def parsed(text: str) -> Condition | None:
     return await off_loop(lambda: parse(text), large=is_long(text))
 
 
-async def with_condition(query: Query) -> Query:
-    """`query` with what its filter says. Raises `BadFilter` with the column."""
-    return _with(query, await parsed(query.options.filter))
-
-
-async def with_conditions(queries: Sequence[Query | LookalikeError]) -> list[Query | LookalikeError]:
-    """`queries` with what their filters say, each text parsed once; errors stay. Raises `BadFilter` with the column."""
-    texts = {query.options.filter for query in queries if isinstance(query, Query)}
-    conditions = {text: await parsed(text) for text in texts}
-    return [_with(query, conditions[query.options.filter]) if isinstance(query, Query) else query for query in queries]
-
-
-def _with(query: Query, condition: Condition | None) -> Query:
-    return query if condition is None else replace(query, options=replace(query.options, condition=condition))
+async def with_condition(options: SearchOptions) -> SearchOptions:
+    """`options` with what their filter says. Raises `BadFilter` with the column."""
+    try:
+        condition = await parsed(options.filter)
+    except BadFilter as error:
+        raise BadFilter(error.problem, field="options.filter") from None
+    return options if condition is None else replace(options, condition=condition)

@@ -13,7 +13,9 @@ from gateway.search.plan import MAX_VECTOR_BYTES, Plan, plan
 from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL, MAX_QUERIES_PER_BATCH, MAX_TOP_K
 from lookalike.records.collection import Collection
-from lookalike.records.search import Batch, ByImage, ByStoredImage, Query
+from lookalike.records.image import ImageView
+from lookalike.records.search import ByImage, ByStoredImage, Query, SearchBatchRequest
+from lookalike.records.search_options import SearchOptions
 
 Placed: TypeAlias = tuple[int, Query]
 """A query and its place in the request."""
@@ -38,31 +40,31 @@ class _Open:
     size_bytes: int = 0
 
 
-def check_batch(batch: Batch) -> None:
+def check_batch(batch: SearchBatchRequest) -> None:
     """Raises `InvalidArgument` for a number of queries that is not allowed."""
     if not 1 <= len(batch.queries) <= MAX_QUERIES_PER_BATCH:
         raise InvalidArgument("queries", f"{len(batch.queries)} are given; 1 to {MAX_QUERIES_PER_BATCH} are allowed")
 
 
-def groups_of(batch: Batch, collection: Collection) -> Groups:
-    """Cut `batch` into groups of one kind and one plan, each small enough for one call; in order of their first query.
+def groups_of(queries: Sequence[Query | LookalikeError], options: SearchOptions, collection: Collection) -> Groups:
+    """Cut `queries` into groups of one kind and one plan, each small enough for one call; in order of their first query.
 
     Raises the error of the first query where every query has one.
     """
     refused: list[tuple[int, LookalikeError]] = []
     groups: list[_Open] = []
     latest: dict[tuple[object, ...], _Open] = {}
-    for index, query in enumerate(batch.queries):
+    for index, query in enumerate(queries):
         if isinstance(query, LookalikeError):
             refused.append((index, query))
             continue
         try:
-            planned = plan(query, collection)
+            planned = plan(query, options, collection)
         except LookalikeError as error:
             refused.append((index, error))
             continue
-        kind = (type(query.target), planned.spaces)
-        size_bytes = len(query.target.content) if isinstance(query.target, ByImage) else 0
+        kind = (type(query), planned.spaces)
+        size_bytes = len(query.content) if isinstance(query, ByImage) else 0
         group = latest.get(kind)
         if (
             group is None
@@ -80,10 +82,10 @@ def groups_of(batch: Batch, collection: Collection) -> Groups:
 
 def most_together(query: Query, planned: Plan) -> int:
     """How many queries like this one go into one call."""
-    if isinstance(query.target, ByStoredImage) and planned.candidates >= MAX_TOP_K:
+    if isinstance(query, ByStoredImage) and planned.candidates >= MAX_TOP_K:
         return 1  # The store gives no more hits than this, and one of them may be the image itself.
     most = min(MAX_IMAGES_PER_CALL, _MAX_HITS // planned.candidates)
-    if query.options.include_vectors or len(planned.spaces) > 1:
+    if planned.options.view is ImageView.FULL or len(planned.spaces) > 1:
         hit_bytes = 4 * sum(space.dimension for space in planned.spaces)
         most = min(most, MAX_VECTOR_BYTES // (planned.candidates * hit_bytes))
     return max(1, most)

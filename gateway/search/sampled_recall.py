@@ -21,7 +21,7 @@ from gateway.backends.threads import Threads
 from gateway.search.coalescing import Ask
 from lookalike.errors import LookalikeError, Overloaded, Unavailable
 from lookalike.names import MAX_EF
-from lookalike.records.image import Hit
+from lookalike.records.image import Hit, ImageView
 from lookalike.spaces import Vector
 
 RECALL = Histogram(
@@ -53,7 +53,7 @@ class SampledRecall:
                 ask.collection,
                 ask.space.name,
                 vectors[:1],
-                replace(ask.options, ef=min(MAX_EF, BROADER * ask.options.ef), include_vectors=False),
+                replace(ask.options, ef=min(MAX_EF, BROADER * ask.options.ef), view=ImageView.ID),
                 exclude_ids=ask.exclude_ids,
                 timeout_s=_TIMEOUT_S,
             )

@@ -33,7 +33,7 @@ def export_collection(
         )
     done(export.images)
     after = f"id > {quoted(export.shards[-1].last_id)}" if export.shards else ""
-    images = client.list_images(name, filter=after, page_size=1000, include_vectors=True, consistency=Consistency.STRONG)
+    images = client.list_images(name, filter=after, page_size=1000, view="full", consistency=Consistency.STRONG)
     for first in images:
         shard = _write_shard(client, export, files, itertools.chain([first], itertools.islice(images, shard_images - 1)), done)
         export = replace(export, shards=(*export.shards, shard))

@@ -32,7 +32,9 @@ TABLE = (
     (BROKEN_PIPE, "the reader of the output has closed it"),
 )
 
-_COLUMN = re.compile(r"filter: column (\d+):")
+_COLUMN = re.compile(r"(?:options\.)?filter: column (\d+):")
+_PLACE = re.compile(r"^(?:query|options)\.")
+"""The place of a field in a request. The command's own options have none."""
 _CODES: tuple[tuple[type[errors.LookalikeError], int], ...] = (
     (errors.InvalidArgument, INVALID),
     (errors.NotFound, NOT_FOUND),
@@ -51,7 +53,7 @@ def exit_code(error: errors.LookalikeError) -> int:
 
 def one_line(error: errors.LookalikeError) -> str:
     """The message as one line, with what to do where that is plain."""
-    text = " ".join(error.message.split())
+    text = _PLACE.sub("", " ".join(error.message.split()))
     if isinstance(error, errors.Unavailable) and error.metadata.get("dependency") == "gateway":
         text += "; is the system running? `lookalike up` starts one here, --address names another"
     return text

@@ -91,7 +91,7 @@ def show(
 ) -> None:
     """Show an image."""
     with connect(context) as client:
-        image = client.get_image(collection, image_id, include_vectors=vectors)
+        image = client.get_image(collection, image_id, view="full" if vectors else "basic")
         if thumbnail is not None:
             thumbnail.write_bytes(client.thumbnail(collection, image_id))
             note(f"wrote {thumbnail}")
@@ -153,7 +153,7 @@ def delete_matching(client: Client, collection: str, filter_text: str) -> int:
         try:
             return client.delete_images(collection, filter=filter_text, timeout_s=_DELETE_TIMEOUT_S).deleted
         except DeadlineExceeded:
-            found = client.list_images(collection, filter=filter_text, page_size=1, consistency=Consistency.STRONG)
+            found = client.list_images(collection, filter=filter_text, page_size=1, view="id", consistency=Consistency.STRONG)
             before, first = first, next((image.id for image in found), "")
             if before == first:
                 raise

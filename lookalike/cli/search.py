@@ -73,17 +73,17 @@ def search(
     """
     if bool(images) == (image_id is not None):
         raise InvalidArgument("IMAGE", "give files, or --id with the id of a stored image (one of the two)")
-    from lookalike.client import Consistency
+    from lookalike.client import Consistency, ImageView
 
     options: SearchKeywords = {
         "spaces": space.names,
         "top_k": top_k,
         "filter": filter_,
         "weights": _weights(weight or []),
-        "include_vectors": vectors,
-        "include_query_vectors": vectors,
-        "consistency": Consistency.STRONG if strong else Consistency.BOUNDED,
         "ef": ef,
+        "consistency": Consistency.STRONG if strong else Consistency.BOUNDED,
+        "view": ImageView.FULL if vectors else ImageView.BASIC,
+        "include_query_vectors": vectors,
     }
     if images and len(images) > 1:
         with connect(context) as client:
@@ -102,16 +102,16 @@ def _each(
     client: Client, collection: str, paths: Sequence[Path], options: SearchKeywords
 ) -> Iterator[tuple[Path, SearchResult | LookalikeError]]:
     """The outcome of each of `paths`, in their order; outcomes that come early wait for their turn."""
-    from lookalike.client import BatchQuery
+    from lookalike.client import Query
 
     known: dict[int, SearchResult | LookalikeError] = {}
     sent: list[int] = []
     given = 0
 
-    def queries() -> Iterator[BatchQuery]:
+    def queries() -> Iterator[Query]:
         for place, path in enumerate(paths):
             try:
-                query = BatchQuery(image=_read(path))
+                query = Query(image=_read(path))
             except LookalikeError as error:
                 known[place] = error
                 continue

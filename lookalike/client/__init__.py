@@ -16,12 +16,12 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from lookalike.client.batches import BatchQuery
+from lookalike.client.batches import Query
 from lookalike.client.collecting import CollectionCalls
 from lookalike.client.ingesting import IngestCalls
 from lookalike.client.searching import SearchCalls
 from lookalike.records.collection import Collection, GenerationState, OtherGeneration
-from lookalike.records.image import Consistency, Deletion, Image, ImageUpdate, UpdateResult
+from lookalike.records.image import Consistency, Deletion, Image, ImageUpdate, ImageView, UpdateResult
 from lookalike.records.job import (
     Comparison,
     Counts,
@@ -35,7 +35,7 @@ from lookalike.records.job import (
     Undo,
 )
 from lookalike.records.job_state import JobState
-from lookalike.records.search import BatchAnswer, Neighbour, SearchResult, SpaceShare
+from lookalike.records.search import BatchAnswer, Neighbour, SearchResult, SearchTiming, SpaceShare
 from lookalike.records.source import (
     ArchiveSource,
     CollectionSource,
@@ -55,7 +55,6 @@ __all__ = [
     "DEFAULT_TARGET",
     "ArchiveSource",
     "BatchAnswer",
-    "BatchQuery",
     "Client",
     "Collection",
     "CollectionSource",
@@ -71,6 +70,7 @@ __all__ = [
     "HistogramSettings",
     "Image",
     "ImageUpdate",
+    "ImageView",
     "IngestOptions",
     "Job",
     "JobState",
@@ -79,9 +79,11 @@ __all__ = [
     "NearDuplicatePolicy",
     "Neighbour",
     "OtherGeneration",
+    "Query",
     "Rate",
     "Report",
     "SearchResult",
+    "SearchTiming",
     "Source",
     "Space",
     "SpaceShare",

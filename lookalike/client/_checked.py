@@ -16,7 +16,7 @@ from lookalike.items import check_metadata
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.records.image import GivenImage, GivenVector, Image, ImageUpdate
 from lookalike.records.job import IngestOptions, JobOptions, NearDuplicatePolicy
-from lookalike.records.search import ByImage, ByStoredImage, ByVectors, Target
+from lookalike.records.search import ByImage, ByStoredImage, ByVectors, Query
 from lookalike.records.source import Source, Upload, UploadItem, UploadSource, any_of
 from lookalike.spaces import HistogramSettings, Space, Vector
 
@@ -104,8 +104,8 @@ def given_image(given: Image, spaces: Sequence[Space]) -> GivenImage:
     )
 
 
-def target(image: bytes | Path | None, vectors: Mapping[str, Vector] | None, image_id: str | None) -> Target:
-    """The target of a search, from the one argument that is not None (`check_one` has checked that).
+def query(image: bytes | Path | None, vectors: Mapping[str, Vector] | None, image_id: str | None) -> Query:
+    """What a search looks for, from the one argument that is not None (`check_one` has checked that).
 
     Raises `InvalidArgument` (wrong type, vectors of a wrong shape), `BadImage` (its size), and for a `Path` `NotFound` and
     `FailedPrecondition`.

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypedDict, TypeVar
 
 from lookalike.client import _arguments
 from lookalike.client._arguments import flag, member, text, texts, whole
-from lookalike.records.image import Consistency
+from lookalike.records.image import Consistency, ImageView
 from lookalike.records.search_options import DEFAULT_TOP_K, SearchOptions
 
 P = ParamSpec("P")
@@ -25,10 +25,10 @@ class SearchKeywords(TypedDict, total=False):
     top_k: int | None
     filter: str
     weights: Mapping[str, float] | None
-    include_vectors: bool
-    include_query_vectors: bool
-    consistency: Consistency | str
     ef: int
+    consistency: Consistency | str
+    view: ImageView | str
+    include_query_vectors: bool
 
 
 def search_options(
@@ -37,21 +37,21 @@ def search_options(
     top_k: int | None = None,
     filter: str = "",  # noqa: A002 - the contract's own word
     weights: Mapping[str, float] | None = None,
-    include_vectors: bool = False,
-    include_query_vectors: bool = False,
-    consistency: Consistency | str = Consistency.BOUNDED,
     ef: int = 0,
+    consistency: Consistency | str = Consistency.BOUNDED,
+    view: ImageView | str = ImageView.BASIC,
+    include_query_vectors: bool = False,
 ) -> SearchOptions:
     """The options as one value. Raises `InvalidArgument` for the first of a wrong type."""
     return SearchOptions(
         spaces=texts("spaces", spaces),
         top_k=DEFAULT_TOP_K if top_k is None else whole("top_k", top_k, "1 to 1,000"),
         filter=text("filter", filter),
-        include_vectors=flag("include_vectors", include_vectors),
-        include_query_vectors=flag("include_query_vectors", include_query_vectors),
-        consistency=member("consistency", consistency, Consistency),
         weights=_arguments.weights(weights),
         ef=whole("ef", ef, "0, and top_k to 32,768,"),
+        consistency=member("consistency", consistency, Consistency),
+        view=member("view", view, ImageView),
+        include_query_vectors=flag("include_query_vectors", include_query_vectors),
     )
 
 

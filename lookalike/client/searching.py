@@ -9,15 +9,15 @@ from typing import Unpack
 from lookalike.client import _checked
 from lookalike.client._arguments import flag, member, records, spaces_of, text, texts, whole
 from lookalike.client._channel import Calls
-from lookalike.client.batches import BatchQuery, answered, check_one
+from lookalike.client.batches import Query, answered, check_one
 from lookalike.client.options import SearchKeywords, names_options, search_options
-from lookalike.records.image import Consistency, Deletion, Image, ImageUpdate, UpdateResult
-from lookalike.records.search import BatchAnswer, Query, SearchResult
+from lookalike.records.image import Consistency, Deletion, Image, ImageUpdate, ImageView, UpdateResult
+from lookalike.records.search import BatchAnswer, SearchRequest, SearchResult
 from lookalike.spaces import Space, Vector
 from lookalike.v1 import search_service_pb2
 from lookalike.wire.images import deletion_from, given_image_message, image_from, update_message, update_result_from
-from lookalike.wire.search import query_message, search_result_from
-from lookalike.wire.search_options import consistency_number, set_options
+from lookalike.wire.search import search_message, search_result_from
+from lookalike.wire.search_options import consistency_number, options_message, view_number
 
 
 class SearchCalls(Calls):
@@ -39,22 +39,23 @@ class SearchCalls(Calls):
         The query is exactly one of `image` (encoded, at most 20 MB; bytes, or the `Path` of its file), `vectors` (by space,
         float32 `[dimension]`) and `image_id` (of a stored image, which is left out of the answer). `spaces` is one name or
         several: none means `siamese`, and two are fused with `weights` (by space, above 0, default 1). `top_k` is 1 to 1,000
-        (default 5). `ef` is the breadth of the search, `top_k` to 32,768; 0 leaves it to the server. `consistency` is a member
-        or its value, such as `"strong"`.
+        (default 5). `ef` is the breadth of the search, `top_k` to 32,768; 0 leaves it to the server. `consistency` and `view`
+        are members or their values, such as `"strong"`; with `view="full"` the neighbours have their vectors, with `"id"`
+        nothing but their ids.
 
         Raises `InvalidArgument` (also `BadImage`, `BadFilter`), `NotFound`, `FailedPrecondition`, `Overloaded`,
         `DeadlineExceeded`, `Unavailable`.
         """
         check_one(image, vectors, image_id)
         name, how = text("collection", collection), search_options(**options)
-        request = query_message(Query(name, _checked.target(image, vectors, image_id), how))
+        request = search_message(SearchRequest(name, _checked.query(image, vectors, image_id), how))
         return search_result_from(self._call(self._search.Search, request, timeout_s))
 
     @names_options
     def search_many(
         self,
         collection: str,
-        queries: Iterable[BatchQuery] | BatchQuery,
+        queries: Iterable[Query] | Query,
         *,
         timeout_s: float | None = None,
         **options: Unpack[SearchKeywords],
@@ -65,32 +66,32 @@ class SearchCalls(Calls):
         request answers come in any order; the next request is sent when all of them were taken. `timeout_s` is for each
         request. An error of one query is the `error` of its answer. An error of a whole request is raised, as by `search`.
         """
-
-        base = search_service_pb2.SearchBatchRequest(collection=text("collection", collection))
-        set_options(base, search_options(**options))
+        name, how = text("collection", collection), options_message(search_options(**options))
         with_deadline_s = self._deadline(timeout_s)
 
-        def ask(some: list[search_service_pb2.BatchQuery]) -> Iterator[search_service_pb2.SearchBatchResponse]:
-            request = search_service_pb2.SearchBatchRequest(queries=some)
-            request.MergeFrom(base)
+        def ask(some: list[search_service_pb2.Query]) -> Iterator[search_service_pb2.SearchBatchResponse]:
+            request = search_service_pb2.SearchBatchRequest(collection=name, queries=some, options=how)
             return self._stream(lambda: self._search.SearchBatch(request, timeout=with_deadline_s))
 
-        return answered(records("queries", queries, BatchQuery), ask)
+        return answered(records("queries", queries, Query), ask)
 
     def get_image(
         self,
         collection: str,
         image_id: str,
         *,
-        include_vectors: bool = False,
+        view: ImageView | str = ImageView.BASIC,
         consistency: Consistency | str = Consistency.BOUNDED,
         timeout_s: float | None = None,
     ) -> Image:
-        """Return a stored image. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`."""
+        """Return a stored image; `view` says how much of it, as in `search`.
+
+        Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
+        """
         request = search_service_pb2.GetImageRequest(
             collection=text("collection", collection),
             id=text("image_id", image_id),
-            include_vectors=flag("include_vectors", include_vectors),
+            view=view_number(member("view", view, ImageView)),
             consistency=consistency_number(member("consistency", consistency, Consistency)),
         )
         return image_from(self._call(self._search.GetImage, request, timeout_s).image)
@@ -101,20 +102,21 @@ class SearchCalls(Calls):
         *,
         filter: str = "",  # noqa: A002 - the contract's own word
         page_size: int = 200,
-        include_vectors: bool = False,
+        view: ImageView | str = ImageView.BASIC,
         consistency: Consistency | str = Consistency.BOUNDED,
         timeout_s: float | None = None,
     ) -> Iterator[Image]:
         """Return every image that matches the filter, in order of id, fetched `page_size` (1 to 1,000) at a time.
 
-        `timeout_s` is for each page. Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
+        `view` says how much of each, as in `search`. `timeout_s` is for each page. Raises `NotFound`, `InvalidArgument`,
+        `DeadlineExceeded`, `Unavailable`.
         """
         request = search_service_pb2.ListImagesRequest(
             collection=text("collection", collection),
             filter=text("filter", filter),
             page_size=whole("page_size", page_size, "1 to 1,000"),
+            view=view_number(member("view", view, ImageView)),
             consistency=consistency_number(member("consistency", consistency, Consistency)),
-            include_vectors=flag("include_vectors", include_vectors),
         )
         pages = self._pages(self._search.ListImages, request, self._deadline(timeout_s))
         return (image_from(message) for page in pages for message in page.images)

@@ -58,13 +58,13 @@ class Collection:
     image_count: int = field(default=0, compare=False)
     """The number of its images, counted when the gateway answers; 0 in the catalogue."""
 
-    def space(self, name: str) -> Space:
-        """The space called `name`. Raises `NotFound`, which names the collection's spaces."""
+    def space(self, name: str, field: str = "spaces") -> Space:
+        """The space called `name`. Raises `NotFound`, which names the collection's spaces and the `field` of the request."""
         for space in self.spaces:
             if space.name == name:
                 return space
         there = ", ".join(space.name for space in self.spaces)
-        raise NotFound("space", name, hint=f"collection {self.name!r} has {there}", field="spaces")
+        raise NotFound("space", name, hint=f"collection {self.name!r} has {there}", field=field)
 
     def physical(self, space: str) -> str:
         """The Milvus collection that holds `space`. Raises `NotFound` as `space` does."""

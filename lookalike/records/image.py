@@ -19,6 +19,17 @@ class Consistency(enum.Enum):
     """Sees every write acknowledged before; about 200 ms more on Milvus 2.3 (it waits for the next tick of its clock)."""
 
 
+class ImageView(enum.Enum):
+    """How much of each image an answer holds."""
+
+    ID = "id"
+    """The id alone; the store reads nothing else. The other fields are empty, and `index_time` is None."""
+    BASIC = "basic"
+    """Everything but the vectors."""
+    FULL = "full"
+    """Everything, with the vectors."""
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """A stored picture. `sha256` is the hash of its encoded bytes, `revision` that of the write that stored it, and
@@ -32,9 +43,14 @@ class Image:
     metadata: Mapping[str, object]
     sha256: str
     revision: int
-    index_time: datetime.datetime
+    index_time: datetime.datetime | None
     vectors: Mapping[str, Vector] = field(default_factory=dict)
     other_vectors: Mapping[str, Vector] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of_id(cls, image_id: str, vectors: Mapping[str, Vector]) -> Image:
+        """An image of which only the id was read, and `vectors`."""
+        return cls(image_id, "", {}, "", 0, None, vectors)
 
     def as_other(self) -> Image:
         """The image with the vectors of the other generation."""

@@ -1,9 +1,10 @@
-"""The query and the result of a search. Its options are in `search_options`."""
+"""The request and the result of a search. Its options are in `search_options`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeAlias
 
 from lookalike.errors import LookalikeError
@@ -33,25 +34,26 @@ class ByStoredImage:
     image_id: str
 
 
-Target: TypeAlias = ByImage | ByVectors | ByStoredImage
-"""The target of a query."""
+Query: TypeAlias = ByImage | ByVectors | ByStoredImage
+"""What to look for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class SearchRequest:
     """One search. The gateway fills in the options that are left open."""
 
     collection: str
-    target: Target
+    query: Query
     options: SearchOptions = SearchOptions()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Queries of one collection that differ only in their target. A query that could not be read is given as its error."""
+class SearchBatchRequest:
+    """Searches of one collection with the same options. A query that could not be read is given as its error."""
 
     collection: str
     queries: Sequence[Query | LookalikeError]
+    options: SearchOptions = SearchOptions()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,26 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchTiming:
+    """The time of a search in the gateway, and of its legs; searches that are answered together share them. `fuse` is None
+    where one space was searched."""
+
+    total: timedelta
+    query_vectors: timedelta
+    nearest: timedelta
+    fuse: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Neighbours, nearest first; the spaces that answered; the query's own vectors by space, where asked for; the `ef` used."""
+    """Neighbours, nearest first; the spaces that answered; the query's own vectors by space, where asked for; the `ef` used;
+    the time it took."""
 
     neighbours: tuple[Neighbour, ...]
     spaces: tuple[Space, ...]
     query_vectors: Mapping[str, Vector]
     ef: int
+    timing: SearchTiming
 
 
 Outcome: TypeAlias = SearchResult | LookalikeError

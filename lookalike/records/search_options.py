@@ -1,8 +1,8 @@
 """The options of a search, as one value.
 
 The edges make it (from a message, a body, keyword arguments, a command's options). The value is handed on whole to the code
-that uses it: nothing in between knows its fields. `lookalike.wire.search_options` turns it into the contract's fields and back.
-A new option is a field of the contract, of this record and of that mapping, and is read at the edges and where it is used.
+that uses it: nothing in between knows its fields. `lookalike.wire.search_options` copies it by the names of its fields.
+A new option is a field of the contract and of this record, a keyword of the client, and is read where it is used.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from lookalike.records.filter import Condition
-from lookalike.records.image import Consistency
+from lookalike.records.image import Consistency, ImageView
 
 DEFAULT_TOP_K = 5
 
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """The names, ranges and defaults are those of the contract's `SearchRequest`. Nothing is checked here."""
+    """The names, ranges and defaults are those of the contract's `SearchOptions`. Nothing is checked here."""
 
     spaces: tuple[str, ...] = ()
     """Empty: `siamese`, or for a query by vectors those of its vectors."""
@@ -26,13 +26,13 @@ class SearchOptions:
     filter: str = ""
     condition: Condition | None = field(default=None, compare=False)
     """The parsed `filter`, where an edge has parsed it; `lookalike.filters.parsing.condition_of` reads it."""
-    include_vectors: bool = False
-    include_query_vectors: bool = False
-    consistency: Consistency = Consistency.BOUNDED
     weights: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Weights by name of the space; a space that is not named weighs 1. Compared, but not hashed, since a mapping cannot be."""
     ef: int = 0
     """Breadth of the HNSW search. 0: max(64, 2 * `top_k`)."""
+    consistency: Consistency = Consistency.BOUNDED
+    view: ImageView = ImageView.BASIC
+    include_query_vectors: bool = False
 
     def of_space(self, top_k: int, ef: int) -> SearchOptions:
         """The options of the store's search in one space, for `top_k` candidates with breadth `ef`.

@@ -49,9 +49,10 @@ class Vectors(Protocol):
         """For each of `queries` (float32 `[n, dimension]`) its at most `top_k` nearest images, nearest first, ties by id.
         Raises `InvalidArgument` (`top_k`, `ef`, `vectors`), `BadFilter`, `NotFound` (space).
 
-        Only the `options` of one space count (`SearchOptions.of_space`). `top_k` is 1 to 1,000. `ef`, the breadth of the HNSW
-        search, is 1 to 32,768, and raised to `top_k` where it is less. `within` leaves out images at that distance or farther.
-        Of images at the same distance at the end of the list, any may be left out.
+        Only the `options` of one space count (`SearchOptions.of_space`). Their `view` says what is read of each image. `top_k`
+        is 1 to 1,000. `ef`, the breadth of the HNSW search, is 1 to 32,768, and raised to `top_k` where it is less. `within`
+        leaves out images at that distance or farther. Of images at the same distance at the end of the list, any may be left
+        out.
         """
 
     def get(
@@ -60,10 +61,14 @@ class Vectors(Protocol):
         ids: Sequence[str],
         *,
         spaces: Sequence[str] = (),
+        facts: bool = True,
         consistency: Consistency = Consistency.BOUNDED,
         timeout_s: float,
     ) -> dict[str, StoredImage]:
-        """The stored images among `ids`, by id, with their vectors in `spaces`. Raises `NotFound` (space)."""
+        """The stored images among `ids`, by id, with their vectors in `spaces`. Raises `NotFound` (space).
+
+        Without `facts` nothing else than ids and vectors is read.
+        """
 
     def get_everywhere(
         self, collection: Collection, ids: Sequence[str], *, timeout_s: float
@@ -86,10 +91,13 @@ class Vectors(Protocol):
         filter: Condition | None = None,  # noqa: A002 - the word of the contract
         after_id: str = "",
         limit: int,
+        facts: bool = True,
         consistency: Consistency = Consistency.BOUNDED,
         timeout_s: float,
     ) -> list[StoredImage]:
         """The first `limit` (1 to 1,000) images after `after_id` that match `filter`, in order of id, without vectors.
+
+        Without `facts` nothing but the ids is read.
 
         Ids are ordered by code point, as their UTF-8 bytes are. Raises `InvalidArgument` (`page_size`).
         """

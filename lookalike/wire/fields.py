@@ -22,7 +22,7 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from lookalike.errors import Internal
+from lookalike.errors import Internal, InvalidArgument
 from lookalike.wire.values import metadata_from, metadata_message, moment_from, moment_message, span_from, span_message
 
 E = TypeVar("E", bound=enum.Enum)
@@ -64,6 +64,36 @@ def record_of(kind: type[R], message: Message, path: str = "", **given: Any) -> 
             value = None if optional and not message.HasField(name) else getattr(message, name)
             given[name] = value if read is None or value is None else read(value, f"{path}.{name}" if path else name)
     return kind(**given)
+
+
+def asked_of(kind: type[R], message: Message, path: str) -> R:
+    """As `record_of`, from a part of a request: what the caller left open has the record's default.
+
+    Raises `InvalidArgument` for a number that an enum does not have.
+    """
+    given: dict[str, Any] = {}
+    for name, _, _, read in _shared(cast(Any, kind), cast(Any, type(message))):
+        field, value = message.DESCRIPTOR.fields_by_name[name], getattr(message, name)
+        if field.has_presence and not message.HasField(name):
+            continue
+        if field.enum_type is not None:
+            _check_member(cast(EnumDescriptor, field.enum_type), value, f"{path}.{name}")
+            if not value:
+                continue
+        given[name] = value if read is None else read(value, f"{path}.{name}")
+    return kind(**given)
+
+
+def member_from(kind: type[E], contract: EnumDescriptor, number: int, path: str) -> E | None:
+    """The member of a request's enum; None for 0, by which the caller left it open. Raises as `asked_of`."""
+    _check_member(contract, number, path)
+    return members_of(kind, contract)[number] if number else None
+
+
+def _check_member(contract: EnumDescriptor, number: int, path: str) -> None:
+    if number not in contract.values_by_number:
+        *others, last = [value.name for value in contract.values[1:]]
+        raise InvalidArgument(path, f"{number} is unknown; {', '.join(others)} and {last} are allowed")
 
 
 def numbers_of(kind: type[E], contract: EnumDescriptor) -> dict[E, Any]:

@@ -21,7 +21,7 @@ def image_message(image: Image, spaces: Iterable[Space]) -> image_pb2.Image:
         uri=image.uri,
         sha256=image.sha256,
         revision=image.revision,
-        index_time=moment_message(image.index_time),
+        index_time=None if image.index_time is None else moment_message(image.index_time),
         metadata=metadata_message(image.metadata),
         vectors=vector_messages(image.vectors, spaces),
     )
@@ -34,7 +34,7 @@ def image_from(message: image_pb2.Image) -> Image:
         metadata=metadata_from(message.metadata),
         sha256=message.sha256,
         revision=message.revision,
-        index_time=moment_from(message.index_time, "index_time"),
+        index_time=moment_from(message.index_time, "index_time") if message.HasField("index_time") else None,
         vectors=vectors_from(message.vectors),
     )
 

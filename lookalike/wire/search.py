@@ -10,22 +10,22 @@ from collections.abc import Iterable
 
 from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.records.search import (
-    Batch,
     BatchAnswer,
     ByImage,
     ByStoredImage,
     ByVectors,
     Neighbour,
     Query,
+    SearchBatchRequest,
+    SearchRequest,
     SearchResult,
     SpaceShare,
-    Target,
 )
 from lookalike.spaces import Space
 from lookalike.v1 import search_service_pb2 as pb
 from lookalike.wire.fields import message_of, record_of
 from lookalike.wire.images import image_from, image_message
-from lookalike.wire.search_options import options_from, set_options
+from lookalike.wire.search_options import options_from, options_message
 from lookalike.wire.spaces import (
     given_vector_from,
     given_vector_message,
@@ -35,44 +35,42 @@ from lookalike.wire.spaces import (
 from lookalike.wire.status import from_status, to_status
 
 
-def query_message(query: Query) -> pb.SearchRequest:
-    request = pb.SearchRequest(collection=query.collection)
-    set_options(request, query.options)
-    set_target(request, query.target)
-    return request
+def search_message(request: SearchRequest) -> pb.SearchRequest:
+    return pb.SearchRequest(
+        collection=request.collection, query=query_message(request.query), options=options_message(request.options)
+    )
 
 
-def query_from(request: pb.SearchRequest) -> Query:
-    """The query of a request. Raises `InvalidArgument` for a request without one."""
-    return Query(request.collection, _target_from(request), options_from(request))
+def search_from(request: pb.SearchRequest) -> SearchRequest:
+    """Raises `InvalidArgument` for a request without a query, and for its options."""
+    return SearchRequest(request.collection, query_from(request.query), options_from(request.options))
 
 
-def batch_from(request: pb.SearchBatchRequest) -> Batch:
-    """The queries of a request; a query without a target is given as its error. Raises `InvalidArgument` for the options."""
+def batch_from(request: pb.SearchBatchRequest) -> SearchBatchRequest:
+    """An empty query is given as its error. Raises `InvalidArgument` for the options."""
 
-    def query(message: pb.BatchQuery) -> Query | LookalikeError:
+    def query(message: pb.Query) -> Query | LookalikeError:
         try:
-            return Query(request.collection, _target_from(message), options)
+            return query_from(message)
         except LookalikeError as error:
             return error
 
-    options = options_from(request)
-    return Batch(request.collection, [query(message) for message in request.queries])
+    options = options_from(request.options)
+    return SearchBatchRequest(request.collection, [query(message) for message in request.queries], options)
 
 
-def set_target(message: pb.SearchRequest | pb.BatchQuery, target: Target) -> None:
-    """Write `target` to a message that has none yet."""
-    match target:
+def query_message(query: Query) -> pb.Query:
+    match query:
         case ByImage():
-            message.image = target.content
+            return pb.Query(image=query.content)
         case ByVectors():
-            vectors = [given_vector_message(vector) for vector in target.vectors]
-            message.vectors.CopyFrom(pb.QueryVectors(vectors=vectors))
+            return pb.Query(vectors=pb.QueryVectors(vectors=[given_vector_message(vector) for vector in query.vectors]))
         case ByStoredImage():
-            message.image_id = target.image_id
+            return pb.Query(image_id=query.image_id)
 
 
-def _target_from(message: pb.SearchRequest | pb.BatchQuery) -> Target:
+def query_from(message: pb.Query) -> Query:
+    """Raises `InvalidArgument` for an empty one."""
     match message.WhichOneof("query"):
         case "image":
             return ByImage(message.image)
@@ -84,17 +82,17 @@ def _target_from(message: pb.SearchRequest | pb.BatchQuery) -> Target:
             raise InvalidArgument("query", "is missing; give an image, vectors or the id of a stored image")
 
 
-def search_result_message(result: SearchResult, *, include_vectors: bool) -> pb.SearchResponse:
+def search_result_message(result: SearchResult) -> pb.SearchResponse:
     return message_of(
         pb.SearchResponse,
         result,
-        neighbours=neighbour_messages(result.neighbours, result.spaces if include_vectors else ()),
+        neighbours=neighbour_messages(result.neighbours, result.spaces),
         query_vectors=vector_messages(result.query_vectors, result.spaces),
     )
 
 
 def neighbour_messages(neighbours: Iterable[Neighbour], spaces: Sized[Space]) -> list[pb.Neighbour]:
-    """With the images' vectors in `spaces`. Copied by hand, as images are."""
+    """With the vectors that the images have in `spaces`. Copied by hand, as images are."""
     return [
         pb.Neighbour(
             image=image_message(one.image, spaces),
@@ -126,10 +124,10 @@ def _neighbour_from(message: pb.Neighbour) -> Neighbour:
     )
 
 
-def batch_answer_message(answer: BatchAnswer, *, include_vectors: bool) -> pb.SearchBatchResponse:
+def batch_answer_message(answer: BatchAnswer) -> pb.SearchBatchResponse:
     if answer.error is not None:
         return pb.SearchBatchResponse(index=answer.index, error=to_status(answer.error))
-    result = None if answer.result is None else search_result_message(answer.result, include_vectors=include_vectors)
+    result = None if answer.result is None else search_result_message(answer.result)
     return pb.SearchBatchResponse(index=answer.index, answer=result)
 
 

@@ -246,7 +246,7 @@ def _share_found(system: System, queries: Vector, bounds: tuning.Distances, ef: 
     """The share of hits that are no farther than the true tenth neighbour."""
     right = 0
     for query, bound in zip(queries, bounds, strict=True):
-        answer = system.client.search(PHOTO, vectors={SIAMESE: query}, top_k=TOP_K, ef=ef, include_vectors=True)
+        answer = system.client.search(PHOTO, vectors={SIAMESE: query}, top_k=TOP_K, ef=ef, view="full")
         hits = np.stack([hit.image.vectors[SIAMESE] for hit in answer.neighbours]).astype(np.float64)
         right += int((tuning.distances(Metric.COSINE, query[np.newaxis].astype(np.float64), hits) <= bound + TIED).sum())
     return right / (TOP_K * len(queries))

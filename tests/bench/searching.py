@@ -18,6 +18,7 @@ from tests.bench.inputs import fashion_queries, photographs
 from tests.bench.rows import Findings, interleaved
 from tests.bench.scales import Scale
 from tests.bench.system import FASHION, PHOTO, TOP_K, System
+from tests.messages import search_request
 
 CALLERS = 32
 _WARM_UP = 10
@@ -40,7 +41,7 @@ def lone_query(system: System, scale: Scale, findings: Findings) -> None:
     ):
 
         def ask(image: bytes) -> None:
-            search(search_service_pb2.SearchRequest(collection=FASHION, image=image, top_k=TOP_K).SerializeToString())
+            search(search_request(FASHION, image=image, top_k=TOP_K).SerializeToString())
 
         def legs(image: bytes) -> None:
             request = embedder_pb2.EmbedRequest(model=FASHION, spaces=[SIAMESE], images=[image])
@@ -104,5 +105,5 @@ def _in_turn(
 def by_vector(vector: Vector, ef: int = 0) -> bytes:
     """A serialised search of the photographs; with `ef` 0 the gateway chooses it."""
     given = image_pb2.SpaceVector(space=SIAMESE, values=vector.tolist())
-    query = search_service_pb2.QueryVectors(vectors=[given])
-    return search_service_pb2.SearchRequest(collection=PHOTO, vectors=query, top_k=TOP_K, ef=ef).SerializeToString()
+    vectors = search_service_pb2.QueryVectors(vectors=[given])
+    return search_request(PHOTO, vectors=vectors, top_k=TOP_K, ef=ef).SerializeToString()

@@ -64,14 +64,16 @@ def test_a_foreign_client_reads_the_health_of_the_server_and_of_a_service(buf: s
 def test_a_foreign_client_searches_with_a_picture(buf: str, filled: Stack) -> None:
     gallery, _ = dataset.split()
     picture = base64.b64encode(gallery.png(7)).decode()
-    request: dict[str, object] = {"collection": COLLECTION, "image": picture, "topK": 3, "consistency": "CONSISTENCY_STRONG"}
+    options = {"topK": 3, "consistency": "CONSISTENCY_STRONG"}
+    request: dict[str, object] = {"collection": COLLECTION, "query": {"image": picture}, "options": options}
     answer = json.loads(call(buf, filled, "lookalike.v1.SearchService/Search", request).stdout)
     assert [hit["rank"] for hit in answer["neighbours"]] == [1, 2, 3]
     assert answer["neighbours"][0]["image"]["id"] == gallery.id(7)
 
 
 def test_a_foreign_client_reads_the_details_of_an_error(buf: str, filled: Stack) -> None:
-    failed = call(buf, filled, "lookalike.v1.SearchService/Search", {"collection": COLLECTION, "image": "AAAA", "topK": 0})
+    request: dict[str, object] = {"collection": COLLECTION, "query": {"image": "AAAA"}, "options": {"topK": 0}}
+    failed = call(buf, filled, "lookalike.v1.SearchService/Search", request)
     assert failed.returncode != 0
     error = json.loads(failed.stderr)
     assert error["code"] == "invalid_argument"
@@ -79,4 +81,4 @@ def test_a_foreign_client_reads_the_details_of_an_error(buf: str, filled: Stack)
     info = error_details_pb2.ErrorInfo.FromString(packed["google.rpc.ErrorInfo"])
     bad = error_details_pb2.BadRequest.FromString(packed["google.rpc.BadRequest"])
     assert (info.domain, info.reason) == ("lookalike", "INVALID_ARGUMENT")
-    assert [violation.field for violation in bad.field_violations] == ["top_k"]
+    assert [violation.field for violation in bad.field_violations] == ["options.top_k"]

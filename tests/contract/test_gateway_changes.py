@@ -28,7 +28,7 @@ def ids(client: Client, filter_text: str = "") -> list[str]:
 
 
 def test_new_metadata_is_searched_with_the_old_vectors(client: Client) -> None:
-    before = client.get_image(COLLECTION, image_id(3), include_vectors=True)
+    before = client.get_image(COLLECTION, image_id(3), view="full")
     done = client.update_images(
         COLLECTION,
         [
@@ -38,7 +38,7 @@ def test_new_metadata_is_searched_with_the_old_vectors(client: Client) -> None:
         ],
     )
     assert (done.updated, done.missing_ids) == (2, ("nobody",))
-    after = client.get_image(COLLECTION, image_id(3), include_vectors=True, consistency=Consistency.STRONG)
+    after = client.get_image(COLLECTION, image_id(3), view="full", consistency=Consistency.STRONG)
     assert after.metadata == {"label": label(3), "season": "winter"}
     assert (after.sha256, after.uri, after.revision) == (before.sha256, before.uri, done.revision)
     for space, vector in before.vectors.items():

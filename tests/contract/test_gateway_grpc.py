@@ -13,7 +13,7 @@ from lookalike.runtime.channels import open_channel
 from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as search_pb
 from tests.contract.gateway_collections import TIMEOUT_S, Stubs, fill, image_id, label, picture, refused, stubs
-from tests.messages import made
+from tests.messages import search_request
 from tests.pictures.made_pictures import bomb
 from tests.servers.stack import Stack
 
@@ -41,7 +41,7 @@ def services(channel: grpc.Channel) -> Stubs:
 
 def search(services: Stubs, **fields: Any) -> search_pb.SearchResponse:
     fields = {"collection": COLLECTION, "consistency": STRONG, **fields}
-    return services.search.Search(made(search_pb.SearchRequest, **fields), timeout=TIMEOUT_S)
+    return services.search.Search(search_request(**fields), timeout=TIMEOUT_S)
 
 
 def ids(response: search_pb.SearchResponse) -> list[str]:
@@ -88,7 +88,7 @@ def test_two_spaces_agree_with_exact_similarities_worked_out_by_hand(services: S
     spaces = ["histogram", "siamese"]
     everything = search(
         services, image=picture(COUNT + 2), spaces=spaces, weights={"siamese": 3}, top_k=COUNT,
-        include_vectors=True, include_query_vectors=True,
+        view=search_pb.IMAGE_VIEW_FULL, include_query_vectors=True,
     )  # fmt: skip
     query = {vector.space: np.array(vector.values) for vector in everything.query_vectors}
     assert len(everything.neighbours) == COUNT
@@ -123,33 +123,33 @@ OTHER = image_pb2.SpaceVector(space="siamese", values=[1.0] * 256, fingerprint="
     ("fields", "expected"),
     [
         ({}, ("INVALID_ARGUMENT", "query", "INVALID_ARGUMENT")),
-        ({"image": b""}, ("INVALID_ARGUMENT", "image", "IMAGE_EMPTY")),
-        ({"image": PICTURE[: len(PICTURE) // 2]}, ("INVALID_ARGUMENT", "image", "IMAGE_UNREADABLE")),
-        ({"image": bytes(20_000_001)}, ("INVALID_ARGUMENT", "image", "IMAGE_TOO_LARGE")),
-        ({"image": b"certainly not a picture"}, ("INVALID_ARGUMENT", "image", "IMAGE_FORMAT_UNKNOWN")),
-        ({"image": bomb()}, ("INVALID_ARGUMENT", "image", "IMAGE_TOO_MANY_PIXELS")),
-        ({"vectors": vectors()}, ("INVALID_ARGUMENT", "vectors", "INVALID_ARGUMENT")),
-        ({"vectors": vectors(WRONG)}, ("INVALID_ARGUMENT", "vectors[0].values", "DIMENSION_MISMATCH")),
-        ({"vectors": vectors(OTHER)}, ("FAILED_PRECONDITION", "vectors[0].fingerprint", "FINGERPRINT_MISMATCH")),
-        ({"image_id": "nobody"}, ("NOT_FOUND", "image_id", "IMAGE_NOT_FOUND")),
-        ({"image_id": ""}, ("INVALID_ARGUMENT", "image_id", "INVALID_ARGUMENT")),
+        ({"image": b""}, ("INVALID_ARGUMENT", "query.image", "IMAGE_EMPTY")),
+        ({"image": PICTURE[: len(PICTURE) // 2]}, ("INVALID_ARGUMENT", "query.image", "IMAGE_UNREADABLE")),
+        ({"image": bytes(20_000_001)}, ("INVALID_ARGUMENT", "query.image", "IMAGE_TOO_LARGE")),
+        ({"image": b"certainly not a picture"}, ("INVALID_ARGUMENT", "query.image", "IMAGE_FORMAT_UNKNOWN")),
+        ({"image": bomb()}, ("INVALID_ARGUMENT", "query.image", "IMAGE_TOO_MANY_PIXELS")),
+        ({"vectors": vectors()}, ("INVALID_ARGUMENT", "query.vectors", "INVALID_ARGUMENT")),
+        ({"vectors": vectors(WRONG)}, ("INVALID_ARGUMENT", "query.vectors[0].values", "DIMENSION_MISMATCH")),
+        ({"vectors": vectors(OTHER)}, ("FAILED_PRECONDITION", "query.vectors[0].fingerprint", "FINGERPRINT_MISMATCH")),
+        ({"image_id": "nobody"}, ("NOT_FOUND", "query.image_id", "IMAGE_NOT_FOUND")),
+        ({"image_id": ""}, ("INVALID_ARGUMENT", "query.image_id", "INVALID_ARGUMENT")),
         ({"image": PICTURE, "collection": "nowhere"}, ("NOT_FOUND", "collection", "COLLECTION_NOT_FOUND")),
         ({"image": PICTURE, "collection": ""}, ("INVALID_ARGUMENT", "collection", "INVALID_ARGUMENT")),
-        ({"image": PICTURE, "spaces": ["colour"]}, ("NOT_FOUND", "spaces", "SPACE_NOT_FOUND")),
-        ({"image": PICTURE, "spaces": ["siamese"] * 2}, ("INVALID_ARGUMENT", "spaces", "INVALID_ARGUMENT")),
-        ({"image": PICTURE, "top_k": 0}, ("INVALID_ARGUMENT", "top_k", "INVALID_ARGUMENT")),
-        ({"image": PICTURE, "top_k": 20_000}, ("INVALID_ARGUMENT", "top_k", "INVALID_ARGUMENT")),
-        ({"image": PICTURE, "ef": 2}, ("INVALID_ARGUMENT", "ef", "INVALID_ARGUMENT")),
-        ({"image": PICTURE, "filter": "label = "}, ("INVALID_ARGUMENT", "filter", "FILTER_INVALID")),
-        ({"image": PICTURE, "filter": 'label = "a" OR'}, ("INVALID_ARGUMENT", "filter", "FILTER_INVALID")),
-        ({"image": PICTURE, "weights": {"siamese": 0}}, ("INVALID_ARGUMENT", "weights.siamese", "INVALID_ARGUMENT")),
-        ({"image": PICTURE, "consistency": 99}, ("INVALID_ARGUMENT", "consistency", "INVALID_ARGUMENT")),
+        ({"image": PICTURE, "spaces": ["colour"]}, ("NOT_FOUND", "options.spaces[0]", "SPACE_NOT_FOUND")),
+        ({"image": PICTURE, "spaces": ["siamese"] * 2}, ("INVALID_ARGUMENT", "options.spaces[1]", "INVALID_ARGUMENT")),
+        ({"image": PICTURE, "top_k": 0}, ("INVALID_ARGUMENT", "options.top_k", "INVALID_ARGUMENT")),
+        ({"image": PICTURE, "top_k": 20_000}, ("INVALID_ARGUMENT", "options.top_k", "INVALID_ARGUMENT")),
+        ({"image": PICTURE, "ef": 2}, ("INVALID_ARGUMENT", "options.ef", "INVALID_ARGUMENT")),
+        ({"image": PICTURE, "filter": "label = "}, ("INVALID_ARGUMENT", "options.filter", "FILTER_INVALID")),
+        ({"image": PICTURE, "filter": 'label = "a" OR'}, ("INVALID_ARGUMENT", "options.filter", "FILTER_INVALID")),
+        ({"image": PICTURE, "weights": {"siamese": 0}}, ("INVALID_ARGUMENT", "options.weights.siamese", "INVALID_ARGUMENT")),
+        ({"image": PICTURE, "consistency": 99}, ("INVALID_ARGUMENT", "options.consistency", "INVALID_ARGUMENT")),
     ],
 )
 def test_a_bad_search_is_refused_with_status_field_and_reason(
     services: Stubs, fields: dict[str, Any], expected: tuple[str, str, str]
 ) -> None:
-    request = search_pb.SearchRequest(**{"collection": COLLECTION, **fields})
+    request = search_request(**{"collection": COLLECTION, **fields})
     assert refused(services.search.Search, request) == expected
 
 
@@ -161,5 +161,5 @@ def test_top_k_out_of_range_says_what_is_allowed(services: Stubs) -> None:
 
 def test_a_deadline_too_short_to_keep_is_deadline_exceeded(services: Stubs) -> None:
     with pytest.raises(grpc.RpcError) as raised:
-        services.search.Search(search_pb.SearchRequest(collection=COLLECTION, image=PICTURE), timeout=0.001)
+        services.search.Search(search_request(COLLECTION, image=PICTURE), timeout=0.001)
     assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -47,7 +47,9 @@ def services(channel: grpc.Channel) -> Stubs:
 
 
 def test_an_image_comes_back_with_what_was_given_and_its_vectors(services: Stubs) -> None:
-    request = search_pb.GetImageRequest(collection=COLLECTION, id=image_id(5), include_vectors=True, consistency=STRONG)
+    request = search_pb.GetImageRequest(
+        collection=COLLECTION, id=image_id(5), view=search_pb.IMAGE_VIEW_FULL, consistency=STRONG
+    )
     image = services.search.GetImage(request, timeout=TIMEOUT_S).image
     assert metadata_from(image.metadata) == {"label": label(5), "number": 5}
     assert image.uri.startswith("artifact://originals/")

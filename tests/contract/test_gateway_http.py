@@ -14,6 +14,7 @@ import pytest
 from lookalike.runtime.channels import open_channel
 from lookalike.v1 import search_service_pb2 as search_pb
 from tests.contract.gateway_collections import TIMEOUT_S, fill, image_id, label, picture, stubs
+from tests.messages import search_body, search_request
 from tests.pictures.made_pictures import bomb
 from tests.servers.stack import Stack
 from tests.unit.gateway.events import events
@@ -51,8 +52,8 @@ def search(http: httpx.Client, **request: Any) -> dict[str, Any]:
 
 def test_http_gives_what_grpc_gives(http: httpx.Client, channel: grpc.Channel) -> None:
     over_http = search(http, **form(picture(COUNT + 3), spaces="histogram,siamese", top_k="7", consistency=STRONG))
-    request = search_pb.SearchRequest(
-        collection=COLLECTION,
+    request = search_request(
+        COLLECTION,
         image=picture(COUNT + 3),
         spaces=["histogram", "siamese"],
         top_k=7,
@@ -70,9 +71,9 @@ def test_http_gives_what_grpc_gives(http: httpx.Client, channel: grpc.Channel) -
 def test_a_picture_in_base64_a_vector_and_a_stored_image_are_searched_by_json(http: httpx.Client) -> None:
     common = {"spaces": ["siamese"], "top_k": 4, "consistency": STRONG}
     encoded = base64.b64encode(picture(2)).decode()
-    by_image = search(http, json={"image": encoded, "include_query_vectors": True, **common})
-    by_vector = search(http, json={"vectors": by_image["query_vectors"], **common})
-    by_id = search(http, json={"image_id": image_id(2), **common, "top_k": 3})
+    by_image = search(http, json=search_body({"image": encoded, "include_query_vectors": True, **common}))
+    by_vector = search(http, json=search_body({"vectors": by_image["query_vectors"], **common}))
+    by_id = search(http, json=search_body({"image_id": image_id(2), **common, "top_k": 3}))
     found = [hit["image"]["id"] for hit in by_image["neighbours"]]
     assert found[0] == image_id(2)
     assert [hit["image"]["id"] for hit in by_vector["neighbours"]] == found
@@ -88,24 +89,24 @@ def test_metadata_comes_back_as_it_was_given(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
-        (form(b""), (400, "INVALID_ARGUMENT", "image", "IMAGE_EMPTY")),
-        (form(PICTURE[: len(PICTURE) // 2]), (400, "INVALID_ARGUMENT", "image", "IMAGE_UNREADABLE")),
-        (form(bytes(20_000_001)), (400, "INVALID_ARGUMENT", "image", "IMAGE_TOO_LARGE")),
+        (form(b""), (400, "INVALID_ARGUMENT", "query.image", "IMAGE_EMPTY")),
+        (form(PICTURE[: len(PICTURE) // 2]), (400, "INVALID_ARGUMENT", "query.image", "IMAGE_UNREADABLE")),
+        (form(bytes(20_000_001)), (400, "INVALID_ARGUMENT", "query.image", "IMAGE_TOO_LARGE")),
         (form(bytes(40_000_000)), (413, "INVALID_ARGUMENT", "body", "BODY_TOO_LARGE")),
-        (form(b"certainly not a picture"), (400, "INVALID_ARGUMENT", "image", "IMAGE_FORMAT_UNKNOWN")),
-        (form(bomb()), (400, "INVALID_ARGUMENT", "image", "IMAGE_TOO_MANY_PIXELS")),
-        (form(PICTURE, top_k="0"), (400, "INVALID_ARGUMENT", "top_k", "INVALID_ARGUMENT")),
-        (form(PICTURE, top_k="20000"), (400, "INVALID_ARGUMENT", "top_k", "INVALID_ARGUMENT")),
-        (form(PICTURE, spaces="colour"), (404, "NOT_FOUND", "spaces", "SPACE_NOT_FOUND")),
-        (form(PICTURE, filter="label = "), (400, "INVALID_ARGUMENT", "filter", "FILTER_INVALID")),
-        ({"json": {"image_id": "nobody"}}, (404, "NOT_FOUND", "image_id", "IMAGE_NOT_FOUND")),
+        (form(b"certainly not a picture"), (400, "INVALID_ARGUMENT", "query.image", "IMAGE_FORMAT_UNKNOWN")),
+        (form(bomb()), (400, "INVALID_ARGUMENT", "query.image", "IMAGE_TOO_MANY_PIXELS")),
+        (form(PICTURE, top_k="0"), (400, "INVALID_ARGUMENT", "options.top_k", "INVALID_ARGUMENT")),
+        (form(PICTURE, top_k="20000"), (400, "INVALID_ARGUMENT", "options.top_k", "INVALID_ARGUMENT")),
+        (form(PICTURE, spaces="colour"), (404, "NOT_FOUND", "options.spaces[0]", "SPACE_NOT_FOUND")),
+        (form(PICTURE, filter="label = "), (400, "INVALID_ARGUMENT", "options.filter", "FILTER_INVALID")),
+        ({"json": {"query": {"image_id": "nobody"}}}, (404, "NOT_FOUND", "query.image_id", "IMAGE_NOT_FOUND")),
         (
-            {"json": {"vectors": [{"space": "siamese", "values": [1, 2]}]}},
-            (400, "INVALID_ARGUMENT", "vectors[0].values", "DIMENSION_MISMATCH"),
+            {"json": {"query": {"vectors": [{"space": "siamese", "values": [1, 2]}]}}},
+            (400, "INVALID_ARGUMENT", "query.vectors[0].values", "DIMENSION_MISMATCH"),
         ),
         (
-            {"json": {"vectors": [{"space": "siamese", "values": [1.0] * 256, "fingerprint": "0" * 16}]}},
-            (400, "FAILED_PRECONDITION", "vectors[0].fingerprint", "FINGERPRINT_MISMATCH"),
+            {"json": {"query": {"vectors": [{"space": "siamese", "values": [1.0] * 256, "fingerprint": "0" * 16}]}}},
+            (400, "FAILED_PRECONDITION", "query.vectors[0].fingerprint", "FINGERPRINT_MISMATCH"),
         ),
         ({"json": {}}, (400, "INVALID_ARGUMENT", "query", "INVALID_ARGUMENT")),
     ],

@@ -12,7 +12,7 @@ import pytest
 from lookalike.errors import InvalidArgument, NotFound
 from lookalike.filters.parsing import parse
 from lookalike.records.collection import Collection
-from lookalike.records.image import Consistency
+from lookalike.records.image import Consistency, ImageView
 from lookalike.records.search_options import SearchOptions
 from lookalike.store.writable import WritableVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection, stacked
@@ -54,7 +54,7 @@ def test_search_finds_the_true_neighbours_with_their_true_distances(
         gallery,
         space,
         queries,
-        SearchOptions(top_k=10, ef=64, consistency=Consistency.STRONG, include_vectors=True),
+        SearchOptions(top_k=10, ef=64, consistency=Consistency.STRONG, view=ImageView.FULL),
         timeout_s=TIMEOUT_S,
     )
     assert len(answers) == 3

@@ -32,7 +32,7 @@ ODD_ID = 'odd "id" with \\ and *'
 def client(stack: Stack) -> Iterator[Client]:
     fill(stack.target, COLLECTION, COUNT)
     with stack.client() as client:
-        one = client.get_image(COLLECTION, image_id(0), include_vectors=True)
+        one = client.get_image(COLLECTION, image_id(0), view="full")
         vectors = {space: vector[::-1].copy() for space, vector in one.vectors.items()}
         odd = Image(ODD_ID, "s3://odd", {"nested": {"list": [1, None, "ü"]}}, one.sha256, 0, one.index_time, vectors)
         client.import_images(COLLECTION, [odd], client.get_collection(COLLECTION).spaces)
@@ -59,9 +59,7 @@ def killed_when(stack: Stack, log: Path, half_done: Callable[[], object], *argum
 
 
 def images(client: Client, name: str) -> dict[str, Image]:
-    return {
-        image.id: image for image in client.list_images(name, include_vectors=True, page_size=7, consistency=Consistency.STRONG)
-    }
+    return {image.id: image for image in client.list_images(name, view="full", page_size=7, consistency=Consistency.STRONG)}
 
 
 def answers(client: Client, name: str) -> list[list[tuple[str, float]]]:

@@ -74,7 +74,7 @@ def test_labels_of_another_kind_are_named(
 def _precision_at_1(stack: Stack, stored: dataset.Pictures) -> dict[str, float]:
     """Leave-one-out over the stored vectors, for the rows that `--limit` picks from the manifest."""
     with stack.client() as client:
-        images = [client.get_image(COLLECTION, stored.id(row), include_vectors=True) for row in range(STORED)]
+        images = [client.get_image(COLLECTION, stored.id(row), view="full") for row in range(STORED)]
         spaces = {space.name: space for space in client.get_collection(COLLECTION).spaces}
     found = {}
     rows = np.arange(QUERIES) * STORED // QUERIES

@@ -180,7 +180,7 @@ def test_a_search_is_one_trace_from_the_gateway_over_the_embedder_to_milvus(seen
     _search_by_http(seen.stack, _new_picture(0), headers=parent).raise_for_status()
     spans = _whole(seen.stack, trace, {"HTTP POST", "milvus search", "compute"})
     ways = {tuple(_way(span, spans)) for span in spans}
-    assert ("lookalike-gateway HTTP POST", "lookalike-gateway query", "lookalike-gateway embedder Embed",
+    assert ("lookalike-gateway HTTP POST", "lookalike-gateway query_vectors", "lookalike-gateway embedder Embed",
             "lookalike-embedder lookalike.v1.EmbedderService/Embed", "lookalike-embedder compute") in ways  # fmt: skip
     assert ("lookalike-gateway HTTP POST", "lookalike-gateway nearest", "lookalike-gateway milvus search") in ways
     (root,) = (span for span in spans if span.name == "HTTP POST")

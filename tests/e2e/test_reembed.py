@@ -73,7 +73,7 @@ class Searcher:
             image=self.queries.png(number),
             spaces=[SPACE],
             top_k=5,
-            include_vectors=True,
+            view="full",
             include_query_vectors=True,
             timeout_s=30,
         )
@@ -142,6 +142,6 @@ def check(client: Client, collection: Collection, gallery: dataset.Pictures) -> 
 
 def asked(client: Client, image_id: str, shown: bytes) -> tuple[Image, Vector]:
     """A stored image, and what the collection's model makes of `shown`."""
-    image = client.get_image(COLLECTION, image_id, include_vectors=True)
+    image = client.get_image(COLLECTION, image_id, view="full")
     answer = client.search(COLLECTION, image=shown, spaces=[SPACE], top_k=1, include_query_vectors=True)
     return image, answer.query_vectors[SPACE]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi.routing import iter_route_contexts
-from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from starlette.routing import Mount
 
 import lookalike.v1
@@ -70,15 +70,28 @@ def test_a_row_names_fields_that_its_request_has(name: str) -> None:
     if need.names:
         assert field_of(method, need.names).type == FieldDescriptor.TYPE_STRING
     for flag in need.also:
-        assert field_of(method, flag).type == FieldDescriptor.TYPE_BOOL
+        name, _, value = flag.partition("=")
+        enum = field_of(method, name).enum_type
+        assert value in enum.values_by_name if enum else not value
+        assert enum or field_of(method, name).type == FieldDescriptor.TYPE_BOOL
     assert bool(need.names) == (need.on in (On.COLLECTION, On.JOB)) or need.on is On.EACH
+
+
+def flags_for_vectors(message: Descriptor, path: str = "") -> Iterator[str]:
+    for field in message.fields:
+        if field.enum_type is not None and field.enum_type.name == "ImageView":
+            yield f"{path}{field.name}=IMAGE_VIEW_FULL"
+        elif field.name.startswith("include_") and "vectors" in field.name:
+            yield path + field.name
+        elif field.name == "options" and field.message_type is not None:
+            yield from flags_for_vectors(field.message_type, "options.")
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_vectors_are_for_those_who_may_read(name: str) -> None:
     """Pictures can be made of them again."""
     need, method = RPCS[name], METHODS[name]
-    flags = {field.name for field in method.input_type.fields if field.name.startswith("include_") and "vectors" in field.name}
+    flags = set(flags_for_vectors(method.input_type))
     assert {flag for flag, right in need.also.items() if right is Right.READ} == flags
 
 

@@ -15,7 +15,7 @@ from lookalike.filters.parsing import condition_of
 from lookalike.names import check_page_size
 from lookalike.records.collection import Collection
 from lookalike.records.filter import Condition, Selection
-from lookalike.records.image import Consistency, Hit, StoredImage
+from lookalike.records.image import Consistency, Hit, ImageView, StoredImage
 from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space, Vector, check_vectors
@@ -58,7 +58,7 @@ class MemoryVectors:
             distances = np.maximum(searched.metric.distance(query, stored), 0.0)
             found = sorted((float(distance), row.id, row) for distance, row in zip(distances, rows, strict=True))
             near = [hit for hit in found if within is None or hit[0] < within][: options.top_k]
-            answers.append([Hit(row if options.include_vectors else _facts(row), distance) for distance, _, row in near])
+            answers.append([Hit(_seen(row, options.view), distance) for distance, _, row in near])
         return answers
 
     def get(
@@ -67,6 +67,7 @@ class MemoryVectors:
         ids: Sequence[str],
         *,
         spaces: Sequence[str] = (),
+        facts: bool = True,
         consistency: Consistency = Consistency.BOUNDED,
         timeout_s: float,
     ) -> dict[str, StoredImage]:
@@ -76,7 +77,7 @@ class MemoryVectors:
             rows = {space.name: self._read(collection, space, consistency) for space in wanted}
         return {
             image_id: replace(
-                there[image_id],
+                there[image_id] if facts else StoredImage.of_id(image_id, {}),
                 vectors={name: of_id[image_id].vectors[name] for name, of_id in rows.items() if image_id in of_id},
             )
             for image_id in ids
@@ -106,12 +107,14 @@ class MemoryVectors:
         filter: Condition | None = None,  # noqa: A002 - the word of the contract
         after_id: str = "",
         limit: int,
+        facts: bool = True,
         consistency: Consistency = Consistency.BOUNDED,
         timeout_s: float,
     ) -> list[StoredImage]:
         check_page_size(limit)
         rows = self._read(collection, collection.spaces[-1], consistency)
-        return [_facts(row) for row in _in_order(rows.values(), after_id) if matches(filter, row)][:limit]
+        view = ImageView.BASIC if facts else ImageView.ID
+        return [_seen(row, view) for row in _in_order(rows.values(), after_id) if matches(filter, row)][:limit]
 
     def matching_ids(
         self, collection: Collection, selection: Selection, *, after_id: str = "", limit: int, timeout_s: float
@@ -199,8 +202,8 @@ def _ask(deadline: Deadline | None) -> None:
 
 def _row(image: StoredImage, space: Space) -> StoredImage:
     """A copy of `image` that its owner cannot change, with its vector in `space` alone, and with metadata as JSON keeps it."""
-    if image.index_time.tzinfo is None:
-        raise InvalidArgument("index_time", "has no time zone")
+    if image.index_time is None or image.index_time.tzinfo is None:
+        raise InvalidArgument("index_time", "is missing, or has no time zone")
     vector = np.array(image.vectors[space.name], np.float32)
     vector.setflags(write=False)
     return replace(
@@ -214,6 +217,16 @@ def _row(image: StoredImage, space: Space) -> StoredImage:
 
 def _facts(row: StoredImage) -> StoredImage:
     return replace(row, vectors={})
+
+
+def _seen(row: StoredImage, view: ImageView) -> StoredImage:
+    match view:
+        case ImageView.ID:
+            return StoredImage.of_id(row.id, {})
+        case ImageView.BASIC:
+            return _facts(row)
+        case ImageView.FULL:
+            return row
 
 
 def _in_order(rows: Iterable[StoredImage], after_id: str) -> list[StoredImage]:

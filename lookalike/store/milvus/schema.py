@@ -86,7 +86,9 @@ def to_row(image: StoredImage, space: Space) -> dict[str, Any]:
 
 
 def from_row(row: Mapping[str, Any], vectors: Mapping[str, Vector] | None = None) -> StoredImage:
-    """The image of a row that holds `FACTS`."""
+    """The image of a row that holds `FACTS`, or of them only the id."""
+    if URI not in row:
+        return StoredImage.of_id(row[ID], vectors or {})
     return StoredImage(
         id=row[ID],
         uri=row[URI],
@@ -103,8 +105,8 @@ def row_vector(row: Mapping[str, Any]) -> Vector:
     return np.asarray(row[VECTOR], np.float32)
 
 
-def to_microseconds(moment: datetime.datetime) -> int:
+def to_microseconds(moment: datetime.datetime | None) -> int:
     """`index_time` as it is stored: microseconds since 1970 in UTC. Raises `InvalidArgument` without a time zone."""
-    if moment.tzinfo is None:
-        raise InvalidArgument("index_time", "has no time zone")
+    if moment is None or moment.tzinfo is None:
+        raise InvalidArgument("index_time", "is missing, or has no time zone")
     return (moment - _EPOCH) // datetime.timedelta(microseconds=1)

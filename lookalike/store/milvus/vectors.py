@@ -6,7 +6,7 @@ An image is one row in the physical collection of each space. `rows` reads and w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from lookalike.filters.parsing import condition_of
 from lookalike.names import check_page_size
 from lookalike.records.collection import Collection
 from lookalike.records.filter import Condition, Selection
-from lookalike.records.image import Consistency, Hit, StoredImage
+from lookalike.records.image import Consistency, Hit, ImageView, StoredImage
 from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Metric, Space, Vector, check_vectors
@@ -42,6 +42,8 @@ from lookalike.store.writable import WRITE_TIMEOUT_S
 _LITE_QUERIES_PER_CALL = 4
 """Bounds the queries of a call to milvus-lite, which subtracts every row from every query at once: 4 queries over 20,000 rows
 of 256 values take 80 MB there."""
+_FIELDS: Mapping[ImageView, Sequence[str]] = {ImageView.ID: (ID,), ImageView.BASIC: FACTS, ImageView.FULL: (*FACTS, VECTOR)}
+"""What a search reads of its hits."""
 
 
 class MilvusVectors:
@@ -85,7 +87,7 @@ class MilvusVectors:
         within: float | None = None,
         timeout_s: float,
     ) -> list[list[Hit]]:
-        top_k, include_vectors = options.top_k, options.include_vectors
+        top_k = options.top_k
         check_breadth(top_k, options.ef)
         found = collection.space(space)
         check_vectors("vectors", queries, found)
@@ -104,11 +106,11 @@ class MilvusVectors:
                 anns_field=VECTOR,
                 filter=expression,
                 limit=top_k,
-                output_fields=[*FACTS, VECTOR] if include_vectors else list(FACTS),
+                output_fields=list(_FIELDS[options.view]),
                 search_params={"metric_type": found.metric.value, "params": breadth | bound},
                 consistency_level=CONSISTENCY_LEVELS[options.consistency],
             )
-            answers += [_hits(rows, found, include_vectors) for rows in found_rows]
+            answers += [_hits(rows, found) for rows in found_rows]
         return answers
 
     def get(
@@ -117,6 +119,7 @@ class MilvusVectors:
         ids: Sequence[str],
         *,
         spaces: Sequence[str] = (),
+        facts: bool = True,
         consistency: Consistency = Consistency.BOUNDED,
         timeout_s: float,
     ) -> dict[str, StoredImage]:
@@ -125,7 +128,7 @@ class MilvusVectors:
         last = collection.spaces[-1]
 
         def read(space: Space) -> dict[str, dict[str, Any]]:
-            fields = [*(FACTS if space == last else (ID,)), *((VECTOR,) if space in wanted else ())]
+            fields = [*(FACTS if facts and space == last else (ID,)), *((VECTOR,) if space in wanted else ())]
             return self._rows.by_id(collection, space, ids, fields, consistency, deadline)
 
         asked = [last, *(space for space in wanted if space != last)]
@@ -163,13 +166,15 @@ class MilvusVectors:
         filter: Condition | None = None,  # noqa: A002 - the word of the contract
         after_id: str = "",
         limit: int,
+        facts: bool = True,
         consistency: Consistency = Consistency.BOUNDED,
         timeout_s: float,
     ) -> list[StoredImage]:
         check_page_size(limit)
         expression = both(compiled(filter), id_above(after_id))
         last = collection.spaces[-1]
-        rows = self._rows.in_order(collection, last, expression, FACTS, limit, consistency, Deadline.after(timeout_s))
+        fields = FACTS if facts else (ID,)
+        rows = self._rows.in_order(collection, last, expression, fields, limit, consistency, Deadline.after(timeout_s))
         return [from_row(row) for row in rows]
 
     def matching_ids(
@@ -261,12 +266,12 @@ def _row(image: StoredImage, stored: dict[str, Any], space: Space) -> dict[str, 
     return to_row(replace(image, vectors={space.name: row_vector(stored)}), space)
 
 
-def _hits(answer: Any, space: Space, include_vectors: bool) -> list[Hit]:
+def _hits(answer: Any, space: Space) -> list[Hit]:
     """The hits of one query, nearest first, and by id at equal distance. `answer` is pymilvus' answer for that query."""
     hits = []
     for found in answer:
         row = {**found["entity"], ID: found["id"]}
-        vectors = {space.name: row_vector(row)} if include_vectors else {}
+        vectors = {space.name: row_vector(row)} if VECTOR in row else {}
         hits.append(Hit(from_row(row, vectors), _distance(float(found["distance"]), space.metric)))
     return sorted(hits, key=lambda hit: (hit.distance, hit.image.id))
 

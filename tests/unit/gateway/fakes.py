@@ -160,7 +160,7 @@ class FakeEmbedder(Embedder):
         self.embedded.append(tuple(space.name for space in spaces))
         self.batches.append(list(images))
         vectors = {space.name: self.vectors[space.name] for space in spaces}
-        return [BadImage("ends too early") if image.startswith(b"bad") else vectors for image in images]
+        return [BadImage("ends too early", field="query.image") if image.startswith(b"bad") else vectors for image in images]
 
     async def describe(self, model: str, histogram: HistogramSettings, deadline: Deadline) -> Description:
         return Description(model or "small", histogram, (histogram.space, SPACES[1]))

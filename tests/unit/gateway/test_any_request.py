@@ -147,18 +147,8 @@ JSON_VALUES = st.recursive(
 )
 BODIES = {
     "/v1/collections": ("name", "description", "model", "histogram"),
-    "/v1/collections/things/search": (
-        "image",
-        "vectors",
-        "image_id",
-        "spaces",
-        "top_k",
-        "filter",
-        "weights",
-        "ef",
-        "consistency",
-    ),
-    "/v1/collections/things/search:batch": ("queries", "spaces", "top_k", "weights"),
+    "/v1/collections/things/search": ("query", "options"),
+    "/v1/collections/things/search:batch": ("queries", "options"),
     "/v1/collections/things/images:delete": ("ids", "filter"),
     "/v1/collections/things/images:update": ("updates",),
     "/v1/collections/things:reembed": ("model", "request_id", "allow_missing", "grace"),

@@ -12,7 +12,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -30,7 +30,7 @@ from lookalike.v1 import collection_service_pb2 as collection_pb
 from lookalike.v1 import image_pb2
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as pb
-from tests.messages import made
+from tests.messages import made, search_body, search_request
 from tests.unit.gateway.gateway_at_limits import COLLECTING_PATH, HOLDING_PATH, METADATA, SPACES
 from tests.unit.gateway.http_app import ask
 
@@ -168,8 +168,18 @@ def form(*parts: tuple[str, str, bytes]) -> dict[str, Any]:
     return {"content": b"".join([*pieces, b"--b--\r\n"]), "headers": FORM}
 
 
-def a_picture(number: int) -> pb.BatchQuery:
-    return pb.BatchQuery(image=bytes([number]) * 1_000_000)
+def options(content: bytes) -> bytes:
+    """A search whose options are `content`."""
+    length = bytes([len(content) >> shift & 0x7F | 0x80 for shift in (0, 7, 14, 21)])
+    return b"\x1a" + length + b"\x00" + content
+
+
+def batch(queries: Sequence[Any], **options: Any) -> pb.SearchBatchRequest:
+    return made(pb.SearchBatchRequest, collection=NAME, queries=queries, options=options)
+
+
+def a_picture(number: int) -> pb.Query:
+    return pb.Query(image=bytes([number]) * 1_000_000)
 
 
 BAD = "INVALID_ARGUMENT"
@@ -178,30 +188,38 @@ FIRST = "0000" + "i" * 200
 SPACE_NAMES = [space.name for space in SPACES]
 _JOB = ("Get", "Cancel", "Pause", "Resume", "Undo")
 RPCS = (
-    Rpc("Search/Search", lambda: pb.SearchRequest(collection=NAME, image=picture(), top_k=1000, filter=FILTER)),
-    Rpc("Search/Search", pb.SearchRequest(collection=NAME, image=b"x", top_k=1000, spaces=SPACE_NAMES, include_vectors=True)),
+    Rpc("Search/Search", lambda: search_request(NAME, image=picture(), top_k=1000, filter=FILTER)),
+    Rpc("Search/Search", search_request(NAME, image=b"x", top_k=1000, spaces=SPACE_NAMES, view=pb.IMAGE_VIEW_FULL)),
     Rpc(
         "Search/Search",
-        lambda: made(pb.SearchRequest, collection=NAME, vectors={"vectors": vectors()}, include_query_vectors=True),
+        lambda: search_request(NAME, vectors={"vectors": vectors()}, include_query_vectors=True),
     ),
     Rpc(
         "Search/Search",
-        lambda: made(pb.SearchRequest, vectors={"vectors": [{"space": "s", "values": [0.1] * 32_768}] * 8}),
+        lambda: search_request("", vectors={"vectors": [{"space": "s", "values": [0.1] * 32_768}] * 8}),
         BAD,
     ),
-    Rpc("Search/Search", lambda: b"\x2a\x07siamese" * 3_000_000, BAD),
-    Rpc("Search/Search", lambda: b"\x5a\x00" * 16_000_000, BAD),
+    Rpc("Search/Search", lambda: options(b"\x0a\x07siamese" * 3_000_000), BAD),
+    Rpc("Search/Search", lambda: options(b"\x22\x00" * 16_000_000), BAD),
     Rpc("Search/Search", lambda: b"\x1a\x02\x0a\x00" * 8_000_000, BAD),
     Rpc("Search/Search", lambda: b"\x78\x01" * 16_000_000, BAD),
     Rpc(
         "Search/SearchBatch",
-        lambda: made(pb.SearchBatchRequest, collection=NAME, queries=[{"vectors": {"vectors": vectors()}}] * 256, top_k=1),
+        lambda: made(
+            pb.SearchBatchRequest, collection=NAME, queries=[{"vectors": {"vectors": vectors()}}] * 256, options={"top_k": 1}
+        ),
     ),
-    Rpc("Search/SearchBatch", made(pb.SearchBatchRequest, collection=NAME, queries=[{"image": b"x"}] * 3, top_k=1000)),
-    Rpc("Search/SearchBatch", lambda: pb.SearchBatchRequest(collection=NAME, queries=[*map(a_picture, range(32))], top_k=1)),
+    Rpc(
+        "Search/SearchBatch",
+        batch([{"image": b"x"}] * 3, top_k=1000),
+    ),
+    Rpc(
+        "Search/SearchBatch",
+        lambda: batch([*map(a_picture, range(32))], top_k=1),
+    ),
     Rpc("Search/SearchBatch", lambda: b"\x12\x00" * 16_000_000, BAD),
-    Rpc("Search/GetImage", pb.GetImageRequest(collection=NAME, id=FIRST, include_vectors=True)),
-    Rpc("Search/ListImages", pb.ListImagesRequest(collection=NAME, page_size=1000, filter=FILTER, include_vectors=True)),
+    Rpc("Search/GetImage", pb.GetImageRequest(collection=NAME, id=FIRST, view=pb.IMAGE_VIEW_FULL)),
+    Rpc("Search/ListImages", pb.ListImagesRequest(collection=NAME, page_size=1000, filter=FILTER, view=pb.IMAGE_VIEW_FULL)),
     Rpc("Search/ListImages", pb.ListImagesRequest(collection=NAME, page_size=1000)),
     Rpc("Search/ListImages", pb.ListImagesRequest(collection=NAME, page_token=base64.b64encode(b"[" * 760).decode()), BAD),
     Rpc("Search/DeleteImages", pb.DeleteImagesRequest(collection=NAME, ids=IDS)),
@@ -282,20 +300,27 @@ def lists() -> bytes:
 
 
 ROUTES = (
-    Route("POST", f"{C}/search", lambda: body({"image": encoded(), "top_k": 200, "filter": FILTER})),
-    Route("POST", f"{C}/search", lambda: body(json.dumps({"image": encoded()}).replace("/", "\\/").encode())),
+    Route("POST", f"{C}/search", lambda: body(search_body({"image": encoded(), "top_k": 200, "filter": FILTER}))),
+    Route("POST", f"{C}/search", lambda: body(json.dumps({"query": {"image": encoded()}}).replace("/", "\\/").encode())),
     Route("POST", f"{C}/search", lambda: form(("image", "a", picture()), ("top_k", "", b"5"), ("filter", "", FILTER.encode()))),
     Route("POST", f"{C}/search", lambda: form(("image", "a", b"\r" * 20_000_000))),
     Route("POST", f"{C}/search", lambda: form(("image", "a", b"\r\n--" * 5_000_000))),
-    Route("POST", f"{C}/search", lambda: body({"image_id": "a", "spaces": ["siamese"] * 1_000_000}), "400"),
-    Route("POST", f"{C}/search", lambda: body(b'{"weights":{' + b'"a":1,' * 4_000_000 + b'"a":1}}'), "400"),
-    Route("POST", f"{C}/search", lambda: body({"vectors": [{"space": "siamese", "values": ["x"] * 32_768}] * 8}), "400"),
+    Route("POST", f"{C}/search", lambda: body(search_body({"image_id": "a", "spaces": ["siamese"] * 1_000_000})), "400"),
+    Route("POST", f"{C}/search", lambda: body(b'{"options":{"weights":{' + b'"a":1,' * 4_000_000 + b'"a":1}}}'), "400"),
+    Route(
+        "POST",
+        f"{C}/search",
+        lambda: body(search_body({"vectors": [{"space": "siamese", "values": ["x"] * 32_768}] * 8})),
+        "400",
+    ),
     Route("POST", f"{C}/search", lambda: body(b"[" * 27_000_000), "400"),
-    Route("POST", f"{C}/search:batch", lambda: body({"queries": [{"vectors": vectors_as_json()}] * 32, "top_k": 1})),
+    Route(
+        "POST", f"{C}/search:batch", lambda: body({"queries": [{"vectors": vectors_as_json()}] * 32, "options": {"top_k": 1}})
+    ),
     Route("POST", f"{C}/search:batch", lambda: form(*[("images", "a", bytes([n]) * 500_000) for n in range(40)])),
     Route("POST", f"{C}/search:batch", lambda: body(lists()), "400"),
     Route("GET", f"{C}/images?page_size=1000&filter={FILTER.replace(' ', '%20')}"),
-    Route("GET", f"{C}/images?page_size=25&include_vectors=true"),
+    Route("GET", f"{C}/images?page_size=25&view=IMAGE_VIEW_FULL"),
     Route("GET", f"{C}/images?{'&' * 60_000}", dict, "400"),
     Route(
         "POST", f"{C}/images", lambda: form(*[("images", "a", b"x" * 9000)] * 1000, *[("metadata", "", b"{}")] * 1000), "404"
@@ -305,7 +330,7 @@ ROUTES = (
     Route("POST", f"{C}/images:update", lambda: body({"updates": updates(200)})),
     Route("POST", f"{C}/images:update", lambda: body({"updates": updates(1000, NUMBERS)}), "400"),
     Route("DELETE", f"{C}/images?filter={'(' * 4000}", dict, "400"),
-    Route("GET", f"{C}/images/{FIRST}?include_vectors=true"),
+    Route("GET", f"{C}/images/{FIRST}?view=IMAGE_VIEW_FULL"),
     Route("DELETE", f"{C}/images/nobody"),
     Route("PATCH", f"{C}/images/{FIRST}", lambda: body({"metadata": METADATA})),
     Route("PATCH", f"{C}/images/a", lambda: body(b'{"metadata":{"a":' * 1_500_000), "413"),

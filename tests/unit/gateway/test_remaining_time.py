@@ -11,8 +11,8 @@ import pytest
 
 from gateway.images.images import Images
 from gateway.search.search import Search
-from lookalike.records.image import Consistency
-from lookalike.records.search import ByImage, ByStoredImage, Query
+from lookalike.records.image import Consistency, ImageView
+from lookalike.records.search import ByImage, ByStoredImage, SearchRequest
 from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE
@@ -41,23 +41,26 @@ class OfPlace(Deadline):
 Ask = Callable[[Search, Images, Call], Coroutine[Any, Any, Any]]
 LIST: dict[str, Any] = {"filter_text": "", "limit": 3, "after_id": "", "consistency": Consistency.BOUNDED}
 ASKED: dict[str, tuple[Ask, set[str]]] = {
-    "one space": (lambda search, _, call: search.answer(Query("things", ByImage(b"x")), call), {"search"}),
-    "a stored image": (lambda search, _, call: search.answer(Query("things", ByStoredImage("007")), call), {"search", "get"}),
+    "one space": (lambda search, _, call: search.answer(SearchRequest("things", ByImage(b"x")), call), {"search"}),
+    "a stored image": (
+        lambda search, _, call: search.answer(SearchRequest("things", ByStoredImage("007")), call),
+        {"search", "get"},
+    ),
     "two spaces": (
-        lambda search, _, call: search.answer(Query("things", ByImage(b"x"), SearchOptions(spaces=BOTH)), call),
+        lambda search, _, call: search.answer(SearchRequest("things", ByImage(b"x"), SearchOptions(spaces=BOTH)), call),
         {"search", "get"},
     ),
     "an image": (
-        lambda _, images, call: images.get("things", "007", include_vectors=True, consistency=Consistency.BOUNDED, call=call),
+        lambda _, images, call: images.get("things", "007", view=ImageView.FULL, consistency=Consistency.BOUNDED, call=call),
         {"get"},
     ),
-    "a page": (lambda _, images, call: images.page("things", **LIST, call=call), {"page"}),
+    "a page": (lambda _, images, call: images.page("things", **LIST, view=ImageView.BASIC, call=call), {"page"}),
     "a count": (
         lambda _, images, call: images.count("things", filter_text="", consistency=Consistency.BOUNDED, call=call),
         {"count"},
     ),
     "a page with vectors": (
-        lambda _, images, call: images.page("things", **LIST, include_vectors=True, call=call),
+        lambda _, images, call: images.page("things", **LIST, view=ImageView.FULL, call=call),
         {"page", "get"},
     ),
 }

@@ -112,13 +112,13 @@ class FakeGateway(
 
     def Search(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
-        fused = len(request.spaces) == 2
+        fused = len(request.options.spaces) == 2
         answer = search_service_pb2.SearchResponse(ef=64, spaces=SPACES)
-        for rank, image in enumerate(self.images[: request.top_k or 5], start=1):
+        for rank, image in enumerate(self.images[: request.options.top_k or 5], start=1):
             hit = answer.neighbours.add(rank=rank, similarity=1.0 - rank / 10, image=image)
             if not fused:
                 hit.distance = rank / 5
-            for name in request.spaces or ("siamese",):
+            for name in request.options.spaces or ("siamese",):
                 hit.shares.add(space=name, distance=rank / 5, similarity=1.0 - rank / 10, share=0.5)
         return answer
 
@@ -128,10 +128,11 @@ class FakeGateway(
         for index in reversed(range(self.short, len(request.queries))):
             query = request.queries[index]
             if query.image.startswith(b"bad"):
-                yield search_service_pb2.SearchBatchResponse(index=index, error=to_status(errors.BadImage("is truncated")))
+                bad = errors.BadImage("is truncated", field="query.image")
+                yield search_service_pb2.SearchBatchResponse(index=index, error=to_status(bad))
                 continue
             answer = search_service_pb2.SearchResponse(ef=64, spaces=SPACES)
-            for rank, image in enumerate(self.images[: request.top_k or 5], start=1):
+            for rank, image in enumerate(self.images[: request.options.top_k or 5], start=1):
                 hit = answer.neighbours.add(rank=rank, similarity=1.0 - rank / 10, image=image, distance=rank / 5)
                 hit.shares.add(space="siamese", distance=rank / 5, similarity=1.0 - rank / 10, share=0.5)
             yield search_service_pb2.SearchBatchResponse(index=index, answer=answer)

@@ -18,7 +18,7 @@ from lookalike.filters.parsing import MAX_CHARACTERS
 from lookalike.spaces import MAX_DIMENSION
 from lookalike.v1 import collection_service_pb2, embedder_service_pb2, image_pb2, ingest_service_pb2
 from lookalike.v1 import search_service_pb2 as pb
-from tests.messages import made
+from tests.messages import made, search_request
 
 FILES = (collection_service_pb2, embedder_service_pb2, ingest_service_pb2, pb)
 METHODS = [method for file in FILES for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods]
@@ -55,8 +55,8 @@ def test_the_contract_s_bounds_are_those_of_the_rules() -> None:
     assert bounds.most_bytes(pb.SearchRequest.DESCRIPTOR.fields_by_name["collection"]) == names.MAX_NAME_BYTES
     assert bounds.most_bytes(image_pb2.Image.DESCRIPTOR.fields_by_name["id"]) == names.MAX_ID_BYTES
     assert bounds.most_bytes(image_pb2.Image.DESCRIPTOR.fields_by_name["uri"]) == names.MAX_URI_BYTES
-    assert bounds.most_bytes(pb.SearchRequest.DESCRIPTOR.fields_by_name["image"]) == names.MAX_MESSAGE_BYTES
-    assert bounds.most_bytes(pb.SearchRequest.DESCRIPTOR.fields_by_name["filter"]) == 4 * MAX_CHARACTERS
+    assert bounds.most_bytes(pb.Query.DESCRIPTOR.fields_by_name["image"]) == names.MAX_MESSAGE_BYTES
+    assert bounds.most_bytes(pb.SearchOptions.DESCRIPTOR.fields_by_name["filter"]) == 4 * MAX_CHARACTERS
     assert bounds.most_items(image_pb2.SpaceVector.DESCRIPTOR.fields_by_name["values"]) == MAX_DIMENSION
     assert bounds.most_items(pb.SearchBatchRequest.DESCRIPTOR.fields_by_name["queries"]) == names.MAX_QUERIES_PER_BATCH
     assert bounds.most_items(embedder_service_pb2.EmbedRequest.DESCRIPTOR.fields_by_name["images"]) == names.MAX_IMAGES_PER_CALL
@@ -70,9 +70,9 @@ VECTOR = image_pb2.SpaceVector(space="siamese", values=[0.5] * MAX_DIMENSION)
 @pytest.mark.parametrize(
     "message",
     [
-        pb.SearchRequest(collection="c" * 63, vectors=pb.QueryVectors(vectors=[VECTOR] * 8), weights={"s" * 63: 1.0}, top_k=5),
-        pb.SearchRequest(image=b"x" * 20_000_000, spaces=["siamese"] * 8, filter="é" * 4096),
-        pb.SearchBatchRequest(queries=[pb.BatchQuery(image_id="é" * 128)] * 256),
+        search_request("c" * 63, vectors=pb.QueryVectors(vectors=[VECTOR] * 8), weights={"s" * 63: 1.0}, top_k=5),
+        search_request("", image=b"x" * 20_000_000, spaces=["siamese"] * 8, filter="é" * 4096),
+        pb.SearchBatchRequest(queries=[pb.Query(image_id="é" * 128)] * 256),
         pb.DeleteImagesRequest(ids=["i" * 256] * 1000),
         pb.UpdateImagesRequest(
             updates=[made(pb.ImageUpdate, id="a", metadata={"k": ["v", 1, None, {"w": True}]}, merge=True)] * 1000
@@ -89,20 +89,20 @@ def test_a_request_at_its_bounds_is_read_as_protobuf_would(message: Message) -> 
 @pytest.mark.parametrize(
     ("message", "field"),
     [
-        (pb.SearchRequest(spaces=["siamese"] * 9), "spaces"),
-        (pb.SearchRequest(spaces=["siamese", "s" * 64]), "spaces[1]"),
-        (pb.SearchRequest(weights={str(number): 1.0 for number in range(9)}), "weights"),
-        (pb.SearchRequest(weights={"w" * 64: 1.0}), "weights"),
-        (pb.SearchRequest(filter="a" * 16385), "filter"),
-        (pb.SearchRequest(vectors=pb.QueryVectors(vectors=[VECTOR] * 9)), "vectors.vectors"),
+        (search_request("", spaces=["siamese"] * 9), "options.spaces"),
+        (search_request("", spaces=["siamese", "s" * 64]), "options.spaces[1]"),
+        (search_request("", weights={str(number): 1.0 for number in range(9)}), "options.weights"),
+        (search_request("", weights={"w" * 64: 1.0}), "options.weights"),
+        (search_request("", filter="a" * 16385), "options.filter"),
+        (search_request("", vectors=pb.QueryVectors(vectors=[VECTOR] * 9)), "query.vectors"),
         (
-            pb.SearchRequest(vectors=made(pb.QueryVectors, vectors=[VECTOR, {"values": [1.0] * 32_769}])),
-            "vectors.vectors[1].values",
+            search_request("", vectors=made(pb.QueryVectors, vectors=[VECTOR, {"values": [1.0] * 32_769}])),
+            "query.vectors[1].values",
         ),
-        (pb.SearchBatchRequest(queries=[pb.BatchQuery()] * 257), "queries"),
+        (pb.SearchBatchRequest(queries=[pb.Query()] * 257), "queries"),
         (
             made(pb.SearchBatchRequest, queries=[{}, {"vectors": {"vectors": [{"space": "s" * 64}]}}]),
-            "queries[1].vectors.vectors[0].space",
+            "queries[1].vectors[0].space",
         ),
         (pb.ListImagesRequest(page_token="x" * 1025), "page_token"),
         (made(pb.UpdateImagesRequest, updates=[{"id": "a"}, {"metadata": {"k": "v" * 131072}}]), "updates[1].metadata"),
@@ -125,22 +125,22 @@ def test_numbers_that_come_one_by_one_are_counted_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "field"),
+    ("content", "kind", "field"),
     [
-        (b"\x2a\x07siamese", "spaces"),
-        (b"\x1a\x02\x0a\x00", "request"),  # a vector in a field of its own each time: they are one message
-        (b"\x5a\x00", "weights"),
-        (b"\x7a\x00", "request"),  # a field that there is not
-        (b"\x30\x05", "request"),  # one number, again and again
-        (b"\x1b\x1c", "request"),  # groups, which protobuf has given up
+        (b"\x0a\x07siamese", pb.SearchOptions, "spaces"),
+        (b"\x22\x00", pb.SearchOptions, "weights"),
+        (b"\x10\x05", pb.SearchOptions, "request"),  # one number, again and again
+        (b"\x1a\x02\x0a\x00", pb.SearchRequest, "request"),  # a space in a field of its own each time: they are one message
+        (b"\x7a\x00", pb.SearchRequest, "request"),  # a field that there is not
+        (b"\x1b\x1c", pb.SearchRequest, "request"),  # groups, which protobuf has given up
     ],
 )
-def test_a_refusal_takes_no_longer_however_much_comes(content: bytes, field: str) -> None:
+def test_a_refusal_takes_no_longer_however_much_comes(content: bytes, kind: type[Message], field: str) -> None:
     """The whole of it takes protobuf a tenth of a second and more; only what is within the bounds may be looked at."""
 
     def cost_s(count: int) -> float:
         started_s = time.thread_time()
-        assert refused(content * count).field == field
+        assert refused(content * count, kind).field == field
         return time.thread_time() - started_s
 
     cost_s(100)

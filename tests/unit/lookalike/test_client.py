@@ -12,7 +12,6 @@ import pytest
 from lookalike import errors
 from lookalike.client import (
     ArchiveSource,
-    BatchQuery,
     Client,
     Consistency,
     FolderSource,
@@ -20,6 +19,7 @@ from lookalike.client import (
     JobState,
     ManifestSource,
     Metric,
+    Query,
     Source,
     UploadItem,
     UploadSource,
@@ -52,7 +52,7 @@ def test_search_gives_neighbours_with_metadata_and_distances(gateway: FakeGatewa
     assert first.image.index_time == datetime.fromtimestamp(1_700_000_000, UTC)
     assert [(space.name, space.metric) for space in found.spaces] == [("histogram", Metric.L2), ("siamese", Metric.COSINE)]
     request = gateway.seen[-1]
-    assert (request.image, request.top_k, request.filter) == (b"png", 2, "year >= 2019")
+    assert (request.query.image, request.options.top_k, request.options.filter) == (b"png", 2, "year >= 2019")
 
 
 def test_a_fused_hit_has_no_distance_of_its_own(gateway: FakeGateway, client: Client) -> None:
@@ -62,24 +62,24 @@ def test_a_fused_hit_has_no_distance_of_its_own(gateway: FakeGateway, client: Cl
 
     assert hit.distance is None
     assert [share.space for share in hit.shares] == ["histogram", "siamese"]
-    assert gateway.seen[-1].weights == {"histogram": 0.5}
+    assert gateway.seen[-1].options.weights == {"histogram": 0.5}
 
 
 def test_top_k_of_zero_reaches_the_server_which_refuses_it(gateway: FakeGateway, client: Client) -> None:
     client.search("shoes", image=b"png", top_k=0)
-    assert gateway.seen[-1].HasField("top_k")
+    assert gateway.seen[-1].options.HasField("top_k")
     client.search("shoes", image=b"png")
-    assert not gateway.seen[-1].HasField("top_k")
+    assert gateway.seen[-1].options.top_k == 5
 
 
 def test_any_number_of_queries_is_asked_in_requests_of_what_one_may_hold(gateway: FakeGateway, client: Client) -> None:
     gateway.images = [an_image("a")]
     read: list[int] = []
 
-    def queries() -> Iterator[BatchQuery]:
+    def queries() -> Iterator[Query]:
         for number in range(600):
             read.append(number)
-            yield BatchQuery(image=b"x")
+            yield Query(image=b"x")
 
     answers = client.search_many("shoes", queries(), top_k=1, filter="year >= 2019")
     first = next(answers)
@@ -89,26 +89,22 @@ def test_any_number_of_queries_is_asked_in_requests_of_what_one_may_hold(gateway
     assert sorted(answer.index for answer in every) == list(range(600))
     assert all(answer.error is None and answer.result.neighbours[0].image.id == "a" for answer in every if answer.result)
     assert [len(request.queries) for request in gateway.seen] == [256, 256, 88]
-    assert {(request.top_k, request.filter) for request in gateway.seen} == {(1, "year >= 2019")}
+    assert {(request.options.top_k, request.options.filter) for request in gateway.seen} == {(1, "year >= 2019")}
 
 
 def test_a_request_of_many_queries_is_bounded_in_bytes(gateway: FakeGateway, client: Client) -> None:
-    list(
-        client.search_many(
-            "shoes", [BatchQuery(image=bytes(6_000_000)) for _ in range(5)] + [BatchQuery(image=bytes(19_000_000))]
-        )
-    )
+    list(client.search_many("shoes", [Query(image=bytes(6_000_000)) for _ in range(5)] + [Query(image=bytes(19_000_000))]))
     assert [len(request.queries) for request in gateway.seen] == [2, 2, 1, 1]
 
 
 def test_what_is_wrong_with_one_of_many_queries_is_its_answer(gateway: FakeGateway, client: Client) -> None:
     queries = [
-        BatchQuery(image=b"good"),
-        BatchQuery(image=bytes(MAX_IMAGE_BYTES + 1)),
-        BatchQuery(image=b"bad"),
-        BatchQuery(vectors={"siamese": np.zeros((2, 3), np.float32)}),
-        BatchQuery(image_id="x"),
-        BatchQuery(vectors={"siamese": np.zeros(3, np.float32)}),
+        Query(image=b"good"),
+        Query(image=bytes(MAX_IMAGE_BYTES + 1)),
+        Query(image=b"bad"),
+        Query(vectors={"siamese": np.zeros((2, 3), np.float32)}),
+        Query(image_id="x"),
+        Query(vectors={"siamese": np.zeros(3, np.float32)}),
     ]
     answers = sorted(client.search_many("shoes", queries), key=lambda answer: answer.index)
     assert [answer.index for answer in answers] == list(range(6))
@@ -123,21 +119,21 @@ def test_what_is_wrong_with_one_of_many_queries_is_its_answer(gateway: FakeGatew
 @pytest.mark.parametrize("query", [{}, {"image": b"x", "image_id": "y"}])
 def test_a_query_of_many_that_is_not_one_query_cannot_be_made(query: dict[str, Any]) -> None:
     with pytest.raises(errors.InvalidArgument):
-        BatchQuery(**query)
+        Query(**query)
 
 
 def test_what_ends_a_whole_request_of_many_queries_is_raised(gateway: FakeGateway, client: Client) -> None:
     gateway.fail = [errors.NotFound("collection", "shoes")]
     with pytest.raises(errors.NotFound):
-        list(client.search_many("shoes", [BatchQuery(image=b"x")]))
+        list(client.search_many("shoes", [Query(image=b"x")]))
     gateway.fail = [errors.Unavailable("milvus", "restarting")] * 2
-    assert len(list(client.search_many("shoes", [BatchQuery(image=b"x")]))) == 1, "tried again, as a search is"
+    assert len(list(client.search_many("shoes", [Query(image=b"x")]))) == 1, "tried again, as a search is"
 
 
 def test_queries_that_a_server_leaves_unanswered_are_not_taken_for_done(gateway: FakeGateway, client: Client) -> None:
     gateway.short = 2
     with pytest.raises(errors.Unavailable, match="2 of 5 queries not answered"):
-        list(client.search_many("shoes", [BatchQuery(image=b"x")] * 5))
+        list(client.search_many("shoes", [Query(image=b"x")] * 5))
 
 
 def test_no_queries_are_no_call(gateway: FakeGateway, client: Client) -> None:
@@ -151,12 +147,12 @@ def test_vectors_travel_as_they_are(gateway: FakeGateway, client: Client) -> Non
     stored.vectors.append(image_pb2.SpaceVector(space="siamese", values=vector.tolist()))
     gateway.images = [stored]
 
-    image = client.get_image("shoes", "a", include_vectors=True)
+    image = client.get_image("shoes", "a", view="full")
     client.search("shoes", vectors={"siamese": vector})
 
     assert image.vectors["siamese"].dtype == np.float32
     np.testing.assert_array_equal(image.vectors["siamese"], vector)
-    assert list(gateway.seen[-1].vectors.vectors[0].values) == vector.tolist()
+    assert list(gateway.seen[-1].query.vectors.vectors[0].values) == vector.tolist()
 
 
 @pytest.mark.parametrize(
@@ -228,7 +224,7 @@ def test_a_closed_client_says_so() -> None:
     with pytest.raises(errors.LookalikeError, match="closed"):
         client.list_collections()
     with pytest.raises(errors.LookalikeError, match="closed"):
-        list(client.search_many("shoes", [BatchQuery(image_id="x")]))
+        list(client.search_many("shoes", [Query(image_id="x")]))
 
 
 @pytest.mark.parametrize("target", ["nonsense", "", ":50051", "host:port"])

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from lookalike.client import (
-    BatchQuery,
     Client,
     Consistency,
     FolderSource,
@@ -22,6 +21,7 @@ from lookalike.client import (
     IngestOptions,
     JobState,
     Metric,
+    Query,
     Space,
     Upload,
     UploadItem,
@@ -36,7 +36,7 @@ VECTOR = np.ones(4, np.float32)
 SPACE = Space("siamese", 4, Metric.COSINE, "b" * 16)
 IMAGE = Image("a", "", {}, "", 0, datetime(2026, 11, 23, tzinfo=UTC), {"siamese": VECTOR})
 RIGHT: dict[str, Any] = {
-    "collection": "shoes", "name": "shoes", "job_id": "job-1", "image_id": "a", "queries": [BatchQuery(image=b"x")],
+    "collection": "shoes", "name": "shoes", "job_id": "job-1", "image_id": "a", "queries": [Query(image=b"x")],
     "items": [UploadItem(content=b"x")], "source": UploadSource("upload-1"), "updates": [ImageUpdate("a", {})],
     "images": [IMAGE], "spaces": [SPACE],
 }  # fmt: skip
@@ -142,13 +142,13 @@ def test_what_is_obviously_meant_is_taken(gateway: FakeGateway, client: Client, 
 
     client.search("shoes", image=picture, spaces="siamese", top_k=np.int64(7), consistency="strong")  # type: ignore[arg-type]
     request = gateway.seen[-1]
-    assert (request.image, list(request.spaces), request.top_k) == (b"jpeg", ["siamese"], 7)
-    assert request.consistency == 2
+    assert (request.query.image, list(request.options.spaces), request.options.top_k) == (b"jpeg", ["siamese"], 7)
+    assert request.options.consistency == 2
     for given in (bytearray(b"x"), memoryview(b"x")):
         client.search("shoes", image=given, consistency=Consistency.BOUNDED)  # type: ignore[arg-type]
-        assert gateway.seen[-1].image == b"x"
+        assert gateway.seen[-1].query.image == b"x"
     client.search("shoes", vectors={"siamese": [1, 2, 3]})  # type: ignore[dict-item]
-    assert list(gateway.seen[-1].vectors.vectors[0].values) == [1.0, 2.0, 3.0]
+    assert list(gateway.seen[-1].query.vectors.vectors[0].values) == [1.0, 2.0, 3.0]
 
     client.delete_images("shoes", "abc")
     assert list(gateway.seen[-1].ids) == ["abc"], "not a, b and c"

@@ -23,6 +23,7 @@ from tests.unit.lookalike.fake_gateway import FakeGateway, an_image, served
 __all__ = ["lookalike"]
 
 COUNT, K = 60, 5
+FULL, BASIC = search_service_pb2.IMAGE_VIEW_FULL, search_service_pb2.IMAGE_VIEW_BASIC
 METRICS = {space.name: space.metric for space in SPACES}
 
 
@@ -35,16 +36,16 @@ class Approximate(FakeGateway):
 
     def Search(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
-        (query,) = request.vectors.vectors
+        (query,) = request.query.vectors.vectors
         apart = METRICS[query.space].distance(np.array(query.values, np.float32), self.matrix(query.space)).tolist()
         seen = zip(apart, self.images, self.needs[query.space], strict=True)
-        found = [(distance, image) for distance, image, needed in seen if request.ef >= needed]
-        answer = search_service_pb2.SearchResponse(ef=request.ef)
+        found = [(distance, image) for distance, image, needed in seen if request.options.ef >= needed]
+        answer = search_service_pb2.SearchResponse(ef=request.options.ef)
         # Equal images come by larger id first: other ones than an exact search in order of id would find.
         found.reverse()
-        for _, image in sorted(found, key=lambda pair: round(pair[0], 6))[: request.top_k]:
+        for _, image in sorted(found, key=lambda pair: round(pair[0], 6))[: request.options.top_k]:
             hit = answer.neighbours.add(image=image)
-            if not request.include_vectors:
+            if request.options.view != FULL:
                 hit.image.ClearField("vectors")
         return answer
 
@@ -140,8 +141,8 @@ def test_breadths_begin_above_the_neighbours_asked_for(gateway: Approximate, cli
     (found,) = tune(client, "shoes", recall=0.9, k=50, queries=3, spaces=["siamese"]).spaces
     assert [step.ef for step in found.steps] == [64]
     searches = [request for request in gateway.seen if isinstance(request, search_service_pb2.SearchRequest)]
-    assert {(request.top_k, request.ef) for request in searches} == {(51, 64)}
-    assert [request.include_vectors for request in searches] == [True] * 3 + [False] * 3, "the time is that of a plain search"
+    assert {(request.options.top_k, request.options.ef) for request in searches} == {(51, 64)}
+    assert [request.options.view for request in searches] == [FULL] * 3 + [BASIC] * 3, "the time is that of a plain search"
 
 
 def asked(gateway: Approximate) -> list[str]:

@@ -89,7 +89,7 @@ def test_a_picture_that_cannot_be_used_is_the_query_s_field_image() -> None:
     status = to_status(BadImage("ends too early", field="images[0]"))
     (error,), _ = embed(lambda: answer(results=[pb.EmbedResult(error=status)]))
     assert isinstance(error, BadImage)
-    assert (error.field, error.reason, error.message) == ("image", "IMAGE_UNREADABLE", "image: ends too early")
+    assert (error.field, error.reason, error.message) == ("query.image", "IMAGE_UNREADABLE", "query.image: ends too early")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_an_answer_that_breaks_the_contract_is_a_defect_not_a_result(wrong: dict
 )
 def test_a_picture_of_an_impossible_size_is_not_sent_and_fails_none_beside_it(content: bytes, reason: str) -> None:
     (error,), asked = embed(answer, content)
-    assert (error.reason, error.field) == (reason, "image")
+    assert (error.reason, error.field) == (reason, "query.image")
     assert asked == []
     whole = answer()
     two = answer(results=[whole.results[0], pb.EmbedResult(error=to_status(BadImage("ends too early")))])

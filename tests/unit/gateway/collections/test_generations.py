@@ -20,7 +20,7 @@ from lookalike.records.collection import Collection
 from lookalike.records.job import Job, JobOptions
 from lookalike.records.job_state import JobState
 from lookalike.records.model import Description, Embedding
-from lookalike.records.search import ByImage, Query
+from lookalike.records.search import ByImage, SearchRequest
 from lookalike.records.search_options import SearchOptions
 from lookalike.records.source import CollectionSource
 from lookalike.runtime.call import Deadline
@@ -166,7 +166,7 @@ class OnesEmbedder(FakeEmbedder):
         return [{space.name: np.ones(space.dimension, np.float32) for space in spaces} for _ in images]
 
 
-PICTURE = Query("things", ByImage(b"picture"), SearchOptions(spaces=(SIAMESE,)))
+PICTURE = SearchRequest("things", ByImage(b"picture"), SearchOptions(spaces=(SIAMESE,)))
 
 
 def test_a_search_that_meets_a_generation_just_dropped_is_answered_by_the_one_that_is() -> None:

@@ -40,10 +40,14 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
 
 def test_a_form_and_json_with_the_same_picture_give_the_same_answer() -> None:
     form = ask("POST", SEARCH, files={"image": b"picture"}, data={"spaces": "histogram, siamese", "top_k": "3"})
-    body = {"image": "cGljdHVyZQ==", "spaces": ["histogram", "siamese"], "top_k": 3}
+    body = {"query": {"image": "cGljdHVyZQ=="}, "options": {"spaces": ["histogram", "siamese"], "top_k": 3}}
     assert form.status_code == 200
-    assert form.json() == ask("POST", SEARCH, json=body).json()
-    assert len(form.json()["neighbours"]) == 3
+    by_form, by_json = form.json(), ask("POST", SEARCH, json=body).json()
+    for answer in (by_form, by_json):
+        times = {leg: float(time.removesuffix("s")) for leg, time in answer.pop("timing").items()}
+        assert times["total"] >= times["query_vectors"] + times["nearest"] + times["fuse"] > 0
+    assert by_form == by_json
+    assert len(by_form["neighbours"]) == 3
 
 
 def test_options_of_a_form_reach_the_search() -> None:
@@ -55,29 +59,40 @@ def test_options_of_a_form_reach_the_search() -> None:
     assert shares[1]["share"] == pytest.approx(0.75 * shares[1]["similarity"], rel=1e-5)
 
 
+def search(**options: Any) -> dict[str, Any]:
+    return {"query": {"image_id": "001"}, "options": options}
+
+
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
         ({"json": {}}, "query"),
-        ({"json": {"image_id": "001", "image": "cGlj"}}, "query"),
-        ({"json": {"image": "%%%"}}, "image"),
-        ({"json": {"image_id": "001", "top_k": 0}}, "top_k"),
-        ({"json": {"image_id": "001", "top_k": 20_000}}, "top_k"),
-        ({"json": {"image_id": "001", "top_k": "many"}}, "top_k"),
-        ({"json": {"image_id": "001", "top_k": 10**12}}, "top_k"),
-        ({"json": {"image_id": "001", "topk": 5}}, "topk"),
-        ({"json": {"image_id": "001", "weights": {"siamese": "heavy"}}}, "weights.siamese"),
-        ({"json": {"image_id": "001", "consistency": "SOON"}}, "consistency"),
-        ({"json": {"vectors": [{"space": "siamese", "values": [1, "x"]}]}}, "vectors[0].values[1]"),
-        ({"json": {"vectors": [{"space": "siamese", "values": [1, 2]}]}}, "vectors[0].values"),
-        ({"json": {"vectors": [{"values": [1, 2]}]}}, "vectors[0].space"),
+        ({"json": {"query": {}}}, "query"),
+        ({"json": {"query": {"image_id": "001", "image": "cGlj"}}}, "query"),
+        ({"json": {"query": {"image": "%%%"}}}, "query.image"),
+        ({"json": {"query": {"image_id": ""}}}, "query.image_id"),
+        ({"json": search(top_k=0)}, "options.top_k"),
+        ({"json": search(top_k=20_000)}, "options.top_k"),
+        ({"json": search(top_k="many")}, "options.top_k"),
+        ({"json": search(top_k=10**12)}, "options.top_k"),
+        ({"json": search(topk=5)}, "options.topk"),
+        ({"json": search(ef=3)}, "options.ef"),
+        ({"json": search(spaces=["siamese", "siamese"])}, "options.spaces[1]"),
+        ({"json": search(filter="label =")}, "options.filter"),
+        ({"json": search(weights={"siamese": "heavy"})}, "options.weights.siamese"),
+        ({"json": search(weights={"siamese": 0})}, "options.weights.siamese"),
+        ({"json": search(consistency="SOON")}, "options.consistency"),
+        ({"json": search(view="IMAGE_VIEW_MOST")}, "options.view"),
+        ({"json": {"query": {"vectors": [{"space": "siamese", "values": [1, "x"]}]}}}, "query.vectors[0].values[1]"),
+        ({"json": {"query": {"vectors": [{"space": "siamese", "values": [1, 2]}]}}}, "query.vectors[0].values"),
+        ({"json": {"query": {"vectors": [{"values": [1, 2]}]}}}, "query.vectors[0].space"),
         ({"json": [1]}, "body"),
         ({"content": b"{", "headers": {"content-type": "application/json"}}, "body"),
         ({"content": b"picture", "headers": {"content-type": "image/png"}}, "body"),
         ({"content": b"nonsense", "headers": {"content-type": "multipart/form-data"}}, "body"),
         ({"data": {"image": "text"}, "files": {"other": b"x"}}, "image"),
-        ({"files": {"image": b"x"}, "data": {"top_k": ["1", "2"]}}, "top_k"),
-        ({"files": {"image": b"x"}, "data": {"weights": "heavy"}}, "weights"),
+        ({"files": {"image": b"x"}, "data": {"top_k": ["1", "2"]}}, "options.top_k"),
+        ({"files": {"image": b"x"}, "data": {"weights": "heavy"}}, "options.weights"),
         ({"files": {"image": b"x"}, "data": {"colour": "red"}}, "colour"),
         ({"files": {"picture": b"x"}}, "picture"),
     ],
@@ -86,6 +101,44 @@ def test_a_search_that_cannot_be_read_names_its_field(request_: dict[str, Any], 
     error = error_of(ask("POST", SEARCH, **request_))
     assert (error["code"], error["status"], error["field"]) == (400, "INVALID_ARGUMENT", field)
     assert error["message"].startswith(field)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"image_id": "001"}, "image_id: is query.image_id now"),
+        ({"query": {"image_id": "001"}, "top_k": 5}, "top_k: is options.top_k now"),
+        ({"query": {"image_id": "001", "spaces": ["siamese"]}}, "query.spaces: is options.spaces now"),
+        ({"include_vectors": True}, "include_vectors: is options.view now, with IMAGE_VIEW_FULL"),
+        (search(include_vectors=True), "options.include_vectors: is options.view now, with IMAGE_VIEW_FULL"),
+        (search(topk=5), "options.topk: is not a field of this request"),
+    ],
+)
+def test_a_field_at_its_old_place_is_refused_with_its_place_now(body: dict[str, Any], message: str) -> None:
+    assert error_of(ask("POST", SEARCH, json=body))["message"] == message
+
+
+def test_a_field_at_its_old_place_is_refused_with_its_place_now_in_batches_forms_and_queries() -> None:
+    batch = {"queries": [{"image_id": "001", "top_k": 3}]}
+    assert error_of(ask("POST", f"{SEARCH}:batch", json=batch))["message"] == "queries[0].top_k: is options.top_k now"
+    form = {"files": {"image": b"x"}, "data": {"include_vectors": "true"}}
+    assert error_of(ask("POST", SEARCH, **form))["message"] == "include_vectors: is view now, with IMAGE_VIEW_FULL"
+    page = ask("GET", "/v1/collections/things/images?include_vectors=true")
+    assert error_of(page)["message"] == "include_vectors: is view now, with IMAGE_VIEW_FULL"
+
+
+def test_a_view_says_how_much_of_an_image_comes() -> None:
+    images = "/v1/collections/things/images"
+    for view, score, vectors in (("ID", None, 0), ("BASIC", 7.0, 0), ("FULL", 7.0, 2)):
+        name = f"IMAGE_VIEW_{view}"
+        query = {"query": {"image_id": "000"}, "options": {"view": name, "top_k": 9, "spaces": [HISTOGRAM, SIAMESE]}}
+        hits = ask("POST", SEARCH, json=query).json()["neighbours"]
+        found = next(hit["image"] for hit in hits if hit["image"]["id"] == "a/b c")
+        got = ask("GET", f"{images}/a%2Fb%20c?view={name}").json()["image"]
+        listed = ask("GET", f"{images}?view={name}").json()["images"][-1]
+        assert found == got == listed
+        assert (got["metadata"].get("score"), len(got["vectors"])) == (score, vectors)
+        assert ("index_time" in got, got["sha256"] != "") == (view != "ID", view != "ID")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from lookalike.wire.collections import collection_message
 from lookalike.wire.images import image_message
 from lookalike.wire.jobs import job_message
 from lookalike.wire.values import metadata_message
-from tests.messages import made
+from tests.messages import made, search_request
 from tests.unit.gateway.fakes import COLLECTION, SPACES, job
 from tests.unit.lookalike.wire.record_values import alike, whole
 
@@ -32,7 +32,7 @@ FLOATS = [0.1, -0.0, 1e-37, 3.4e38, 16777216.0, float("nan"), float("inf"), floa
         collection_message(COLLECTION),
         job_message(job(JobState.RUNNING)),
         job_message(job(JobState.FAILED, error="no column uri", error_reason="MANIFEST_INVALID")),
-        made(search_pb.SearchRequest, image=b"\xff\x00", weights={"a": 0.1}, ef=-1, consistency=99),
+        search_request("", image=b"\xff\x00", weights={"a": 0.1}, ef=-1, consistency=99),
         search_pb.SearchResponse(),
         search_pb.Neighbour(distance=0.0),
         made(search_pb.SearchResponse, query_vectors=[{"space": "a", "values": FLOATS}], neighbours=[{"distance": 0.1}]),
@@ -64,4 +64,4 @@ def test_an_image_without_metadata_has_none() -> None:
 
 
 def test_bytes_are_base64() -> None:
-    assert base64.b64decode(to_json(search_pb.SearchRequest(image=b"\xff\x00"))["image"]) == b"\xff\x00"
+    assert base64.b64decode(to_json(search_pb.Query(image=b"\xff\x00"))["image"]) == b"\xff\x00"

@@ -14,6 +14,7 @@ from lookalike.bounds import most_characters, range_of
 from lookalike.filters.parsing import MAX_CHARACTERS
 from lookalike.names import MAX_EF, MAX_TOP_K
 from lookalike.picture_formats import FORMATS
+from lookalike.records.search_options import DEFAULT_TOP_K
 from lookalike.v1 import collection_service_pb2, ingest_service_pb2, search_service_pb2
 from tests.unit.gateway.http_app import ask
 
@@ -88,7 +89,12 @@ def test_the_search_body_is_documented_as_a_form_and_as_json() -> None:
     content = document["paths"]["/v1/collections/{collection}/search"]["post"]["requestBody"]["content"]
     assert set(content) == {"multipart/form-data", "application/json"}
     assert content["multipart/form-data"]["schema"]["properties"]["image"]["format"] == "binary"
-    assert {"image", "vectors", "image_id", "top_k"} <= set(content["application/json"]["schema"]["properties"])
+    body, form = content["application/json"]["schema"], content["multipart/form-data"]["schema"]
+    assert (set(body["properties"]), body["required"]) == ({"query", "options"}, ["query"])
+    assert set(body["properties"]["query"]["properties"]) == {"image", "vectors", "image_id"}
+    options = body["properties"]["options"]["properties"]
+    assert set(form["properties"]) == {"image", *options}
+    assert options["top_k"]["default"] == form["properties"]["top_k"]["default"] == DEFAULT_TOP_K
 
 
 MESSAGES = {
@@ -131,7 +137,7 @@ def test_every_answer_of_the_contract_is_documented() -> None:
 
 @pytest.mark.parametrize(
     ("name", "field", "most"),
-    [("SearchRequest", "top_k", MAX_TOP_K), ("SearchRequest", "ef", MAX_EF)],
+    [("SearchOptions", "top_k", MAX_TOP_K), ("SearchOptions", "ef", MAX_EF)],
 )
 def test_the_contract_says_how_large_a_number_may_be(name: str, field: str, most: int) -> None:
     assert range_of(MESSAGES[name].fields_by_name[field])[1] == most

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lookalike.names import MAX_QUERIES_PER_BATCH
+from tests.messages import search_body
 from tests.unit.gateway.http_app import SEARCH, ask
 
 IMAGES = "/v1/collections/things/images"
@@ -28,8 +29,8 @@ def refused(method: str, path: str, **request: Any) -> tuple[int, str, str]:
         ("/v1/collections", {"name": "a", "histogram": {"bin": 16}}, "histogram.bin"),
         ("/v1/collections", {"name": "a", "histograms": {}}, "histograms"),
         ("/v1/collections/things:reembed", {"grace": 5}, "grace"),
-        (SEARCH, {"vectors": [{"space": "siamese", "values": [1], "finger": ""}]}, "vectors[0].finger"),
-        (SEARCH, {"image_id": "a", "topk": 5}, "topk"),
+        (SEARCH, {"query": {"vectors": [{"space": "siamese", "values": [1], "finger": ""}]}}, "query.vectors[0].finger"),
+        (SEARCH, {"query": {"image_id": "a"}, "options": {"topk": 5}}, "options.topk"),
         (f"{SEARCH}:batch", {"queries": [{"image_id": "a"}, {"image_ids": "b"}]}, "queries[1].image_ids"),
         (f"{SEARCH}:batch", {"queries": [{"vectors": [{"space": "x", "value": []}]}]}, "queries[0].vectors[0].value"),
         (f"{SEARCH}:batch", {"queries": [], "top": 5}, "top"),
@@ -58,6 +59,11 @@ def test_a_parameter_that_there_is_not_is_refused(path: str) -> None:
 JSON = {"content-type": "application/json"}
 
 
+def body(**fields: Any) -> dict[str, Any]:
+    """Of a search, for a stored image where no vectors are given."""
+    return search_body({"image_id": "a"} | fields if "vectors" not in fields else fields)
+
+
 def raw(body: str) -> dict[str, object]:
     return {"content": body.encode(), "headers": JSON}
 
@@ -65,17 +71,17 @@ def raw(body: str) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("method", "path", "request_", "field"),
     [
-        ("POST", SEARCH, {"json": {"image_id": "a", "spaces": ["siamese"] * 20_000}}, "spaces"),
-        ("POST", SEARCH, {"json": {"image_id": "a", "weights": {str(n): 1 for n in range(9)}}}, "weights"),
-        ("POST", SEARCH, {"json": {"image_id": "a", "filter": "x" * 5000}}, "filter"),
-        ("POST", SEARCH, {"json": {"vectors": [{"space": "siamese", "values": ["x"] * 30_000}]}}, "vectors[0].values[0]"),
-        ("POST", SEARCH, {"json": {"vectors": [{"space": "siamese", "values": [0] * 32_769}]}}, "vectors[0].values"),
-        ("POST", SEARCH, raw('{"filter": "\\ud800"}'), "filter"),
-        ("POST", SEARCH, raw('{"weights": {"siamese": 1e999}, "image_id": "a"}'), "weights.siamese"),
-        ("POST", SEARCH, raw('{"vectors": [{"space": "siamese", "values": [1e39, 0, 0, 0]}]}'), "vectors[0].values"),
+        ("POST", SEARCH, {"json": body(spaces=["siamese"] * 20_000)}, "options.spaces"),
+        ("POST", SEARCH, {"json": body(weights={str(n): 1 for n in range(9)})}, "options.weights"),
+        ("POST", SEARCH, {"json": body(filter="x" * 5000)}, "options.filter"),
+        ("POST", SEARCH, {"json": body(vectors=[{"space": "siamese", "values": ["x"] * 9}])}, "query.vectors[0].values[0]"),
+        ("POST", SEARCH, {"json": body(vectors=[{"space": "siamese", "values": [0] * 32_769}])}, "query.vectors[0].values"),
+        ("POST", SEARCH, raw('{"options": {"filter": "\\ud800"}}'), "options.filter"),
+        ("POST", SEARCH, raw('{"options": {"weights": {"siamese": 1e999}}, "query": {}}'), "options.weights.siamese"),
+        ("POST", SEARCH, raw('{"query": {"vectors": [{"space": "siamese", "values": [1e39]}]}}'), "query.vectors[0].values"),
         ("POST", SEARCH, raw('{"\\ud800": 1}'), "\\ud800"),
-        ("POST", SEARCH, {"files": {"image": b"x"}, "data": {"weights": "[" * 90_000}}, "weights"),
-        ("POST", SEARCH, {"files": {"image": b"x"}, "data": {"spaces": ["siamese"] * 9}}, "spaces"),
+        ("POST", SEARCH, {"files": {"image": b"x"}, "data": {"weights": "[" * 90_000}}, "options.weights"),
+        ("POST", SEARCH, {"files": {"image": b"x"}, "data": {"spaces": ["siamese"] * 9}}, "options.spaces"),
         ("POST", SEARCH, {"files": {"image": b"x"}, "data": {"filter": "x" * 200_000}}, "body"),
         ("POST", f"{SEARCH}:batch", {"json": {"queries": [{}] * (MAX_QUERIES_PER_BATCH + 1)}}, "queries"),
         ("POST", f"{SEARCH}:batch", {"json": {"queries": "many"}}, "queries"),

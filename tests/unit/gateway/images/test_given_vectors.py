@@ -13,7 +13,7 @@ from gateway.collections.collections import Collections, NewCollection
 from gateway.images.given_vectors import images_per_answer
 from gateway.images.images import Images
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError
-from lookalike.records.image import Consistency, GivenImage, GivenVector
+from lookalike.records.image import Consistency, GivenImage, GivenVector, ImageView
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space
 from tests.unit.gateway.fakes import (
     MOMENT,
@@ -107,9 +107,9 @@ def test_pages_with_vectors_hold_as_many_as_fit_and_lose_none() -> None:
                 filter_text="",
                 limit=1000,
                 after_id=last_id,
+                view=ImageView.FULL,
                 consistency=Consistency.STRONG,
                 call=a_call(),
-                include_vectors=True,
             )
         )
         assert 1 <= len(page.images) <= images_per_answer(wide.spaces) < 9
@@ -171,6 +171,7 @@ def test_pages_with_large_metadata_hold_as_many_as_fit_and_lose_none() -> None:
                 filter_text="",
                 limit=1000,
                 after_id=last_id,
+                view=ImageView.BASIC,
                 consistency=Consistency.BOUNDED,
                 call=a_call(),
             )

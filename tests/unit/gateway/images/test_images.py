@@ -12,7 +12,7 @@ import pytest
 
 from gateway.images.images import Images, Thumbnail
 from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError, NotFound, Unavailable
-from lookalike.records.image import Consistency, Deletion, StoredImage
+from lookalike.records.image import Consistency, Deletion, ImageView, StoredImage
 from lookalike.sources import Artifacts, Reader
 from tests.unit.gateway.fakes import (
     NOTHING,
@@ -39,6 +39,7 @@ class World:
             "filter_text": "",
             "limit": 50,
             "after_id": "",
+            "view": ImageView.BASIC,
             "consistency": Consistency.BOUNDED,
         } | fields
         page = asyncio.run(self.images.page("things", **request, call=a_call()))
@@ -77,7 +78,7 @@ def test_pages_hold_every_image_once_and_the_last_says_so(world: World, count: i
 
 
 def test_an_image_that_is_not_there_is_not_found(world: World) -> None:
-    get = world.images.get("things", "x", include_vectors=False, consistency=Consistency.BOUNDED, call=a_call())
+    get = world.images.get("things", "x", view=ImageView.BASIC, consistency=Consistency.BOUNDED, call=a_call())
     with pytest.raises(NotFound) as raised:
         asyncio.run(get)
     assert (raised.value.reason, raised.value.field) == ("IMAGE_NOT_FOUND", "id")

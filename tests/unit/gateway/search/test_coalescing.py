@@ -16,7 +16,7 @@ import pytest
 from gateway.search.coalescing import Ask, MergedSearches
 from lookalike.errors import DeadlineExceeded, Overloaded, Unavailable
 from lookalike.records.collection import Collection
-from lookalike.records.image import Consistency, Hit
+from lookalike.records.image import Consistency, Hit, ImageView
 from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import SIAMESE, Vector
@@ -29,7 +29,7 @@ QUERIES = np.stack([one.vectors[SIAMESE] for one in random_images(40, seed=5)])
 ASK = Ask(COLLECTION, COLLECTION.space(SIAMESE), SearchOptions(top_k=3, ef=64), (), most=8)
 
 DIFFERENT = (
-    {"top_k": 4}, {"ef": 128}, {"filter": "year > 1"}, {"consistency": Consistency.STRONG}, {"include_vectors": True},
+    {"top_k": 4}, {"ef": 128}, {"filter": "year > 1"}, {"consistency": Consistency.STRONG}, {"view": ImageView.FULL},
 )  # fmt: skip
 
 

@@ -9,8 +9,8 @@ import pytest
 from gateway.images.images import Images
 from lookalike.errors import BadFilter
 from lookalike.filters.parsing import parse
-from lookalike.records.image import Consistency
-from lookalike.records.search import Batch, ByImage, Query
+from lookalike.records.image import Consistency, ImageView
+from lookalike.records.search import ByImage, SearchBatchRequest, SearchRequest
 from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import (
@@ -37,7 +37,7 @@ def parses() -> int:
 
 def test_a_search_in_two_spaces_parses_its_filter_once() -> None:
     search, before = search_core(MemoryBackends(random_images(30)), FakeEmbedder(QUERY)), parses()
-    asyncio.run(search.answer(Query("things", ByImage(b"picture"), BOTH), a_call()))
+    asyncio.run(search.answer(SearchRequest("things", ByImage(b"picture"), BOTH), a_call()))
     assert parses() - before == 1
 
 
@@ -45,7 +45,7 @@ def test_a_batch_parses_the_filter_of_its_queries_once() -> None:
     search, before = search_core(MemoryBackends(random_images(30)), FakeEmbedder(QUERY)), parses()
 
     async def answered() -> int:
-        batch = Batch("things", [Query("things", ByImage(b"%d" % n), BOTH) for n in range(40)])
+        batch = SearchBatchRequest("things", [ByImage(b"%d" % n) for n in range(40)], BOTH)
         return len([place async for place, _ in await search.answer_batch(batch, a_call())])
 
     assert asyncio.run(answered()) == 40
@@ -55,8 +55,17 @@ def test_a_batch_parses_the_filter_of_its_queries_once() -> None:
 def test_a_page_of_images_parses_its_filter_once() -> None:
     images = Images(MemoryBackends(random_images(30)), FakeLedger(), NOTHING, NOTHING, NOTHING, few_threads())
     before = parses()
-    page = images.page("things", filter_text=FILTER, limit=5, after_id="", consistency=Consistency.BOUNDED, call=a_call())
-    asyncio.run(page)
+    asyncio.run(
+        images.page(
+            "things",
+            filter_text=FILTER,
+            limit=5,
+            after_id="",
+            view=ImageView.BASIC,
+            consistency=Consistency.BOUNDED,
+            call=a_call(),
+        )
+    )
     assert parses() - before == 1
 
 
@@ -64,5 +73,5 @@ def test_a_filter_that_does_not_parse_costs_no_embedding() -> None:
     embedder = FakeEmbedder(QUERY)
     search = search_core(MemoryBackends(random_images(3)), embedder)
     with pytest.raises(BadFilter):
-        asyncio.run(search.answer(Query("things", ByImage(b"picture"), SearchOptions(filter="label =")), a_call()))
+        asyncio.run(search.answer(SearchRequest("things", ByImage(b"picture"), SearchOptions(filter="label =")), a_call()))
     assert embedder.embedded == []

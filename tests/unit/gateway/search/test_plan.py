@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway.search.plan import plan
+from gateway.search.plan import Plan, plan
 from lookalike.errors import InvalidArgument
-from lookalike.records.search import ByImage, Query
+from lookalike.records.collection import Collection
+from lookalike.records.image import ImageView
+from lookalike.records.search import ByImage
 from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings
 from tests.unit.gateway.fakes import COLLECTION, SPACES
@@ -18,8 +20,8 @@ from tests.unit.gateway.fakes import COLLECTION, SPACES
 WIDE = HistogramSettings(bins=256, grid=8).space
 
 
-def asked(**options: Any) -> Query:
-    return Query("things", ByImage(b"x"), SearchOptions(**options))
+def planned(collection: Collection = COLLECTION, **options: Any) -> Plan:
+    return plan(ByImage(b"x"), SearchOptions(**options), collection)
 
 
 @pytest.mark.parametrize(
@@ -35,27 +37,26 @@ def asked(**options: Any) -> Query:
 def test_more_is_asked_of_each_space_where_two_are_fused_and_ef_is_never_less(
     top_k: int, spaces: tuple[str, ...], candidates: int, ef: int
 ) -> None:
-    planned = plan(asked(top_k=top_k, spaces=spaces), COLLECTION)
-    assert (planned.candidates, planned.ef) == (candidates, ef)
+    made = planned(top_k=top_k, spaces=spaces)
+    assert (made.candidates, made.ef) == (candidates, ef)
 
 
 def test_a_space_that_is_named_twice_is_refused_however_many_follow() -> None:
     """Names were once compared with one another: 20,000 took 21 s."""
     started_s = time.thread_time()
-    with pytest.raises(InvalidArgument, match="spaces: 'siamese' is named more than once"):
-        plan(asked(spaces=(SIAMESE,) * 1_000_000), COLLECTION)
+    with pytest.raises(InvalidArgument, match=r"options.spaces\[1\]: 'siamese' is named more than once"):
+        planned(spaces=(SIAMESE,) * 1_000_000)
     assert time.thread_time() - started_s < 0.1
 
 
 def test_weights_are_shared_out_to_one() -> None:
-    planned = plan(asked(spaces=(HISTOGRAM, SIAMESE), weights={SIAMESE: 3.0}), COLLECTION)
-    assert planned.weights == (0.25, 0.75)
+    assert planned(spaces=(HISTOGRAM, SIAMESE), weights={SIAMESE: 3.0}).weights == (0.25, 0.75)
 
 
 def test_vectors_that_no_message_could_carry_are_refused_before_any_work() -> None:
     wide = replace(COLLECTION, spaces=(WIDE, SPACES[1]))
-    assert plan(asked(spaces=(HISTOGRAM,), top_k=1000), wide).top_k == 1000
+    assert planned(wide, spaces=(HISTOGRAM,), top_k=1000).top_k == 1000
     with pytest.raises(InvalidArgument) as raised:
-        plan(asked(spaces=(HISTOGRAM,), top_k=1000, include_vectors=True), wide)
-    assert raised.value.field == "include_vectors"
-    assert plan(asked(spaces=(HISTOGRAM,), top_k=300, include_vectors=True), wide).top_k == 300
+        planned(wide, spaces=(HISTOGRAM,), top_k=1000, view=ImageView.FULL)
+    assert raised.value.field == "options.view"
+    assert planned(wide, spaces=(HISTOGRAM,), top_k=300, view=ImageView.FULL).top_k == 300

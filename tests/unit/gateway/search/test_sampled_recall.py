@@ -15,6 +15,7 @@ from gateway.backends.threads import Threads
 from gateway.search.coalescing import Ask
 from gateway.search.sampled_recall import BROADER, SampledRecall, recall
 from lookalike.errors import Unavailable
+from lookalike.records.image import ImageView
 from lookalike.records.search_options import SearchOptions
 
 VECTOR = np.ones((1, 4), np.float32)
@@ -27,7 +28,7 @@ def hits(*distances: float) -> list[Any]:
 def an_ask() -> Ask:
     collection: Any = SimpleNamespace(physical=lambda name: name)
     space: Any = SimpleNamespace(name="siamese")
-    return Ask(collection, space, SearchOptions(top_k=3, ef=64, include_vectors=True), exclude_ids=(), most=32)
+    return Ask(collection, space, SearchOptions(top_k=3, ef=64, view=ImageView.FULL), exclude_ids=(), most=32)
 
 
 class Store:
@@ -71,7 +72,7 @@ def test_a_sampled_search_is_asked_again_more_broadly_and_compared() -> None:
     count, total = observed()
     store = Store(hits(0.1, 0.2, 0.3))
     asyncio.run(considered(store, 1.0, hits(0.1, 0.2, 0.5)))
-    assert store.asked == [SearchOptions(top_k=3, ef=BROADER * 64)], "broader, and without the vectors"
+    assert store.asked == [SearchOptions(top_k=3, ef=BROADER * 64, view=ImageView.ID)], "broader, and by their ids alone"
     assert observed()[0] == count + 1
     assert observed()[1] == pytest.approx(total + 2 / 3)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lookalike.errors import BadFilter, FailedPrecondition, InvalidArgument, NotFound
-from lookalike.records.image import Consistency, GivenVector, StoredImage
-from lookalike.records.search import ByImage, ByStoredImage, ByVectors, Query, SearchResult
+from lookalike.records.image import Consistency, GivenVector, ImageView, StoredImage
+from lookalike.records.search import ByImage, ByStoredImage, ByVectors, SearchRequest, SearchResult
 from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from tests.unit.gateway.fakes import (
@@ -30,25 +30,25 @@ BOTH = (HISTOGRAM, SIAMESE)
 
 
 def search(
-    query: Query, images: Sequence[StoredImage] = IMAGES, embedder: FakeEmbedder | None = None
+    request: SearchRequest, images: Sequence[StoredImage] = IMAGES, embedder: FakeEmbedder | None = None
 ) -> tuple[SearchResult, MemoryBackends]:
     backends = MemoryBackends(images)
     core = search_core(backends, embedder or FakeEmbedder(QUERY))
-    return asyncio.run(core.answer(query, a_call())), backends
+    return asyncio.run(core.answer(request, a_call())), backends
 
 
-def refused(query: Query) -> InvalidArgument:
+def refused(request: SearchRequest) -> InvalidArgument:
     with pytest.raises(InvalidArgument) as raised:
-        search(query)
+        search(request)
     return raised.value
 
 
-def by_image(**fields: Any) -> Query:
-    return Query("things", ByImage(b"picture"), SearchOptions(**fields))
+def by_image(**fields: Any) -> SearchRequest:
+    return SearchRequest("things", ByImage(b"picture"), SearchOptions(**fields))
 
 
-def by_vectors(*vectors: GivenVector, **fields: Any) -> Query:
-    return Query("things", ByVectors(vectors), SearchOptions(**fields))
+def by_vectors(*vectors: GivenVector, **fields: Any) -> SearchRequest:
+    return SearchRequest("things", ByVectors(vectors), SearchOptions(**fields))
 
 
 def test_a_picture_is_searched_in_the_siamese_space_for_five_by_default() -> None:
@@ -110,15 +110,15 @@ def test_of_equally_near_images_the_smaller_id_comes_first() -> None:
 
 def test_a_stored_image_is_searched_by_its_own_vectors_and_leaves_itself_out() -> None:
     embedder = FakeEmbedder()
-    answer, _ = search(Query("things", ByStoredImage("007"), SearchOptions(spaces=BOTH)), embedder=embedder)
+    answer, _ = search(SearchRequest("things", ByStoredImage("007"), SearchOptions(spaces=BOTH)), embedder=embedder)
     assert embedder.embedded == []
     assert "007" not in [hit.image.id for hit in answer.neighbours]
 
 
 def test_a_stored_image_that_is_not_there_is_not_found_by_its_field() -> None:
     with pytest.raises(NotFound) as raised:
-        search(Query("things", ByStoredImage("nobody")))
-    assert (raised.value.reason, raised.value.field) == ("IMAGE_NOT_FOUND", "image_id")
+        search(SearchRequest("things", ByStoredImage("nobody")))
+    assert (raised.value.reason, raised.value.field) == ("IMAGE_NOT_FOUND", "query.image_id")
 
 
 def test_vectors_are_searched_in_the_spaces_they_were_given_for() -> None:
@@ -133,7 +133,7 @@ def test_the_catalogue_is_asked_once_for_a_query() -> None:
 
 def test_vectors_come_along_only_where_asked_for() -> None:
     bare, _ = search(by_image(spaces=BOTH, top_k=50))
-    full, _ = search(by_image(spaces=BOTH, top_k=50, include_vectors=True, include_query_vectors=True))
+    full, _ = search(by_image(spaces=BOTH, top_k=50, view=ImageView.FULL, include_query_vectors=True))
     assert all(not hit.image.vectors for hit in bare.neighbours)
     assert not bare.query_vectors
     assert all(set(hit.image.vectors) == set(BOTH) for hit in full.neighbours)
@@ -150,43 +150,43 @@ def test_consistency_and_ef_reach_the_store() -> None:
 @pytest.mark.parametrize("top_k", [0, -1, 1001, 20_000])
 def test_top_k_out_of_range_is_refused_with_the_range(top_k: int) -> None:
     error = refused(by_image(top_k=top_k))
-    assert error.field == "top_k"
+    assert error.field == "options.top_k"
     assert "1 to 1000" in error.message
 
 
 @pytest.mark.parametrize(
-    ("query", "field"),
+    ("request_", "field"),
     [
-        (by_image(ef=4), "ef"),
-        (by_image(ef=40_000), "ef"),
-        (by_image(spaces=(SIAMESE, SIAMESE)), "spaces"),
-        (by_image(weights={"colour": 1.0}), "weights.colour"),
-        (by_image(weights={HISTOGRAM: 1.0}), "weights.histogram"),
-        (by_image(weights={SIAMESE: 0.0}), "weights.siamese"),
-        (by_image(weights={SIAMESE: -1.0}), "weights.siamese"),
-        (by_image(weights={SIAMESE: float("nan")}), "weights.siamese"),
-        (by_vectors(), "vectors"),
-        (by_vectors(GivenVector(SIAMESE, np.ones(3, np.float32))), "vectors[0].values"),
-        (by_vectors(GivenVector(SIAMESE, np.zeros(4, np.float32))), "vectors[0].values"),
-        (by_vectors(GivenVector(SIAMESE, np.full(4, 1e20, np.float32))), "vectors[0].values"),
-        (by_vectors(GivenVector(SIAMESE, np.full(4, 1e-40, np.float32))), "vectors[0].values"),
-        (by_vectors(GivenVector(SIAMESE, np.full(4, np.nan, np.float32))), "vectors[0].values"),
-        (by_vectors(*[GivenVector(SIAMESE, np.ones(4, np.float32))] * 2), "vectors[1].space"),
-        (by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32)), spaces=(HISTOGRAM,)), "vectors[0].space"),
-        (by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32)), spaces=BOTH), "vectors"),
-        (Query("", ByImage(b"x")), "collection"),
-        (Query("No Such Name", ByImage(b"x")), "collection"),
-        (Query("things", ByStoredImage("")), "image_id"),
+        (by_image(ef=4), "options.ef"),
+        (by_image(ef=40_000), "options.ef"),
+        (by_image(spaces=(SIAMESE, SIAMESE)), "options.spaces[1]"),
+        (by_image(weights={"colour": 1.0}), "options.weights.colour"),
+        (by_image(weights={HISTOGRAM: 1.0}), "options.weights.histogram"),
+        (by_image(weights={SIAMESE: 0.0}), "options.weights.siamese"),
+        (by_image(weights={SIAMESE: -1.0}), "options.weights.siamese"),
+        (by_image(weights={SIAMESE: float("nan")}), "options.weights.siamese"),
+        (by_vectors(), "query.vectors"),
+        (by_vectors(GivenVector(SIAMESE, np.ones(3, np.float32))), "query.vectors[0].values"),
+        (by_vectors(GivenVector(SIAMESE, np.zeros(4, np.float32))), "query.vectors[0].values"),
+        (by_vectors(GivenVector(SIAMESE, np.full(4, 1e20, np.float32))), "query.vectors[0].values"),
+        (by_vectors(GivenVector(SIAMESE, np.full(4, 1e-40, np.float32))), "query.vectors[0].values"),
+        (by_vectors(GivenVector(SIAMESE, np.full(4, np.nan, np.float32))), "query.vectors[0].values"),
+        (by_vectors(*[GivenVector(SIAMESE, np.ones(4, np.float32))] * 2), "query.vectors[1].space"),
+        (by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32)), spaces=(HISTOGRAM,)), "query.vectors[0].space"),
+        (by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32)), spaces=BOTH), "query.vectors"),
+        (SearchRequest("", ByImage(b"x")), "collection"),
+        (SearchRequest("No Such Name", ByImage(b"x")), "collection"),
+        (SearchRequest("things", ByStoredImage("")), "query.image_id"),
     ],
 )
-def test_what_is_wrong_with_a_query_is_said_by_its_field(query: Query, field: str) -> None:
-    assert refused(query).field == field
+def test_what_is_wrong_with_a_query_is_said_by_its_field(request_: SearchRequest, field: str) -> None:
+    assert refused(request_).field == field
 
 
 def test_an_unknown_space_is_not_found() -> None:
     with pytest.raises(NotFound) as raised:
         search(by_image(spaces=("colour",)))
-    assert raised.value.reason == "SPACE_NOT_FOUND"
+    assert (raised.value.reason, raised.value.field) == ("SPACE_NOT_FOUND", "options.spaces[0]")
     assert "histogram, siamese" in raised.value.message
 
 
@@ -194,7 +194,7 @@ def test_a_vector_of_another_fingerprint_is_refused_and_both_are_named() -> None
     with pytest.raises(FailedPrecondition) as raised:
         search(by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32), "0" * 16)))
     assert raised.value.reason == "FINGERPRINT_MISMATCH"
-    assert raised.value.field == "vectors[0].fingerprint"
+    assert raised.value.field == "query.vectors[0].fingerprint"
     assert "0" * 16 in raised.value.message
     assert SPACES[1].fingerprint in raised.value.message
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +15,16 @@ from lookalike.errors import BadFilter, DeadlineExceeded, InvalidArgument, Looka
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, GivenVector, StoredImage
 from lookalike.records.model import Embedding
-from lookalike.records.search import Batch, ByImage, ByStoredImage, ByVectors, Outcome, Query, SearchResult
+from lookalike.records.search import (
+    ByImage,
+    ByStoredImage,
+    ByVectors,
+    Outcome,
+    Query,
+    SearchBatchRequest,
+    SearchRequest,
+    SearchResult,
+)  # fmt: skip
 from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import HISTOGRAM, SIAMESE, Space
@@ -53,13 +62,13 @@ class Embedder(FakeEmbedder):
 
     def _outcome(self, image: bytes, spaces: Sequence[Space]) -> Embedding:
         if image.startswith(b"bad"):
-            return InvalidArgument("image", "ends too early")
+            return InvalidArgument("query.image", "ends too early")
         vectors = QUERIES[int(image.rstrip(b"."))].vectors
         return {space.name: vectors[space.name] for space in spaces}
 
 
-def pictures(count: int, **options: Any) -> list[Query]:
-    return [Query("things", ByImage(str(number).encode()), SearchOptions(**options)) for number in range(count)]
+def pictures(count: int) -> list[Query]:
+    return [ByImage(str(number).encode()) for number in range(count)]
 
 
 def core(images: Sequence[StoredImage] = IMAGES, embedder: Embedder | None = None) -> tuple[Search, MemoryBackends, Embedder]:
@@ -67,17 +76,21 @@ def core(images: Sequence[StoredImage] = IMAGES, embedder: Embedder | None = Non
     return search_core(backends, embedder), backends, embedder
 
 
-async def outcomes(search: Search, queries: Sequence[Query | LookalikeError]) -> list[Outcome]:
+def asked(queries: Sequence[Query | LookalikeError], **options: Any) -> SearchBatchRequest:
+    return SearchBatchRequest("things", queries, SearchOptions(**options))
+
+
+async def outcomes(search: Search, queries: Sequence[Query | LookalikeError], **options: Any) -> list[Outcome]:
     """In order of the queries; each has exactly one."""
-    answered = await search.answer_batch(Batch("things", queries), a_call(Deadline.after(60.0)))
+    answered = await search.answer_batch(asked(queries, **options), a_call(Deadline.after(60.0)))
     by_index = [pair async for pair in answered]
     assert sorted(index for index, _ in by_index) == list(range(len(queries)))
     return [outcome for _, outcome in sorted(by_index, key=lambda pair: pair[0])]
 
 
-def batch(queries: Sequence[Query | LookalikeError]) -> tuple[list[Outcome], MemoryBackends, Embedder]:
+def batch(queries: Sequence[Query | LookalikeError], **options: Any) -> tuple[list[Outcome], MemoryBackends, Embedder]:
     search, backends, embedder = core()
-    return asyncio.run(outcomes(search, queries)), backends, embedder
+    return asyncio.run(outcomes(search, queries, **options)), backends, embedder
 
 
 def ranked(answer: Outcome) -> list[tuple[str, float, int]]:
@@ -89,8 +102,7 @@ def given(number: int, *spaces: str) -> ByVectors:
     return ByVectors(tuple(GivenVector(space, QUERIES[number].vectors[space]) for space in spaces))
 
 
-Target: TypeAlias = ByImage | ByVectors | ByStoredImage
-MIXED: list[Target] = [
+MIXED: list[Query] = [
     ByImage(b"3"), given(4, SIAMESE), ByStoredImage("007"),
     ByImage(b"5"), ByStoredImage("008"), given(6, SIAMESE), ByImage(b"3"),
 ]  # fmt: skip
@@ -101,13 +113,12 @@ MIXED: list[Target] = [
 )
 def test_each_query_of_a_batch_is_answered_as_it_is_alone(options: dict[str, Any]) -> None:
     if options.get("spaces"):
-        targets = [target if not isinstance(target, ByVectors) else given(4, HISTOGRAM) for target in MIXED]
+        queries = [query if not isinstance(query, ByVectors) else given(4, HISTOGRAM) for query in MIXED]
     else:
-        targets = MIXED
-    queries = [Query("things", target, SearchOptions(**options)) for target in targets]
-    together, *_ = batch(queries)
+        queries = MIXED
+    together, *_ = batch(queries, **options)
     for query, outcome in zip(queries, together, strict=True):
-        alone = asyncio.run(core()[0].answer(query, a_call()))
+        alone = asyncio.run(core()[0].answer(SearchRequest("things", query, SearchOptions(**options)), a_call()))
         assert ranked(outcome) == ranked(alone)
         assert isinstance(outcome, SearchResult)
         assert (outcome.ef, outcome.spaces) == (alone.ef, alone.spaces)
@@ -118,31 +129,30 @@ def test_each_query_of_a_batch_is_answered_as_it_is_alone(options: dict[str, Any
 
 @pytest.mark.parametrize("top_k", [3, 40])
 def test_two_spaces_are_fused_for_each_query_as_they_are_alone(top_k: int) -> None:
-    targets: list[Target] = [ByImage(b"3"), ByStoredImage("007"), ByImage(b"5"), ByStoredImage("008"), given(9, *BOTH)]
-    queries = [Query("things", target, SearchOptions(spaces=BOTH, weights={SIAMESE: 2.0}, top_k=top_k)) for target in targets]
-    together, backends, _ = batch(queries)
+    queries: list[Query] = [ByImage(b"3"), ByStoredImage("007"), ByImage(b"5"), ByStoredImage("008"), given(9, *BOTH)]
+    options: dict[str, Any] = {"spaces": BOTH, "weights": {SIAMESE: 2.0}, "top_k": top_k}
+    together, backends, _ = batch(queries, **options)
     for query, outcome in zip(queries, together, strict=True):
-        assert ranked(outcome) == ranked(asyncio.run(core()[0].answer(query, a_call())))
+        alone = SearchRequest("things", query, SearchOptions(**options))
+        assert ranked(outcome) == ranked(asyncio.run(core()[0].answer(alone, a_call())))
     assert backends.vectors.calls.count("search") == 3 * 2, "one call for each kind of query and space"
 
 
 def test_pictures_are_embedded_and_searched_in_calls_of_32() -> None:
-    _, backends, embedder = batch(pictures(70, top_k=10))
+    _, backends, embedder = batch(pictures(70), top_k=10)
     assert [len(images) for images in embedder.batches] == [32, 32, 6]
     assert backends.searches == [(SIAMESE, 10, 64)] * 3
 
 
 def test_a_call_to_the_embedder_holds_no_more_bytes_than_one_may() -> None:
-    queries = [Query("things", ByImage(str(n).encode().ljust(6_000_000, b"."))) for n in range(5)]
-    _, _, embedder = batch(queries)
+    _, _, embedder = batch([ByImage(str(n).encode().ljust(6_000_000, b".")) for n in range(5)])
     assert [len(images) for images in embedder.batches] == [2, 2, 1]
 
 
 def test_many_neighbours_mean_fewer_queries_a_call() -> None:
-    _, backends, _ = batch(pictures(7, top_k=1000))
+    _, backends, _ = batch(pictures(7), top_k=1000)
     assert backends.searches == [(SIAMESE, 1000, 2000)] * 3
-    queries = [Query("things", ByStoredImage(f"{n:03d}"), SearchOptions(top_k=1000)) for n in range(2)]
-    answers, backends, _ = batch(queries)
+    answers, backends, _ = batch([ByStoredImage(f"{n:03d}") for n in range(2)], top_k=1000)
     assert [len(ranked(answer)) for answer in answers] == [299, 299]
     assert backends.searches == [(SIAMESE, 1000, 2000)] * 2
 
@@ -150,8 +160,7 @@ def test_many_neighbours_mean_fewer_queries_a_call() -> None:
 def test_stored_images_of_a_batch_leave_themselves_out_but_find_each_other() -> None:
     close = [replace(one, vectors=IMAGES[0].vectors) for one in IMAGES[:3]]
     search, backends, _ = core([*close, *IMAGES[3:]])
-    queries = [Query("things", ByStoredImage(one.id), SearchOptions(top_k=2)) for one in close]
-    answers = asyncio.run(outcomes(search, queries))
+    answers = asyncio.run(outcomes(search, [ByStoredImage(one.id) for one in close], top_k=2))
     assert [[image_id for image_id, *_ in ranked(answer)] for answer in answers] == [
         ["001", "002"],
         ["000", "002"],
@@ -165,41 +174,41 @@ def test_what_is_wrong_with_one_query_is_its_outcome_and_fails_no_other() -> Non
     queries = pictures(2)
     others: list[Query | LookalikeError] = [
         wrong,
-        Query("things", ByImage(b"bad picture")),
-        Query("things", ByStoredImage("nobody")),
-        Query("things", ByStoredImage("")),
-        Query("things", ByStoredImage("007")),
-        Query("things", ByVectors(())),
-        Query("things", ByVectors((GivenVector(SIAMESE, np.ones(3, np.float32)),))),
-        Query("things", ByVectors((GivenVector(SIAMESE, np.ones(4, np.float32), "0" * 16),))),
-        Query("things", given(1, SIAMESE)),
+        ByImage(b"bad picture"),
+        ByStoredImage("nobody"),
+        ByStoredImage(""),
+        ByStoredImage("007"),
+        ByVectors(()),
+        ByVectors((GivenVector(SIAMESE, np.ones(3, np.float32)),)),
+        ByVectors((GivenVector(SIAMESE, np.ones(4, np.float32), "0" * 16),)),
+        given(1, SIAMESE),
     ]
     answers, *_ = batch([*queries, *others])
     fields = [getattr(outcome, "field", None) for outcome in answers]
     assert fields == [
-        None, None, "query", "image", "image_id", "image_id", None,
-        "vectors", "vectors[0].values", "vectors[0].fingerprint", None,
+        None, None, "query", "query.image", "query.image_id", "query.image_id", None,
+        "query.vectors", "query.vectors[0].values", "query.vectors[0].fingerprint", None,
     ]  # fmt: skip
     assert [isinstance(outcome, SearchResult) for outcome in answers] == [field is None for field in fields]
 
 
 @pytest.mark.parametrize(
-    ("queries", "error", "field"),
+    ("request_", "error", "field"),
     [
-        ([], InvalidArgument, "queries"),
-        (pictures(1) * 257, InvalidArgument, "queries"),
-        (pictures(3, top_k=0), InvalidArgument, "top_k"),
-        (pictures(3, spaces=("colour",)), NotFound, "spaces"),
-        (pictures(3, filter="label = "), BadFilter, "filter"),
-        ([InvalidArgument("query", "is missing")] * 2, InvalidArgument, "query"),
+        (asked([]), InvalidArgument, "queries"),
+        (asked(pictures(1) * 257), InvalidArgument, "queries"),
+        (asked(pictures(3), top_k=0), InvalidArgument, "options.top_k"),
+        (asked(pictures(3), spaces=("colour",)), NotFound, "options.spaces[0]"),
+        (asked(pictures(3), filter="label = "), BadFilter, "options.filter"),
+        (asked([InvalidArgument("query", "is missing")] * 2), InvalidArgument, "query"),
     ],
 )
 def test_what_is_wrong_with_all_of_them_is_an_error_and_costs_nothing(
-    queries: Sequence[Query | LookalikeError], error: type[LookalikeError], field: str
+    request_: SearchBatchRequest, error: type[LookalikeError], field: str
 ) -> None:
     search, backends, embedder = core()
     with pytest.raises(error) as raised:
-        asyncio.run(outcomes(search, queries))
+        asyncio.run(search.answer_batch(request_, a_call()))
     assert raised.value.field == field
     assert (embedder.batches, backends.vectors.calls) == ([], [])
 
@@ -208,19 +217,19 @@ def test_what_is_wrong_with_all_of_them_is_an_error_and_costs_nothing(
 def test_a_batch_needs_a_collection(name: str, error: type[LookalikeError]) -> None:
     search, *_ = core()
     with pytest.raises(error) as raised:
-        asyncio.run(search.answer_batch(Batch(name, pictures(1)), a_call()))
+        asyncio.run(search.answer_batch(SearchBatchRequest(name, pictures(1)), a_call()))
     assert raised.value.field == "collection"
 
 
 def test_what_ends_one_call_fails_only_the_queries_in_it() -> None:
     queries = pictures(40)
-    queries[35] = Query("things", ByImage(b"away"))
+    queries[35] = ByImage(b"away")
     answers, *_ = batch(queries)
     assert [isinstance(outcome, Unavailable) for outcome in answers] == [False] * 32 + [True] * 8
 
 
 def test_options_reach_the_store_for_every_query() -> None:
-    _, backends, _ = batch(pictures(40, consistency=Consistency.STRONG, ef=500, top_k=3))
+    _, backends, _ = batch(pictures(40), consistency=Consistency.STRONG, ef=500, top_k=3)
     assert backends.consistencies == [Consistency.STRONG] * 2
     assert backends.searches == [(SIAMESE, 3, 500)] * 2
 
@@ -239,7 +248,7 @@ def test_a_batch_takes_two_calls_at_once_and_no_more() -> None:
 def test_answers_come_before_the_last_is_ready() -> None:
     async def run() -> None:
         search, _, embedder = core()
-        answered = await search.answer_batch(Batch("things", pictures(96)), a_call())
+        answered = await search.answer_batch(asked(pictures(96)), a_call())
         first = await anext(answered)
         assert first[0] < 64
         assert len(embedder.batches) == 2
@@ -252,7 +261,7 @@ def test_when_the_caller_goes_what_is_under_way_ends() -> None:
     async def run() -> None:
         search, _, embedder = core()
         embedder.open = asyncio.Event()
-        answered = await search.answer_batch(Batch("things", pictures(96)), a_call())
+        answered = await search.answer_batch(asked(pictures(96)), a_call())
         waiting = asyncio.create_task(anext(answered))
         while embedder.now < 2:
             await asyncio.sleep(0)
@@ -274,7 +283,7 @@ def test_what_is_not_answered_in_time_says_so() -> None:
 
     async def run() -> list[Outcome]:
         search, *_ = core()
-        answered = await search.answer_batch(Batch("things", pictures(3)), a_call(Ending(0.0)))
+        answered = await search.answer_batch(asked(pictures(3)), a_call(Ending(0.0)))
         Ending.over = True
         return [outcome async for _, outcome in answered]
 
@@ -282,9 +291,7 @@ def test_what_is_not_answered_in_time_says_so() -> None:
 
 
 def test_spaces_are_those_of_the_given_vectors_where_none_are_named() -> None:
-    answers, *_ = batch(
-        [Query("things", given(1, HISTOGRAM)), Query("things", given(2, SIAMESE)), Query("things", given(1, *BOTH))]
-    )
+    answers, *_ = batch([given(1, HISTOGRAM), given(2, SIAMESE), given(1, *BOTH)])
     assert [tuple(space.name for space in answer.spaces) for answer in answers if isinstance(answer, SearchResult)] == [
         (HISTOGRAM,),
         (SIAMESE,),

@@ -143,7 +143,7 @@ def test_search_prints_rank_similarity_distance_and_metadata(gateway: FakeGatewa
     assert "0.9000" in said.out
     assert "0.2000" in said.out
     assert "label=[bold]Coat" in said.out, "what people wrote is no markup"
-    assert gateway.seen[-1].image == picture.read_bytes()
+    assert gateway.seen[-1].query.image == picture.read_bytes()
 
 
 def test_search_as_json_prints_nothing_else(gateway: FakeGateway, lookalike: Lookalike, picture: Path) -> None:
@@ -154,15 +154,15 @@ def test_search_as_json_prints_nothing_else(gateway: FakeGateway, lookalike: Loo
     hit = found["neighbours"][0]
     assert (hit["image"]["id"], hit["image"]["metadata"], hit["distance"]) == ("coat-1", {"label": "Coat"}, None)
     assert [share["space"] for share in hit["shares"]] == ["histogram", "siamese"]
-    assert list(gateway.seen[-1].spaces) == ["histogram", "siamese"]
-    assert gateway.seen[-1].weights == {"histogram": 0.5}
+    assert list(gateway.seen[-1].options.spaces) == ["histogram", "siamese"]
+    assert gateway.seen[-1].options.weights == {"histogram": 0.5}
 
 
 def test_search_for_a_stored_image(gateway: FakeGateway, lookalike: Lookalike) -> None:
     said = lookalike("search", "--id", "coat-1", "-C", "shoes", "--filter", 'label = "Coat"')
     assert said.code == exits.OK
     assert "nothing found" in said.err
-    assert (gateway.seen[-1].image_id, gateway.seen[-1].filter) == ("coat-1", 'label = "Coat"')
+    assert (gateway.seen[-1].query.image_id, gateway.seen[-1].options.filter) == ("coat-1", 'label = "Coat"')
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_several_pictures_are_searched_in_one_call_and_shown_in_their_order(
     assert said.code == exits.INVALID, "the code of the first that failed"
     (request,) = gateway.seen
     assert [query.image for query in request.queries] == [b"a", b"bad", b"d"]
-    assert (request.top_k, request.ef) == (2, 90)
+    assert (request.options.top_k, request.options.ef) == (2, 90)
 
 
 def test_several_pictures_as_json_are_a_line_each(gateway: FakeGateway, lookalike: Lookalike, pictures: list[str]) -> None:

@@ -42,19 +42,19 @@ def test_a_time_that_no_calendar_has_is_refused_by_its_field(stamp: dict[str, An
 
 
 def test_each_kind_of_query_is_distinguished_even_when_empty() -> None:
-    assert query_from(search_pb.SearchRequest(image=b"")).target == ByImage(b"")
-    assert query_from(search_pb.SearchRequest(image_id="")).target == ByStoredImage("")
-    assert query_from(search_pb.SearchRequest(vectors=search_pb.QueryVectors())).target == ByVectors(())
+    assert query_from(search_pb.Query(image=b"")) == ByImage(b"")
+    assert query_from(search_pb.Query(image_id="")) == ByStoredImage("")
+    assert query_from(search_pb.Query(vectors=search_pb.QueryVectors())) == ByVectors(())
     with pytest.raises(InvalidArgument) as raised:
-        query_from(search_pb.SearchRequest())
+        query_from(search_pb.Query())
     assert raised.value.field == "query"
 
 
 def test_vectors_arrive_as_float32_with_their_fingerprint() -> None:
     given_ = image_pb2.SpaceVector(space="siamese", values=[0.5, -1.0], fingerprint="ab")
-    target = query_from(search_pb.SearchRequest(vectors=search_pb.QueryVectors(vectors=[given_]))).target
-    assert isinstance(target, ByVectors)
-    (vector,) = target.vectors
+    query = query_from(search_pb.Query(vectors=search_pb.QueryVectors(vectors=[given_])))
+    assert isinstance(query, ByVectors)
+    (vector,) = query.vectors
     assert (vector.space, vector.fingerprint) == ("siamese", "ab")
     assert vector.values.dtype == np.float32
     assert vector.values.tolist() == [0.5, -1.0]

@@ -16,7 +16,7 @@ from lookalike.errors import NotFound
 from lookalike.records.collection import Collection
 from lookalike.records.image import Deletion, GivenImage, Image, ImageUpdate, UpdateResult
 from lookalike.records.job import CreateJob, Failure, Job, JobFilter, Report
-from lookalike.records.search import BatchAnswer, Query, SearchResult
+from lookalike.records.search import BatchAnswer, SearchRequest, SearchResult
 from lookalike.records.source import SOURCES, Source, Upload, UploadItem
 from lookalike.spaces import Metric, Space
 from lookalike.v1 import collection_service_pb2, embedder_service_pb2, image_pb2, ingest_service_pb2, search_service_pb2
@@ -55,9 +55,9 @@ WAYS = (
     Way(UpdateResult, images.update_result_message, images.update_result_from),
     Way(Deletion, images.deletion_message, images.deletion_from),
     Way(Deletion, images.undo_message, images.deletion_from),
-    Way(Query, search.query_message, search.query_from),
-    Way(SearchResult, lambda result: search.search_result_message(result, include_vectors=True), search.search_result_from),
-    Way(BatchAnswer, lambda answer: search.batch_answer_message(answer, include_vectors=True), search.batch_answer_from),
+    Way(SearchRequest, search.search_message, search.search_from),
+    Way(SearchResult, search.search_result_message, search.search_result_from),
+    Way(BatchAnswer, search.batch_answer_message, search.batch_answer_from),
     Way(UploadItem, jobs.upload_item_message, jobs.upload_item_from),
     Way(Upload, jobs.upload_message, jobs.upload_from),
 )
@@ -66,8 +66,6 @@ LEFT_OUT = frozenset({
     "UploadHeader", "ListIngestJobsRequest.collection", "ListIngestJobsRequest.page_size", "ListIngestJobsRequest.page_token",
     # The embedder answers with arrays of its own; what its clients make of that is tested with them.
     "EmbedResult", "EmbedTiming", "Model",
-    # As `Query`, many at once: the client merges the options into a request and adds the queries, `batch_from` reads it.
-    "BatchQuery",
 })  # fmt: skip
 """Messages and fields of the contract that are no record's, besides requests and answers of which no field is: single values,
 and records with a token."""
@@ -84,7 +82,7 @@ def test_a_record_survives_the_way_to_protobuf_and_back(way: Way, data: st.DataO
 
 
 def test_every_field_of_the_contract_is_mapped_or_named_as_left_out() -> None:
-    failed = search.batch_answer_message(BatchAnswer(0, error=NotFound("image", "a")), include_vectors=False)
+    failed = search.batch_answer_message(BatchAnswer(0, error=NotFound("image", "a")))
     messages = [failed, *(way.to(whole(way.record, number)) for way in WAYS for number in range(len(SOURCES)))]
     set_ = {name for message in messages for name in _set_in(message)}
     left_out = LEFT_OUT | (_requests_and_answers() - {name.partition(".")[0] for name in set_})
