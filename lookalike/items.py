@@ -1,10 +1,8 @@
-"""What an item of a source is, and what makes one unusable: ids, URIs, metadata and their limits. Standard library only."""
+"""What an item of a source is, and what makes one unusable: ids, URIs and their limits. Standard library only."""
 
 from __future__ import annotations
 
 import errno
-import json
-import math
 import os
 import posixpath
 import re
@@ -14,11 +12,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
-from lookalike.names import MAX_METADATA_BYTES, check_id, check_uri, id_from_uri
+from lookalike.metadata import check_metadata
+from lookalike.names import check_id, check_uri, id_from_uri
 
 ITEM_INVALID = "ITEM_INVALID"
 """Reason of an item whose line, id, URI or metadata cannot be used."""
@@ -40,10 +39,6 @@ _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXE
 """Not blocking: opening a pipe without a writer would wait for one. The rest by `getattr`, since clients run on Windows too."""
 MEMBER_SCHEME = "tar://"
 _UNSAFE_IN_MEMBER = re.compile(r"[%\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-MAX_METADATA_LEVELS = 32
-"""Protobuf reads at most 100 messages in one another; in a `SearchResponse` a `Struct` of 32 levels needs them all."""
-_WHOLE_NUMBERS = range(-(2**63) + 1, 2**63)
-"""What both servers store and a filter can name: 2**63 - 1 to either side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +102,6 @@ def _id_of(uri: str) -> str:
     except InvalidArgument:
         return ""
     return id_from_uri(uri)
-
-
-def check_metadata(metadata: Mapping[str, object]) -> None:
-    """Raise `InvalidArgument` ("metadata") unless it can be stored: JSON in UTF-8 of at most 16 KiB and 32 levels of objects
-    and lists (itself the first), whole numbers of 64 bits. The one check of metadata: of items, and of rows before a write.
-    """
-    _check_value(metadata, 1)
-    try:
-        size_bytes = len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode())
-    except UnicodeEncodeError:
-        raise InvalidArgument("metadata", "holds text that is not Unicode (a lone surrogate)") from None
-    if size_bytes > MAX_METADATA_BYTES:
-        raise InvalidArgument("metadata", f"is {size_bytes} bytes long as JSON; at most {MAX_METADATA_BYTES} are allowed")
 
 
 def path_of(uri: str) -> Path:
@@ -199,26 +181,6 @@ def _folder_of(base: str) -> str:
 
 def _percent(found: re.Match[str]) -> str:
     return quote_from_bytes(os.fsencode(found[0]), safe="")
-
-
-def _check_value(value: Any, level: int) -> None:
-    if isinstance(value, Mapping | list | tuple) and level > MAX_METADATA_LEVELS:
-        raise InvalidArgument("metadata", f"is nested deeper than {MAX_METADATA_LEVELS} levels")
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                raise InvalidArgument("metadata", f"is not JSON: has the key {repr(key)[:40]}; keys must be text")
-            _check_value(inner, level + 1)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            _check_value(inner, level + 1)
-    elif isinstance(value, bool | str) or value is None:
-        return
-    elif isinstance(value, int):
-        if value not in _WHOLE_NUMBERS:
-            raise InvalidArgument("metadata", "holds a whole number of more than 64 bits; write it as text")
-    elif not isinstance(value, float) or not math.isfinite(value):
-        raise InvalidArgument("metadata", f"is not JSON: holds {repr(value)[:40]}")
 
 
 def _cut(text: str, max_bytes: int) -> str:

@@ -23,6 +23,9 @@ from lookalike.wire.status import grpc_code, http_code
 
 _Handler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
 
+WITHIN = "within"
+"""The type of pydantic's errors about a part of a value: their context has the `path` of the part from the value on."""
+
 
 class ErrorBody(BaseModel):
     """What went wrong."""
@@ -102,7 +105,8 @@ def as_invalid(errors: Sequence[ErrorDetails], *, skip: int = 0, prefix: str = "
     """The first of pydantic's `errors`; `skip` leaves out the first parts of its place (`body`, `query`, `path`), `prefix` goes
     before it."""
     first = errors[0]
-    field = f"{prefix}{field_name(first['loc'][skip:])}".removesuffix(".")
+    within = first["ctx"]["path"] if first["type"] == WITHIN else ""
+    field = f"{prefix}{field_name(first['loc'][skip:])}{within}".removesuffix(".")
     if first["type"] == "json_invalid":
         return InvalidArgument("body", f"is not JSON: {first.get('ctx', {}).get('error', first['msg'])}")
     if not field:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, cast
 
 from lookalike.errors import InvalidArgument
+from lookalike.metadata import read_json_part
 
 scanstring = json.decoder.scanstring  # type: ignore[attr-defined]  # in C where there is one; its stub forgets it
 PIECE = 512 * 1024
@@ -23,7 +24,7 @@ _MOST_LEVELS = 5
 _MOST_VALUES = 2_000_000
 """Values of a document: each takes up to 60 bytes of memory once it is read."""
 _NUMBER = 4400
-"""Characters of a number, or of `true`, `false` and `null`, at most: Python reads no whole number of more digits."""
+"""Bounds the characters of a number that stands alone, or of `true`, `false` and `null`."""
 _SPACE = re.compile(r"[ \t\n\r]*")
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 """How a surrogate is written. Two in a row are a character; one alone is none."""
@@ -78,7 +79,6 @@ class _Reader:
 
     def __init__(self, text: str, field: str) -> None:
         self._text, self._field = text, field
-        self._decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 
     def value(self, position: int, path: str, level: int) -> tuple[Any, int]:
         """The value at `position`, and where it ends."""
@@ -107,13 +107,11 @@ class _Reader:
         """The value at `position`, which ends at `end` or before."""
         piece = self._text[position:end]
         try:
-            value, length = self._decoder.raw_decode(piece)
+            value, length = read_json_part(piece)
         except json.JSONDecodeError as error:
             self.fail(error.msg, position + error.pos)
         except RecursionError:
             raise InvalidArgument(path or self._field, _DEEP) from None
-        except ValueError as error:
-            raise InvalidArgument(path or self._field, f"is not JSON: {error}") from None
         return value, position + length
 
     def _string(self, position: int) -> tuple[str, int]:
@@ -163,10 +161,6 @@ class _Reader:
                 self.fail("expecting ',' delimiter", end)
             start = self.past_space(end + 1)
         raise InvalidArgument(printable(path) or self._field, f"holds more than {_MOST_MEMBERS:,} values")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON's")
 
 
 def _check_values(text: str, field: str) -> None:

@@ -30,8 +30,10 @@ from pydantic import (
 from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from gateway.http.errors import WITHIN
 from lookalike.bounds import list_in, most_bytes, most_characters, most_items, range_of
 from lookalike.errors import InvalidArgument
+from lookalike.metadata import check_metadata
 from lookalike.spans import PATTERN, span_of
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as search_pb
@@ -40,9 +42,13 @@ Made: TypeAlias = Callable[[Descriptor], Any]
 """Makes the model of a message inside another one."""
 
 
-def _an_object(value: object) -> object:
+def _metadata(value: object) -> object:
     if not isinstance(value, dict):
         raise ValueError("it must be a JSON object")  # noqa: TRY004 - pydantic's own convention
+    try:
+        check_metadata(value, field="")
+    except InvalidArgument as error:
+        raise PydanticCustomError(WITHIN, "{problem}", {"path": error.field, "problem": error.problem}) from error
     return value
 
 
@@ -57,8 +63,8 @@ def _most(message: Any, name: str) -> int:
     return most_characters(message.DESCRIPTOR.fields_by_name[name])
 
 
-Metadata = Annotated[SkipValidation[dict[str, Any]], BeforeValidator(_an_object)]
-"""Metadata is checked where it is stored, perhaps a thousand at once; pydantic would copy it here."""
+Metadata = Annotated[SkipValidation[dict[str, Any]], BeforeValidator(_metadata)]
+"""Metadata is checked by the one check of all ways in. pydantic would copy it."""
 _SPAN = {"type": "string", "pattern": PATTERN, "maxLength": 24}
 _Span = Annotated[timedelta, PlainValidator(_a_span), WithJsonSchema(_SPAN)]
 Name = Annotated[str, Field(max_length=_most(search_pb.SearchRequest, "collection"))]

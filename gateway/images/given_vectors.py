@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from lookalike.errors import FingerprintMismatch, InvalidArgument
-from lookalike.items import check_metadata
+from lookalike.metadata import check_metadata
 from lookalike.names import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_URI_BYTES, check_id, check_uri
 from lookalike.records.collection import Collection
 from lookalike.records.image import GivenImage, GivenVector, StoredImage
@@ -61,10 +61,7 @@ def checked(images: Sequence[GivenImage], collection: Collection) -> list[Stored
         check_uri(f"{field}.uri", image.uri)
         if len(image.sha256) != 64 or not _HEX.fullmatch(image.sha256):
             raise InvalidArgument(f"{field}.sha256", "is not 64 hex digits")
-        try:
-            check_metadata(image.metadata)
-        except InvalidArgument as error:
-            raise InvalidArgument(f"{field}.metadata", error.problem) from error
+        check_metadata(image.metadata, f"{field}.metadata")
         vectors = _vectors(f"{field}.vectors", image.vectors, collection)
         made[image.id] = StoredImage(image.id, image.uri, image.metadata, image.sha256, 0, image.index_time or now, vectors)
     return list(made.values())

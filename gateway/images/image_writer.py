@@ -14,8 +14,8 @@ from gateway.backends.milvus import Backends
 from gateway.images.given_vectors import checked
 from lookalike.errors import BadFilter, InvalidArgument, Unavailable
 from lookalike.filters.parsing import parse
-from lookalike.items import check_metadata
 from lookalike.jobs.ledger import Ledger
+from lookalike.metadata import check_metadata
 from lookalike.names import check_id
 from lookalike.records.filter import Condition, Selection
 from lookalike.records.image import Deletion, GivenImage, ImageUpdate, StoredImage, UpdateResult
@@ -139,7 +139,7 @@ def check_updates(updates: Sequence[ImageUpdate]) -> None:
         if update.id in seen:
             raise InvalidArgument(f"updates[{index}].id", f"{update.id!r} comes twice")
         seen.add(update.id)
-        _check_metadata(index, update.metadata)
+        check_metadata(update.metadata, f"updates[{index}].metadata")
 
 
 def _updated(index: int, update: ImageUpdate, rows: Mapping[Space, StoredImage], shown: Space) -> StoredImage:
@@ -149,12 +149,5 @@ def _updated(index: int, update: ImageUpdate, rows: Mapping[Space, StoredImage],
     if update.merge:
         both = {**rows[shown].metadata, **metadata}
         metadata = {key: value for key, value in both.items() if key not in metadata or value is not None}
-        _check_metadata(index, metadata)
+        check_metadata(metadata, f"updates[{index}].metadata")
     return replace(rows[shown], metadata=metadata, vectors={})
-
-
-def _check_metadata(index: int, metadata: Mapping[str, object]) -> None:
-    try:
-        check_metadata(metadata)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"updates[{index}].metadata", error.problem) from error

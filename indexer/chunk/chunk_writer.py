@@ -13,8 +13,8 @@ from indexer.chunk.comparing import NEAR_DUPLICATE_OF, kept_link, place, same_by
 from indexer.chunk.items import Chunk, Indexed, Outcome, Skipped, ToWrite, failed
 from indexer.chunk.near_duplicates import NearDuplicates
 from lookalike.errors import InvalidArgument, Unavailable
-from lookalike.items import check_metadata
 from lookalike.jobs.ledger import Ledger
+from lookalike.metadata import check_metadata
 from lookalike.records.image import StoredImage
 from lookalike.records.job import SKIPPED_NEAR_DUPLICATE, SKIPPED_SUPERSEDED, NearDuplicatePolicy
 from lookalike.store.protocols import Vectors

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from indexer.chunk.items import Chunk, Fetched, Indexed, Outcome, Skipped, ToWrite, failed
 from lookalike.errors import LookalikeError
 from lookalike.items import Item
+from lookalike.metadata import same_metadata
 from lookalike.records.image import StoredImage
 from lookalike.records.job import SKIPPED_UNCHANGED
 
@@ -70,4 +71,4 @@ def place(item: Item) -> str:
 
 
 def _same_facts(row: StoredImage, item: Item) -> bool:
-    return row.uri == place(item) and dict(row.metadata) == kept_link(item.metadata, row.metadata)
+    return row.uri == place(item) and same_metadata(row.metadata, kept_link(item.metadata, row.metadata))

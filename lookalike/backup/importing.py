@@ -14,6 +14,7 @@ from lookalike.backup.exporting import quoted
 from lookalike.backup.layout import DESCRIPTION, Export, check_shard, read_export, read_shard
 from lookalike.client import Client, Image
 from lookalike.errors import AlreadyExists, FailedPrecondition, NotFound
+from lookalike.metadata import same_metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def _missing(client: Client, name: str, images: Sequence[Image]) -> Sequence[Ima
 def _same(image: Image, there: Image | None) -> bool:
     if there is None:
         return False
-    return (image.sha256, image.uri, dict(image.metadata)) == (there.sha256, there.uri, dict(there.metadata))
+    return (image.sha256, image.uri) == (there.sha256, there.uri) and same_metadata(image.metadata, there.metadata)
 
 
 def _with_last(batches: Iterator[list[Image]]) -> Iterator[tuple[list[Image], bool]]:

@@ -20,6 +20,7 @@ import numpy as np
 from lookalike.artifacts import Artifacts, translated
 from lookalike.client import Image
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
+from lookalike.metadata import check_metadata, read_json
 from lookalike.names import MAX_METADATA_BYTES, check_id, check_name, check_prose, check_uri
 from lookalike.spaces import MAX_DIMENSION, HistogramSettings, Metric, Space, Vector, vectors_problem
 
@@ -308,9 +309,10 @@ def _image(row: Mapping[str, Any], vectors: Mapping[str, Any], shard: str) -> Im
         check_uri("uri", row["uri"] or "")
         if len((row["metadata"] or "").encode()) > _MAX_METADATA_TEXT_BYTES:
             raise InvalidArgument("metadata", f"is longer than {_MAX_METADATA_TEXT_BYTES:,} bytes")
-        metadata = json.loads(row["metadata"] or "")
+        metadata = read_json(row["metadata"] or "")
         if not isinstance(metadata, dict):
             raise InvalidArgument("metadata", "is not a JSON object")
+        check_metadata(metadata)
         if not _SHA256.fullmatch(row["sha256"] or ""):
             raise InvalidArgument("sha256", "is not a SHA-256")
     except InvalidArgument as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +26,7 @@ from lookalike.cli.terminal import (
     time_text,
 )
 from lookalike.errors import DeadlineExceeded, InvalidArgument, NotFound
+from lookalike.metadata import read_json
 
 if TYPE_CHECKING:
     from lookalike.client import Client
@@ -201,6 +201,7 @@ def metadata_of(facts: Sequence[str], json_text: str) -> Mapping[str, object]:
 
 def _parsed(text: str) -> object:
     try:
-        return json.loads(text)
-    except ValueError:
+        value = read_json(text)
+    except (ValueError, RecursionError):
         return text
+    return text if text in ("NaN", "Infinity", "-Infinity") else value  # Python reads these, which are not JSON.

@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 from lookalike.client import _arguments
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError
-from lookalike.items import check_metadata
+from lookalike.items import ITEM_INVALID
+from lookalike.metadata import check_metadata
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.records.image import GivenImage, GivenVector, Image, ImageUpdate
 from lookalike.records.job import IngestOptions, JobOptions, NearDuplicatePolicy
@@ -54,16 +55,20 @@ def job_options(given: object) -> JobOptions:
 
 
 def upload_item(given: UploadItem) -> UploadItem:
-    """The item, with the bytes of its file. A picture that is too large, and a `Path` that cannot be read, are sent as a
-    problem, so that the item fails alone and not the upload. Raises `InvalidArgument` also for metadata that JSON cannot
-    hold."""
+    """The item, with the bytes of its file. Metadata that cannot be stored, a picture that is too large and a `Path` that
+    cannot be read are sent as a problem, so that the item fails alone and not the upload."""
+    metadata = _mapping("items.metadata", given.metadata)
     item = UploadItem(
         id=_arguments.text("items.id", given.id),
         uri=_arguments.place("items.uri", given.uri),
         problem=_arguments.text("items.problem", given.problem),
         problem_reason=_arguments.text("items.problem_reason", given.problem_reason),
-        metadata=metadata(given.metadata, given.id or str(given.uri)),
     )
+    try:
+        check_metadata(metadata)
+    except InvalidArgument as error:
+        return replace(item, problem=error.message, problem_reason=ITEM_INVALID)
+    item = replace(item, metadata=metadata)
     try:
         content = _arguments.picture("items.content", given.content)
     except InvalidArgument:
@@ -82,24 +87,25 @@ def histogram(given: object) -> HistogramSettings:
     return _arguments.record("histogram", given, HistogramSettings)
 
 
-def image_update(given: ImageUpdate) -> ImageUpdate:
-    merge = _arguments.flag("updates.merge", given.merge)
-    return ImageUpdate(_arguments.text("updates.id", given.id), metadata(given.metadata, given.id), merge)
+def image_update(given: ImageUpdate, field: str) -> ImageUpdate:
+    """The update that stands at `field`. Raises `InvalidArgument` for metadata that cannot be stored, by the value's path."""
+    merge = _arguments.flag(f"{field}.merge", given.merge)
+    return ImageUpdate(_arguments.text(f"{field}.id", given.id), _metadata(f"{field}.metadata", given.metadata), merge)
 
 
-def given_image(given: Image, spaces: Sequence[Space]) -> GivenImage:
-    """The image with its vectors in `spaces`. Raises `InvalidArgument` where it lacks one, and for metadata that JSON cannot
-    hold."""
-    found = _arguments.pairs("vectors", given.vectors, "its vector", _arguments.vector)
+def given_image(given: Image, spaces: Sequence[Space], field: str) -> GivenImage:
+    """The image that stands at `field`, with its vectors in `spaces`. Raises `InvalidArgument` where it lacks one, and for
+    metadata that cannot be stored, by the value's path."""
+    found = _arguments.pairs(f"{field}.vectors", given.vectors, "its vector", _arguments.vector)
     for space in spaces:
         if space.name not in found:
-            raise InvalidArgument("vectors", f"image {given.id!r} has none for space {space.name!r}")
+            raise InvalidArgument(f"{field}.vectors", f"image {given.id!r} has none for space {space.name!r}")
     return GivenImage(
-        id=_arguments.text("images.id", given.id),
-        uri=_arguments.text("images.uri", given.uri),
-        metadata=metadata(given.metadata, given.id),
-        sha256=_arguments.text("images.sha256", given.sha256),
-        index_time=_arguments.moment("images.index_time", given.index_time),
+        id=_arguments.text(f"{field}.id", given.id),
+        uri=_arguments.text(f"{field}.uri", given.uri),
+        metadata=_metadata(f"{field}.metadata", given.metadata),
+        sha256=_arguments.text(f"{field}.sha256", given.sha256),
+        index_time=_arguments.moment(f"{field}.index_time", given.index_time),
         vectors=tuple(GivenVector(space.name, found[space.name], space.fingerprint) for space in spaces),
     )
 
@@ -123,19 +129,13 @@ def query(image: bytes | Path | None, vectors: Mapping[str, Vector] | None, imag
     return ByStoredImage(_arguments.text("image_id", image_id))
 
 
-def metadata(given: object, name: str) -> dict[str, object]:
-    """The metadata of the item called `name`, in types that protobuf takes. Raises `InvalidArgument` for values that JSON
-    cannot hold."""
+def _metadata(field: str, given: object) -> Mapping[str, object]:
+    metadata = _mapping(field, given)
+    check_metadata(metadata, field)
+    return metadata
+
+
+def _mapping(field: str, given: object) -> Mapping[str, object]:
     if not isinstance(given, Mapping):
-        raise InvalidArgument("metadata", f"of item {name!r} is not JSON: is of type {type(given).__name__}, not a mapping")
-    try:
-        check_metadata(given)
-    except InvalidArgument as error:
-        raise InvalidArgument("metadata", f"of item {name!r} {error.problem}") from error
-    return {key: _bare(value) for key, value in given.items()}
-
-
-def _bare(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {key: _bare(inner) for key, inner in value.items()}
-    return [_bare(inner) for inner in value] if isinstance(value, list | tuple) else value
+        raise InvalidArgument(field, f"is of type {type(given).__name__}; give a mapping")
+    return given

@@ -167,7 +167,10 @@ class SearchCalls(Calls):
         """
         request = search_service_pb2.UpdateImagesRequest(
             collection=text("collection", collection),
-            updates=[update_message(_checked.image_update(update)) for update in records("updates", updates, ImageUpdate)],
+            updates=[
+                update_message(_checked.image_update(update, f"updates[{index}]"))
+                for index, update in enumerate(records("updates", updates, ImageUpdate))
+            ],
         )
         answer = self._call(self._search.UpdateImages, request, timeout_s)
         return update_result_from(answer)
@@ -190,7 +193,10 @@ class SearchCalls(Calls):
         made_in = spaces_of(spaces)
         request = search_service_pb2.ImportImagesRequest(
             collection=text("collection", collection),
-            images=[given_image_message(_checked.given_image(image, made_in)) for image in records("images", images, Image)],
+            images=[
+                given_image_message(_checked.given_image(image, made_in, f"images[{index}]"))
+                for index, image in enumerate(records("images", images, Image))
+            ],
             last=flag("last", last),
         )
         return self._call(self._search.ImportImages, request, timeout_s).revision

@@ -7,7 +7,6 @@ are gathered in a temporary SQLite database, so that memory does not grow with t
 
 from __future__ import annotations
 
-import json
 import posixpath
 import sqlite3
 import tarfile
@@ -22,7 +21,8 @@ from lookalike.items import SOURCE_INCOMPLETE, Item, broken_item, member_uri
 from lookalike.listing.choosing import EVERYTHING_SEEN, Choice, Chooser, left_out_item
 from lookalike.listing.folders import picture_item
 from lookalike.listing.tars import walk
-from lookalike.listing.text import MAX_LINE_BYTES, no_constant
+from lookalike.listing.text import MAX_LINE_BYTES
+from lookalike.metadata import read_json
 from lookalike.picture_formats import is_picture
 
 _SIDES = (".json", ".txt")
@@ -209,7 +209,7 @@ def _unpacked(content: bytes) -> bytes:
 
 def _json(kind: str, content: bytes) -> Any:
     try:
-        return json.loads(_text(kind, content), parse_constant=no_constant)
+        return read_json(_text(kind, content))
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"its {kind}", f"is not JSON: {error}") from error
 

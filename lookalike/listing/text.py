@@ -1,14 +1,14 @@
 """Lists in text: CSV with a header, JSONL, and plain lists of URIs. Standard library only.
 
 Values of a CSV are text, except that a plain decimal number (`7`, `-2.50`; not `007`, `1e3`, `+1`) is a number, so that filters
-such as `year >= 2019` work. An empty cell is an absent key; of `'=1+1` the apostrophe is left out (see `csv_cells`). JSONL
-keeps its types. A path in a manifest stands for itself: nothing in it is percent-decoded; a URI is taken as it is.
+such as `year >= 2019` work; a whole number beyond 64 bits stays text. An empty cell is an absent key; of `'=1+1` the apostrophe
+is left out (see `csv_cells`). JSONL keeps its types. A path in a manifest stands for itself: nothing in it is percent-decoded;
+a URI is taken as it is.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,13 +18,14 @@ from typing import IO, Any, NoReturn
 from lookalike.csv_cells import read_back
 from lookalike.errors import InvalidArgument
 from lookalike.items import Item, broken_item, checked_item, resolve_uri
+from lookalike.metadata import LEAST_WHOLE, MOST_WHOLE, read_json
 
 MAX_LINE_BYTES = 256 * 1024
 """Bounds a line, with room for the longest id, URI and metadata, each byte escaped."""
 _CHECK_BYTES = 1024 * 1024
 """Bytes read between two checks whether the listing is still wanted."""
-_PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
-"""At most 18 digits before the point: any such whole number fits into 64 bits."""
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,17})?")
+"""At most 19 digits before the point, as whole numbers of 64 bits have."""
 
 
 Check = Callable[[], None]
@@ -39,7 +40,10 @@ def number_or_text(cell: str) -> str | int | float:
     """The value of a CSV's cell: a number for a plain decimal number, else the text itself."""
     if not _PLAIN_NUMBER.fullmatch(cell):
         return cell
-    return float(cell) if "." in cell else int(cell)
+    if "." in cell:
+        return float(cell)
+    whole = int(cell)
+    return whole if LEAST_WHOLE <= whole <= MOST_WHOLE else cell
 
 
 def csv_items(stream: IO[bytes], name: str, base: str, check: Check = unchecked) -> Iterator[Item]:
@@ -182,7 +186,7 @@ def _jsonl_item(position: int, line: int, text: bytes, base: str) -> Item:
     if len(text) >= MAX_LINE_BYTES:
         return broken_item(position, f"line {line}: is longer than {MAX_LINE_BYTES} bytes")
     try:
-        fields = json.loads(text.decode(), parse_constant=no_constant)
+        fields = read_json(text.decode())
     except UnicodeDecodeError:
         return broken_item(position, f"line {line}: is not UTF-8")
     except (ValueError, RecursionError) as error:
@@ -236,10 +240,6 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def refuse(name: str, problem: str) -> NoReturn:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lookalike.errors import FailedPrecondition, InvalidArgument
-from lookalike.items import check_metadata
+from lookalike.metadata import check_metadata
 from lookalike.names import MAX_EF, MAX_TOP_K, check_id, check_uri
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage

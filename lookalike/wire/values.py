@@ -19,13 +19,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def metadata_from(message: image_pb2.Metadata) -> dict[str, object]:
     """Metadata as plain Python values, with keys in order, at any depth. An `integer_value` is an int. A `number_value` is a
-    float, which may be NaN or infinite: `items.check_metadata` refuses these, for the one item that holds them."""
+    float, which may be NaN or infinite: `check_metadata` refuses these, for the one item that holds them."""
     values = message.fields
     return {name: _value_from(values[name]) for name in sorted(values)}
 
 
 def metadata_message(metadata: Mapping[str, object]) -> image_pb2.Metadata:
-    """Metadata that passes `items.check_metadata`, as a message. An int is an `integer_value`, a float a `number_value`."""
+    """Metadata that passes `check_metadata`, as a message. An int is an `integer_value`, a float a `number_value`."""
     message = image_pb2.Metadata()
     _fill(message, metadata)
     return message

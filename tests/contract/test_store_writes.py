@@ -12,6 +12,7 @@ import pytest
 
 from lookalike.errors import InvalidArgument, Unavailable
 from lookalike.filters.parsing import parse
+from lookalike.metadata import same_metadata
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency
 from lookalike.records.search_options import SearchOptions
@@ -50,9 +51,8 @@ def test_a_strong_read_sees_the_write_just_acknowledged_to_another_client(
 def test_metadata_comes_back_as_it_went_in(store: WritableVectors, shared: Collection) -> None:
     metadata = {
         "text": 'q"uo\\te\n\tü😀',
-        "int": -(2**62),
-        "float": 0.1,
-        "whole": 2.0,
+        "int": [2**53 + 1, 2**63 - 1, -(2**63), 7],
+        "float": [0.1, 2.0, 2.0**53, 5e-324, 1.7976931348623157e308],
         "flags": [True, False, None],
         "nested": {"a": {"b": [1, {"c": "d"}]}},
         "empty": {},
@@ -60,8 +60,13 @@ def test_metadata_comes_back_as_it_went_in(store: WritableVectors, shared: Colle
     }
     store.upsert(shared, [image("meta", metadata=metadata), image("bare")])
     found = store.get(shared, ["meta", "bare"], consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
-    assert found["meta"].metadata == metadata
+    assert same_metadata(found["meta"].metadata, metadata)
     assert found["bare"].metadata == {}
+    strong = SearchOptions(top_k=1, ef=1, filter='id = "meta"', consistency=Consistency.STRONG)
+    ((hit,),) = store.search(shared, "siamese", np.ones((1, 4), np.float32), strong, timeout_s=TIMEOUT_S)
+    (row,) = store.page(shared, filter=parse(strong.filter), limit=1, consistency=Consistency.STRONG, timeout_s=TIMEOUT_S)
+    assert same_metadata(hit.image.metadata, metadata)
+    assert same_metadata(row.metadata, metadata)
 
 
 def test_ids_of_any_text_are_found_paged_excluded_and_deleted(store: WritableVectors, shared: Collection) -> None:

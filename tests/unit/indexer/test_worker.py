@@ -95,7 +95,7 @@ class TestJobs:
         for name in "abc":
             bench.put(f"{name}.png")
         deep = "[" * 60 + "]" * 60
-        lines = ['{"uri": "a.png", "x": 1}', f'{{"uri": "b.png", "x": {deep}}}', '{"uri": "c.png", "x": -9223372036854775808}']
+        lines = ['{"uri": "a.png", "x": 1}', f'{{"uri": "b.png", "x": {deep}}}', '{"uri": "c.png", "x": -9223372036854775809}']
         manifest = bench.put("m.jsonl", "\n".join(lines).encode())
         job = bench.run(bench.create(ManifestSource(str(manifest))))
         assert (job.state, job.counts) == (JobState.SUCCEEDED, Counts(3, 1, 0, 2))

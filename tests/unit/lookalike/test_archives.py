@@ -92,7 +92,7 @@ class TestListing:
         [
             ("x.json", b"{", "its .json: is not JSON"),
             ("x.json", b"[1]", "its .json: is not a JSON object"),
-            ("x.json", b'{"a": NaN}', "its .json: is not JSON"),
+            ("x.json", b'{"a": NaN}', "metadata.a: NaN is not a number of JSON"),
             ("x.json", b'{"a": "' + b"y" * 20_000 + b'"}', "at most 16384"),
             ("x.json", b" " * 300_000, "its .json: is longer than"),
             ("x.txt", b"\xff", "its .txt: is not UTF-8"),

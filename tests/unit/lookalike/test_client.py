@@ -320,9 +320,14 @@ def test_what_the_items_raise_comes_out_of_the_upload(gateway: FakeGateway, clie
         client.upload("shoes", items())
 
 
-def test_metadata_that_is_not_json_names_its_item(client: Client) -> None:
-    with pytest.raises(errors.InvalidArgument, match="item 'a' is not JSON"):
-        client.upload("shoes", [UploadItem(id="a", content=b"x", metadata={"when": object()})])
+def test_metadata_that_cannot_be_stored_fails_its_item_alone(gateway: FakeGateway, client: Client) -> None:
+    given: list[dict[str, object]] = [{"when": object()}, {"n": [2**63]}, {"n": [2**63 - 1]}]
+    client.upload("shoes", [UploadItem(id=str(number), content=b"x", metadata=one) for number, one in enumerate(given)])
+    first, second, third = (request.item for request in gateway.seen[-1])
+    assert (first.id, first.problem_reason) == ("0", "ITEM_INVALID")
+    assert first.problem.startswith("metadata.when: is of type object")
+    assert second.problem.startswith("metadata.n[0]: 9223372036854775808 is out of range")
+    assert (third.problem, third.content, metadata_from(third.metadata)) == ("", b"x", {"n": [2**63 - 1]})
 
 
 def test_a_job_always_carries_a_request_id(gateway: FakeGateway, client: Client) -> None:

@@ -118,11 +118,11 @@ def test_what_is_wrong_with_a_record_names_its_part(client: Client) -> None:
         ("source.uri", lambda: client.create_ingest_job("shoes", FolderSource(5))),  # type: ignore[arg-type]
         ("options.mirror", lambda: client.create_ingest_job("shoes", UploadSource("x"), options=IngestOptions(mirror="yes"))),  # type: ignore[arg-type]
         ("items.content", lambda: client.upload("shoes", [UploadItem(content="shoe.jpg")])),  # type: ignore[arg-type]
-        ("metadata", lambda: client.upload("shoes", [UploadItem(metadata=[1])])),  # type: ignore[arg-type]
-        ("metadata", lambda: client.update_images("shoes", [ImageUpdate("a", {"n": float("nan")})])),
-        ("updates.id", lambda: client.update_images("shoes", [ImageUpdate(5, {})])),  # type: ignore[arg-type]
+        ("items.metadata", lambda: client.upload("shoes", [UploadItem(metadata=[1])])),  # type: ignore[arg-type]
+        ("updates[0].metadata.n", lambda: client.update_images("shoes", [ImageUpdate("a", {"n": float("nan")})])),
+        ("updates[0].id", lambda: client.update_images("shoes", [ImageUpdate(5, {})])),  # type: ignore[arg-type]
         ("spaces.metric", lambda: client.create_collection("boots", spaces=[Space("siamese", 4, "X", "b")])),  # type: ignore[arg-type]
-        ("vectors", lambda: client.import_images("shoes", [IMAGE], [Space("histogram", 4, Metric.L2, "b")])),
+        ("images[0].vectors", lambda: client.import_images("shoes", [IMAGE], [Space("histogram", 4, Metric.L2, "b")])),
         ("histogram.grid", lambda: HistogramSettings(grid="2")),  # type: ignore[arg-type]
         ("histogram.color", lambda: HistogramSettings(color="yes")),  # type: ignore[arg-type]
         ("top_k", lambda: client.search_many("shoes", [], top_k="5")),  # type: ignore[arg-type]

@@ -173,6 +173,8 @@ def test_a_description_without_end_of_depth_is_refused(folder: Path) -> None:
         ("metadata", json.dumps({"a": "x" * 70_000}), "metadata of image 'id0' is longer than 65,536 bytes"),
         ("metadata", "[1]", "metadata of image 'id0' is not a JSON object"),
         ("metadata", "{", "metadata of image 'id0' is not JSON"),
+        ("metadata", '{"a": [1, 9223372036854775808]}', "metadata.a[1] of image 'id0' 9223372036854775808 is out of range"),
+        ("metadata", '{"a": NaN}', "metadata.a of image 'id0' NaN is not a number of JSON"),
         ("metadata", "[" * 60_000, "metadata of image 'id0' is not JSON, or nested too deep"),
         ("sha256", "../../x", "sha256 of image 'id0' is not a SHA-256"),
         ("vector_siamese", None, "a vector of space siamese is missing"),

@@ -250,10 +250,10 @@ class TestText:
         ("line", "says"),
         [
             (b'{"uri": "a.png", "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "is not JSON|nested deeper than 32"),
-            (b'{"uri": "a.png", "n": ' + b"9" * 200_000 + b"}", "is not JSON"),
-            (b'{"uri": "a.png", "n": ' + b"9" * 4000 + b"}", "whole number of more than 64 bits"),
-            (b'{"uri": "a.png", "n": NaN}', "NaN is not JSON"),
-            (b'{"uri": "a.png", "n": 1e999}', "is not JSON: holds inf"),
+            (b'{"uri": "a.png", "n": ' + b"9" * 200_000 + b"}", "metadata.n: a whole number of more than 38 digits"),
+            (b'{"uri": "a.png", "n": ' + b"9" * 4000 + b"}", "metadata.n: a whole number of more than 38 digits"),
+            (b'{"uri": "a.png", "n": NaN}', "metadata.n: NaN is not a number of JSON"),
+            (b'{"uri": "a.png", "n": 1e999}', "metadata.n: Infinity is not a number of JSON"),
             (b'{"uri": "a.png", "n": "\\ud800"}', "lone surrogate"),
         ],
     )

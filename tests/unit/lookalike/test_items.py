@@ -1,61 +1,10 @@
-"""What makes metadata unusable, and that what passes can be carried."""
+"""What makes an item of a source unusable."""
 
 from __future__ import annotations
 
-from functools import reduce
-from typing import Any
-
 import pytest
 
-from lookalike.errors import InvalidArgument
-from lookalike.items import MAX_METADATA_LEVELS, check_metadata, checked_item
-from lookalike.v1 import image_pb2, search_service_pb2
-from lookalike.wire.values import metadata_from, metadata_message
-
-
-def nested(levels: int) -> dict[str, object]:
-    """Metadata of `levels` objects in one another."""
-    return reduce(lambda inner, _: {"k": inner}, range(levels - 1), {"k": 1})
-
-
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        {"n": 2**63},
-        {"n": -(2**63)},
-        {"n": 10**5000},
-        {"n": float("inf")},
-        {"n": [float("nan")]},
-        {"n": b"bytes"},
-        {"n": {1: 2}},
-        {"n": "\ud800"},
-        {"\ud800": 1},
-        {"n": "x" * 16 * 1024},
-        {"n": reduce(lambda inner, _: [inner], range(40), list[Any]())},
-        nested(MAX_METADATA_LEVELS + 1),
-        nested(5000),
-    ],
-)
-def test_metadata_that_cannot_be_stored_is_refused(metadata: dict[str, object]) -> None:
-    with pytest.raises(InvalidArgument, match="metadata") as refused:
-        check_metadata(metadata)
-    assert refused.value.field == "metadata"
-
-
-@pytest.mark.parametrize("metadata", [{}, {"n": 2**63 - 1}, {"n": -(2**63) + 1}, {"deep": {"list": (1, 2.5, None, True, "ü")}}])
-def test_metadata_that_can_be_stored_passes(metadata: dict[str, object]) -> None:
-    check_metadata(metadata)
-
-
-def test_the_deepest_metadata_that_passes_fits_into_the_deepest_message() -> None:
-    def carried(metadata: dict[str, object]) -> object:
-        image = image_pb2.Image(metadata=metadata_message(metadata))
-        response = search_service_pb2.SearchResponse(neighbours=[search_service_pb2.Neighbour(image=image)])
-        parsed = search_service_pb2.SearchResponse.FromString(response.SerializeToString())
-        return metadata_from(parsed.neighbours[0].image.metadata)
-
-    check_metadata(nested(MAX_METADATA_LEVELS))
-    assert carried(nested(MAX_METADATA_LEVELS)) == nested(MAX_METADATA_LEVELS)
+from lookalike.items import checked_item
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from lookalike.errors import InvalidArgument
 from lookalike.items import SOURCE_INCOMPLETE, Item
 from lookalike.listing import list_manifest
+from lookalike.metadata import same_metadata
 from lookalike.names import id_from_uri
 
 
@@ -79,6 +81,25 @@ def test_rows_that_cannot_be_used_fail_alone_and_name_their_row() -> None:
     assert items[1].problem == "row 2: has no 'uri'"
     assert items[3].problem.startswith("row 4: id: is 300 bytes long")
     assert [item.position for item in items] == list(range(6))
+
+
+def test_whole_numbers_keep_all_their_digits_and_one_too_large_fails_its_row() -> None:
+    decimals = pa.array([decimal.Decimal(2**53 + 1), decimal.Decimal(2**63 - 1), None, None], pa.decimal128(38, 0))
+    first, second, third, fourth = listed(
+        parquet(
+            {
+                "uri": ["a.png", "b.png", "c.png", "d.png"],
+                "whole": [2**53 + 1, 2**63 - 1, -(2**63), 0],
+                "unsigned": pa.array([2**53 + 1, 2**63 - 1, 2**63, 0], pa.uint64()),
+                "exact": decimals,
+                "real": [7.0, 2.0**63, None, math.inf],
+            }
+        )
+    )
+    assert same_metadata(first.metadata, {"whole": 2**53 + 1, "unsigned": 2**53 + 1, "exact": 2**53 + 1, "real": 7.0})
+    assert same_metadata(second.metadata, {"whole": 2**63 - 1, "unsigned": 2**63 - 1, "exact": 2**63 - 1, "real": 2.0**63})
+    assert third.problem.startswith("row 3: metadata.unsigned: 9223372036854775808 is out of range; whole numbers from")
+    assert fourth.problem.startswith("row 4: metadata.real: Infinity is not a number of JSON")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from lookalike import errors
 from lookalike.cli import exits
 from lookalike.cli.main import run_command
+from lookalike.metadata import same_metadata
 from lookalike.v1 import collection_service_pb2, ingest_service_pb2
 from lookalike.wire.values import metadata_from
 from tests.unit.lookalike.cli.command import Lookalike, lookalike
@@ -403,6 +404,12 @@ def test_facts_of_an_image_are_json_or_text_and_merged(gateway: FakeGateway, loo
     (update,) = gateway.seen[-1].updates
     assert (update.id, update.merge) == ("a", True)
     assert metadata_from(update.metadata) == {"label": "Rain coat", "year": 2019, "old": None, "sku": "a=b"}
+    facts = ("n=9007199254740993", "least=-9223372036854775808", "score=7.0", "text=NaN")
+    assert lookalike("images", "update", "shoes", "a", *facts).code == exits.OK
+    sent = metadata_from(gateway.seen[-1].updates[0].metadata)
+    assert same_metadata(sent, {"n": 2**53 + 1, "least": -(2**63), "score": 7.0, "text": "NaN"})
+    said = lookalike("images", "update", "shoes", "a", "n=[1, 9223372036854775808]")
+    assert (said.code, "metadata.n[1]: 9223372036854775808 is out of range" in said.err) == (exits.INVALID, True)
     assert lookalike("images", "update", "shoes", "a", "--json", '{"x": [1]}', "--replace").code == exits.OK
     assert gateway.seen[-1].updates[0].merge is False
     said = lookalike("images", "update", "shoes", "nobody", "x=1")

@@ -45,7 +45,7 @@ def test_a_good_image_passes() -> None:
         ({"uri": "x" * 2049}, "uri"),
         ({"sha256": "0" * 65}, "sha256"),
         ({"revision": -1}, "revision"),
-        ({"metadata": {"n": float("nan")}}, "metadata"),
+        ({"metadata": {"n": float("nan")}}, "metadata.n"),
         ({"vectors": {}}, "vectors"),
         ({"vectors": {"siamese": np.zeros(4, np.float32)}}, "vectors"),
         ({"vectors": {"siamese": np.array([1, np.nan, 0], np.float32)}}, "vectors"),
