@@ -11,6 +11,8 @@ A subset of AIP-160:
   `metadata.id` is the metadata's key of that name. `index_time` takes RFC 3339 text: `index_time >= "2026-01-31T00:00:00Z"`.
 - Values: text in double quotes, where `\"`, `\\` and `\*` stand for the character itself; numbers; `true` and `false`.
   Text that ends in `*` matches every text that begins so (with `=` and `!=` only).
+- Numbers are compared by their value: whole numbers of 64 bits exactly, 7 is 7.0, and 9007199254740993 is not
+  9007199254740992.0. A number with a point or an exponent is one of 64 bits in floating point.
 - A comparison holds only for a value that is there and of the type compared with: `year != 2019` does not hold for an image
   without `year`, nor for one whose `year` is text. All values of a list are of one type. `null` is as if it were not there.
 - `NOT x` holds exactly where `x` does not: `NOT year = 2019` does hold for an image without `year`.
@@ -30,6 +32,7 @@ from lark.exceptions import UnexpectedInput
 
 from lookalike.errors import BadFilter
 from lookalike.filters.hints import syntax_error
+from lookalike.metadata import LEAST_WHOLE, MOST_FLOAT, MOST_WHOLE
 from lookalike.names import control_in_prose
 from lookalike.records.filter import AllOf, AnyOf, Comparison, Condition, Field, Not, Operator, Value
 from lookalike.records.search_options import SearchOptions
@@ -38,8 +41,7 @@ MAX_CHARACTERS = 4096
 MAX_NESTING = 32
 _MAX_LEVELS = 96
 """Bounds the levels of AND, OR and lists, of which a long one counts as a tree of pairs. milvus-lite's parser recurses: 100
-levels of a compiled filter pass, 200 exceed Python's limit. Compiling adds up to 4 levels to a comparison."""
-_MAX_INT64 = 2**63 - 1
+levels of a compiled filter pass, 200 exceed Python's limit. Compiling adds up to 6 levels to a comparison."""
 _UNSAFE_IN_KEYS = set('"\\[]\t\n\r')
 """Milvus 2.3 splits `metadata["a"]["b"]` at the brackets, and takes what is in the quotes as it is, on one line."""
 _METADATA, _REVISION, _INDEX_TIME = "metadata", "revision", "index_time"
@@ -231,10 +233,14 @@ def _key(token: Token) -> str:
 
 def _number(token: Token) -> float:
     """An int, or a float where it is written as one."""
-    value = float(token) if any(mark in token for mark in ".eE") else int(token)
-    if not (math.isfinite(value) if isinstance(value, float) else abs(value) <= _MAX_INT64):
-        raise BadFilter(f"column {_column(token)}: the number is too large")
-    return value
+    if any(mark in token for mark in ".eE"):
+        if not math.isfinite(value := float(token)):
+            raise BadFilter(f"column {_column(token)}: the number is out of range; {-MOST_FLOAT} to {MOST_FLOAT} are allowed")
+        return value
+    if not LEAST_WHOLE <= (whole := int(token)) <= MOST_WHOLE:
+        allowed = f"whole numbers from {LEAST_WHOLE} to {MOST_WHOLE} are allowed"
+        raise BadFilter(f"column {_column(token)}: the number is out of range; {allowed}")
+    return whole
 
 
 def _text(token: Token) -> _Written:

@@ -32,6 +32,13 @@ PLAIN: dict[str, Mapping[str, object]] = {
     "nested": {"size": {"width": 3, "unit": "cm"}, "id": "mine", "metadata": 1},
     "keys": {"product type": "shoe", "k-e_y": 1, "ключ": 2, "a.b": 7, "x/y": 1, "t~u": 1, "it's": 1},
 }
+NUMBERS: list[float] = [
+    2**53, 2.0**53, 2**53 + 1, 2**53 + 2, 2**53 + 3, -(2**53) - 1, -(2.0**53), 10**16, 1e16, 7, 7.0, -0.0, 0.5, 5e-324, 1e300,
+    2**63 - 1, 2**63 - 2, 2**63 - 512, 2**63 - 513, 2.0**63 - 1024, 2.0**63, 2.0**63 + 2048,
+    -(2**63), -(2**63) + 1, -(2**63) + 512, -(2**63) + 513, -(2.0**63), -(2.0**63) + 1024, -(2.0**63) - 2048,
+]  # fmt: skip
+PLAIN |= {f"whole {number!r}": {"n": number} for number in NUMBERS}
+"""A key with numbers that floating point takes for one another, and others."""
 MIXED: dict[str, Mapping[str, object]] = {
     "true": {"a": True, "flag": 1},
     "false": {"a": False, "flag": 0},
@@ -128,6 +135,22 @@ def test_a_filter_finds_what_it_should(server: Server, text: str, expected: set[
     found = server.find(text)
     assert found & set(PLAIN) == expected
     assert server.count(text) == len(found)
+
+
+@pytest.mark.parametrize("operator", ["=", "!=", "<", "<=", ">", ">="])
+def test_numbers_are_compared_by_their_value(server: Server, operator: str) -> None:
+    for value in NUMBERS:
+        text, meaning = _comparison("n", operator, value)
+        assert server.find(text) == {i for i, metadata in PLAIN.items() if meaning(metadata)}, text
+
+
+def test_a_list_of_numbers_holds_each_by_its_value(server: Server) -> None:
+    ends = {2**53 + 1, 2**63 - 1, -(2**63)}
+    found = {i for i, metadata in PLAIN.items() if metadata.get("n") in ends}  # -2**63 as a float, too
+    listed = f"({', '.join(map(str, ends))})"
+    assert server.find(f"n IN {listed}") == found
+    assert server.find(f"n NOT IN {listed}") == {i for i in PLAIN if i.startswith("whole")} - found
+    assert server.find(f"NOT n IN {listed}") == set(server.rows) - found
 
 
 def test_types_are_distinguished(server: Server) -> None:

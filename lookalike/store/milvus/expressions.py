@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
-from typing import assert_never
+from typing import Literal, assert_never
 
+from lookalike.metadata import LEAST_WHOLE
 from lookalike.records.filter import AllOf, AnyOf, Comparison, Condition, Field, Not, Value
+from lookalike.store.milvus.numbers import Order, equal, in_order
 from lookalike.store.milvus.schema import ID, INDEXED_AT, to_microseconds
 
 _LAST_CHARACTER = 0x10FFFF
@@ -47,13 +49,13 @@ def _holding(comparison: Comparison) -> str:
         case "IN" if not comparison.field.path:
             return f"{name} in [{', '.join(map(_literal, values))}]"
         case "IN":
-            return _joined([_compared(name, "=", value) for value in values], "or")
+            return _joined([_compared(comparison.field, "=", value) for value in values], "or")
         case "NOT IN":
-            return _joined([_compared(name, "!=", value) for value in values], "and")
+            return _joined([_compared(comparison.field, "!=", value) for value in values], "and")
         case "begins with" | "does not begin with":
             return prefixed(name, str(values[0]), negated=operator != "begins with")
         case "=" | "!=" | "<" | "<=" | ">" | ">=":
-            return _compared(name, operator, values[0])
+            return _compared(comparison.field, operator, values[0])
         case _:
             assert_never(operator)
 
@@ -98,13 +100,20 @@ def _name(field: Field) -> str:
     return _COLUMNS.get(field.name, field.name) + "".join(f'["{key}"]' for key in field.path)
 
 
-def _compared(name: str, operator: str, value: Value) -> str:
-    """`name operator value`, where `operator` is one of `= != < <= > >=`; a boolean takes only the first two.
+def _compared(field: Field, operator: Literal["=", "!=", Order], value: Value) -> str:
+    """`field operator value`; a boolean takes only `=` and `!=`.
 
-    False, or on milvus-lite unknown, where `name` is missing or of another type; Milvus' own `!=` would be true there.
+    False, or on milvus-lite unknown, where `field` is missing or of another type; Milvus' own `!=` would be true there.
     """
+    name = _name(field)
     if isinstance(value, bool):
         return f"{name} == {_literal(value if operator == '=' else not value)}"
+    if field.path and isinstance(value, int | float):
+        if operator == "=":
+            return equal(name, value)
+        if operator == "!=":
+            return f"({in_order(name, '<', value)} or {in_order(name, '>', value)})"
+        return in_order(name, operator, value)
     if operator == "=":
         return f"{name} == {_literal(value)}"
     if operator == "!=":
@@ -142,11 +151,13 @@ def _joined(parts: Sequence[str], word: str) -> str:
 
 
 def _literal(value: Value) -> str:
-    """`value` as Milvus reads it: text in quotes, a finite number, true or false, a moment as it is stored."""
+    """`value` as Milvus reads it: text in quotes, a number, true or false, a moment as it is stored."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime.datetime):
         return str(to_microseconds(value))
+    if isinstance(value, int):  # Milvus reads no number below that; no field of an image is as small.
+        return str(max(value, LEAST_WHOLE + 1))
     return quoted(value) if isinstance(value, str) else repr(value)
 
 

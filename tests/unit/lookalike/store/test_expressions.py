@@ -23,7 +23,13 @@ def compile_filter(text: str) -> str:
         ("", ""),
         (" \n\t", ""),
         ('label = "Coat"', 'metadata["label"] == "Coat"'),
-        ("a.b = -1.5e3", 'metadata["a"]["b"] == -1500.0'),
+        ("a.b = -1.5e3", 'metadata["a"]["b"] == -1500'),
+        ("a = 0.5", 'metadata["a"] == 0.5'),
+        ("a < 9007199254740992", 'metadata["a"] < 9007199254740992'),
+        ("a = 9007199254740993", '(metadata["a"] > 9007199254740992 and metadata["a"] <= 9007199254740993)'),
+        ("a > 9007199254740995", 'metadata["a"] >= 9007199254740996'),
+        ("a = 1e300", 'metadata["a"] == 1e+300'),
+        ("revision > -9223372036854775808", "revision > -9223372036854775807"),
         ("year != 2019", '(metadata["year"] < 2019 or metadata["year"] > 2019)'),
         ("flag != true", 'metadata["flag"] == false'),
         ('name = "abc*"', '(metadata["name"] >= "abc" and metadata["name"] < "abd")'),
@@ -58,7 +64,7 @@ def test_long_chains_and_the_deepest_nesting_allowed_compile() -> None:
     assert compile_filter("NOT " * 32 + 'id = "x"') == 'id == "x"'
 
 
-@pytest.mark.parametrize("leaf", ["NOT a<1", 'NOT a NOT IN ("x", "y")', 'NOT a="x*"', "a!=1"])
+@pytest.mark.parametrize("leaf", ["NOT a<1", "NOT a!=9223372036854775807", 'NOT a NOT IN ("x", "y")', 'NOT a="x*"', "a!=1"])
 def test_the_deepest_filter_allowed_is_not_too_deep_for_milvus_lite(leaf: str) -> None:
     text, wrappings = leaf, [" AND {0} AND {0} AND {0} OR {0} OR {0} OR {0}", " OR {0}"]
     while wrappings:
