@@ -8,6 +8,8 @@
     ├── AlreadyExists               the named thing exists                     ALREADY_EXISTS       409
     ├── FailedPrecondition          right request, wrong state of the system   FAILED_PRECONDITION  400
     │   └── FingerprintMismatch     two vectors that must not meet
+    ├── Aborted                     others have changed what the request names ABORTED              409
+    │   └── RevisionMismatch        the image was written since it was read
     ├── Overloaded                  refused at once; try again later           RESOURCE_EXHAUSTED   429
     ├── Unavailable                 a dependency does not answer               UNAVAILABLE          503
     │   └── CallLost                it vanished while it had the call
@@ -137,6 +139,26 @@ class FingerprintMismatch(FailedPrecondition):
             f"space {space!r} holds vectors of fingerprint {expected}, the embedder makes {actual}; "
             "serve the model the collection was made with, or re-embed the collection",
             metadata={"space": space, "expected": expected, "actual": actual},
+        )
+
+
+class Aborted(LookalikeError):
+    """Nothing was done, since others have changed what the request is about. The caller reads it again before another try."""
+
+    reason = "ABORTED"
+
+
+class RevisionMismatch(Aborted):
+    """An image is not as the caller has read it. Names both revisions; the actual one is 0 where the image is gone."""
+
+    reason = "REVISION_MISMATCH"
+
+    def __init__(self, field: str, image_id: str, expected: int, actual: int) -> None:
+        now = f"has revision {actual} now" if actual else "is not there any more"
+        super().__init__(
+            f"{field}: image {image_id!r} {now}, revision {expected} was expected; read it again",
+            field=field,
+            metadata={"id": image_id, "expected": str(expected), "actual": str(actual)},
         )
 
 

@@ -23,7 +23,7 @@ M = TypeVar("M", bound=Message)
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorResponse, "description": "`INVALID_ARGUMENT` or `FAILED_PRECONDITION`"},
     404: {"model": ErrorResponse, "description": "`NOT_FOUND`"},
-    409: {"model": ErrorResponse, "description": "`ALREADY_EXISTS`"},
+    409: {"model": ErrorResponse, "description": "`ALREADY_EXISTS` or `ABORTED`"},
     413: {"model": ErrorResponse, "description": "`INVALID_ARGUMENT`, reason `BODY_TOO_LARGE`"},
     429: {"model": ErrorResponse, "description": "`RESOURCE_EXHAUSTED`; see the header `Retry-After`"},
     500: {"model": ErrorResponse, "description": "`INTERNAL`: a defect; the message gives the incident's number in the log"},

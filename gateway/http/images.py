@@ -11,18 +11,20 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response
 
 from gateway.http.convert import RequestCall, errors, respond
-from gateway.http.models import Filter, ImageId, ImageIdInPath, Name, answer_model, request_model
+from gateway.http.models import Filter, ImageId, ImageIdInPath, Name, answer_model, comment, request_model
 from gateway.http.reading import LARGE_BODY_BYTES, ReadingRoute
 from gateway.http.routes import by_contract
 from gateway.images.images import Images
 from lookalike.errors import NotFound
-from lookalike.records.image import ImageUpdate
+from lookalike.records.image import Delete, ImageUpdate
 from lookalike.v1 import search_service_pb2 as pb
 from lookalike.wire.images import deletion_message, update_result_message
 
 _CACHE = "private, max-age=60"
 """An id may come to name another picture; for a minute a browser may show the old one."""
 _IMAGE, _IMAGES = "/v1/collections/{collection}/images/{id:path}", "/v1/collections/{collection}/images"
+
+_DELETE = pb.DeleteImagesRequest.DESCRIPTOR.full_name
 
 _Update = request_model(pb.UpdateImagesRequest.DESCRIPTOR, without=frozenset({"collection"}), body_bytes=LARGE_BODY_BYTES)
 _Patch = request_model(pb.ImageUpdate.DESCRIPTOR, without=frozenset({"id", "merge"}), body_bytes=256 * 1024)
@@ -47,7 +49,7 @@ def images_router(images: Images) -> APIRouter:
 def _add_updating(router: APIRouter, images: Images) -> None:
     @router.api_route(**by_contract("UpdateImages"))
     async def update(collection: Name, body: UpdateImagesRequest, call: RequestCall) -> Response:
-        updates = [ImageUpdate(one.id, one.metadata, one.merge) for one in body.updates]
+        updates = [ImageUpdate(one.id, one.metadata, one.merge, one.expected_revision) for one in body.updates]
         return await respond(update_result_message(await images.update(collection, updates, call)))
 
     @router.patch(
@@ -57,10 +59,11 @@ def _add_updating(router: APIRouter, images: Images) -> None:
         description="Keys that are not named are kept, those named with null are removed.",
         tags=["images"],
         response_model=answer_model(pb.UpdateImagesResponse.DESCRIPTOR),
-        responses=errors(400, 404, 413),
+        responses=errors(400, 404, 409, 413),
     )
     async def patch(collection: Name, image_id: ImageIdInPath, body: PatchImageRequest, call: RequestCall) -> Response:
-        done = await images.update(collection, [ImageUpdate(image_id, body.metadata, merge=True)], call)
+        asked = ImageUpdate(image_id, body.metadata, merge=True, expected_revision=body.expected_revision)
+        done = await images.update(collection, [asked], call)
         if done.missing_ids:
             raise NotFound("image", image_id, hint=f"collection {collection!r} does not hold it", field="id")
         return await respond(update_result_message(done))
@@ -70,7 +73,7 @@ def _add_deleting(router: APIRouter, images: Images) -> None:
     deleted: dict[str, Any] = {
         "tags": ["images"],
         "response_model": answer_model(pb.DeleteImagesResponse.DESCRIPTOR),
-        "responses": errors(400, 404),
+        "responses": errors(400, 404, 409),
     }
 
     @router.delete(
@@ -81,15 +84,25 @@ def _add_deleting(router: APIRouter, images: Images) -> None:
         **deleted,
     )
     async def delete_matching(
-        collection: Name, call: RequestCall, filter_text: Annotated[Filter, Query(alias="filter", min_length=1)]
+        collection: Name,
+        call: RequestCall,
+        filter_text: Annotated[Filter, Query(alias="filter", min_length=1)],
+        validate_only: Annotated[bool, Query(description=comment(f"{_DELETE}.validate_only"))] = False,
     ) -> Response:
-        return await respond(deletion_message(await images.delete(collection, [], filter_text, call)))
+        asked = Delete(filter=filter_text, validate_only=validate_only)
+        return await respond(deletion_message(await images.delete(collection, asked, call)))
 
     @router.delete(
         _IMAGE, operation_id="DeleteImage", summary="Delete one image; deleting what is not there is no error", **deleted
     )
-    async def delete(collection: Name, image_id: ImageIdInPath, call: RequestCall) -> Response:
-        return await respond(deletion_message(await images.delete(collection, [image_id], "", call)))
+    async def delete(
+        collection: Name,
+        image_id: ImageIdInPath,
+        call: RequestCall,
+        expected_revision: Annotated[int | None, Query(description="Delete it only if this is its `revision`.")] = None,
+    ) -> Response:
+        asked = Delete((image_id,), expected_revision=expected_revision)
+        return await respond(deletion_message(await images.delete(collection, asked, call)))
 
 
 def _add_thumbnail(router: APIRouter, images: Images) -> None:

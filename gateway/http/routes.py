@@ -34,6 +34,8 @@ BY_HAND = frozenset({"Search", "SearchBatch", "UpdateImages", "GetThumbnail", "W
 """RPCs whose routes are made in `search`, `images` and `job_streams`."""
 _CODES = {"CreateCollection": 201, "ReembedCollection": 202, "CreateIngestJob": 201, "RetryIngestFailures": 201}
 """Codes of success other than 200, of RPCs that make something or start to."""
+_STATUSES = {"NOT_FOUND": 404, "ALREADY_EXISTS": 409, "ABORTED": 409}
+"""Codes of errors besides 400, by the status that an RPC's comment names."""
 _BODY_BYTES = {"DeleteImages": 2 * 1024 * 1024}
 """The size of a JSON body, where it may be larger than others: a thousand ids."""
 
@@ -52,7 +54,7 @@ def by_contract(name: str, **by_hand: Any) -> dict[str, Any]:
     """What the document says of the route of an RPC: the words of the contract, and what is said `by_hand` in their place."""
     binding = _BINDINGS[name]
     first, *rest = comment(binding.method.full_name).split("\n")
-    codes = [code for status, code in (("NOT_FOUND", 404), ("ALREADY_EXISTS", 409)) if any(status in part for part in rest)]
+    codes = [code for status, code in _STATUSES.items() if any(status in part for part in rest)]
     return {
         "path": binding.path,
         "methods": [binding.verb],

@@ -6,24 +6,25 @@ writes are, so that the later revision wins whatever comes in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from gateway.backends.milvus import Backends
+from gateway.backends.milvus import Backends, find_collection
 from gateway.images.given_vectors import checked
-from lookalike.errors import BadFilter, InvalidArgument, Unavailable
+from lookalike.errors import BadFilter, InvalidArgument, RevisionMismatch, Unavailable
 from lookalike.filters.parsing import parse
 from lookalike.jobs.ledger import Ledger
 from lookalike.metadata import check_metadata
 from lookalike.names import check_id
 from lookalike.records.filter import Condition, Selection
-from lookalike.records.image import Deletion, GivenImage, ImageUpdate, StoredImage, UpdateResult
+from lookalike.records.image import Delete, Deletion, GivenImage, ImageUpdate, StoredImage, UpdateResult
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import Space
 from lookalike.writes import Session
 
 MAX_IDS_PER_WRITE = 1000
+MAX_SAMPLE_IDS = 10
 _DELETED_AT_ONCE = 1000
 """Images deleted per turn under the lock: a turn takes about a second, so that jobs that write meanwhile wait no longer."""
 
@@ -34,9 +35,24 @@ class ImageWriter:
     def __init__(self, backends: Backends, ledger: Ledger) -> None:
         self._backends, self._ledger = backends, ledger
 
-    def delete(self, name: str, ids: Sequence[str], deadline: Deadline) -> Deletion:
-        """Delete `ids` in every space: how many were there, and the revision of the delete."""
+    def would_delete(self, name: str, asked: Delete, condition: Condition | None, deadline: Deadline) -> Deletion:
+        """What a delete would delete now: how many images, and the first of their ids. Raises `RevisionMismatch`."""
+        collection, vectors = find_collection(self._backends, name), self._backends.vectors
+        if condition is None:
+            there = vectors.get_everywhere(collection, asked.ids, timeout_s=deadline.remaining_s())
+            _check_revision("expected_revision", asked.ids[0], asked.expected_revision, there.get(asked.ids[0], ()))
+            return Deletion(len(there), 0, tuple(sorted(there)[:MAX_SAMPLE_IDS]))
+        count = vectors.count(collection, filter=condition, timeout_s=deadline.remaining_s())
+        first = vectors.matching_ids(collection, Selection(condition), limit=MAX_SAMPLE_IDS, timeout_s=deadline.remaining_s())
+        return Deletion(count, 0, tuple(first))
+
+    def delete(self, name: str, ids: Sequence[str], deadline: Deadline, *, expected_revision: int | None = None) -> Deletion:
+        """Delete `ids` in every space: how many were there, and the revision of the delete. With `expected_revision` there is
+        one id; raises `RevisionMismatch` before anything is deleted."""
         with self._session(name, deadline) as session:
+            if expected_revision is not None:
+                rows = self._backends.vectors.get_everywhere(session.collection, ids, timeout_s=deadline.remaining_s())
+                _check_revision("expected_revision", ids[0], expected_revision, rows.get(ids[0], ()))
             revision = self._ledger.take_revision(name)
             deleted = session.delete(sorted(set(ids)), revision, timeout_s=deadline.remaining_s())
             return Deletion(deleted, revision)
@@ -75,13 +91,17 @@ class ImageWriter:
             after_id = ids[-1]
 
     def update(self, name: str, updates: Sequence[ImageUpdate], deadline: Deadline) -> UpdateResult:
-        """Write new metadata, vectors untouched. Raises `InvalidArgument` ("updates[i].metadata") before anything is written.
+        """Write new metadata, vectors untouched. Raises `InvalidArgument` ("updates[i].metadata") and `RevisionMismatch`
+        ("updates[i].expected_revision") before anything is written.
 
         `Unavailable` where a job is half-way through replacing one of the pictures: its vectors are of two pictures then.
         """
         with self._session(name, deadline) as session:
             collection, ids = session.collection, [update.id for update in updates]
             stored = self._backends.vectors.get_by_space(collection, ids, timeout_s=deadline.remaining_s())
+            for index, update in enumerate(updates):
+                rows = stored.get(update.id, {}).values()
+                _check_revision(f"updates[{index}].expected_revision", update.id, update.expected_revision, rows)
             images = [
                 _updated(index, update, stored[update.id], collection.spaces[-1])
                 for index, update in enumerate(updates)
@@ -115,15 +135,19 @@ def check_ids(field: str, ids: Sequence[str]) -> None:
         check_id(f"{field}[{index}]", image_id)
 
 
-def check_deletable(ids: Sequence[str], filter_text: str) -> Condition | None:
+def check_deletable(asked: Delete) -> Condition | None:
     """What the filter says; None where there are ids. Raises `InvalidArgument` unless exactly one says what to delete, and
     `BadFilter` for a filter that names nothing."""
-    if ids and filter_text:
+    if asked.ids and asked.filter:
         raise InvalidArgument("filter", "is given besides ids; give one of them")
-    if not filter_text:
-        check_ids("ids", ids)
+    if asked.expected_revision is not None:
+        if len(asked.ids) != 1:
+            raise InvalidArgument("expected_revision", f"goes with a single id; {len(asked.ids)} are given")
+        _check_expected("expected_revision", asked.expected_revision)
+    if not asked.filter:
+        check_ids("ids", asked.ids)
         return None
-    condition = parse(filter_text)
+    condition = parse(asked.filter)
     if condition is None:
         raise BadFilter("names nothing; delete the collection to delete every image")
     return condition
@@ -139,6 +163,7 @@ def check_updates(updates: Sequence[ImageUpdate]) -> None:
         if update.id in seen:
             raise InvalidArgument(f"updates[{index}].id", f"{update.id!r} comes twice")
         seen.add(update.id)
+        _check_expected(f"updates[{index}].expected_revision", update.expected_revision)
         check_metadata(update.metadata, f"updates[{index}].metadata")
 
 
@@ -151,3 +176,15 @@ def _updated(index: int, update: ImageUpdate, rows: Mapping[Space, StoredImage],
         metadata = {key: value for key, value in both.items() if key not in metadata or value is not None}
         check_metadata(metadata, f"updates[{index}].metadata")
     return replace(rows[shown], metadata=metadata, vectors={})
+
+
+def _check_expected(field: str, revision: int | None) -> None:
+    if revision is not None and revision < 1:
+        raise InvalidArgument(field, f"{revision} is out of range; revisions begin with 1")
+
+
+def _check_revision(field: str, image_id: str, expected: int | None, rows: Iterable[StoredImage]) -> None:
+    """Raise `RevisionMismatch` where the rows of an image, in whichever space, have been written since `expected`."""
+    actual = max((row.revision for row in rows), default=0)
+    if expected is not None and actual != expected:
+        raise RevisionMismatch(field, image_id, expected, actual)

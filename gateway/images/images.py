@@ -19,7 +19,7 @@ from lookalike.jobs.ledger import Ledger
 from lookalike.names import MAX_PAGE_SIZE, check_id, check_name
 from lookalike.records.collection import Collection
 from lookalike.records.filter import Condition
-from lookalike.records.image import Consistency, Deletion, GivenImage, ImageUpdate, ImageView, StoredImage, UpdateResult
+from lookalike.records.image import Consistency, Delete, Deletion, GivenImage, ImageUpdate, ImageView, StoredImage, UpdateResult
 from lookalike.runtime.call import Call, Deadline
 from lookalike.sources import Artifacts, Reader
 
@@ -133,15 +133,19 @@ class Images:
         more = images[limit:] or await self._read(collection, condition, last_id, 1, ImageView.ID, consistency, call)
         return page, last_id if more else ""
 
-    async def delete(self, name: str, ids: Sequence[str], filter_text: str, call: Call) -> Deletion:
-        """Delete by id or by filter, in every space. Returns how many were there, and the revision of the delete."""
+    async def delete(self, name: str, asked: Delete, call: Call) -> Deletion:
+        """Delete by id or by filter, in every space; or say what would be deleted."""
         check_name("collection", name)
-        condition = await off_loop(lambda: check_deletable(ids, filter_text), large=is_long(filter_text))
-        if condition is not None:
-            return await self._run(
-                lambda: self._writer.delete_matching(name, call.deadline, condition=condition), call.deadline
-            )
-        return await self._run(lambda: self._writer.delete(name, ids, call.deadline), call.deadline)
+        condition = await off_loop(lambda: check_deletable(asked), large=is_long(asked.filter))
+
+        def delete() -> Deletion:
+            if asked.validate_only:
+                return self._writer.would_delete(name, asked, condition, call.deadline)
+            if condition is not None:
+                return self._writer.delete_matching(name, call.deadline, condition=condition)
+            return self._writer.delete(name, asked.ids, call.deadline, expected_revision=asked.expected_revision)
+
+        return await self._run(delete, call.deadline)
 
     async def update(self, name: str, updates: Sequence[ImageUpdate], call: Call) -> UpdateResult:
         """New metadata for images that keep their vectors."""

@@ -22,8 +22,7 @@ from lookalike.jobs.report import read_report
 from lookalike.jobs.retrying import retry_failures
 from lookalike.jobs.uploads import Uploads, UploadWriter
 from lookalike.names import MAX_PAGE_SIZE, check_name
-from lookalike.records.image import Deletion
-from lookalike.records.job import ANY_JOB, CreateJob, Failure, Job, JobFilter, Report
+from lookalike.records.job import ANY_JOB, CreateJob, Failure, Job, JobFilter, Report, Undone
 from lookalike.records.source import Upload, UploadItem
 from lookalike.runtime.call import Call, Deadline
 from lookalike.sources import Roots
@@ -141,13 +140,13 @@ class Ingest:
         """Ask a job to stop. Raises `FailedPrecondition` where it has ended."""
         return await self._run(lambda: self._ledger.request_cancel(job_id), call.deadline)
 
-    async def undo(self, job_id: str, call: Call) -> Deletion:
-        """Delete what a job wrote and nobody has written since: how many images, and the revision of the delete.
+    async def undo(self, job_id: str, call: Call) -> Undone:
+        """Delete what a job wrote and nobody has written since.
 
         Raises `FailedPrecondition` JOB_NOT_ENDED, `NotFound` (job, or its collection).
         """
 
-        def undo() -> Deletion:
+        def undo() -> Undone:
             job = self._ledger.get(job_id)
             if not job.state.ended:
                 raise FailedPrecondition(
@@ -161,9 +160,10 @@ class Ingest:
             def progress(deleted: int) -> None:
                 self._ledger.note_undone(job_id, deleted)
 
-            return writer.delete_matching(
+            done = writer.delete_matching(
                 job.collection, call.deadline, uid=job.collection_uid, of_revision=job.revision, progress=progress
             )
+            return Undone(done.deleted, done.revision, job.undo)
 
         return await self._run(undo, call.deadline)
 

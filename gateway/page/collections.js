@@ -80,6 +80,7 @@ export function progressOf(job) {
   if (!job) return "";
   const { submitted, indexed, skipped, failed } = job.counts;
   const besides = [[skipped, "skipped"], [failed, "failed"]].filter(([count]) => Number(count) > 0).map(([count, what]) => `, ${number(count)} ${what}`).join("");
+  if (job.undo) return `The last ingest job was undone: ${number(job.undo.deleted)} of its pictures were deleted.`;
   if (job.state === "INGEST_JOB_STATE_FAILED") return `The last ingest job failed: ${job.error?.message ?? "it does not say why"}`;
   if (!isRunning(job)) return Number(failed) > 0 ? `Of the last ingest job, ${number(indexed)} of ${number(submitted)} pictures were indexed${besides}. lookalike jobs failures ${job.id} says why.` : "";
   const what = job.source.collection ? "Embedding anew" : "Ingesting"; // A collection as its own source: another model for it.

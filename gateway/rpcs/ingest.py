@@ -6,8 +6,7 @@ from gateway.backends.large_answers import MANY, Answer
 from gateway.jobs.ingest import Ingest
 from lookalike.runtime.call import Call
 from lookalike.v1 import ingest_service_pb2 as pb
-from lookalike.wire.images import undo_message
-from lookalike.wire.jobs import create_job_from, failure_message, job_filter_from, job_message, report_message
+from lookalike.wire.jobs import create_job_from, failure_message, job_filter_from, job_message, report_message, undone_message
 from lookalike.wire.paging import page_size_of, place_of, token_after
 
 
@@ -55,4 +54,4 @@ class IngestRpcs:
         )
 
     async def UndoIngestJob(self, request: pb.UndoIngestJobRequest, call: Call) -> pb.UndoIngestJobResponse:
-        return undo_message(await self._ingest.undo(request.id, call))
+        return undone_message(await self._ingest.undo(request.id, call))

@@ -9,7 +9,14 @@ from gateway.images.images import Images
 from gateway.search.search import Search
 from lookalike.runtime.call import Call
 from lookalike.v1 import search_service_pb2 as pb
-from lookalike.wire.images import deletion_message, given_images_from, image_message, update_result_message, updates_from
+from lookalike.wire.images import (
+    delete_from,
+    deletion_message,
+    given_images_from,
+    image_message,
+    update_result_message,
+    updates_from,
+)
 from lookalike.wire.paging import page_size_of, place_of, token_after
 from lookalike.wire.search import search_from
 from lookalike.wire.search_options import consistency_from, view_from
@@ -54,7 +61,7 @@ class SearchRpcs:
         return pb.CountImagesResponse(count=count)
 
     async def DeleteImages(self, request: pb.DeleteImagesRequest, call: Call) -> pb.DeleteImagesResponse:
-        return deletion_message(await self._images.delete(request.collection, request.ids, request.filter, call))
+        return deletion_message(await self._images.delete(request.collection, delete_from(request), call))
 
     async def UpdateImages(self, request: pb.UpdateImagesRequest, call: Call) -> pb.UpdateImagesResponse:
         updates = await asyncio.to_thread(updates_from, request)

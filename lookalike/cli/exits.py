@@ -40,6 +40,7 @@ _CODES: tuple[tuple[type[errors.LookalikeError], int], ...] = (
     (errors.NotFound, NOT_FOUND),
     (errors.AlreadyExists, WRONG_STATE),
     (errors.FailedPrecondition, WRONG_STATE),
+    (errors.Aborted, WRONG_STATE),
     (errors.Overloaded, UNAVAILABLE),
     (errors.Unavailable, UNAVAILABLE),
     (errors.DeadlineExceeded, UNAVAILABLE),

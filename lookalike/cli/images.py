@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +25,7 @@ from lookalike.cli.terminal import (
     note,
     table,
     time_text,
+    visible,
 )
 from lookalike.errors import DeadlineExceeded, InvalidArgument, NotFound
 from lookalike.metadata import read_json
@@ -35,10 +37,15 @@ app = Commands(help="List, count, show, delete and update the images of a collec
 
 _MAX_PER_DELETE = 1000
 """Bounds the ids of one call (`DeleteImagesRequest`)."""
+_SHOWN_IDS = 10
+"""Bounds the ids that a dry run prints."""
 _DELETE_TIMEOUT_S = 65.0
 """Bounds a delete, above the 60 s after which the gateway ends any call."""
 
 Collection = Annotated[str, typer.Argument(help="Name of the collection.")]
+ExpectedRevision = Annotated[
+    int | None, typer.Option(help="Only if the image has this revision, which `images show` prints.", show_default=False)
+]
 
 
 @app.command("list")
@@ -119,14 +126,24 @@ def delete(
     collection: Collection,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of the images.")] = None,
     filter_: Annotated[str, typer.Option("--filter", "-f", help="Instead of ids: all images that match this filter.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Delete nothing: say how many images would be deleted, and print up to 10 ids.")
+    ] = False,
+    expected_revision: ExpectedRevision = None,
     yes: Yes = False,
 ) -> None:
     """Delete images by id or by filter, in every space. Unknown ids are no error."""
     if bool(ids) == bool(filter_):
         raise InvalidArgument("ID", "give ids, or --filter to delete all images that match it")
-    if filter_:
-        confirm(f"Delete all images of collection {collection} that match {filter_}?", yes=yes)
+    if dry_run:
         with connect(context) as client:
+            _print_would_delete(client, collection, ids or [], filter_, expected_revision)
+        return
+    if filter_:
+        with connect(context) as client:
+            if not yes and sys.stdin.isatty():
+                _print_would_delete(client, collection, [], filter_, expected_revision)
+            confirm(f"Delete all images of collection {collection} that match {filter_}?", yes=yes)
             deleted = delete_matching(client, collection, filter_)
         note(f"deleted {count_text(deleted, 'image')}")
         return
@@ -134,11 +151,28 @@ def delete(
     confirm(f"Delete {count_text(len(given), 'image')} of collection {collection}?", yes=yes)
     with connect(context) as client:
         deleted = sum(
-            client.delete_images(collection, given[start : start + _MAX_PER_DELETE]).deleted
+            client.delete_images(
+                collection, given[start : start + _MAX_PER_DELETE], expected_revision=expected_revision
+            ).deleted
             for start in range(0, len(given), _MAX_PER_DELETE)
         )
     missing = len(given) - deleted
     note(f"deleted {count_text(deleted, 'image')}" + (f"; {missing:,} not found" if missing else ""))
+
+
+def _print_would_delete(
+    client: Client, collection: str, ids: Sequence[str], filter_text: str, expected_revision: int | None
+) -> None:
+    parts = [ids[start : start + _MAX_PER_DELETE] for start in range(0, len(ids), _MAX_PER_DELETE)] or [[]]
+    found = [
+        client.delete_images(collection, part, filter=filter_text, validate_only=True, expected_revision=expected_revision)
+        for part in parts
+    ]
+    samples = [image_id for one in found for image_id in one.sample_ids][:_SHOWN_IDS]
+    count = sum(one.deleted for one in found)
+    note(f"would delete {count_text(count, 'image')}" + (", among them:" if count > len(samples) else ""))
+    for image_id in samples:
+        typer.echo(visible(image_id))
 
 
 def delete_matching(client: Client, collection: str, filter_text: str) -> int:
@@ -171,13 +205,14 @@ def update(
     ] = None,
     json_text: Annotated[str, typer.Option("--json", help="Metadata as a JSON object instead of KEY=VALUE.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Remove all other keys.")] = False,
+    expected_revision: ExpectedRevision = None,
 ) -> None:
     """Change the metadata of an image. It is not embedded again."""
     from lookalike.client import ImageUpdate
 
     metadata = metadata_of(facts or [], json_text)
     with connect(context) as client:
-        done = client.update_images(collection, [ImageUpdate(image_id, metadata, merge=not replace)])
+        done = client.update_images(collection, [ImageUpdate(image_id, metadata, not replace, expected_revision)])
     if done.missing_ids:
         raise NotFound("image", image_id, hint=f"collection {collection!r} does not hold it")
     note(f"updated image {image_id}")

@@ -22,6 +22,7 @@ from lookalike.cli.terminal import (
     emit_json,
     emit_json_line,
     note,
+    time_text,
 )
 from lookalike.errors import InvalidArgument
 
@@ -176,8 +177,11 @@ def undo(context: typer.Context, job_id: JobId, yes: Yes = False) -> None:
     with connect(context) as client:
         job = client.get_job(job_id)
         confirm(f"Delete what job {job_id} wrote to collection {job.collection}?", yes=yes)
-        deleted = client.undo_job(job_id, timeout_s=UNDO_TIMEOUT_S).deleted
-    note(f"deleted {count_text(deleted, 'image')}")
+        done = client.undo_job(job_id, timeout_s=UNDO_TIMEOUT_S)
+    note(f"deleted {count_text(done.deleted, 'image')}")
+    if done.before is not None:
+        before = f"{time_text(done.before.undo_time)}: {count_text(done.before.deleted, 'image')} deleted then"
+        note(f"job {job_id} was undone before, {before}")
 
 
 @app.command("report")

@@ -33,6 +33,7 @@ from lookalike.records.job import (
     Rate,
     Report,
     Undo,
+    Undone,
 )
 from lookalike.records.job_state import JobState
 from lookalike.records.search import BatchAnswer, Neighbour, SearchResult, SearchTiming, SpaceShare
@@ -88,6 +89,7 @@ __all__ = [
     "Space",
     "SpaceShare",
     "Undo",
+    "Undone",
     "UpdateResult",
     "Upload",
     "UploadItem",

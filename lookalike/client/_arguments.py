@@ -27,7 +27,7 @@ from lookalike.spans import MAX_SPAN
 
 MAX_TIMEOUT_S = 366 * 86_400.0
 """Bounds every deadline: gRPC cannot compute with one thousands of years ahead."""
-_INT32 = range(-(2**31), 2**31)
+_INT32, _INT64 = range(-(2**31), 2**31), range(-(2**63), 2**63)
 
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.Enum)
@@ -57,17 +57,22 @@ def flag(field: str, value: object) -> bool:
     return bool(value)
 
 
-def whole(field: str, value: object, allowed: str) -> int:
-    """A whole number of 32 bits, as the contract's field is; `allowed` names the range that the server takes."""
+def whole(field: str, value: object, allowed: str, bits: range = _INT32) -> int:
+    """A whole number of 32 bits, as most fields of the contract are; `allowed` names the range that the server takes."""
     if isinstance(value, bool | np.bool_):
         raise InvalidArgument(field, f"is {_kind(value)}; give a whole number, {allowed}")
     try:
         number = operator.index(value)  # type: ignore[arg-type]  # a value that it does not take raises TypeError
     except TypeError:
         raise InvalidArgument(field, f"is {_kind(value)}; give a whole number, {allowed}") from None
-    if number not in _INT32:
+    if number not in bits:
         raise InvalidArgument(field, f"{_shown(number)} is out of range; allowed: {allowed}")
     return number
+
+
+def whole64(field: str, value: object, allowed: str) -> int:
+    """As `whole`, of 64 bits."""
+    return whole(field, value, allowed, _INT64)
 
 
 def number(field: str, value: object, allowed: str) -> float:

@@ -89,8 +89,13 @@ def histogram(given: object) -> HistogramSettings:
 
 def image_update(given: ImageUpdate, field: str) -> ImageUpdate:
     """The update that stands at `field`. Raises `InvalidArgument` for metadata that cannot be stored, by the value's path."""
-    merge = _arguments.flag(f"{field}.merge", given.merge)
-    return ImageUpdate(_arguments.text(f"{field}.id", given.id), _metadata(f"{field}.metadata", given.metadata), merge)
+    expected = given.expected_revision
+    return ImageUpdate(
+        _arguments.text(f"{field}.id", given.id),
+        _metadata(f"{field}.metadata", given.metadata),
+        _arguments.flag(f"{field}.merge", given.merge),
+        None if expected is None else _arguments.whole64(f"{field}.expected_revision", expected, "from 1 on"),
+    )
 
 
 def given_image(given: Image, spaces: Sequence[Space], field: str) -> GivenImage:

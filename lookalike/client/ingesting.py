@@ -11,18 +11,17 @@ from lookalike.client import _arguments, _checked
 from lookalike.client._arguments import members, moment, number, records, text, timeout, whole
 from lookalike.client._channel import Calls
 from lookalike.errors import DeadlineExceeded, Unavailable
-from lookalike.records.image import Deletion
-from lookalike.records.job import CreateJob, Failure, IngestOptions, Job, JobFilter, Report
+from lookalike.records.job import CreateJob, Failure, IngestOptions, Job, JobFilter, Report, Undone
 from lookalike.records.job_state import JobState
 from lookalike.records.source import Source, Upload, UploadItem
 from lookalike.v1 import ingest_service_pb2
-from lookalike.wire.images import deletion_from
 from lookalike.wire.jobs import (
     create_job_message,
     failure_from,
     job_filter_message,
     job_from,
     report_from,
+    undone_from,
     upload_from,
     upload_item_message,
 )
@@ -164,8 +163,9 @@ class IngestCalls(Calls):
         request = ingest_service_pb2.CancelIngestJobRequest(id=text("job_id", job_id))
         return job_from(self._call(self._ingest.CancelIngestJob, request, timeout_s).job)
 
-    def undo_job(self, job_id: str, *, timeout_s: float | None = None) -> Deletion:
-        """Delete the images that an ended job wrote, except those written again since. Replaced images do not come back.
+    def undo_job(self, job_id: str, *, timeout_s: float | None = None) -> Undone:
+        """Delete the images that an ended job wrote, except those written again since. Replaced images do not come back. The
+        answer says what earlier calls have deleted.
 
         An undo may run out of time: images that it deleted stay deleted, and the same call continues. Raises `NotFound`,
         `FailedPrecondition` (not ended), `DeadlineExceeded`, `Unavailable`.
@@ -173,7 +173,7 @@ class IngestCalls(Calls):
         answer = self._call(
             self._ingest.UndoIngestJob, ingest_service_pb2.UndoIngestJobRequest(id=text("job_id", job_id)), timeout_s
         )
-        return deletion_from(answer)
+        return undone_from(answer)
 
     def pause_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
         """Pause a job: no further chunk begins until the job is resumed; chunks under way are finished.

@@ -7,15 +7,22 @@ from pathlib import Path
 from typing import Unpack
 
 from lookalike.client import _checked
-from lookalike.client._arguments import flag, member, records, spaces_of, text, texts, whole
+from lookalike.client._arguments import flag, member, records, spaces_of, text, texts, whole, whole64
 from lookalike.client._channel import Calls
 from lookalike.client.batches import Query, answered, check_one
 from lookalike.client.options import SearchKeywords, names_options, search_options
-from lookalike.records.image import Consistency, Deletion, Image, ImageUpdate, ImageView, UpdateResult
+from lookalike.records.image import Consistency, Delete, Deletion, Image, ImageUpdate, ImageView, UpdateResult
 from lookalike.records.search import BatchAnswer, SearchRequest, SearchResult
 from lookalike.spaces import Space, Vector
 from lookalike.v1 import search_service_pb2
-from lookalike.wire.images import deletion_from, given_image_message, image_from, update_message, update_result_from
+from lookalike.wire.images import (
+    delete_message,
+    deletion_from,
+    given_image_message,
+    image_from,
+    update_message,
+    update_result_from,
+)
 from lookalike.wire.search import search_message, search_result_from
 from lookalike.wire.search_options import consistency_number, options_message, view_number
 
@@ -143,24 +150,33 @@ class SearchCalls(Calls):
         ids: Sequence[str] | str = (),
         *,
         filter: str = "",  # noqa: A002 - the contract's own word
+        validate_only: bool = False,
+        expected_revision: int | None = None,
         timeout_s: float | None = None,
     ) -> Deletion:
         """Delete 1 to 1,000 images by id, or all that match `filter`, in every space. Unknown ids are no error.
+
+        With `validate_only` nothing is deleted: the answer says how many images would be, and names up to 10 of them. With
+        `expected_revision` a single image is deleted only if it has that revision; else `RevisionMismatch` is raised.
 
         `ids` is one id or several. A delete by filter may run out of time (the server gives it 60 s at most): images that it
         deleted stay deleted, and the same call continues. The client never retries a delete: a second delete is a later write.
         Raises `NotFound`, `InvalidArgument`, `DeadlineExceeded`, `Unavailable`.
         """
-        request = search_service_pb2.DeleteImagesRequest(
-            collection=text("collection", collection), ids=texts("ids", ids), filter=text("filter", filter)
+        asked = Delete(
+            texts("ids", ids),
+            text("filter", filter),
+            flag("validate_only", validate_only),
+            None if expected_revision is None else whole64("expected_revision", expected_revision, "from 1 on"),
         )
-        answer = self._call(self._search.DeleteImages, request, timeout_s)
+        answer = self._call(self._search.DeleteImages, delete_message(text("collection", collection), asked), timeout_s)
         return deletion_from(answer)
 
     def update_images(
         self, collection: str, updates: Sequence[ImageUpdate] | ImageUpdate, *, timeout_s: float | None = None
     ) -> UpdateResult:
-        """Give 1 to 1,000 images new metadata; they are not embedded again. Unknown ids are returned, and no error.
+        """Give 1 to 1,000 images new metadata; they are not embedded again. Unknown ids are returned, and no error. Where an
+        image has another revision than its update expects, `RevisionMismatch` is raised, and no image is changed.
 
         The client never retries an update: a second update is a later write. Raises `NotFound` (collection), `InvalidArgument`,
         `DeadlineExceeded`, `Unavailable`.

@@ -93,11 +93,12 @@ class GivenImage:
 @dataclass(frozen=True, slots=True)
 class ImageUpdate:
     """New metadata of an image. It replaces the old metadata. With `merge`, other keys are kept, and keys with None are
-    removed."""
+    removed. `expected_revision` is the one that the image must have; None means any."""
 
     id: str
     metadata: Mapping[str, object]
     merge: bool = False
+    expected_revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,23 @@ class UpdateResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Delete:
+    """A request to delete images: those of `ids`, or all for which `filter` holds.
+
+    With `validate_only` nothing is deleted. `expected_revision` is the one that a single image must have; None means any.
+    """
+
+    ids: tuple[str, ...] = ()
+    filter: str = ""
+    validate_only: bool = False
+    expected_revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Deletion:
-    """The number of images that were deleted, and the revision of the delete."""
+    """The number of images that were deleted, and the revision of the delete. Where nothing was to be deleted, the number that
+    would be, revision 0, and up to 10 of their ids."""
 
     deleted: int
     revision: int
+    sample_ids: tuple[str, ...] = ()

@@ -143,6 +143,16 @@ class Undo:
 
 
 @dataclass(frozen=True, slots=True)
+class Undone:
+    """The number of images that one call of an undo has `deleted`, the revision of its delete, and the undo `before` it, None
+    where it was the first."""
+
+    deleted: int
+    revision: int
+    before: Undo | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """The findings of a dry run, and a forecast for the job.
 

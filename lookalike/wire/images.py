@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lookalike.records.image import Deletion, GivenImage, Image, ImageUpdate, UpdateResult
+from lookalike.records.image import Delete, Deletion, GivenImage, Image, ImageUpdate, UpdateResult
 from lookalike.spaces import Space
-from lookalike.v1 import image_pb2, ingest_service_pb2
+from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as pb
 from lookalike.wire.fields import message_of, record_of
 from lookalike.wire.spaces import vector_messages, vectors_from
@@ -77,9 +77,13 @@ def deletion_message(deletion: Deletion) -> pb.DeleteImagesResponse:
     return message_of(pb.DeleteImagesResponse, deletion)
 
 
-def undo_message(deletion: Deletion) -> ingest_service_pb2.UndoIngestJobResponse:
-    return message_of(ingest_service_pb2.UndoIngestJobResponse, deletion)
-
-
-def deletion_from(message: pb.DeleteImagesResponse | ingest_service_pb2.UndoIngestJobResponse) -> Deletion:
+def deletion_from(message: pb.DeleteImagesResponse) -> Deletion:
     return record_of(Deletion, message)
+
+
+def delete_message(collection: str, asked: Delete) -> pb.DeleteImagesRequest:
+    return message_of(pb.DeleteImagesRequest, asked, collection=collection)
+
+
+def delete_from(request: pb.DeleteImagesRequest) -> Delete:
+    return record_of(Delete, request)

@@ -21,6 +21,7 @@ from lookalike.records.job import (
     JobOptions,
     NearDuplicatePolicy,
     Report,
+    Undone,
 )
 from lookalike.records.job_state import JobState
 from lookalike.records.source import SOURCES, JobSource, Source, Upload, UploadItem, any_of
@@ -137,6 +138,14 @@ def report_message(report: Report) -> pb.GetIngestReportResponse:
 
 def report_from(message: pb.GetIngestReportResponse) -> Report:
     return record_of(Report, message, job=job_from(message.job))
+
+
+def undone_message(undone: Undone) -> pb.UndoIngestJobResponse:
+    return message_of(pb.UndoIngestJobResponse, undone)
+
+
+def undone_from(message: pb.UndoIngestJobResponse) -> Undone:
+    return record_of(Undone, message)
 
 
 def upload_item_message(item: UploadItem) -> pb.UploadItem:

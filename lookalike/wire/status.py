@@ -34,6 +34,7 @@ _TABLE = (
     _Row(errors.NotFound, grpc.StatusCode.NOT_FOUND, 404),
     _Row(errors.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS, 409),
     _Row(errors.FailedPrecondition, grpc.StatusCode.FAILED_PRECONDITION, 400),
+    _Row(errors.Aborted, grpc.StatusCode.ABORTED, 409),
     _Row(errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     _Row(errors.Unavailable, grpc.StatusCode.UNAVAILABLE, 503),
     _Row(errors.DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED, 504),
@@ -43,6 +44,7 @@ _TABLE = (
 _BY_REASON: dict[str, type[errors.LookalikeError]] = {
     errors.FingerprintMismatch.reason: errors.FingerprintMismatch,
     errors.BadFilter.reason: errors.BadFilter,
+    errors.RevisionMismatch.reason: errors.RevisionMismatch,
 }
 _IMAGE_REASONS = "IMAGE_"
 _NEVER_SENT = re.compile(

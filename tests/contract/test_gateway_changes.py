@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lookalike.client import Client, Consistency, ImageUpdate
-from lookalike.errors import NotFound
+from lookalike.errors import NotFound, RevisionMismatch
 from lookalike.runtime.channels import open_channel
 from tests.contract.gateway_collections import fill, image_id, ingest, label, picture, stubs
 from tests.servers.stack import Stack
@@ -53,6 +54,9 @@ def test_new_metadata_is_searched_with_the_old_vectors(client: Client) -> None:
 def test_what_a_filter_names_is_gone_from_every_space(client: Client) -> None:
     doomed = ids(client, "number < 3")
     assert doomed == [image_id(n) for n in range(3)]
+    would = client.delete_images(COLLECTION, filter="number < 3", validate_only=True)
+    assert (would.deleted, would.revision, would.sample_ids) == (3, 0, tuple(doomed))
+    assert client.count_images(COLLECTION, filter="number < 3", consistency=Consistency.STRONG) == 3
     assert client.delete_images(COLLECTION, filter="number < 3").deleted == 3
     assert client.delete_images(COLLECTION, filter="number < 3").deleted == 0
     for space in ("histogram", "siamese"):
@@ -66,7 +70,8 @@ def test_undoing_a_job_leaves_what_others_wrote_since(client: Client, stack: Sta
         job = ingest(stubs(channel), COLLECTION, more)
     kept = client.update_images(COLLECTION, [ImageUpdate("undone/2", {"keep": True}, merge=True)])
     assert client.get_job(job.id).undo is None
-    assert client.undo_job(job.id).deleted == 4
+    assert (done := client.undo_job(job.id)).deleted == 4
+    assert done.before is None
     undone = client.get_job(job.id)
     assert undone.undo is not None
     assert (undone.undo.deleted, undone.standing) == (4, "succeeded, undone")
@@ -75,10 +80,33 @@ def test_undoing_a_job_leaves_what_others_wrote_since(client: Client, stack: Sta
     assert undone.undo.undo_time > undone.create_time
     assert ids(client, "number >= 100") == ["undone/2"]
     assert client.get_image(COLLECTION, "undone/2", consistency=Consistency.STRONG).revision == kept.revision
-    assert client.undo_job(job.id).deleted == 0
+    second = client.undo_job(job.id)
+    assert (second.deleted, second.before) == (0, undone.undo)
     again = client.get_job(job.id).undo
     assert again is not None
     assert (again.deleted, again.undo_time > undone.undo.undo_time) == (4, True), "over all calls"
+
+
+def test_of_callers_that_have_read_one_revision_one_writes_and_the_others_get_both_revisions(client: Client) -> None:
+    read = client.get_image(COLLECTION, image_id(9), consistency=Consistency.STRONG)
+
+    def write(number: int) -> int | RevisionMismatch:
+        update = ImageUpdate(read.id, {"by": number}, merge=True, expected_revision=read.revision)
+        try:
+            return client.update_images(COLLECTION, [update]).revision
+        except RevisionMismatch as mismatch:
+            return mismatch
+
+    with ThreadPoolExecutor(8) as callers:
+        outcomes = list(callers.map(write, range(8)))
+    (written,) = (outcome for outcome in outcomes if isinstance(outcome, int))
+    refused = [outcome.metadata for outcome in outcomes if isinstance(outcome, RevisionMismatch)]
+    assert refused == [{"id": read.id, "expected": str(read.revision), "actual": str(written)}] * 7
+    with pytest.raises(RevisionMismatch):
+        client.delete_images(COLLECTION, read.id, expected_revision=read.revision)
+    now = client.get_image(COLLECTION, read.id, consistency=Consistency.STRONG)
+    assert (now.revision, now.metadata["by"]) == (written, outcomes.index(written))
+    assert client.delete_images(COLLECTION, read.id, expected_revision=written).deleted == 1
 
 
 def test_a_job_that_never_was_cannot_be_undone(client: Client) -> None:

@@ -160,9 +160,13 @@ class FakeGateway(
 
     def DeleteImages(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
-        before = len(self.images)
-        self.images = [image for image in self.images if not (request.filter or image.id in request.ids)]
-        return search_service_pb2.DeleteImagesResponse(deleted=before - len(self.images), revision=7)
+        kept = [image for image in self.images if not (request.filter or image.id in request.ids)]
+        deleted = len(self.images) - len(kept)
+        if request.validate_only:
+            samples = [image.id for image in self.images if image not in kept][:10]
+            return search_service_pb2.DeleteImagesResponse(deleted=deleted, sample_ids=samples)
+        self.images = kept
+        return search_service_pb2.DeleteImagesResponse(deleted=deleted, revision=7)
 
     def UpdateImages(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
@@ -220,7 +224,14 @@ class FakeGateway(
 
     def UndoIngestJob(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
-        return ingest_service_pb2.UndoIngestJobResponse(deleted=4, revision=9)
+        (job,) = self.jobs[request.id]
+        answer = ingest_service_pb2.UndoIngestJobResponse(deleted=4, revision=9)
+        if job.HasField("undo"):
+            answer.deleted = 0
+            answer.before.CopyFrom(job.undo)
+        job.undo.deleted += answer.deleted
+        job.undo.undo_time.FromSeconds(1_700_000_100)
+        return answer
 
     def PauseIngestJob(self, request, context):  # type: ignore[no-untyped-def]
         return ingest_service_pb2.PauseIngestJobResponse(job=self._paused(request, True))

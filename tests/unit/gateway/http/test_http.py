@@ -236,10 +236,27 @@ def test_a_page_may_be_asked_for_too_large_and_not_by_a_token_of_another_list(pa
 
 
 def test_images_are_deleted_by_path_or_by_list() -> None:
-    app = build()
-    assert ask("DELETE", "/v1/collections/things/images/a%2Fb%20c", app).json() == {"deleted": 1, "revision": "9"}
+    app, deleted = build(), {"revision": "9", "sample_ids": []}
+    assert ask("DELETE", "/v1/collections/things/images/a%2Fb%20c", app).json() == {"deleted": 1, **deleted}
     ids = {"ids": ["000", "001", "nobody"]}
-    assert ask("POST", "/v1/collections/things/images:delete", app, json=ids).json() == {"deleted": 2, "revision": "9"}
+    assert ask("POST", "/v1/collections/things/images:delete", app, json=ids).json() == {"deleted": 2, **deleted}
+
+
+def test_a_delete_is_validated_and_an_image_that_was_written_since_is_a_conflict() -> None:
+    app = build()
+    images = "/v1/collections/things/images"
+    would = {"deleted": 4, "revision": "0", "sample_ids": ["000", "001", "002", "003"]}
+    params = {"filter": 'id < "004"', "validate_only": True}
+    assert ask("DELETE", images, app, params=params).json() == would
+    assert ask("POST", f"{images}:delete", app, json=params).json() == would
+    for error in (
+        error_of(ask("DELETE", f"{images}/000", app, params={"expected_revision": "4"})),
+        error_of(ask("POST", f"{images}:delete", app, json={"ids": ["000"], "expected_revision": "4"})),
+        error_of(ask("PATCH", f"{images}/000", app, json={"metadata": {}, "expected_revision": "4"})),
+    ):
+        assert (error["code"], error["status"], error["reason"]) == (409, "ABORTED", "REVISION_MISMATCH")
+        assert error["metadata"] == {"id": "000", "expected": "4", "actual": "1"}
+    assert ask("DELETE", f"{images}/000", app, params={"expected_revision": "1"}).json()["deleted"] == 1
 
 
 def test_images_are_deleted_by_filter_and_updated_alone_or_together() -> None:
@@ -254,8 +271,9 @@ def test_images_are_deleted_by_filter_and_updated_alone_or_together() -> None:
     for refused in (images, f"{images}?filter=", f"{images}?filter=%20", f"{images}?filter=a%20%3D"):
         assert error_of(ask("DELETE", refused, app))["field"] == "filter"
     # 000 and a/b c are of the revision of the delete itself in this fake; the others are older.
-    assert ask("DELETE", f"{images}?filter=revision%20%3E%200", app).json() == {"deleted": 8, "revision": "9"}
-    assert ask("POST", f"{images}:delete", app, json={"filter": "a = 1"}).json() == {"deleted": 0, "revision": "9"}
+    deleted = ask("DELETE", f"{images}?filter=revision%20%3E%200", app).json()
+    assert deleted == {"deleted": 8, "revision": "9", "sample_ids": []}
+    assert ask("POST", f"{images}:delete", app, json={"filter": "a = 1"}).json()["deleted"] == 0
     assert error_of(ask("POST", f"{images}:delete", app, json={}))["field"] == "ids"
 
 

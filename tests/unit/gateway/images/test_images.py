@@ -12,7 +12,7 @@ import pytest
 
 from gateway.images.images import Images, Thumbnail
 from lookalike.errors import FailedPrecondition, InvalidArgument, LookalikeError, NotFound, Unavailable
-from lookalike.records.image import Consistency, Deletion, ImageView, StoredImage
+from lookalike.records.image import Consistency, Delete, Deletion, ImageView, StoredImage
 from lookalike.sources import Artifacts, Reader
 from tests.unit.gateway.fakes import (
     NOTHING,
@@ -86,7 +86,7 @@ def test_an_image_that_is_not_there_is_not_found(world: World) -> None:
 
 def test_a_delete_buries_the_ids_under_the_lock_before_the_rows_go(world: World) -> None:
     stored(world, image("a"), image("b"))
-    assert asyncio.run(world.images.delete("things", ["b", "b", "missing"], "", a_call())) == Deletion(1, 9)
+    assert asyncio.run(world.images.delete("things", Delete(("b", "b", "missing")), a_call())) == Deletion(1, 9)
     assert world.ledger.log == ["lock things", "revision", "bury b,missing at 9", "unlock"]
     assert world.backends.vectors.calls == ["delete"]
     assert set(world.backends.images) == {"a"}
@@ -96,14 +96,14 @@ def test_a_delete_whose_lock_was_lost_deletes_nothing(world: World) -> None:
     stored(world, image("a"))
     world.ledger.still_held = False
     with pytest.raises(Unavailable):
-        asyncio.run(world.images.delete("things", ["a"], "", a_call()))
+        asyncio.run(world.images.delete("things", Delete(("a",)), a_call()))
     assert set(world.backends.images) == {"a"}
 
 
 @pytest.mark.parametrize(("ids", "field"), [([], "ids"), (["x"] * 1001, "ids"), (["a", ""], "ids[1]"), (["a" * 257], "ids[0]")])
 def test_ids_that_cannot_be_deleted_are_named(world: World, ids: list[str], field: str) -> None:
     with pytest.raises(InvalidArgument) as raised:
-        asyncio.run(world.images.delete("things", ids, "", a_call()))
+        asyncio.run(world.images.delete("things", Delete(tuple(ids)), a_call()))
     assert raised.value.field == field
 
 
@@ -148,5 +148,5 @@ def test_a_thumbnail_of_bytes_that_cannot_be_had_says_why(world: World, uri: str
 def test_a_collection_name_is_checked_before_anything_is_asked() -> None:
     core = Images(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, few_threads())
     with pytest.raises(InvalidArgument) as raised:
-        asyncio.run(core.delete("No", ["a"], "", a_call()))
+        asyncio.run(core.delete("No", Delete(("a",)), a_call()))
     assert raised.value.field == "collection"

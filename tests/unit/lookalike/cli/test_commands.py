@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 from google.protobuf.duration_pb2 import Duration
 
 from lookalike import errors
@@ -336,6 +338,37 @@ def test_an_image_is_shown_with_its_thumbnail_and_deleted(gateway: FakeGateway, 
     assert lookalike("images", "delete", "shoes", "a", "b", "--yes").err == "deleted 1 image; 1 not found\n"
 
 
+def test_a_dry_run_of_a_delete_says_how_many_and_names_some(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    gateway.images = [an_image(f"{number:03d}") for number in range(25)]
+    said = lookalike("images", "delete", "shoes", "--filter", "x = 1", "--dry-run")
+    assert said.err == "would delete 25 images, among them:\n"
+    assert said.out.split() == [f"{number:03d}" for number in range(10)]
+    said = lookalike("images", "delete", "shoes", "003", "nobody", "--dry-run")
+    assert (said.out, said.err) == ("003\n", "would delete 1 image\n")
+    assert len(gateway.images) == 25
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_person_sees_what_a_filter_would_delete_before_it_does(
+    gateway: FakeGateway, lookalike: Lookalike, monkeypatch: pytest.MonkeyPatch, *, answer: bool
+) -> None:
+    gateway.images = [an_image("a"), an_image("b")]
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+
+    def asked(question: str, **_: object) -> bool:
+        assert question == "Delete all images of collection shoes that match x = 1?"
+        assert len(gateway.images) == 2
+        if not answer:
+            raise typer.Abort
+        return True
+
+    monkeypatch.setattr("typer.confirm", asked)
+    said = lookalike("images", "delete", "shoes", "--filter", "x = 1")
+    assert said.out.split() == ["a", "b"]
+    assert "would delete 2 images" in said.err
+    assert ("deleted 2 images" in said.err, gateway.images == []) == (answer, answer)
+
+
 # The process
 
 
@@ -412,6 +445,11 @@ def test_facts_of_an_image_are_json_or_text_and_merged(gateway: FakeGateway, loo
     assert (said.code, "metadata.n[1]: 9223372036854775808 is out of range" in said.err) == (exits.INVALID, True)
     assert lookalike("images", "update", "shoes", "a", "--json", '{"x": [1]}', "--replace").code == exits.OK
     assert gateway.seen[-1].updates[0].merge is False
+    assert not gateway.seen[-1].updates[0].HasField("expected_revision")
+    assert lookalike("images", "update", "shoes", "a", "x=1", "--expected-revision", "5").code == exits.OK
+    assert gateway.seen[-1].updates[0].expected_revision == 5
+    assert lookalike("images", "delete", "shoes", "a", "--expected-revision", "5", "--dry-run").code == exits.OK
+    assert gateway.seen[-1].expected_revision == 5
     said = lookalike("images", "update", "shoes", "nobody", "x=1")
     assert (said.code, "nobody" in said.err) == (exits.NOT_FOUND, True)
 
@@ -420,6 +458,8 @@ def test_a_job_is_undone(gateway: FakeGateway, lookalike: Lookalike) -> None:
     gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED)]
     said = lookalike("jobs", "undo", "job-1", "--yes")
     assert (said.code, said.err) == (exits.OK, "deleted 4 images\n")
+    again = lookalike("jobs", "undo", "job-1", "--yes").err
+    assert re.fullmatch("deleted 0 images\njob job-1 was undone before, 2023-11-1[45] .{8}: 4 images deleted then\n", again)
 
 
 def test_near_duplicates_of_an_ingest_reach_the_gateway(gateway: FakeGateway, lookalike: Lookalike, picture: Path) -> None:

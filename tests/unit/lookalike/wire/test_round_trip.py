@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from lookalike.errors import NotFound
 from lookalike.records.collection import Collection
-from lookalike.records.image import Deletion, GivenImage, Image, ImageUpdate, UpdateResult
-from lookalike.records.job import CreateJob, Failure, Job, JobFilter, Report
+from lookalike.records.image import Delete, Deletion, GivenImage, Image, ImageUpdate, UpdateResult
+from lookalike.records.job import CreateJob, Failure, Job, JobFilter, Report, Undone
 from lookalike.records.search import BatchAnswer, SearchRequest, SearchResult
 from lookalike.records.source import SOURCES, Source, Upload, UploadItem
 from lookalike.spaces import Metric, Space
@@ -54,7 +54,8 @@ WAYS = (
     Way(ImageUpdate, images.update_message, images.update_from),
     Way(UpdateResult, images.update_result_message, images.update_result_from),
     Way(Deletion, images.deletion_message, images.deletion_from),
-    Way(Deletion, images.undo_message, images.deletion_from),
+    Way(Delete, lambda asked: images.delete_message("things", asked), images.delete_from),
+    Way(Undone, jobs.undone_message, jobs.undone_from),
     Way(SearchRequest, search.search_message, search.search_from),
     Way(SearchResult, search.search_result_message, search.search_result_from),
     Way(BatchAnswer, search.batch_answer_message, search.batch_answer_from),

@@ -15,6 +15,7 @@ CASES = [
     (errors.BadFilter("column 4: expected a value"), grpc.StatusCode.INVALID_ARGUMENT, 400),
     (errors.NotFound("ingest job", "j1"), grpc.StatusCode.NOT_FOUND, 404),
     (errors.AlreadyExists("collection", "shoes"), grpc.StatusCode.ALREADY_EXISTS, 409),
+    (errors.RevisionMismatch("updates[0].expected_revision", "a", 4, 5), grpc.StatusCode.ABORTED, 409),
     (errors.FailedPrecondition("not now", reason="JOB_ENDED"), grpc.StatusCode.FAILED_PRECONDITION, 400),
     (errors.FingerprintMismatch("siamese", "aaaa", "bbbb"), grpc.StatusCode.FAILED_PRECONDITION, 400),
     (errors.Overloaded("queue full", retry_after_s=0.25), grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
