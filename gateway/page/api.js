@@ -25,9 +25,13 @@ async function receive(path, options) {
   }
 }
 
+/** A whole number that JavaScript would round as a BigInt, where the browser shows a reviver the text. */
+const exact = (_key, value, context) =>
+  Number.isInteger(value) && !Number.isSafeInteger(value) && /^-?\d+$/u.test(context?.source) ? BigInt(context.source) : value;
+
 function parsed(text) {
   try {
-    return JSON.parse(text);
+    return JSON.parse(text, exact);
   } catch {
     return null; // A proxy's own error page, say.
   }

@@ -27,8 +27,10 @@ function decoded(text) {
   }
 }
 
+const withDigits = (_key, value) => (typeof value === "bigint" ? JSON.rawJSON(String(value)) : value); // See `exact` in api.js.
+
 /** A metadata value as text. */
-export const shown = (value) => clean(value !== null && typeof value === "object" ? JSON.stringify(value) : String(value));
+export const shown = (value) => clean(value !== null && typeof value === "object" ? JSON.stringify(value, withDigits) : String(value));
 
 /** {file, folder} of a URI, decoded: the last part of its path, and the parts before it. "" for what is not there. */
 export function partsOf(uri) {
@@ -55,7 +57,7 @@ export function placeOf(uri) {
 
 /** The best name that people gave: a title, the file's name, a label; where there is none, the id. */
 export function nameOf(image) {
-  const said = (key) => (["string", "number"].includes(typeof image.metadata[key]) ? shown(image.metadata[key]) : "");
+  const said = (key) => (["string", "number", "bigint"].includes(typeof image.metadata[key]) ? shown(image.metadata[key]) : "");
   return TITLES.map(said).find(Boolean) || partsOf(image.uri).file || said("label") || clean(image.id) || "Picture without a name";
 }
 

@@ -146,6 +146,21 @@ def test_on_a_slow_network_the_page_says_that_it_is_still_at_it(page: Page) -> N
 
 # --- how it is shown ---
 
+NUMBERS = """async () => {
+    const [{ listImages }, { nameOf, shown }] = await Promise.all([import("/page/api.js"), import("/page/names.js")]);
+    const [image] = await listImages("any", 1);
+    return [nameOf(image), ...Object.values(image.metadata).map(shown)];
+}"""
+
+
+def test_whole_numbers_are_shown_with_all_their_digits(page: Page) -> None:
+    metadata = {"title": 2**53 + 1, "deep": {"list": [2**63 - 1, -(2**63), 7, 0.5]}, "large": 1e300}
+    answer(page, "**/images?*", {"images": [{"id": "1", "uri": "", "metadata": metadata, "sha256": "ab"}]})
+    name, title, deep, large = page.evaluate(NUMBERS)
+    assert (name, title, large) == ("9007199254740993", "9007199254740993", "1e+300")
+    assert deep == '{"list":[9223372036854775807,-9223372036854775808,7,0.5]}'
+
+
 NAMES = """async (images) => {
     const { nameOf, placeOf, shortened } = await import("/page/names.js");
     return images.map(({ metadata = {}, uri = "", id = "0f3a" }) => [nameOf({ metadata, uri, id }), placeOf(uri)]);
