@@ -17,7 +17,7 @@ from tests.servers.stack import Stack
 
 pytestmark = pytest.mark.browser
 
-COLLECTIONS = "**/v1/collections"
+COLLECTIONS = "**/v1/collections?*"
 JOBS = "**/v1/ingest-jobs?*"
 
 
@@ -243,7 +243,7 @@ def test_nothing_bursts_its_card_at_any_width_whatever_names_and_pictures_are_li
 
     page.route("**/search", hostile)
     page.route("**/images?*", hostile)
-    page.route("**/v1/collections", lambda route: _renamed(route, "l" + "ong" * 20))
+    page.route(COLLECTIONS, lambda route: _renamed(route, "l" + "ong" * 20))
     page.reload()
     for shape in ((3000, 40), (40, 3000), None):
         if shape is not None:
