@@ -1,7 +1,8 @@
 """What right each way in needs, and on which collection: every RPC, every HTTP route and every Celery task.
 
-The one table of it. Nothing enforces it yet; a test fails for a way in that has no row here, and for a row that names none.
-gRPC's own services, health and reflection, are not in it: they say nothing of what is stored.
+What an RPC needs stands beside it in the contract (`need`); this module cannot be imported while an RPC declares nothing. The
+other ways in have rows here, and a test fails for one that has none. Nothing enforces the rights yet. gRPC's own services,
+health and reflection, are left out: they say nothing of what is stored.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from google.protobuf.descriptor import MethodDescriptor
+
+from lookalike.errors import Internal
 from lookalike.http_bindings import bindings
-from lookalike.v1 import collection_service_pb2, ingest_service_pb2, search_service_pb2
+from lookalike.v1 import collection_service_pb2, embedder_service_pb2, ingest_service_pb2, rights_pb2, search_service_pb2
+from lookalike.wire.fields import members_of
 
 
 class Right(enum.Enum):
@@ -57,50 +62,32 @@ class Need:
     also: Mapping[str, Right] = field(default_factory=dict)
 
 
-_VECTORS = {"view=IMAGE_VIEW_FULL": Right.READ}
-_QUERY_VECTORS = {"options.view=IMAGE_VIEW_FULL": Right.READ, "options.include_query_vectors": Right.READ}
-"""A query by the id of a stored image has that image's vectors."""
-_BY_NAME = Need(Right.ADMIN, names="name")
-_OF_JOB = Need(Right.WRITE, On.JOB, "id")
-_OF_SERVICES = Need(Right.SERVICE, On.INSTALLATION, "")
-_OPEN = Need(Right.NONE, On.INSTALLATION, "")
+_FILES = tuple(
+    module.DESCRIPTOR for module in (search_service_pb2, collection_service_pb2, ingest_service_pb2, embedder_service_pb2)
+)
+_RIGHTS = members_of(Right, rights_pb2.Right.DESCRIPTOR)
+_ON = members_of(On, rights_pb2.On.DESCRIPTOR) | {rights_pb2.ON_UNSPECIFIED: On.COLLECTION}
+
+
+def need_of(method: MethodDescriptor) -> Need:
+    """What the contract says that a caller of `method` needs. Raises `Internal` for a method that declares no right."""
+    need = method.GetOptions().Extensions[rights_pb2.need]
+    if need.right not in _RIGHTS:
+        raise Internal(f"{method.full_name} declares no right")
+    also = {also.flag: _RIGHTS[also.right] for also in need.also}
+    return Need(_RIGHTS[need.right], _ON[need.on], need.names, also)
+
 
 RPCS: Mapping[str, Need] = {
-    "SearchService/Search": Need(Right.SEARCH, also=_QUERY_VECTORS),
-    "SearchService/SearchBatch": Need(Right.SEARCH, also=_QUERY_VECTORS),
-    "SearchService/GetImage": Need(Right.SEARCH, also=_VECTORS),
-    "SearchService/ListImages": Need(Right.READ, also=_VECTORS),
-    "SearchService/CountImages": Need(Right.READ),
-    "SearchService/DeleteImages": Need(Right.WRITE),
-    "SearchService/UpdateImages": Need(Right.WRITE),
-    "SearchService/ImportImages": Need(Right.WRITE),
-    "SearchService/GetThumbnail": Need(Right.READ),
-    "CollectionService/CreateCollection": _BY_NAME,
-    "CollectionService/GetCollection": Need(Right.SEARCH, names="name"),
-    "CollectionService/ListCollections": Need(Right.SEARCH, On.EACH, ""),
-    "CollectionService/ReembedCollection": _BY_NAME,
-    "CollectionService/RollbackCollection": _BY_NAME,
-    "CollectionService/DropPreviousGeneration": _BY_NAME,
-    "CollectionService/DeleteCollection": _BY_NAME,
-    "IngestService/UploadItems": Need(Right.WRITE, names="header.collection"),
-    "IngestService/CreateIngestJob": Need(Right.WRITE),
-    "IngestService/GetIngestJob": _OF_JOB,
-    "IngestService/ListIngestJobs": Need(Right.WRITE, On.EACH),
-    "IngestService/WatchIngestJob": _OF_JOB,
-    "IngestService/CancelIngestJob": _OF_JOB,
-    "IngestService/PauseIngestJob": _OF_JOB,
-    "IngestService/ResumeIngestJob": _OF_JOB,
-    "IngestService/RetryIngestFailures": _OF_JOB,
-    "IngestService/GetIngestReport": _OF_JOB,
-    "IngestService/ListIngestFailures": _OF_JOB,
-    "IngestService/UndoIngestJob": _OF_JOB,
-    "EmbedderService/Embed": _OF_SERVICES,
-    "EmbedderService/DescribeSpaces": _OF_SERVICES,
-    "EmbedderService/ListModels": _OF_SERVICES,
-    "EmbedderService/MakeThumbnail": _OF_SERVICES,
+    f"{service.name}/{method.name}": need_of(method)
+    for file in _FILES
+    for service in file.services_by_name.values()
+    for method in service.methods
 }
 """By service and method, as the contract names them."""
 
+_OF_SERVICES = Need(Right.SERVICE, On.INSTALLATION, "")
+_OPEN = Need(Right.NONE, On.INSTALLATION, "")
 TASKS: Mapping[str, Need] = {
     "lookalike.create_ingest_job": RPCS["IngestService/CreateIngestJob"],
     "lookalike.plan": _OF_SERVICES,
@@ -110,7 +97,6 @@ TASKS: Mapping[str, Need] = {
 """By the name of the Celery task."""
 
 _COLLECTION = "/v1/collections/{collection}"
-_FILES = (search_service_pb2.DESCRIPTOR, collection_service_pb2.DESCRIPTOR, ingest_service_pb2.DESCRIPTOR)
 _ROUTES_OF_RPCS: Mapping[str, str] = {
     **{binding.route: f"{binding.method.containing_service.name}/{binding.name}" for binding in bindings(_FILES)},
     f"DELETE {_COLLECTION}/images": "SearchService/DeleteImages",

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 from fastapi.routing import iter_route_contexts
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from grpc_health.v1 import health_pb2
 from starlette.routing import Mount
 
 import lookalike.v1
 from gateway.http.app import Core, build_routes
 from gateway.readiness import Readiness
 from indexer.tasks import build_app
-from lookalike.rights import ROUTES, RPCS, TASKS, Need, On, Right
+from lookalike.errors import Internal
+from lookalike.rights import ROUTES, RPCS, TASKS, Need, On, Right, need_of
 from tests.unit.gateway.fakes import NOTHING
 
 
@@ -49,8 +51,10 @@ def field_of(method: MethodDescriptor, path: str) -> FieldDescriptor:
     return message.fields_by_name[last]
 
 
-def test_every_rpc_is_in_the_table_and_nothing_else_is() -> None:
+def test_every_rpc_declares_a_right_and_one_that_does_not_is_refused() -> None:
     assert set(RPCS) == set(METHODS)
+    with pytest.raises(Internal, match=r"grpc.health.v1.Health.Check declares no right"):
+        need_of(health_pb2.DESCRIPTOR.services_by_name["Health"].methods_by_name["Check"])
 
 
 def test_every_route_is_in_the_table_and_nothing_else_is() -> None:
