@@ -114,6 +114,9 @@ class FakeGateway(
         self.note(request)
         fused = len(request.options.spaces) == 2
         answer = search_service_pb2.SearchResponse(ef=64, spaces=SPACES)
+        answer.timing.total.FromMicroseconds(5_100)
+        answer.timing.query_vectors.FromMicroseconds(2_000)
+        answer.timing.nearest.FromMicroseconds(3_000)
         for rank, image in enumerate(self.images[: request.options.top_k or 5], start=1):
             hit = answer.neighbours.add(rank=rank, similarity=1.0 - rank / 10, image=image)
             if not fused:

@@ -149,6 +149,13 @@ def test_search_prints_rank_similarity_distance_and_metadata(gateway: FakeGatewa
     assert gateway.seen[-1].query.image == picture.read_bytes()
 
 
+def test_search_says_how_long_it_took_where_asked(gateway: FakeGateway, lookalike: Lookalike, picture: Path) -> None:
+    gateway.images = [an_image("coat-1")]
+    said = lookalike("search", str(picture), "-C", "shoes", "--timing")
+    assert said.err == "5.1 ms in the gateway: query vectors 2.0 ms, nearest 3.0 ms\n"
+    assert "ms" not in lookalike("search", str(picture), "-C", "shoes").err
+
+
 def test_search_as_json_prints_nothing_else(gateway: FakeGateway, lookalike: Lookalike, picture: Path) -> None:
     gateway.images = [an_image("coat-1", label="Coat")]
     said = lookalike("search", str(picture), "-C", "shoes", "--space", "both", "--weight", "histogram=0.5", "--json")
@@ -159,6 +166,7 @@ def test_search_as_json_prints_nothing_else(gateway: FakeGateway, lookalike: Loo
     assert [share["space"] for share in hit["shares"]] == ["histogram", "siamese"]
     assert list(gateway.seen[-1].options.spaces) == ["histogram", "siamese"]
     assert gateway.seen[-1].options.weights == {"histogram": 0.5}
+    assert found["timing"] == {"total": "0.0051s", "query_vectors": "0.002s", "nearest": "0.003s", "fuse": None}
 
 
 def test_search_for_a_stored_image(gateway: FakeGateway, lookalike: Lookalike) -> None:
