@@ -191,7 +191,8 @@ def _bounded(one: FieldDescriptor, field: FieldDescriptor) -> Any:
     """The type of `one`, which is `field` or a part of a map `field`, within the bound of `field`."""
     kind = _value(one, _ASKED, _nested_request)
     if one.type == FieldDescriptor.TYPE_STRING:
-        return Annotated[kind, Field(max_length=most_characters(field))]
+        # A text of too many characters is refused by the core, in its words.
+        return Annotated[kind, Field(max_length=most_bytes(field), json_schema_extra={"maxLength": most_characters(field)})]
     if one.type == FieldDescriptor.TYPE_INT32:  # What is out of its range is refused by the core, in its words.
         least, most = range_of(field)
         return Annotated[kind, WithJsonSchema({"type": "integer", "minimum": least, "maximum": most})]

@@ -159,14 +159,22 @@ BODIES = {
 @pytest.mark.parametrize("path", BODIES)
 def test_any_json_is_answered_or_refused_as_its_sender_s_mistake(app: Any, path: str) -> None:
     likely = {
-        "image_id": "a",
-        "top_k": 5,
+        "query": {"image_id": "0000"},
+        "queries": [{"image_id": "0000"}],
+        "options": {"top_k": 5},
         "name": "made",
         "collection": "things",
         "ids": ["a"],
         "updates": [{"id": "a", "metadata": {}}],
     }
-    known = st.fixed_dictionaries({}, optional={name: JSON_VALUES | st.just(likely.get(name)) for name in BODIES[path]})
+    query = st.fixed_dictionaries({}, optional=dict.fromkeys(search_service_pb2.Query.DESCRIPTOR.fields_by_name, JSON_VALUES))
+    option = st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(search_service_pb2.SearchOptions.DESCRIPTOR.fields_by_name, JSON_VALUES)
+    )
+    parts = {"query": query, "queries": st.lists(query, max_size=3), "options": option}
+    known = st.fixed_dictionaries(
+        {}, optional={name: JSON_VALUES | st.just(likely.get(name)) | parts.get(name, st.none()) for name in BODIES[path]}
+    )
 
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     @given(known | JSON_VALUES | st.just([]).map(lambda _: "lone"), st.sampled_from(["", "\\ud800"]))
