@@ -12,7 +12,7 @@ import pytest
 from lookalike.errors import InvalidArgument, NotFound
 from lookalike.filters.parsing import parse
 from lookalike.records.collection import Collection
-from lookalike.records.image import Consistency, ImageView
+from lookalike.records.image import Consistency, ImageView, StoredImage
 from lookalike.records.search_options import SearchOptions
 from lookalike.store.writable import WritableVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection, stacked
@@ -77,6 +77,24 @@ def test_a_hit_is_the_image_that_was_stored(store: WritableVectors, gallery: Col
         timeout_s=TIMEOUT_S,
     )
     assert hits[0].image == replace(GALLERY[5], vectors={})
+
+
+def test_without_facts_there_are_ids_and_the_vectors_asked_for(store: WritableVectors, gallery: Collection) -> None:
+    stored = GALLERY[5]
+    bare = StoredImage.of_id(stored.id, {})
+    (hits,) = store.search(
+        gallery,
+        "siamese",
+        stacked([stored], "siamese"),
+        SearchOptions(top_k=1, filter="n = 5", ef=64, consistency=Consistency.STRONG, view=ImageView.ID),
+        timeout_s=TIMEOUT_S,
+    )
+    assert [hit.image for hit in hits] == [bare]
+    assert store.page(gallery, filter=parse("n = 5"), limit=3, facts=False, timeout_s=TIMEOUT_S) == [bare]
+    assert store.get(gallery, [stored.id, "nobody"], facts=False, timeout_s=TIMEOUT_S) == {stored.id: bare}
+    found = store.get(gallery, [stored.id], spaces=["histogram"], facts=False, timeout_s=TIMEOUT_S)[stored.id]
+    assert replace(found, vectors={}) == bare
+    np.testing.assert_allclose(found.vectors["histogram"], stored.vectors["histogram"], atol=1e-6)
 
 
 def test_filter_and_excluded_id_leave_the_rest(store: WritableVectors, gallery: Collection) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lookalike.errors import BadFilter, FailedPrecondition, InvalidArgument, NotFound
-from lookalike.records.image import Consistency, GivenVector, ImageView, StoredImage
+from lookalike.records.image import Consistency, GivenVector, Hit, ImageView, StoredImage
 from lookalike.records.search import ByImage, ByStoredImage, ByVectors, SearchRequest, SearchResult
 from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import HISTOGRAM, SIAMESE
+from lookalike.store.memory.vectors import MemoryVectors
 from tests.unit.gateway.fakes import (
     SPACES,
     FakeEmbedder,
@@ -138,6 +141,34 @@ def test_vectors_come_along_only_where_asked_for() -> None:
     assert not bare.query_vectors
     assert all(set(hit.image.vectors) == set(BOTH) for hit in full.neighbours)
     assert set(full.query_vectors) == set(BOTH)
+
+
+@pytest.mark.parametrize("view", ImageView)
+@pytest.mark.parametrize("query", [ByImage(b"picture"), ByStoredImage("007")])
+def test_nothing_but_ids_and_vectors_is_read_where_nothing_else_is_shown(
+    query: ByImage | ByStoredImage, view: ImageView
+) -> None:
+    # 60 images and 50 candidates, so that some are found by one space alone, and their vectors are got.
+    answer, backends = search(SearchRequest("things", query, SearchOptions(spaces=BOTH, view=view)), images=random_images(60))
+    assert {one.given[3].view for one in backends.vectors.of("search")} == {view}
+    assert {one.named["facts"] for one in backends.vectors.of("get")} == {False}
+    assert {hit.image.index_time is None for hit in answer.neighbours} == {view is ImageView.ID}
+    assert {len(hit.image.vectors) for hit in answer.neighbours} == {2 if view is ImageView.FULL else 0}
+
+
+@pytest.mark.parametrize("spaces", [(SIAMESE,), BOTH])
+def test_the_legs_of_a_search_are_within_the_time_that_it_took(spaces: tuple[str, ...]) -> None:
+    class Slow(MemoryVectors):
+        def search(self, *given: Any, **named: Any) -> list[list[Hit]]:
+            time.sleep(0.02)
+            return super().search(*given, **named)
+
+    core = search_core(MemoryBackends(IMAGES, make_vectors=Slow), FakeEmbedder(QUERY))
+    timing = asyncio.run(core.answer(by_image(spaces=spaces), a_call())).timing
+    assert timing.nearest >= timedelta(milliseconds=20) > timing.query_vectors > timedelta()
+    assert (timing.fuse is None) == (len(spaces) == 1)
+    legs = timing.query_vectors + timing.nearest + (timing.fuse or timedelta())
+    assert legs <= timing.total < legs + timedelta(seconds=1)
 
 
 def test_consistency_and_ef_reach_the_store() -> None:

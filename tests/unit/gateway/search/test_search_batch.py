@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,13 @@ def test_pictures_are_embedded_and_searched_in_calls_of_32() -> None:
     _, backends, embedder = batch(pictures(70), top_k=10)
     assert [len(images) for images in embedder.batches] == [32, 32, 6]
     assert backends.searches == [(SIAMESE, 10, 64)] * 3
+
+
+def test_queries_that_are_answered_together_share_their_times() -> None:
+    answers, *_ = batch(pictures(40))
+    times = [answer.timing for answer in answers if isinstance(answer, SearchResult)]
+    assert [len(set(times[:32])), len(set(times[32:])), len(set(times))] == [1, 1, 2]
+    assert all(timing.total >= timing.query_vectors + timing.nearest > timedelta() for timing in times)
 
 
 def test_a_call_to_the_embedder_holds_no_more_bytes_than_one_may() -> None:
