@@ -64,7 +64,7 @@ def _turn(item: pytest.Item, group: str) -> tuple[int, bool]:
 def _group(item: pytest.Item) -> str:
     # Tests ask for a store, or for a place of files, by a parameter, which no fixture's name shows.
     chosen = getattr(item, "callspec", None)
-    stores = [chosen.params.get(name) for name in ("store_uri", "store_server", "place")] if chosen else []
+    stores = [chosen.params.get(name) for name in ("store_uri", "store_server", "place", "whole_system")] if chosen else []
     needed = {_GROUPS[name] for name in getattr(item, "fixturenames", ()) if name in _GROUPS}
     needed |= {group for group in _GROUPS.values() if group in stores}
     return next((group for group in _GROUPS.values() if group in needed), item.nodeid.partition("::")[0])

@@ -105,8 +105,9 @@ def as_invalid(errors: Sequence[ErrorDetails], *, skip: int = 0, prefix: str = "
     """The first of pydantic's `errors`; `skip` leaves out the first parts of its place (`body`, `query`, `path`), `prefix` goes
     before it."""
     first = errors[0]
-    within = first["ctx"]["path"] if first["type"] == WITHIN else ""
-    field = f"{prefix}{field_name(first['loc'][skip:])}{within}".removesuffix(".")
+    field = f"{prefix}{field_name(first['loc'][skip:])}".removesuffix(".")
+    if first["type"] == WITHIN:
+        return InvalidArgument(f"{field}{first['ctx']['path']}", first["msg"])
     if first["type"] == "json_invalid":
         return InvalidArgument("body", f"is not JSON: {first.get('ctx', {}).get('error', first['msg'])}")
     if not field:

@@ -17,7 +17,7 @@ from lookalike.records.image import StoredImage
 from tests.unit.indexer.fakes import a_collection
 
 OURS, EARLIER = 7, 3
-ITEM = Item(0, "a", "file:///a.png", {"label": "Coat"})
+ITEM = Item(0, "a", "file:///a.png", {"label": "Coat", "n": 7})
 
 
 class AJob:
@@ -29,7 +29,7 @@ CHUNK = Chunk(cast("Any", AJob()), a_collection(), [ITEM], cast("Any", None), ca
 
 def row(content: bytes = b"coat", revision: int = EARLIER, **metadata: object) -> StoredImage:
     sha256 = hashlib.sha256(content).hexdigest()
-    return StoredImage("a", "file:///a.png", metadata or {"label": "Coat"}, sha256, revision, datetime.now(UTC), {})
+    return StoredImage("a", "file:///a.png", metadata or {"label": "Coat", "n": 7}, sha256, revision, datetime.now(UTC), {})
 
 
 SHA256 = row().sha256
@@ -45,7 +45,8 @@ FETCHED, KEEPS_VECTORS = Fetched(ITEM, b"coat", SHA256), ToWrite(ITEM, SHA256, {
         ([row(), row()], True, Skipped(ITEM, "unchanged")),
         ([row(), row()], False, KEEPS_VECTORS),
         ([row(), row(label="Hat")], True, KEEPS_VECTORS),
-        ([row(near_duplicate_of="b", label="Coat")] * 2, True, Skipped(ITEM, "unchanged")),
+        ([row(label="Coat", n=7.0)] * 2, True, KEEPS_VECTORS),
+        ([row(near_duplicate_of="b", label="Coat", n=7)] * 2, True, Skipped(ITEM, "unchanged")),
         ([row(revision=OURS)] * 2, True, Indexed(ITEM)),
         ([row(revision=OURS), row()], True, Skipped(ITEM, "unchanged")),
     ],
@@ -56,6 +57,7 @@ FETCHED, KEEPS_VECTORS = Fetched(ITEM, b"coat", SHA256), ToWrite(ITEM, SHA256, {
         "unchanged",
         "unchanged, but an older job may write over it",
         "other metadata",
+        "a number of another kind",
         "with a link that a job has added",
         "written by a worker of this job that died",
         "written in part by a worker of this job that died",
