@@ -106,7 +106,7 @@ class Worker:
         parts = self._parts
         with tracing.span("create job", "server", parent=""):
             return create_ingest_job(
-                parts.ledger, self._name_and_uid, parts.queue, parts.uploads, parts.reader.roots, create_job_of_json(request)
+                parts.ledger, self._collection_now, parts.queue, parts.uploads, parts.reader.roots, create_job_of_json(request)
             )
 
     def plan(self, job_id: str) -> None:
@@ -225,9 +225,8 @@ class Worker:
             return self._parts.forecaster
         return self._parts.mirror if job.options.mirror else self._parts.reembedding.finish
 
-    def _name_and_uid(self, name: str) -> tuple[str, str]:
-        collection = self._parts.catalogue.get(name, fresh=True)
-        return collection.name, collection.uid
+    def _collection_now(self, name: str) -> Collection:
+        return self._parts.catalogue.get(name, fresh=True)
 
     def _close(self, job_id: str) -> None:
         """Flush what was written, then end the job. A worker that dies in between leaves the job to the next."""

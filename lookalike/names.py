@@ -28,8 +28,6 @@ MAX_EF = 32_768
 """Breadth of an HNSW search; Milvus' own limit (its documentation, "HNSW")."""
 MAX_PAGE_SIZE = 1000
 
-SPACES = ("histogram", "siamese")
-
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")

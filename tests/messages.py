@@ -9,6 +9,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from lookalike.v1 import search_service_pb2
+from lookalike.v1.embedder_service_pb2 import EmbedSpace
 from lookalike.wire.values import metadata_message
 
 M = TypeVar("M", bound=Message)
@@ -44,3 +45,14 @@ def search_body(fields: Mapping[str, Any]) -> dict[str, Any]:
     query = {name: value for name, value in fields.items() if name in search_service_pb2.Query.DESCRIPTOR.fields_by_name}
     options = {name: value for name, value in fields.items() if name not in query}
     return ({"query": query} if query else {}) | ({"options": options} if options else {})
+
+
+def asked_spaces(*names: str, model: str = "", fingerprint: str = "", **histogram: Any) -> list[EmbedSpace]:
+    """Spaces to embed in: `histogram`, which counts as `histogram` says, and others, which version `fingerprint` of `model`
+    fills."""
+    return [
+        made(EmbedSpace, spec={"name": name, "histogram": histogram})
+        if name == "histogram"
+        else made(EmbedSpace, spec={"name": name, "model": {"name": model}}, fingerprint=fingerprint)
+        for name in names or ("histogram", "siamese")
+    ]

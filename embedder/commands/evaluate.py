@@ -178,7 +178,7 @@ def _check(
     if asks and attacks:
         raise InvalidArgument("--attacks", "measures a model, not a collection: name a bundle")
     if asks and histogram:
-        raise InvalidArgument("--histogram", "a collection has its own histogram, fixed when it was created, which is measured")
+        raise InvalidArgument("--histogram", "the histograms that a collection has are measured, and no others")
     if histogram and attacks:
         raise InvalidArgument("--histogram", "has no part in --attacks")
     for folder in (Path(dataset), distractors) if attacks else ():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from embedder.commands.models_text import Listed
     from embedder.registry.record import Record
     from embedder.registry.registry import Registry
+    from lookalike.client import Collection
 
 T = TypeVar("T")
 
@@ -261,8 +262,13 @@ def _users(context: typer.Context, address: str | None, name: str, fingerprint: 
             "use --force",
             reason="GATEWAY_UNREACHABLE",
         ) from error
-    spaces = [(one.name, space) for one in collections if one.model == name for space in one.spaces]
-    return [collection for collection, space in spaces if space.fingerprint == fingerprint]
+    return [one.name for one in collections if _uses(one, name, fingerprint)]
+
+
+def _uses(collection: Collection, model: str, fingerprint: str) -> bool:
+    """Whether one of its generations was made with this version."""
+    other = () if collection.other is None else collection.other.spaces
+    return any((space.model, space.fingerprint) == (model, fingerprint) for space in (*collection.spaces, *other))
 
 
 def _check_reason(force: bool, reason: str) -> None:

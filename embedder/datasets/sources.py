@@ -21,7 +21,7 @@ from PIL import Image
 
 from embedder.datasets.data import LabelledImages
 from embedder.datasets.listings import FASHION, Listing, Skipped, Split, list_labelled, list_pictures, reason_of
-from embedder.pictures.decode import Decoded, Decoder, Wanted
+from embedder.pictures.decode import Decoded, Decoder, TowerInput, Wanted
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError
 from lookalike.items import open_file, path_of, unreadable
 from lookalike.names import MAX_IMAGE_BYTES
@@ -118,11 +118,11 @@ def load(
     pixels = _room((len(listing), shape.side, shape.side, shape.channels), memory_map)
     skipped = list(listing.skipped)
     kept: list[int] = []
-    wanted = Wanted(side=shape.side, tower_channels=shape.channels, fit=shape.fit)
+    wanted = Wanted(towers=(TowerInput(shape.side, shape.channels, shape.fit),))
     for row, outcome in decoded(listing, wanted):
         if isinstance(outcome, LookalikeError):
             skipped.append(Skipped(listing.uris[row], reason_of(outcome)))
-        elif outcome.tower is not None:
+        else:
             pixels[len(kept)] = outcome.tower
             kept.append(row)
         report(row + 1, len(listing))

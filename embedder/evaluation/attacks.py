@@ -21,7 +21,7 @@ from embedder.datasets.listings import Skipped
 from embedder.evaluation.exact import nearest
 from embedder.models.bundle import Bundle, DataSummary
 from embedder.pictures import alterations as alter
-from embedder.pictures.decode import MAX_SIDE, Decoder, Wanted
+from embedder.pictures.decode import MAX_SIDE, Decoder, TowerInput, Wanted
 from lookalike.errors import InvalidArgument, LookalikeError, NotFound
 from lookalike.picture_formats import SUFFIXES
 from lookalike.spaces import Metric
@@ -172,13 +172,12 @@ class _Tower:
         from embedder.models.model import Model
 
         side, channels = bundle.tower.input_size, bundle.tower.channels
-        self.wanted = Wanted(0, side, channels, bundle.input.fit)
+        self.wanted = Wanted(towers=(TowerInput(side, channels, bundle.input.fit),))
         # Traced once, for any number of pictures.
         self._embed = tf.function(Model(bundle).embed, input_signature=[tf.TensorSpec((None, side, side, channels), tf.uint8)])
 
     def vectors(self, files: Sequence[bytes], decoder: Decoder) -> Vectors:
-        found = [decoder.decode(data, self.wanted).tower for data in files]
-        vectors: Vectors = self._embed(np.stack([pixels for pixels in found if pixels is not None])).numpy()
+        vectors: Vectors = self._embed(np.stack([decoder.decode(data, self.wanted).tower for data in files])).numpy()
         return vectors
 
 
@@ -186,8 +185,8 @@ class _Histogram:
     """What the original article compares with: 256 grey bins over their total, by L2."""
 
     def vectors(self, files: Sequence[bytes], decoder: Decoder) -> Vectors:
-        canvases = [decoder.decode(data, Wanted(canvas_channels=1)).canvas for data in files]
-        counts = [np.bincount(canvas.ravel(), minlength=HISTOGRAM_BINS) for canvas in canvases if canvas is not None]
+        canvases = [decoder.decode(data, Wanted(canvases=(1,))).canvas for data in files]
+        counts = [np.bincount(canvas.ravel(), minlength=HISTOGRAM_BINS) for canvas in canvases]
         return np.stack([count / count.sum() for count in counts]).astype(np.float32)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,12 +25,13 @@ from embedder.evaluation.stored import Stored, read_stored
 from embedder.evaluation.thumbnails import of_listing, of_stored
 from embedder.evaluation.vectors import Report
 from embedder.models.bundle import DataSummary
+from lookalike.cli.space_options import kind_text
 from lookalike.client import Client, Collection
 from lookalike.errors import InvalidArgument
-from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings
+from lookalike.spaces import HistogramSettings, Space
 
 _SAME = 1e-6
-"""A siamese distance below this is the same picture, or one that the model takes for it."""
+"""A distance below this is the same picture, or one that the model takes for it."""
 
 
 def evaluate_collection(
@@ -45,8 +46,8 @@ def evaluate_collection(
     plan: Plan = Plan(),  # noqa: B008 - frozen
     report: Report = lambda _what, _done, _of: None,
 ) -> Evaluation:
-    """Ask the collection `name` for the neighbours of the pictures of `dataset` (of `fashion-mnist` its test pictures), in both
-    spaces.
+    """Ask the collection `name` for the neighbours of the pictures of `dataset` (of `fashion-mnist` its test pictures), in
+    each of its spaces.
 
     A stored image's label is the text of its metadata `label_key`. P@k, recall@k and k-NN come from searches for ten
     neighbours, as users make them; `map_at_1000` and `map_at_r` from searches for `plan.depth`, which the index makes broader.
@@ -60,12 +61,12 @@ def evaluate_collection(
     collection = client.get_collection(name)
     stored = read_stored(client, collection, listed, label_key, report)
     queries = listed.rows(spread(len(listed), plan.limit))
-    answers, skipped = Asking(client, name, stored, plan).ask(queries, report)
+    answers, skipped = Asking(client, collection, stored, plan).ask(queries, report)
     asked, relevant = _scorable(queries, answers, stored)
     scored = queries.rows(np.array([one.row for one in asked], np.int64))
     ways = tuple(
-        _way(space, settings, [one.answers[space] for one in asked], scored.labels, relevant, stored, plan.depth)
-        for space, settings in ((SIAMESE, None), (HISTOGRAM, collection.histogram))
+        _way(space, [one.answers[space.name] for one in asked], scored.labels, relevant, stored, plan.depth)
+        for space in _in_order(collection)
     )
     twice = sum(bool(one.own) for one in asked)
     among_them = f"; {twice:,} of them are stored too, and not counted among their own neighbours" if twice else ""
@@ -80,7 +81,7 @@ def evaluate_collection(
         queries=scored.uris,
         gallery=stored.ids,
         gallery_labels=stored.labels,
-        vectors={space: np.stack([one.answers[space].vector for one in asked]) for space in (SIAMESE, HISTOGRAM)},
+        vectors={space.name: np.stack([one.answers[space.name].vector for one in asked]) for space in collection.spaces},
         thumbnails=Thumbnails(of_listing(scored), of_stored(client, name, stored.ids)),
         skipped=(*listed.skipped, *skipped),
         alone=len(answers) - len(asked),
@@ -88,6 +89,13 @@ def evaluate_collection(
         notes=_notes(ways[0], len(listed), len(queries), plan),
         spent_s=time.perf_counter() - started_s,
     )
+
+
+def _in_order(collection: Collection) -> list[Space]:
+    """The space that searches use by default, the other models, then the histograms, the 256-bin baseline first."""
+    main = collection.default_space
+    others = [space for space in collection.spaces if space != main]
+    return [main, *sorted(others, key=lambda space: (not space.model, space.kind != HistogramSettings()))]
 
 
 def _scorable(queries: Listing, answers: Sequence[Asked], stored: Stored) -> tuple[list[Asked], npt.NDArray[np.int64]]:
@@ -106,8 +114,7 @@ def _scorable(queries: Listing, answers: Sequence[Asked], stored: Stored) -> tup
 
 
 def _way(
-    space: str,
-    settings: HistogramSettings | None,
+    space: Space,
     answers: Sequence[Answer],
     labels: npt.NDArray[np.int32],
     relevant: npt.NDArray[np.int64],
@@ -122,8 +129,8 @@ def _way(
     deep = stored.labels_of([answer.deep for answer in answers], depth) if depth else near
     truly = sum(answer.truly for answer in answers)
     return Way(
-        name=space,
-        settings=settings,
+        name=space.name,
+        settings=space.kind if isinstance(space.kind, HistogramSettings) else None,
         scores=_scores(near, deep, labels, relevant, whole=depth >= len(stored.ids)),
         found=found,
         distances=distances,
@@ -152,13 +159,13 @@ def _scores(
     return replace(scores, right=right, nearest=ordinary.nearest, voted=ordinary.voted, average_precision=precision)
 
 
-def _notes(model: Way, listed: int, asked: int, plan: Plan) -> tuple[str, ...]:
+def _notes(main: Way, listed: int, asked: int, plan: Plan) -> tuple[str, ...]:
     notes = ["P@k, recall@k, k-NN and the confusion come from searches for ten neighbours, as users make them."]
     if plan.depth:
         notes.append(f"mAP comes from searches for {plan.depth:,} neighbours, for which the index looks at more.")
     if asked < listed:
         notes.append(f"{asked:,} of {listed:,} pictures were asked, evenly spread; --limit asks with more.")
-    same = int((model.distances[:, 0] < _SAME).sum())
+    same = int((main.distances[:, 0] < _SAME).sum())
     if same:
         notes.append(
             f"{same:,} queries have a nearest picture at distance 0: if it is the query itself, stored in another encoding, "
@@ -168,15 +175,14 @@ def _notes(model: Way, listed: int, asked: int, plan: Plan) -> tuple[str, ...]:
 
 
 def _subject(collection: Collection, target: str) -> Subject:
-    by_name: Mapping[str, str] = {space.name: space.fingerprint for space in collection.spaces}
+    spaces = ((f"Space {space.name}", f"{kind_text(space)}, fingerprint {space.fingerprint}") for space in collection.spaces)
     facts = (
         ("Gateway", target),
-        ("Model", collection.model),
         ("Images", f"{collection.image_count:,}"),
         ("Generation", str(collection.generation)),
-        ("Histogram", f"fingerprint {by_name.get(HISTOGRAM, 'unknown')}"),
+        *spaces,
     )
-    return Subject("collection", collection.name, by_name.get(SIAMESE, ""), facts)
+    return Subject("collection", collection.name, collection.default_space.fingerprint, facts)
 
 
 def _summary(listed: Listing, queries: Listing, collection: Collection) -> DataSummary:

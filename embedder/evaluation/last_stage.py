@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from embedder.models import efficientnet_lite0 as network
 from embedder.models import pretrained
-from embedder.pictures.decode import Decoder, Wanted
+from embedder.pictures.decode import Decoder, TowerInput, Wanted
 
 
 class LastStage:
@@ -25,13 +25,12 @@ class LastStage:
         pixels = keras.Input((side, side, 3))
         model = keras.Model(pixels, network.last_stage(network.feature_maps(pixels)[-1]))
         pretrained.fill(model, pretrained.efficientnet_lite0_weights(pretrained.IMAGENET))
-        self._wanted = Wanted(0, side, 3, network.INPUT.fit)
+        self._wanted = Wanted(towers=(TowerInput(side, 3, network.INPUT.fit),))
         spec = tf.TensorSpec((None, side, side, 3), tf.float32)
         self._embed = tf.function(lambda inputs: model(inputs, training=False), input_signature=[spec])
 
     def vectors(self, files: Sequence[bytes], decoder: Decoder) -> npt.NDArray[np.float32]:
         """Encoded pictures -> float32 `[n, 1280]`, not normalised."""
-        found = [decoder.decode(data, self._wanted).tower for data in files]
-        pixels = np.stack([pixels for pixels in found if pixels is not None])
+        pixels = np.stack([decoder.decode(data, self._wanted).tower for data in files])
         vectors: npt.NDArray[np.float32] = self._embed(network.INPUT.normalised(pixels)).numpy()
         return vectors

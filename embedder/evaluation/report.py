@@ -55,14 +55,14 @@ def evaluation_report(found: Evaluation, report: Report = lambda _what, _done, _
 
 
 def _headline(found: Evaluation) -> Markup:
-    baseline = found.histograms[0] if found.histograms else None
+    baseline = found.baseline
     cards = []
     for name in _HEADLINE:
         value = found.figures.get(name)
         if value is None:
             continue
         below = baseline.figures.get(name) if baseline else None
-        cards.append((COLUMNS[name], figure(value), value, HISTOGRAM, below, figure(below)))
+        cards.append((COLUMNS[name], figure(value), value, baseline.name if baseline else "", below, figure(below)))
     return page.headline(cards)
 
 
@@ -71,7 +71,7 @@ def _curve(found: Evaluation) -> Markup:
         drawing.Curve(
             name=_short(way),
             values=metrics.precision_curve(way.scores)[: way.depth],
-            tone=way.name,
+            tone=_tone(way),
             dash=_CURVES[place % len(_CURVES)],
         )
         for place, way in enumerate(found.ways)
@@ -89,27 +89,30 @@ def _all_figures(found: Evaluation) -> Markup:
         rows.append(page.row("index recall@10", [figure(way.index_recall) for way in found.ways]))
     heads = [tag("span", "figure", class_="hidden"), *(tag("span", _short(way)) for way in found.ways)]
     note = ceiling_note(found)
-    lead = "The model beside plain histograms, over the same queries and the same gallery."
+    lead = "Every way of looking, over the same queries and the same gallery."
     return page.section(
         "Every figure", page.table("All figures, 0 to 1", heads, rows), page.notes([note] if note else []), lead=lead
     )
 
 
 def _maps(found: Evaluation) -> Markup | None:
-    labels = found.model.scores.labels
+    labels = found.main.scores.labels
     rows = _sample(labels, MAP_POINTS)
     if len(rows) < 4:
         return None
     counts = np.bincount(labels[rows])
     colored = [int(number) for number in np.argsort(-counts, kind="stable")[: len(drawing.PALETTE)] if counts[number]]
     colored.sort()
-    figures = []
-    for space, name in ((SIAMESE, "By the model"), (HISTOGRAM, "By histogram")):
-        if space in found.vectors:
-            places = tsne(found.vectors[space][rows])
-            caption = f"{name}: map of {len(rows)} queries, in the colours of their classes"
-            drawn = drawing.scatter(places, labels[rows], found.classes, colored, caption)
-            figures.append(tag("figure", tag("figcaption", name), drawn, class_=space))
+    figures, drawn_of = [], set[str]()
+    for way in found.ways:
+        if way.name not in found.vectors or way.name in drawn_of:
+            continue
+        drawn_of.add(way.name)
+        name = "By the model" if way.name == SIAMESE else f"By {way.name}"
+        places = tsne(found.vectors[way.name][rows])
+        caption = f"{name}: map of {len(rows)} queries, in the colours of their classes"
+        drawn = drawing.scatter(places, labels[rows], found.classes, colored, caption)
+        figures.append(tag("figure", tag("figcaption", name), drawn, class_=_tone(way)))
     legend = [
         tag("li", tag("i", style=f"background:{drawing.PALETTE[place]}"), found.classes[number])
         for place, number in enumerate(colored)
@@ -138,15 +141,14 @@ def _sample(labels: npt.NDArray[np.int32], most: int) -> npt.NDArray[np.int64]:
 
 
 def _classes(found: Evaluation) -> Markup:
-    classes = metrics.per_class(found.model.scores, found.classes)
+    classes = metrics.per_class(found.main.scores, found.classes)
     shown: Sequence[ClassFigures] = classes
-    lead = "The model's figures, class by class."
+    lead = f"The figures of {found.main.name}, class by class."
     if len(classes) > _MOST_CLASSES:
         shown = sorted(classes, key=lambda one: one.p_at_1)[:_MOST_CLASSES]
-        lead = f"The model's figures for the {_MOST_CLASSES} weakest of {len(classes):,} classes; --json has all."
-    baseline = (
-        {one.name: one for one in metrics.per_class(found.histograms[0].scores, found.classes)} if found.histograms else {}
-    )
+        lead = f"The figures of {found.main.name} for the {_MOST_CLASSES} weakest of {len(classes):,} classes; --json has all."
+    below = found.baseline
+    baseline = {one.name: one for one in metrics.per_class(below.scores, found.classes)} if below else {}
     rows = []
     for one in shown:
         bars = [page.bar(one.p_at_1, SIAMESE)]
@@ -161,8 +163,8 @@ def _classes(found: Evaluation) -> Markup:
 
 
 def _confusion(found: Evaluation) -> Markup | None:
-    counted = metrics.confusion(found.model.scores, len(found.classes))
-    asked = np.bincount(found.model.scores.labels, minlength=len(found.classes))
+    counted = metrics.confusion(found.main.scores, len(found.classes))
+    asked = np.bincount(found.main.scores.labels, minlength=len(found.classes))
     involved = np.flatnonzero((asked > 0) | (counted.sum(axis=0) > 0))
     shares = counted / np.maximum(asked, 1)[:, None]
     pairs = _most_confused(found.classes, counted, shares)
@@ -222,8 +224,13 @@ def _definitions() -> Markup:
     return page.section("What the figures say", page.facts((names[key], text) for key, text in metrics.DEFINITIONS.items()))
 
 
+def _tone(way: Way) -> str:
+    """The class of the style sheet that has its colour."""
+    return SIAMESE if way.settings is None else HISTOGRAM
+
+
 def _short(way: Way) -> str:
-    if way.settings is None:
+    if way.settings is None or way.name != HISTOGRAM:
         return way.name
     caption = title(way.settings)
     return HISTOGRAM if caption == "256 bins" else caption

@@ -46,7 +46,7 @@ class Thumbnails:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What was evaluated: `kind` is `bundle` or `collection`; `fingerprint` that of its siamese space. `facts` are what
+    """What was evaluated: `kind` is `bundle` or `collection`; `fingerprint` that of its main way. `facts` are what
     people may want to know besides: (term, text)."""
 
     kind: str
@@ -57,7 +57,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Way:
-    """A way of looking, measured. `settings` are those of a histogram, None for the model.
+    """A way of looking, measured: a space by its `name`. `settings` are those of a histogram, None for a model.
 
     `found` int64 `[n, 10]` are gallery rows, nearest first (-1: nothing there), `distances` float32 `[n, 10]` theirs in the
     metric of the space. `depth` is how far down lists were looked at. `index_recall` is the share of the ten truly nearest that
@@ -81,7 +81,8 @@ class Way:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`ways` holds the model first, then the histograms, the 256-bin baseline before others.
+    """`ways` holds the main way first: the model's, or of a collection that of the space which searches use by default. Other
+    models follow, then the histograms, the 256-bin baseline before others.
 
     `dataset` is its name for people; `protocol` and `search` say in words what was looked for where, and how. `queries` names
     those scored (URIs), in the order of every array of `ways`; `gallery` the pictures searched among (URIs, or ids of a
@@ -110,20 +111,22 @@ class Evaluation:
     spent_s: float = 0.0
 
     @property
-    def model(self) -> Way:
+    def main(self) -> Way:
         return self.ways[0]
 
     @property
-    def histograms(self) -> tuple[Way, ...]:
-        return self.ways[1:]
+    def baseline(self) -> Way | None:
+        """The first histogram beside the main way."""
+        return next((way for way in self.ways[1:] if way.settings is not None), None)
 
     @property
     def figures(self) -> Mapping[str, float]:
-        """The model's."""
-        return self.model.figures
+        """The main way's."""
+        return self.main.figures
 
     def to_json(self) -> dict[str, Any]:
-        """One JSON object: the model's figures at the top, the 256-bin baseline's under `histogram`."""
+        """One JSON object: the main way's figures at the top, those of other models under `models`, the 256-bin baseline's
+        under `histogram`, and those of other histograms under `histograms`."""
         shown: dict[str, Any] = {
             "subject": {"kind": self.subject.kind, "name": self.subject.name, "fingerprint": self.subject.fingerprint},
             "dataset": asdict(self.measured_on),
@@ -131,18 +134,20 @@ class Evaluation:
             "search": self.search,
             "queries": len(self.queries),
             "gallery": len(self.gallery),
-            **_rounded(self.model),
+            **_rounded(self.main),
         }
-        for way in self.histograms:
-            if way.settings == HistogramSettings():
+        models = [{"space": way.name, **_rounded(way)} for way in self.ways[1:] if way.settings is None]
+        histograms = []
+        for way in self.ways[1:]:
+            if way.settings == HistogramSettings() and HISTOGRAM not in shown:
                 shown[HISTOGRAM] = _rounded(way)
-        others = [way for way in self.histograms if way.settings != HistogramSettings()]
-        if others:
-            shown["histograms"] = [{**asdict(way.settings), **_rounded(way)} for way in others if way.settings is not None]
-        confusion = metrics.confusion(self.model.scores, len(self.classes))
+            elif way.settings is not None:
+                histograms.append({"space": way.name, **asdict(way.settings), **_rounded(way)})
+        shown |= ({"models": models} if models else {}) | ({"histograms": histograms} if histograms else {})
+        confusion = metrics.confusion(self.main.scores, len(self.classes))
         shown |= {
-            "map_at_1000_ceiling": round(metrics.ceiling(self.model.scores.relevant), 4),
-            "per_class": [_plain(asdict(row)) for row in metrics.per_class(self.model.scores, self.classes)],
+            "map_at_1000_ceiling": round(metrics.ceiling(self.main.scores.relevant), 4),
+            "per_class": [_plain(asdict(row)) for row in metrics.per_class(self.main.scores, self.classes)],
             "confusion": {"classes": self.classes, "nearest": confusion.tolist()},
             "queries_alone_in_their_class": self.alone,
             "gallery_without_label": self.unlabelled,

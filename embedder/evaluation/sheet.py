@@ -29,10 +29,10 @@ def sheet_section(found: Evaluation) -> Markup:
 def choose(found: Evaluation) -> tuple[list[int], list[int]]:
     """Rows of the `ROWS` best queries, best first, and of the `ROWS` worst, worst first; no row in both. Of worst ones equally
     bad, that with the nearer neighbour stands first: the model was the surer of it."""
-    scores = found.model.scores
+    scores = found.main.scores
     hits = scores.right[:, :SHOWN].sum(axis=1)
     precision = np.nan_to_num(np.where(np.isnan(scores.r_precision_ap), scores.average_precision, scores.r_precision_ap))
-    near = np.nan_to_num(found.model.distances[:, 0], nan=np.inf)
+    near = np.nan_to_num(found.main.distances[:, 0], nan=np.inf)
     # Each class has a bound, so that the sheet shows more than the easiest and the hardest.
     share = -(-ROWS // len(np.unique(scores.labels)))
     best = _of_many_classes(found, np.lexsort((near, -precision, -hits)), set(), share)
@@ -44,7 +44,7 @@ def _of_many_classes(found: Evaluation, order: npt.NDArray[np.int64], taken: set
     chosen: list[int] = []
     seen: Counter[int] = Counter()
     for row in map(int, order):
-        label = int(found.model.scores.labels[row])
+        label = int(found.main.scores.labels[row])
         if row not in taken and seen[label] < share:
             seen[label] += 1
             chosen.append(row)
@@ -58,11 +58,11 @@ def _sheet(found: Evaluation, rows: list[int], name: str) -> Markup:
 
 
 def _query(found: Evaluation, row: int) -> Markup:
-    label = int(found.model.scores.labels[row])
+    label = int(found.main.scores.labels[row])
     name = found.classes[label]
     shown, hint = found.thumbnails.query(row), found.queries[row]
     asked = page.shot(shown, f"query of class {name}", name, hint=hint, tone="asked")
-    near = zip(found.model.found[row, :NEIGHBOURS], found.model.distances[row], strict=False)
+    near = zip(found.main.found[row, :NEIGHBOURS], found.main.distances[row], strict=False)
     shots = [_neighbour(found, int(place), float(distance), label) for place, distance in near if place >= 0]
     return tag("li", asked, tag("div", shots, class_="found"))
 

@@ -27,7 +27,7 @@ _LOW_CEILING = 0.5
 
 
 def way_title(way: Way) -> str:
-    return "siamese" if way.settings is None else f"histogram, {title(way.settings)}"
+    return way.name if way.settings is None else f"{way.name}, {title(way.settings)}"
 
 
 def figure(value: float | None) -> str:
@@ -40,7 +40,7 @@ def figure(value: float | None) -> str:
 
 def ceiling_note(found: Evaluation) -> str | None:
     """What must be said where classes are small."""
-    highest = metrics.ceiling(found.model.scores.relevant)
+    highest = metrics.ceiling(found.main.scores.relevant)
     if highest > _LOW_CEILING:
         return None
     return (
@@ -83,7 +83,7 @@ def left_out(found: Evaluation, *, skipped: bool = True) -> list[str]:
 
 def _print_classes(found: Evaluation) -> None:
     out = console()
-    classes = metrics.per_class(found.model.scores, found.classes)
+    classes = metrics.per_class(found.main.scores, found.classes)
     shown = sorted(classes, key=lambda row: row.p_at_1)[:_CLASSES] if len(classes) > _CLASSES else classes
     heads = ("queries", "in gallery", "P@1", "P@5", "mAP@1000", "mAP@R", "5-NN")
     rows = table("class" if len(shown) == len(classes) else f"class (the {_CLASSES} weakest)", *heads, numbers=heads)

@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +18,10 @@ from PIL import Image
 from embedder.datasets.sources import Listing, Skipped, decoded, reason_of
 from embedder.models.bundle import Bundle
 from embedder.models.model import Model
-from embedder.pictures.decode import Decoded, Pixels, Wanted
-from embedder.serving.spaces import Spaces, Work
+from embedder.pictures.decode import Decoded, Pixels, TowerInput, Wanted
+from embedder.serving.spaces import Spaces, ToCount, Work
 from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.spaces import HistogramSettings
-
-T = TypeVar("T")
 
 BATCH = 128
 Report = Callable[[str, int, int], None]
@@ -59,7 +56,7 @@ class Embedding:
         shape = (None, tower.input_size, tower.input_size, tower.channels)
         self._embed = tf.function(self._model.embed, input_signature=[tf.TensorSpec(shape, tf.uint8)])
         color = any(settings.color for settings in self.histograms)
-        self._wanted = Wanted(3 if color else 1, tower.input_size, tower.channels, bundle.input.fit)
+        self._wanted = Wanted((3 if color else 1,), (TowerInput(tower.input_size, tower.channels, bundle.input.fit),))
 
     @cached_property
     def _count(self) -> Spaces:
@@ -74,14 +71,14 @@ class Embedding:
         skipped: list[Skipped] = []
         digest = hashlib.sha256()
         for rows, pictures in _batches(_pictures(listing, self._wanted), skipped, listing):
-            grey = [_grey(_there(picture.canvas)) for picture in pictures]
+            grey = [_grey(picture.canvas) for picture in pictures]
             for canvas in grey:
                 digest.update(repr(canvas.shape).encode() + canvas.tobytes())
-            siamese.append(self._embed(np.stack([_there(picture.tower) for picture in pictures])).numpy())
+            siamese.append(self._embed(np.stack([picture.tower for picture in pictures])).numpy())
             for place, settings in enumerate(self.histograms):
-                canvases = [_there(picture.canvas) for picture in pictures] if settings.color else grey
-                works = [Work(settings, canvas, None, None) for canvas in canvases]
-                counted[place].append(np.stack([_there(one.histogram) for one in self._count.compute(works)]))
+                canvases = [picture.canvas for picture in pictures] if settings.color else grey
+                works = [Work((ToCount(settings, canvas),)) for canvas in canvases]
+                counted[place].append(np.stack([histogram for (histogram,) in self._count.compute(works)]))
             kept += rows
             report(listing.name, rows[-1] + 1, len(listing))
         if not kept:
@@ -97,11 +94,11 @@ class Embedding:
 
 def _pictures(listing: Listing, wanted: Wanted) -> Iterator[tuple[int, Decoded | LookalikeError]]:
     """`decoded`; where a listing holds pixels of just the size that is wanted, those, without a PNG made and read again."""
-    pixels = listing.pixels
-    grey = (wanted.canvas_channels, wanted.tower_channels) == (1, 1)
-    if pixels is None or not grey or pixels.shape[1:] != (wanted.side, wanted.side):
+    pixels, (tower,) = listing.pixels, wanted.towers
+    grey = (wanted.canvases, tower.channels) == ((1,), 1)
+    if pixels is None or not grey or pixels.shape[1:] != (tower.side, tower.side):
         return decoded(listing, wanted)
-    return ((row, Decoded(one[..., None], one[..., None])) for row, one in enumerate(pixels))
+    return ((row, Decoded((one[..., None],), (one[..., None],))) for row, one in enumerate(pixels))
 
 
 def _batches(
@@ -120,13 +117,6 @@ def _batches(
             rows, batch = [], []
     if batch:
         yield rows, batch
-
-
-def _there(value: T | None) -> T:
-    """What was asked for, and so is there."""
-    if value is None:
-        raise ValueError("the decoder left out what was asked for")
-    return value
 
 
 def _grey(canvas: Pixels) -> Pixels:

@@ -1,9 +1,9 @@
 """Encoded bytes -> pixels: the only place that decodes pictures. Called by `embedder.serving.service`.
 
 Owns the limits that are checked on the header before anything is decoded, and what is made of the working picture (grey or RGB
-in sRGB, on white) that `reading` gives. From one decode come the histogram's canvas and the tower's input (a tower of more than
-224 pixels has a decode of its own), or a thumbnail: at no larger a size than `working_size` says. The decoders release the GIL,
-so threads run side by side.
+in sRGB, on white) that `reading` gives. From one decode come the canvases of histograms and the inputs of towers (a side of
+more than 224 pixels has a decode of its own), or a thumbnail: at no larger a size than `working_size` says. The decoders
+release the GIL, so threads run side by side.
 
 The pixels decide the vectors: a change to them here raises the versions of the maths in `lookalike.spaces` and
 `embedder.models.bundle`, which are part of the fingerprints. Of an animation, a burst or several pages the first picture
@@ -26,7 +26,7 @@ from PIL import Image
 from embedder.pictures import formats
 from embedder.pictures.headers.header import Header
 from embedder.pictures.headers.limits import Limits
-from embedder.pictures.working_size import SHARED_SIDE, SHOWN, SHOWN_SIDE, Least, least_for
+from embedder.pictures.working_size import SHOWN, SHOWN_SIDE, Least, least_for
 from lookalike.errors import BadImage
 from lookalike.names import MAX_IMAGE_BYTES
 
@@ -55,28 +55,48 @@ _TURNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to make of a picture: a canvas of `canvas_channels` and a tower input of `[side, side, tower_channels]`.
+class TowerInput:
+    """What a tower sees: `[side, side, channels]`, 16 to 512 pixels, 1 (grey) or 3 (RGB) channels. `fit` is that of the
+    bundle's `InputSpec`."""
 
-    Channels are 1 (grey) or 3 (RGB), `side` is 16 to 512 pixels; 0 means not wanted. `fit` is that of the bundle's `InputSpec`.
-    """
-
-    canvas_channels: int = 0
-    side: int = 0
-    tower_channels: int = 0
+    side: int
+    channels: int
     fit: Literal["pad", "squash"] = "pad"
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """`canvas`: longest side at most 256, never enlarged. `tower`: `[side, side, channels]`. None: not wanted."""
+class Wanted:
+    """What to make of a picture: a canvas for each number of channels in `canvases`, 1 (grey) or 3 (RGB), and an input for each
+    of `towers`."""
 
-    canvas: Pixels | None
-    tower: Pixels | None
+    canvases: tuple[int, ...] = ()
+    towers: tuple[TowerInput, ...] = ()
 
     @property
-    def size_bytes(self) -> int:
-        return sum(pixels.nbytes for pixels in (self.canvas, self.tower) if pixels is not None)
+    def least(self) -> Least:
+        """How small the picture may be decoded for all of it."""
+        return least_for(max((tower.side for tower in self.towers), default=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What was wanted, in its order. `canvases` `[h, w, channels]`: longest side at most 256, never enlarged. `towers`: `[side,
+    side, channels]`."""
+
+    canvases: tuple[Pixels, ...]
+    towers: tuple[Pixels, ...]
+
+    @property
+    def canvas(self) -> Pixels:
+        """The canvas, where one was wanted."""
+        (canvas,) = self.canvases
+        return canvas
+
+    @property
+    def tower(self) -> Pixels:
+        """The input of a tower, where one was wanted."""
+        (tower,) = self.towers
+        return tower
 
 
 class Decoder:
@@ -109,22 +129,20 @@ class Decoder:
     def decode(self, data: bytes, wanted: Wanted) -> Decoded:
         """Decode `data` into what is wanted. Raises `BadImage`.
 
-        Neither result depends on whether the other is wanted: a query asks for one space and ingest for both, and they must
-        get the same vectors.
+        No result depends on what else is wanted: a query asks for one space and ingest for all, and they must get the same
+        vectors.
         """
-        canvas = tower = None
         header = self.header(data)
-        picture, orientation = self._working_picture(data, header, least_for(0 if wanted.canvas_channels else wanted.side))
-        if wanted.canvas_channels:
-            small = _shrunk(_without_colour(picture, wanted.canvas_channels), CANVAS_SIDE)
-            canvas = _array(small, orientation, wanted.canvas_channels)
-            if wanted.side > SHARED_SIDE:
-                picture, orientation = self._working_picture(data, header, least_for(wanted.side))
-        if wanted.side:
-            picture = _without_colour(picture, wanted.tower_channels)
-            made = _squashed(picture, wanted.side) if wanted.fit == "squash" else _fitted(picture, wanted.side)
-            tower = _centred(_array(made, orientation, wanted.tower_channels), wanted.side)
-        return Decoded(canvas, tower)
+        canvases: dict[int, Pixels] = {}
+        towers: dict[TowerInput, Pixels] = {}
+        sizes = [*(least_for(0) for _ in wanted.canvases), *(least_for(tower.side) for tower in wanted.towers)]
+        # One decode for each working size, and one working picture in memory at a time.
+        for least in dict.fromkeys(sizes):
+            picture, orientation = self._working_picture(data, header, least)
+            if least == least_for(0):
+                canvases = {channels: _canvas(picture, orientation, channels) for channels in wanted.canvases}
+            towers |= {one: _tower(picture, orientation, one) for one in wanted.towers if least_for(one.side) == least}
+        return Decoded(tuple(canvases[channels] for channels in wanted.canvases), tuple(towers[one] for one in wanted.towers))
 
     def picture(self, data: bytes) -> Image.Image:
         """`data` as an upright RGB picture at working size: longest side under twice 512 pixels. Raises `BadImage`."""
@@ -154,6 +172,16 @@ class Decoder:
             raise BadImage("holds no bytes", reason="IMAGE_EMPTY")
         if len(data) > self.max_bytes:
             raise BadImage(f"is {len(data):,} bytes long; at most {self.max_bytes:,} are allowed", reason="IMAGE_TOO_LARGE")
+
+
+def _canvas(picture: Image.Image, orientation: int, channels: int) -> Pixels:
+    return _array(_shrunk(_without_colour(picture, channels), CANVAS_SIDE), orientation, channels)
+
+
+def _tower(picture: Image.Image, orientation: int, wanted: TowerInput) -> Pixels:
+    picture = _without_colour(picture, wanted.channels)
+    made = _squashed(picture, wanted.side) if wanted.fit == "squash" else _fitted(picture, wanted.side)
+    return _centred(_array(made, orientation, wanted.channels), wanted.side)
 
 
 def _without_colour(picture: Image.Image, channels: int) -> Image.Image:

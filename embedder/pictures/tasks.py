@@ -15,8 +15,8 @@ from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
-from embedder.pictures.decode import CANVAS_SIDE, Decoded, Decoder, Pixels, Wanted
-from embedder.pictures.working_size import SHOWN, Least, least_for
+from embedder.pictures.decode import CANVAS_SIDE, Decoded, Decoder, Pixels, TowerInput, Wanted
+from embedder.pictures.working_size import SHOWN, Least
 
 Result = TypeVar("Result")
 _LENGTHS = struct.Struct("<II")
@@ -58,42 +58,37 @@ class DecodeTask:
 
     @property
     def least(self) -> Least:
-        return least_for(self.wanted.side)
+        return self.wanted.least
 
     @property
     def most_bytes(self) -> int:
-        return CANVAS_SIDE**2 * self.wanted.canvas_channels + self.wanted.side**2 * self.wanted.tower_channels
+        canvases, towers = self.wanted.canvases, self.wanted.towers
+        return CANVAS_SIDE**2 * sum(canvases) + sum(tower.side**2 * tower.channels for tower in towers)
 
     def run(self, decoder: Decoder, data: bytes) -> Decoded:
         return decoder.decode(data, self.wanted)
 
     def packed(self, result: Decoded) -> tuple[list[Sequence[int]], bytes]:
-        parts = [part for part in (result.canvas, result.tower) if part is not None]
+        parts = (*result.canvases, *result.towers)
         return [part.shape for part in parts], b"".join(part.tobytes() for part in parts)
 
     def unpacked(self, shapes: Sequence[Sequence[int]], content: bytes) -> Decoded:
-        wanted = self.wanted
-        expected = [bool(wanted.canvas_channels), bool(wanted.side)]
-        if len(shapes) != sum(expected):
+        canvases, towers = self.wanted.canvases, self.wanted.towers
+        if len(shapes) != len(canvases) + len(towers):
             raise BadAnswer(f"{len(shapes)} parts")
-        left, at = iter(shapes), 0
-        parts: list[Pixels | None] = []
-        for is_wanted, side, channels in zip(
-            expected, (CANVAS_SIDE, wanted.side), (wanted.canvas_channels, wanted.tower_channels), strict=True
-        ):
-            part = None
-            if is_wanted:
-                height, width, deep = _whole(next(left), 3)
-                if not (1 <= height <= side and 1 <= width <= side and deep == channels):
-                    raise BadAnswer(f"a part of {height} x {width} x {deep}")
-                size_bytes = height * width * deep
-                part = np.frombuffer(content[at : at + size_bytes], np.uint8).reshape(height, width, deep)
-                at += size_bytes
-            parts.append(part)
-        tower = parts[1]
-        if at != len(content) or (tower is not None and tower.shape[:2] != (wanted.side, wanted.side)):
+        sides = [(1, CANVAS_SIDE, channels) for channels in canvases] + [(one.side, one.side, one.channels) for one in towers]
+        parts: list[Pixels] = []
+        at = 0
+        for shape, (least, most, channels) in zip(shapes, sides, strict=True):
+            height, width, deep = _whole(shape, 3)
+            if not (least <= height <= most and least <= width <= most and deep == channels):
+                raise BadAnswer(f"a part of {height} x {width} x {deep}")
+            size_bytes = height * width * deep
+            parts.append(np.frombuffer(content[at : at + size_bytes], np.uint8).reshape(height, width, deep))
+            at += size_bytes
+        if at != len(content):
             raise BadAnswer("parts of other sizes")
-        return Decoded(*parts)
+        return Decoded(tuple(parts[: len(canvases)]), tuple(parts[len(canvases) :]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +125,8 @@ def as_json(task: Task[Any]) -> dict[str, Any]:
 def from_json(sent: Mapping[str, Any]) -> Task[Any]:
     if sent["kind"] == ThumbnailTask.__name__:
         return ThumbnailTask(sent["max_side"])
-    return DecodeTask(Wanted(**sent["wanted"]))
+    wanted = sent["wanted"]
+    return DecodeTask(Wanted(tuple(wanted["canvases"]), tuple(TowerInput(**tower) for tower in wanted["towers"])))
 
 
 def framed(head: Mapping[str, Any], content_bytes: int) -> bytes:

@@ -20,18 +20,18 @@ from embedder.pictures.tasks import DecodeTask, Result, Task, ThumbnailTask
 from embedder.pictures.waiting import Lane, Waiting
 from embedder.serving.batcher import Batcher
 from embedder.serving.decode_pool import DecodePool
-from embedder.serving.spaces import Embedded, Work
+from embedder.serving.spaces import Embedded, ToCount, ToShow, Work
 from embedder.serving.versions import Served, Serving
-from lookalike.errors import BadImage, InvalidArgument, LookalikeError, Unavailable
+from lookalike.errors import BadImage, FingerprintMismatch, InvalidArgument, LookalikeError, Unavailable
 from lookalike.names import MAX_CALL_BYTES, MAX_IMAGES_PER_CALL
 from lookalike.runtime import tracing
 from lookalike.runtime.channels import remaining_s
-from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Space
+from lookalike.spaces import DEFAULT_SPACES, HistogramSettings, Space, SpaceSpec
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
-from lookalike.wire.embedder import embed_timing
+from lookalike.wire.embedder import embed_spaces_from, embed_timing
 from lookalike.wire.paging import page_size_of, place_of, token_after
-from lookalike.wire.spaces import histogram_from, histogram_message, space_message
+from lookalike.wire.spaces import space_message, specs_from
 from lookalike.wire.status import to_status
 from lookalike.wire.values import metadata_message
 
@@ -48,25 +48,33 @@ _LANES = {
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A checked `EmbedRequest`. `model` is None where no siamese vectors are wanted."""
+    """A checked `EmbedRequest`. `makers` are what makes the vectors, each once however many of the `spaces` it fills; `places`
+    has the maker of each space."""
 
-    names: tuple[str, ...]
-    histogram: HistogramSettings
-    model: Served | None
+    spaces: tuple[Space, ...]
+    makers: tuple[HistogramSettings | Served, ...]
+    places: tuple[int, ...]
     images: Sequence[bytes]
     lane: Lane
 
     @property
-    def spaces(self) -> list[Space]:
-        return [self.model.space if self.model and name == SIAMESE else self.histogram.space for name in self.names]
-
-    @property
     def wanted(self) -> Wanted:
-        canvas_channels = self.histogram.channels if HISTOGRAM in self.names else 0
-        if self.model is None:
-            return Wanted(canvas_channels)
-        bundle = self.model.bundle
-        return Wanted(canvas_channels, bundle.tower.input_size, bundle.tower.channels, bundle.input.fit)
+        canvases = (maker.channels for maker in self.makers if isinstance(maker, HistogramSettings))
+        towers = (maker.tower_input for maker in self.makers if isinstance(maker, Served))
+        return Wanted(tuple(dict.fromkeys(canvases)), tuple(dict.fromkeys(towers)))
+
+    def work(self, decoded: Decoded, wanted: Wanted) -> Work:
+        """What is to be computed of a picture that was decoded as `wanted`."""
+        canvases = dict(zip(wanted.canvases, decoded.canvases, strict=True))
+        towers = dict(zip(wanted.towers, decoded.towers, strict=True))
+        return Work(
+            tuple(
+                ToCount(maker, canvases[maker.channels])
+                if isinstance(maker, HistogramSettings)
+                else ToShow(maker.traced, towers[maker.tower_input])
+                for maker in self.makers
+            )
+        )
 
 
 class EmbedderService(rpc.EmbedderServiceServicer):
@@ -105,11 +113,11 @@ class EmbedderService(rpc.EmbedderServiceServicer):
             with tracing.span("decode", attributes={"lookalike.images": len(question.images)}):
                 decoded = self._made(DecodeTask(wanted), question.images, question.lane, waiting)
             decoded_s = time.perf_counter()
-            works = [_work(question, picture) for picture in decoded if isinstance(picture, Decoded)]
+            works = [question.work(picture, wanted) for picture in decoded if isinstance(picture, Decoded)]
             with tracing.span("compute", attributes={"lookalike.lane": question.lane.value}):
                 outcomes = iter(place.run(works, deadline_s=waiting.deadline_s, gone=waiting.gone))
         results = [
-            _failed(picture) if isinstance(picture, LookalikeError) else _result(question.names, next(outcomes))
+            _failed(picture) if isinstance(picture, LookalikeError) else _result(question, next(outcomes))
             for picture in decoded
         ]
         timing = embed_timing(decoded_s - begun_s, time.perf_counter() - decoded_s)
@@ -118,13 +126,9 @@ class EmbedderService(rpc.EmbedderServiceServicer):
     def DescribeSpaces(  # noqa: N802
         self, request: messages.DescribeSpacesRequest, context: grpc.ServicerContext
     ) -> messages.DescribeSpacesResponse:
-        model = self._serving.find(request.model or self._serving.default)
-        histogram = histogram_from(request.histogram)
-        return messages.DescribeSpacesResponse(
-            model=model.bundle.name,
-            histogram=histogram_message(histogram),
-            spaces=[space_message(histogram.space), space_message(model.space)],
-        )
+        specs = specs_from(request.spaces) or DEFAULT_SPACES
+        spaces = [self._maker(spec, "", f"spaces[{place}]").space(spec.name) for place, spec in enumerate(specs)]
+        return messages.DescribeSpacesResponse(spaces=map(space_message, spaces))
 
     def ListModels(  # noqa: N802
         self, request: messages.ListModelsRequest, context: grpc.ServicerContext
@@ -169,27 +173,29 @@ class EmbedderService(rpc.EmbedderServiceServicer):
 
     def _question(self, request: messages.EmbedRequest) -> _Question:
         _check_images(request.images)
-        names = tuple(request.spaces) or (HISTOGRAM, SIAMESE)
-        for name in names:
-            if name not in (HISTOGRAM, SIAMESE):
-                raise InvalidArgument("spaces", f"{name[:40]!r} is not a space; there are {HISTOGRAM!r} and {SIAMESE!r}")
-        if len(set(names)) < len(names):
-            raise InvalidArgument("spaces", "names a space twice")
         if request.lane not in _LANES:
             raise InvalidArgument("lane", f"{request.lane} is not a lane")
+        asked = embed_spaces_from(request)
+        makers = [self._maker(spec, fingerprint, f"spaces[{place}].spec") for place, (spec, fingerprint) in enumerate(asked)]
+        spaces = tuple(maker.space(spec.name) for (spec, _), maker in zip(asked, makers, strict=True))
+        for space, (_, fingerprint) in zip(spaces, asked, strict=True):
+            if fingerprint not in ("", space.fingerprint):
+                raise FingerprintMismatch(space.name, fingerprint[:64], space.fingerprint)
+        each = list(dict.fromkeys(makers))
         return _Question(
-            names=names,
-            histogram=histogram_from(request.histogram),
-            model=self._model(request.model, request.fingerprint) if SIAMESE in names else None,
+            spaces=spaces,
+            makers=tuple(each),
+            places=tuple(each.index(maker) for maker in makers),
             images=request.images,
             lane=_LANES[request.lane],
         )
 
-    def _model(self, name: str, fingerprint: str) -> Served:
-        if not name:
-            known = ", ".join(one.bundle.name for one, current in self._serving if current)
-            raise InvalidArgument("model", f"is missing; the space {SIAMESE!r} needs one (served: {known})")
-        return self._serving.find(name, fingerprint)
+    def _maker(self, spec: SpaceSpec, fingerprint: str, field: str) -> HistogramSettings | Served:
+        """What makes the vectors of a space that stands at `field`. Raises as `Serving.find`."""
+        if isinstance(spec.kind, HistogramSettings):
+            return spec.kind
+        name = spec.kind.name or self._serving.default
+        return self._serving.find(name, fingerprint, space=spec.name, field=f"{field}.model.name")
 
 
 def _check_images(images: Sequence[bytes]) -> None:
@@ -207,7 +213,7 @@ def _model_message(model: Served, current: bool) -> messages.Model:
     bundle = model.bundle
     return messages.Model(
         name=bundle.name,
-        fingerprint=model.space.fingerprint,
+        fingerprint=model.fingerprint,
         dimension=bundle.tower.embedding_dim,
         input_size=bundle.tower.input_size,
         channels=bundle.tower.channels,
@@ -218,22 +224,16 @@ def _model_message(model: Served, current: bool) -> messages.Model:
     )
 
 
-def _work(question: _Question, decoded: Decoded) -> Work:
-    traced = question.model.traced if question.model else None
-    return Work(question.histogram, decoded.canvas, traced, decoded.tower)
-
-
-def _result(names: Sequence[str], outcome: Embedded | LookalikeError) -> messages.EmbedResult:
+def _result(question: _Question, outcome: Embedded | LookalikeError) -> messages.EmbedResult:
     """Raises what the batch failed with: not the picture's fault, so the call fails and may be tried again."""
     if isinstance(outcome, LookalikeError):
         raise outcome
-    if outcome.siamese is not None and not outcome.siamese.any():
-        problem = "the model finds nothing in it: its vector is all zeros, which has no direction to compare"
-        return _failed(BadImage(problem, reason="IMAGE_WITHOUT_FEATURES"))
-    vectors = {HISTOGRAM: outcome.histogram, SIAMESE: outcome.siamese}
-    return messages.EmbedResult(
-        vectors=[vector.astype("<f4").tobytes() for name in names if (vector := vectors[name]) is not None]
-    )
+    for maker, vector in zip(question.makers, outcome, strict=True):
+        if isinstance(maker, Served) and not vector.any():
+            problem = f"the model {maker.bundle.name!r} finds nothing in it: its vector is all zeros, which has no direction"
+            return _failed(BadImage(f"{problem} to compare", reason="IMAGE_WITHOUT_FEATURES"))
+    packed = [vector.astype("<f4").tobytes() for vector in outcome]
+    return messages.EmbedResult(vectors=[packed[place] for place in question.places])
 
 
 def _failed(error: LookalikeError) -> messages.EmbedResult:

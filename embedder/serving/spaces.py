@@ -1,4 +1,4 @@
-"""Both spaces in one graph: pixels of a batch in, histograms and siamese vectors out. The compute function of the batcher.
+"""Pixels of a batch in, vectors of every space out: histograms and a model's vectors in one graph. The batcher's function.
 
 Owns the histogram's maths and the traced TensorFlow functions. `embedder.__main__` hands `Spaces.compute` to the batcher, and
 `embedder.serving.versions` makes a `TracedModel` of every version that is served.
@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,42 +29,58 @@ from embedder.pictures.decode import Pixels
 from lookalike.errors import FailedPrecondition
 from lookalike.spaces import HistogramSettings, Vector
 
-K = TypeVar("K")
-
 CompileTower: TypeAlias = Callable[[Model, int], Callable[[Pixels], Vector]]
 """How another engine makes the tower of a model for one batch size, as `openvino_engine.OpenVino.compile_tower` does."""
 _Tensors: TypeAlias = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 """What is counted, as the graphs take it: pixels, owners, totals, bins (see `_Layout`)."""
 _Embed: TypeAlias = Callable[[_Tensors, Pixels], tuple[tf.Tensor, Vector]]
-"""Both spaces: what is counted and uint8 `[n, side, side, channels]`, `n` a batch size -> counts, float32 `[n, dim]`."""
+"""What is counted and uint8 `[n, side, side, channels]`, `n` a batch size -> counts, float32 `[n, dim]`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """A picture to embed. `canvas` uint8 `[h, w, histogram.channels]`, or None: no histogram wanted. `tower` uint8
-    `[side, side, channels]` as `model` sees it, or None for both: no siamese vector wanted.
+class ToCount:
+    """A histogram to make of `canvas`, uint8 `[h, w, settings.channels]`."""
+
+    settings: HistogramSettings
+    canvas: Pixels
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in a batch: an int32 owner comes beside each value."""
+        return 5 * self.canvas.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class ToShow:
+    """A vector to make of `pixels`, uint8 `[side, side, channels]` as `model` sees a picture.
 
     It holds the model itself and not its name: what a picture waits for cannot be taken away or swapped under it.
     """
 
-    histogram: HistogramSettings
-    canvas: Pixels | None
-    model: TracedModel | None
-    tower: Pixels | None
+    model: TracedModel
+    pixels: Pixels
 
     @property
     def size_bytes(self) -> int:
-        """What it takes in a batch: a canvas brings an int32 owner for each value."""
-        canvas = 0 if self.canvas is None else 5 * self.canvas.nbytes
-        return canvas + (0 if self.tower is None else self.tower.nbytes)
+        return self.pixels.nbytes
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
-    """float32 `[dimension]` per space asked for: `histogram` sums to 1, `siamese` has length 1."""
+class Work:
+    """A picture to embed, in one way or in several that differ."""
 
-    histogram: Vector | None
-    siamese: Vector | None
+    parts: tuple[ToCount | ToShow, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in a batch."""
+        return sum(part.size_bytes for part in self.parts)
+
+
+Embedded: TypeAlias = tuple[Vector, ...]
+"""float32 `[dimension]` for each part of a work: a histogram sums to 1, a model's vector has length 1."""
+_Place: TypeAlias = tuple[int, int]
+"""The number of a work in its batch, and that of a part in its work."""
 
 
 def batch_sizes(largest: int) -> tuple[int, ...]:
@@ -90,7 +105,8 @@ def owners(height: int, width: int, settings: HistogramSettings) -> npt.NDArray[
 
 
 class TracedModel:
-    """A model traced: both spaces in one call. Made in whatever thread; then used from one, while others may be made.
+    """A model traced, with what is counted beside it in one call. Made in whatever thread; then used from one, while others may
+    be made.
 
     `largest_batch` pictures may be given at once; `execution` says how many of them go through the tower together.
     `compile_tower`: the engine that computes the vectors, where it is not TensorFlow; it is given whole batches. Raises what
@@ -123,29 +139,29 @@ class TracedModel:
         for size in self._warmed:
             started_s = time.perf_counter()
             for shown in (canvas, None):
-                works = [Work(settings, shown, self, np.zeros(self._shape, np.uint8))] * size
-                _, vectors = self.embed(_laid_out(works).tensors(settings.bins), works)
+                counted = [] if shown is None else [ToCount(settings, shown)] * size
+                _, vectors = self.embed(_laid_out(counted).tensors(settings.bins), [np.zeros(self._shape, np.uint8)] * size)
                 if not np.isfinite(vectors).all():
                     problem = f"model {self.bundle.name!r} gives vectors that are no numbers: its weights are damaged"
                     raise FailedPrecondition(problem, reason="MODEL_NOT_FINITE")
             report(size, time.perf_counter() - started_s)
 
-    def embed(self, laid: _Tensors, works: Sequence[Work]) -> tuple[tf.Tensor, Vector]:
-        """The counts of what is laid out, and float32 `[len(works), dim]` of their towers' pixels."""
+    def embed(self, laid: _Tensors, pictures: Sequence[Pixels]) -> tuple[tf.Tensor, Vector]:
+        """The counts of what is laid out, and float32 `[len(pictures), dim]` of `pictures`, at least one."""
         at_once = self._sizes[-1]
-        counts, vectors = self._some(laid, works[:at_once])
-        rest = [self._some(self._nothing, works[start : start + at_once])[1] for start in range(at_once, len(works), at_once)]
+        counts, vectors = self._some(laid, pictures[:at_once])
+        starts = range(at_once, len(pictures), at_once)
+        rest = [self._some(self._nothing, pictures[start : start + at_once])[1] for start in starts]
         return counts, np.concatenate([vectors, *rest]) if rest else vectors
 
-    def _some(self, laid: _Tensors, works: Sequence[Work]) -> tuple[tf.Tensor, Vector]:
+    def _some(self, laid: _Tensors, pictures: Sequence[Pixels]) -> tuple[tf.Tensor, Vector]:
         """As `embed`, of no more than go through the tower together."""
-        size = next(size for size in self._sizes if size >= len(works))
+        size = next(size for size in self._sizes if size >= len(pictures))
         batch = np.zeros((size, *self._shape), np.uint8)
-        for row, work in zip(batch, works, strict=False):
-            if work.tower is not None:
-                row[...] = work.tower
+        for row, pixels in zip(batch, pictures, strict=False):
+            row[...] = pixels
         counts, vectors = self._embed(laid, batch)
-        return counts, vectors[: len(works)]  # the rest is filling
+        return counts, vectors[: len(pictures)]  # the rest is filling
 
 
 class Spaces:
@@ -156,29 +172,34 @@ class Spaces:
 
     def warm_up(self) -> None:
         """Run what counts histograms alone once."""
-        self.compute([Work(HistogramSettings(), np.zeros((8, 8, 1), np.uint8), None, None)])
+        self.compute([Work((ToCount(HistogramSettings(), np.zeros((8, 8, 1), np.uint8)),))])
 
     def compute(self, works: Sequence[Work]) -> list[Embedded]:
-        """Embed a batch, in order: of any mixture of settings, models and spaces, at most as many pictures as the models were
-        made for."""
-        histograms: dict[int, Vector] = {}
-        siamese: dict[int, Vector] = {}
-        by_bins = _grouped(works, lambda work: work.histogram.bins if work.canvas is not None else None)
-        by_model = _grouped(works, lambda work: work.model if work.tower is not None else None)
-        # The usual batch is one group of each: then both spaces are one call of one graph.
-        while by_bins or by_model:
-            bins, counted = by_bins.pop() if by_bins else (1, [])
-            model, shown = by_model.pop() if by_model else (None, [])
-            laid = _laid_out([works[index] for index in counted]).tensors(bins)
-            if model is not None:
-                counts, vectors = model.embed(laid, [works[index] for index in shown])
-                siamese.update(zip(shown, vectors, strict=True))
+        """Embed a batch, in order: of any mixture of settings and models, at most as many pictures as the models were made
+        for."""
+        counted: dict[int, list[tuple[_Place, ToCount]]] = {}
+        shown: dict[TracedModel, list[tuple[_Place, ToShow]]] = {}
+        for number, work in enumerate(works):
+            for index, part in enumerate(work.parts):
+                if isinstance(part, ToCount):
+                    counted.setdefault(part.settings.bins, []).append(((number, index), part))
+                else:
+                    shown.setdefault(part.model, []).append(((number, index), part))
+        made: dict[_Place, Vector] = {}
+        # The usual batch is one group of each: then both are one call of one graph.
+        while counted or shown:
+            bins, to_count = counted.popitem() if counted else (1, [])
+            laid = _laid_out([part for _, part in to_count]).tensors(bins)
+            if shown:
+                model, to_show = shown.popitem()
+                counts, vectors = model.embed(laid, [part.pixels for _, part in to_show])
+                made.update(zip((place for place, _ in to_show), vectors, strict=True))
             else:
                 counts = self._count(*laid)
-            if counted:
-                ends = np.cumsum([works[index].histogram.dimension for index in counted])[:-1]
-                histograms.update(zip(counted, np.split(counts.numpy(), ends), strict=True))
-        return [Embedded(histograms.get(index), siamese.get(index)) for index in range(len(works))]
+            if to_count:
+                ends = np.cumsum([part.settings.dimension for _, part in to_count])[:-1]
+                made.update(zip((place for place, _ in to_count), np.split(counts.numpy(), ends), strict=True))
+        return [tuple(made[number, index] for index in range(len(work.parts))) for number, work in enumerate(works)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,31 +218,22 @@ _NO_CANVAS = _Layout(np.empty(0, np.uint8), np.empty(0, np.int32), np.ones(1, np
 """One owner of nothing: a graph has no use for no places at all."""
 
 
-def _laid_out(works: Sequence[Work]) -> _Layout:
+def _laid_out(parts: Sequence[ToCount]) -> _Layout:
     """The canvases of one number of bins, end to end."""
+    if not parts:
+        return _NO_CANVAS
     pixels: list[npt.NDArray[np.uint8]] = []
     owner: list[npt.NDArray[np.int32]] = []
     totals: list[npt.NDArray[np.float32]] = []
     first = 0
-    for work in works:
-        if work.canvas is not None:
-            height, width, _ = work.canvas.shape
-            owned = work.histogram.dimension // work.histogram.bins
-            pixels.append(work.canvas.ravel())
-            owner.append(owners(height, width, work.histogram) + np.int32(first))
-            totals.append(np.full(owned, work.canvas.size, np.float32))
-            first += owned
-    return _Layout(np.concatenate(pixels), np.concatenate(owner), np.concatenate(totals)) if pixels else _NO_CANVAS
-
-
-def _grouped(works: Iterable[Work], key: Callable[[Work], K | None]) -> list[tuple[K, list[int]]]:
-    """Indices of `works` by `key`; those whose key is None are left out."""
-    groups: defaultdict[K, list[int]] = defaultdict(list)
-    for index, work in enumerate(works):
-        value = key(work)
-        if value is not None:
-            groups[value].append(index)
-    return list(groups.items())
+    for part in parts:
+        height, width, _ = part.canvas.shape
+        owned = part.settings.dimension // part.settings.bins
+        pixels.append(part.canvas.ravel())
+        owner.append(owners(height, width, part.settings) + np.int32(first))
+        totals.append(np.full(owned, part.canvas.size, np.float32))
+        first += owned
+    return _Layout(np.concatenate(pixels), np.concatenate(owner), np.concatenate(totals))
 
 
 _LAYOUT_SPEC = (
@@ -244,13 +256,13 @@ def _counting_function() -> Callable[..., tf.Tensor]:
 
 
 def _counting_beside(towers: Mapping[int, Callable[[Pixels], Vector]]) -> _Embed:
-    """Both spaces, with the vectors from another engine, which has a tower for each batch size."""
+    """Counts, with the vectors from another engine, which has a tower for each batch size."""
     count = _counting_function()
     return lambda laid, batch: (count(*laid), towers[len(batch)](batch))
 
 
 def _embedding_function(model: Model, execution: Execution) -> _Embed:
-    """Both spaces in one TensorFlow graph, for any batch size."""
+    """Counts and vectors in one TensorFlow graph, for any batch size."""
     tower = model.bundle.tower
     shown = tf.TensorSpec((None, tower.input_size, tower.input_size, tower.channels), tf.uint8)
     # The tower alone: to XLA every number of counted pixels would be a graph of its own.

@@ -17,10 +17,10 @@ from prometheus_client import Gauge
 
 from embedder.models.bundle import Bundle
 from embedder.models.model import ON_CPU, Execution, Model
-from embedder.pictures.decode import MAX_SIDE
+from embedder.pictures.decode import MAX_SIDE, TowerInput
 from embedder.serving.spaces import CompileTower, TracedModel
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError, NotFound, Unavailable
-from lookalike.spaces import SIAMESE, Metric, Space
+from lookalike.spaces import SIAMESE, ModelSettings, Space
 
 MODELS = Gauge(
     "lookalike_embedder_model_info",
@@ -41,15 +41,25 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Served:
-    """A version at work, and the space it fills: a fingerprint takes a hash over all weights, too long for every call."""
+    """A version at work, and its fingerprint, which takes a hash over all weights: too long for every call."""
 
     bundle: Bundle
-    space: Space
+    fingerprint: str
     traced: TracedModel
 
     @property
     def key(self) -> Key:
-        return self.bundle.name, self.space.fingerprint
+        return self.bundle.name, self.fingerprint
+
+    @property
+    def tower_input(self) -> TowerInput:
+        tower = self.bundle.tower
+        return TowerInput(tower.input_size, tower.channels, self.bundle.input.fit)
+
+    def space(self, name: str) -> Space:
+        """The space called `name` that it fills."""
+        kind = ModelSettings(self.bundle.name)
+        return Space(name, self.bundle.tower.embedding_dim, kind.metric, self.fingerprint, kind)
 
 
 def build_served(
@@ -63,8 +73,8 @@ def build_served(
     """
     if bundle.tower.input_size > MAX_SIDE:
         raise InvalidArgument("bundle", f"{bundle.name!r} wants {bundle.tower.input_size} pixels; at most {MAX_SIDE} are given")
-    space = Space(SIAMESE, bundle.tower.embedding_dim, Metric.COSINE, bundle.fingerprint)
-    return Served(bundle, space, TracedModel(Model(bundle, execution.precision), largest_batch, compile_tower, execution))
+    traced = TracedModel(Model(bundle, execution.precision), largest_batch, compile_tower, execution)
+    return Served(bundle, bundle.fingerprint, traced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +109,9 @@ class Serving:
         self._now = Snapshot({}, {}, complete=complete)
         self._swap(replace(self._now, versions={one.key: one for one in fixed}, current=self._fixed))
 
-    def find(self, name: str, fingerprint: str = "") -> Served:
-        """The version of model `name` with this fingerprint; without one, what the name means now.
+    def find(self, name: str, fingerprint: str = "", *, space: str = SIAMESE, field: str = "model") -> Served:
+        """The version of model `name` with this fingerprint; without one, what the name means now. `space` is the space that it
+        is to fill and `field` the request's field that names it, both for errors.
 
         Raises `NotFound` for an unknown name, `FingerprintMismatch` for a version that is not served, `Unavailable`
         for one that ought to be and is not yet.
@@ -111,7 +122,7 @@ class Serving:
             now = self._now
             served = _found(now, name, fingerprint)
             if served is None:
-                raise _missing(now, name, fingerprint, looked=looked)
+                raise _missing(now, name, fingerprint, looked=looked, space=space, field=field)
         return served
 
     def __iter__(self) -> Iterator[tuple[Served, bool]]:
@@ -183,7 +194,7 @@ def _found(now: Snapshot, name: str, fingerprint: str) -> Served | None:
     return now.versions[now.current[name]] if name in now.current else None
 
 
-def _missing(now: Snapshot, name: str, fingerprint: str, *, looked: bool) -> LookalikeError:
+def _missing(now: Snapshot, name: str, fingerprint: str, *, looked: bool, space: str, field: str) -> LookalikeError:
     """Whether to try again is the question: an ingest job waits for what is unavailable, and fails for what does not exist."""
     awaited = [
         unserved for key, unserved in now.awaited.items() if key == (name, fingerprint) or (not fingerprint and key[0] == name)
@@ -197,8 +208,8 @@ def _missing(now: Snapshot, name: str, fingerprint: str, *, looked: bool) -> Loo
         return Unavailable("embedder", f"{registry} is not there or has not been read yet")
     known = [key for key in (now.current.get(name), *now.versions, *now.awaited) if key is not None and key[0] == name]
     if fingerprint and known:
-        return FingerprintMismatch(SIAMESE, fingerprint[:64], known[0][1])
-    return NotFound("model", name[:63], hint=f"served: {', '.join(now.current)}", field="model")
+        return FingerprintMismatch(space, fingerprint[:64], known[0][1])
+    return NotFound("model", name[:63], hint=f"served: {', '.join(now.current)}", field=field)
 
 
 def _shown(name: str, fingerprint: str) -> str:

@@ -89,8 +89,8 @@ def look_at(listing: Listing) -> Look:
     """A look at some pictures of `listing`, evenly spread. Raises `InvalidArgument` where none can be read."""
     rows = np.unique(np.linspace(0, len(listing) - 1, min(_LOOKED_AT, len(listing))).astype(np.int64))
     sides, colour = [], False
-    for _, outcome in decoded(listing.rows(rows), Wanted(canvas_channels=3)):
-        if not isinstance(outcome, LookalikeError) and outcome.canvas is not None:
+    for _, outcome in decoded(listing.rows(rows), Wanted(canvases=(3,))):
+        if not isinstance(outcome, LookalikeError):
             canvas = outcome.canvas.astype(np.int16)
             sides.append(max(canvas.shape[:2]))
             # JPEG leaves a trace of colour in grey pictures.

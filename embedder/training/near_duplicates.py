@@ -21,7 +21,7 @@ import numpy.typing as npt
 from embedder.models.bundle import InputSpec, TowerConfig
 from embedder.models.tower import build_tower
 from embedder.pictures import alterations as alter
-from embedder.pictures.decode import MAX_SIDE, Decoder, Wanted
+from embedder.pictures.decode import MAX_SIDE, Decoder, TowerInput, Wanted
 from embedder.training.losses import find_loss, nt_xent
 from embedder.training.train import MetricLearner
 from embedder.training.views import view
@@ -128,7 +128,7 @@ def _look(
 ) -> tuple[Scales, tuple[tuple[int, str], ...], str]:
     """Every picture and its views through the backbone; what was skipped; a digest of the rest. The draws of a picture depend
     on its position alone."""
-    wanted = Wanted(0, tower.input_size, tower.channels, spec.fit)
+    wanted = Wanted(towers=(TowerInput(tower.input_size, tower.channels, spec.fit),))
     rows: list[npt.NDArray[np.float32]] = []
     skipped: list[tuple[int, str]] = []
     digest = hashlib.sha256()
@@ -144,7 +144,7 @@ def _look(
         digest.update(hashlib.sha256(data).digest())
         rng = np.random.default_rng((config.seed, position))
         files = [data, *(view(picture, rng) for _ in range(config.views))]
-        pixels = np.stack([decoder.decode(file, wanted).tower for file in files])  # type: ignore[misc]
+        pixels = np.stack([decoder.decode(file, wanted).tower for file in files])
         rows.append(np.asarray(looking.predict_on_batch(spec.normalised(pixels)), np.float32))
         report(len(rows))
     return (np.stack(rows) if rows else np.empty((0, 0, 0), np.float32)), tuple(skipped), digest.hexdigest()[:16]

@@ -12,14 +12,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from gateway.backends.careful import Careful
 from lookalike.errors import BadImage, LookalikeError, Overloaded, Unavailable
 from lookalike.names import MAX_IMAGE_BYTES
-from lookalike.records.collection import Collection
-from lookalike.records.model import Description, Embedding
+from lookalike.records.model import Embedding
 from lookalike.runtime import tracing
 from lookalike.runtime.call import Deadline, outgoing
-from lookalike.spaces import HistogramSettings, Space
+from lookalike.spaces import Space, SpaceSpec
 from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceStub
-from lookalike.wire.embedder import describe_request, description_from, embed_request, embeddings_from
+from lookalike.wire.embedder import describe_request, described_from, embed_request, embeddings_from
 from lookalike.wire.status import from_rpc_error
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["EmbedderService"].full_name
@@ -44,37 +43,34 @@ class Embedder:
         self._stub = EmbedderServiceStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
 
-    async def embed(
-        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
-    ) -> list[Embedding]:
-        """What becomes of each of up to 32 encoded pictures (16 MiB; one alone may be 20 MB) in `spaces` of `collection`.
+    async def embed(self, images: Sequence[bytes], spaces: Sequence[Space], deadline: Deadline) -> list[Embedding]:
+        """What becomes of each of up to 32 encoded pictures (16 MiB; one alone may be 20 MB) in `spaces`.
 
-        The request names the version of the model that the collection was made with. A picture that cannot be used is a
-        `BadImage` (field `query.image`) among the outcomes; one of an impossible size is not even sent. Raises
-        `FingerprintMismatch` where the embedder does not serve that version, or makes other vectors than the collection holds.
+        The request names the fingerprint of each space. A picture that cannot be used is a `BadImage` (field `query.image`)
+        among the outcomes; one of an impossible size is not even sent. Raises `FingerprintMismatch` where the embedder does not
+        serve such a version, or makes other vectors.
         """
         problems = [image_problem(image) for image in images]
         good = [image for image, problem in zip(images, problems, strict=True) if problem is None]
 
         async def embed(images: Sequence[bytes]) -> list[Embedding]:
-            return await self._embed(images, collection, spaces, deadline)
+            return await self._embed(images, spaces, deadline)
 
         made = iter(await self._searches.made(good, embed) if good else ())
         return [next(made) if problem is None else problem for problem in problems]
 
-    async def _embed(
-        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
-    ) -> list[Embedding]:
-        request = embed_request(collection, spaces, images, pb.LANE_INTERACTIVE)
+    async def _embed(self, images: Sequence[bytes], spaces: Sequence[Space], deadline: Deadline) -> list[Embedding]:
+        request = embed_request(spaces, images, pb.LANE_INTERACTIVE)
         with tracing.span("embedder Embed", "client", attributes={"lookalike.images": len(images)}):
             response: pb.EmbedResponse = await _call(self._stub.Embed, request, deadline)
         return [_as_query_error(made) for made in embeddings_from(response, spaces, len(images))]
 
-    async def describe(self, model: str, histogram: HistogramSettings, deadline: Deadline) -> Description:
-        """The spaces that `model` ("" for the default one) and `histogram` give. Raises `NotFound` for the model."""
-        request = describe_request(model, histogram)
+    async def describe(self, specs: Sequence[SpaceSpec], deadline: Deadline) -> tuple[Space, ...]:
+        """The spaces of `specs` as the embedder makes them now; none stand for the default ones. Raises `NotFound` for a model
+        (field `spaces[0].model.name`)."""
+        request = describe_request(specs)
         response: pb.DescribeSpacesResponse = await _call(self._stub.DescribeSpaces, request, deadline)
-        return description_from(response)
+        return described_from(response)
 
     async def thumbnail(self, image: bytes, deadline: Deadline) -> bytes:
         """A JPEG with a longest side of 160 pixels. Raises `BadImage`."""

@@ -12,14 +12,13 @@ from typing import TypeVar
 from gateway.backends.embedder import Embedder
 from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
-from gateway.images.given_vectors import check_spaces
-from lookalike.errors import Internal, NotFound
+from gateway.images.given_vectors import check_restored
+from lookalike.errors import Internal, InvalidArgument, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_name, check_prose
 from lookalike.records.collection import Collection
-from lookalike.records.model import Description
 from lookalike.runtime.call import Call, Deadline
-from lookalike.spaces import HistogramSettings, Space
+from lookalike.spaces import Space, SpaceSpec
 
 T = TypeVar("T")
 
@@ -31,14 +30,13 @@ _COUNTS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class NewCollection:
-    """A collection to create. `model` "" means the embedder's default; `spaces` are those of an export that is restored, or
-    none."""
+    """A collection to create, with `spaces`, or the default ones where there are none, or with the spaces of an export that is
+    restored."""
 
     name: str
-    description: str
-    model: str
-    histogram: HistogramSettings
-    spaces: tuple[Space, ...] = ()
+    description: str = ""
+    spaces: tuple[SpaceSpec, ...] = ()
+    restored_spaces: tuple[Space, ...] = ()
 
 
 class Collections:
@@ -53,21 +51,17 @@ class Collections:
         Raises `AlreadyExists`.
         """
         check_name("name", new.name)
-        if new.model:
-            check_name("model", new.model)
         check_prose("description", new.description, MAX_DESCRIPTION)
-        if new.spaces:
-            check_spaces(new.model, new.histogram, new.spaces)
-            described = Description(new.model, new.histogram, new.spaces)
-        else:
-            described = await self._embedder.describe(new.model, new.histogram, call.deadline)
+        if new.spaces and new.restored_spaces:
+            raise InvalidArgument("restored_spaces", "are given beside spaces; give one of the two")
+        if new.restored_spaces:
+            check_restored(new.restored_spaces)
+        spaces = new.restored_spaces or await self._embedder.describe(new.spaces, call.deadline)
         collection = Collection(
             name=new.name,
             uid=uuid.uuid4().hex,
             description=new.description,
-            model=described.model,
-            histogram=described.histogram,
-            spaces=described.spaces,
+            spaces=spaces,
             generation=1,
             create_time=datetime.now(UTC),
             exact=self._backends.catalogue.exact,

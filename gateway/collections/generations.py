@@ -15,18 +15,25 @@ from gateway.backends.embedder import Embedder
 from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
 from gateway.collections.collections import Collections
-from lookalike.errors import FailedPrecondition, InvalidArgument
+from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.jobs.creation import start_job
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.queue import TaskQueue
 from lookalike.names import check_name, check_request_id
 from lookalike.records.collection import Collection
 from lookalike.records.job import CreateJob, Job, JobOptions
-from lookalike.records.model import Description
 from lookalike.records.source import CollectionSource
 from lookalike.runtime.call import Call
+from lookalike.spaces import Space
 from lookalike.spans import span_text
-from lookalike.store.generations import MIN_GRACE, check_can_begin, rolled_back, without_previous
+from lookalike.store.generations import (
+    MIN_GRACE,
+    check_can_begin,
+    made_anew,
+    rolled_back,
+    specs_to_make,
+    without_previous,
+)
 
 DEFAULT_GRACE = timedelta(days=1)
 MAX_GRACE = timedelta(days=30)
@@ -34,9 +41,10 @@ MAX_GRACE = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Reembed:
-    """A request to re-embed. `model` "" means the collection's, `grace` 0 a day, `request_id` "" a random one."""
+    """A request to re-embed. `space` "" means all, `model` "" their own, `grace` 0 a day, `request_id` "" a random one."""
 
     name: str
+    space: str = ""
     model: str = ""
     request_id: str = ""
     allow_missing: bool = False
@@ -62,15 +70,20 @@ class Generations:
     async def reembed(self, request: Reembed, call: Call) -> Job:
         """Create the job that re-embeds a collection; a request id seen before gives the job it made then.
 
-        Raises `InvalidArgument`, `NotFound` (collection, model), and `FailedPrecondition` where the collection cannot be
+        Raises `InvalidArgument`, `NotFound` (collection, space, model), and `FailedPrecondition` where the collection cannot be
         re-embedded now, or need not be.
         """
         check_name("name", request.name)
-        if request.model:
-            check_name("model", request.model)
+        for field, name in (("space", request.space), ("model", request.model)):
+            if name:
+                check_name(field, name)
         request_id = check_request_id("request_id", request.request_id or secrets.token_hex(16))
         options = JobOptions(
-            model=request.model, allow_missing=request.allow_missing, grace=_grace(request.grace), force=request.force
+            space=request.space,
+            model=request.model,
+            allow_missing=request.allow_missing,
+            grace=_grace(request.grace),
+            force=request.force,
         )
 
         def find() -> Job | Collection:
@@ -80,8 +93,13 @@ class Generations:
         found = await self._threads.run(find, call.deadline)
         if isinstance(found, Job):
             return found
-        described = await self._embedder.describe(request.model or found.model, found.histogram, call.deadline)
-        return await self._threads.run(lambda: self._start(found, described, request_id, options, call), call.deadline)
+        specs = specs_to_make(found, request.space, request.model)
+        try:
+            described = await self._embedder.describe(specs, call.deadline)
+        except NotFound as error:
+            raise _in_request(error) from None
+        spaces = made_anew(found, described)
+        return await self._threads.run(lambda: self._start(found, spaces, request_id, options, call), call.deadline)
 
     async def roll_back(self, name: str, call: Call) -> Collection:
         """Let the previous generation be searched again; the collection then, and how many images it holds."""
@@ -91,12 +109,12 @@ class Generations:
         """Drop the previous generation at once; the collection then, and how many images it holds."""
         return await self._change(name, without_previous, call)
 
-    def _start(self, seen: Collection, described: Description, request_id: str, options: JobOptions, call: Call) -> Job:
+    def _start(self, seen: Collection, spaces: tuple[Space, ...], request_id: str, options: JobOptions, call: Call) -> Job:
         """Under the lock, so that of two requests at once the second sees the job of the first."""
         writes = self._backends.writes(self._ledger)
         with writes.session(seen.name, uid=seen.uid, timeout_s=call.deadline.remaining_s(), field="name") as session:
             now = session.collection
-            check_can_begin(now, described.model, described.spaces)
+            check_can_begin(now, spaces)
             active = self._ledger.active_reembedding(now.uid)
             if active is not None and active.request_id != request_id:
                 raise FailedPrecondition(
@@ -119,6 +137,12 @@ class Generations:
 
         await self._threads.run(changed, call.deadline)
         return await self._collections.get(name, call)
+
+
+def _in_request(error: NotFound) -> NotFound:
+    """The embedder names its own field; the caller sent `model`."""
+    error.field = "model"
+    return error
 
 
 def _grace(given: timedelta) -> timedelta:

@@ -37,8 +37,12 @@ _CHUNK_BYTES = 64 * 1024
 """The part of a form that is read in one go: a millisecond, some ten where nothing but line ends comes."""
 FORM_TEXT_BYTES = 128 * 1024
 """The size of a text in a form."""
-_RENAMED = {"include_vectors": ("view", "IMAGE_VIEW_FULL")}
-"""Fields of before, with their names now and what stands for true there."""
+_RENAMED = {
+    "include_vectors": (("view", "options.view"), "IMAGE_VIEW_FULL"),
+    "histogram": (("spaces",), 'an entry {"name": "histogram", "histogram": {...}}'),
+    "model": (("spaces",), 'an entry {"name": "siamese", "model": {"name": ...}}'),
+}
+"""Fields of before, with their places now and what stands there for their value."""
 _MOST_PARAMETERS = 100
 _MOST_QUERY_BYTES = 32 * 1024
 
@@ -136,8 +140,8 @@ def check_known(model: type[BaseModel], value: object, prefix: str = "", whole: 
 
 def not_known(name: object, places: Mapping[str, str], problem: str = "is not a field of this request") -> str:
     """What is wrong with a field or parameter that is not there: the place that it has now, by `places`, or `problem`."""
-    renamed, value = _RENAMED.get(str(name), (name, ""))
-    place = places.get(str(renamed))
+    now, value = _RENAMED.get(str(name), ((), ""))
+    place = next((one for one in now if one in places.values()), None) if now else places.get(str(name))
     if place is None:
         return problem
     return f"is {place} now" + (f", with {value}" if value else "")

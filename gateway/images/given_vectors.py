@@ -12,10 +12,18 @@ from datetime import UTC, datetime
 
 from lookalike.errors import FingerprintMismatch, InvalidArgument
 from lookalike.metadata import check_metadata
-from lookalike.names import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_URI_BYTES, check_id, check_uri
+from lookalike.names import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_URI_BYTES, check_id, check_name, check_uri
 from lookalike.records.collection import Collection
 from lookalike.records.image import GivenImage, GivenVector, StoredImage
-from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector, check_vectors
+from lookalike.spaces import (
+    MAX_DIMENSION,
+    HistogramSettings,
+    ModelSettings,
+    Space,
+    Vector,
+    check_distinct,
+    check_vectors,
+)
 
 MAX_IMAGES = 1000
 _FACTS_BYTES = MAX_METADATA_BYTES + MAX_URI_BYTES + 2048
@@ -23,7 +31,6 @@ _FACTS_BYTES = MAX_METADATA_BYTES + MAX_URI_BYTES + 2048
 message adds to the JSON of its metadata."""
 _MESSAGE_GROWTH = 5
 """Bounds the bytes of metadata in a message for each byte of its JSON: `-1,` becomes a value of 13 bytes."""
-_MAX_DIMENSION = 32_768
 _HEX = re.compile(r"[0-9a-f]*")
 
 
@@ -67,24 +74,25 @@ def checked(images: Sequence[GivenImage], collection: Collection) -> list[Stored
     return list(made.values())
 
 
-def check_spaces(model: str, histogram: HistogramSettings, spaces: Sequence[Space]) -> None:
-    """Raise `InvalidArgument` unless a collection can have these spaces: `histogram` as its settings say, then `siamese`."""
-    if not model:
-        raise InvalidArgument("model", "is missing; given spaces need the name of their model")
-    if [space.name for space in spaces] != [HISTOGRAM, SIAMESE]:
-        raise InvalidArgument("spaces", f"must be {HISTOGRAM} and {SIAMESE}, in this order")
-    metrics = {HISTOGRAM: Metric.L2, SIAMESE: Metric.COSINE}
+def check_restored(spaces: Sequence[Space]) -> None:
+    """Raise `InvalidArgument` unless a collection that is restored can have these spaces: of different names, each as a space
+    of its kind can be."""
+    check_distinct("restored_spaces[{}].name", [space.name for space in spaces])
     for index, space in enumerate(spaces):
-        if space.metric is not metrics[space.name]:
-            raise InvalidArgument(f"spaces[{index}].metric", f"{space.name} is compared by {metrics[space.name].value}")
+        field = f"restored_spaces[{index}]"
+        check_name(f"{field}.name", space.name)
+        if space.metric is not space.kind.metric:
+            kind = "a model" if isinstance(space.kind, ModelSettings) else "a histogram"
+            raise InvalidArgument(f"{field}.metric", f"{kind} is compared by {space.kind.metric.value}")
         if len(space.fingerprint) != 16 or not _HEX.fullmatch(space.fingerprint):
-            raise InvalidArgument(f"spaces[{index}].fingerprint", "is not 16 hex digits")
-        if not 1 <= space.dimension <= _MAX_DIMENSION:
-            problem = f"{space.dimension} is out of range; 1 to {_MAX_DIMENSION} are allowed"
-            raise InvalidArgument(f"spaces[{index}].dimension", problem)
-    if spaces[0].dimension != histogram.dimension:
-        problem = f"is {spaces[0].dimension}; the histogram's settings give {histogram.dimension}"
-        raise InvalidArgument("spaces[0].dimension", problem)
+            raise InvalidArgument(f"{field}.fingerprint", "is not 16 hex digits")
+        if not 1 <= space.dimension <= MAX_DIMENSION:
+            raise InvalidArgument(f"{field}.dimension", f"{space.dimension} is out of range; 1 to {MAX_DIMENSION} are allowed")
+        if isinstance(space.kind, HistogramSettings) and space.dimension != space.kind.dimension:
+            problem = f"is {space.dimension}; the histogram's settings give {space.kind.dimension}"
+            raise InvalidArgument(f"{field}.dimension", problem)
+        if isinstance(space.kind, ModelSettings) and not space.kind.name:
+            raise InvalidArgument(f"{field}.model.name", "is missing; a space that is restored names its model")
 
 
 def _vectors(field: str, given: Sequence[GivenVector], collection: Collection) -> dict[str, Vector]:

@@ -103,7 +103,7 @@ class ImageWriter:
                 rows = stored.get(update.id, {}).values()
                 _check_revision(f"updates[{index}].expected_revision", update.id, update.expected_revision, rows)
             images = [
-                _updated(index, update, stored[update.id], collection.spaces[-1])
+                _updated(index, update, stored[update.id], collection.last)
                 for index, update in enumerate(updates)
                 if all(space in stored.get(update.id, ()) for space in collection.spaces)
             ]

@@ -22,6 +22,7 @@ from lookalike.jobs.report import read_report
 from lookalike.jobs.retrying import retry_failures
 from lookalike.jobs.uploads import Uploads, UploadWriter
 from lookalike.names import MAX_PAGE_SIZE, check_name
+from lookalike.records.collection import Collection
 from lookalike.records.job import ANY_JOB, CreateJob, Failure, Job, JobFilter, Report, Undone
 from lookalike.records.source import Upload, UploadItem
 from lookalike.runtime.call import Call, Deadline
@@ -102,7 +103,7 @@ class Ingest:
         """Create a job and send its task; a `request_id` seen before gives the job it made then."""
 
         def create() -> Job:
-            return create_ingest_job(self._ledger, self._name_and_uid, self._queue, self._uploads, self._roots, request)
+            return create_ingest_job(self._ledger, self._collection_now, self._queue, self._uploads, self._roots, request)
 
         return await self._run(create, call.deadline)
 
@@ -180,7 +181,7 @@ class Ingest:
         """A new job over the items of this one that failed; see `jobs.retrying.retry_failures`."""
 
         def retry() -> Job:
-            return retry_failures(self._ledger, self._name_and_uid, self._queue, job_id, request_id)
+            return retry_failures(self._ledger, self._collection_now, self._queue, job_id, request_id)
 
         return await self._run(retry, call.deadline)
 
@@ -224,9 +225,8 @@ class Ingest:
                     raise
                 await asyncio.sleep(_BUSY_S)
 
-    def _name_and_uid(self, name: str) -> tuple[str, str]:
-        collection = find_collection(self._backends, name, fresh=True)
-        return collection.name, collection.uid
+    def _collection_now(self, name: str) -> Collection:
+        return find_collection(self._backends, name, fresh=True)
 
     async def _run(self, call: Callable[[], T], deadline: Deadline) -> T:
         return await self._threads.run(call, deadline)

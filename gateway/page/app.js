@@ -9,8 +9,9 @@ import { useKeptFocus } from "./focus.js";
 import { keep, recall, remembered } from "./kept.js";
 import { nameOf } from "./names.js";
 import { QueryCard } from "./query.js";
-import { Column, SPACES } from "./results.js";
+import { Column } from "./results.js";
 import { useLast, useSearch } from "./searching.js";
+import { columnsOf, drawnSpace, shownSpaces, titleOf } from "./spaces.js";
 
 const COUNT = 5;
 const FILTER_PAUSE_MS = 450;
@@ -55,8 +56,8 @@ function announcement(query, { results, problem }) {
   if (!query || problem || all.length === 0) return ""; // A problem is an alert of its own.
   if (all.some((result) => result.state === "waiting")) return "Searching.";
   return Object.entries(results).map(([space, result]) => result.state === "found"
-    ? `${result.neighbours.length} found by ${SPACES[space].title}.`
-    : `${SPACES[space].title} failed: ${result.error.message}`).join(" ");
+    ? `${result.neighbours.length} found by ${titleOf(space)}.`
+    : `${titleOf(space)} failed: ${result.error.message}`).join(" ");
 }
 
 /** Of one picture's answers: what is wrong with the filter, with the picture, or with all of it. */
@@ -97,9 +98,11 @@ function Results({ collection, query, answers, problems, filter, onPick, onRetry
       <button type="button" class="plain" onClick=${onRetry}>Try again</button>
     </div></div>`;
   }
-  return html`<div class="columns">
-    ${Object.entries(answers.results).map(([space, result]) => html`<${Column}
-      key=${space} collection=${collection.name} ...${{ space, result, filter, isSlow: answers.isSlow }} count=${COUNT} onPick=${onPick} onRetry=${onRetry} />`)}
+  const spaces = shownSpaces(collection).filter((space) => answers.results[space.name]);
+  return html`<div class="columns" style=${columnsOf(spaces.length)}>
+    ${spaces.map((space) => html`<${Column}
+      key=${space.name} collection=${collection.name} ...${{ space, result: answers.results[space.name], filter, isSlow: answers.isSlow }}
+      count=${COUNT} onPick=${onPick} onRetry=${onRetry} />`)}
   </div>`;
 }
 
@@ -112,7 +115,8 @@ function App() {
   const [said, setSaid] = useState({}); // {problem, note} of what was chosen last.
   const [answers, retry] = useSearch(collection, query, address.filter, COUNT, reload);
   const picture = useMemo(() => ({}), [collection?.name, query?.file ?? query?.id]);
-  const vector = useLast(answers.results.histogram?.vector, picture);
+  const drawn = drawnSpace(collection);
+  const vector = useLast(answers.results[drawn?.name]?.vector, picture);
   const name = query && (query.name ?? (query.image ? nameOf(query.image) : query.id ?? ""));
   useTitle(name);
   useKeptFocus();
@@ -164,7 +168,7 @@ function App() {
         : html`<${NoCollection} onReload=${reload} />`)}
       ${collection && html`
         <${QueryCard}
-          collection=${collection} query=${query?.isGone ? null : query} name=${name} vector=${vector} over=${over}
+          collection=${collection} query=${query?.isGone ? null : query} name=${name} vector=${vector} settings=${drawn?.histogram} over=${over}
           filter=${typed} example=${exampleOf(answers)} filterProblem=${problems.filter} note=${said.note}
           complaint=${said.problem || gone || problems.image}
           onFile=${(file) => take({ file })} onFilter=${setTyped} onClear=${clear}

@@ -67,7 +67,7 @@ function Origin({ query }) {
     <p class="note">id <bdi class="id">${shown(query.id)}</bdi></p>`;
 }
 
-export function QueryCard({ collection, query, name, vector, over, filter, example, filterProblem, note, complaint, onFile, onFilter, onClear }) {
+export function QueryCard({ collection, query, name, vector, settings, over, filter, example, filterProblem, note, complaint, onFile, onFilter, onClear }) {
   return html`<section class="query ${over ? "over" : ""}" aria-label="Query">
     ${query && html`<div class="asked">
       <div class="picture"><${Picture} collection=${collection} query=${query} /></div>
@@ -82,7 +82,7 @@ export function QueryCard({ collection, query, name, vector, over, filter, examp
       ${query && html`<button type="button" class="plain" onClick=${onClear}>Clear</button>`}
     </div>
     ${complaint && html`<p class="wrong" role="alert" id="complaint">${complaint}</p>`}
-    ${query && vector && html`<${Histogram} values=${vector.values} settings=${collection.histogram} />`}
+    ${query && vector && settings && html`<${Histogram} values=${vector.values} settings=${settings} />`}
     <${Filter} filter=${filter} example=${example} problem=${filterProblem} onFilter=${onFilter} />
   </section>`;
 }

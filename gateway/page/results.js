@@ -3,11 +3,6 @@ import { html } from "./vendor/htm-preact.module.js";
 import { thumbnailUrl } from "./api.js";
 import { Name, nameOf, partsOf, shortened, shown } from "./names.js";
 
-export const SPACES = {
-  histogram: { title: "Histogram", metric: "Euclidean distance", about: "How bright, and how much of it" },
-  siamese: { title: "Siamese", metric: "cosine distance", about: "What is in the picture" },
-};
-
 /** Tiny pictures are shown in whole pixels instead of blurred. */
 const sharpen = (event) => event.target.classList.toggle("tiny", event.target.naturalWidth < 64);
 const markMissing = (event) => event.target.classList.add("missing");
@@ -51,19 +46,19 @@ function Row({ collection, hit, onPick }) {
   </li>`;
 }
 
-function Rows({ collection, space, hits, onPick }) {
-  return html`<ol class="hits" aria-label="Nearest by ${SPACES[space].title}">
+function Rows({ collection, title, hits, onPick }) {
+  return html`<ol class="hits" aria-label="Nearest by ${title}">
     ${hits.map((hit, index) => html`<${Row} key=${index} ...${{ collection, hit, onPick }} />`)}
   </ol>`;
 }
 
 export function Column({ collection, space, result, count, filter, isSlow, onPick, onRetry }) {
-  const { title, metric, about } = SPACES[space];
+  const { name, title, metric, about, kind } = space;
   const isWaiting = result.state === "waiting";
   const hits = isWaiting ? Array(count).fill(null) : result.neighbours ?? [];
-  return html`<section class="column ${space}" aria-labelledby="title-${space}" aria-busy=${isWaiting}>
+  return html`<section class="column" data-space=${name} data-kind=${kind} aria-labelledby="title-${name}" aria-busy=${isWaiting}>
     <header>
-      <h2 id="title-${space}">${title}</h2>
+      <h2 id="title-${name}">${title}</h2>
       <p>${isWaiting && isSlow ? "Still searching…" : html`<span class="about">${about} · </span>d = ${metric}`}</p>
     </header>
     ${result.state === "failed" && html`<div class="problem" role="alert">
@@ -73,6 +68,6 @@ export function Column({ collection, space, result, count, filter, isSlow, onPic
     ${result.state === "found" && hits.length === 0 && html`<p class="nothing">${filter
       ? "No image fits the filter. Loosen it, or clear it."
       : "There is no other image in this collection yet."}</p>`}
-    ${hits.length > 0 && html`<${Rows} ...${{ collection, space, hits, onPick }} />`}
+    ${hits.length > 0 && html`<${Rows} ...${{ collection, title, hits, onPick }} />`}
   </section>`;
 }

@@ -9,7 +9,7 @@ from lookalike.runtime.call import Call
 from lookalike.v1 import collection_service_pb2 as pb
 from lookalike.wire.collections import collection_message
 from lookalike.wire.paging import page_size_of, place_of, token_after
-from lookalike.wire.spaces import asked_spaces_from, histogram_from
+from lookalike.wire.spaces import restored_spaces_from, specs_from
 from lookalike.wire.values import span_from
 
 
@@ -18,8 +18,8 @@ class CollectionRpcs:
         self._collections, self._generations = collections, generations
 
     async def CreateCollection(self, request: pb.CreateCollectionRequest, call: Call) -> pb.CreateCollectionResponse:
-        histogram, spaces = histogram_from(request.histogram), asked_spaces_from(request.spaces)
-        new = NewCollection(request.name, request.description, request.model, histogram, spaces)
+        spaces, restored = specs_from(request.spaces), restored_spaces_from(request.restored_spaces)
+        new = NewCollection(request.name, request.description, spaces, restored)
         made = await self._collections.create(new, call)
         return pb.CreateCollectionResponse(collection=collection_message(made))
 
@@ -41,7 +41,9 @@ class CollectionRpcs:
 
     async def ReembedCollection(self, request: pb.ReembedCollectionRequest, call: Call) -> pb.ReembedCollectionResponse:
         grace = span_from(request.grace, "grace")
-        wanted = Reembed(request.name, request.model, request.request_id, request.allow_missing, grace, request.force)
+        wanted = Reembed(
+            request.name, request.space, request.model, request.request_id, request.allow_missing, grace, request.force
+        )
         return pb.ReembedCollectionResponse(job_id=(await self._generations.reembed(wanted, call)).id)
 
     async def RollbackCollection(self, request: pb.RollbackCollectionRequest, call: Call) -> pb.RollbackCollectionResponse:

@@ -97,7 +97,7 @@ class Answering:
         self, collection: Collection, queries: Sequence[Query], planned: Plan, call: Call
     ) -> list[Embedding]:
         if images := [query.content for query in queries if isinstance(query, ByImage)]:
-            return await self._embeddings.embed(images, collection, planned.spaces, call)
+            return await self._embeddings.embed(images, planned.spaces, call)
         if ids := [query.image_id for query in queries if isinstance(query, ByStoredImage)]:
             return await self._stored_vectors(collection, ids, planned, call)
         return [_given_vectors(query, planned.spaces) for query in queries if isinstance(query, ByVectors)]

@@ -12,7 +12,7 @@ from lookalike.records.collection import Collection
 from lookalike.records.image import GivenVector, ImageView
 from lookalike.records.search import ByVectors, Query
 from lookalike.records.search_options import SearchOptions
-from lookalike.spaces import SIAMESE, Space, Vector, vectors_problem
+from lookalike.spaces import Space, Vector, vectors_problem
 
 _VECTORS = "query.vectors"
 _MIN_EF = 64
@@ -44,7 +44,7 @@ def plan(query: Query, options: SearchOptions, collection: Collection) -> Plan:
     top_k = options.top_k
     if not 1 <= top_k <= MAX_TOP_K:
         raise InvalidArgument("options.top_k", f"{top_k} is out of range; 1 to {MAX_TOP_K} are allowed")
-    spaces = tuple(collection.space(name, field) for name, field in _space_names(query, options))
+    spaces = tuple(collection.space(name, field) for name, field in _space_names(query, options, collection))
     weights = _weights(options.weights, spaces)
     candidates = top_k if len(spaces) == 1 else min(max(4 * top_k, _MIN_CANDIDATES), _MAX_CANDIDATES)
     if options.ef and not top_k <= options.ef <= MAX_EF:
@@ -99,7 +99,7 @@ def _check_vector(where: str, vector: GivenVector, space: Space) -> None:
         raise InvalidArgument(f"{where}.values", problem)
 
 
-def _space_names(query: Query, options: SearchOptions) -> Iterable[tuple[str, str]]:
+def _space_names(query: Query, options: SearchOptions, collection: Collection) -> Iterable[tuple[str, str]]:
     """The name of each space to search, and the field that names it."""
     named: dict[str, str] = {}
     for index, name in enumerate(options.spaces):
@@ -114,7 +114,7 @@ def _space_names(query: Query, options: SearchOptions) -> Iterable[tuple[str, st
             raise InvalidArgument(_VECTORS, "is empty; give one vector per space to search")
         # A space with two vectors is refused by `check_vectors`.
         return {vector.space: f"{_VECTORS}[{index}].space" for index, vector in enumerate(query.vectors)}.items()
-    return ((SIAMESE, "options.spaces"),)
+    return ((collection.default_space.name, "options.spaces"),)
 
 
 def _weights(weights: Mapping[str, float], spaces: tuple[Space, ...]) -> tuple[float, ...]:

@@ -1,8 +1,8 @@
 """Embeds the pictures of queries, each once: queries share a call that is under way, and what was made lately is kept.
 
 Stands between `answer` and the embedder. A vector is a function of the picture's bytes and of the fingerprints of its
-spaces, which say the model's version and the histogram's settings; both are the key here, so that vectors of two fingerprints
-cannot take each other's place. Errors are shared with the queries that wait, and never kept.
+spaces, which say the versions of models and the settings of histograms; both are the key here, so that vectors of two
+fingerprints cannot take each other's place. Errors are shared with the queries that wait, and never kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from gateway.backends.threads import Threads
 from gateway.calls import MAX_S
 from gateway.search.query_cache import QueryCache
 from lookalike.errors import DeadlineExceeded, LookalikeError
-from lookalike.records.collection import Collection
 from lookalike.records.model import Embedding
 from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import Space
@@ -40,7 +39,6 @@ class _Key:
     """Everything that the vectors of a picture depend on."""
 
     sha256: bytes
-    model: str
     spaces: tuple[Space, ...]
 
 
@@ -60,15 +58,13 @@ class QueryEmbeddings:
         self._embedder, self._cache, self._threads = embedder, cache, threads
         self._under_way: dict[_Key, _Sent] = {}
 
-    async def embed(
-        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], call: Call
-    ) -> list[Embedding]:
+    async def embed(self, images: Sequence[bytes], spaces: Sequence[Space], call: Call) -> list[Embedding]:
         """As `Embedder.embed`, but what a whole call ends in is the outcome of each of its pictures.
 
         A query that gives up, by its deadline or because its caller has gone, leaves the call to the others that wait for it.
         """
         call.deadline.remaining_s()  # A caller without time left begins nothing.
-        keys = await self._keys(images, collection, spaces, call.deadline)
+        keys = await self._keys(images, spaces, call.deadline)
         # No other caller runs from here to the first wait, so that no two begin the same.
         outcomes: dict[_Key, Embedding] = {}
         places: dict[_Key, _Sent] = {}
@@ -85,31 +81,29 @@ class QueryEmbeddings:
                 _COMPUTED.inc()
                 new[key] = image
         if new:
-            places.update(dict.fromkeys(new, self._begin(new, collection, spaces)))
+            places.update(dict.fromkeys(new, self._begin(new, spaces)))
         outcomes.update(await self._wait(places, call.deadline))
         return [outcomes[key] for key in keys]
 
-    async def _keys(
-        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
-    ) -> list[_Key]:
+    async def _keys(self, images: Sequence[bytes], spaces: Sequence[Space], deadline: Deadline) -> list[_Key]:
         def hashed() -> list[bytes]:
             return [hashlib.sha256(image).digest() for image in images]
 
         large = sum(map(len, images)) > _HASHED_IN_LOOP_BYTES
         digests = await self._threads.run(hashed, deadline) if large else hashed()
-        return [_Key(digest, collection.model, tuple(spaces)) for digest in digests]
+        return [_Key(digest, tuple(spaces)) for digest in digests]
 
-    def _begin(self, new: Mapping[_Key, bytes], collection: Collection, spaces: Sequence[Space]) -> _Sent:
-        task = asyncio.create_task(self._run(new, collection, spaces))
+    def _begin(self, new: Mapping[_Key, bytes], spaces: Sequence[Space]) -> _Sent:
+        task = asyncio.create_task(self._run(new, spaces))
         call = _Sent(tuple(new), task)
         self._under_way.update(dict.fromkeys(new, call))
         task.add_done_callback(lambda _: self._forget(call))
         return call
 
-    async def _run(self, new: Mapping[_Key, bytes], collection: Collection, spaces: Sequence[Space]) -> dict[_Key, Embedding]:
+    async def _run(self, new: Mapping[_Key, bytes], spaces: Sequence[Space]) -> dict[_Key, Embedding]:
         # Other queries may join, so the call has the latest deadline that any of them can have. It ends when the deadline of
         # the last one has passed (`_leave`).
-        made = await self._embedder.embed(list(new.values()), collection, spaces, Deadline.after(MAX_S))
+        made = await self._embedder.embed(list(new.values()), spaces, Deadline.after(MAX_S))
         outcomes = dict(zip(new, made, strict=True))
         for key, outcome in outcomes.items():
             if not isinstance(outcome, LookalikeError):

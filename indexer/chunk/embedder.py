@@ -20,13 +20,13 @@ from lookalike.errors import (
     Unavailable,
 )
 from lookalike.records.collection import Collection
-from lookalike.records.model import Description, Embedding
+from lookalike.records.model import Embedding
 from lookalike.runtime import tracing
 from lookalike.runtime.call import outgoing
-from lookalike.spaces import HistogramSettings, Space
+from lookalike.spaces import Space, SpaceSpec
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
-from lookalike.wire.embedder import describe_request, description_from, embed_request, embed_timing_from, embeddings_from
+from lookalike.wire.embedder import describe_request, described_from, embed_request, embed_timing_from, embeddings_from
 from lookalike.wire.status import from_rpc_error
 
 _TRIES = 5
@@ -50,36 +50,34 @@ class Embedder:
 
     def embed(
         self,
-        collection: Collection,
+        spaces: Sequence[Space],
         images: Sequence[bytes],
         interruption: Interruption,
-        spaces: Sequence[Space] | None = None,
         *,
         stages: Stages | None = None,
     ) -> list[Embedding]:
-        """Vectors of up to 32 encoded pictures (16 MiB, or one picture), in order, in every space of the current generation of
-        `collection`, or in those `spaces` of it. `stages` gets the time that the embedder spent.
+        """Vectors of up to 32 encoded pictures (16 MiB, or one picture), in order, in `spaces`. `stages` gets the time that the
+        embedder spent.
 
-        The request names the version of the model that the collection was made with. Raises `FingerprintMismatch` where the
-        embedder does not serve it, or makes other vectors than the collection holds, `NotFound` for the model,
+        The request names the fingerprint of each space. Raises `FingerprintMismatch` where the embedder does not serve such a
+        version, or makes other vectors, `NotFound` for a model,
         `Unavailable` or `Overloaded` where a few tries did not help, `Draining`, `LeaseLost`. Raises at once `CallLost` where
         the embedder went while it had these pictures, and `DeadlineExceeded` where it kept them for the whole time.
         """
-        wanted = collection.spaces if spaces is None else spaces
-        request = embed_request(collection, wanted, images, embedder_pb2.LANE_BULK)
+        request = embed_request(spaces, images, embedder_pb2.LANE_BULK)
         response = self._call_patiently(request, interruption)
         if stages is not None:
             stages.embedder_took(*embed_timing_from(response.timing))
-        return embeddings_from(response, wanted, len(images))
+        return embeddings_from(response, spaces, len(images))
 
-    def describe(self, model: str, histogram: HistogramSettings) -> Description:
-        """The spaces that the current version of `model` and `histogram` give. Raises `NotFound` ("model"), `Unavailable`,
+    def describe(self, specs: Sequence[SpaceSpec]) -> tuple[Space, ...]:
+        """The spaces of `specs` as the embedder makes them now. Raises `NotFound` ("model"), `Unavailable`,
         `DeadlineExceeded`."""
         try:
-            response = self._stub.DescribeSpaces(describe_request(model, histogram), timeout=self._timeout_s)
+            response = self._stub.DescribeSpaces(describe_request(specs), timeout=self._timeout_s)
         except grpc.RpcError as error:
             raise from_rpc_error(error, "embedder") from error
-        return description_from(response)
+        return described_from(response)
 
     def _call_patiently(self, request: embedder_pb2.EmbedRequest, interruption: Interruption) -> embedder_pb2.EmbedResponse:
         for tried in range(1, _TRIES + 1):
@@ -117,17 +115,16 @@ def embed_everywhere(
 
     Raises as `Embedder.embed`, and `FailedPrecondition` OTHER_GENERATION_NOT_SERVED.
     """
-    current = embedder.embed(collection, images, interruption, stages=stages)
-    if not collection.other_spaces:
+    current = embedder.embed(collection.spaces, images, interruption, stages=stages)
+    if collection.other is None or not collection.other_spaces:
         return [(made, {}) for made in current]
-    other = collection.as_other()
     try:
-        others = embedder.embed(other, images, interruption, collection.other_spaces, stages=stages)
+        others = embedder.embed(collection.other_spaces, images, interruption, stages=stages)
         return list(zip(current, others, strict=True))
     except (FingerprintMismatch, NotFound) as error:
         raise FailedPrecondition(
-            f"collection {collection.name!r} is written in generation {other.generation} too, whose model {other.model!r} is "
-            f"not served ({error.message}); serve it, or drop that generation: cancel its job, or `collections drop-previous`",
+            f"collection {collection.name!r} is written in generation {collection.other.generation} too, which cannot be "
+            f"embedded ({error.message}); serve its models, or drop it: cancel its job, or `collections drop-previous`",
             reason="OTHER_GENERATION_NOT_SERVED",
         ) from error
 

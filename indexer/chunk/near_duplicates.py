@@ -19,7 +19,7 @@ from indexer.chunk.items import Chunk, ToWrite
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.job import NearDuplicatePolicy
 from lookalike.records.search_options import SearchOptions
-from lookalike.spaces import SIAMESE, Metric
+from lookalike.spaces import Metric, Vector
 from lookalike.store.protocols import Vectors
 
 _EF = 64
@@ -54,17 +54,17 @@ class NearDuplicates:
         if chunk.job.options.near_duplicates is NearDuplicatePolicy.KEEP or not new:
             return {}
         answers = self._nearest(chunk, new, [one.item.id for one in embedded if one.item.id in stored])
-        return _found(
-            chunk.job.options.near_duplicates is NearDuplicatePolicy.SKIP, chunk.job.options.threshold, embedded, new, answers
-        )
+        vectors = np.stack([one.vectors[_space(chunk)] for one in embedded])
+        skips = chunk.job.options.near_duplicates is NearDuplicatePolicy.SKIP
+        return _found(vectors, embedded, new, answers, threshold=chunk.job.options.threshold, skips=skips)
 
     def _nearest(self, chunk: Chunk, new: Sequence[ToWrite], replaced: Sequence[str]) -> list[list[_Neighbour]]:
         """For each of `new` the nearest images that stay as they are. The chunk written just before counts, so the read is
         strong."""
         answers = self._store.search(
             chunk.collection,
-            SIAMESE,
-            np.stack([one.vectors[SIAMESE] for one in new]),
+            _space(chunk),
+            np.stack([one.vectors[_space(chunk)] for one in new]),
             SearchOptions(top_k=1 + OTHERS, ef=_EF, consistency=Consistency.STRONG),
             exclude_ids=replaced,
             timeout_s=self._timeout_s,
@@ -72,12 +72,24 @@ class NearDuplicates:
         return [[(hit.distance, hit.image.id) for hit in hits] for hits in answers]
 
 
+def _space(chunk: Chunk) -> str:
+    """The space in which near-duplicates are compared: the first that a model fills. No job that looks for them is made for a
+    collection without one (`lookalike.jobs.creation`)."""
+    return chunk.collection.model_spaces[0].name
+
+
 def _found(
-    skips: bool, threshold: float, embedded: Sequence[ToWrite], new: Sequence[ToWrite], answers: Sequence[list[_Neighbour]]
+    vectors: Vector,
+    embedded: Sequence[ToWrite],
+    new: Sequence[ToWrite],
+    answers: Sequence[list[_Neighbour]],
+    *,
+    threshold: float,
+    skips: bool,
 ) -> dict[str, str]:
-    """Compare with the collection (`answers`), with what comes before in the chunk, and with what the chunk replaces."""
+    """Compare with the collection (`answers`), with what comes before in the chunk, and with what the chunk replaces. `vectors`
+    are those of `embedded`."""
     places = {one.item.id: place for place, one in enumerate(embedded)}
-    vectors = np.stack([one.vectors[SIAMESE] for one in embedded])
     new_ids = {one.item.id for one in new}
     kept = [image_id for image_id in places if image_id not in new_ids]
     found: dict[str, str] = {}

@@ -94,10 +94,10 @@ class Chunks:
             yield item.id, content
 
     def _embedded(self, chunk: Chunk, fetched: Iterator[Fetched], *, alone: bool) -> Iterator[ToWrite | Failed | Suspect]:
-        spaces, other = chunk.collection.other_spaces, chunk.collection.as_other()
+        spaces = chunk.collection.other_spaces
 
         def embed(contents: Sequence[bytes]) -> list[Embedding]:
-            return self._parts.embedder.embed(other, contents, chunk.interruption, spaces, stages=chunk.stages)
+            return self._parts.embedder.embed(spaces, contents, chunk.interruption, stages=chunk.stages)
 
         for made in self._parts.batches.run(fetched, embed, chunk, alone=alone):
             if isinstance(made, Suspect):
@@ -132,7 +132,7 @@ class Chunks:
 
 def current_row(collection: Collection, rows: Rows) -> StoredImage | None:
     """The image as the current generation has it; None where it is there in no space, or in a part of them only."""
-    return rows.get(collection.spaces[-1])
+    return rows.get(collection.last)
 
 
 def is_filled(collection: Collection, rows: Rows, current: StoredImage) -> bool:

@@ -46,8 +46,21 @@ class Sample:
 
 
 def compare(store: Vectors, collection: Collection, ids: Sequence[str], *, timeout_s: float) -> Comparison | None:
-    """Ask both generations for the 10 nearest of each image in the last space that they do not share; None without images."""
-    space, other = collection.other_spaces[-1].name, collection.as_other()
+    """Ask both generations for the 10 nearest of each image, in every space that they do not share. Of several spaces the
+    comparison is that of the one which lost most. None without images."""
+    found = [_compared(store, collection, space.name, ids, timeout_s) for space in collection.other_spaces]
+    return min((one for one in found if one is not None), key=_standing, default=None)
+
+
+def _standing(comparison: Comparison) -> tuple[bool, float, float]:
+    """The order of spaces, the worst first: whether it is no worse, the precision that it gained (0 where images have no
+    label), the overlap."""
+    before, after = comparison.precision_before, comparison.precision_after
+    return not comparison.worse, (0.0 if before is None or after is None else after - before), comparison.overlap
+
+
+def _compared(store: Vectors, collection: Collection, space: str, ids: Sequence[str], timeout_s: float) -> Comparison | None:
+    other = collection.as_other()
     overlaps: list[float] = []
     before: list[float] = []
     after: list[float] = []
@@ -66,7 +79,7 @@ def compare(store: Vectors, collection: Collection, ids: Sequence[str], *, timeo
     precisions: tuple[float | None, float | None] = (fmean(before), fmean(after)) if before else (None, None)
     lost = [was - now for was, now in zip(before, after, strict=True)]
     error = stdev(lost) / math.sqrt(len(lost)) if len(lost) > 1 else 0.0
-    return Comparison(len(overlaps), K, fmean(overlaps), *precisions, len(before), error)
+    return Comparison(len(overlaps), K, fmean(overlaps), *precisions, len(before), error, space)
 
 
 def _answers(

@@ -91,9 +91,9 @@ class Finish:
     def _hold(self, job: Job, lease: Lease, comparison: Comparison) -> None:
         """Leave to a person whether to switch to a worse generation. Raises `LeaseLost`: nothing more is to be done for now."""
         why = (
-            f"the new generation measured itself worse: of the {comparison.k} nearest of labelled images, "
-            f"{comparison.precision_after:.1%} have the same label, and {comparison.precision_before:.1%} before; "
-            "resume the job to switch nevertheless, or cancel it to drop what it made"
+            f"the new generation measured itself worse: of the {comparison.k} nearest of labelled images in "
+            f"{comparison.space}, {comparison.precision_after:.1%} have the same label, and {comparison.precision_before:.1%} "
+            "before; resume the job to switch nevertheless, or cancel it to drop what it made"
         )
         if self._leases.hold(lease, why):
             structlog.get_logger().warning("held, measured worse", job=job.id, collection=job.collection)

@@ -21,7 +21,15 @@ from lookalike.names import MAX_PAGE_SIZE
 from lookalike.records.collection import Collection, GenerationState
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.job import Job
-from lookalike.store.generations import begun, is_filled_by, switched, without_filled_by, without_overdue
+from lookalike.store.generations import (
+    begun,
+    is_filled_by,
+    made_anew,
+    specs_to_make,
+    switched,
+    without_filled_by,
+    without_overdue,
+)
 from lookalike.store.protocols import Catalogue, Vectors
 from lookalike.writes import JOB_LOCK_TIMEOUT_S, Writes
 
@@ -103,8 +111,8 @@ class Generations:
         now = self._catalogue.get(job.collection, fresh=True)
         if now.uid == job.collection_uid and is_filled_by(now, job.id):
             return now
-        found = self._embedder.describe(job.options.model or now.model, now.histogram)
-        return self._change(job, lease, lambda there: begun(there, job.id, found.model, found.spaces))
+        described = self._embedder.describe(specs_to_make(now, job.options.space, job.options.model))
+        return self._change(job, lease, lambda there: begun(there, job.id, made_anew(there, described)))
 
     def _change(self, job: Job, lease: Lease, change: Callable[[Collection], Collection]) -> Collection:
         with self._writes.session(job.collection, uid=job.collection_uid, lease=lease, timeout_s=JOB_LOCK_TIMEOUT_S) as session:

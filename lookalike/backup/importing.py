@@ -62,16 +62,14 @@ def _checked(files: Artifacts) -> Export:
 
 def _ensure(client: Client, name: str, export: Export) -> None:
     try:
-        client.create_collection(
-            name, description=export.description, model=export.model, histogram=export.histogram, spaces=export.spaces
-        )
+        client.create_collection(name, description=export.description, restored_spaces=export.spaces)
         return
     except AlreadyExists:
         found = client.get_collection(name)
-    if found.spaces != export.spaces:
-        there, given = (
-            ", ".join(f"{space.name} {space.fingerprint}" for space in spaces) for spaces in (found.spaces, export.spaces)
-        )
+    there, given = (
+        ", ".join(f"{space.name} {space.fingerprint}" for space in spaces) for spaces in (found.spaces, export.spaces)
+    )
+    if there != given:
         raise FailedPrecondition(
             f"collection {name!r} has the spaces {there}, the export {given}; import it under another name",
             reason="FINGERPRINT_MISMATCH",

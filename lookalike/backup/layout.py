@@ -1,6 +1,6 @@
 """The files of an export: `collection.json` and Parquet shards of images, in one folder or prefix of an object store.
 
-collection.json       format, the collection's settings and spaces with their fingerprints, the shards with their counts,
+collection.json       format, the collection's name and spaces with their kinds and fingerprints, the shards with their counts,
                       and whether the export is complete. Written again after each shard, so every shard in it is whole
 images-00000.parquet  id, uri, metadata (JSON), sha256, revision, indexed_at, and one column of vectors per space,
                       `vector_{space}`, a fixed-size list of float32. In order of id, over all shards
@@ -22,12 +22,16 @@ from lookalike.client import Image
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.metadata import check_metadata, read_json
 from lookalike.names import MAX_METADATA_BYTES, check_id, check_name, check_prose, check_uri
-from lookalike.spaces import MAX_DIMENSION, HistogramSettings, Metric, Space, Vector, vectors_problem
+from lookalike.spaces import MAX_DIMENSION, MAX_SPACES, Space, Vector, vectors_problem
+from lookalike.stored_spaces import from_json, to_json, with_kinds
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
+FORMAT = 2
+_TWO_SPACES = 1
+"""The format of 0.1, which is read. It has the settings of the space `histogram` and the model of the other beside the
+spaces."""
 DESCRIPTION = "collection.json"
 ROWS_AT_ONCE = 500
 """Bounds the images of a row group, which are in memory at a time and go in one call of an import. With vectors of 256 and 256
@@ -35,7 +39,6 @@ values and the largest metadata that is 12 MB."""
 _BATCH_BYTES = 12 * 1024 * 1024
 MAX_DESCRIPTION_BYTES = 8 * 1024 * 1024
 """Bounds `collection.json`, to some 50,000 shards. Reading it as a whole takes twenty times its size of memory."""
-_MAX_SPACES = 16
 _MAX_DESCRIPTION_CHARACTERS = 100_000
 _MAX_METADATA_TEXT_BYTES = 4 * MAX_METADATA_BYTES
 """Bounds metadata as JSON, which has spaces and writes numbers out."""
@@ -60,8 +63,6 @@ class Export:
 
     name: str
     description: str
-    model: str
-    histogram: HistogramSettings
     spaces: tuple[Space, ...]
     made_at: str
     shards: tuple[Shard, ...] = ()
@@ -82,14 +83,16 @@ def read_export(files: Artifacts) -> Export | None:
         raise damaged(DESCRIPTION, f"it is longer than {MAX_DESCRIPTION_BYTES:,} bytes")
     try:
         raw = json.loads(content)
-        if raw["format"] != FORMAT:
-            problem = f"{DESCRIPTION} has format {str(raw['format'])[:20]}; this version of lookalike reads format {FORMAT}"
+        if raw["format"] not in (FORMAT, _TWO_SPACES):
+            problem = (
+                f"{DESCRIPTION} has format {str(raw['format'])[:20]}; this version of lookalike reads formats 1 and {FORMAT}"
+            )
             raise FailedPrecondition(problem, reason="EXPORT_FORMAT_UNKNOWN")
+        if raw["format"] == _TWO_SPACES:
+            raw["spaces"] = with_kinds(raw["spaces"], raw["histogram"], _text(raw, "model"))
         return Export(
             name=check_name("name", _text(raw, "name")),
             description=check_prose("description", _text(raw, "description"), _MAX_DESCRIPTION_CHARACTERS),
-            model=_model(_text(raw, "model")),
-            histogram=HistogramSettings(**raw["histogram"]),
             spaces=_spaces(raw["spaces"]),
             made_at=_text(raw, "made_at")[:64],
             shards=_shards(raw["shards"]),
@@ -111,21 +114,17 @@ def _text(raw: Mapping[str, Any], key: str) -> str:
     return str(raw[key])
 
 
-def _model(name: str) -> str:
-    return check_name("model", name) if name else ""
-
-
 def _spaces(raw: Sequence[Mapping[str, Any]]) -> tuple[Space, ...]:
-    if not isinstance(raw, list) or not 1 <= len(raw) <= _MAX_SPACES:
-        raise InvalidArgument("spaces", f"is not a list of 1 to {_MAX_SPACES} spaces")
-    spaces = tuple(Space(s["name"], s["dimension"], Metric(s["metric"]), _text(s, "fingerprint")) for s in raw)
+    if not isinstance(raw, list) or not 1 <= len(raw) <= MAX_SPACES:
+        raise InvalidArgument("spaces", f"is not a list of 1 to {MAX_SPACES} spaces")
+    spaces = tuple(map(from_json, raw))
     for space in spaces:
         check_name("spaces.name", str(space.name))
         if type(space.dimension) is not int or not 1 <= space.dimension <= MAX_DIMENSION:
             raise InvalidArgument(
                 "spaces.dimension", f"{str(space.dimension)[:40]} is out of range; 1 to {MAX_DIMENSION} are allowed"
             )
-        if not _FINGERPRINT.fullmatch(space.fingerprint):
+        if not isinstance(space.fingerprint, str) or not _FINGERPRINT.fullmatch(space.fingerprint):
             raise InvalidArgument("spaces.fingerprint", "is not a fingerprint (8 to 64 hex digits)")
     if len({space.name for space in spaces}) < len(spaces):
         raise InvalidArgument("spaces", "names a space twice")
@@ -150,7 +149,7 @@ def _shards(raw: Sequence[Mapping[str, Any]]) -> tuple[Shard, ...]:
 def write_export(files: Artifacts, export: Export) -> None:
     """Write `collection.json` as a whole. Raises `FailedPrecondition` EXPORT_TOO_MANY_FILES where it would be too long to read
     again."""
-    spaces = [{**asdict(space), "metric": space.metric.value} for space in export.spaces]
+    spaces = [to_json(space) for space in export.spaces]
     content = json.dumps({"format": FORMAT, **asdict(export), "spaces": spaces}, indent=2).encode()
     if len(content) > MAX_DESCRIPTION_BYTES:
         raise FailedPrecondition(

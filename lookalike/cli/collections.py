@@ -12,26 +12,20 @@ from lookalike.cli import backup
 from lookalike.cli.connection import AsJson, RequestId, Yes, connect
 from lookalike.cli.fitting import put
 from lookalike.cli.pages import Commands
+from lookalike.cli.space_options import Bins, Color, Given, Grid, Model, Spaces, kind_text, spaces_text
 from lookalike.cli.terminal import confirm, console, count_text, emit_json, help_of, note, table, time_text, visible
 from lookalike.errors import NotFound
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lookalike.client import Client, Collection, HistogramSettings, Job, OtherGeneration, Space
+    from lookalike.client import Client, Collection, Job, OtherGeneration, Space
 
 app = Commands(help="List, create, show, re-embed, export, import and delete collections.", no_args_is_help=True)
 app.command("export", help=help_of(backup.export))(backup.export)
 app.command("import", help=help_of(backup.import_))(backup.import_)
 
 Name = Annotated[str, typer.Argument(help="Name of the collection: lower-case letters, digits, single underscores.")]
-Model = Annotated[
-    str,
-    typer.Option(help="Model for the siamese space.", show_default="photo, unless the embedder is configured otherwise"),
-]
-Bins = Annotated[int, typer.Option(help="Histogram bins per channel and cell: 8, 16, 32, 64, 128 or 256.")]
-Grid = Annotated[int, typer.Option(help="Cut the picture into N x N cells, each with its own histogram; 1 to 8.")]
-Color = Annotated[bool, typer.Option("--color", help="Count red, green and blue separately instead of grey.")]
 
 
 @app.command("list")
@@ -42,11 +36,10 @@ def list_collections(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         emit_json(found)
         return
-    rows = table("name", "images", "model", "histogram", "created", "description", numbers=("images",))
+    rows = table("name", "images", "spaces", "created", "description", numbers=("images",))
     for one in found:
         rows.add_row(
-            one.name, f"{one.image_count:,}", one.model, histogram_text(one.histogram), time_text(one.create_time),
-            visible(one.description),
+            one.name, f"{one.image_count:,}", spaces_text(one.spaces), time_text(one.create_time), visible(one.description),
         )  # fmt: skip
     if found:
         put(console(), rows, listing=True)
@@ -59,24 +52,26 @@ def create(
     context: typer.Context,
     name: Name,
     description: Annotated[str, typer.Option(help="Description for people.")] = "",
+    space: Spaces = None,
     model: Model = "",
     bins: Bins = 256,
     grid: Grid = 1,
     color: Color = False,
     as_json: AsJson = False,
 ) -> None:
-    """Create an empty collection. Its model and histogram settings cannot be changed later."""
-    from lookalike.client import HistogramSettings
+    """Create an empty collection. Its spaces cannot be changed later, but for the versions of their models.
 
-    settings = HistogramSettings(bins=bins, grid=grid, color=color)
+    Without --space it has two: a histogram, and siamese, which a model fills.
+    """
+    specs = Given(space or (), model, bins, grid, color).specs
     with connect(context) as client:
-        made = client.create_collection(name, description=description, model=model, histogram=settings)
+        made = client.create_collection(name, description=description, spaces=specs)
     _show(made, as_json=as_json)
 
 
 @app.command("show")
 def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Show a collection: its model, its spaces, the number of its images, and the progress of a re-embedding."""
+    """Show a collection: its spaces, the number of its images, and the progress of a re-embedding."""
     with connect(context) as client:
         found = client.get_collection(name)
         job = _job_of(client, found.other) if not as_json else None
@@ -87,8 +82,11 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
 def reembed(
     context: typer.Context,
     name: Name,
+    space: Annotated[
+        str, typer.Option(help="Space to make anew; the others keep their vectors.", show_default="all that are not the newest")
+    ] = "",
     model: Annotated[
-        str, typer.Option(help="Model to embed with, in its current version.", show_default="the collection's own")
+        str, typer.Option(help="Model to embed with, in its current version.", show_default="the space's own")
     ] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job to its end.")] = False,
     allow_missing: Annotated[
@@ -104,7 +102,7 @@ def reembed(
     request_id: RequestId = "",
     as_json: AsJson = False,
 ) -> None:
-    """Embed a collection again, with another model or the newest version of its own, while searches and writes go on.
+    """Embed a collection again, with another model or the newest versions of its own, while searches and writes go on.
 
     Every picture is read again from its source. When all are embedded, the collection is switched in one step; `collections
     rollback` switches back within --grace hours. A job that fails or is cancelled changes nothing.
@@ -119,7 +117,13 @@ def reembed(
 
     with connect(context) as client:
         job_id = client.reembed_collection(
-            name, model=model, allow_missing=allow_missing, force=force, grace=timedelta(hours=grace), request_id=request_id
+            name,
+            space=space,
+            model=model,
+            allow_missing=allow_missing,
+            force=force,
+            grace=timedelta(hours=grace),
+            request_id=request_id,
         )
         job = follow(client, job_id) if watch else client.get_job(job_id)
         if as_json:
@@ -160,12 +164,6 @@ def delete(context: typer.Context, name: Name, yes: Yes = False) -> None:
     note(f"deleted collection {name}")
 
 
-def histogram_text(settings: HistogramSettings) -> str:
-    """`256 grey bins`, `16 RGB bins, 4 x 4 cells`."""
-    text = f"{settings.bins} {'RGB' if settings.color else 'grey'} bins"
-    return text if settings.grid == 1 else f"{text}, {settings.grid} x {settings.grid} cells"
-
-
 def _job_of(client: Client, other: OtherGeneration | None) -> Job | None:
     """The job that fills a generation; None where it is no longer known, and for a generation that no job fills."""
     from lookalike.client import GenerationState
@@ -186,7 +184,7 @@ def _show(found: Collection, *, as_json: bool, job: Job | None = None) -> None:
     out.print(f"[bold]{found.name}[/bold]  {count_text(found.image_count, 'image')}", markup=True)
     if found.description:
         out.print("\n".join(map(visible, found.description.splitlines())))
-    out.print(f"model {found.model}, histogram of {histogram_text(found.histogram)}, created {time_text(found.create_time)}")
+    out.print(f"created {time_text(found.create_time)}")
     if found.exact:
         out.print("searched exactly: every search compares with all images, and --ef changes nothing", soft_wrap=True)
     put(out, _spaces_table(found.spaces))
@@ -196,17 +194,17 @@ def _show(found: Collection, *, as_json: bool, job: Job | None = None) -> None:
 
 
 def _spaces_table(spaces: Sequence[Space]) -> Table:
-    rows = table("space", "dimension", "metric", "fingerprint", numbers=("dimension",))
+    rows = table("space", "made by", "dimension", "metric", "fingerprint", numbers=("dimension",))
     for space in spaces:
-        rows.add_row(space.name, str(space.dimension), space.metric.value, space.fingerprint)
+        rows.add_row(space.name, kind_text(space), str(space.dimension), space.metric.value, space.fingerprint)
     return rows
 
 
 def _other_text(other: OtherGeneration, job: Job | None) -> str:
     """The purpose of the other generation, and its progress or the end of its grace."""
     if other.drop_time is not None:
-        return f"previous: generation {other.generation}, model {other.model}, kept until {time_text(other.drop_time)}"
-    text = f"being re-embedded: generation {other.generation}, model {other.model}, job {other.job_id}"
+        return f"previous: generation {other.generation}, kept until {time_text(other.drop_time)}"
+    text = f"being re-embedded: generation {other.generation}, job {other.job_id}"
     if job is None:
         return text
     return f"{text} ({job.standing}, {job.counts.done + job.worked:,} of {count_text(job.counts.submitted, 'image')})"

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lookalike.cli.collections import Bins, Color, Grid, Model
 from lookalike.cli.connection import RequestId, connect
+from lookalike.cli.space_options import Bins, Color, Given, Grid, Model, Spaces, differs, spaces_text
 from lookalike.cli.terminal import count_text, emit_json, note
 from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
     from lookalike.cli.sending import Reading
-    from lookalike.client import Client, HistogramSettings, Job, NearDuplicatePolicy, Source, Upload, UploadItem
+    from lookalike.client import Client, Job, NearDuplicatePolicy, Source, SpaceSpec, Upload, UploadItem
 
 SourceName = Annotated[
     str,
@@ -96,6 +96,7 @@ def ingest(
     include_hidden: IncludeHidden = False,
     request_id: RequestId = "",
     create: Create = False,
+    space: Spaces = None,
     model: Model = "",
     bins: Bins = 256,
     grid: Grid = 1,
@@ -115,19 +116,18 @@ def ingest(
     """
     from lookalike.cli.progress import follow
     from lookalike.cli.sending import Reading
-    from lookalike.client import HistogramSettings, IngestOptions
+    from lookalike.client import IngestOptions
     from lookalike.listing.choosing import Choice, check_globs
 
-    settings = HistogramSettings(bins=bins, grid=grid, color=color)
-    wishes = [model or None, settings if settings != HistogramSettings() else None]
-    if not create and any(wishes):
-        raise InvalidArgument("--create", "is needed with --model, --bins, --grid and --color: they are fixed at creation")
+    specs = Given(space or (), model, bins, grid, color).specs
+    if not create and specs:
+        raise InvalidArgument("--create", "is needed with --space, --model, --bins, --grid and --color: spaces are fixed then")
     reading = Reading(labels_from_folders, archives, Choice(check_globs("--exclude", exclude or ()), include_hidden))
     options = IngestOptions(policy_of(near_duplicates), near_threshold, mirror, dry_run)
     watch = watch or dry_run  # The forecast, which comes at the end, is the purpose of a dry run.
     with connect(context) as client:
         if create:
-            ensure_collection(client, collection, model, settings, strict=any(wishes))
+            ensure_collection(client, collection, specs)
         job_source = source_of(client, collection, source, reading, in_place=in_place)
         job = client.create_ingest_job(collection, job_source, request_id=request_id, options=options)
         if watch:
@@ -173,23 +173,21 @@ def _show(client: Client, job: Job, *, watched: bool, as_json: bool) -> None:
         raise typer.Exit(exit_code_of(job))
 
 
-def ensure_collection(client: Client, name: str, model: str, settings: HistogramSettings, *, strict: bool) -> None:
-    """Create the collection unless it exists. With `strict`, raises `FailedPrecondition` where it has another model or
-    histogram."""
+def ensure_collection(client: Client, name: str, specs: Sequence[SpaceSpec]) -> None:
+    """Create the collection with the spaces of `specs`, or the default ones, unless it exists. Raises `FailedPrecondition`
+    where it has other spaces than `specs`."""
     try:
-        client.create_collection(name, model=model, histogram=settings)
+        client.create_collection(name, spaces=specs)
         note(f"created collection {name}")
         return
     except AlreadyExists:
-        if not strict:
+        if not specs:
             return
     found = client.get_collection(name)
-    if found.histogram != settings or (model and found.model != model):
-        from lookalike.cli.collections import histogram_text
-
+    if differs(specs, found.spaces):
         raise FailedPrecondition(
-            f"collection {name!r} exists with model {found.model} and a histogram of {histogram_text(found.histogram)}; "
-            "leave the options out to add to it, or choose another name",
+            f"collection {name!r} exists with the spaces {spaces_text(found.spaces)}; leave the options out to add to it, or "
+            "choose another name",
             reason="COLLECTION_DIFFERS",
         )
 

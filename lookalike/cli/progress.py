@@ -133,9 +133,11 @@ def forecast_lines(forecast: Forecast) -> list[str]:
 
 
 def comparison_text(compared: Comparison) -> str:
-    """`200 images searched for: 84.1% of their 10 nearest are the same; with the same label 91.2% before, 93.4% after`."""
+    """`200 images searched for in siamese: 84.1% of their 10 nearest are the same; with the same label 91.2% before, 93.4%
+    after`."""
+    where = f" in {compared.space}" if compared.space else ""
     text = (
-        f"{count_text(compared.queries, 'image')} searched for: "
+        f"{count_text(compared.queries, 'image')} searched for{where}: "
         f"{compared.overlap:.1%} of their {compared.k} nearest are the same"
     )
     if compared.precision_before is None or compared.precision_after is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -17,7 +16,7 @@ from lookalike.cli.connection import AsJson, Filter, connect
 from lookalike.cli.listing import ImageTable
 from lookalike.cli.terminal import console, emit_json, emit_json_line, note
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
-from lookalike.names import MAX_IMAGE_BYTES, MAX_TOP_K, SPACES
+from lookalike.names import MAX_IMAGE_BYTES, MAX_TOP_K
 
 if TYPE_CHECKING:
     from lookalike.client import Client, SearchResult, SearchTiming
@@ -26,31 +25,26 @@ if TYPE_CHECKING:
 
 _MS = timedelta(milliseconds=1)
 
-
-class SpaceChoice(enum.StrEnum):
-    """One space, or both fused."""
-
-    HISTOGRAM = "histogram"
-    SIAMESE = "siamese"
-    BOTH = "both"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The spaces to ask for."""
-        return SPACES if self is SpaceChoice.BOTH else (self.value,)
-
-
 Images = Annotated[
     list[Path] | None,
     typer.Argument(metavar="IMAGE", help="Pictures to look for; - reads one from standard input."),
 ]
 ImageId = Annotated[str | None, typer.Option("--id", help="Look for the stored image with this id instead of files.")]
 Collection = Annotated[str, typer.Option("--collection", "-C", help="Collection to search in.")]
-Spaces = Annotated[SpaceChoice, typer.Option("--space", "-s", help="Space to search in; both fuses the two.")]
+Spaces = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--space",
+        "-s",
+        metavar="SPACE",
+        help="Space to search in; several are fused (repeatable).",
+        show_default="siamese, or the first that a model fills",
+    ),
+]
 TopK = Annotated[int, typer.Option("--top-k", "-k", help=f"Number of neighbours, 1 to {MAX_TOP_K:,}.")]
 Weights = Annotated[
     list[str] | None,
-    typer.Option(metavar="SPACE=NUMBER", help="With --space both: weight of a space, such as histogram=0.5 (repeatable)."),
+    typer.Option(metavar="SPACE=NUMBER", help="With several spaces: weight of one, such as histogram=0.5 (repeatable)."),
 ]
 Strong = Annotated[bool, typer.Option("--strong", help="See every write that was acknowledged before (slower).")]
 Ef = Annotated[int, typer.Option(help="Breadth of the search: a higher one misses fewer; 0 leaves it to the server.")]
@@ -63,7 +57,7 @@ def search(
     collection: Collection,
     images: Images = None,
     image_id: ImageId = None,
-    space: Spaces = SpaceChoice.SIAMESE,
+    space: Spaces = None,
     top_k: TopK = 5,
     filter_: Filter = "",
     weight: Weights = None,
@@ -83,7 +77,7 @@ def search(
     from lookalike.client import Consistency, ImageView
 
     options: SearchKeywords = {
-        "spaces": space.names,
+        "spaces": tuple(space or ()),
         "top_k": top_k,
         "filter": filter_,
         "weights": _weights(weight or []),
@@ -94,7 +88,7 @@ def search(
     }
     if images and len(images) > 1:
         with connect(context) as client:
-            _print_each(_each(client, collection, images, options), space, timing=timing, as_json=as_json)
+            _print_each(_each(client, collection, images, options), timing=timing, as_json=as_json)
         return
     content = _read(images[0]) if images else None
     with connect(context) as client:
@@ -102,7 +96,7 @@ def search(
     if as_json:
         emit_json(result)
     else:
-        _print(result, space, timing=timing)
+        _print(result, timing=timing)
 
 
 def _each(
@@ -136,9 +130,7 @@ def _each(
         yield paths[place], known[place]
 
 
-def _print_each(
-    found: Iterable[tuple[Path, SearchResult | LookalikeError]], space: SpaceChoice, *, timing: bool, as_json: bool
-) -> None:
+def _print_each(found: Iterable[tuple[Path, SearchResult | LookalikeError]], *, timing: bool, as_json: bool) -> None:
     """Print every outcome. Where some failed, end the command with the exit code of the first that did."""
     code = exits.OK
     for path, outcome in found:
@@ -150,7 +142,7 @@ def _print_each(
             note(f"lookalike: {path}: {exits.one_line(outcome)}")
         else:
             console().print(str(path), style="bold", markup=False, soft_wrap=True)
-            _print(outcome, space, timing=timing)
+            _print(outcome, timing=timing)
     if code:
         raise typer.Exit(code)
 
@@ -181,8 +173,8 @@ def _weights(given: list[str]) -> dict[str, float]:
     weights = {}
     for text in given:
         name, _, value = text.partition("=")
-        if name not in SPACES:
-            raise InvalidArgument("--weight", f"{text!r} names no space; use histogram=NUMBER or siamese=NUMBER")
+        if not name:
+            raise InvalidArgument("--weight", f"{text!r} names no space; use SPACE=NUMBER, such as histogram=0.5")
         try:
             weights[name] = float(value)
         except ValueError as error:
@@ -190,17 +182,18 @@ def _weights(given: list[str]) -> dict[str, float]:
     return weights
 
 
-def _print(result: SearchResult, space: SpaceChoice, *, timing: bool) -> None:
+def _print(result: SearchResult, *, timing: bool) -> None:
     if timing:
         note(_timing_text(result.timing))
     if not result.neighbours:
         note("nothing found: the collection is empty, or no image matches the filter")
         return
-    distances = [f"{name}\ndistance" if space is SpaceChoice.BOTH else "distance" for name in space.names]
+    names = [space.name for space in result.spaces]
+    distances = [f"{name}\ndistance" if len(names) > 1 else "distance" for name in names]
     rows = ImageTable(console(), "#", "similarity", *distances, numbers=("#", "similarity", *distances))
     for hit in result.neighbours:
         by_space = {share.space: share.distance for share in hit.shares}
-        cells = [f"{by_space[name]:.4f}" if name in by_space else "-" for name in space.names]
+        cells = [f"{by_space[name]:.4f}" if name in by_space else "-" for name in names]
         image = hit.image
         rows.add(str(hit.rank), f"{hit.similarity:.4f}", *cells, image_id=image.id, metadata=image.metadata, uri=image.uri)
     rows.print()

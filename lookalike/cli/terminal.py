@@ -103,8 +103,14 @@ def emit_csv_line(cells: Iterable[object]) -> None:
 
 
 def to_json(value: object) -> Any:
-    """Records as objects, times as ISO 8601, spans as `3.5s`, enums by value, vectors as lists of numbers."""
+    """Records as objects, spaces as `stored_spaces` has them, times as ISO 8601, spans as `3.5s`, enums by value, vectors as
+    lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        from lookalike import stored_spaces
+        from lookalike.spaces import Space
+
+        if isinstance(value, Space):
+            return stored_spaces.to_json(value)
         return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     match value:
         case enum.Enum():

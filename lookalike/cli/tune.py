@@ -9,7 +9,6 @@ import typer
 from lookalike.cli import exits
 from lookalike.cli.connection import AsJson, connect
 from lookalike.cli.fitting import put
-from lookalike.cli.search import SpaceChoice
 from lookalike.cli.terminal import console, count_text, emit_json, note, table
 
 if TYPE_CHECKING:
@@ -24,7 +23,9 @@ Collection = Annotated[str, typer.Argument(help="Name of the collection.")]
 Recall = Annotated[float, typer.Option(help="Share of the true neighbours to find, above 0 to 1.")]
 K = Annotated[int, typer.Option("--k", "-k", help="Number of neighbours that searches will ask for.")]
 Queries = Annotated[int, typer.Option("--queries", "-n", help="Number of stored images to search for, drawn at random.")]
-Spaces = Annotated[SpaceChoice, typer.Option("--space", "-s", help="Space to tune, or both.")]
+Spaces = Annotated[
+    list[str] | None, typer.Option("--space", "-s", metavar="SPACE", help="Space to tune (repeatable).", show_default="all")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the random draw.")]
 
 
@@ -34,7 +35,7 @@ def tune(
     recall: Recall = 0.99,
     k: K = 10,
     queries: Queries = 200,
-    space: Spaces = SpaceChoice.BOTH,
+    space: Spaces = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -49,7 +50,7 @@ def tune(
 
     with connect(context) as client, _progress() as report:
         found = tuning.tune(
-            client, collection, recall=recall, k=k, queries=queries, spaces=space.names, seed=seed, report=report
+            client, collection, recall=recall, k=k, queries=queries, spaces=space or (), seed=seed, report=report
         )
     if as_json:
         emit_json(found)

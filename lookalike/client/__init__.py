@@ -48,7 +48,7 @@ from lookalike.records.source import (
     UploadItem,
     UploadSource,
 )
-from lookalike.spaces import HistogramSettings, Metric, Space
+from lookalike.spaces import HistogramSettings, Metric, ModelSettings, Space, SpaceSpec
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 
@@ -77,6 +77,7 @@ __all__ = [
     "JobState",
     "ManifestSource",
     "Metric",
+    "ModelSettings",
     "NearDuplicatePolicy",
     "Neighbour",
     "OtherGeneration",
@@ -88,6 +89,7 @@ __all__ = [
     "Source",
     "Space",
     "SpaceShare",
+    "SpaceSpec",
     "Undo",
     "Undone",
     "UpdateResult",

@@ -22,7 +22,7 @@ import numpy as np
 from lookalike.errors import InvalidArgument
 from lookalike.items import open_file
 from lookalike.names import MAX_IMAGE_BYTES
-from lookalike.spaces import Metric, Space, Vector
+from lookalike.spaces import Metric, Space, SpaceKind, Vector
 from lookalike.spans import MAX_SPAN
 
 MAX_TIMEOUT_S = 366 * 86_400.0
@@ -231,12 +231,20 @@ def space(field: str, value: object) -> Space:
         whole(f"{field}.dimension", one.dimension, "at least 1"),
         member(f"{field}.metric", one.metric, Metric),
         text(f"{field}.fingerprint", one.fingerprint),
+        _kind_of_space(f"{field}.kind", one.kind),
     )
 
 
-def spaces_of(value: Iterable[Space] | Space) -> tuple[Space, ...]:
+def _kind_of_space(field: str, value: object) -> SpaceKind:
+    """Settings, which have checked their fields when they were made."""
+    if not isinstance(value, SpaceKind):
+        raise InvalidArgument(field, f"is {_kind(value)}; give HistogramSettings or ModelSettings")
+    return value
+
+
+def spaces_of(value: Iterable[Space] | Space, field: str = "spaces") -> tuple[Space, ...]:
     """As `space`, for a list; a single space counts as a list of one."""
-    return tuple(space("spaces", one) for one in records("spaces", value, Space))
+    return tuple(space(field, one) for one in records(field, value, Space))
 
 
 def _kind(value: object) -> str:

@@ -19,7 +19,7 @@ from lookalike.records.image import GivenImage, GivenVector, Image, ImageUpdate
 from lookalike.records.job import IngestOptions, JobOptions, NearDuplicatePolicy
 from lookalike.records.search import ByImage, ByStoredImage, ByVectors, Query
 from lookalike.records.source import Source, Upload, UploadItem, UploadSource, any_of
-from lookalike.spaces import HistogramSettings, Space, Vector
+from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, ModelSettings, Space, SpaceSpec, Vector
 
 _PARTS: Mapping[object, Callable[[str, object], object]] = {
     "str": _arguments.text,
@@ -82,9 +82,17 @@ def upload_item(given: UploadItem) -> UploadItem:
     return replace(item, content=content)
 
 
-def histogram(given: object) -> HistogramSettings:
-    """Histogram settings, which have checked their fields when they were made."""
-    return _arguments.record("histogram", given, HistogramSettings)
+def specs(given: object, model: object, histogram: object) -> list[SpaceSpec]:
+    """The spaces of a new collection: those given, or the default ones with a model or histogram settings of their own. The
+    records have checked their fields when they were made."""
+    found = list(_arguments.records("spaces", given, SpaceSpec))
+    name = _arguments.text("model", model)
+    settings = HistogramSettings() if histogram is None else _arguments.record("histogram", histogram, HistogramSettings)
+    if not name and histogram is None:
+        return found
+    if found:
+        raise InvalidArgument("spaces", "are given beside model or histogram, which stand for the two default spaces")
+    return [SpaceSpec(HISTOGRAM, settings), SpaceSpec(SIAMESE, ModelSettings(name))]
 
 
 def image_update(given: ImageUpdate, field: str) -> ImageUpdate:

@@ -11,10 +11,10 @@ from lookalike.client._arguments import flag, spaces_of, span, text
 from lookalike.client._channel import Calls
 from lookalike.names import MAX_PAGE_SIZE
 from lookalike.records.collection import Collection
-from lookalike.spaces import HistogramSettings, Space
+from lookalike.spaces import HistogramSettings, Space, SpaceSpec
 from lookalike.v1 import collection_service_pb2
 from lookalike.wire.collections import collection_from
-from lookalike.wire.spaces import histogram_message, space_message
+from lookalike.wire.spaces import space_message, spec_message
 from lookalike.wire.values import span_message
 
 
@@ -26,24 +26,26 @@ class CollectionCalls(Calls):
         name: str,
         *,
         description: str = "",
+        spaces: Sequence[SpaceSpec] | SpaceSpec = (),
         model: str = "",
         histogram: HistogramSettings | None = None,
-        spaces: Sequence[Space] | Space = (),
+        restored_spaces: Sequence[Space] | Space = (),
         timeout_s: float | None = None,
     ) -> Collection:
-        """Create an empty collection. An empty `model` means the embedder's default; `histogram` None means 256 grey bins.
+        """Create an empty collection with `spaces`, of different names.
 
-        `spaces` are given only to restore an export: they are those of the export, with their fingerprints. The embedder is
-        not asked then.
+        Without them the collection has two: `histogram`, which counts as `histogram` says (None: 256 grey bins), and `siamese`,
+        which `model` fills (empty: the embedder's default). `restored_spaces` are given only to restore an export: they are
+        those of the export, with their fingerprints. The embedder is not asked then.
 
         Raises `InvalidArgument`, `NotFound` (model), `AlreadyExists`, `DeadlineExceeded`, `Unavailable`.
         """
         request = collection_service_pb2.CreateCollectionRequest(
-            name=text("name", name), description=text("description", description), model=text("model", model)
+            name=text("name", name),
+            description=text("description", description),
+            spaces=[spec_message(spec) for spec in _checked.specs(spaces, model, histogram)],
+            restored_spaces=[space_message(space) for space in spaces_of(restored_spaces, "restored_spaces")],
         )
-        request.spaces.extend(space_message(space) for space in spaces_of(spaces))
-        if histogram is not None:
-            request.histogram.CopyFrom(histogram_message(_checked.histogram(histogram)))
         return collection_from(self._call(self._collections.CreateCollection, request, timeout_s).collection)
 
     def get_collection(self, name: str, *, timeout_s: float | None = None) -> Collection:
@@ -64,6 +66,7 @@ class CollectionCalls(Calls):
         self,
         name: str,
         *,
+        space: str = "",
         model: str = "",
         allow_missing: bool = False,
         force: bool = False,
@@ -71,17 +74,19 @@ class CollectionCalls(Calls):
         request_id: str = "",
         timeout_s: float | None = None,
     ) -> str:
-        """Start a job that embeds a collection again with the current version of `model` (empty: the collection's own), while
-        it is searched and written, and then switches to the result. Returns the job's id; a `request_id` seen before gives the
-        earlier job.
+        """Start a job that makes a `space` of a collection anew with the current version of `model` (empty: the space's own),
+        while the collection is searched and written, and then switches to the result. Other spaces keep their vectors; an empty
+        `space` means all that are not of the newest version. Returns the job's id; a `request_id` seen before gives the earlier
+        job.
 
         The previous generation is kept for `grace` after the switch, 30 seconds to 30 days; None means a day. With
         `allow_missing` the collection switches even if some images could not be embedded again; it loses these images. With
         `force` it switches even if the new generation measured worse; without it such a job is held (`Job.held`). Raises
-        `InvalidArgument`, `NotFound` (collection, model), `FailedPrecondition`, `DeadlineExceeded`, `Unavailable`.
+        `InvalidArgument`, `NotFound` (collection, space, model), `FailedPrecondition`, `DeadlineExceeded`, `Unavailable`.
         """
         request = collection_service_pb2.ReembedCollectionRequest(
             name=text("name", name),
+            space=text("space", space),
             model=text("model", model),
             request_id=text("request_id", request_id) or f"client-{secrets.token_hex(12)}",
             allow_missing=flag("allow_missing", allow_missing),

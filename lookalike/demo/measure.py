@@ -14,10 +14,12 @@ import numpy as np
 
 from lookalike.client import Client, Neighbour
 from lookalike.demo.dataset import Pictures
-from lookalike.names import SPACES
+from lookalike.spaces import HISTOGRAM, SIAMESE
 
 TOP_K = 5
-WAYS: dict[str, tuple[str, ...]] = {"histogram": ("histogram",), "siamese": ("siamese",), "both, fused": SPACES}
+WAYS: dict[str, tuple[str, ...]] = {
+    HISTOGRAM: (HISTOGRAM,), SIAMESE: (SIAMESE,), "both, fused": (HISTOGRAM, SIAMESE)
+}  # fmt: skip
 """What the demo measures: a name for people, and the spaces to search."""
 
 

@@ -22,7 +22,8 @@ from lookalike.jobs.uploads import Uploads
 from lookalike.listing import MANIFEST_SUFFIXES
 from lookalike.listing.choosing import check_globs
 from lookalike.names import check_name, check_request_id, check_uri
-from lookalike.records.job import CreateJob, Job
+from lookalike.records.collection import Collection
+from lookalike.records.job import CreateJob, Job, NearDuplicatePolicy
 from lookalike.records.source import JobSource, ManifestSource, Source, UploadSource
 from lookalike.runtime.tracing import current_traceparent
 from lookalike.sources import Roots
@@ -33,7 +34,7 @@ from lookalike.wire.jobs import create_job_from
 
 def create_ingest_job(
     ledger: Ledger,
-    catalogue_get: Callable[[str], tuple[str, str]],
+    catalogue_get: Callable[[str], Collection],
     queue: TaskQueue,
     uploads: Uploads,
     roots: Roots,
@@ -41,8 +42,8 @@ def create_ingest_job(
 ) -> Job:
     """Validate a request, record its job and send its task; or return the job that the same `request_id` made before.
 
-    `catalogue_get` gives (name, uid) of a collection as it is now. Raises `InvalidArgument` (names, source, request id),
-    `NotFound` (collection, upload), `FailedPrecondition` SOURCE_FORBIDDEN or REQUEST_ID_REUSED, `Unavailable`.
+    `catalogue_get` gives a collection as it is now. Raises `InvalidArgument` (names, source, options, request id), `NotFound`
+    (collection, upload), `FailedPrecondition` SOURCE_FORBIDDEN or REQUEST_ID_REUSED, `Unavailable`.
     """
     _check_asked(request)
     request_id = check_request_id("request_id", request.request_id or secrets.token_hex(16))
@@ -50,9 +51,10 @@ def create_ingest_job(
     earlier = ledger.find_request(request_id, request.collection, request.source, request.options)
     if earlier is not None:
         return earlier
-    name, uid = catalogue_get(request.collection)
+    collection = catalogue_get(request.collection)
+    _check_near_duplicates(request, collection)
     _CHECKS.get(type(request.source), _check_place)(request.source, request, uploads, roots)
-    return start_job(ledger, queue, CreateJob(name, request.source, request_id, request.options), uid)
+    return start_job(ledger, queue, CreateJob(collection.name, request.source, request_id, request.options), collection.uid)
 
 
 def start_job(ledger: Ledger, queue: TaskQueue, request: CreateJob, collection_uid: str) -> Job:
@@ -96,6 +98,13 @@ def _check_asked(request: CreateJob) -> None:
     if not source.place:
         raise InvalidArgument(_field(source), "is missing")
     check_uri(_field(source), source.place)
+
+
+def _check_near_duplicates(request: CreateJob, collection: Collection) -> None:
+    """Near-duplicates are compared in the first space that a model fills: histograms of different pictures may be equal."""
+    if request.options.near_duplicates is not NearDuplicatePolicy.KEEP and not collection.model_spaces:
+        problem = f"collection {collection.name!r} has no space that a model fills, in which near-duplicates are looked for"
+        raise InvalidArgument("near_duplicates.policy", f"{problem}; only NEAR_DUPLICATE_POLICY_KEEP is allowed")
 
 
 def _check_upload(source: UploadSource, request: CreateJob, uploads: Uploads, roots: Roots) -> None:

@@ -11,17 +11,18 @@ from lookalike.jobs.creation import start_job
 from lookalike.jobs.ledger import Ledger
 from lookalike.jobs.queue import TaskQueue
 from lookalike.names import check_request_id
+from lookalike.records.collection import Collection
 from lookalike.records.job import CreateJob, Job
 from lookalike.records.source import CollectionSource, FailuresSource
 
 
 def retry_failures(
-    ledger: Ledger, catalogue_get: Callable[[str], tuple[str, str]], queue: TaskQueue, job_id: str, request_id: str
+    ledger: Ledger, catalogue_get: Callable[[str], Collection], queue: TaskQueue, job_id: str, request_id: str
 ) -> Job:
     """Record a job over the failed items of job `job_id`, and send its task; or return the job that `request_id` made before.
 
-    The options are those of that job, except `mirror`, since failed items are not the whole source. `catalogue_get` gives
-    (name, uid) of a collection as it is now. Raises `NotFound` ("ingest job"), `InvalidArgument` ("request_id"),
+    The options are those of that job, except `mirror`, since failed items are not the whole source. `catalogue_get` gives a
+    collection as it is now. Raises `NotFound` ("ingest job"), `InvalidArgument` ("request_id"),
     `FailedPrecondition` JOB_NOT_ENDED, NOTHING_FAILED, NOT_RETRIABLE, COLLECTION_GONE or REQUEST_ID_REUSED, `Unavailable`.
     """
     request_id = check_request_id("request_id", request_id or secrets.token_hex(16))
@@ -32,12 +33,12 @@ def retry_failures(
         return earlier
     _check_retriable(old)
     try:
-        _, uid = catalogue_get(old.collection)
+        now = catalogue_get(old.collection)
     except NotFound as error:
         raise _gone(old) from error
-    if uid != old.collection_uid:
+    if now.uid != old.collection_uid:
         raise _gone(old)
-    return start_job(ledger, queue, request, uid)
+    return start_job(ledger, queue, request, now.uid)
 
 
 def _check_retriable(old: Job) -> None:

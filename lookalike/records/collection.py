@@ -1,4 +1,4 @@
-"""A collection: its model, spaces and generations.
+"""A collection: its spaces and generations.
 
 A collection is searched in its *current* generation. While it is re-embedded, and for a time of grace after that, it has an
 *other* generation too: every write goes to both, and no search to the other. A space with the same fingerprint in both is one
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from lookalike.errors import Internal, NotFound
 from lookalike.names import physical_name
-from lookalike.spaces import HistogramSettings, Space
+from lookalike.spaces import SIAMESE, ModelSettings, Space
 
 
 class GenerationState(enum.Enum):
@@ -28,27 +28,26 @@ class GenerationState(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class OtherGeneration:
     """A generation that is written beside the current one. `job_id` is the job that fills it, or that filled the current one.
-    The generation is dropped at `drop_time`, which has a time zone and is None while a job fills the generation."""
+    The generation is dropped at `drop_time`, which has a time zone and is None while a job fills the generation. `written_last`
+    is that of a collection."""
 
     generation: int
     state: GenerationState
-    model: str
     spaces: tuple[Space, ...]
     job_id: str
     drop_time: datetime.datetime | None = None
+    written_last: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A named set of images that is searched together, bound to one version of one model: that of the fingerprint of the space
-    `siamese`. `model` and `spaces` are those of the current generation; `generation` counts from 1."""
+    """A named set of images that is searched together. `spaces` are those of the current generation, one or more; `generation`
+    counts from 1."""
 
     name: str
     uid: str
     """Random hex, new at each creation; the server's own, "" in the client."""
     description: str
-    model: str
-    histogram: HistogramSettings
     spaces: tuple[Space, ...]
     generation: int
     create_time: datetime.datetime
@@ -57,6 +56,9 @@ class Collection:
     """Whether a search compares the query with every image, and `ef` changes nothing: a matter of the store."""
     image_count: int = field(default=0, compare=False)
     """The number of its images, counted when the gateway answers; 0 in the catalogue."""
+    written_last: str = ""
+    """Name of the space that is written last: of those that the last re-embedding made anew, where there was one. "" means the
+    last of `spaces`. The server's own, "" in the client."""
 
     def space(self, name: str, field: str = "spaces") -> Space:
         """The space called `name`. Raises `NotFound`, which names the collection's spaces and the `field` of the request."""
@@ -75,6 +77,22 @@ class Collection:
         return physical_name(self.name, space.name, space.fingerprint)
 
     @property
+    def last(self) -> Space:
+        """The space that is written last. A row in it means that the image is in every space of the current generation."""
+        return _last(self.spaces, self.written_last)
+
+    @property
+    def model_spaces(self) -> tuple[Space, ...]:
+        """The spaces that models fill, whose vectors are compared by cosine."""
+        return tuple(space for space in self.spaces if isinstance(space.kind, ModelSettings))
+
+    @property
+    def default_space(self) -> Space:
+        """The space of a search that names none: `siamese` where there is one, else the first that a model fills, else the
+        first."""
+        return next((space for space in self.spaces if space.name == SIAMESE), (*self.model_spaces, *self.spaces)[0])
+
+    @property
     def other_spaces(self) -> tuple[Space, ...]:
         """The spaces that only the other generation has; none without another generation."""
         return () if self.other is None else tuple(space for space in self.other.spaces if space not in self.spaces)
@@ -83,13 +101,13 @@ class Collection:
     def written(self) -> tuple[Space, ...]:
         """The spaces of both generations in the order in which they are written. Deletes go in the reverse order.
 
-        The last space of each generation comes after all its other spaces, and that of the current generation comes last of
-        all. Whatever a kill interrupts, a row in the last space of a generation means that the image is in every space of that
-        generation.
+        The last space of the current generation comes last of all. So whatever a kill interrupts, a row there means that the
+        image is in every space of that generation. The last space of the other one comes after those that it alone has: an
+        image that is whole in the current generation and has a row there is in every space of the other one too.
         """
         if self.other is None:
-            return self.spaces
-        last = (self.other.spaces[-1], self.spaces[-1])
+            return (*(space for space in self.spaces if space != self.last), self.last)
+        last = (_last(self.other.spaces, self.other.written_last), self.last)
         first = tuple(space for space in (*self.other_spaces, *self.spaces) if space not in last)
         return (*first, *(space for space in last[:1] if space != last[1]), last[1])
 
@@ -103,10 +121,14 @@ class Collection:
         if self.other is None:
             raise Internal(f"collection {self.name!r} has only one generation")
         other = self.other
-        return replace(self, model=other.model, spaces=other.spaces, generation=other.generation, other=None)
+        return replace(self, spaces=other.spaces, generation=other.generation, written_last=other.written_last, other=None)
 
     def written_as(self, collection: Collection) -> bool:
         """Whether vectors that were embedded for `collection` can be written to this one."""
         return (self.uid, self.generation, self.spaces, self.other_spaces) == (
             collection.uid, collection.generation, collection.spaces, collection.other_spaces,
         )  # fmt: skip
+
+
+def _last(spaces: tuple[Space, ...], name: str) -> Space:
+    return next((space for space in spaces if space.name == name), spaces[-1])

@@ -35,7 +35,7 @@ LEAST_JUDGED = 20
 """Bounds from below the labelled queries from which precisions are compared."""
 
 DEFAULT_NEAR_DUPLICATE = 0.95
-"""Similarity in the space `siamese`, in [0, 1]."""
+"""Similarity in the first space that a model fills, in [0, 1]."""
 
 
 class NearDuplicatePolicy(enum.Enum):
@@ -49,9 +49,10 @@ class NearDuplicatePolicy(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
-    """A caller's options of a job. `near_threshold` is the least similarity of near-duplicates in the space `siamese`, in
-    [0, 1]; 0 leaves it to the server (0.95). `mirror` deletes, at the end, images that the source does not have: for a folder
-    those whose URI lies in it, else all others of the collection. A `dry_run` writes nothing and gives a `Job.forecast`."""
+    """A caller's options of a job. `near_threshold` is the least similarity of near-duplicates in the first space that a model
+    fills, in [0, 1]; 0 leaves it to the server (0.95). `mirror` deletes, at the end, images that the source does not have: for
+    a folder those whose URI lies in it, else all others of the collection. A `dry_run` writes nothing and gives a
+    `Job.forecast`."""
 
     near_duplicates: NearDuplicatePolicy = NearDuplicatePolicy.KEEP
     near_threshold: float = 0.0
@@ -61,16 +62,17 @@ class IngestOptions:
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """The options of a job. `threshold` is a similarity in the space `siamese`, in [0, 1].
+    """The options of a job. `threshold` is that of near-duplicates (`IngestOptions`), in [0, 1].
 
-    `model`, `allow_missing`, `grace` and `force` are those of a re-embedding (see `ReembedCollectionRequest`). The contract's
-    jobs do not carry them.
+    `space`, `model`, `allow_missing`, `grace` and `force` are those of a re-embedding (see `ReembedCollectionRequest`). The
+    contract's jobs do not carry them.
     """
 
     near_duplicates: NearDuplicatePolicy = NearDuplicatePolicy.KEEP
     threshold: float = DEFAULT_NEAR_DUPLICATE
     mirror: bool = False
     dry_run: bool = False
+    space: str = ""
     model: str = ""
     allow_missing: bool = False
     grace: timedelta = timedelta()
@@ -110,9 +112,9 @@ def rest_counts_as(options: JobOptions) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A comparison of the answers of a collection's new generation with those of the previous one, for `queries` images and
-    their `k` nearest. `overlap` is the mean share of neighbours that both answers have; the precisions are the mean shares of
-    neighbours with the query's label, None where no image has a label. All are in [0, 1]."""
+    """A comparison of the answers of a collection's new generation with those of the previous one in one `space`, for
+    `queries` images and their `k` nearest. `overlap` is the mean share of neighbours that both answers have; the precisions are
+    the mean shares of neighbours with the query's label, None where no image has a label. All are in [0, 1]."""
 
     queries: int
     k: int
@@ -123,6 +125,8 @@ class Comparison:
     """The number of queries with a label, over which the precisions are means. Not in the contract."""
     standard_error: float = 0.0
     """The standard error of the difference of the precisions, image by image. Not in the contract."""
+    space: str = ""
+    """The space that was asked, of several the one that lost most; "" in comparisons of 0.1, which were in `siamese`."""
 
     @property
     def worse(self) -> bool:

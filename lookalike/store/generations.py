@@ -9,19 +9,47 @@ Every function takes the collection before the step and returns the collection a
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import replace
 
-from lookalike.errors import FailedPrecondition
+from lookalike.errors import FailedPrecondition, InvalidArgument
 from lookalike.records.collection import Collection, GenerationState, OtherGeneration
-from lookalike.spaces import Space
+from lookalike.spaces import ModelSettings, Space, SpaceSpec
 
 MIN_GRACE = datetime.timedelta(seconds=30)
 """Bounds the grace from below, so that no search reads a dropped generation: a reader may know the catalogue of 6 s ago, and a
 call takes up to some 20 s."""
 
 
-def check_can_begin(collection: Collection, model: str, spaces: tuple[Space, ...]) -> None:
-    """Raise `FailedPrecondition` unless `collection` may be re-embedded in `spaces`, those of `model` now."""
+def specs_to_make(collection: Collection, space: str = "", model: str = "") -> list[SpaceSpec]:
+    """What a re-embedding asks the embedder for: the specs of the spaces that it makes anew.
+
+    These are the space called `space`, or all of them (""). `model` fills it instead of its own model; without `space` that is
+    the only space of the collection that a model fills. Raises `NotFound` (space) and `InvalidArgument`.
+    """
+    if space:
+        targets, filled = [collection.space(space, field="space")], [collection.space(space, field="space")]
+    else:
+        targets, filled = list(collection.spaces), list(collection.model_spaces)
+    if not model:
+        return [one.spec for one in targets]
+    if len(filled) > 1:
+        names = " or ".join(one.name for one in filled)
+        raise InvalidArgument("space", f"is missing; name the space that model {model!r} is to fill: {names}")
+    if not filled or not isinstance(filled[0].kind, ModelSettings):
+        where = f"space {space!r} is a histogram" if space else f"collection {collection.name!r} has histograms only"
+        raise InvalidArgument("model", f"is given, but {where}, which no model fills")
+    return [SpaceSpec(one.name, ModelSettings(model)) if one in filled else one.spec for one in targets]
+
+
+def made_anew(collection: Collection, described: Sequence[Space]) -> tuple[Space, ...]:
+    """The spaces of `collection`, with those of `described` in place of their namesakes."""
+    new = {space.name: space for space in described}
+    return tuple(new.get(space.name, space) for space in collection.spaces)
+
+
+def check_can_begin(collection: Collection, spaces: tuple[Space, ...]) -> None:
+    """Raise `FailedPrecondition` unless `collection` may be re-embedded in `spaces`."""
     name, other = collection.name, collection.other
     if other is not None and other.state is GenerationState.FILLING:
         problem = f"collection {name!r} is being re-embedded by job {other.job_id!r}; wait for it or cancel it"
@@ -31,22 +59,31 @@ def check_can_begin(collection: Collection, model: str, spaces: tuple[Space, ...
             f"collection {name!r} still keeps generation {other.generation}; drop it first, or wait until its grace is over"
         )
         raise _refused(collection, "PREVIOUS_GENERATION_KEPT", problem, generation=str(other.generation))
-    if spaces == collection.spaces:
-        problem = f"collection {name!r} already has this version of model {model!r}, in every space"
-        raise _refused(collection, "REEMBED_NOT_NEEDED", problem, model=model)
     if [space.name for space in spaces] != [space.name for space in collection.spaces]:
-        raise _refused(collection, "SPACES_DIFFER", f"model {model!r} gives other spaces than collection {name!r} has")
-    if any(space not in collection.spaces and collection.physical_of(space) in collection.physicals for space in spaces):
-        problem = f"a fingerprint of model {model!r} begins like one that collection {name!r} has; ingest into a new collection"
-        raise _refused(collection, "FINGERPRINTS_COLLIDE", problem)
+        raise _refused(collection, "SPACES_DIFFER", f"collection {name!r} has other spaces than those asked for")
+    changed = _changed(collection, spaces)
+    if not changed:
+        problem = f"collection {name!r} already has the version asked for, in every space"
+        raise _refused(collection, "REEMBED_NOT_NEEDED", problem)
+    for space in changed:
+        if collection.physical_of(space) in collection.physicals:
+            problem = (
+                f"the new fingerprint of space {space.name!r} begins like the one that collection {name!r} has; ingest into a "
+                "new collection"
+            )
+            raise _refused(collection, "FINGERPRINTS_COLLIDE", problem)
 
 
-def begun(collection: Collection, job_id: str, model: str, spaces: tuple[Space, ...]) -> Collection:
-    """`collection` with another generation, in `spaces` of `model`, that job `job_id` fills. Raises as `check_can_begin`."""
+def begun(collection: Collection, job_id: str, spaces: tuple[Space, ...]) -> Collection:
+    """`collection` with another generation, in `spaces`, that job `job_id` fills. Spaces that keep their fingerprint are
+    shared. Raises as `check_can_begin`."""
     if is_filled_by(collection, job_id):
         return collection
-    check_can_begin(collection, model, spaces)
-    other = OtherGeneration(collection.generation + 1, GenerationState.FILLING, model, spaces, job_id)
+    check_can_begin(collection, spaces)
+    changed = {space.name: space for space in _changed(collection, spaces)}
+    last = collection.last.name if collection.last.name in changed else list(changed)[-1]
+    spaces = tuple(changed.get(space.name, space) for space in collection.spaces)
+    other = OtherGeneration(collection.generation + 1, GenerationState.FILLING, spaces, job_id, written_last=last)
     return replace(collection, other=other)
 
 
@@ -98,6 +135,13 @@ def without_overdue(collection: Collection, now: datetime.datetime) -> Collectio
     return replace(collection, other=None) if overdue else collection
 
 
+def _changed(collection: Collection, spaces: tuple[Space, ...]) -> list[Space]:
+    """Those of `spaces` that have another fingerprint than their namesake in the collection. One version of a model may have
+    two names, so names of models say nothing."""
+    fingerprints = {space.name: space.fingerprint for space in collection.spaces}
+    return [space for space in spaces if fingerprints.get(space.name) != space.fingerprint]
+
+
 def _previous(collection: Collection) -> OtherGeneration:
     other = collection.other
     if other is None or other.state is not GenerationState.PREVIOUS:
@@ -107,7 +151,9 @@ def _previous(collection: Collection) -> OtherGeneration:
 
 
 def _changed_places(before: Collection, job_id: str, drop_time: datetime.datetime) -> Collection:
-    kept = OtherGeneration(before.generation, GenerationState.PREVIOUS, before.model, before.spaces, job_id, drop_time)
+    kept = OtherGeneration(
+        before.generation, GenerationState.PREVIOUS, before.spaces, job_id, drop_time, written_last=before.written_last
+    )
     return replace(before.as_other(), other=kept)
 
 

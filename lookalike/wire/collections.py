@@ -5,7 +5,6 @@ from __future__ import annotations
 from lookalike.records.collection import Collection
 from lookalike.v1 import collection_service_pb2 as pb
 from lookalike.wire.fields import message_of, record_of
-from lookalike.wire.spaces import histogram_from
 
 
 def collection_message(collection: Collection) -> pb.Collection:
@@ -13,5 +12,5 @@ def collection_message(collection: Collection) -> pb.Collection:
 
 
 def collection_from(message: pb.Collection) -> Collection:
-    """Raises `Internal` for a metric or a state that this version does not know."""
-    return record_of(Collection, message, uid="", histogram=histogram_from(message.histogram))
+    """Raises `Internal` for a metric, a kind or a state that this version does not know."""
+    return record_of(Collection, message, uid="")

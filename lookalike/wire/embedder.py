@@ -11,27 +11,29 @@ from datetime import timedelta
 import numpy as np
 
 from lookalike.errors import FingerprintMismatch, Internal
-from lookalike.records.collection import Collection
-from lookalike.records.model import Description, Embedding
-from lookalike.spaces import SIAMESE, HistogramSettings, Space, Vector
+from lookalike.records.model import Embedding
+from lookalike.spaces import DEFAULT_SPACES, Space, SpaceSpec, Vector
 from lookalike.v1 import embedder_service_pb2 as pb
-from lookalike.wire.spaces import histogram_from, histogram_message, space_from
+from lookalike.wire.spaces import space_from, spec_message, specs_from
 from lookalike.wire.status import from_status
 from lookalike.wire.values import span_message
 
 
-def embed_request(
-    collection: Collection, spaces: Sequence[Space], images: Sequence[bytes], lane: pb.Lane.ValueType
-) -> pb.EmbedRequest:
-    """A request to embed `images` (encoded pictures) in `spaces` of `collection`, by the collection's version of the model."""
-    return pb.EmbedRequest(
-        model=collection.model,
-        fingerprint=collection.space(SIAMESE).fingerprint,
-        spaces=[space.name for space in spaces],
-        histogram=histogram_message(collection.histogram),
-        images=images,
-        lane=lane,
-    )
+def embed_request(spaces: Sequence[Space], images: Sequence[bytes], lane: pb.Lane.ValueType) -> pb.EmbedRequest:
+    """A request to embed `images` (encoded pictures) in `spaces`, with the versions that their fingerprints name."""
+    asked = [pb.EmbedSpace(spec=spec_message(space.spec), fingerprint=space.fingerprint) for space in spaces]
+    return pb.EmbedRequest(spaces=asked, images=images, lane=lane)
+
+
+def embed_spaces_from(request: pb.EmbedRequest) -> list[tuple[SpaceSpec, str]]:
+    """The spaces that a request asks for, each with its fingerprint ("" for that of now); the default ones where it has none.
+
+    Raises `InvalidArgument` as `specs_from`.
+    """
+    specs = specs_from((asked.spec for asked in request.spaces), "spaces[{}].spec")
+    return list(zip(specs, [asked.fingerprint for asked in request.spaces], strict=True)) or [
+        (spec, "") for spec in DEFAULT_SPACES
+    ]
 
 
 def embeddings_from(response: pb.EmbedResponse, spaces: Sequence[Space], pictures: int) -> list[Embedding]:
@@ -76,12 +78,11 @@ def embed_timing_from(message: pb.EmbedTiming) -> tuple[float, float]:
     return message.decode.ToNanoseconds() / 1e9, message.compute.ToNanoseconds() / 1e9
 
 
-def describe_request(model: str, histogram: HistogramSettings) -> pb.DescribeSpacesRequest:
-    """A request for the spaces of `model` ("" for the default model) and `histogram`."""
-    return pb.DescribeSpacesRequest(model=model, histogram=histogram_message(histogram))
+def describe_request(specs: Sequence[SpaceSpec]) -> pb.DescribeSpacesRequest:
+    """A request for the spaces that `specs` give now; none stand for the default ones."""
+    return pb.DescribeSpacesRequest(spaces=map(spec_message, specs))
 
 
-def description_from(response: pb.DescribeSpacesResponse) -> Description:
-    """Raises `Internal` for a metric that this version does not know."""
-    spaces = tuple(space_from(space) for space in response.spaces)
-    return Description(response.model, histogram_from(response.histogram), spaces)
+def described_from(response: pb.DescribeSpacesResponse) -> tuple[Space, ...]:
+    """Raises `Internal` for a metric or a kind that this version does not know."""
+    return tuple(space_from(space) for space in response.spaces)

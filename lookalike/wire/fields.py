@@ -1,9 +1,9 @@
 """Records <-> messages of the contract, field by field: the one place that copies what has one name on both sides.
 
 How a value is copied, the contract says: a `Timestamp` is a moment, a `Duration` a span, `Metadata` a mapping, an enum the
-member of its name, a message the record that stands there, a list a tuple. Absence is None where the record's field may be
-None. A field that has no namesake is the caller's to give. `tests/unit/lookalike/wire/test_round_trip.py` finds one that is
-forgotten.
+member of its name, a message the record that stands there, a list a tuple, a oneof of messages the record of the one that is
+given. Absence is None where the record's field may be None. A field that has no namesake is the caller's to give.
+`tests/unit/lookalike/wire/test_round_trip.py` finds one that is forgotten.
 
 Used by the other files of `wire`.
 """
@@ -12,18 +12,26 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from types import NoneType
 from typing import Any, NamedTuple, TypeVar, cast, get_args, get_type_hints
 
 import numpy as np
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from lookalike.errors import Internal, InvalidArgument
-from lookalike.wire.values import metadata_from, metadata_message, moment_from, moment_message, span_from, span_message
+from lookalike.wire.values import (
+    histogram_from,
+    metadata_from,
+    metadata_message,
+    moment_from,
+    moment_message,
+    span_from,
+    span_message,
+)
 
 E = TypeVar("E", bound=enum.Enum)
 M = TypeVar("M", bound=Message)
@@ -31,6 +39,26 @@ R = TypeVar("R")
 _Write = Callable[[Any], Any]
 _Read = Callable[[Any, str], Any]
 """Takes a value of a message and where it stands in the message, for errors."""
+
+
+class _Choice(NamedTuple):
+    """A field of the record that stands for a oneof of the message, both of one name: the fields of the oneof, by the record
+    that each holds."""
+
+    name: str
+    fields: Mapping[type, _Field]
+
+    def written(self, value: Any) -> dict[str, Any]:
+        field = self.fields[type(value)]
+        return {field.name: value if field.write is None else field.write(value)}
+
+    def read(self, message: Message, path: str) -> Any:
+        """Raises `Internal` where nothing is given that this version knows."""
+        given = message.WhichOneof(self.name)
+        for field in self.fields.values():
+            if field.name == given and field.read is not None:
+                return field.read(getattr(message, given), _inside(path, given))
+        raise Internal(f"an answer has no {_inside(path, self.name)} that this version of lookalike knows")
 
 
 class _Field(NamedTuple):
@@ -49,6 +77,8 @@ def message_of(kind: type[M], record: Any, **given: Any) -> M:
         if name not in given:
             value = getattr(record, name)
             given[name] = value if write is None or value is None else write(value)
+    for choice in _choices(cast(Any, type(record)), cast(Any, kind)):
+        given |= choice.written(getattr(record, choice.name))
     return kind(**given)
 
 
@@ -56,13 +86,15 @@ def record_of(kind: type[R], message: Message, path: str = "", **given: Any) -> 
     """A record of `kind` with what `message` has for it. `given` are fields of the record that are made in another way; `path`
     is where the message stands, for errors.
 
-    Raises `Internal` for a member of an enum that this version does not know, and `InvalidArgument` for a time that no calendar
-    has, or a span that the contract does not allow.
+    Raises `Internal` for a member of an enum or of a oneof that this version does not know, and `InvalidArgument` for a time
+    that no calendar has, or a span that the contract does not allow.
     """
     for name, optional, _, read in _shared(cast(Any, kind), cast(Any, type(message))):
         if name not in given:
             value = None if optional and not message.HasField(name) else getattr(message, name)
-            given[name] = value if read is None or value is None else read(value, f"{path}.{name}" if path else name)
+            given[name] = value if read is None or value is None else read(value, _inside(path, name))
+    for choice in _choices(cast(Any, kind), cast(Any, type(message))):
+        given[choice.name] = choice.read(message, path)
     return kind(**given)
 
 
@@ -114,6 +146,26 @@ def _shared(record: Any, message: Any) -> tuple[_Field, ...]:
     return tuple(_field(contract[name], hints[name]) for name in (field.name for field in fields(record)) if name in contract)
 
 
+@functools.cache
+def _choices(record: Any, message: Any) -> tuple[_Choice, ...]:
+    """The oneofs of messages of one class that a field of a record stands for."""
+    contract, hints = message.DESCRIPTOR.oneofs_by_name, get_type_hints(record)
+    return tuple(
+        _choice(contract[field.name], get_args(hints[field.name])) for field in fields(record) if field.name in contract
+    )
+
+
+def _choice(theirs: OneofDescriptor, records: tuple[Any, ...]) -> _Choice:
+    """The record of a field is the one with the name of its message."""
+    by_name = {record.__name__: record for record in records}
+    found = {by_name[field.message_type.name]: field for field in theirs.fields if field.message_type is not None}
+    return _Choice(theirs.name, {record: _field(field, record) for record, field in found.items()})
+
+
+def _inside(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
 def _field(theirs: FieldDescriptor, hint: Any) -> _Field:
     optional = NoneType in get_args(hint)
     kind = next(kind for kind in get_args(hint) if kind is not NoneType) if optional else hint
@@ -162,6 +214,8 @@ def _ways_of_one(theirs: FieldDescriptor, hint: Any) -> tuple[_Write | None, _Re
             return span_message, span_from
         case "lookalike.v1.Metadata":
             return metadata_message, lambda message, _path: metadata_from(message)
+        case "lookalike.v1.HistogramSettings":
+            return functools.partial(message_of, GetMessageClass(theirs.message_type)), histogram_from
         case _:
             return functools.partial(message_of, GetMessageClass(theirs.message_type)), functools.partial(record_of, hint)
 

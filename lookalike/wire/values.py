@@ -1,5 +1,5 @@
-"""Metadata, moments and spans <-> `Metadata`, `Timestamp` and `Duration`. The other modules of `wire` call it, and HTTP for its
-JSON."""
+"""Values that are not copied field by field: metadata, moments and spans <-> `Metadata`, `Timestamp` and `Duration`, and
+settings with defaults. The other modules of `wire` call it, and HTTP for its JSON."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from lookalike.errors import InvalidArgument
+from lookalike.spaces import HistogramSettings
 from lookalike.spans import MAX_SPAN
 from lookalike.v1 import image_pb2
 
@@ -98,3 +99,12 @@ def span_from(message: Duration, field: str) -> timedelta:
     if not (-most_s <= message.seconds <= most_s and abs(message.nanos) < 10**9 and message.seconds * message.nanos >= 0):
         raise InvalidArgument(field, f"is not a duration of at most {most_s:,} seconds with nanoseconds of the same sign")
     return timedelta(seconds=message.seconds, microseconds=int(message.nanos / 1000))
+
+
+def histogram_from(message: image_pb2.HistogramSettings, path: str = "histogram") -> HistogramSettings:
+    """Zeros mean the defaults. Raises `InvalidArgument` for values out of range; `path` is where the message stands."""
+    default = HistogramSettings()
+    try:
+        return HistogramSettings(message.bins or default.bins, message.grid or default.grid, message.color)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{path}{(error.field or '').removeprefix('histogram')}", error.problem) from None

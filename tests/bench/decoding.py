@@ -34,10 +34,11 @@ def _measure(width: int, height: int, scale: Scale, findings: Findings) -> None:
     from tests.bench.pipeline import pipeline, tower
 
     decoder, wanted = pipeline().decoder, tower("photo").wanted
+    (seen,) = wanted.towers
     files, window_s = cycle(photographs(_FILES, width, height)), scale.window_s / 2
     ours, limit = interleaved(
         lambda: callers.repeated(lambda: decoder.decode(next(files), wanted), window_s),
-        lambda: callers.repeated(lambda: full(next(files), wanted.side), window_s),
+        lambda: callers.repeated(lambda: full(next(files), seen.side), window_s),
         scale.rounds,
     )
     findings.add(f"decode_{width}x{height}", ours, limit)

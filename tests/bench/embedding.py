@@ -20,6 +20,7 @@ from tests.bench import callers
 from tests.bench.inputs import fashion_queries
 from tests.bench.rows import Findings, interleaved
 from tests.bench.scales import Scale
+from tests.messages import asked_spaces
 from tests.servers.worker import EmbedderProcess
 
 SINGLE_CALLERS, FULL_CALLERS = 64, 4
@@ -61,9 +62,9 @@ class Load:
 
     def over_grpc(self, target: str, scale: Scale) -> float:
         """Images a second from the embedder at `target`."""
-        spaces = ["histogram", "siamese"] if self.histogram else ["siamese"]
+        spaces = asked_spaces(*(("histogram",) if self.histogram else ()), "siamese", model="fashion")
         requests = [
-            embedder_pb2.EmbedRequest(model="fashion", spaces=spaces, images=images, lane=_LANES[self.lane]).SerializeToString()
+            embedder_pb2.EmbedRequest(spaces=spaces, images=images, lane=_LANES[self.lane]).SerializeToString()
             for images in self.calls
         ]
         with callers.raw(target, callers.EMBED) as embed:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from embedder.models.bundle import SHIPPED, load
 from embedder.pictures import alterations as alter
-from embedder.pictures.decode import Decoder, Wanted
+from embedder.pictures.decode import Decoder, TowerInput, Wanted
 from indexer.chunk.near_duplicates import stands_out
 from lookalike.errors import BadImage
 
@@ -61,7 +61,7 @@ def _embedding() -> Callable[[list[bytes]], Vectors]:
     bundle = load(SHIPPED / "photo")
     side, channels = bundle.tower.input_size, bundle.tower.channels
     model = tf.function(Model(bundle).embed, input_signature=[tf.TensorSpec((None, side, side, channels), tf.uint8)])
-    decoder, wanted = Decoder(), Wanted(0, side, channels, bundle.input.fit)
+    decoder, wanted = Decoder(), Wanted(towers=(TowerInput(side, channels, bundle.input.fit),))
 
     def embed(files: list[bytes]) -> Vectors:
         pixels: list[Any] = [decoder.decode(data, wanted).tower for data in files]

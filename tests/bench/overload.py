@@ -34,6 +34,7 @@ from tests.bench import callers
 from tests.bench.inputs import fashion_queries
 from tests.bench.rows import Findings, p99
 from tests.bench.scales import Scale
+from tests.messages import asked_spaces
 from tests.servers.processes import free_port
 from tests.servers.worker import EmbedderProcess
 
@@ -117,7 +118,7 @@ async def _rounds(embedder: EmbedderProcess, port: int, scale: Scale) -> Rounds:
     assert embedder.process is not None
     rounds, process = Rounds(), psutil.Process(embedder.process.pid)
     image = fashion_queries().png(0)
-    request = embedder_pb2.EmbedRequest(model="fashion", spaces=["siamese"], images=[image]).SerializeToString()
+    request = embedder_pb2.EmbedRequest(spaces=asked_spaces("siamese", model="fashion"), images=[image]).SerializeToString()
     channels = [open_aio_channel(embedder.target) for _ in range(_CHANNELS)]
     embeds: list[_Embed] = [channel.unary_unary(callers.EMBED) for channel in channels]
     try:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedder.models.bundle import SHIPPED, load
-from embedder.pictures.decode import Decoded, Decoder, Wanted
+from embedder.pictures.decode import Decoded, Decoder, TowerInput, Wanted
 from embedder.pictures.waiting import Lane, Waiting
 from embedder.serving.admission import Limits
 from embedder.serving.batcher import Batcher
@@ -40,7 +40,8 @@ class Tower:
 
     def pixels(self, count: int) -> Pixels:
         """Noise in the shape of a batch: uint8 `[count, side, side, channels]`."""
-        shape = (count, self.wanted.side, self.wanted.side, self.wanted.tower_channels)
+        (seen,) = self.wanted.towers
+        shape = (count, seen.side, seen.side, seen.channels)
         return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
@@ -64,7 +65,7 @@ class Pipeline:
 
     def compute(self, tower: Tower, pixels: Pixels) -> int:
         """One picture that is decoded already, uint8 `[side, side, channels]`, through the batcher."""
-        work = _work(tower, Decoded(None, pixels), HistogramSettings())
+        work = _work(tower, Decoded((), (pixels,)), HistogramSettings())
         with self.batcher.place(Lane.INTERACTIVE, items=1, size_bytes=pixels.nbytes) as place:
             return len(place.run([work], deadline_s=time.monotonic() + _PATIENCE_S))
 
@@ -98,8 +99,8 @@ def tower(name: str) -> Tower:
     served = build_served(bundle, settings.embedder_batch_images)
     served.traced.warm_up(lambda *_: None)
     model = Model(bundle)
-    wanted = Wanted(0, bundle.tower.input_size, bundle.tower.channels, bundle.input.fit)
-    return Tower(served, functools.cache(lambda size: _bare(model, wanted, size)), wanted)
+    seen = TowerInput(bundle.tower.input_size, bundle.tower.channels, bundle.input.fit)
+    return Tower(served, functools.cache(lambda size: _bare(model, seen, size)), Wanted(towers=(seen,)))
 
 
 @functools.cache
@@ -111,7 +112,7 @@ def _set_up() -> EmbedderSettings:
     return settings
 
 
-def _bare(model, wanted: Wanted, size: int) -> Callable[[Pixels], Vector]:  # type: ignore[no-untyped-def]
+def _bare(model, seen: TowerInput, size: int) -> Callable[[Pixels], Vector]:  # type: ignore[no-untyped-def]
     """Weights are frozen here as they are in the embedder: the limit is to have all that TensorFlow gives."""
     import tensorflow as tf
 
@@ -121,16 +122,17 @@ def _bare(model, wanted: Wanted, size: int) -> Callable[[Pixels], Vector]:  # ty
         vectors: Vector = traced(tf.constant(pixels)).numpy()
         return vectors
 
-    run(np.zeros((size, wanted.side, wanted.side, wanted.tower_channels), np.uint8))
+    run(np.zeros((size, seen.side, seen.side, seen.channels), np.uint8))
     return run
 
 
 def with_canvas(wanted: Wanted, channels: int) -> Wanted:
     """`wanted` with a histogram's canvas."""
-    return Wanted(channels, wanted.side, wanted.tower_channels, wanted.fit)
+    return Wanted((channels,), wanted.towers)
 
 
 def _work(tower: Tower, decoded: Decoded, settings: HistogramSettings):  # type: ignore[no-untyped-def]
-    from embedder.serving.spaces import Work
+    from embedder.serving.spaces import ToCount, ToShow, Work
 
-    return Work(settings, decoded.canvas, tower.served.traced, decoded.tower)  # type: ignore[attr-defined]
+    counted = (ToCount(settings, canvas) for canvas in decoded.canvases)
+    return Work((*counted, ToShow(tower.served.traced, decoded.tower)))  # type: ignore[attr-defined]

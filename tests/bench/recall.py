@@ -27,7 +27,7 @@ def anchors() -> Vector:
     model, decoder = tower(PHOTO), pipeline().decoder
     bare = model.bare(_BATCH)
     pictures = [decoder.decode(image, model.wanted).tower for image in photographs(_ANCHORS, 320, 240)]
-    batches = [np.stack(pictures[start : start + _BATCH]) for start in range(0, _ANCHORS, _BATCH)]  # type: ignore[arg-type]
+    batches = [np.stack(pictures[start : start + _BATCH]) for start in range(0, _ANCHORS, _BATCH)]
     return np.concatenate([bare(batch) for batch in batches])
 
 

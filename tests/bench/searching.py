@@ -18,7 +18,7 @@ from tests.bench.inputs import fashion_queries, photographs
 from tests.bench.rows import Findings, interleaved
 from tests.bench.scales import Scale
 from tests.bench.system import FASHION, PHOTO, TOP_K, System
-from tests.messages import search_request
+from tests.messages import asked_spaces, search_request
 
 CALLERS = 32
 _WARM_UP = 10
@@ -44,7 +44,7 @@ def lone_query(system: System, scale: Scale, findings: Findings) -> None:
             search(search_request(FASHION, image=image, top_k=TOP_K).SerializeToString())
 
         def legs(image: bytes) -> None:
-            request = embedder_pb2.EmbedRequest(model=FASHION, spaces=[SIAMESE], images=[image])
+            request = embedder_pb2.EmbedRequest(spaces=asked_spaces(SIAMESE, model=FASHION), images=[image])
             answer = embedder_pb2.EmbedResponse.FromString(embed(request.SerializeToString()))
             system.search_alone(FASHION, np.frombuffer(answer.results[0].vectors[0], "<f4"))
 

@@ -23,6 +23,7 @@ from tests.bench import callers
 from tests.bench.inputs import photographs
 from tests.bench.rows import Findings
 from tests.bench.scales import Scale
+from tests.messages import asked_spaces
 from tests.servers import processes
 from tests.servers.worker import EmbedderProcess
 
@@ -37,6 +38,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from pathlib import Path
 import tensorflow
 from embedder.models.bundle import load
+from tests.messages import asked_spaces
 from embedder.models.model import Model
 model = Model(load(Path(sys.argv[1])))
 Path(sys.argv[2]).touch()
@@ -89,7 +91,9 @@ def load_alone(loaded: Path) -> tuple[float, float]:
 
 
 def _after_work_mib(target: str, pid: int) -> float:
-    request = embedder_pb2.EmbedRequest(model="photo", images=photographs(32, 640, 480)).SerializeToString()
+    request = embedder_pb2.EmbedRequest(
+        spaces=asked_spaces(model="photo"), images=photographs(32, 640, 480)
+    ).SerializeToString()
     with callers.raw(target, callers.EMBED) as embed:
         for _ in range(4):
             embed(request)

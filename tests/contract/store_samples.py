@@ -12,7 +12,7 @@ import numpy as np
 from lookalike.errors import NotFound
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
-from lookalike.spaces import HistogramSettings, Metric, Space, Vector
+from lookalike.spaces import HistogramSettings, Metric, ModelSettings, Space, Vector
 from lookalike.store.writable import WritableCatalogue
 
 NOW = datetime.datetime(2026, 1, 31, 12, 0, 0, 250000, tzinfo=datetime.UTC)
@@ -22,14 +22,12 @@ TIMEOUT_S = 20.0
 
 def new_collection(name: str | None = None, histogram: HistogramSettings = HISTOGRAM, siamese_dimension: int = 4) -> Collection:
     """A collection that is not made yet, with a name of its own unless one is given."""
-    siamese = Space("siamese", siamese_dimension, Metric.COSINE, "ab12cd34ef567890")
+    siamese = Space("siamese", siamese_dimension, Metric.COSINE, "ab12cd34ef567890", ModelSettings("small"))
     return Collection(
         name=name or f"test_{secrets.token_hex(6)}",
         uid=secrets.token_hex(16),
         description='Coats & "hats"\nçé',
-        model="fashion",
-        histogram=histogram,
-        spaces=(histogram.space, siamese),
+        spaces=(histogram.space(), siamese),
         generation=1,
         create_time=NOW,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -24,6 +24,7 @@ from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from lookalike.v1 import image_pb2
 from lookalike.wire.embedder import embed_timing_from
 from lookalike.wire.status import from_rpc_error, from_status
+from tests.messages import asked_spaces, made
 from tests.pictures.hostile_pictures import gif_of_one_colour, tiff_tiled
 from tests.pictures.made_pictures import bomb, corners, encoded, noise
 from tests.servers.embedder import models, serving
@@ -43,9 +44,13 @@ def stub(target: str) -> Iterator[rpc.EmbedderServiceStub]:
         yield rpc.EmbedderServiceStub(channel)
 
 
-def embed(stub: rpc.EmbedderServiceStub, *images: bytes, **fields: object) -> messages.EmbedResponse:
-    request = messages.EmbedRequest(images=images, **{"model": "small", **fields})  # type: ignore[arg-type]
-    return stub.Embed(request, timeout=TIMEOUT_S)
+def embed(
+    stub: rpc.EmbedderServiceStub,
+    *images: bytes,
+    spaces: Sequence[messages.EmbedSpace] = (),
+    lane: messages.Lane.ValueType = messages.LANE_INTERACTIVE,
+) -> messages.EmbedResponse:
+    return stub.Embed(messages.EmbedRequest(images=images, spaces=spaces, lane=lane), timeout=TIMEOUT_S)
 
 
 def vector(result: messages.EmbedResult, index: int) -> np.ndarray:
@@ -64,7 +69,7 @@ def test_both_spaces_come_by_default_with_their_fingerprints(stub: rpc.EmbedderS
     response = embed(stub, encoded(pixels))
     small = models()[0]
     assert [(space.name, space.dimension, space.metric, space.fingerprint) for space in response.spaces] == [
-        ("histogram", 256, image_pb2.METRIC_L2, HistogramSettings().space.fingerprint),
+        ("histogram", 256, image_pb2.METRIC_L2, HistogramSettings().space().fingerprint),
         ("siamese", 8, image_pb2.METRIC_COSINE, small.bundle.fingerprint),
     ]
     (result,) = response.results
@@ -83,19 +88,18 @@ def test_an_answer_says_where_its_time_went(stub: rpc.EmbedderServiceStub) -> No
 
 
 def test_spaces_come_in_the_order_asked_for(stub: rpc.EmbedderServiceStub) -> None:
-    both = embed(stub, encoded(corners()), spaces=["siamese", "histogram"])
+    both = embed(stub, encoded(corners()), spaces=asked_spaces("siamese", "histogram"))
     assert [len(v) // 4 for v in both.results[0].vectors] == [8, 256]
     assert [space.name for space in both.spaces] == ["siamese", "histogram"]
-    alone = embed(stub, encoded(corners()), spaces=["siamese"])
+    alone = embed(stub, encoded(corners()), spaces=asked_spaces("siamese"))
     np.testing.assert_allclose(vector(alone.results[0], 0), vector(both.results[0], 0), atol=1e-6)
     assert [space.name for space in alone.spaces] == ["siamese"]
 
 
 def test_a_histogram_needs_no_model_and_counts_as_asked(stub: rpc.EmbedderServiceStub) -> None:
-    settings = image_pb2.HistogramSettings(bins=8, grid=2, color=True)
-    response = embed(stub, encoded(corners()), model="", spaces=["histogram"], histogram=settings)
+    response = embed(stub, encoded(corners()), spaces=asked_spaces("histogram", bins=8, grid=2, color=True))
     counts = vector(response.results[0], 0).reshape(4, 3, 8)
-    assert response.spaces[0].fingerprint == HistogramSettings(8, 2, True).space.fingerprint
+    assert response.spaces[0].fingerprint == HistogramSettings(8, 2, True).space().fingerprint
     # Red, green, blue, white quarters: each cell holds a quarter of all values, a third of that per channel, at one end.
     expected = [(7, 0, 0), (0, 7, 0), (0, 0, 7), (7, 7, 7)]
     assert [tuple(cell.argmax(axis=1).tolist()) for cell in counts] == expected
@@ -103,20 +107,41 @@ def test_a_histogram_needs_no_model_and_counts_as_asked(stub: rpc.EmbedderServic
 
 
 def test_requests_name_their_model(stub: rpc.EmbedderServiceStub) -> None:
-    response = embed(stub, encoded(noise(20, 20, 3)), model="colour", spaces=["siamese"])
+    response = embed(stub, encoded(noise(20, 20, 3)), spaces=asked_spaces("siamese", model="colour"))
     assert response.spaces[0].fingerprint == models()[1].bundle.fingerprint
     np.testing.assert_allclose(vector(response.results[0], 0), models()[1].embed(noise(20, 20, 3)[None])[0], atol=1e-5)
 
 
 def test_a_request_may_name_the_version_and_never_gets_another(stub: rpc.EmbedderServiceStub) -> None:
     fingerprint = models()[0].bundle.fingerprint
-    named = embed(stub, encoded(noise(16, 16)), spaces=["siamese"], fingerprint=fingerprint)
+    named = embed(stub, encoded(noise(16, 16)), spaces=asked_spaces("siamese", model="small", fingerprint=fingerprint))
     assert named.spaces[0].fingerprint == fingerprint
-    error = refused(lambda: embed(stub, encoded(noise(16, 16)), fingerprint="0123456789abcdef"))
-    assert isinstance(error, FingerprintMismatch)
-    assert error.metadata == {"space": "siamese", "expected": "0123456789abcdef", "actual": fingerprint}
-    alone = embed(stub, encoded(noise(16, 16)), spaces=["histogram"], fingerprint="0123456789abcdef")
-    assert [space.name for space in alone.spaces] == ["histogram"], "a histogram has no version of a model"
+    for space, actual in (("siamese", fingerprint), ("histogram", HistogramSettings().space().fingerprint)):
+        (asked,) = asked_spaces(space, model="small")
+        asked.fingerprint = "0123456789abcdef"
+        error = refused(lambda asked=asked: embed(stub, encoded(noise(16, 16)), spaces=[asked]))  # type: ignore[misc]
+        assert isinstance(error, FingerprintMismatch)
+        assert error.metadata == {"space": space, "expected": "0123456789abcdef", "actual": actual}
+
+
+def test_a_request_may_have_spaces_of_several_kinds_models_and_settings(stub: rpc.EmbedderServiceStub) -> None:
+    pixels = noise(30, 20, 3)
+    asked = [
+        *asked_spaces("photo", model="colour"),
+        *asked_spaces("histogram", bins=16),
+        *asked_spaces("fashion", "again", model="small"),
+        made(messages.EmbedSpace, spec={"name": "tones", "histogram": {"bins": 16, "grid": 2, "color": True}}),
+    ]
+    response = embed(stub, encoded(pixels), b"no picture", encoded(pixels[::-1]), spaces=asked)
+    assert [(space.name, space.dimension, space.model.name) for space in response.spaces] == [
+        ("photo", 12, "colour"), ("histogram", 16, ""), ("fashion", 8, "small"), ("again", 8, "small"), ("tones", 192, ""),
+    ]  # fmt: skip
+    assert response.results[1].HasField("error")
+    for result, picture in ((response.results[0], pixels), (response.results[2], pixels[::-1])):
+        for place, one in enumerate(asked):
+            alone = embed(stub, encoded(picture), spaces=[one])
+            np.testing.assert_allclose(vector(result, place), vector(alone.results[0], 0), atol=1e-6)
+    np.testing.assert_array_equal(vector(response.results[0], 2), vector(response.results[0], 3))
 
 
 def test_a_bad_picture_fails_alone(stub: rpc.EmbedderServiceStub) -> None:
@@ -145,11 +170,11 @@ def test_risky_kinds_give_the_same_vectors_and_thumbnails_as_safe_ones(stub: rpc
         # Another batch, another last digit.
         np.testing.assert_allclose(vector(result, 1), vector(response.results[0], 1), rtol=0, atol=1e-6)
     assert {from_status(result.error).reason for result in response.results[4:]} == {"IMAGE_TOO_MANY_PIXELS"}
-    made = {
+    jpegs = {
         stub.MakeThumbnail(messages.MakeThumbnailRequest(image=encoded(picture, kind)), timeout=TIMEOUT_S).jpeg
         for kind in kinds
     }
-    assert len(made) == 1
+    assert len(jpegs) == 1
 
 
 def test_an_oversize_picture_fails_alone_too(stub: rpc.EmbedderServiceStub) -> None:
@@ -163,19 +188,23 @@ def test_an_oversize_picture_fails_alone_too(stub: rpc.EmbedderServiceStub) -> N
         ({"images": []}, InvalidArgument, "images"),
         ({"images": [b"x"] * 33}, InvalidArgument, "images"),
         ({"images": [bytes(9_000_000)] * 2}, InvalidArgument, "images"),
-        ({"spaces": ["texture"]}, InvalidArgument, "spaces"),
-        ({"spaces": ["siamese", "siamese"]}, InvalidArgument, "spaces"),
-        ({"model": "none_such"}, NotFound, "model"),
-        ({"model": ""}, InvalidArgument, "model"),
+        ({"spaces": [{}]}, InvalidArgument, "spaces[0].spec.kind"),
+        ({"spaces": [{"spec": {"model": {}}}]}, InvalidArgument, "spaces[0].spec.name"),
+        ({"spaces": asked_spaces("A space")}, InvalidArgument, "spaces[0].spec.name"),
+        ({"spaces": asked_spaces("siamese", "siamese")}, InvalidArgument, "spaces[1].spec.name"),
+        ({"spaces": asked_spaces(*(f"a{number}" for number in range(9)))}, InvalidArgument, "spaces"),
+        ({"spaces": asked_spaces(model="none_such")}, NotFound, "spaces[1].spec.model.name"),
+        ({"spaces": asked_spaces(model="No name")}, InvalidArgument, "spaces[1].spec.model.name"),
         ({"lane": 9}, InvalidArgument, "lane"),
-        ({"histogram": image_pb2.HistogramSettings(bins=7)}, InvalidArgument, "histogram.bins"),
-        ({"histogram": image_pb2.HistogramSettings(grid=9)}, InvalidArgument, "histogram.grid"),
+        ({"spaces": asked_spaces(bins=7)}, InvalidArgument, "spaces[0].spec.histogram.bins"),
+        ({"spaces": asked_spaces(grid=9)}, InvalidArgument, "spaces[0].spec.histogram.grid"),
+        ({"spaces": asked_spaces(grid=8, color=True)}, InvalidArgument, "spaces[0].spec.histogram"),
     ],
 )
 def test_a_wrong_request_is_refused_naming_the_field(
     stub: rpc.EmbedderServiceStub, fields: dict[str, object], expected: type[LookalikeError], field: str
 ) -> None:
-    request = messages.EmbedRequest(**{"model": "small", "images": [encoded(noise(4, 4))], **fields})  # type: ignore[arg-type]
+    request = made(messages.EmbedRequest, **{"images": [encoded(noise(4, 4))], **fields})
     error = refused(lambda: stub.Embed(request, timeout=TIMEOUT_S))
     assert type(error) is expected
     assert error.field == field
@@ -183,12 +212,16 @@ def test_a_wrong_request_is_refused_naming_the_field(
 
 def test_describing_spaces_fills_in_defaults(stub: rpc.EmbedderServiceStub) -> None:
     response = stub.DescribeSpaces(messages.DescribeSpacesRequest(), timeout=TIMEOUT_S)
-    assert response.model == "small"
-    assert (response.histogram.bins, response.histogram.grid, response.histogram.color) == (256, 1, False)
+    counts, features = response.spaces
+    assert (counts.histogram.bins, counts.histogram.grid, counts.histogram.color) == (256, 1, False)
+    assert (features.name, features.model.name) == ("siamese", "small")
     assert list(response.spaces) == list(embed(stub, encoded(corners())).spaces)
-    other = stub.DescribeSpaces(messages.DescribeSpacesRequest(model="colour"), timeout=TIMEOUT_S)
-    assert other.spaces[1].dimension == 12
-    assert refused(lambda: stub.DescribeSpaces(messages.DescribeSpacesRequest(model="x"))).reason == "MODEL_NOT_FOUND"
+    asked = [{"name": "photo", "model": {"name": "colour"}}, {"name": "fashion", "model": {"name": "small"}}]
+    others = stub.DescribeSpaces(made(messages.DescribeSpacesRequest, spaces=asked), timeout=TIMEOUT_S).spaces
+    assert [(space.name, space.dimension) for space in others] == [("photo", 12), ("fashion", 8)]
+    unknown = made(messages.DescribeSpacesRequest, spaces=[asked[0], {"name": "x", "model": {"name": "x"}}])
+    error = refused(lambda: stub.DescribeSpaces(unknown, timeout=TIMEOUT_S))
+    assert (error.reason, error.field) == ("MODEL_NOT_FOUND", "spaces[1].model.name")
 
 
 def test_models_are_listed_default_first_with_device_and_engine(stub: rpc.EmbedderServiceStub) -> None:
@@ -250,6 +283,6 @@ def test_before_it_is_warm_it_describes_but_does_not_embed() -> None:
     with serving(warm=False) as target, open_channel(target) as channel:
         stub = rpc.EmbedderServiceStub(channel)
         assert isinstance(refused(lambda: embed(stub, encoded(corners()))), Unavailable)
-        assert stub.DescribeSpaces(messages.DescribeSpacesRequest(), timeout=TIMEOUT_S).model == "small"
+        assert stub.DescribeSpaces(messages.DescribeSpacesRequest(), timeout=TIMEOUT_S).spaces[1].model.name == "small"
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
         assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING

@@ -80,7 +80,7 @@ def test_openvino_serves_and_says_so(tmp_path: Path) -> None:
             until_serving(channel)
             stub = rpc.EmbedderServiceStub(channel)
             listed = stub.ListModels(messages.ListModelsRequest(), timeout=TIMEOUT_S)
-            request = messages.EmbedRequest(model="small", images=[encoded(noise(16, 16))])
+            request = messages.EmbedRequest(images=[encoded(noise(16, 16))])
             (result,) = stub.Embed(request, timeout=TIMEOUT_S).results
         assert (listed.device, listed.engine) == ("CPU", "openvino")
         assert [len(vector) for vector in result.vectors] == [4 * 256, 4 * 8]
@@ -103,7 +103,7 @@ def test_asked_to_stop_it_answers_what_it_has_admitted_and_ends_well(tmp_path: P
             assert "/tensorflow/" in loaded
             assert not re.search("/(jaxlib|pandas)/", loaded), "packages that TensorFlow would import, and nothing here uses"
             stub = rpc.EmbedderServiceStub(channel)
-            request = messages.EmbedRequest(model="small", images=[encoded(noise(16, 16))] * 32, lane=messages.LANE_BULK)
+            request = messages.EmbedRequest(images=[encoded(noise(16, 16))] * 32, lane=messages.LANE_BULK)
             calls = [stub.Embed.future(request, timeout=TIMEOUT_S) for _ in range(24)]
             until(lambda: admitted(metrics_port) >= 10 * 32, "ten calls are admitted", poll_s=0.01)
             server.send_signal(signal.SIGTERM)

@@ -25,6 +25,7 @@ from lookalike.runtime.channels import open_channel
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from lookalike.wire.status import from_rpc_error
+from tests.messages import asked_spaces
 from tests.pictures.made_pictures import encoded, noise
 from tests.servers.embedder import random_bundle
 from tests.servers.processes import free_port, start, stop, until
@@ -56,7 +57,9 @@ class Stream:
 
     def run(self) -> None:
         request = messages.EmbedRequest(
-            model="shoes", fingerprint=self.fingerprint, images=[PICTURE] * 3, spaces=["siamese"], lane=messages.LANE_BULK
+            images=[PICTURE] * 3,
+            spaces=asked_spaces("siamese", model="shoes", fingerprint=self.fingerprint),
+            lane=messages.LANE_BULK,
         )
         while not self.ended.is_set():
             try:
@@ -157,7 +160,7 @@ def test_damaged_bundles_in_the_registry_delay_nothing_and_are_reported(embedder
     assert embedder.listed() == [small, ("shoes", a_version(1).fingerprint, True)], "READY waits for a registry that answers"
     for bundle in damaged():
         name = bundle.name
-        request = messages.EmbedRequest(model=name, fingerprint=bundle.fingerprint, images=[PICTURE])
+        request = messages.EmbedRequest(images=[PICTURE], spaces=asked_spaces(model=name, fingerprint=bundle.fingerprint))
         with pytest.raises(grpc.RpcError) as refused:
             embedder.stub.Embed(request, timeout=TIMEOUT_S)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE

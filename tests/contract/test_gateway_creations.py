@@ -15,7 +15,7 @@ from lookalike.errors import AlreadyExists
 from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.records.collection import Collection
 from lookalike.runtime.call import Call, Deadline
-from lookalike.spaces import HistogramSettings
+from lookalike.spaces import HistogramSettings, ModelSettings, SpaceSpec
 from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import Connection, connect
 from lookalike.store.milvus.vectors import MilvusVectors
@@ -43,7 +43,8 @@ def test_of_two_gateways_that_make_one_name_at_once_one_succeeds_and_keeps_its_s
     connections: list[Connection], ledgers: list[Ledger]
 ) -> None:
     name = f"test_{secrets.token_hex(6)}"
-    news = [NewCollection(name, "", "", HistogramSettings(bins=bins)) for bins in (8, 16)]
+    siamese = SpaceSpec("siamese", ModelSettings())
+    news = [NewCollection(name, spaces=(SpaceSpec("histogram", HistogramSettings(bins)), siamese)) for bins in (8, 16)]
     gateways = [
         Collections(BackendsOf(MilvusVectors(connection), MilvusCatalogue(connection)), ledger, FakeEmbedder(), Threads(2, 2))
         for connection, ledger in zip(connections, ledgers, strict=True)
@@ -58,7 +59,7 @@ def test_of_two_gateways_that_make_one_name_at_once_one_succeeds_and_keeps_its_s
     assert {type(answer) for answer in answers} == {Collection, AlreadyExists}, answers
     catalogue, store = MilvusCatalogue(connections[0]), MilvusVectors(connections[0])
     assert catalogue.get(name, fresh=True) == made[0]
-    one = image("a", histogram=np.full(made[0].histogram.bins, 1 / made[0].histogram.bins, np.float32))
+    one = image("a", histogram=np.full(made[0].spaces[0].dimension, 1 / made[0].spaces[0].dimension, np.float32))
     store.upsert(made[0], [one])
     assert store.count(made[0], timeout_s=20.0) == 1
     catalogue.delete(name)

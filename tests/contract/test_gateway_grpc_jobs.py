@@ -119,9 +119,10 @@ def test_a_bad_request_for_images_is_refused_with_status_field_and_reason(
 
 def test_a_collection_lives_from_create_to_delete(services: Stubs) -> None:
     name = "gateway_grpc_short"
-    request = collection_pb.CreateCollectionRequest(name=name, histogram=image_pb2.HistogramSettings(bins=16, grid=4))
-    made = services.collections.CreateCollection(request, timeout=TIMEOUT_S).collection
-    assert {space.name: space.dimension for space in made.spaces} == {"histogram": 256, "siamese": 256}
+    spaces = [{"name": "histogram", "histogram": {"bins": 16, "grid": 4}}, {"name": "siamese", "model": {}}]
+    request = made(collection_pb.CreateCollectionRequest, name=name, spaces=spaces)
+    new = services.collections.CreateCollection(request, timeout=TIMEOUT_S).collection
+    assert {space.name: space.dimension for space in new.spaces} == {"histogram": 256, "siamese": 256}
     assert refused(services.collections.CreateCollection, request) == ("ALREADY_EXISTS", None, "ALREADY_EXISTS")
     broken = picture(1)[:100]
     job = ingest(services, name, iter([("good", picture(0), {}), ("bad", broken, {}), ("good", picture(2), {})]))
@@ -167,14 +168,50 @@ UPLOAD = ingest_pb.Source(upload=ingest_pb.UploadSource(upload_id="0" * 16))
         (
             "collections",
             "CreateCollection",
-            collection_pb.CreateCollectionRequest(name="fine", model="nobody"),
-            ("NOT_FOUND", "model", "MODEL_NOT_FOUND"),
+            made(collection_pb.CreateCollectionRequest, name="fine", spaces=[{"name": "a", "model": {"name": "nobody"}}]),
+            ("NOT_FOUND", "spaces[0].model.name", "MODEL_NOT_FOUND"),
         ),
         (
             "collections",
             "CreateCollection",
-            collection_pb.CreateCollectionRequest(name="fine", histogram=image_pb2.HistogramSettings(bins=7)),
-            ("INVALID_ARGUMENT", "histogram.bins", "INVALID_ARGUMENT"),
+            made(collection_pb.CreateCollectionRequest, name="fine", spaces=[{"name": "a", "histogram": {"bins": 7}}]),
+            ("INVALID_ARGUMENT", "spaces[0].histogram.bins", "INVALID_ARGUMENT"),
+        ),
+        (
+            "collections",
+            "CreateCollection",
+            made(collection_pb.CreateCollectionRequest, name="fine", spaces=[{"name": "a"}]),
+            ("INVALID_ARGUMENT", "spaces[0].kind", "INVALID_ARGUMENT"),
+        ),
+        (
+            "collections",
+            "CreateCollection",
+            made(collection_pb.CreateCollectionRequest, name="fine", spaces=[{"name": "a", "model": {}}] * 2),
+            ("INVALID_ARGUMENT", "spaces[1].name", "INVALID_ARGUMENT"),
+        ),
+        (
+            "collections",
+            "CreateCollection",
+            made(collection_pb.CreateCollectionRequest, name="fine", spaces=[{"name": "a b", "model": {}}]),
+            ("INVALID_ARGUMENT", "spaces[0].name", "INVALID_ARGUMENT"),
+        ),
+        (
+            "collections",
+            "CreateCollection",
+            made(collection_pb.CreateCollectionRequest, name="fine", spaces=[{"name": f"a{n}", "model": {}} for n in range(9)]),
+            ("INVALID_ARGUMENT", "spaces", "INVALID_ARGUMENT"),
+        ),
+        (
+            "collections",
+            "ReembedCollection",
+            collection_pb.ReembedCollectionRequest(name=COLLECTION, space="nothing"),
+            ("NOT_FOUND", "space", "SPACE_NOT_FOUND"),
+        ),
+        (
+            "collections",
+            "ReembedCollection",
+            collection_pb.ReembedCollectionRequest(name=COLLECTION, space="histogram", model="fashion"),
+            ("INVALID_ARGUMENT", "model", "INVALID_ARGUMENT"),
         ),
         (
             "ingest",

@@ -83,12 +83,12 @@ def test_a_collection_made_before_a_promotion_answers_with_its_version_and_one_m
     first, second = a_version(1), a_version(2)
     promote(stack, first)
     before = client.create_collection(BEFORE, model=MODEL)
-    assert (before.model, fingerprint(before)) == (MODEL, first.fingerprint)
+    assert (before.spaces[1].model, fingerprint(before)) == (MODEL, first.fingerprint)
     ingest(client, BEFORE, range(8))
 
     promote(stack, second)
     after = client.create_collection(AFTER, model=MODEL)
-    assert (after.model, fingerprint(after)) == (MODEL, second.fingerprint)
+    assert (after.spaces[1].model, fingerprint(after)) == (MODEL, second.fingerprint)
     ingest(client, AFTER, range(8))
     # What was there goes on: searched by picture, and filled with more of them.
     ingest(client, BEFORE, range(8, 12))

@@ -38,14 +38,14 @@ def same(vectors: Sequence[bytes], expected: Sequence[bytes]) -> bool:
 def test_hostile_pictures_fail_alone_and_good_ones_are_answered_meanwhile(stub: rpc.EmbedderServiceStub) -> None:
     good = encoded(noise(40, 40, 3))
     hostile = [make(1) for name, make in KINDS.items() if name not in SLOW]
-    expected = stub.Embed(messages.EmbedRequest(model="small", images=[good]), timeout=TIMEOUT_S).results[0].vectors
+    expected = stub.Embed(messages.EmbedRequest(images=[good]), timeout=TIMEOUT_S).results[0].vectors
     ended = threading.Event()
     results: list[messages.EmbedResult] = []
 
     def send() -> None:
         for start in range(0, len(hostile), 4):
             images = [hostile[start], good, *hostile[start + 1 : start + 4]]
-            request = messages.EmbedRequest(model="small", images=images, lane=messages.LANE_BULK)
+            request = messages.EmbedRequest(images=images, lane=messages.LANE_BULK)
             results.extend(stub.Embed(request, timeout=TIMEOUT_S).results)
         ended.set()
 
@@ -54,7 +54,7 @@ def test_hostile_pictures_fail_alone_and_good_ones_are_answered_meanwhile(stub: 
     answered = 0
     while sender.is_alive() or not answered:
         sender.join(0.05)  # good pictures without a pause would take half of the processor
-        response = stub.Embed(messages.EmbedRequest(model="small", images=[good]), timeout=TIMEOUT_S)
+        response = stub.Embed(messages.EmbedRequest(images=[good]), timeout=TIMEOUT_S)
         assert same(response.results[0].vectors, expected)
         answered += 1
     assert ended.is_set(), "a call with hostile pictures failed as a whole"

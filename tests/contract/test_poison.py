@@ -21,7 +21,7 @@ from lookalike.store.memory.tables import Tables
 from tests.servers.dying_embedder import DyingEmbedder, dying_embedder
 from tests.servers.processes import free_port, until
 from tests.unit.indexer.conftest import Bench, made_bench
-from tests.unit.indexer.fakes import SPACES, WorkerCatalogue, WorkerVectors, a_collection
+from tests.unit.indexer.fakes import SPACES, WorkerCatalogue, WorkerVectors
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_searches_and_thumbnails_send_it_a_few_times_only(dying: DyingEmbedder) 
             embedder = GatewayEmbedder(channel, searches=Careful(apart_s=0), thumbnails=Careful(apart_s=0))
 
             async def search(image: bytes) -> object:
-                (found,) = await embedder.embed([image], a_collection(), SPACES, Deadline.after(10))
+                (found,) = await embedder.embed([image], SPACES, Deadline.after(10))
                 if isinstance(found, LookalikeError):
                     raise found
                 return found

@@ -15,14 +15,14 @@ from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
-from lookalike.spaces import Metric, Space
+from lookalike.spaces import Metric, ModelSettings, Space
 from lookalike.store.generations import begun, rolled_back, switched, without_previous
 from lookalike.store.writable import WritableVectors
 from tests.contract.store_samples import NOW, TIMEOUT_S, image, made, new_collection
 from tests.servers.milvus_store import OnMilvus
 from tests.servers.stores import StoreServer
 
-NEW = Space("siamese", 3, Metric.COSINE, "99887766554433ff")
+NEW = Space("siamese", 3, Metric.COSINE, "99887766554433ff", ModelSettings("small"))
 
 
 def both(image_id: str, *, revision: int = 1) -> StoredImage:
@@ -46,7 +46,7 @@ def test_the_life_of_two_generations(store_server: StoreServer) -> None:
     store, catalogue = store_server.vectors, store_server.catalogue()
     with made(catalogue, new_collection()) as one:
         store.upsert(one, [image("a"), image("b")])
-        two = catalogue.change(one.name, lambda now: begun(now, "job", "large", (now.spaces[0], NEW)))
+        two = catalogue.change(one.name, lambda now: begun(now, "job", (now.spaces[0], NEW)))
         _writes_go_to_both(store, two)
         _only_the_current_one_is_read(store, two)
         later = catalogue.change(two.name, lambda now: switched(now, "job", NOW + timedelta(days=1)))
@@ -103,12 +103,12 @@ def test_what_a_killed_change_left_behind_goes_or_is_empty_when_it_is_named_and_
     store, catalogue, one = store_server.vectors, store_server.catalogue(), new_collection()
     catalogue.create(one)
     # As a change leaves it that is killed between making what is new and writing the row.
-    left = begun(one, "killed job", "large", (one.spaces[0], NEW)).physical_of(NEW)
+    left = begun(one, "killed job", (one.spaces[0], NEW)).physical_of(NEW)
     store_server.make_table(left, NEW)
     assert catalogue.change(one.name, lambda now: now) == one
     assert store_server.tables(one.name) == sorted(one.physicals)
     store_server.make_table(left, new_collection().spaces[1])
-    two = catalogue.change(one.name, lambda now: begun(now, "job", "large", (now.spaces[0], NEW)))
+    two = catalogue.change(one.name, lambda now: begun(now, "job", (now.spaces[0], NEW)))
     store.fill(two, [filled("a")])
     with pytest.raises(Unavailable, match="write lock"):
         catalogue.change(one.name, lambda now: replace(now, other=None), check=_lost)

@@ -66,8 +66,8 @@ def test_search_finds_what_looks_alike_in_every_space(
     gallery, _ = pictures
     picture = tmp_path / "picture.png"
     picture.write_bytes(gallery.png(7))
-    for space in ("histogram", "siamese", "both"):
-        done = lookalike("search", str(picture), "-C", COLLECTION, "--space", space, "--strong", "--json")
+    for spaces in (("-s", "histogram"), ("-s", "siamese"), ("-s", "histogram", "-s", "siamese"), ()):
+        done = lookalike("search", str(picture), "-C", COLLECTION, *spaces, "--strong", "--json")
         assert done.returncode == exits.OK, done.stderr
         neighbours = json.loads(done.stdout)["neighbours"]
         assert len(neighbours) == 5

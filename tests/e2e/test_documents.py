@@ -32,6 +32,8 @@ BLOCKS = sorted(
 )
 EXPECTED = {
     "lookalike ingest ~/Pictures": r"(?s)5 items: 5 indexed, 0 skipped, 0 failed.*" + r"\.jpg.*" * 5,
+    "lookalike collections create things": r"(?s)photo +model fashion.*fashion +model fashion.*16 RGB bins"
+    r".*5 indexed.*photo distance\ttones distance.*holiday\.jpg",
     "buf curl": r"(?s)lookalike\.v1\.SearchService/Search\n.*\"neighbours\": \[",
     "from pathlib import Path": r"(?s)^1 \S*/holiday\.jpg 1\.0.*'label': 'beach'.*\n[01] .*holiday\.jpg",
     "curl -F image=": r'(?s)"neighbours":.*"index": [01], "answer":.*"index": [01], "answer":.*SUCCEEDED',
@@ -51,7 +53,7 @@ class Reader:
     home: Path
 
     def as_typed(self, text: str) -> str:
-        """`text` with this system's addresses, and with what a reader puts in for the words in capitals."""
+        """`text` with this system's addresses and model, and with what a reader puts in for the words in capitals."""
         inside = self.stack.inside
         ports = inside.system.ports
         put_in = {
@@ -60,6 +62,7 @@ class Reader:
             "http://127.0.0.1:8080": self.stack.http_url,
             "127.0.0.1:6379": f"127.0.0.1:{ports.redis}",
             '"/data/': f'"{inside.sources}/',
+            "model:photo": "model:fashion",  # The one that this system serves.
         }
         for printed, ours in put_in.items():
             text = text.replace(printed, ours)
@@ -122,7 +125,7 @@ def reader(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     shutil.copy(photographs[0], stack.inside.sources / "new.jpg")
     yield Reader(stack, home)
     with Client(stack.target) as client:
-        for name in {one.name for one in client.list_collections()} & {"pictures", "pictures_again"}:
+        for name in {one.name for one in client.list_collections()} & {"pictures", "pictures_again", "things"}:
             client.delete_collection(name)
 
 

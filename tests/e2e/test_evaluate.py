@@ -13,7 +13,6 @@ from lookalike.cli import exits
 from lookalike.cli.main import run_command
 from lookalike.client import JobState, ManifestSource
 from lookalike.demo import dataset
-from lookalike.names import SPACES
 from tests.servers.stack import Stack
 
 COLLECTION = "evaluated"
@@ -78,7 +77,7 @@ def _precision_at_1(stack: Stack, stored: dataset.Pictures) -> dict[str, float]:
         spaces = {space.name: space for space in client.get_collection(COLLECTION).spaces}
     found = {}
     rows = np.arange(QUERIES) * STORED // QUERIES
-    for name in SPACES:
+    for name in spaces:
         vectors = np.stack([image.vectors[name] for image in images])
         right = 0
         for row in rows:

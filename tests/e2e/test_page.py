@@ -38,7 +38,7 @@ def test_a_click_on_a_hit_searches_from_it_and_back_returns(page: Page) -> None:
     chosen = first.get_attribute("data-id")
     first.click()
     expect(page.locator(".query .caption")).to_contain_text(str(chosen))
-    expect(page.locator(f'.column.siamese [data-id="{chosen}"]')).to_have_count(0)
+    expect(page.locator(f'.column[data-space=siamese] [data-id="{chosen}"]')).to_have_count(0)
     expect(hits(page, "siamese")).to_have_count(5)
     second = hits(page, "histogram").first
     expect(second).to_be_visible()
@@ -64,12 +64,12 @@ def test_a_filter_narrows_the_hits_and_a_broken_one_says_where(page: Page) -> No
     expect(page.locator("#filter")).to_have_attribute("placeholder", re.compile(f'label = "({"|".join(CLASS_NAMES)})"'))
     page.fill("#filter", 'label = "Bag"')
     expect(hits(page, "siamese").first).to_contain_text("Bag")
-    expect(page.locator(".column.siamese .name")).to_have_text(["Bag"] * hits(page, "siamese").count())
+    expect(page.locator(".column[data-space=siamese] .name")).to_have_text(["Bag"] * hits(page, "siamese").count())
     page.fill("#filter", "label = ")
     expect(page.locator("#filter-note")).to_contain_text("Column 8")
     expect(page.locator("#filter")).to_have_attribute("aria-invalid", "true")
     page.fill("#filter", 'label = "Submarine"')
-    expect(page.locator(".column.siamese .nothing")).to_contain_text("No image fits the filter")
+    expect(page.locator(".column[data-space=siamese] .nothing")).to_contain_text("No image fits the filter")
 
 
 def test_a_file_that_is_no_picture_gets_a_plain_answer(page: Page) -> None:

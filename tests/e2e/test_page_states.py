@@ -22,8 +22,11 @@ JOBS = "**/v1/ingest-jobs?*"
 
 
 def collection(name: str = COLLECTION, count: int = COUNT) -> dict[str, object]:
-    spaces = [{"name": space, "fingerprint": space} for space in ("histogram", "siamese")]
-    return {"name": name, "image_count": str(count), "spaces": spaces, "histogram": {"bins": 256, "grid": 1, "color": False}}
+    spaces = [
+        {"name": "histogram", "fingerprint": "h", "metric": "METRIC_L2", "histogram": {"bins": 256, "grid": 1, "color": False}},
+        {"name": "siamese", "fingerprint": "s", "metric": "METRIC_COSINE", "model": {"name": "fashion"}},
+    ]
+    return {"name": name, "image_count": str(count), "spaces": spaces}
 
 
 def job(state: str, **more: object) -> dict[str, object]:
@@ -139,7 +142,7 @@ def test_on_a_slow_network_the_page_says_that_it_is_still_at_it(page: Page) -> N
     page.set_input_files("#file", QUERY)
     expect(page.locator(".row[aria-disabled]")).to_have_count(10)
     page.clock.fast_forward(5_000)
-    expect(page.locator(".column.siamese header")).to_contain_text("Still searching")
+    expect(page.locator(".column[data-space=siamese] header")).to_contain_text("Still searching")
     page.get_by_role("button", name="Clear").click()
     expect(page.locator(".sample").first).to_be_visible()
 

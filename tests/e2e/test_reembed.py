@@ -109,7 +109,7 @@ def test_searches_answer_and_writes_stay_while_a_collection_is_embedded_anew(sta
             until(lambda: searcher.fingerprints[-1] == new, "searches go on by the new model", timeout_s=60)
         assert searcher.problems == []
         old = before.spaces[1].fingerprint
-        assert (after.model, after.generation, old != new) == ("plain", before.generation + 1, True)
+        assert (after.spaces[1].model, after.generation, old != new) == ("plain", before.generation + 1, True)
         assert set(searcher.fingerprints) == {old, new}
         assert searcher.fingerprints == sorted(searcher.fingerprints, key=lambda one: one == new), "switched once, for all"
         assert job.comparison is not None
@@ -118,7 +118,7 @@ def test_searches_answer_and_writes_stay_while_a_collection_is_embedded_anew(sta
 
         client.rollback_collection(COLLECTION)
         back = client.get_collection(COLLECTION)
-        assert (back.model, back.spaces[1].fingerprint) == ("fashion", old)
+        assert (back.spaces[1].model, back.spaces[1].fingerprint) == ("fashion", old)
         check(client, back, gallery)
         client.delete_collection(COLLECTION)
 
@@ -137,7 +137,7 @@ def check(client: Client, collection: Collection, gallery: dataset.Pictures) -> 
     for n in (*WRITTEN, 500, COUNT - 1):
         shown = gallery.png(5000 + n if n in WRITTEN else n)
         image, query = asked(client, f"{n:05d}", shown)
-        np.testing.assert_allclose(image.vectors[SPACE], query, atol=1e-3, err_msg=f"{collection.model} {n}")
+        np.testing.assert_allclose(image.vectors[SPACE], query, atol=1e-3, err_msg=f"{collection.spaces[1].model} {n}")
 
 
 def asked(client: Client, image_id: str, shown: bytes) -> tuple[Image, Vector]:

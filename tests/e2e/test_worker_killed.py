@@ -33,12 +33,12 @@ from lookalike.records.job_state import JobState
 from lookalike.records.source import FolderSource, ManifestSource
 from lookalike.runtime.channels import open_channel
 from lookalike.sources import Artifacts, Roots
-from lookalike.spaces import HistogramSettings, Metric, Space
 from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import connect
 from lookalike.store.milvus.vectors import MilvusVectors
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
+from lookalike.wire.spaces import space_from
 from tests.servers.processes import until
 from tests.servers.redis import RedisServer
 from tests.servers.worker import LEASE_S, EmbedderProcess, Worker
@@ -76,7 +76,7 @@ class System:
         source = FolderSource(str(path), labels_from_folders=True) if kind == "folder" else ManifestSource(str(path))
         return create_ingest_job(
             self.ledger,
-            lambda name: (name, self.catalogue.get(name, fresh=True).uid),
+            lambda name: self.catalogue.get(name, fresh=True),
             self.queue,
             Uploads(artifacts),
             Roots([self.worker.folder]),
@@ -165,10 +165,9 @@ def described(target: str) -> Collection:
     """A new collection with the spaces that the embedder makes."""
     with open_channel(target) as channel:
         answer = embedder_grpc.EmbedderServiceStub(channel).DescribeSpaces(embedder_pb2.DescribeSpacesRequest())
-    metrics = {1: Metric.L2, 2: Metric.COSINE}
-    spaces = tuple(Space(space.name, space.dimension, metrics[space.metric], space.fingerprint) for space in answer.spaces)
+    spaces = tuple(map(space_from, answer.spaces))
     name = f"killed_{secrets.token_hex(4)}".replace("_", "_x")
-    return Collection(name, secrets.token_hex(8), "", answer.model, HistogramSettings(), spaces, 1, datetime.now(UTC))
+    return Collection(name, secrets.token_hex(8), "", spaces, 1, datetime.now(UTC))
 
 
 def test_a_killed_workers_job_ends_within_lease_times_with_every_image_once(system: System, images: Path) -> None:

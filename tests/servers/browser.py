@@ -61,4 +61,4 @@ def page(browser: Browser, page_url: str) -> Iterator[Page]:
 
 
 def hits(page: Page, space: str) -> Locator:
-    return page.locator(f".column.{space} button.hit")
+    return page.locator(f".column[data-space={space}] button.hit")

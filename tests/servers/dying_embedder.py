@@ -33,7 +33,8 @@ _PR_SET_PDEATHSIG = 1
 class _Service(rpc.EmbedderServiceServicer):
     def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:
         _die_of(*request.images)
-        spaces = [space for space in SPACES if space.name in request.spaces]
+        asked = [space.spec.name for space in request.spaces]
+        spaces = [space for space in SPACES if space.name in asked]
         results = [
             pb.EmbedResult(vectors=[vector_of(image, space).astype("<f4").tobytes() for space in spaces])
             for image in request.images

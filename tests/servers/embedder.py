@@ -70,10 +70,8 @@ def warm_spaces():  # type: ignore[no-untyped-def]
 def served(model: Any) -> Any:
     """A `TracedModel` as `Serving` holds it."""
     from embedder.serving.versions import Served
-    from lookalike.spaces import SIAMESE, Metric, Space
 
-    bundle = model.bundle
-    return Served(bundle, Space(SIAMESE, bundle.tower.embedding_dim, Metric.COSINE, bundle.fingerprint), model)
+    return Served(model.bundle, model.bundle.fingerprint, model)
 
 
 def small_serving() -> Any:

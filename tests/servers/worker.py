@@ -17,6 +17,7 @@ from embedder.models.bundle import SHIPPED
 from lookalike.runtime.channels import open_channel
 from lookalike.v1 import embedder_service_pb2 as embedder_pb2
 from lookalike.v1 import embedder_service_pb2_grpc as embedder_grpc
+from tests.messages import asked_spaces
 from tests.servers import processes, starts
 
 LEASE_S = 3.0
@@ -147,7 +148,7 @@ def shared_embedder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
 
 
 def _embeds(channel: grpc.Channel) -> bool:
-    request = embedder_pb2.EmbedRequest(spaces=["histogram"], images=[b"not a picture"])
+    request = embedder_pb2.EmbedRequest(spaces=asked_spaces("histogram"), images=[b"not a picture"])
     try:
         embedder_grpc.EmbedderServiceStub(channel).Embed(request, timeout=5)
     except grpc.RpcError:

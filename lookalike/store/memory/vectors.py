@@ -73,7 +73,7 @@ class MemoryVectors:
     ) -> dict[str, StoredImage]:
         wanted = [collection.space(name) for name in spaces]
         with self._tables.lock:
-            there = self._read(collection, collection.spaces[-1], consistency)
+            there = self._read(collection, collection.last, consistency)
             rows = {space.name: self._read(collection, space, consistency) for space in wanted}
         return {
             image_id: replace(
@@ -112,7 +112,7 @@ class MemoryVectors:
         timeout_s: float,
     ) -> list[StoredImage]:
         check_page_size(limit)
-        rows = self._read(collection, collection.spaces[-1], consistency)
+        rows = self._read(collection, collection.last, consistency)
         view = ImageView.BASIC if facts else ImageView.ID
         return [_seen(row, view) for row in _in_order(rows.values(), after_id) if matches(filter, row)][:limit]
 
@@ -145,7 +145,7 @@ class MemoryVectors:
         consistency: Consistency = Consistency.STRONG,
         timeout_s: float,
     ) -> int:
-        rows = self._read(collection, collection.spaces[-1], consistency)
+        rows = self._read(collection, collection.last, consistency)
         return sum(1 for row in rows.values() if matches(filter, row))
 
     def upsert(self, collection: Collection, images: Sequence[StoredImage], deadline: Deadline | None = None) -> None:

@@ -3,48 +3,49 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lookalike.errors import Internal, InvalidArgument
 from lookalike.records.collection import Collection, GenerationState, OtherGeneration
-from lookalike.spaces import HistogramSettings, Metric, Space
+from lookalike.stored_spaces import from_json, to_json, with_kinds
 
-_ONE_GENERATION, _TWO_GENERATIONS = 1, 2
-"""Formats of an entry. Programs that know only the first refuse the second, since they would write to one generation only."""
+FORMAT = 3
+"""The format that is written. Programs that know only earlier ones refuse the entry, since they know two spaces only."""
+_TWO_SPACES = (1, 2)
+"""Formats of 0.1, which are read: with one generation, and with two. The settings of the space `histogram` and the model of the
+other space stand beside the spaces. An entry is written in today's format when its collection changes."""
 
 
 def to_entry(collection: Collection) -> dict[str, Any]:
     """The JSON that the catalogue keeps."""
-    histogram, other = collection.histogram, collection.other
-    entry = {
-        "format": _ONE_GENERATION if other is None else _TWO_GENERATIONS,
+    other = collection.other
+    return {
+        "format": FORMAT,
         "description": collection.description,
-        "model": collection.model,
-        "histogram": {"bins": histogram.bins, "grid": histogram.grid, "color": histogram.color},
-        "spaces": _to_spaces(collection.spaces),
+        "spaces": [to_json(space) for space in collection.spaces],
+        "written_last": collection.written_last,
         "generation": collection.generation,
         "created_at": collection.create_time.isoformat(),
+        "other": None if other is None else _to_other(other),
     }
-    return entry if other is None else {**entry, "other": _to_other(other)}
 
 
 def from_entry(name: str, uid: str, entry: Mapping[str, Any]) -> Collection:
     """A collection from its JSON. Raises `Internal` for an entry in another format."""
-    if entry.get("format") not in (_ONE_GENERATION, _TWO_GENERATIONS):
+    if entry.get("format") not in (FORMAT, *_TWO_SPACES):
         raise Internal(f"the catalogue's entry {name!r} was written by another version of lookalike")
     try:
-        other = entry.get("other")
+        entry = _as_of_today(entry) if entry["format"] in _TWO_SPACES else entry
         return Collection(
             name=name,
             uid=uid,
             description=entry["description"],
-            model=entry["model"],
-            histogram=HistogramSettings(**entry["histogram"]),
-            spaces=_from_spaces(entry["spaces"]),
+            spaces=tuple(from_json(space) for space in entry["spaces"]),
             generation=int(entry["generation"]),
             create_time=datetime.datetime.fromisoformat(entry["created_at"]),
-            other=None if other is None else _from_other(other),
+            other=None if entry["other"] is None else _from_other(entry["other"]),
+            written_last=entry["written_last"],
         )
     except (KeyError, TypeError, ValueError, InvalidArgument) as error:
         raise Internal(f"the catalogue's entry {name!r} cannot be read") from error
@@ -53,8 +54,8 @@ def from_entry(name: str, uid: str, entry: Mapping[str, Any]) -> Collection:
 def _to_other(other: OtherGeneration) -> dict[str, Any]:
     return {
         "generation": other.generation,
-        "model": other.model,
-        "spaces": _to_spaces(other.spaces),
+        "spaces": [to_json(space) for space in other.spaces],
+        "written_last": other.written_last,
         "state": other.state.value,
         "job_id": other.job_id,
         "drop_at": None if other.drop_time is None else other.drop_time.isoformat(),
@@ -64,17 +65,20 @@ def _to_other(other: OtherGeneration) -> dict[str, Any]:
 def _from_other(entry: Mapping[str, Any]) -> OtherGeneration:
     return OtherGeneration(
         generation=int(entry["generation"]),
-        model=entry["model"],
-        spaces=_from_spaces(entry["spaces"]),
+        spaces=tuple(from_json(space) for space in entry["spaces"]),
         state=GenerationState(entry["state"]),
         job_id=entry["job_id"],
         drop_time=None if entry["drop_at"] is None else datetime.datetime.fromisoformat(entry["drop_at"]),
+        written_last=entry["written_last"],
     )
 
 
-def _to_spaces(spaces: Iterable[Space]) -> list[dict[str, Any]]:
-    return [{"name": s.name, "dimension": s.dimension, "metric": s.metric.value, "fingerprint": s.fingerprint} for s in spaces]
-
-
-def _from_spaces(entry: Iterable[Mapping[str, Any]]) -> tuple[Space, ...]:
-    return tuple(Space(s["name"], int(s["dimension"]), Metric(s["metric"]), s["fingerprint"]) for s in entry)
+def _as_of_today(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of `_TWO_SPACES` in today's format."""
+    other, settings = entry.get("other"), entry["histogram"]
+    return {
+        **entry,
+        "spaces": with_kinds(entry["spaces"], settings, entry["model"]),
+        "written_last": "",
+        "other": other and {**other, "spaces": with_kinds(other["spaces"], settings, other["model"]), "written_last": ""},
+    }

@@ -125,7 +125,7 @@ class MilvusVectors:
     ) -> dict[str, StoredImage]:
         deadline = Deadline.after(timeout_s)
         wanted = [collection.space(name) for name in spaces]
-        last = collection.spaces[-1]
+        last = collection.last
 
         def read(space: Space) -> dict[str, dict[str, Any]]:
             fields = [*(FACTS if facts and space == last else (ID,)), *((VECTOR,) if space in wanted else ())]
@@ -172,7 +172,7 @@ class MilvusVectors:
     ) -> list[StoredImage]:
         check_page_size(limit)
         expression = both(compiled(filter), id_above(after_id))
-        last = collection.spaces[-1]
+        last = collection.last
         fields = FACTS if facts else (ID,)
         rows = self._rows.in_order(collection, last, expression, fields, limit, consistency, Deadline.after(timeout_s))
         return [from_row(row) for row in rows]
@@ -239,7 +239,7 @@ class MilvusVectors:
         consistency: Consistency = Consistency.STRONG,
         timeout_s: float,
     ) -> int:
-        last, deadline = collection.spaces[-1], Deadline.after(timeout_s)
+        last, deadline = collection.last, Deadline.after(timeout_s)
         return self._rows.count(collection, last, deadline, compiled(filter), consistency)
 
     def flush(self, collection: Collection, *, wait: bool = True, timeout_s: float = FLUSH_TIMEOUT_S) -> None:

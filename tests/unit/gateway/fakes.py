@@ -28,10 +28,20 @@ from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
 from lookalike.records.job import DEFAULTS, Counts, Job, JobOptions
 from lookalike.records.job_state import JobState
-from lookalike.records.model import Description, Embedding
+from lookalike.records.model import Embedding
 from lookalike.records.source import CollectionSource, JobSource, UploadSource
 from lookalike.runtime.call import Call, Deadline
-from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space, Vector
+from lookalike.spaces import (
+    DEFAULT_SPACES,
+    HISTOGRAM,
+    SIAMESE,
+    HistogramSettings,
+    Metric,
+    ModelSettings,
+    Space,
+    SpaceSpec,
+    Vector,
+)
 from lookalike.store.memory.catalogue import MemoryCatalogue
 from lookalike.store.memory.tables import Tables
 from lookalike.store.memory.vectors import MemoryVectors
@@ -40,15 +50,13 @@ from tests.unit.stores import Watched
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SPACES = (
-    Space(HISTOGRAM, 8, Metric.L2, "aaaaaaaaaaaaaaaa"),
-    Space(SIAMESE, 4, Metric.COSINE, "bbbbbbbbbbbbbbbb"),
+    Space(HISTOGRAM, 8, Metric.L2, "aaaaaaaaaaaaaaaa", HistogramSettings(bins=8)),
+    Space(SIAMESE, 4, Metric.COSINE, "bbbbbbbbbbbbbbbb", ModelSettings("small")),
 )
 COLLECTION = Collection(
     name="things",
     uid="1f",
     description="",
-    model="small",
-    histogram=HistogramSettings(bins=8),
     spaces=SPACES,
     generation=1,
     create_time=MOMENT,
@@ -154,16 +162,17 @@ class FakeEmbedder(Embedder):
         self.batches: list[list[bytes]] = []
         self.thumbnails = 0
 
-    async def embed(
-        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
-    ) -> list[Embedding]:
+    async def embed(self, images: Sequence[bytes], spaces: Sequence[Space], deadline: Deadline) -> list[Embedding]:
         self.embedded.append(tuple(space.name for space in spaces))
         self.batches.append(list(images))
         vectors = {space.name: self.vectors[space.name] for space in spaces}
         return [BadImage("ends too early", field="query.image") if image.startswith(b"bad") else vectors for image in images]
 
-    async def describe(self, model: str, histogram: HistogramSettings, deadline: Deadline) -> Description:
-        return Description(model or "small", histogram, (histogram.space, SPACES[1]))
+    async def describe(self, specs: Sequence[SpaceSpec], deadline: Deadline) -> tuple[Space, ...]:
+        return tuple(
+            spec.kind.space(spec.name) if isinstance(spec.kind, HistogramSettings) else replace(SPACES[1], name=spec.name)
+            for spec in specs or DEFAULT_SPACES
+        )
 
     async def thumbnail(self, image: bytes, deadline: Deadline) -> bytes:
         self.thumbnails += 1

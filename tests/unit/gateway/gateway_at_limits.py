@@ -32,14 +32,13 @@ from lookalike.errors import NotFound
 from lookalike.jobs.outcomes import Outcomes
 from lookalike.jobs.uploads import Uploads
 from lookalike.names import MAX_TOP_K
-from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
 from lookalike.records.job import Failure
 from lookalike.records.job_state import JobState
 from lookalike.records.model import Embedding
 from lookalike.runtime.call import Deadline
 from lookalike.sources import Artifacts, Reader, Roots
-from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space
+from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, ModelSettings, Space
 from tests.unit.gateway.fakes import (
     COLLECTION,
     MOMENT,
@@ -55,10 +54,10 @@ from tests.unit.gateway.loop_probe import LoopProbe
 
 HISTOGRAM_DIMENSION = 4096
 SPACES = (
-    Space(HISTOGRAM, HISTOGRAM_DIMENSION, Metric.L2, "aaaaaaaaaaaaaaaa"),
-    Space(SIAMESE, 512, Metric.COSINE, "bbbbbbbbbbbbbbbb"),
+    Space(HISTOGRAM, HISTOGRAM_DIMENSION, Metric.L2, "aaaaaaaaaaaaaaaa", HistogramSettings(grid=4)),
+    Space(SIAMESE, 512, Metric.COSINE, "bbbbbbbbbbbbbbbb", ModelSettings("small")),
 )
-FULL = replace(COLLECTION, spaces=SPACES, histogram=HistogramSettings(256, 4, False))
+FULL = replace(COLLECTION, spaces=SPACES)
 METADATA = {f"k{number:04d}": number for number in range(1200)}
 """Some 16 KB as JSON, of values that take longest to write."""
 WITH_METADATA = 40
@@ -98,10 +97,8 @@ class FullOutcomes(Outcomes):
 class ForgettingEmbedder(FakeEmbedder):
     """Keeps no pictures: with new memory for each of them the loop is held longer than a gateway's is."""
 
-    async def embed(
-        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
-    ) -> list[Embedding]:
-        embedded = await super().embed(images, collection, spaces, deadline)
+    async def embed(self, images: Sequence[bytes], spaces: Sequence[Space], deadline: Deadline) -> list[Embedding]:
+        embedded = await super().embed(images, spaces, deadline)
         self.batches.clear()
         return embedded
 

@@ -17,19 +17,19 @@ from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
 from lookalike.names import physical_name
 from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, StoredImage
-from lookalike.records.model import Description, Embedding
+from lookalike.records.model import Embedding
 from lookalike.runtime.call import Deadline
-from lookalike.spaces import HistogramSettings, Metric, Space, Vector
+from lookalike.spaces import HistogramSettings, Metric, ModelSettings, Space, SpaceSpec, Vector
 from lookalike.store.memory.catalogue import MemoryCatalogue
 from lookalike.store.memory.tables import Tables
 from lookalike.store.memory.vectors import MemoryVectors
 from tests.unit import stores
 
-SPACES = (HistogramSettings(bins=8).space, Space("siamese", 4, Metric.COSINE, "f" * 16))
+SPACES = (HistogramSettings(bins=8).space(), Space("siamese", 4, Metric.COSINE, "f" * 16, ModelSettings("small")))
 
 
 def a_collection(name: str = "products", uid: str = "uid 1") -> Collection:
-    return Collection(name, uid, "", "small", HistogramSettings(bins=8), SPACES, 1, datetime.now(UTC))
+    return Collection(name, uid, "", SPACES, 1, datetime.now(UTC))
 
 
 class WorkerCatalogue(MemoryCatalogue):
@@ -148,24 +148,31 @@ class Table(MutableMapping[str, StoredImage]):
 
 @dataclass
 class FakeEmbedder:
-    """Pictures that start with `bad` cannot be used. `during` runs in every call, with its number."""
+    """Pictures that start with `bad` cannot be used. `during` runs in every call, with its number. `models` has a space of each
+    model that is served, whose name counts for nothing, and `maths` the fingerprint of histograms, "" for that of today."""
 
     calls: list[list[bytes]] = field(default_factory=list)
     errors: list[LookalikeError] = field(default_factory=list)
     during: Callable[[int], object] = lambda _: None
-    models: dict[str, tuple[Space, ...]] = field(default_factory=dict)
+    models: dict[str, Space] = field(default_factory=dict)
+    maths: str = ""
 
-    def describe(self, model: str, histogram: HistogramSettings) -> Description:
-        if model not in self.models:
-            raise NotFound("model", model)
-        return Description(model, histogram, self.models[model])
+    def describe(self, specs: Sequence[SpaceSpec]) -> tuple[Space, ...]:
+        return tuple(map(self._described, specs))
+
+    def _described(self, spec: SpaceSpec) -> Space:
+        if isinstance(spec.kind, HistogramSettings):
+            made = spec.kind.space(spec.name)
+            return replace(made, fingerprint=self.maths or made.fingerprint)
+        if spec.kind.name not in self.models:
+            raise NotFound("model", spec.kind.name)
+        return replace(self.models[spec.kind.name], name=spec.name)
 
     def embed(
         self,
-        collection: Collection,
+        spaces: Sequence[Space],
         images: Sequence[bytes],
         interruption: Interruption,
-        spaces: Sequence[Space] | None = None,
         *,
         stages: Stages | None = None,
     ) -> list[Embedding]:
@@ -174,7 +181,7 @@ class FakeEmbedder:
         interruption.check()
         if self.errors:
             raise self.errors.pop(0)
-        return [self._one(image, collection.spaces if spaces is None else spaces) for image in images]
+        return [self._one(image, spaces) for image in images]
 
     def _one(self, image: bytes, spaces: Sequence[Space]) -> Embedding:
         if image.startswith(b"bad"):

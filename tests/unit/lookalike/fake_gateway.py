@@ -24,11 +24,23 @@ from lookalike.v1 import (
 )
 from lookalike.wire.status import to_status
 from lookalike.wire.values import metadata_message
+from tests.messages import made
 
 SPACES = (
-    image_pb2.Space(name="histogram", dimension=256, metric=image_pb2.METRIC_L2, fingerprint="a" * 16),
-    image_pb2.Space(name="siamese", dimension=128, metric=image_pb2.METRIC_COSINE, fingerprint="b" * 16),
-)
+    made(image_pb2.Space, name="histogram", dimension=256, metric=image_pb2.METRIC_L2, fingerprint="a" * 16,
+         histogram={"bins": 256, "grid": 1}),
+    made(image_pb2.Space, name="siamese", dimension=128, metric=image_pb2.METRIC_COSINE, fingerprint="b" * 16,
+         model={"name": "photo"}),
+)  # fmt: skip
+
+
+def space_of(spec: image_pb2.SpaceSpec) -> image_pb2.Space:
+    """A space as one of `SPACES`, with the name and the kind that were asked for."""
+    there = SPACES[0] if spec.HasField("histogram") else SPACES[1]
+    kind = {"histogram": spec.histogram} if spec.HasField("histogram") else {"model": {"name": spec.model.name or "photo"}}
+    return made(
+        image_pb2.Space, name=spec.name, dimension=there.dimension, metric=there.metric, fingerprint=there.fingerprint, **kind
+    )
 
 
 @dataclass
@@ -63,13 +75,11 @@ class FakeGateway(
         self.note(request)
         if request.name in self.collections:
             raise errors.AlreadyExists("collection", request.name)
-        made = collection_service_pb2.Collection(
-            name=request.name, description=request.description, model=request.model or "photo", generation=1, spaces=SPACES
-        )
-        made.histogram.CopyFrom(request.histogram)
-        made.create_time.FromSeconds(1_700_000_000)
-        self.collections[request.name] = made
-        return collection_service_pb2.CreateCollectionResponse(collection=made)
+        spaces = request.restored_spaces or [space_of(spec) for spec in request.spaces] or SPACES
+        new = collection_service_pb2.Collection(name=request.name, description=request.description, generation=1, spaces=spaces)
+        new.create_time.FromSeconds(1_700_000_000)
+        self.collections[request.name] = new
+        return collection_service_pb2.CreateCollectionResponse(collection=new)
 
     def GetCollection(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
@@ -84,7 +94,7 @@ class FakeGateway(
     def ReembedCollection(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
         other = collection_service_pb2.OtherGeneration(
-            generation=2, state=collection_service_pb2.OTHER_GENERATION_STATE_FILLING, model=request.model, spaces=SPACES
+            generation=2, state=collection_service_pb2.OTHER_GENERATION_STATE_FILLING, spaces=SPACES
         )
         other.job_id = next(iter(self.jobs), "job-1")
         self.collections[request.name].other.CopyFrom(other)

@@ -18,7 +18,7 @@ from lookalike.filters.parsing import MAX_CHARACTERS
 from lookalike.spaces import MAX_DIMENSION
 from lookalike.v1 import collection_service_pb2, embedder_service_pb2, image_pb2, ingest_service_pb2
 from lookalike.v1 import search_service_pb2 as pb
-from tests.messages import made, search_request
+from tests.messages import asked_spaces, made, search_request
 
 FILES = (collection_service_pb2, embedder_service_pb2, ingest_service_pb2, pb)
 METHODS = [method for file in FILES for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods]
@@ -78,7 +78,7 @@ VECTOR = image_pb2.SpaceVector(space="siamese", values=[0.5] * MAX_DIMENSION)
             updates=[made(pb.ImageUpdate, id="a", metadata={"k": ["v", 1, None, {"w": True}]}, merge=True)] * 1000
         ),
         made(ingest_service_pb2.ListIngestJobsRequest, states=[1, 2, 3, 4, 5, 6, 7], created_after={"seconds": -5, "nanos": 7}),
-        made(embedder_service_pb2.EmbedRequest, images=[b"x"] * 32, histogram={"bins": 8}),
+        made(embedder_service_pb2.EmbedRequest, images=[b"x"] * 32, spaces=asked_spaces(bins=8)),
     ],
     ids=lambda message: type(message).__name__,
 )

@@ -19,8 +19,10 @@ from lookalike.client import (
     JobState,
     ManifestSource,
     Metric,
+    ModelSettings,
     Query,
     Source,
+    SpaceSpec,
     UploadItem,
     UploadSource,
 )
@@ -266,7 +268,10 @@ def test_deleting_says_how_many_were_there(gateway: FakeGateway, client: Client)
 def test_a_collection_keeps_its_settings(gateway: FakeGateway, client: Client) -> None:
     settings = HistogramSettings(bins=16, grid=4, color=True)
     made = client.create_collection("shoes", description="all of them", histogram=settings)
-    assert made.histogram == settings
+    assert [space.spec for space in made.spaces] == [
+        SpaceSpec("histogram", settings),
+        SpaceSpec("siamese", ModelSettings("photo")),
+    ]
     assert client.get_collection("shoes") == made
     assert client.list_collections() == [made]
     with pytest.raises(errors.AlreadyExists):

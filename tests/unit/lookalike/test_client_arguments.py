@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from lookalike.client import (
     IngestOptions,
     JobState,
     Metric,
+    ModelSettings,
     Query,
     Space,
+    SpaceSpec,
     Upload,
     UploadItem,
     UploadSource,
@@ -33,7 +36,7 @@ from lookalike.v1 import ingest_service_pb2
 from tests.unit.lookalike.fake_gateway import FakeGateway, a_job, an_image, served
 
 VECTOR = np.ones(4, np.float32)
-SPACE = Space("siamese", 4, Metric.COSINE, "b" * 16)
+SPACE = Space("siamese", 4, Metric.COSINE, "b" * 16, ModelSettings("small"))
 IMAGE = Image("a", "", {}, "", 0, datetime(2026, 11, 23, tzinfo=UTC), {"siamese": VECTOR})
 RIGHT: dict[str, Any] = {
     "collection": "shoes", "name": "shoes", "job_id": "job-1", "image_id": "a", "queries": [Query(image=b"x")],
@@ -121,8 +124,17 @@ def test_what_is_wrong_with_a_record_names_its_part(client: Client) -> None:
         ("items.metadata", lambda: client.upload("shoes", [UploadItem(metadata=[1])])),  # type: ignore[arg-type]
         ("updates[0].metadata.n", lambda: client.update_images("shoes", [ImageUpdate("a", {"n": float("nan")})])),
         ("updates[0].id", lambda: client.update_images("shoes", [ImageUpdate(5, {})])),  # type: ignore[arg-type]
-        ("spaces.metric", lambda: client.create_collection("boots", spaces=[Space("siamese", 4, "X", "b")])),  # type: ignore[arg-type]
-        ("images[0].vectors", lambda: client.import_images("shoes", [IMAGE], [Space("histogram", 4, Metric.L2, "b")])),
+        ("restored_spaces.metric", lambda: client.create_collection("boots", restored_spaces=[replace(SPACE, metric="X")])),  # type: ignore[arg-type]
+        ("restored_spaces.kind", lambda: client.create_collection("boots", restored_spaces=[replace(SPACE, kind="photo")])),  # type: ignore[arg-type]
+        ("restored_spaces", lambda: client.create_collection("boots", restored_spaces=[SPACE.spec])),  # type: ignore[list-item]
+        ("spaces", lambda: client.create_collection("boots", spaces=[SPACE])),  # type: ignore[list-item]
+        ("spaces", lambda: client.create_collection("boots", spaces=[SPACE.spec], model="photo")),
+        ("spaces", lambda: client.create_collection("boots", spaces=SPACE.spec, histogram=HistogramSettings(bins=8))),
+        ("histogram", lambda: client.create_collection("boots", histogram="grey")),  # type: ignore[arg-type]
+        ("name", lambda: SpaceSpec("A b", ModelSettings())),
+        ("kind", lambda: SpaceSpec("photo", "photo")),  # type: ignore[arg-type]
+        ("model.name", lambda: ModelSettings("a/b")),
+        ("images[0].vectors", lambda: client.import_images("shoes", [IMAGE], [replace(SPACE, name="histogram")])),
         ("histogram.grid", lambda: HistogramSettings(grid="2")),  # type: ignore[arg-type]
         ("histogram.color", lambda: HistogramSettings(color="yes")),  # type: ignore[arg-type]
         ("top_k", lambda: client.search_many("shoes", [], top_k="5")),  # type: ignore[arg-type]

@@ -19,11 +19,11 @@ from lookalike.backup import layout
 from lookalike.backup.layout import Export, Shard, check_shard, read_export, read_shard, shard_writer, write_export
 from lookalike.client import Image
 from lookalike.errors import FailedPrecondition
-from lookalike.spaces import HistogramSettings, Metric, Space
+from lookalike.spaces import HistogramSettings, Metric, ModelSettings, Space
 
 MIB = 1024 * 1024
 HISTOGRAM = HistogramSettings(bins=8)
-SPACES = (HISTOGRAM.space, Space("siamese", 4, Metric.COSINE, "b" * 16))
+SPACES = (HISTOGRAM.space(), Space("siamese", 4, Metric.COSINE, "b" * 16, ModelSettings("small")))
 SHARD = "images-00000.parquet"
 COUNT = 3
 
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     ]  # fmt: skip
     with shard_writer(files, SHARD, SPACES) as writer:
         writer.write(images)
-    write_export(files, Export("shoes", "", "photo", HISTOGRAM, SPACES, "", (Shard(SHARD, COUNT, "id2"),), complete=True))
+    write_export(files, Export("shoes", "", SPACES, "", (Shard(SHARD, COUNT, "id2"),), complete=True))
     return tmp_path
 
 
@@ -64,7 +64,7 @@ def described(folder: Path, **changes: object) -> None:
 
 
 def space(**changes: object) -> dict[str, object]:
-    return {"name": "a", "dimension": 4, "metric": "L2", "fingerprint": "a" * 16, **changes}
+    return {"name": "a", "dimension": 4, "metric": "L2", "fingerprint": "a" * 16, "model": {"name": "photo"}, **changes}
 
 
 def rewritten(folder: Path, change: Callable[[pa.Table], pa.Table], **options: Any) -> None:
@@ -132,16 +132,23 @@ def test_a_description_that_could_not_be_read_again_is_not_written(folder: Path,
     [
         ({"name": "../x"}, "name '../x' is not a valid name"),
         ({"name": 5}, "name is not text"),
-        ({"model": "a/b"}, "model 'a/b' is not a valid name"),
+        ({"spaces": [space(model={"name": "a/b"})]}, "model.name 'a/b' is not a valid name"),
+        ({"spaces": [space(model={"name": 5})]}, "model.name 5 is not text"),
+        ({"spaces": [space(model={"nome": "photo"})]}, "nome"),
+        ({"spaces": [space(histogram={})]}, ""),
+        ({"format": 1, "model": "a/b", "histogram": {}}, "model.name 'a/b' is not a valid name"),
+        ({"format": 1, "model": "a"}, "'histogram' is missing"),
         ({"description": "x" * 200_000}, "description is 200000 characters long"),
-        ({"histogram": {"bins": 7}}, "histogram.bins 7 is not one of"),
-        ({"histogram": 5}, ""),
-        ({"spaces": []}, "spaces is not a list of 1 to 16 spaces"),
+        ({"format": 1, "model": "a", "histogram": {"bins": 7}}, "histogram.bins 7 is not one of"),
+        ({"format": 1, "model": "a", "histogram": 5}, ""),
+        ({"spaces": []}, "spaces is not a list of 1 to 8 spaces"),
+        ({"spaces": [space(name=f"a{n}") for n in range(9)]}, "spaces is not a list of 1 to 8 spaces"),
         ({"spaces": {}}, "spaces is not a list"),
         ({"spaces": [5]}, ""),
         ({"spaces": [space(dimension=1 << 40)]}, "spaces.dimension 1099511627776 is out of range"),
         ({"spaces": [space(name="a/b")]}, "spaces.name 'a/b' is not a valid name"),
         ({"spaces": [space(fingerprint="?")]}, "spaces.fingerprint is not a fingerprint"),
+        ({"spaces": [space(fingerprint=12345678)]}, "spaces.fingerprint is not a fingerprint"),
         ({"spaces": [space(), space()]}, "spaces names a space twice"),
         ({"shards": [{"name": "../a.parquet", "images": 1, "last_id": "a"}]}, "'../a.parquet' is not the name of a file"),
         ({"shards": [{"name": "/etc/passwd", "images": 1, "last_id": "a"}]}, "'/etc/passwd' is not the name of a file"),

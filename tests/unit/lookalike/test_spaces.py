@@ -29,7 +29,7 @@ def test_cosine_distance_is_one_minus_cos_and_similarity_its_half_from_above() -
 
 def test_every_setting_changes_dimension_or_fingerprint() -> None:
     settings = [HistogramSettings(bins, grid, color) for bins in (16, 256) for grid in (1, 4) for color in (False, True)]
-    assert len({s.space.fingerprint for s in settings}) == len(settings)
+    assert len({s.space().fingerprint for s in settings}) == len(settings)
     assert HistogramSettings().dimension == 256
     assert HistogramSettings(16, 4, True).dimension == 4 * 4 * 3 * 16
 

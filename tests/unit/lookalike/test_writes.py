@@ -21,7 +21,7 @@ from lookalike.errors import AlreadyExists, DeadlineExceeded, LeaseLost, Lookali
 from lookalike.jobs.leases import Lease
 from lookalike.records.collection import Collection
 from lookalike.records.image import StoredImage
-from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space
+from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, ModelSettings, Space
 from lookalike.store.generations import begun
 from lookalike.store.milvus.catalogue import CATALOGUE, MilvusCatalogue
 from lookalike.store.milvus.connection import Connection
@@ -32,10 +32,13 @@ from lookalike.store.writable import WritableCatalogue, WritableVectors
 from lookalike.writes import Session, Writes
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-SPACES = (Space(HISTOGRAM, 8, Metric.L2, "a" * 16), Space(SIAMESE, 4, Metric.COSINE, "b" * 16))
-NEW = Space(SIAMESE, 6, Metric.COSINE, "c" * 16)
-THINGS = Collection("things", "1f", "", "small", HistogramSettings(bins=8), SPACES, 1, MOMENT)
-FILLING = begun(THINGS, "job", "larger", (SPACES[0], NEW))
+SPACES = (
+    Space(HISTOGRAM, 8, Metric.L2, "a" * 16, HistogramSettings(bins=8)),
+    Space(SIAMESE, 4, Metric.COSINE, "b" * 16, ModelSettings("small")),
+)
+NEW = Space(SIAMESE, 6, Metric.COSINE, "c" * 16, ModelSettings("larger"))
+THINGS = Collection("things", "1f", "", SPACES, 1, MOMENT)
+FILLING = begun(THINGS, "job", (SPACES[0], NEW))
 COATS = replace(THINGS, name="coats", spaces=SPACES[1:])
 AGAIN = replace(THINGS, uid="2e")
 WRITING = {
@@ -185,9 +188,7 @@ OPERATIONS: dict[str, tuple[Collection, Callable[[World], None]]] = {
     "fill": in_session(FILLING, lambda session: session.fill([image("a", NEW)])),
     "delete": in_session(FILLING, lambda session: session.delete(["a", "nobody"], 9)),
     "remove half written": in_session(THINGS, lambda session: session.remove_half_written(["a"])),
-    "begin a generation": in_session(
-        THINGS, lambda session: session.change(lambda now: begun(now, "job", "larger", (SPACES[0], NEW)))
-    ),
+    "begin a generation": in_session(THINGS, lambda session: session.change(lambda now: begun(now, "job", (SPACES[0], NEW)))),
     "drop a generation": in_session(FILLING, lambda session: session.change(lambda now: replace(now, other=None))),
     "delete the collection": in_session(THINGS, lambda session: session.delete_collection()),
     "two writes": in_session(THINGS, lambda session: (session.upsert([image("n", *SPACES)]), session.delete(["a"], 9))),

@@ -143,7 +143,7 @@ def test_a_collection_that_cannot_be_scored_says_why(
 def _collection() -> Any:
     from lookalike.v1 import collection_service_pb2
 
-    return collection_service_pb2.Collection(name="shoes", model="fashion", generation=1, spaces=SPACES)
+    return collection_service_pb2.Collection(name="shoes", generation=1, spaces=SPACES)
 
 
 def test_an_error_is_the_only_line_that_is_said(bundle: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from embedder.registry.registry import Registry
 from lookalike.cli import exits
 from lookalike.cli.main import run_command
 from lookalike.v1 import collection_service_pb2, image_pb2
+from tests.messages import made
 from tests.servers.embedder import random_bundle
 from tests.unit.lookalike.fake_gateway import FakeGateway, gateway
 
@@ -134,12 +135,16 @@ def test_a_version_that_collections_use_is_not_retired_unless_by_force(
     models("promote", first)
     models("promote", second)
     older = f"shoes@{one.fingerprint}"
-    for name, model in (("autumn", "shoes"), ("spring", "other")):
-        space = image_pb2.Space(name="siamese", dimension=8, metric=image_pb2.METRIC_COSINE, fingerprint=one.fingerprint)
-        gateway.collections[name] = collection_service_pb2.Collection(name=name, model=model, spaces=[space])
+    used, others = (
+        [{"name": "siamese", "metric": image_pb2.METRIC_COSINE, "fingerprint": one.fingerprint, "model": {"name": model}}]
+        for model in ("shoes", "other")
+    )
+    for name, spaces, kept in (("autumn", used, []), ("spring", others, []), ("winter", others, used)):
+        other = {"state": collection_service_pb2.OTHER_GENERATION_STATE_PREVIOUS, "spaces": kept} if kept else None
+        gateway.collections[name] = made(collection_service_pb2.Collection, name=name, spaces=spaces, other=other)
     said = models("retire", older)
     assert said.code == exits.WRONG_STATE
-    assert "is used by 1 collection (autumn)" in said.err
+    assert "is used by 2 collections (autumn, winter)" in said.err
     assert models("retire", older, "--force").code == exits.INVALID, "--force needs a reason"
     assert Registry(str(tmp_path / "models")).get("shoes").revision == 2
     assert models("retire", older, "--force", "--reason", "autumn goes too").code == exits.OK

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from embedder.datasets.sources import Shape, decoded, list_labelled, list_pictures, load
-from embedder.pictures.decode import Decoder, Wanted
+from embedder.pictures.decode import Decoder, TowerInput, Wanted
 from lookalike.errors import BadImage, FailedPrecondition, InvalidArgument, NotFound
 from tests.pictures.made_pictures import encoded, noise
 
@@ -89,7 +89,7 @@ def test_pictures_of_every_size_and_colour_become_one_shape_as_the_embedder_deco
     for shape in (SHAPE, Shape(side=16, channels=1), Shape(side=24, channels=3, fit="squash")):
         loaded = load(list_labelled(str(folder)), shape)
         assert loaded.images.pixels.shape == (9, shape.side, shape.side, shape.channels)
-        wanted = Wanted(side=shape.side, tower_channels=shape.channels, fit=shape.fit)
+        wanted = Wanted(towers=(TowerInput(shape.side, shape.channels, shape.fit),))
         for uri, row in zip(loaded.uris, loaded.images.pixels, strict=True):
             served = Decoder().decode(Path(uri.removeprefix("file://")).read_bytes(), wanted).tower
             np.testing.assert_array_equal(row, served)
@@ -178,10 +178,10 @@ def test_fashion_mnist_is_listed_and_decoded_like_any_other() -> None:
     assert (len(listing), listing.classes[9], listing.uris[3]) == (10_000, "Ankle boot", "fashion-mnist:test/00003")
     some = listing.rows(np.arange(40))
     assert some.pixels is not None
-    for row, outcome in decoded(some, Wanted(canvas_channels=1, side=28, tower_channels=1)):
+    for row, outcome in decoded(some, Wanted((1,), (TowerInput(28, 1),))):
         assert not isinstance(outcome, Exception)
-        np.testing.assert_array_equal(outcome.tower[..., 0], some.pixels[row])  # type: ignore[index]
-        np.testing.assert_array_equal(outcome.canvas[..., 0], some.pixels[row])  # type: ignore[index]
+        np.testing.assert_array_equal(outcome.tower[..., 0], some.pixels[row])
+        np.testing.assert_array_equal(outcome.canvas[..., 0], some.pixels[row])
     np.testing.assert_array_equal(load(some, Shape(28, 1)).images.pixels[..., 0], some.pixels)
     assert load(some, Shape(32, 3)).images.pixels.shape == (40, 32, 32, 3)
 
@@ -202,7 +202,7 @@ def test_a_dataset_that_is_nowhere_and_cannot_be_downloaded_is_said_to_be(
 def test_a_file_that_vanishes_after_listing_is_an_error_in_its_place(folder: Path) -> None:
     listing = list_labelled(str(folder))
     (folder / "cups" / "1.png").unlink()
-    outcomes = dict(decoded(listing, Wanted(side=16, tower_channels=3)))
+    outcomes = dict(decoded(listing, Wanted(towers=(TowerInput(16, 3),))))
     assert sorted(outcomes) == list(range(6))
     assert isinstance(outcomes[1], NotFound)
     assert not any(isinstance(outcomes[row], Exception) for row in (0, 2, 3, 4, 5))
@@ -225,5 +225,5 @@ def test_a_picture_too_large_to_upload_is_too_large_to_train_on(folder: Path, mo
     stream = io.BytesIO()
     Image.fromarray(noise(40, 40, 3)).save(stream, "PNG")
     (folder / "cups" / "large.png").write_bytes(stream.getvalue())
-    outcomes = [outcome for _, outcome in decoded(list_labelled(str(folder)), Wanted(side=16, tower_channels=3))]
+    outcomes = [outcome for _, outcome in decoded(list_labelled(str(folder)), Wanted(towers=(TowerInput(16, 3),)))]
     assert [isinstance(outcome, BadImage) for outcome in outcomes].count(True) == 1

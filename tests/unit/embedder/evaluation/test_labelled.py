@@ -16,8 +16,8 @@ from embedder.evaluation.labelled import evaluate_bundle, spread
 from embedder.evaluation.result import Evaluation
 from embedder.evaluation.vectors import Embedding, Vectors
 from embedder.models.bundle import Bundle
-from embedder.pictures.decode import Decoder, Wanted
-from embedder.serving.spaces import Spaces, Work
+from embedder.pictures.decode import Decoder, TowerInput, Wanted
+from embedder.serving.spaces import Spaces, ToCount, Work
 from lookalike import fashion_mnist
 from lookalike.demo import dataset
 from lookalike.errors import InvalidArgument
@@ -69,14 +69,13 @@ def test_vectors_are_those_that_the_embedder_serves(folder: Path, bundle: Bundle
 
     decoder, spaces = Decoder(), Spaces()
     for row in range(len(listing)):
-        shown = decoder.decode(read(listing, row), Wanted(1, bundle.tower.input_size, 1, bundle.input.fit))
-        coloured = decoder.decode(read(listing, row), Wanted(canvas_channels=3))
-        assert shown.tower is not None
+        shown = decoder.decode(read(listing, row), Wanted((1,), (TowerInput(bundle.tower.input_size, 1, bundle.input.fit),)))
+        coloured = decoder.decode(read(listing, row), Wanted((3,)))
         expected = models()[0].embed(shown.tower[None]).numpy()[0]
         assert vectors.siamese[row] == pytest.approx(expected, abs=1e-5)
         for place, (settings, canvas) in enumerate(((HistogramSettings(), shown.canvas), (COLOUR, coloured.canvas))):
-            (served,) = spaces.compute([Work(settings, canvas, None, None)])
-            np.testing.assert_array_equal(vectors.histograms[place][row], served.histogram)
+            ((served,),) = spaces.compute([Work((ToCount(settings, canvas),))])
+            np.testing.assert_array_equal(vectors.histograms[place][row], served)
 
 
 def test_a_dataset_of_pixels_and_the_same_as_files_are_the_same_data(folder: Path) -> None:
@@ -106,14 +105,14 @@ def test_every_picture_looks_for_all_the_others(found: Evaluation, folder: Path,
     vectors = embedded(listing, bundle, HistogramSettings())
     labels = listing.labels
     for way, given, metric in (
-        (found.model, vectors.siamese, Metric.COSINE),
-        (found.histograms[0], vectors.histograms[0], Metric.L2),
+        (found.main, vectors.siamese, Metric.COSINE),
+        (found.ways[1], vectors.histograms[0], Metric.L2),
     ):
         nearest = exact.nearest(given, given, 2, metric)
         other = np.where(nearest[:, 0] == np.arange(36), nearest[:, 1], nearest[:, 0])
         assert way.figures["p_at_1"] == pytest.approx((labels[other] == labels).mean(), abs=1 / 36)
         assert not (way.found == np.arange(36)[:, None]).any()
-    assert found.model.scores.relevant.tolist() == [PER_CLASS - 1] * 36
+    assert found.main.scores.relevant.tolist() == [PER_CLASS - 1] * 36
     assert (len(found.queries), len(found.gallery)) == (36, 36)
     assert found.measured_on.images == 36
     assert set(found.vectors) == {"siamese", "histogram"}
@@ -144,7 +143,7 @@ def test_a_limit_asks_with_fewer_evenly_spread_and_is_other_data(found: Evaluati
     assert few.queries == found.queries[::4]
     assert len(few.gallery) == 36
     assert few.measured_on.digest != found.measured_on.digest
-    assert few.model.found.tolist() == found.model.found[::4].tolist()
+    assert few.main.found.tolist() == found.main.found[::4].tolist()
 
 
 @pytest.mark.parametrize(("count", "limit", "rows"), [(5, 0, 5), (5, 9, 5), (10, 3, 3), (10_000, 1000, 1000)])

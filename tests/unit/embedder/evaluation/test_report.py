@@ -128,12 +128,12 @@ def test_figures_of_the_report_are_those_of_the_evaluation() -> None:
 def test_the_sheet_shows_best_and_worst_once_each_and_many_classes() -> None:
     evaluation = an_evaluation(10)
     best, worst = choose(evaluation)
-    hits = evaluation.model.scores.right[:, :10].sum(axis=1)
+    hits = evaluation.main.scores.right[:, :10].sum(axis=1)
     assert (len(best), len(worst)) == (8, 8)
     assert not set(best) & set(worst)
     assert hits[best].min() >= hits[worst].max()
     assert hits[worst[0]] == hits.min()
-    labels = evaluation.model.scores.labels
+    labels = evaluation.main.scores.labels
     assert len(set(labels[best].tolist())) == 8
 
 

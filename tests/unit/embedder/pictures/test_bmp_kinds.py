@@ -24,7 +24,7 @@ MASKS = {
 
 
 def canvas(data: bytes) -> npt.NDArray[np.uint8]:
-    made = Decoder().decode(data, Wanted(canvas_channels=3)).canvas
+    made = Decoder().decode(data, Wanted((3,))).canvas
     assert made is not None
     return made
 

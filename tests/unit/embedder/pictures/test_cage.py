@@ -16,7 +16,7 @@ from PIL import Image
 
 from embedder.pictures.cage import CHEAP_WORK, Cage
 from embedder.pictures.caged_process import CagedProcess
-from embedder.pictures.decode import Decoded, Decoder, Wanted
+from embedder.pictures.decode import Decoded, Decoder, TowerInput, Wanted
 from embedder.pictures.tasks import DecodeTask, Task, ThumbnailTask
 from embedder.pictures.waiting import Lane, Waiting
 from lookalike.errors import BadImage, Cancelled, DeadlineExceeded, Unavailable
@@ -24,7 +24,8 @@ from tests.pictures.made_pictures import encoded, noise
 from tests.servers.crashing_cage import BABBLE, BURN, CRASH, EAT, KILLED, LIE, SLEEP, SPIN
 
 SOON_S = 30.0
-BOTH = DecodeTask(Wanted(3, 224, 1))
+BOTH = DecodeTask(Wanted((3,), (TowerInput(224, 1),)))
+SEVERAL = Wanted((3, 1), (TowerInput(224, 1), TowerInput(28, 3, "squash"), TowerInput(256, 3)))
 COSTLY = encoded(Image.new("L", (2500, 2000)), "TIFF")
 """Its header says more work than a cheap picture's, and less than that of the larger ones below."""
 GIF = encoded(Image.fromarray(noise(40, 60, 3)).quantize(16), "GIF")
@@ -70,13 +71,14 @@ def reason(cage: Cage, data: bytes) -> str:
 
 
 def same(one: Decoded, other: Decoded) -> bool:
-    return np.array_equal(one.canvas, other.canvas) and np.array_equal(one.tower, other.tower)  # type: ignore[arg-type]
+    ours, theirs = (*one.canvases, *one.towers), (*other.canvases, *other.towers)
+    return len(ours) == len(theirs) and all(map(np.array_equal, ours, theirs))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PNG", "WEBP", "JPEG"])
 def test_pixels_are_those_of_the_embedders_own_process(cage: Cage, kind: str) -> None:
     data = encoded(Image.fromarray(noise(40, 60, 3)).quantize(16).convert("RGB"), kind)
-    for wanted in (Wanted(3, 224, 1), Wanted(1), Wanted(0, 28, 3, "squash")):
+    for wanted in (SEVERAL, Wanted((1,)), Wanted(towers=(TowerInput(28, 3, "squash"),))):
         assert same(submitted(cage, data, DecodeTask(wanted)).result(SOON_S), Decoder().decode(data, wanted))
     assert submitted(cage, data, ThumbnailTask(32)).result(SOON_S) == Decoder().thumbnail(data, 32)
 

@@ -31,7 +31,7 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def canvas(data: bytes, channels: int = 3) -> npt.NDArray[np.uint8]:
-    made = Decoder().decode(data, Wanted(canvas_channels=channels)).canvas
+    made = Decoder().decode(data, Wanted((channels,))).canvas
     assert made is not None
     return made
 
@@ -158,7 +158,7 @@ def test_what_a_png_says_of_its_colours(
 
 def decoded(data: bytes) -> tuple[npt.NDArray[np.uint8], list[str]]:
     repairs: list[str] = []
-    made = Decoder(repaired=repairs.append).decode(data, Wanted(canvas_channels=3)).canvas
+    made = Decoder(repaired=repairs.append).decode(data, Wanted((3,))).canvas
     assert made is not None
     return made, repairs
 

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from embedder.pictures.decode import Decoder, Wanted
+from embedder.pictures.decode import Decoder, TowerInput, Wanted
 from embedder.pictures.formats import READERS
 from lookalike.errors import BadImage
 from tests.pictures.made_pictures import bomb, encoded, noise
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # damaged files make Pillow grumble
 
-GREY = Wanted(canvas_channels=1)
-COLOR = Wanted(canvas_channels=3)
+GREY = Wanted((1,))
+COLOR = Wanted((3,))
 
 
 def reason(data: bytes, decoder: Decoder | None = None) -> str:
@@ -104,7 +104,7 @@ def test_damaged_bytes_give_a_picture_or_a_reason(kind: str, changes: list[tuple
         limit = 64 if value % 2 else len(data)
         data[min(int(place * limit), len(data) - 1)] = value
     decoder = Decoder(max_pixels=1_000_000)
-    as_vectors = outcome(lambda part: decoder.decode(part, Wanted(3, 28, 1)), bytes(data))
+    as_vectors = outcome(lambda part: decoder.decode(part, Wanted((3,), (TowerInput(28, 1),))), bytes(data))
     # A header may come to claim anything.
     claimed = ("IMAGE_TOO_MANY_PIXELS", "IMAGE_TOO_COSTLY")
     assert as_vectors in ("decoded", "IMAGE_UNREADABLE", "IMAGE_FORMAT_UNKNOWN", *claimed)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import io
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.pictures.decode import Decoded, Decoder, Pixels, Wanted
+from embedder.pictures.decode import Decoded, Decoder, Pixels, TowerInput, Wanted
 from tests.pictures.made_pictures import corners, encoded, noise, png
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # damaged files make Pillow grumble
 
-COLOR = Wanted(canvas_channels=3)
-GREY = Wanted(canvas_channels=1)
+COLOR = Wanted((3,))
+GREY = Wanted((1,))
 TURNS = {1: "upright", 2: "mirrored", 3: "180", 4: "flipped", 5: "transposed", 6: "90", 7: "transverse", 8: "270"}
 
 
@@ -28,7 +26,7 @@ def canvas(data: bytes, wanted: Wanted = COLOR) -> Pixels:
 
 
 def tower(data: bytes, side: int, channels: int) -> Pixels:
-    made = Decoder().decode(data, Wanted(side=side, tower_channels=channels)).tower
+    made = Decoder().decode(data, Wanted(towers=(TowerInput(side, channels),))).tower
     assert made is not None
     return made
 
@@ -52,18 +50,15 @@ def test_lossy_formats_give_nearly_the_pixels(kind: str, options: dict[str, obje
 
 def test_a_small_grey_picture_passes_bit_for_bit() -> None:
     pixels = noise(28, 28)
-    decoded = Decoder().decode(encoded(pixels), Wanted(1, 28, 1))
-    assert decoded.canvas is not None
-    assert decoded.tower is not None
+    decoded = Decoder().decode(encoded(pixels), Wanted((1,), (TowerInput(28, 1),)))
     np.testing.assert_array_equal(decoded.canvas[..., 0], pixels)
     np.testing.assert_array_equal(decoded.tower[..., 0], pixels)
-    assert decoded.size_bytes == 2 * 28 * 28
 
 
 def test_a_tower_that_wants_its_square_filled_gets_the_picture_stretched() -> None:
     wide = np.zeros((20, 60, 1), np.uint8)
     wide[:, 30:] = 200
-    made = Decoder().decode(encoded(wide[..., 0]), Wanted(side=16, tower_channels=1, fit="squash")).tower
+    made = Decoder().decode(encoded(wide[..., 0]), Wanted(towers=(TowerInput(16, 1, "squash"),))).tower
     assert made is not None
     assert made.shape == (16, 16, 1)
     assert made[:, :6].max() == 0
@@ -73,9 +68,9 @@ def test_a_tower_that_wants_its_square_filled_gets_the_picture_stretched() -> No
 
 def test_only_what_is_wanted_is_made() -> None:
     data = encoded(noise(8, 8))
-    assert Decoder().decode(data, Wanted(side=16, tower_channels=1)).canvas is None
-    assert Decoder().decode(data, GREY).tower is None
-    assert Decoder().decode(data, Wanted()) == Decoded(None, None)
+    assert Decoder().decode(data, Wanted(towers=(TowerInput(16, 1),))).canvases == ()
+    assert Decoder().decode(data, GREY).towers == ()
+    assert Decoder().decode(data, Wanted()) == Decoded((), ())
 
 
 def test_grey_is_luma() -> None:
@@ -219,25 +214,30 @@ def test_a_large_jpeg_averages_to_what_the_same_png_does() -> None:
     assert np.abs(made - exact).mean() < 2
 
 
-@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(700, 900), (1500, 2000), (300, 2600)])
-def test_canvas_and_tower_do_not_depend_on_what_else_is_wanted(size: tuple[int, int], channels: int) -> None:
+def test_no_part_depends_on_what_else_is_wanted(size: tuple[int, int]) -> None:
     data = encoded(Image.fromarray(noise(*size, 3)), "JPEG")
-    alone = canvas(data, Wanted(channels))
-    towers: tuple[tuple[int, int, Literal["pad", "squash"]], ...] = (
-        (28, 1, "pad"), (224, 3, "squash"), (225, 3, "pad"), (512, 3, "squash"),
-    )  # fmt: skip
-    for side, tower_channels, fit in towers:
-        wanted = Wanted(channels, side, tower_channels, fit)
-        both = Decoder().decode(data, wanted)
-        np.testing.assert_array_equal(both.canvas, alone)
-        np.testing.assert_array_equal(both.tower, Decoder().decode(data, replace(wanted, canvas_channels=0)).tower)
+    wanted = Wanted((3, 1), (TowerInput(512, 3, "squash"), TowerInput(28, 1), TowerInput(224, 3, "squash"), TowerInput(225, 3)))
+    together = Decoder().decode(data, wanted)
+    for channels, made in zip(wanted.canvases, together.canvases, strict=True):
+        np.testing.assert_array_equal(made, canvas(data, Wanted((channels,))))
+    for seen, made in zip(wanted.towers, together.towers, strict=True):
+        np.testing.assert_array_equal(made, Decoder().decode(data, Wanted(towers=(seen,))).tower)
+
+
+def test_a_picture_is_decoded_once_for_all_that_is_as_small() -> None:
+    repairs: list[str] = []  # One for each decode of a file without its end.
+    decoder, data = Decoder(repaired=repairs.append), encoded(noise(300, 400, 3), "JPEG")[:-2]
+    decoder.decode(data, Wanted((1, 3), (TowerInput(28, 1), TowerInput(224, 3), TowerInput(96, 3, "squash"))))
+    assert len(repairs) == 1
+    decoder.decode(data, Wanted((1, 3), (TowerInput(28, 1), TowerInput(300, 3), TowerInput(300, 1))))
+    assert len(repairs) == 3, "a larger side has a decode of its own"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_tower_that_wants_its_square_filled_sees_a_narrow_picture_sharp(kind: str) -> None:
     stripes = np.repeat(np.tile(np.array([0, 255], np.uint8), 32)[:, None], 4, 0).repeat(3000, 1)  # 64 lines of 4 pixels
-    made = Decoder().decode(encoded(stripes, kind), Wanted(side=224, tower_channels=1, fit="squash")).tower
+    made = Decoder().decode(encoded(stripes, kind), Wanted(towers=(TowerInput(224, 1, "squash"),))).tower
     assert made is not None
     assert made.min() < 30
     assert made.max() > 225

@@ -19,7 +19,7 @@ OTHERS = np.random.default_rng(1).integers(0, 256, (16, 3), np.uint8)
 
 
 def canvas(data: bytes) -> npt.NDArray[np.uint8]:
-    made = Decoder().decode(data, Wanted(canvas_channels=3)).canvas
+    made = Decoder().decode(data, Wanted((3,))).canvas
     assert made is not None
     return made
 

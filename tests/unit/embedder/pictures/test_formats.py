@@ -10,7 +10,7 @@ from lookalike.errors import BadImage
 from lookalike.picture_formats import FORMATS
 from tests.pictures.made_pictures import encoded, noise
 
-CANVAS = Wanted(canvas_channels=3)
+CANVAS = Wanted((3,))
 
 
 def test_every_format_has_a_reader_and_every_reader_a_format() -> None:

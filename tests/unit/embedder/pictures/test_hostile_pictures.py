@@ -12,7 +12,7 @@ import pytest
 
 from embedder.pictures.cage import Cage, allowance_bytes, largest_bytes
 from embedder.pictures.caged_process import CagedProcess
-from embedder.pictures.decode import Decoder, Wanted
+from embedder.pictures.decode import Decoder, TowerInput, Wanted
 from embedder.pictures.formats import is_quick
 from embedder.pictures.headers.header import Header
 from embedder.pictures.tasks import DecodeTask
@@ -20,7 +20,7 @@ from embedder.pictures.waiting import Lane, Waiting
 from lookalike.errors import BadImage
 from tests.pictures.hostile_pictures import KINDS
 
-TASK = DecodeTask(Wanted(3, 224, 3))
+TASK = DecodeTask(Wanted((3,), (TowerInput(224, 3),)))
 MEMORY_BYTES = 1_200_000_000
 SMALL_WORK = 60_000_000
 """What is more takes a second and more to decode, and is left to the long test."""

@@ -35,7 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def canvas(data: bytes) -> npt.NDArray[np.uint8]:
-    made = Decoder().decode(data, Wanted(canvas_channels=3)).canvas
+    made = Decoder().decode(data, Wanted((3,))).canvas
     assert made is not None
     return made
 
@@ -67,7 +67,7 @@ def test_a_file_without_its_end_is_decoded_as_with_it(way: str) -> None:
     data = encoded(SCENE, "JPEG", quality=90, **WAYS[way])
     whole, repairs = canvas(data), list[str]()
     for cut in (data[:-2], data[:-1], data[:-2] + bytes(4096), data[:-2] + b"\0"):
-        made = Decoder(repaired=repairs.append).decode(cut, Wanted(canvas_channels=3)).canvas
+        made = Decoder(repaired=repairs.append).decode(cut, Wanted((3,))).canvas
         np.testing.assert_array_equal(made, whole)
     assert repairs == ["jpeg end"] * 4
 

@@ -30,7 +30,7 @@ BAD, SHORT = "bad checksum", "short or odd"
 
 
 def canvas(data: bytes) -> npt.NDArray[np.uint8]:
-    made = Decoder().decode(data, Wanted(canvas_channels=3)).canvas
+    made = Decoder().decode(data, Wanted((3,))).canvas
     assert made is not None
     return made
 
@@ -121,7 +121,7 @@ def test_a_repaired_picture_is_reported_with_what_was_repaired() -> None:
         file(SCENE, 8, RGB, chunk(b"iCCP", b"x\0\0" + zlib.compress(b"no profile at all"))),
         file(SCENE, 8, RGB).replace(chunk(b"IDAT", idat())[-4:], b"\1\2\3\4"),
     ):
-        decoder.decode(data, Wanted(canvas_channels=3))
+        decoder.decode(data, Wanted((3,)))
     assert repairs == ["png surroundings", "profile", "png checksum"]
 
 

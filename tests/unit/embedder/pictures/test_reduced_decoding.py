@@ -17,8 +17,8 @@ from PIL import Image
 
 from embedder.models.bundle import SHIPPED, load
 from embedder.models.model import Model
-from embedder.pictures.decode import Decoded, Decoder, Pixels, Wanted
-from embedder.serving.spaces import TracedModel, Work
+from embedder.pictures.decode import Decoded, Decoder, Pixels, TowerInput, Wanted
+from embedder.serving.spaces import ToCount, ToShow, TracedModel, Work
 from lookalike.spaces import HistogramSettings, Vector
 from tests.bench.inputs import photographs
 from tests.pictures.made_pictures import encoded
@@ -47,22 +47,19 @@ def pair(size: tuple[int, int]) -> tuple[Decoded, Decoded]:
     """A photograph of `size`, decoded as it is served and in full; a grey canvas, and what `photo` sees."""
     (data,) = photographs(1, *size)
     bundle = photo().bundle
-    wanted = Wanted(1, bundle.tower.input_size, bundle.tower.channels, bundle.input.fit)
+    wanted = Wanted((1,), (TowerInput(bundle.tower.input_size, bundle.tower.channels, bundle.input.fit),))
     return Decoder().decode(data, wanted), Decoder().decode(encoded(Image.open(io.BytesIO(data)), "BMP"), wanted)
 
 
-def difference(some: Pixels | None, others: Pixels | None) -> float:
-    assert some is not None
-    assert others is not None
+def difference(some: Pixels, others: Pixels) -> float:
     return float(np.abs(some.astype(int) - others.astype(int)).mean())
 
 
 def embedded(size: tuple[int, int], settings: HistogramSettings) -> tuple[list[Vector], list[Vector]]:
     """Histograms and `photo` vectors of both."""
-    made = warm_spaces().compute([Work(settings, one.canvas, photo(), one.tower) for one in pair(size)])
-    return [one.histogram for one in made if one.histogram is not None], [
-        one.siamese for one in made if one.siamese is not None
-    ]
+    works = [Work((ToCount(settings, one.canvas), ToShow(photo(), one.tower))) for one in pair(size)]
+    made = warm_spaces().compute(works)
+    return [counts for counts, _ in made], [vector for _, vector in made]
 
 
 @pytest.mark.parametrize("size", SIZES + BARELY)

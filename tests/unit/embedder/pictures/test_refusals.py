@@ -49,7 +49,7 @@ def box(brand: bytes, *others: bytes) -> bytes:
 )
 def test_a_kind_that_is_recognised_is_named(data: bytes, name: str) -> None:
     with pytest.raises(BadImage) as caught:
-        Decoder().decode(data, Wanted(canvas_channels=1))
+        Decoder().decode(data, Wanted((1,)))
     assert caught.value.reason == "IMAGE_FORMAT_UNKNOWN"
     assert caught.value.message.startswith(f"image: is {name}")
     assert "which is not supported; " in caught.value.message
@@ -61,4 +61,4 @@ def test_what_is_no_picture_at_all() -> None:
         (bytes(4096), "holds nothing but zeros"),
     ):
         with pytest.raises(BadImage, match=f"^image: {problem}$"):
-            Decoder().decode(data, Wanted(canvas_channels=1))
+            Decoder().decode(data, Wanted((1,)))

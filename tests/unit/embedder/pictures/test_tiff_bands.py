@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from embedder.pictures.decode import Decoder, Wanted
+from embedder.pictures.decode import Decoder, TowerInput, Wanted
 from embedder.pictures.formats import read_header
 from lookalike.errors import BadImage
 from tests.pictures.hostile_pictures import tiff_of_strips
@@ -116,7 +116,7 @@ def test_what_a_large_deflated_strip_takes_is_what_its_header_says() -> None:
     said = read_header(data).memory_bytes
     tracemalloc.start()
     try:
-        Decoder().decode(data, Wanted(3, 224, 3))
+        Decoder().decode(data, Wanted((3,), (TowerInput(224, 3),)))
         held = tracemalloc.get_traced_memory()[1]  # NumPy's and zlib's; Pillow's are no more than a band of pixels.
     finally:
         tracemalloc.stop()

@@ -12,9 +12,9 @@ import pytest
 
 from embedder.models.bundle import SHIPPED, load
 from embedder.models.model import Model
-from embedder.pictures.decode import Decoder, Wanted
+from embedder.pictures.decode import Decoder, TowerInput, Wanted
 from embedder.serving.openvino_engine import OpenVino
-from embedder.serving.spaces import TracedModel, Work
+from embedder.serving.spaces import ToCount, ToShow, TracedModel, Work
 from lookalike.demo import dataset
 from lookalike.errors import FailedPrecondition
 from lookalike.spaces import HistogramSettings, Vector
@@ -44,9 +44,9 @@ def clothes() -> list[bytes]:
 def vectors(model: TracedModel, images: Sequence[bytes]) -> Vector:
     """float32 `[n, dim]` by way of decoder and batch, in batches of every size."""
     tower, decoder = model.bundle.tower, Decoder()
-    wanted = Wanted(1, tower.input_size, tower.channels, model.bundle.input.fit)
+    wanted = Wanted((1,), (TowerInput(tower.input_size, tower.channels, model.bundle.input.fit),))
     decoded = [decoder.decode(image, wanted) for image in images]
-    works = [Work(HistogramSettings(), one.canvas, model, one.tower) for one in decoded]
+    works = [Work((ToCount(HistogramSettings(), one.canvas), ToShow(model, one.tower))) for one in decoded]
     batches: list[Any] = []
     start = 0
     while start < len(works):
@@ -54,8 +54,8 @@ def vectors(model: TracedModel, images: Sequence[bytes]) -> Vector:
         batches.append(works[start : start + size])
         start += size
     made = [one for batch in batches for one in warm_spaces().compute(batch)]
-    assert all(one.histogram is not None and one.histogram.sum() == pytest.approx(1, abs=1e-5) for one in made)
-    return np.stack([one.siamese for one in made if one.siamese is not None])
+    assert all(histogram.sum() == pytest.approx(1, abs=1e-5) for histogram, _ in made)
+    return np.stack([vector for _, vector in made])
 
 
 @pytest.mark.parametrize(("name", "pictures"), [("fashion", clothes), ("photo", photographs), ("photo", clothes)])
@@ -74,12 +74,12 @@ def test_shipped_models_give_the_same_vectors_as_by_tensorflow(
 def test_mirrored_and_plain_towers_keep_their_batches_apart(openvino: OpenVino) -> None:
     for model, pixels in zip(models(), (noise(16, 16)[..., None], noise(20, 20, 3)), strict=True):
         traced = TracedModel(model, 2, openvino.compile_tower)
-        works = [Work(HistogramSettings(), None, traced, shown) for shown in (pixels, pixels[::-1])]
+        works = [Work((ToShow(traced, shown),)) for shown in (pixels, pixels[::-1])]
         first = warm_spaces().compute(works)
         second = warm_spaces().compute(works[::-1])  # what was handed out is not written over by the next batch
         expected = model.embed(np.stack([pixels, pixels[::-1]])).numpy()
-        np.testing.assert_allclose([one.siamese for one in first], expected, atol=1e-5)
-        np.testing.assert_allclose([one.siamese for one in second], expected[::-1], atol=1e-5)
+        np.testing.assert_allclose([vector for (vector,) in first], expected, atol=1e-5)
+        np.testing.assert_allclose([vector for (vector,) in second], expected[::-1], atol=1e-5)
 
 
 def test_warming_up_runs_every_size(openvino: OpenVino) -> None:

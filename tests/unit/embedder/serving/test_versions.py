@@ -16,10 +16,9 @@ from embedder.models.bundle import Bundle
 from embedder.pictures.waiting import Lane
 from embedder.serving.admission import Limits
 from embedder.serving.batcher import Batcher
-from embedder.serving.spaces import Embedded, Work
+from embedder.serving.spaces import Embedded, ToShow, Work
 from embedder.serving.versions import Served, Serving, Unserved, build_served
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError, NotFound, Unavailable
-from lookalike.spaces import SIAMESE, HistogramSettings, Metric, Space
 from tests.servers.embedder import random_bundle, warm_spaces
 
 FIRST, SECOND, THIRD = "1" * 16, "2" * 16, "3" * 16
@@ -28,7 +27,7 @@ FIRST, SECOND, THIRD = "1" * 16, "2" * 16, "3" * 16
 def a_version(name: str, fingerprint: str) -> Served:
     """Nothing is computed with it."""
     bundle = random_bundle("small")
-    return Served(Bundle(name, bundle.tower, bundle.input, ()), Space(SIAMESE, 8, Metric.COSINE, fingerprint), None)  # type: ignore[arg-type]
+    return Served(Bundle(name, bundle.tower, bundle.input, ()), fingerprint, None)  # type: ignore[arg-type]
 
 
 def raised(call: Callable[[], object]) -> LookalikeError:
@@ -135,10 +134,7 @@ def test_a_version_taken_out_of_service_answers_what_waits_for_it_and_is_then_fr
     serving.add(served)
     gone = weakref.ref(served.traced)
     key = served.key
-    expected = [
-        one.siamese
-        for one in warm_spaces().compute([Work(HistogramSettings(), None, served.traced, picture(n)) for n in (1, 2)])
-    ]
+    expected = warm_spaces().compute([Work((ToShow(served.traced, picture(n)),)) for n in (1, 2)])
 
     def compute(works: list[Work]) -> list[Embedded]:
         if key in serving:
@@ -149,13 +145,11 @@ def test_a_version_taken_out_of_service_answers_what_waits_for_it_and_is_then_fr
     batcher: Batcher[Work, Embedded] = Batcher(compute, lambda work: work.size_bytes, Limits(batch_items=1))  # type: ignore[arg-type]
     try:
         with batcher.place(Lane.BULK, items=2, size_bytes=1) as place:
-            works = [Work(HistogramSettings(), None, served.traced, picture(n)) for n in (1, 2)]
+            works = [Work((ToShow(served.traced, picture(n)),)) for n in (1, 2)]
             del served
             made = place.run(works, deadline_s=time.monotonic() + 30)
             del works, place
-        for one, vector in zip(made, expected, strict=True):
-            assert isinstance(one, Embedded)
-            np.testing.assert_allclose(one.siamese, vector, atol=1e-6)  # type: ignore[arg-type]
+        np.testing.assert_allclose(made, expected, atol=1e-6)  # type: ignore[arg-type]
         gc.collect()
         assert gone() is None
     finally:

@@ -22,7 +22,6 @@ from embedder.registry.registry import Registry
 from embedder.serving.versions import NOT_LOADED, Served, Serving
 from embedder.serving.watching import RegistryWatcher
 from lookalike.errors import FingerprintMismatch, InvalidArgument, NotFound, Unavailable
-from lookalike.spaces import SIAMESE, Metric, Space
 
 POLL_S = 3600.0
 """Looks are made by the tests."""
@@ -35,7 +34,7 @@ def a_bundle(seed: int, name: str = "shoes") -> Bundle:
 
 def built(bundle: Bundle) -> Served:
     """Nothing is computed with it."""
-    return Served(bundle, Space(SIAMESE, 8, Metric.COSINE, bundle.fingerprint), None)  # type: ignore[arg-type]
+    return Served(bundle, bundle.fingerprint, None)  # type: ignore[arg-type]
 
 
 @dataclass

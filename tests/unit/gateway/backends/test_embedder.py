@@ -20,7 +20,7 @@ from lookalike.v1 import embedder_service_pb2 as pb
 from lookalike.v1.embedder_service_pb2_grpc import EmbedderServiceServicer, add_EmbedderServiceServicer_to_server
 from lookalike.wire.spaces import space_message
 from lookalike.wire.status import to_status
-from tests.unit.gateway.fakes import COLLECTION, SPACES, soon
+from tests.unit.gateway.fakes import SPACES, soon
 
 VECTORS = [np.linspace(0, 1, 8, dtype="<f4"), np.ones(4, "<f4")]
 
@@ -54,7 +54,7 @@ def embed(answer: Callable[[], pb.EmbedResponse], *images: bytes) -> Any:
         await server.start()
         async with open_aio_channel(f"127.0.0.1:{server.port}") as channel:
             try:
-                return await Embedder(channel).embed(images or [b"picture"], COLLECTION, SPACES, soon()), asked.asked
+                return await Embedder(channel).embed(images or [b"picture"], SPACES, soon()), asked.asked
             finally:
                 await server.stop(0)
 
@@ -71,9 +71,9 @@ def test_vectors_come_back_by_space_and_the_request_names_the_version_that_the_c
     (vectors,), asked = embed(answer)
     np.testing.assert_array_equal(vectors[SPACES[0].name], VECTORS[0])
     np.testing.assert_array_equal(vectors[SIAMESE], VECTORS[1])
-    assert (asked[0].model, list(asked[0].spaces)) == ("small", ["histogram", "siamese"])
-    assert asked[0].fingerprint == SPACES[1].fingerprint
-    assert asked[0].histogram.bins == 8
+    counts, features = asked[0].spaces
+    assert (counts.spec.name, counts.spec.histogram.bins, counts.fingerprint) == ("histogram", 8, SPACES[0].fingerprint)
+    assert (features.spec.name, features.spec.model.name, features.fingerprint) == (SIAMESE, "small", SPACES[1].fingerprint)
     assert asked[0].lane == pb.LANE_INTERACTIVE
 
 

@@ -15,7 +15,7 @@ from gateway.collections.collections import Collections, NewCollection
 from lookalike.errors import DeadlineExceeded, Internal, InvalidArgument, NotFound, Unavailable
 from lookalike.records.collection import Collection
 from lookalike.runtime.call import Deadline
-from lookalike.spaces import HistogramSettings
+from lookalike.spaces import HistogramSettings, ModelSettings, SpaceSpec
 from lookalike.store.memory.catalogue import MemoryCatalogue
 from lookalike.store.memory.vectors import MemoryVectors
 from lookalike.store.writable import Check, unchecked
@@ -36,16 +36,20 @@ def core(backends: MemoryBackends, ledger: FakeLedger | None = None) -> Collecti
 
 
 def new(**fields: Any) -> NewCollection:
-    return replace(NewCollection("coats", "Winter", "", HistogramSettings(grid=4, bins=16)), **fields)
+    return replace(NewCollection("coats", "Winter"), **fields)
 
 
-def test_a_new_collection_has_the_model_and_the_spaces_that_the_embedder_describes() -> None:
+def test_a_new_collection_has_the_spaces_that_the_embedder_describes() -> None:
     backends = MemoryBackends()
     made = asyncio.run(core(backends).create(new(), a_call()))
     assert made == backends.collections["coats"]
-    assert (made.model, made.generation, made.description) == ("small", 1, "Winter")
-    assert made.histogram == HistogramSettings(grid=4, bins=16)
-    assert made.spaces == (HistogramSettings(grid=4, bins=16).space, SPACES[1])
+    assert (made.generation, made.description) == (1, "Winter")
+    assert made.spaces == (HistogramSettings().space(), SPACES[1]), "the default ones, where none are asked for"
+    cells = HistogramSettings(grid=4, bins=16)
+    specs = (SpaceSpec("photo", ModelSettings("small")), SpaceSpec("cells", cells), SpaceSpec("fashion", ModelSettings()))
+    several = asyncio.run(core(backends).create(new(name="several", spaces=specs), a_call()))
+    assert [space.name for space in several.spaces] == ["photo", "cells", "fashion"]
+    assert several.spaces[1] == cells.space("cells")
 
 
 def test_two_collections_of_one_name_at_different_times_have_different_uids() -> None:
@@ -60,7 +64,7 @@ def test_two_collections_of_one_name_at_different_times_have_different_uids() ->
     [
         ({"name": ""}, "name"),
         ({"name": "a__b"}, "name"),
-        ({"model": "A B"}, "model"),
+        ({"spaces": (SpaceSpec("a", ModelSettings()),), "restored_spaces": SPACES}, "restored_spaces"),
         ({"description": "x" * 1001}, "description"),
         ({"description": "half \ud83d of a pair"}, "description"),
         ({"description": "a\0b"}, "description"),

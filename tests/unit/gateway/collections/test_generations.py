@@ -19,12 +19,12 @@ from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.records.collection import Collection
 from lookalike.records.job import Job, JobOptions
 from lookalike.records.job_state import JobState
-from lookalike.records.model import Description, Embedding
+from lookalike.records.model import Embedding
 from lookalike.records.search import ByImage, SearchRequest
 from lookalike.records.search_options import SearchOptions
 from lookalike.records.source import CollectionSource
 from lookalike.runtime.call import Deadline
-from lookalike.spaces import SIAMESE, HistogramSettings, Metric, Space
+from lookalike.spaces import SIAMESE, Metric, ModelSettings, Space, SpaceSpec
 from lookalike.store.generations import begun, switched, without_previous
 from lookalike.store.memory.catalogue import MemoryCatalogue
 from tests.unit.gateway.fakes import (
@@ -40,16 +40,23 @@ from tests.unit.gateway.fakes import (
     search_core,
 )
 
-NEW = Space(SIAMESE, 6, Metric.COSINE, "cccccccccccccccc")
-FILLING = begun(COLLECTION, "job", "larger", (SPACES[0], NEW))
+NEW = Space(SIAMESE, 6, Metric.COSINE, "cccccccccccccccc", ModelSettings("larger"))
+FILLING = begun(COLLECTION, "job", (SPACES[0], NEW))
 SWITCHED = switched(FILLING, "job", datetime.now(UTC) + timedelta(hours=1))
 
 
 class LargerEmbedder(FakeEmbedder):
-    async def describe(self, model: str, histogram: HistogramSettings, deadline: Deadline) -> Description:
-        if model not in ("small", "larger"):
-            raise NotFound("model", model, field="model")
-        return Description(model, histogram, (SPACES[0], NEW) if model == "larger" else SPACES)
+    """Serves `small` as the collection has it, `larger`, and histograms as they were."""
+
+    async def describe(self, specs: Sequence[SpaceSpec], deadline: Deadline) -> tuple[Space, ...]:
+        served = {space.model: space for space in (*SPACES, NEW)}
+        found = []
+        for place, spec in enumerate(specs):
+            model = spec.kind.name if isinstance(spec.kind, ModelSettings) else ""
+            if model not in served:
+                raise NotFound("model", model, field=f"spaces[{place}].model.name")
+            found.append(replace(served[model], name=spec.name))
+        return tuple(found)
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def core(ledger: Ledger, now: Collection = COLLECTION, plans: FakeQueue | None =
 
 
 def reembed(generations: Generations, **fields: Any) -> Job:
-    return asyncio.run(generations.reembed(replace(Reembed("things", "larger"), **fields), a_call()))
+    return asyncio.run(generations.reembed(replace(Reembed("things", model="larger"), **fields), a_call()))
 
 
 def test_a_job_is_written_down_that_fills_the_next_generation(ledger: Ledger) -> None:
@@ -160,9 +167,7 @@ def remembering() -> MemoryBackends:
 
 
 class OnesEmbedder(FakeEmbedder):
-    async def embed(
-        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
-    ) -> list[Embedding]:
+    async def embed(self, images: Sequence[bytes], spaces: Sequence[Space], deadline: Deadline) -> list[Embedding]:
         return [{space.name: np.ones(space.dimension, np.float32) for space in spaces} for _ in images]
 
 
@@ -172,7 +177,7 @@ PICTURE = SearchRequest("things", ByImage(b"picture"), SearchOptions(spaces=(SIA
 def test_a_search_that_meets_a_generation_just_dropped_is_answered_by_the_one_that_is() -> None:
     backends, ones = remembering(), {SIAMESE: np.ones(NEW.dimension, np.float32)}
     elsewhere = MemoryCatalogue(backends.tables)
-    two = elsewhere.change("things", lambda now: begun(now, "job", "larger", (SPACES[0], NEW)))
+    two = elsewhere.change("things", lambda now: begun(now, "job", (SPACES[0], NEW)))
     backends.vectors.fill(two, [replace(one, vectors=ones) for one in random_images(3)])
     elsewhere.change("things", lambda now: switched(now, "job", datetime.now(UTC) + timedelta(hours=1)))
     elsewhere.change("things", without_previous)

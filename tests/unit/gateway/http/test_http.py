@@ -118,6 +118,13 @@ def test_a_field_at_its_old_place_is_refused_with_its_place_now(body: dict[str, 
     assert error_of(ask("POST", SEARCH, json=body))["message"] == message
 
 
+def test_what_is_an_entry_of_the_spaces_now_is_refused_with_the_entry() -> None:
+    for name, kind in (("model", '"siamese", "model": {"name": ...}'), ("histogram", '"histogram", "histogram": {...}')):
+        message = error_of(ask("POST", "/v1/collections", json={"name": "a", name: "photo"}))["message"]
+        assert message == f'{name}: is spaces now, with an entry {{"name": {kind}}}'
+    assert error_of(ask("POST", SEARCH, json={"model": "photo"}))["message"] == "model: is not a field of this request"
+
+
 def test_a_field_at_its_old_place_is_refused_with_its_place_now_in_batches_forms_and_queries() -> None:
     batch = {"queries": [{"image_id": "001", "top_k": 3}]}
     assert error_of(ask("POST", f"{SEARCH}:batch", json=batch))["message"] == "queries[0].top_k: is options.top_k now"
@@ -173,8 +180,31 @@ def test_what_is_not_there_has_the_same_shape_of_error(method: str, path: str, c
         ("DELETE", "/v1/collections/things?dry_run=", {}, "dry_run"),
         ("GET", "/v1/collections/No", {}, "name"),
         ("POST", "/v1/collections", {"json": {}}, "name"),
-        ("POST", "/v1/collections", {"json": {"name": "a", "histogram": {"bins": 7}}}, "histogram.bins"),
-        ("POST", "/v1/collections", {"json": {"name": "a", "histogram": {"bins": 256, "grid": 9}}}, "histogram.grid"),
+        (
+            "POST",
+            "/v1/collections",
+            {"json": {"name": "a", "spaces": [{"name": "a", "histogram": {"bins": 7}}]}},
+            "spaces[0].histogram.bins",
+        ),
+        (
+            "POST",
+            "/v1/collections",
+            {"json": {"name": "a", "spaces": [{"name": "a", "histogram": {"grid": 9}}]}},
+            "spaces[0].histogram.grid",
+        ),
+        ("POST", "/v1/collections", {"json": {"name": "a", "spaces": [{"name": "a"}]}}, "spaces[0].kind"),
+        (
+            "POST",
+            "/v1/collections",
+            {"json": {"name": "a", "spaces": [{"name": "a", "histogram": {}, "model": {}}]}},
+            "spaces[0]",
+        ),
+        (
+            "POST",
+            "/v1/collections",
+            {"json": {"name": "a", "spaces": [{"name": "a", "model": {"name": "A b"}}]}},
+            "spaces[0].model.name",
+        ),
         ("POST", "/v1/collections", {"content": b"name=a"}, "body"),
         ("POST", "/v1/ingest-jobs", {"json": {"collection": "things", "source": {}}}, "source"),
         (

@@ -26,8 +26,8 @@ def refused(method: str, path: str, **request: Any) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("path", "body", "field"),
     [
-        ("/v1/collections", {"name": "a", "histogram": {"bin": 16}}, "histogram.bin"),
-        ("/v1/collections", {"name": "a", "histograms": {}}, "histograms"),
+        ("/v1/collections", {"name": "a", "spaces": [{"name": "a", "histogram": {"bin": 16}}]}, "spaces[0].histogram.bin"),
+        ("/v1/collections", {"name": "a", "space": {}}, "space"),
         ("/v1/collections/things:reembed", {"grace": 5}, "grace"),
         (SEARCH, {"query": {"vectors": [{"space": "siamese", "values": [1], "finger": ""}]}}, "query.vectors[0].finger"),
         (SEARCH, {"query": {"image_id": "a"}, "options": {"topk": 5}}, "options.topk"),
@@ -64,6 +64,9 @@ def body(**fields: Any) -> dict[str, Any]:
     return search_body({"image_id": "a"} | fields if "vectors" not in fields else fields)
 
 
+TOO_MANY_BINS = {"name": "a", "histogram": {"bins": 10**30}}
+
+
 def raw(body: str) -> dict[str, object]:
     return {"content": body.encode(), "headers": JSON}
 
@@ -88,7 +91,7 @@ def raw(body: str) -> dict[str, object]:
         ("POST", "/v1/collections", raw('{"name": "a", "description": "\\ud83d"}'), "description"),
         ("POST", "/v1/collections", raw('{"name": NaN}'), "name"),
         ("POST", "/v1/collections", {"content": b"[" * 50_000, "headers": JSON}, "body"),
-        ("POST", "/v1/collections", {"json": {"name": "a", "histogram": {"bins": 10**30}}}, "histogram.bins"),
+        ("POST", "/v1/collections", {"json": {"name": "a", "spaces": [TOO_MANY_BINS]}}, "spaces[0].histogram.bins"),
         ("POST", "/v1/collections/things:reembed", raw('{"grace": 1e999}'), "grace"),
         ("POST", "/v1/collections/things:reembed", {"json": {"grace": 60}}, "grace"),
         ("POST", "/v1/collections/things:reembed", {"json": {"grace": "1 day"}}, "grace"),

@@ -14,7 +14,7 @@ from gateway.images.given_vectors import images_per_answer
 from gateway.images.images import Images
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError
 from lookalike.records.image import Consistency, GivenImage, GivenVector, ImageView
-from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, Space
+from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, ModelSettings, Space
 from tests.unit.gateway.fakes import (
     MOMENT,
     NOTHING,
@@ -91,7 +91,7 @@ def test_images_that_do_not_fit_the_collection_change_nothing(
 
 
 def test_pages_with_vectors_hold_as_many_as_fit_and_lose_none() -> None:
-    large = (Space(HISTOGRAM, 32_768, Metric.L2, "a" * 16), Space(SIAMESE, 4, Metric.COSINE, "b" * 16))
+    large = (Space(HISTOGRAM, 32_768, Metric.L2, "a" * 16, BINS), GOOD[1])
     assert images_per_answer(SPACES) == 1000 or images_per_answer(SPACES) > 1000
     assert 100 < images_per_answer(large) < 200
     images = random_images(9)
@@ -122,7 +122,7 @@ def test_pages_with_vectors_hold_as_many_as_fit_and_lose_none() -> None:
 
 
 BINS = HistogramSettings(bins=8)
-GOOD = (BINS.space, Space(SIAMESE, 4, Metric.COSINE, "b" * 16))
+GOOD = (BINS.space(), Space(SIAMESE, 4, Metric.COSINE, "b" * 16, ModelSettings("small")))
 
 
 def create(new: NewCollection, backends: MemoryBackends) -> Any:
@@ -132,27 +132,29 @@ def create(new: NewCollection, backends: MemoryBackends) -> Any:
 
 def test_a_restored_collection_has_the_spaces_it_had_and_the_embedder_is_not_asked() -> None:
     backends = MemoryBackends()
-    made = create(NewCollection("restored", "", "gone", BINS, GOOD), backends)
-    assert (made.model, made.spaces, made.histogram) == ("gone", GOOD, BINS)
-    assert backends.catalogue.get("restored") == made
+    for number, spaces in enumerate((GOOD, GOOD[:1], GOOD[1:], (GOOD[1], replace(GOOD[1], name="photo"), GOOD[0]))):
+        made = create(NewCollection(f"restored{number}", restored_spaces=spaces), backends)
+        assert made.spaces == spaces
+        assert backends.catalogue.get(f"restored{number}") == made
 
 
 @pytest.mark.parametrize(
-    ("model", "spaces", "field"),
+    ("spaces", "field"),
     [
-        ("", GOOD, "model"),
-        ("m", GOOD[:1], "spaces"),
-        ("m", GOOD[::-1], "spaces"),
-        ("m", (replace(GOOD[0], metric=Metric.COSINE), GOOD[1]), "spaces[0].metric"),
-        ("m", (GOOD[0], replace(GOOD[1], fingerprint="xyz")), "spaces[1].fingerprint"),
-        ("m", (GOOD[0], replace(GOOD[1], dimension=0)), "spaces[1].dimension"),
-        ("m", (replace(GOOD[0], dimension=16), GOOD[1]), "spaces[0].dimension"),
+        ((GOOD[0], replace(GOOD[1], name="Bad name")), "restored_spaces[1].name"),
+        ((GOOD[0], replace(GOOD[1], name=HISTOGRAM)), "restored_spaces[1].name"),
+        ((GOOD[0], replace(GOOD[1], kind=ModelSettings())), "restored_spaces[1].model.name"),
+        ((replace(GOOD[0], metric=Metric.COSINE), GOOD[1]), "restored_spaces[0].metric"),
+        ((GOOD[0], replace(GOOD[1], metric=Metric.L2)), "restored_spaces[1].metric"),
+        ((GOOD[0], replace(GOOD[1], fingerprint="xyz")), "restored_spaces[1].fingerprint"),
+        ((GOOD[0], replace(GOOD[1], dimension=0)), "restored_spaces[1].dimension"),
+        ((replace(GOOD[0], dimension=16), GOOD[1]), "restored_spaces[0].dimension"),
     ],
 )
-def test_spaces_that_no_collection_can_have_are_refused(model: str, spaces: tuple[Space, ...], field: str) -> None:
+def test_spaces_that_no_collection_can_have_are_refused(spaces: tuple[Space, ...], field: str) -> None:
     backends = MemoryBackends()
     with pytest.raises(InvalidArgument) as raised:
-        create(NewCollection("restored", "", model, BINS, spaces), backends)
+        create(NewCollection("restored", restored_spaces=spaces), backends)
     assert raised.value.field == field
     assert "restored" not in backends.collections
 

@@ -17,7 +17,7 @@ from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings
 from tests.unit.gateway.fakes import COLLECTION, SPACES
 
-WIDE = HistogramSettings(bins=256, grid=8).space
+WIDE = HistogramSettings(bins=256, grid=8).space()
 
 
 def planned(collection: Collection = COLLECTION, **options: Any) -> Plan:

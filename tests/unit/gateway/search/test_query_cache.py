@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gateway.search.query_cache import ENTRY_BYTES, QueryCache
+from gateway.search.query_cache import ENTRY_BYTES, VECTOR_BYTES, QueryCache
 
 
 def vectors(values: int) -> dict[str, np.ndarray]:
@@ -22,11 +22,11 @@ def test_what_was_used_longest_ago_goes_first() -> None:
 
 
 def test_bytes_are_bounded_whatever_the_number_of_entries() -> None:
-    cache = QueryCache(1000, 3 * (ENTRY_BYTES + 400))
+    cache = QueryCache(1000, 3 * (ENTRY_BYTES + VECTOR_BYTES + 400))
     for number in range(50):
         cache.put(number, vectors(100))
     assert len(cache) == 3
-    assert cache.size_bytes == 3 * (ENTRY_BYTES + 400)
+    assert cache.size_bytes == 3 * (ENTRY_BYTES + VECTOR_BYTES + 400)
     cache.put("large", vectors(10_000))
     assert (len(cache), cache.size_bytes) == (0, 0), "more than everything together may take is not kept"
 
@@ -35,7 +35,7 @@ def test_an_entry_put_again_is_counted_once() -> None:
     cache = QueryCache(10, 10**6)
     cache.put("a", vectors(1))
     cache.put("a", vectors(2))
-    assert (len(cache), cache.size_bytes) == (1, ENTRY_BYTES + 8)
+    assert (len(cache), cache.size_bytes) == (1, ENTRY_BYTES + VECTOR_BYTES + 8)
 
 
 @pytest.mark.parametrize("bounds", [(0, 10**6), (10, 0)])

@@ -58,9 +58,9 @@ class HeldBack(EmbedderServiceServicer):
         if self.fail:
             raise self.fail
         named = {space.name: space for space in SPACES}
-        spaces = [space_message(named[name]) for name in request.spaces]
-        spaces[-1].fingerprint = request.fingerprint
-        return pb.EmbedResponse(spaces=spaces, results=[self._result(image, request.spaces) for image in request.images])
+        names = [asked.spec.name for asked in request.spaces]
+        spaces = [space_message(replace(named[one.spec.name], fingerprint=one.fingerprint)) for one in request.spaces]
+        return pb.EmbedResponse(spaces=spaces, results=[self._result(image, names) for image in request.images])
 
     def _result(self, image: bytes, names: Iterable[str]) -> pb.EmbedResult:
         if image.startswith(b"bad"):
@@ -96,7 +96,7 @@ def scenario(act: Callable[[QueryEmbeddings, HeldBack], Awaitable[None]], cache:
 def begin(
     embeddings: QueryEmbeddings, *images: bytes, collection: Collection = COLLECTION, deadline: Deadline | None = None
 ) -> asyncio.Task[list[Any]]:
-    return asyncio.create_task(embeddings.embed(images, collection, [collection.space(SIAMESE)], a_call(deadline)))
+    return asyncio.create_task(embeddings.embed(images, [collection.space(SIAMESE)], a_call(deadline)))
 
 
 async def joined(*tasks: asyncio.Task[list[Any]]) -> None:
@@ -232,32 +232,24 @@ def test_a_picture_asked_for_again_is_not_embedded_again() -> None:
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "under way"])
-def test_another_fingerprint_model_or_space_never_gets_what_was_made_for_the_first(kept: bool) -> None:
+def test_another_fingerprint_or_space_never_gets_what_was_made_for_the_first(kept: bool) -> None:
     newer = replace(SPACE, fingerprint="c" * 16)
     coarser = replace(SPACES[0], fingerprint="d" * 16)
-    cases = [
-        (COLLECTION, (SPACE,)),
-        (replace(COLLECTION, spaces=(SPACES[0], newer)), (newer,)),
-        (replace(COLLECTION, model="other"), (SPACE,)),
-        (COLLECTION, (SPACES[0], SPACE)),
-        (replace(COLLECTION, spaces=(coarser, SPACE)), (coarser, SPACE)),
-    ]
+    cases = [(SPACE,), (newer,), (SPACES[0], SPACE), (coarser, SPACE), (SPACE, SPACES[0])]
 
     async def act(embeddings: QueryEmbeddings, held: HeldBack) -> None:
         if kept:
             held.open.set()
         tasks = []
-        for collection, spaces in cases:
-            tasks.append(asyncio.create_task(embeddings.embed([b"picture"], collection, spaces, a_call())))
+        for spaces in cases:
+            tasks.append(asyncio.create_task(embeddings.embed([b"picture"], spaces, a_call())))
             if kept:
                 await asyncio.wait(tasks)
         await held.until(lambda: len(held.calls) == len(cases))
         held.open.set()
         await asyncio.gather(*tasks, return_exceptions=True)
-        asked = [(request.model, request.fingerprint, len(request.spaces)) for request in held.requests]
-        assert sorted(asked) == sorted(
-            (collection.model, collection.space(SIAMESE).fingerprint, len(spaces)) for collection, spaces in cases
-        )
+        asked = [[(one.spec.name, one.fingerprint) for one in request.spaces] for request in held.requests]
+        assert sorted(asked) == sorted([(space.name, space.fingerprint) for space in spaces] for spaces in cases)
 
     scenario(act, (100, 10**6) if kept else NO_CACHE)
 

@@ -13,7 +13,6 @@ import pytest
 
 from gateway.search.search import Search
 from lookalike.errors import BadFilter, DeadlineExceeded, InvalidArgument, LookalikeError, NotFound, Unavailable
-from lookalike.records.collection import Collection
 from lookalike.records.image import Consistency, GivenVector, StoredImage
 from lookalike.records.model import Embedding
 from lookalike.records.search import (
@@ -46,9 +45,7 @@ class Embedder(FakeEmbedder):
         """What a call waits for before it ends."""
         self.open.set()
 
-    async def embed(
-        self, images: Sequence[bytes], collection: Collection, spaces: Sequence[Space], deadline: Deadline
-    ) -> list[Embedding]:
+    async def embed(self, images: Sequence[bytes], spaces: Sequence[Space], deadline: Deadline) -> list[Embedding]:
         self.batches.append(list(images))
         self.now += 1
         self.most = max(self.most, self.now)

@@ -15,10 +15,10 @@ from lookalike.jobs.suspects import BREAKS_EMBEDDER, KNOWN_GOOD, MOST_DEATHS, Su
 from lookalike.records.job import Counts, Job, JobOptions
 from lookalike.records.job_state import JobState
 from lookalike.records.source import CollectionSource, ManifestSource
-from lookalike.spaces import Metric, Space
+from lookalike.spaces import Metric, ModelSettings, Space
 from tests.servers.processes import until
 from tests.unit.indexer.conftest import Bench
-from tests.unit.indexer.fakes import SPACES
+from tests.unit.indexer.fakes import a_collection
 
 POISON = b"poison"
 DIED = CallLost("embedder", "Socket closed")
@@ -102,7 +102,7 @@ def test_the_next_job_does_not_send_it_again_until_it_is_forgotten(bench: Bench)
     deaths.clear()
 
     def retried(number: int) -> Job:
-        return ended(bench, retry_failures(bench.ledger, lambda name: (name, "uid 1"), bench.queue, job.id, f"retry-{number}"))  # type: ignore[arg-type]
+        return ended(bench, retry_failures(bench.ledger, a_collection, bench.queue, job.id, f"retry-{number}"))  # type: ignore[arg-type]
 
     again = retried(1)
     assert (again.counts, deaths.total()) == (Counts(1, 0, 0, 1), 0)
@@ -185,7 +185,7 @@ def test_a_re_embedding_goes_on_without_it(bench: Bench) -> None:
     fill(bench, 40, poison=(7,))
     bench.run(bench.create())
     fails_at(bench)
-    bench.embedder.models = {"larger": (SPACES[0], Space("siamese", 6, Metric.COSINE, "e" * 16))}
+    bench.embedder.models = {"larger": Space("siamese", 6, Metric.COSINE, "e" * 16, ModelSettings("larger"))}
     job = ended(bench, bench.create(CollectionSource(2), options=JobOptions(model="larger", allow_missing=True)))
     assert (job.state, job.counts) == (JobState.SUCCEEDED, Counts(40, 39, 0, 1))
     assert [failure.reason for failure in bench.failures(job)] == [BREAKS_EMBEDDER]

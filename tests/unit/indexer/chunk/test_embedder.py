@@ -31,7 +31,7 @@ from lookalike.v1 import embedder_service_pb2_grpc as pb2_grpc
 from lookalike.v1 import image_pb2
 from lookalike.wire.embedder import embed_timing
 from lookalike.wire.status import to_status
-from tests.unit.indexer.fakes import SPACES, a_collection
+from tests.unit.indexer.fakes import SPACES
 
 
 @dataclass
@@ -85,7 +85,7 @@ def interruption() -> Interruption:
 
 
 def test_vectors_come_by_space_and_bad_pictures_fail_alone(embedder: Embedder, service: Service) -> None:
-    first, bad, last = embedder.embed(a_collection(), [b"a", b"bad", b"ccc"], interruption())
+    first, bad, last = embedder.embed(SPACES, [b"a", b"bad", b"ccc"], interruption())
     assert isinstance(bad, BadImage)
     assert bad.reason == "IMAGE_FORMAT_UNKNOWN"
     for result, value in ((first, 1.0), (last, 3.0)):
@@ -96,25 +96,26 @@ def test_vectors_come_by_space_and_bad_pictures_fail_alone(embedder: Embedder, s
         }
         assert (result["siamese"] == value).all()
     (request,) = service.requests
-    assert (request.model, list(request.spaces), request.lane) == ("small", ["histogram", "siamese"], pb2.LANE_BULK)
-    assert request.fingerprint == "f" * 16
-    assert request.histogram.bins == 8
+    counts, features = request.spaces
+    assert (counts.spec.name, counts.spec.histogram.bins, counts.fingerprint) == ("histogram", 8, SPACES[0].fingerprint)
+    assert (features.spec.name, features.spec.model.name, features.fingerprint) == ("siamese", "small", "f" * 16)
+    assert request.lane == pb2.LANE_BULK
 
 
 def test_another_fingerprint_is_never_taken(embedder: Embedder, service: Service) -> None:
     service.fingerprints["siamese"] = "e" * 16
     with pytest.raises(FingerprintMismatch) as mismatch:
-        embedder.embed(a_collection(), [b"a"], interruption())
+        embedder.embed(SPACES, [b"a"], interruption())
     assert mismatch.value.metadata == {"space": "siamese", "expected": "f" * 16, "actual": "e" * 16}
 
 
 def test_what_passes_is_tried_again_and_what_does_not_is_raised(embedder: Embedder, service: Service) -> None:
     service.errors = [Overloaded("full", retry_after_s=0.01), Unavailable("gpu", "warming up", retry_after_s=0.01)]
-    assert len(embedder.embed(a_collection(), [b"a"], interruption())) == 1
+    assert len(embedder.embed(SPACES, [b"a"], interruption())) == 1
     assert len(service.requests) == 3
     service.errors = [NotFound("model", "small")]
     with pytest.raises(NotFound):
-        embedder.embed(a_collection(), [b"a"], interruption())
+        embedder.embed(SPACES, [b"a"], interruption())
     assert len(service.requests) == 4
 
 
@@ -136,14 +137,14 @@ def test_a_refused_call_comes_back_in_its_turn_and_not_before(
 ) -> None:
     service.errors = [Overloaded("full", retry_after_s=advised_s)]
     draining = NotedWaits()
-    embedder.embed(a_collection(), [b"a"], Interruption(draining, Lease("job", "0", "me", 1)))
+    embedder.embed(SPACES, [b"a"], Interruption(draining, Lease("job", "0", "me", 1)))
     (waited_s,) = draining.waits
     assert least_s <= waited_s <= most_s
 
 
 def test_an_embedder_that_is_away_is_given_up_after_a_few_tries() -> None:
     with open_channel("127.0.0.1:1") as channel, pytest.raises(Unavailable, match="embedder"):
-        Embedder(channel, timeout_s=2.0).embed(a_collection(), [b"a"], interruption())
+        Embedder(channel, timeout_s=2.0).embed(SPACES, [b"a"], interruption())
 
 
 @pytest.mark.parametrize("why", ["draining", "lost"])
@@ -152,17 +153,17 @@ def test_a_call_under_way_is_given_up_when_asked(embedder: Embedder, service: Se
     asked = interruption()
     threading.Timer(0.1, asked.draining.set if why == "draining" else asked.lease.lost.set).start()
     with pytest.raises(Draining if why == "draining" else LeaseLost):
-        embedder.embed(a_collection(), [b"a"], asked)
+        embedder.embed(SPACES, [b"a"], asked)
 
 
 def test_a_call_past_its_deadline_is_tried_again(embedder: Embedder, service: Service) -> None:
     service.errors = [DeadlineExceeded("late")]
-    assert len(embedder.embed(a_collection(), [b"a"], interruption())) == 1
+    assert len(embedder.embed(SPACES, [b"a"], interruption())) == 1
 
 
 def test_where_the_embedder_spent_its_time_is_noted(embedder: Embedder) -> None:
     stages = Stages()
     with stages.of("embed"):
-        embedder.embed(a_collection(), [b"a"], interruption(), stages=stages)
+        embedder.embed(SPACES, [b"a"], interruption(), stages=stages)
     assert stages.seconds["embed"] == pytest.approx(3 * stages.seconds["decode"])
     assert stages.seconds["decode"] > 0

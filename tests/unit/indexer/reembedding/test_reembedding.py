@@ -18,14 +18,14 @@ from lookalike.records.job import Comparison, Job, JobOptions
 from lookalike.records.job_state import JobState
 from lookalike.records.source import CollectionSource, FolderSource
 from lookalike.runtime.call import Deadline
-from lookalike.spaces import Metric, Space
+from lookalike.spaces import Metric, ModelSettings, Space
 from lookalike.store.generations import begun, rolled_back, switched
 from tests.servers.processes import until
 from tests.unit.indexer.conftest import Bench
 from tests.unit.indexer.fakes import SPACES, vector_of
 
 HISTOGRAM, OLD = SPACES
-NEW = Space("siamese", 6, Metric.COSINE, "e" * 16)
+NEW = Space("siamese", 6, Metric.COSINE, "e" * 16, ModelSettings("larger"))
 GRACE = timedelta(seconds=60)
 
 
@@ -41,7 +41,7 @@ def id_of(bench: Bench, name: str) -> str:
 
 
 def reembed(bench: Bench, *, model: str = "larger", **options: Any) -> Job:
-    bench.embedder.models = {"larger": (HISTOGRAM, NEW), **bench.embedder.models}
+    bench.embedder.models = {"larger": NEW, **bench.embedder.models}
     generation = bench.catalogue.get("products").generation + 1
     return bench.create(CollectionSource(generation), options=JobOptions(model=model, grace=GRACE, **options))
 
@@ -72,7 +72,7 @@ def test_every_image_gets_a_vector_of_the_new_model_and_keeps_all_else(bench: Be
     assert job.state is JobState.SUCCEEDED
     assert (job.counts.submitted, job.counts.indexed, job.chunks_total) == (300, 300, 2)
     now = collection(bench)
-    assert (now.generation, now.model, now.spaces) == (2, "larger", (HISTOGRAM, NEW))
+    assert (now.generation, now.spaces) == (2, (HISTOGRAM, NEW))
     assert now.other is not None
     assert (now.other.generation, now.other.spaces, now.other.state) == (1, SPACES, GenerationState.PREVIOUS)
     assert now.other.drop_time is not None
@@ -179,7 +179,7 @@ def test_progress_is_reported_within_a_chunk_and_not_counted_twice(bench: Bench)
 def test_only_spaces_whose_fingerprint_changes_are_filled(bench: Bench) -> None:
     fill(bench)
     counted_anew = replace(HISTOGRAM, fingerprint="a" * 16)
-    bench.embedder.models = {"small": (counted_anew, OLD)}
+    bench.embedder.models, bench.embedder.maths = {"small": OLD}, counted_anew.fingerprint
     before = dict(bench.store.of(OLD))
     assert bench.run(reembed(bench, model="")).state is JobState.SUCCEEDED
     assert collection(bench).spaces == (counted_anew, OLD)
@@ -468,7 +468,7 @@ def test_a_model_that_does_not_exist_fails_the_job_before_anything_is_made(bench
 class TestTidying:
     def test_a_generation_whose_job_nobody_knows_goes(self, bench: Bench) -> None:
         before = collection(bench)
-        bench.catalogue.change("products", lambda now: begun(now, "lost job", "larger", (HISTOGRAM, NEW)))
+        bench.catalogue.change("products", lambda now: begun(now, "lost job", (HISTOGRAM, NEW)))
         round_of(bench)
         assert collection(bench) == before
 
@@ -482,7 +482,7 @@ class TestTidying:
     @pytest.mark.parametrize(("grace", "stays"), [(timedelta(hours=1), True), (timedelta(0), False)])
     def test_the_generation_before_goes_when_its_grace_is_over(self, bench: Bench, grace: timedelta, stays: bool) -> None:
         until_ = datetime.now(UTC) + grace
-        bench.catalogue.change("products", lambda now: begun(now, "job", "larger", (HISTOGRAM, NEW)))
+        bench.catalogue.change("products", lambda now: begun(now, "job", (HISTOGRAM, NEW)))
         bench.catalogue.change("products", lambda now: switched(now, "job", until_))
         round_of(bench)
         assert (collection(bench).other is not None) == stays
@@ -501,7 +501,7 @@ def round_of(bench: Bench) -> None:
 
 def test_a_chunk_that_finds_a_generation_dropped_is_done_again_and_its_job_is_not_cancelled(bench: Bench) -> None:
     bench.put("a.png")
-    bench.catalogue.change("products", lambda now: begun(now, "other", "larger", (HISTOGRAM, NEW)))
+    bench.catalogue.change("products", lambda now: begun(now, "other", (HISTOGRAM, NEW)))
     upsert = bench.store.upsert
 
     def dropped(there: Collection, images: list[StoredImage], _: object) -> None:

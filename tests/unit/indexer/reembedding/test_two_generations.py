@@ -10,18 +10,18 @@ import pytest
 from lookalike.errors import FingerprintMismatch
 from lookalike.records.collection import Collection
 from lookalike.records.job_state import JobState
-from lookalike.spaces import Metric, Space
+from lookalike.spaces import Metric, ModelSettings, Space
 from lookalike.store.generations import begun, switched, without_filled_by
 from tests.servers.processes import until
 from tests.unit.indexer.conftest import Bench
 from tests.unit.indexer.fakes import SPACES, vector_of
 
-NEW = Space("siamese", 6, Metric.COSINE, "e" * 16)
+NEW = Space("siamese", 6, Metric.COSINE, "e" * 16, ModelSettings("larger"))
 
 
 def begin(bench: Bench) -> Collection:
     """Let job `other` fill a second generation."""
-    return bench.catalogue.change("products", lambda now: begun(now, "other", "larger", (SPACES[0], NEW)))
+    return bench.catalogue.change("products", lambda now: begun(now, "other", (SPACES[0], NEW)))
 
 
 def test_every_image_is_written_to_both_generations_with_the_vectors_of_each(bench: Bench) -> None:
@@ -57,7 +57,7 @@ def test_a_picture_that_only_one_model_can_use_fails_alone(bench: Bench) -> None
 @pytest.mark.parametrize("when", ["begun", "switched", "dropped"])
 def test_a_chunk_is_done_again_where_the_generations_change_while_it_is_embedded(bench: Bench, when: str) -> None:
     changes = {
-        "begun": lambda now: begun(now, "other", "larger", (SPACES[0], NEW)),
+        "begun": lambda now: begun(now, "other", (SPACES[0], NEW)),
         "switched": lambda now: switched(now, "other", datetime.now(UTC) + timedelta(days=1)),
         "dropped": lambda now: without_filled_by(now, "other"),
     }
@@ -86,10 +86,10 @@ def test_a_model_of_the_other_generation_that_is_not_served_fails_the_job_and_sa
     begin(bench)
     embed = bench.embedder.embed
 
-    def refuse(collection, images, interruption, spaces=None, *, stages=None):  # type: ignore[no-untyped-def]
-        if collection.model == "larger":
+    def refuse(spaces, images, interruption, *, stages=None):  # type: ignore[no-untyped-def]
+        if NEW in spaces:
             raise FingerprintMismatch("siamese", NEW.fingerprint, "none")
-        return embed(collection, images, interruption, spaces)
+        return embed(spaces, images, interruption)
 
     bench.embedder.embed = refuse  # type: ignore[method-assign]
     job = bench.run(bench.create())

@@ -125,7 +125,7 @@ def test_the_generation_that_a_rollback_needs_keeps_its_pictures(bench: Bench) -
     collection = bench.catalogue.collections["products"]
     rows = dict(bench.store.rows["histogram"])
     earlier = replace(collection.spaces[1], fingerprint="e" * 16)
-    other = OtherGeneration(1, GenerationState.PREVIOUS, "small", (collection.spaces[0], earlier), "0" * 16)
+    other = OtherGeneration(1, GenerationState.PREVIOUS, (collection.spaces[0], earlier), "0" * 16)
     bench.catalogue.collections["products"] = replace(collection, other=other)
     bench.store.of(earlier).update(rows)
     bench.store.rows["histogram"].clear()

@@ -84,7 +84,15 @@ def test_nobody_there_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> Non
         ("search",),
         ("search", "-C", "shoes"),
         ("search", "x.png", "--id", "y", "-C", "shoes"),
-        ("search", "x.png", "-C", "shoes", "--space", "smell"),
+        ("search", "x.png", "-C", "shoes", "--weight", "much"),
+        ("collections", "create", "shoes", "--space", "photo"),
+        ("collections", "create", "shoes", "--space", "photo=smell"),
+        ("collections", "create", "shoes", "--space", "Photo=model"),
+        ("collections", "create", "shoes", "--space", "tones=histogram:bins=many"),
+        ("collections", "create", "shoes", "--space", "tones=histogram:bins=16,hue"),
+        ("collections", "create", "shoes", "--space", "tones=histogram:grid=9"),
+        ("collections", "create", "shoes", "--space", "photo=model", "--model", "photo"),
+        ("ingest", "folder", "-C", "shoes", "--space", "photo=model"),
         ("images", "list", "shoes", "--limit", "-1"),
         ("images", "delete", "shoes", "a"),
         ("images", "delete", "shoes", "--yes"),
@@ -158,7 +166,19 @@ def test_search_says_how_long_it_took_where_asked(gateway: FakeGateway, lookalik
 
 def test_search_as_json_prints_nothing_else(gateway: FakeGateway, lookalike: Lookalike, picture: Path) -> None:
     gateway.images = [an_image("coat-1", label="Coat")]
-    said = lookalike("search", str(picture), "-C", "shoes", "--space", "both", "--weight", "histogram=0.5", "--json")
+    said = lookalike(
+        "search",
+        str(picture),
+        "-C",
+        "shoes",
+        "--space",
+        "histogram",
+        "--space",
+        "siamese",
+        "--weight",
+        "histogram=0.5",
+        "--json",
+    )
     found = json.loads(said.out)
     assert said.err == ""
     hit = found["neighbours"][0]
@@ -307,7 +327,7 @@ def test_create_refuses_a_collection_that_was_made_otherwise(gateway: FakeGatewa
     assert lookalike("ingest", str(picture), "-C", "shoes", "--create").code == exits.OK
     said = lookalike("ingest", str(picture), "-C", "shoes", "--create", "--bins", "16")
     assert said.code == exits.WRONG_STATE
-    assert "histogram of 256 grey bins" in said.err
+    assert "the spaces histogram (256 grey bins), siamese (model photo)" in said.err
 
 
 # Collections and images
@@ -321,11 +341,31 @@ def test_collections_are_made_shown_listed_and_removed(gateway: FakeGateway, loo
     assert "16 RGB bins, 4 x 4 cells" in said.out
     assert "all [of] them" in said.out
     assert lookalike("collections", "create", "shoes").code == exits.WRONG_STATE
-    assert json.loads(lookalike("collections", "list", "--json").out)[0]["histogram"] == {"bins": 16, "grid": 4, "color": True}
+    histogram, siamese = json.loads(lookalike("collections", "list", "--json").out)[0]["spaces"]
+    assert (histogram["histogram"], siamese["model"]) == ({"bins": 16, "grid": 4, "color": True}, {"name": "photo"})
     assert lookalike("collections", "delete", "shoes").code == exits.INVALID, "nobody can be asked, so --yes is needed"
     assert "shoes" in gateway.collections
     assert lookalike("collections", "delete", "shoes", "--yes").code == exits.OK
     assert gateway.collections == {}
+
+
+def test_a_collection_has_the_spaces_that_the_command_line_names(
+    gateway: FakeGateway, lookalike: Lookalike, picture: Path
+) -> None:
+    spaces = ("--space", "tones=histogram:bins=16,grid=2,color", "--space", "photo=model:photo", "--space", "mine=model:mine")
+    said = lookalike("collections", "create", "shoes", *spaces)
+    assert said.code == exits.OK
+    rows = [line.split() for line in said.out.splitlines()]
+    assert [row[:3] for row in rows if row and row[0] in ("photo", "mine")] == [
+        ["photo", "model", "photo"],
+        ["mine", "model", "mine"],
+    ]
+    assert "16 RGB bins, 2 x 2 cells" in said.out
+    assert "tones (16 RGB bins, 2 x 2 cells), photo (model photo), mine (model mine)" in lookalike("collections", "list").out
+    again = ("ingest", str(picture), "-C", "shoes", "--create")
+    assert lookalike(*again, *spaces[:4], "--space", "mine=model").code == exits.OK, "any model will do"
+    assert lookalike(*again, *spaces[:4]).code == exits.WRONG_STATE
+    assert lookalike(*again, *spaces[:4], "--space", "mine=model:photo").code == exits.WRONG_STATE
 
 
 def test_images_are_listed_as_lines_of_json_up_to_the_limit(gateway: FakeGateway, lookalike: Lookalike) -> None:

@@ -60,7 +60,7 @@ def test_ranges_and_defaults_are_shown_in_words(capsys: pytest.CaptureFixture[st
     assert run_command(["collections", "reembed", "--help"]) == exits.OK
     page = " ".join(capsys.readouterr().out.split())
     assert "[default: 24.0; 0.01 to 720]" in page
-    assert "[default: the collection's own]" in page
+    assert "[default: the space's own]" in page
     app = Commands()
     limited = typer.Option(0, max=5, show_default="none (yet)")
     app.command()(lambda count=limited: None)

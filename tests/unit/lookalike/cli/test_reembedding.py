@@ -87,9 +87,9 @@ def test_show_says_how_far_it_is_and_then_how_long_a_rollback_is_possible(gatewa
     gateway.jobs["job-1"] = [a_job(RUNNING, submitted=9, indexed=4)]
     lookalike("collections", "reembed", "shoes", "--model", "photo")
     said = lookalike("collections", "show", "shoes")
-    assert "being re-embedded: generation 2, model photo, job job-1 (running, 4 of 9 images)" in said.out
+    assert "being re-embedded: generation 2, job job-1 (running, 4 of 9 images)" in said.out
     said = lookalike("collections", "rollback", "shoes")
-    assert "previous: generation 2, model photo, kept until 2023-11-1" in said.out
+    assert "previous: generation 2, kept until 2023-11-1" in said.out
     said = lookalike("collections", "drop-previous", "shoes", "--yes")
     assert said.code == exits.OK
     assert "generation" not in said.out
@@ -107,7 +107,7 @@ def test_a_job_that_is_no_longer_known_does_not_keep_its_collection_from_being_s
         client.reembed_collection("shoes", model="photo")
     said = lookalike("collections", "show", "shoes")
     assert said.code == exits.OK
-    assert "being re-embedded: generation 2, model photo, job job-1\n" in said.out
+    assert "being re-embedded: generation 2, job job-1\n" in said.out
 
 
 def test_the_other_generation_is_in_the_json_too(gateway: FakeGateway, lookalike: Lookalike) -> None:
@@ -128,6 +128,6 @@ def test_the_client_gives_records(gateway: FakeGateway) -> None:
         assert job.comparison == Comparison(200, 10, 0.841, 0.912, 0.934)
         back = client.rollback_collection("shoes").other
         assert back is not None
-        assert (back.state, back.model, len(back.spaces)) == (GenerationState.PREVIOUS, "photo", 2)
+        assert (back.state, [space.model for space in back.spaces]) == (GenerationState.PREVIOUS, ["", "photo"])
         assert back.drop_time is not None
         assert client.drop_previous_generation("shoes").other is None

@@ -16,6 +16,7 @@ from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.queue import FIRST_QUEUE, KEY_PREFIX, QUEUE, TaskQueue
 from lookalike.jobs.stored_job import moves_as_lua, source_of, source_text
 from lookalike.jobs.uploads import Uploads
+from lookalike.records.collection import Collection
 from lookalike.records.job import CreateJob, Job
 from lookalike.records.job_state import MOVES, JobState
 from lookalike.records.source import (
@@ -30,6 +31,7 @@ from lookalike.records.source import (
 )
 from lookalike.sources import Artifacts, Roots
 from tests.servers.processes import until
+from tests.unit.indexer.fakes import a_collection
 
 
 @dataclass
@@ -40,15 +42,15 @@ class Making:
     queue: TaskQueue
     uploads: Uploads
     roots: Roots
-    collections: dict[str, str] = field(default_factory=lambda: {"products": "uid 1"})
+    collections: dict[str, Collection] = field(default_factory=lambda: {"products": a_collection()})
 
     def make(self, request: CreateJob) -> Job:
         return create_ingest_job(self.ledger, self._get, self.queue, self.uploads, self.roots, request)
 
-    def _get(self, name: str) -> tuple[str, str]:
+    def _get(self, name: str) -> Collection:
         if name not in self.collections:
             raise NotFound("collection", name)
-        return name, self.collections[name]
+        return self.collections[name]
 
     def queued(self) -> int:
         with self.ledger.connection.commands() as client:
@@ -152,7 +154,7 @@ def test_bad_requests_are_refused_and_leave_nothing(
 
 
 def test_an_upload_is_for_the_collection_it_was_meant_for(making: Making) -> None:
-    making.collections["other"] = "uid 2"
+    making.collections["other"] = a_collection("other", "uid 2")
     upload = making.uploads.begin("products")
     upload.add(UploadItem("a", content=b"x"))
     upload_id = upload.finish().id

@@ -12,6 +12,7 @@ from lookalike.jobs.ledger import Ledger, connect_ledger
 from lookalike.jobs.retrying import retry_failures
 from lookalike.records.job import Job, JobOptions, NearDuplicatePolicy
 from lookalike.records.source import CollectionSource, FailuresSource, FolderSource, JobSource
+from tests.unit.indexer.fakes import a_collection
 
 SOURCE = FolderSource("/data/products")
 
@@ -51,7 +52,7 @@ def ended(ledger: Ledger, failed: int, source: JobSource = SOURCE, options: JobO
 
 def retry(ledger: Ledger, job: Job, request_id: str = "again", uid: str = "uid 1") -> tuple[Job, list[str]]:
     queue = Queue()
-    made = retry_failures(ledger, lambda name: (name, uid), queue, job.id, request_id)  # type: ignore[arg-type]
+    made = retry_failures(ledger, lambda name: a_collection(name, uid), queue, job.id, request_id)  # type: ignore[arg-type]
     return made, queue.plans
 
 
@@ -90,7 +91,7 @@ def test_a_job_under_way_or_unknown_is_refused(ledger: Ledger) -> None:
     with pytest.raises(InvalidArgument, match="request_id"):
         retry(ledger, job, "not an id")
     with pytest.raises(NotFound):
-        retry_failures(ledger, lambda name: (name, "u"), Queue(), "nope", "r2")  # type: ignore[arg-type]
+        retry_failures(ledger, a_collection, Queue(), "nope", "r2")  # type: ignore[arg-type]
 
 
 def test_a_removed_collection_is_said_to_be(ledger: Ledger) -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from lookalike.errors import InvalidArgument
 from lookalike.records.image import StoredImage
-from lookalike.spaces import Metric, Space, check_vectors
+from lookalike.spaces import Metric, ModelSettings, Space, check_vectors
 from lookalike.store.checks import check_image
 from lookalike.store.milvus.schema import from_row, to_row
 
-SPACE = Space("siamese", 3, Metric.COSINE, "0123456789abcdef")
+SPACE = Space("siamese", 3, Metric.COSINE, "0123456789abcdef", ModelSettings("small"))
 IMAGE = StoredImage(
     id="a",
     uri="file:///a.png",

@@ -8,9 +8,12 @@ import pytest
 
 from lookalike.errors import InvalidArgument
 from lookalike.sizing import GIB, IndexType, diskann_node_bytes, growth, row_bytes, size
-from lookalike.spaces import Metric, Space
+from lookalike.spaces import HistogramSettings, Metric, ModelSettings, Space
 
-SPACES = (Space("histogram", 256, Metric.L2, "a" * 16), Space("siamese", 384, Metric.COSINE, "b" * 16))
+SPACES = (
+    Space("histogram", 256, Metric.L2, "a" * 16, HistogramSettings(bins=256)),
+    Space("siamese", 384, Metric.COSINE, "b" * 16, ModelSettings("small")),
+)
 
 
 def test_memory_is_proportional_to_images_and_counts_vectors_links_and_facts_of_every_space() -> None:

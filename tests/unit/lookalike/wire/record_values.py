@@ -14,20 +14,21 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_st
 
-from lookalike.records.collection import Collection
+from lookalike.records.collection import Collection, OtherGeneration
 from lookalike.records.image import Image
 from lookalike.records.job import Comparison, Job, JobFilter, JobOptions
 from lookalike.records.search import BatchAnswer, SearchResult
 from lookalike.records.search_options import SearchOptions
 from lookalike.records.source import UploadItem
-from lookalike.spaces import HistogramSettings, Space
+from lookalike.spaces import HistogramSettings, ModelSettings, Space, SpaceKind, SpaceSpec
 from lookalike.spans import MAX_SPAN
 
 NOT_CARRIED: dict[type, frozenset[str]] = {
-    Collection: frozenset({"uid"}),
+    Collection: frozenset({"uid", "written_last"}),
+    OtherGeneration: frozenset({"written_last"}),
     Image: frozenset({"other_vectors"}),
     Job: frozenset({"collection_uid", "manifest", "unidentified", "forced", "trace"}),
-    JobOptions: frozenset({"model", "allow_missing", "grace", "force"}),
+    JobOptions: frozenset({"space", "model", "allow_missing", "grace", "force"}),
     SearchOptions: frozenset({"condition"}),
     Comparison: frozenset({"labelled", "standard_error"}),
 }
@@ -38,7 +39,7 @@ _VECTORS = numpy_st.arrays(np.float32, st.integers(0, 4), elements=_FLOATS)
 
 
 def _space(name: str) -> st.SearchStrategy[Space]:
-    return st.builds(Space, st.just(name), st.integers(0, 2**31 - 1))
+    return st.builds(Space, st.just(name), st.integers(0, 2**31 - 1), kind=st.deferred(lambda: any_of(SpaceKind)))
 
 
 _THRESHOLDS = st.integers(1, 1_000_000).map(lambda millionths: millionths / 1_000_000)
@@ -46,6 +47,8 @@ _OWN: dict[tuple[type, str], st.SearchStrategy[Any]] = {
     (JobOptions, "threshold"): _THRESHOLDS,
     (HistogramSettings, "bins"): st.sampled_from([8, 16, 32, 64, 128, 256]),
     (HistogramSettings, "grid"): st.integers(1, 6),
+    (ModelSettings, "name"): st.from_regex(r"[a-z][a-z0-9]{0,9}", fullmatch=True),
+    (SpaceSpec, "name"): st.from_regex(r"[a-z][a-z0-9]{0,9}", fullmatch=True),
     (SearchResult, "spaces"): st.tuples(_space("a"), _space("b")),
     (SearchResult, "query_vectors"): st.dictionaries(st.sampled_from("ab"), _VECTORS),
     (Image, "vectors"): st.dictionaries(st.sampled_from("ab"), _VECTORS),

@@ -24,8 +24,8 @@ from lookalike.wire.collections import collection_message
 from lookalike.wire.images import given_images_from, image_message
 from lookalike.wire.jobs import job_message, upload_item_from
 from lookalike.wire.search import query_from
-from lookalike.wire.spaces import histogram_from, space_from, space_message
-from lookalike.wire.values import metadata_from, metadata_message
+from lookalike.wire.spaces import space_from, space_message
+from lookalike.wire.values import histogram_from, metadata_from, metadata_message
 from tests.messages import made
 from tests.unit.gateway.fakes import COLLECTION, MOMENT, SPACES, image, job
 from tests.unit.lookalike.wire.record_values import alike
@@ -130,7 +130,8 @@ def test_an_image_carries_only_the_vectors_asked_for() -> None:
 
 def test_a_collection_is_written_whole() -> None:
     message = collection_message(replace(COLLECTION, image_count=12))
-    assert (message.name, message.model, message.image_count, message.generation) == ("things", "small", 12, 1)
+    assert (message.name, message.image_count, message.generation) == ("things", 12, 1)
+    assert [space.WhichOneof("kind") for space in message.spaces] == ["histogram", "model"]
     assert message.create_time.ToDatetime(MOMENT.tzinfo) == MOMENT
 
 

@@ -18,9 +18,9 @@ from lookalike.records.image import Delete, Deletion, GivenImage, Image, ImageUp
 from lookalike.records.job import CreateJob, Failure, Job, JobFilter, Report, Undone
 from lookalike.records.search import BatchAnswer, SearchRequest, SearchResult
 from lookalike.records.source import SOURCES, Source, Upload, UploadItem
-from lookalike.spaces import Metric, Space
+from lookalike.spaces import HistogramSettings, Metric, Space, SpaceSpec
 from lookalike.v1 import collection_service_pb2, embedder_service_pb2, image_pb2, ingest_service_pb2, search_service_pb2
-from lookalike.wire import collections, images, jobs, search
+from lookalike.wire import collections, images, jobs, search, spaces
 from tests.unit.lookalike.wire.record_values import alike, any_of, whole
 
 
@@ -49,6 +49,7 @@ WAYS = (
     ),
     Way(JobFilter, jobs.job_filter_message, jobs.job_filter_from),
     Way(Collection, collections.collection_message, collections.collection_from),
+    Way(SpaceSpec, spaces.spec_message, lambda message: spaces.specs_from([message])[0]),
     Way(Image, lambda image: images.image_message(image, _spaces(image.vectors)), images.image_from),
     Way(GivenImage, images.given_image_message, lambda message: images.given_image_from(message, "images[0]")),
     Way(ImageUpdate, images.update_message, images.update_from),
@@ -66,7 +67,7 @@ FILES = (collection_service_pb2, embedder_service_pb2, image_pb2, ingest_service
 LEFT_OUT = frozenset({
     "UploadHeader", "ListIngestJobsRequest.collection", "ListIngestJobsRequest.page_size", "ListIngestJobsRequest.page_token",
     # The embedder answers with arrays of its own; what its clients make of that is tested with them.
-    "EmbedResult", "EmbedTiming", "Model",
+    "EmbedResult", "EmbedSpace", "EmbedTiming", "Model",
 })  # fmt: skip
 """Messages and fields of the contract that are no record's, besides requests and answers of which no field is: single values,
 and records with a token."""
@@ -100,7 +101,7 @@ def _requests_and_answers() -> set[str]:
 
 
 def _spaces(names: Iterable[str]) -> list[Space]:
-    return [Space(name, 2, Metric.L2, "0" * 16) for name in names]
+    return [Space(name, 2, Metric.L2, "0" * 16, HistogramSettings()) for name in names]
 
 
 def _contract() -> Iterator[str]:
