@@ -1,6 +1,7 @@
-"""Routes of images that `routes` cannot make: new metadata as it was sent, one image by its path, thumbnails as files.
+"""Routes of images that `routes` cannot make: new metadata, one image by its path, thumbnails as files.
 
-Metadata goes to the core as JSON had it: in a message, a whole number beyond 2**53 would lose its last digits.
+Metadata goes to the core as JSON had it. As messages, that of a thousand images would be copied in one go, which takes protobuf
+0.4 s under Python's lock.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Routes made from the contract: each RPC with a `google.api.http` option, called as gRPC calls it.
 
 The path, the query and the JSON body make the request together; the answer is the RPC's own. An RPC is therefore written in
-`protos/` and `gateway.rpcs` alone. The other files serve by hand what the contract cannot say: forms, streams, files, and
-metadata whose whole numbers keep 64 bits.
+`protos/` and `gateway.rpcs` alone. The other files serve by hand what the contract cannot say: forms, streams, files, and the
+metadata of many images.
 """
 
 from __future__ import annotations
