@@ -112,6 +112,7 @@ def test_a_picture_is_sent_once_for_all_spaces_and_not_again_for_another_filter(
     sent = []
     page.on("request", lambda request: sent.append("multipart" in request.headers.get("content-type", "")))
     page.set_input_files("#file", QUERY)
+    expect(hits(page, "siamese")).to_have_count(5)
     for filter_ in ('label = "Bag"', 'label = "Coat"'):
         page.fill("#filter", filter_)
         expect(hits(page, "siamese").first).to_contain_text(filter_[9:-1])
@@ -125,7 +126,8 @@ def test_of_two_searches_the_later_is_shown_whichever_ends_last(page: Page) -> N
     page.set_input_files("#file", QUERY)
     expect(page.locator(".row[aria-disabled]")).to_have_count(10)
     page.set_input_files("#file", cast("FilePayload", {**QUERY, "name": "later.png", "buffer": picture(COUNT + 2)}))
-    expect(hits(page, "siamese")).to_have_count(5)
+    for space in ("siamese", "histogram"):
+        expect(hits(page, space)).to_have_count(5)
     shown = page.locator(".columns").inner_text()
     held[0].abort()
     expect(page.locator(".query .caption")).to_contain_text("later.png")
