@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+import binascii
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Header, Response
 from fastapi.responses import JSONResponse
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from pydantic import BaseModel
 
 from gateway.backends.large_answers import Answer
 from gateway.backends.threads import off_loop
 from gateway.calls import DEFAULT_S, MAX_S
 from gateway.http.errors import ErrorResponse
-from gateway.http.json_texts import json_pieces
+from gateway.http.json_texts import PIECE, json_pieces
 from gateway.http.message_json import to_json
+from gateway.http.models import is_map
+from lookalike.bounds import list_in
 from lookalike.errors import InvalidArgument, one_line
 from lookalike.runtime.call import Call
 
@@ -48,18 +53,55 @@ async def respond(answer: Message | Answer, status_code: int = 200) -> Response:
     return Response(content, status_code=status_code, media_type="application/json")
 
 
-def to_message(body: BaseModel | None, message: M) -> M:
-    """Fill `message` from a body or a query that mirrors it. Raises `InvalidArgument` for what only protobuf finds wrong.
+def to_message(body: BaseModel | None, message: M, path: str = "") -> M:
+    """Fill `message` from a body, a part of a body or a query that mirrors it and stands at `path`. Raises `InvalidArgument` for
+    what only protobuf finds wrong, and for bytes that are not base64.
 
     Not by `json_format`, which takes 25 ms for a thousand ids.
     """
     if body is None:
         return message
     try:
-        message.MergeFrom(type(message)(**body.model_dump(exclude_none=True)))
+        message.MergeFrom(type(message)(**_given(body, cast(Descriptor, message.DESCRIPTOR), f"{path}." if path else "")))
     except (TypeError, ValueError) as error:
-        raise InvalidArgument("body", one_line(error)) from error
+        raise InvalidArgument(path or "body", one_line(error)) from error
     return message
+
+
+def _given(body: BaseModel, message: Descriptor, path: str) -> dict[str, Any]:
+    """The fields that `body` has a value for, as their messages take them; `path` is before their names."""
+    values = ((name, getattr(body, name)) for name in type(body).model_fields)
+    return {name: _field(message.fields_by_name[name], value, path + name) for name, value in values if value is not None}
+
+
+def _field(field: FieldDescriptor, value: Any, path: str) -> Any:
+    if (items := list_in(field)) is not None:
+        return _class_of(field)(**{items.name: _field(items, value, path)})
+    if field.is_repeated and field.message_type is not None and not is_map(field):
+        return [_one(field, one, f"{path}[{index}]") for index, one in enumerate(value)]
+    return value if field.is_repeated else _one(field, value, path)
+
+
+def _one(field: FieldDescriptor, value: Any, path: str) -> Any:
+    if isinstance(value, BaseModel):
+        inner = _class_of(field)
+        return inner(**_given(value, inner.DESCRIPTOR, f"{path}."))
+    return _decoded(value, path) if field.type == FieldDescriptor.TYPE_BYTES else value
+
+
+def _class_of(field: FieldDescriptor) -> Any:
+    return GetMessageClass(cast(Descriptor, field.message_type))
+
+
+def _decoded(text: str, path: str) -> bytes:
+    """A piece at a time: all of a large picture in one go would take a tenth of a second."""
+    try:
+        if "=" in text[:-2]:
+            raise ValueError
+        pieces = (text[start : start + PIECE] for start in range(0, len(text), PIECE))
+        return b"".join(binascii.a2b_base64(piece, strict_mode=True) for piece in pieces)
+    except ValueError as error:
+        raise InvalidArgument(path, "is not base64") from error
 
 
 async def _timeout_s(

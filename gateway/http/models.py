@@ -17,7 +17,6 @@ from google.api.field_behavior_pb2 import OPTIONAL, OUTPUT_ONLY, REQUIRED, field
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from pydantic import (
-    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -26,6 +25,7 @@ from pydantic import (
     PlainValidator,
     SkipValidation,
     create_model,
+    model_validator,
 )
 from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -121,8 +121,12 @@ def request_model(
         for field in message.fields
         if field.name not in without and OUTPUT_ONLY not in _behavior(field)
     }
+    choices = [[field.name for field in oneof.fields] for oneof in message.oneofs if len(oneof.fields) > 1]
+    one_of_each: Any = (
+        {"one_of_each": model_validator(mode="after")(functools.partial(_one_of_each, choices))} if choices else {}
+    )
     config, described = ConfigDict(extra="forbid"), comment(message.full_name)
-    model = create_model(name or message.name, __config__=config, __doc__=described, **fields)
+    model = create_model(name or message.name, __config__=config, __doc__=described, __validators__=one_of_each, **fields)
     made: Any = model
     if body_bytes is not None:
         made.body_bytes = body_bytes
@@ -151,9 +155,7 @@ def comment(name: str) -> str:
 
 def _nested_request(message: Descriptor) -> Any:
     """Named apart from the same message in an answer: both stand in one document."""
-    model = request_model(message, name=f"{message.name}Input")
-    choices = [[field.name for field in oneof.fields] for oneof in message.oneofs if len(oneof.fields) > 1]
-    return Annotated[model, AfterValidator(functools.partial(_one_of_each, choices))] if choices else model
+    return request_model(message, name=f"{message.name}Input")
 
 
 def _one_of_each(choices: list[list[str]], body: BaseModel) -> BaseModel:

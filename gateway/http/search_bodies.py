@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, SkipValidation, create_model
 from starlette.datastructures import UploadFile
 
 from gateway.backends.threads import off_loop
+from gateway.http.convert import to_message
 from gateway.http.errors import ErrorBody
 from gateway.http.json_texts import PIECE, read_json
 from gateway.http.models import absent_or, answer_model, is_map, request_model
@@ -18,7 +18,6 @@ from gateway.http.reading import FORM_TEXT_BYTES, LARGE_BODY_BYTES, check_known,
 from lookalike.errors import InvalidArgument
 from lookalike.names import MAX_QUERIES_PER_BATCH
 from lookalike.records.search_options import DEFAULT_TOP_K
-from lookalike.v1 import image_pb2
 from lookalike.v1 import search_service_pb2 as pb
 
 FORM_TYPE, JSON_TYPE = "multipart/form-data", "application/json"
@@ -39,8 +38,7 @@ async def read_search(request: Request) -> pb.SearchRequest:
     if _kind(request) == JSON_TYPE:
         body = await read_body(request, SearchBody)
         large = body.query.image is not None and len(body.query.image) > PIECE
-        query = await off_loop(lambda: _query(body.query, "query"), large)
-        return pb.SearchRequest(query=query, options=_options(body.options))
+        return await off_loop(lambda: to_message(body, pb.SearchRequest()), large)
     images, options = await _read_form(request, "image", 1)
     return pb.SearchRequest(query=pb.Query(image=images[0]) if images else None, options=options)
 
@@ -66,10 +64,11 @@ def _batch_of(body: Any) -> pb.SearchBatchRequest:
         raise InvalidArgument("queries", "should be a list")
     if len(body.queries) > MAX_QUERIES_PER_BATCH:
         raise InvalidArgument("queries", f"{len(body.queries)} are given; 1 to {MAX_QUERIES_PER_BATCH} are allowed")
-    message = pb.SearchBatchRequest(options=_options(body.options))
+    message = pb.SearchBatchRequest()
+    to_message(body.options, message.options, "options")
     for index, query in enumerate(body.queries):
-        place = f"queries[{index}]"
-        message.queries.append(_query(validated(Query, query, f"{place}.", whole=BatchBody), place))
+        path = f"queries[{index}]"
+        to_message(validated(Query, query, f"{path}.", whole=BatchBody), message.queries.add(), path)
     return message
 
 
@@ -86,7 +85,7 @@ async def _read_form(request: Request, name: str, most: int) -> tuple[list[bytes
             raise InvalidArgument(wrong[0], f"must be text in the form; files are called {name!r}")
     check_known(Options, texts)
     options = {option: _form_value(option, values) for option, values in texts.items()}
-    return contents, _options(validated(Options, options, "options."))
+    return contents, to_message(validated(Options, options, "options."), pb.SearchOptions(), "options")
 
 
 def _form_value(name: str, values: list[Any]) -> object:
@@ -101,42 +100,6 @@ def _form_value(name: str, values: list[Any]) -> object:
         return read_json(values[0].encode(), path)
     except InvalidArgument as error:
         raise InvalidArgument(path, 'is not a JSON object such as {"siamese": 2}') from error
-
-
-def _options(options: BaseModel | None) -> pb.SearchOptions:
-    """The message of a model, which has fields of the same names. None stands for absent in both."""
-    if options is None:
-        return pb.SearchOptions()
-    return pb.SearchOptions(**{name: getattr(options, name) for name in Options.model_fields})
-
-
-def _query(query: Any, place: str) -> pb.Query:
-    given = [name for name in Query.model_fields if getattr(query, name) is not None]
-    if len(given) > 1:
-        raise InvalidArgument(place, f"{' and '.join(given)} are given; give one of them")
-    message = pb.Query()
-    if query.image is not None:
-        message.image = _decoded(query.image, f"{place}.image")
-    if query.vectors is not None:
-        vectors = [
-            image_pb2.SpaceVector(space=vector.space, values=vector.values, fingerprint=vector.fingerprint)
-            for vector in query.vectors
-        ]
-        message.vectors.CopyFrom(pb.QueryVectors(vectors=vectors))
-    if query.image_id is not None:
-        message.image_id = query.image_id
-    return message
-
-
-def _decoded(text: str, field: str) -> bytes:
-    """A piece at a time: all of a large picture in one go would take a tenth of a second."""
-    try:
-        if "=" in text[:-2]:
-            raise ValueError
-        pieces = (text[start : start + PIECE] for start in range(0, len(text), PIECE))
-        return b"".join(binascii.a2b_base64(piece, strict_mode=True) for piece in pieces)
-    except ValueError as error:
-        raise InvalidArgument(field, "is not base64") from error
 
 
 def batch_answer_model() -> type[BaseModel]:
