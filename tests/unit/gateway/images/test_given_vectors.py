@@ -69,6 +69,7 @@ NAN = replace(SIAMESE_OK, values=np.array([1, 2, np.nan, 4], np.float32))
         ([given(uri="x" * 3000)], InvalidArgument, "images[0].uri"),
         ([given(sha256="E" * 64)], InvalidArgument, "images[0].sha256"),
         ([given(metadata={"x": "y" * 20_000})], InvalidArgument, "images[0].metadata"),
+        ([given(metadata={"x": [{"y": 2**63}]})], InvalidArgument, "images[0].metadata.x[0].y"),
         ([given(vectors=[HISTOGRAM_OK])], InvalidArgument, "images[0].vectors"),
         ([given(vectors=[HISTOGRAM_OK, SIAMESE_OK, SIAMESE_OK])], InvalidArgument, "images[0].vectors"),
         ([given(vectors=[HISTOGRAM_OK, SHORT])], InvalidArgument, "images[0].vectors"),

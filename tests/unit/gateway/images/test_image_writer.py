@@ -219,6 +219,7 @@ LARGE = {"text": "x" * 10_000}
         ([ImageUpdate("a", {}), ImageUpdate("", {})], "updates[1].id"),
         ([ImageUpdate("a", {}), ImageUpdate("a", {})], "updates[1].id"),
         ([ImageUpdate("a", {"text": "x" * 20_000})], "updates[0].metadata"),
+        ([ImageUpdate("a", {"n": [1, float("nan")]})], "updates[0].metadata.n[1]"),
         ([ImageUpdate("a", {}, expected_revision=0)], "updates[0].expected_revision"),
         ([ImageUpdate("b", {}), ImageUpdate("a", {"more": "x" * 10_000}, merge=True)], "updates[1].metadata"),
     ],
