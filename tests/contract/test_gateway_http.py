@@ -126,8 +126,8 @@ def test_a_bad_search_is_refused_with_code_status_field_and_reason(
         (
             "POST",
             "/v1/collections",
-            {"json": {"name": "fine", "model": "nobody"}},
-            (404, "NOT_FOUND", "model", "MODEL_NOT_FOUND"),
+            {"json": {"name": "fine", "spaces": [{"name": "a", "model": {"name": "nobody"}}]}},
+            (404, "NOT_FOUND", "spaces[0].model.name", "MODEL_NOT_FOUND"),
         ),
         ("GET", f"{PATH}/images/nobody", {}, (404, "NOT_FOUND", "id", "IMAGE_NOT_FOUND")),
         ("GET", f"{PATH}/images?page_token=rubbish", {}, (400, "INVALID_ARGUMENT", "page_token", "INVALID_ARGUMENT")),
