@@ -54,7 +54,7 @@ async def respond(answer: Message | Answer, status_code: int = 200) -> Response:
 
 
 def to_message(body: BaseModel | None, message: M, path: str = "") -> M:
-    """Fill `message` from a body, a part of a body or a query that mirrors it and stands at `path`. Raises `InvalidArgument` for
+    """Fill `message` from a body, a part of one or a query that mirrors it and stands at `path`. Raises `InvalidArgument` for
     what only protobuf finds wrong, and for bytes that are not base64.
 
     Not by `json_format`, which takes 25 ms for a thousand ids.
