@@ -45,8 +45,8 @@ _QUICKER = {
     "  checkInterval: 1000\n": "  checkInterval: 100\n  updateNextTargetInterval: 1\n",
     "  distPullInterval: 500\n": "  distPullInterval: 100\n",
     "  checkHandoffInterval: 5000\n": "  checkHandoffInterval: 500\n",
-    # As `deploy/` sets it: after a SIGTERM the one query node waits this long for another to take its segments, and there is none.
-    # Meanwhile no read is answered, and the default is half an hour.
+    # As `deploy/` sets it: after a SIGTERM the one query node waits this long for another to take its segments. There is none,
+    # no read is answered meanwhile, and the default is half an hour.
     "  gracefulStopTimeout: 1800 ": "  gracefulStopTimeout: 5 ",
 }
 _EAGER = {
