@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.api.annotations_pb2 import http
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
+_VARIABLE = re.compile(r"{([\w.]+)(=\*\*)?}")
+
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """An RPC at a route. `path` is written as Starlette has it: `{id:path}` is a parameter that may hold slashes."""
+    """An RPC at a route. `path` is written as Starlette has it: `{id:path}` is a parameter that may hold slashes. `in_path` has
+    the field of the request for each parameter, which has the field's last name: `name` is `collection.name`. `body` is the
+    field that the body fills, "*" for all that is not in the path, "" where there is no body."""
 
     method: MethodDescriptor
     verb: str
     path: str
-    has_body: bool
+    in_path: Mapping[str, str]
+    body: str
 
     @property
     def name(self) -> str:
@@ -34,4 +40,14 @@ def bindings(files: Sequence[FileDescriptor]) -> Iterator[Binding]:
             for method in service.methods:
                 rule = method.GetOptions().Extensions[http]
                 if verb := rule.WhichOneof("pattern"):
-                    yield Binding(method, verb.upper(), getattr(rule, verb).replace("=**}", ":path}"), bool(rule.body))
+                    template = getattr(rule, verb)
+                    in_path = {_last(field): field for field, _ in _VARIABLE.findall(template)}
+                    yield Binding(method, verb.upper(), _VARIABLE.sub(_parameter, template), in_path, str(rule.body))
+
+
+def _parameter(variable: re.Match[str]) -> str:
+    return f"{{{_last(variable[1])}{':path' if variable[2] else ''}}}"
+
+
+def _last(field: str) -> str:
+    return field.rpartition(".")[2]

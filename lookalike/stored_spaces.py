@@ -3,6 +3,8 @@
     {"name": "photo", "dimension": 384, "metric": "COSINE", "fingerprint": "0123456789abcdef", "model": {"name": "photo"}}
 
 A histogram has its settings as `histogram` instead of `model`. Files of 0.1 say the kind elsewhere (`with_kinds`).
+
+The defaults of a collection's searches stand beside its spaces: `{"spaces": ["photo"], "weights": {"photo": 2.0}, "ef": 128}`.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from lookalike.records.collection import CollectionDefaults
 from lookalike.spaces import HISTOGRAM, HistogramSettings, Metric, ModelSettings, Space, SpaceKind
 
 _KINDS: Mapping[str, type[SpaceKind]] = {"histogram": HistogramSettings, "model": ModelSettings}
@@ -33,6 +36,16 @@ def from_json(stored: Mapping[str, Any]) -> Space:
     (kind,) = [name for name in _KINDS if name in stored]
     settings = _KINDS[kind](**stored[kind])
     return Space(stored["name"], stored["dimension"], Metric(stored["metric"]), stored["fingerprint"], settings)
+
+
+def defaults_from_json(stored: Mapping[str, Any]) -> CollectionDefaults:
+    """The defaults, which `asdict` wrote; none for {}. Raises as `from_json`."""
+    spaces, weights = stored.get("spaces", []), stored.get("weights", {})
+    if not isinstance(spaces, list | tuple) or not all(isinstance(name, str) for name in [*spaces, *weights]):
+        raise TypeError("defaults do not name spaces")
+    return CollectionDefaults(
+        tuple(spaces), {name: float(weight) for name, weight in weights.items()}, int(stored.get("ef", 0))
+    )
 
 
 def with_kinds(spaces: Iterable[Mapping[str, Any]], histogram: object, model: str) -> list[dict[str, Any]]:

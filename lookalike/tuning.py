@@ -69,6 +69,12 @@ class Tuning:
     spaces: tuple[SpaceTuning, ...]
     exact: bool = False
 
+    @property
+    def ef(self) -> int | None:
+        """The breadth that is enough in each of the spaces; None where one has none, and where any will do."""
+        found = [one.ef for one in self.spaces]
+        return None if None in found else max(filter(None, found), default=None)
+
 
 def tune(
     client: Client,

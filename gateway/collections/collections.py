@@ -12,11 +12,12 @@ from typing import TypeVar
 from gateway.backends.embedder import Embedder
 from gateway.backends.milvus import Backends, find_collection
 from gateway.backends.threads import Threads
+from gateway.collections.defaults import check_defaults
 from gateway.images.given_vectors import check_restored
 from lookalike.errors import Internal, InvalidArgument, NotFound
 from lookalike.jobs.ledger import Ledger
 from lookalike.names import check_name, check_prose
-from lookalike.records.collection import Collection
+from lookalike.records.collection import NO_DEFAULTS, Collection, CollectionDefaults, CollectionUpdate
 from lookalike.runtime.call import Call, Deadline
 from lookalike.spaces import Space, SpaceSpec
 
@@ -37,6 +38,7 @@ class NewCollection:
     description: str = ""
     spaces: tuple[SpaceSpec, ...] = ()
     restored_spaces: tuple[Space, ...] = ()
+    defaults: CollectionDefaults = NO_DEFAULTS
 
 
 class Collections:
@@ -57,6 +59,7 @@ class Collections:
         if new.restored_spaces:
             check_restored(new.restored_spaces)
         spaces = new.restored_spaces or await self._embedder.describe(new.spaces, call.deadline)
+        check_defaults("defaults", new.defaults, [space.name for space in spaces])
         collection = Collection(
             name=new.name,
             uid=uuid.uuid4().hex,
@@ -65,6 +68,7 @@ class Collections:
             generation=1,
             create_time=datetime.now(UTC),
             exact=self._backends.catalogue.exact,
+            defaults=new.defaults,
         )
 
         def create() -> None:
@@ -108,6 +112,28 @@ class Collections:
         if now.uid != listed.uid:  # Deleted and made again.
             return await self._counted(now, call)
         raise Internal(f"collection {listed.name!r} is in the catalogue, but what holds its images is gone")
+
+    async def update(self, asked: CollectionUpdate, call: Call) -> Collection:
+        """Change the description or the defaults of a collection; the collection then, and how many images it holds.
+
+        Raises `InvalidArgument`, and `NotFound` for the collection or for a space of the defaults.
+        """
+        check_name("collection.name", asked.name)
+        check_prose("collection.description", asked.description, MAX_DESCRIPTION)
+
+        def change(now: Collection) -> Collection:
+            new = asked.applied(now)
+            check_defaults("collection.defaults", new.defaults, [space.name for space in new.spaces])
+            return new
+
+        def update() -> None:
+            writes = self._backends.writes(self._ledger)
+            left_s = call.deadline.remaining_s()
+            with writes.session(asked.name, timeout_s=left_s, field="collection.name") as session:
+                session.change(change)
+
+        await self._run(update, call.deadline)
+        return await self.get(asked.name, call)
 
     async def delete(self, name: str, call: Call) -> None:
         """Remove a collection and its images, then stop its jobs. A job begun in between sees that its collection is gone."""

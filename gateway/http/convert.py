@@ -69,8 +69,9 @@ def to_message(body: BaseModel | None, message: M, path: str = "") -> M:
 
 
 def _given(body: BaseModel, message: Descriptor, path: str) -> dict[str, Any]:
-    """The fields that `body` has a value for, as their messages take them; `path` is before their names."""
-    values = ((name, getattr(body, name)) for name in type(body).model_fields)
+    """The fields that `body` has a value for, as their messages take them, but for those that it leaves out; `path` is before
+    their names."""
+    values = ((name, getattr(body, name)) for name, field in type(body).model_fields.items() if not field.exclude)
     return {name: _field(message.fields_by_name[name], value, path + name) for name, value in values if value is not None}
 
 

@@ -15,6 +15,7 @@ _OPTIONS = {"spaces": ["siamese"], "top_k": DEFAULT_TOP_K}
 _METADATA = {"label": "Coat", "year": 2019}
 _BODIES: dict[str, Any] = {
     "CreateCollection": {"name": _COLLECTION, "description": "Holidays, from 2019 on"},
+    "UpdateCollection": {"description": "Holidays, from 2019 to 2026", "defaults": {"ef": 128}},
     "ReembedCollection": {"model": "photo"},
     "Search": {"query": {"image_id": _IMAGE}, "options": _OPTIONS},
     "SearchBatch": {"queries": [{"image_id": _IMAGE}, {"image_id": "beach/0002.jpg"}], "options": _OPTIONS},

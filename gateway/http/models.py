@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from importlib.resources import files
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from fastapi import Path
 from google.api.field_behavior_pb2 import OPTIONAL, OUTPUT_ONLY, REQUIRED, field_behavior
@@ -38,6 +38,8 @@ from lookalike.spans import PATTERN, span_of
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as search_pb
 
+_MASK_CHARACTERS = 1024
+
 Made: TypeAlias = Callable[[Descriptor], Any]
 """Makes the model of a message inside another one."""
 
@@ -59,6 +61,14 @@ def _a_span(text: object) -> timedelta:
         raise PydanticCustomError("span", "{problem}", {"problem": error.problem}) from None
 
 
+def _a_mask(text: object) -> dict[str, Any]:
+    """Paths with commas between them, as protobuf's JSON mapping has a `FieldMask`."""
+    if not isinstance(text, str) or len(text) > _MASK_CHARACTERS:
+        problem = f"is not a list of fields such as `description,defaults.ef`, at most {_MASK_CHARACTERS} characters"
+        raise PydanticCustomError("mask", "{problem}", {"problem": problem})
+    return {"paths": [path.strip() for path in text.split(",") if path.strip()]}
+
+
 def _most(message: Any, name: str) -> int:
     return most_characters(message.DESCRIPTOR.fields_by_name[name])
 
@@ -67,6 +77,7 @@ Metadata = Annotated[SkipValidation[dict[str, Any]], BeforeValidator(_metadata)]
 """Metadata is checked by the one check of all ways in. pydantic would copy it."""
 _SPAN = {"type": "string", "pattern": PATTERN, "maxLength": 24}
 _Span = Annotated[timedelta, PlainValidator(_a_span), WithJsonSchema(_SPAN)]
+_Mask = Annotated[dict[str, Any], PlainValidator(_a_mask), WithJsonSchema({"type": "string", "maxLength": _MASK_CHARACTERS})]
 Name = Annotated[str, Field(max_length=_most(search_pb.SearchRequest, "collection"))]
 ImageId = Annotated[str, Field(max_length=_most(search_pb.GetImageRequest, "id"))]
 Filter = Annotated[str, Field(max_length=_most(search_pb.DeleteImagesRequest, "filter"))]
@@ -97,6 +108,7 @@ _FOREIGN: Mapping[str, Any] = {
     "google.protobuf.Any": dict[str, Any],
     "google.protobuf.Timestamp": datetime,
     "google.protobuf.Duration": _Span,
+    "google.protobuf.FieldMask": _Mask,
 }
 """Messages that JSON writes in a way of their own."""
 
@@ -133,9 +145,25 @@ def request_model(
     return made
 
 
-def field_type(message: Descriptor, name: str) -> Any:
+def resource_model(field: FieldDescriptor) -> Any:
+    """The model of a body that fills `field`, a resource: as an answer has it, so that what was read can be sent back changed.
+    What the server sets is taken and left out, as AIP-203 has it."""
+    message = cast(Descriptor, field.message_type)
+    model = _nested_request(message)
+    ignored: Any = {
+        one.name: (Any, Field(None, exclude=True, description=comment(one.full_name), json_schema_extra={"readOnly": True}))
+        for one in message.fields
+        if OUTPUT_ONLY in _behavior(one)
+    }
+    model = create_model(model.__name__, __base__=model, __doc__=model.__doc__, **ignored)
+    made: Any = model
+    made.body_path = f"{field.name}."
+    return made
+
+
+def field_type(field: FieldDescriptor) -> Any:
     """A field of a request where it stands alone: in a path or a query."""
-    return _asked_type(message.fields_by_name[name])
+    return _asked_type(field)
 
 
 def absent_or(kind: Any, field: FieldDescriptor) -> Any:

@@ -39,6 +39,7 @@ FORM_TEXT_BYTES = 128 * 1024
 """The size of a text in a form."""
 _RENAMED = {
     "include_vectors": (("view", "options.view"), "IMAGE_VIEW_FULL"),
+    "grace_s": (("grace",), 'a text such as "3600s"'),
     "histogram": (("spaces",), 'an entry {"name": "histogram", "histogram": {...}}'),
     "model": (("spaces",), 'an entry {"name": "siamese", "model": {"name": ...}}'),
 }
@@ -85,7 +86,8 @@ async def read_body(request: Request, model: type[B]) -> B:
     limit_bytes = int(getattr(model, "body_bytes", BODY_BYTES))
     if len(content) > limit_bytes:
         raise BodyTooLarge(limit_bytes)
-    return await off_loop(lambda: validated(model, read_json(content)), len(content) > _READ_AT_ONCE_BYTES)
+    prefix = str(getattr(model, "body_path", ""))
+    return await off_loop(lambda: validated(model, read_json(content), prefix), len(content) > _READ_AT_ONCE_BYTES)
 
 
 def read_form(request: Request, *, files: int, texts: int) -> AbstractAsyncContextManager[FormData]:

@@ -7,21 +7,23 @@ metadata of many images.
 
 from __future__ import annotations
 
+import functools
 import inspect
-import re
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, cast
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from pydantic import BaseModel
 
 from gateway.backends.large_answers import Answer
 from gateway.http.convert import RequestCall, errors, respond, to_message
-from gateway.http.models import answer_model, comment, field_type, request_model
+from gateway.http.models import answer_model, comment, field_type, request_model, resource_model
 from gateway.http.reading import ReadingRoute
+from lookalike.errors import InvalidArgument
 from lookalike.http_bindings import Binding, bindings
 from lookalike.runtime.call import Call
 from lookalike.v1 import collection_service_pb2, ingest_service_pb2, search_service_pb2
@@ -64,7 +66,7 @@ def by_contract(name: str, **by_hand: Any) -> dict[str, Any]:
         "tags": [_tag(binding)],
         "status_code": _CODES.get(name, 200),
         "response_model": answer_model(binding.method.output_type),
-        "responses": errors(400, *codes, *([413] if binding.has_body else [])),
+        "responses": errors(400, *codes, *([413] if binding.body else [])),
         **by_hand,
     }
 
@@ -79,31 +81,60 @@ def _tag(binding: Binding) -> str:
 def _add(router: APIRouter, binding: Binding, rpc: Rpc) -> None:
     code, message_class = _CODES.get(binding.name, 200), GetMessageClass(binding.method.input_type)
 
-    async def endpoint(call: Call, rest: BaseModel | None = None, **in_path: str) -> Response:
-        return await respond(await rpc(to_message(rest, message_class(**in_path)), call), code)
+    async def endpoint(call: Call, query: BaseModel | None = None, body: BaseModel | None = None, **in_path: str) -> Response:
+        request: Any = to_message(query, message_class())
+        if binding.body in ("", "*"):
+            to_message(body, request)
+        else:
+            to_message(body, getattr(request, binding.body), binding.body)
+        for name, value in in_path.items():
+            _set_from_path(request, binding.in_path[name], value)
+        return await respond(await rpc(request, call), code)
 
     parameters = [_parameter("call", RequestCall), *_parameters(binding)]
     endpoint.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     router.add_api_route(endpoint=endpoint, **by_contract(binding.name))
 
 
+def _set_from_path(request: Any, field: str, value: str) -> None:
+    """Raises `InvalidArgument` where the body says something else than the path."""
+    *outer, last = field.split(".")
+    message = functools.reduce(getattr, outer, request)
+    if (said := getattr(message, last)) not in ("", value):
+        raise InvalidArgument(field, f"is {said!r}, where the path says {value!r}")
+    setattr(message, last, value)
+
+
 def _parameters(binding: Binding) -> Iterator[inspect.Parameter]:
-    """As FastAPI reads them of an endpoint: a parameter for each field in the path, and `rest` for the body or the query."""
+    """As FastAPI reads them of an endpoint: a parameter for each field in the path, and for the body and for the query one
+    each."""
     request = binding.method.input_type
-    in_path = re.findall(r"{(\w+)", binding.path)
-    for name in in_path:
-        said = comment(request.fields_by_name[name].full_name)
+    for name, path in binding.in_path.items():
+        field = _field_at(request, path)
         slashes = " URL-encoded; it may hold slashes." if f"{{{name}:path}}" in binding.path else ""
-        yield _parameter(name, Annotated[field_type(request, name), Path(description=said + slashes)])
-    model = request_model(request, without=frozenset(in_path), body_bytes=_BODY_BYTES.get(binding.name))
-    if not model.model_fields:
+        yield _parameter(name, Annotated[field_type(field), Path(description=comment(field.full_name) + slashes)])
+    in_path, body_bytes = frozenset(binding.in_path.values()), _BODY_BYTES.get(binding.name)
+    if binding.body == "*":
+        yield from _body(request_model(request, without=in_path, body_bytes=body_bytes))
         return
-    if not binding.has_body:
-        yield _parameter("rest", Annotated[model, Query()])
-    elif any(field.is_required() for field in model.model_fields.values()):
-        yield _parameter("rest", model)
-    else:
-        yield _parameter("rest", model | None, default=None)
+    if binding.body:
+        yield _parameter("body", resource_model(request.fields_by_name[binding.body]))
+    query = request_model(request, without=in_path | {binding.body})
+    if query.model_fields:
+        yield _parameter("query", Annotated[query, Query()])
+
+
+def _body(model: Any) -> Iterator[inspect.Parameter]:
+    if any(field.is_required() for field in model.model_fields.values()):
+        yield _parameter("body", model)
+    elif model.model_fields:
+        yield _parameter("body", model | None, default=None)
+
+
+def _field_at(message: Descriptor, path: str) -> FieldDescriptor:
+    name, _, deeper = path.partition(".")
+    field = message.fields_by_name[name]
+    return _field_at(cast(Descriptor, field.message_type), deeper) if deeper else field
 
 
 def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:

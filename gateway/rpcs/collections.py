@@ -7,7 +7,7 @@ from gateway.collections.collections import Collections, NewCollection
 from gateway.collections.generations import Generations, Reembed
 from lookalike.runtime.call import Call
 from lookalike.v1 import collection_service_pb2 as pb
-from lookalike.wire.collections import collection_message
+from lookalike.wire.collections import collection_message, collection_update_from, defaults_from
 from lookalike.wire.paging import page_size_of, place_of, token_after
 from lookalike.wire.spaces import restored_spaces_from, specs_from
 from lookalike.wire.values import span_from
@@ -19,9 +19,13 @@ class CollectionRpcs:
 
     async def CreateCollection(self, request: pb.CreateCollectionRequest, call: Call) -> pb.CreateCollectionResponse:
         spaces, restored = specs_from(request.spaces), restored_spaces_from(request.restored_spaces)
-        new = NewCollection(request.name, request.description, spaces, restored)
+        new = NewCollection(request.name, request.description, spaces, restored, defaults_from(request.defaults))
         made = await self._collections.create(new, call)
         return pb.CreateCollectionResponse(collection=collection_message(made))
+
+    async def UpdateCollection(self, request: pb.UpdateCollectionRequest, call: Call) -> pb.UpdateCollectionResponse:
+        now = await self._collections.update(collection_update_from(request), call)
+        return pb.UpdateCollectionResponse(collection=collection_message(now))
 
     async def GetCollection(self, request: pb.GetCollectionRequest, call: Call) -> pb.GetCollectionResponse:
         found = await self._collections.get(request.name, call)

@@ -40,18 +40,19 @@ class Plan:
 
 
 def plan(query: Query, options: SearchOptions, collection: Collection) -> Plan:
-    """Fill in defaults and check the search against `collection`. Raises `InvalidArgument` naming the field, or `NotFound`."""
+    """Check the search against `collection`, and fill in what it leaves open: by the collection's defaults where it has any.
+    Raises `InvalidArgument` naming the field, or `NotFound`."""
     top_k = options.top_k
     if not 1 <= top_k <= MAX_TOP_K:
         raise InvalidArgument("options.top_k", f"{top_k} is out of range; 1 to {MAX_TOP_K} are allowed")
     spaces = tuple(collection.space(name, field) for name, field in _space_names(query, options, collection))
-    weights = _weights(options.weights, spaces)
+    weights = _weights(options.weights, spaces, collection.defaults.weights)
     candidates = top_k if len(spaces) == 1 else min(max(4 * top_k, _MIN_CANDIDATES), _MAX_CANDIDATES)
     if options.ef and not top_k <= options.ef <= MAX_EF:
         problem = f"{options.ef} is out of range; top_k ({top_k}) to {MAX_EF} are allowed, 0 chooses"
         raise InvalidArgument("options.ef", problem)
     # HNSW cannot give more neighbours than it looked at, hence never less than the candidates.
-    ef = max(options.ef or max(_MIN_EF, 2 * top_k), candidates)
+    ef = max(options.ef or collection.defaults.ef or max(_MIN_EF, 2 * top_k), candidates)
     if options.view is ImageView.FULL:
         _check_answer_size(spaces, top_k)
     return Plan(spaces, top_k, candidates, ef, weights, options)
@@ -114,15 +115,16 @@ def _space_names(query: Query, options: SearchOptions, collection: Collection) -
             raise InvalidArgument(_VECTORS, "is empty; give one vector per space to search")
         # A space with two vectors is refused by `check_vectors`.
         return {vector.space: f"{_VECTORS}[{index}].space" for index, vector in enumerate(query.vectors)}.items()
-    return ((collection.default_space.name, "options.spaces"),)
+    names = collection.defaults.spaces or (collection.default_space.name,)
+    return ((name, "options.spaces") for name in names)
 
 
-def _weights(weights: Mapping[str, float], spaces: tuple[Space, ...]) -> tuple[float, ...]:
+def _weights(weights: Mapping[str, float], spaces: tuple[Space, ...], defaults: Mapping[str, float]) -> tuple[float, ...]:
     names = [space.name for space in spaces]
     for name, weight in weights.items():
         if name not in names:
             raise InvalidArgument(f"options.weights.{name}", f"{name!r} is not among the spaces searched ({', '.join(names)})")
         if not (math.isfinite(weight) and weight > 0):
             raise InvalidArgument(f"options.weights.{name}", f"{weight:g} is not allowed; weights are above 0")
-    given = [float(weights.get(name, 1.0)) for name in names]
+    given = [float((weights or defaults).get(name, 1.0)) for name in names]
     return tuple(weight / sum(given) for weight in given)

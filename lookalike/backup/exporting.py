@@ -65,7 +65,7 @@ def _begin(files: Artifacts, collection: Collection) -> Export:
 
 def _describe(collection: Collection) -> Export:
     made_at = collection.create_time.isoformat() if collection.create_time else ""
-    return Export(collection.name, collection.description, collection.spaces, made_at)
+    return Export(collection.name, collection.description, collection.spaces, made_at, collection.defaults)
 
 
 def _check_same(export: Export, collection: Collection) -> None:

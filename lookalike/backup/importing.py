@@ -62,7 +62,7 @@ def _checked(files: Artifacts) -> Export:
 
 def _ensure(client: Client, name: str, export: Export) -> None:
     try:
-        client.create_collection(name, description=export.description, restored_spaces=export.spaces)
+        client.create_collection(name, description=export.description, restored_spaces=export.spaces, defaults=export.defaults)
         return
     except AlreadyExists:
         found = client.get_collection(name)

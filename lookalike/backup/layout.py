@@ -1,7 +1,8 @@
 """The files of an export: `collection.json` and Parquet shards of images, in one folder or prefix of an object store.
 
-collection.json       format, the collection's name and spaces with their kinds and fingerprints, the shards with their counts,
-                      and whether the export is complete. Written again after each shard, so every shard in it is whole
+collection.json       format, the collection's name, spaces with their kinds and fingerprints, and defaults, the shards with
+                      their counts, and whether the export is complete. Written again after each shard, so every shard in it is
+                      whole
 images-00000.parquet  id, uri, metadata (JSON), sha256, revision, indexed_at, and one column of vectors per space,
                       `vector_{space}`, a fixed-size list of float32. In order of id, over all shards
 """
@@ -22,8 +23,9 @@ from lookalike.client import Image
 from lookalike.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike.metadata import check_metadata, read_json
 from lookalike.names import MAX_METADATA_BYTES, check_id, check_name, check_prose, check_uri
+from lookalike.records.collection import NO_DEFAULTS, CollectionDefaults
 from lookalike.spaces import MAX_DIMENSION, MAX_SPACES, Space, Vector, vectors_problem
-from lookalike.stored_spaces import from_json, to_json, with_kinds
+from lookalike.stored_spaces import defaults_from_json, from_json, to_json, with_kinds
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,6 +67,7 @@ class Export:
     description: str
     spaces: tuple[Space, ...]
     made_at: str
+    defaults: CollectionDefaults = NO_DEFAULTS
     shards: tuple[Shard, ...] = ()
     complete: bool = False
 
@@ -95,6 +98,7 @@ def read_export(files: Artifacts) -> Export | None:
             description=check_prose("description", _text(raw, "description"), _MAX_DESCRIPTION_CHARACTERS),
             spaces=_spaces(raw["spaces"]),
             made_at=_text(raw, "made_at")[:64],
+            defaults=defaults_from_json(raw.get("defaults", {})),
             shards=_shards(raw["shards"]),
             complete=raw["complete"] is True,
         )

@@ -1,4 +1,4 @@
-"""`lookalike collections`: list, create, show, reembed, rollback, drop-previous, delete; `backup` has export and import."""
+"""`lookalike collections`: list, create, show, update, reembed, rollback, drop-previous, delete; `backup` has the rest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from lookalike.cli import backup
 from lookalike.cli.connection import AsJson, RequestId, Yes, connect
 from lookalike.cli.fitting import put
 from lookalike.cli.pages import Commands
-from lookalike.cli.space_options import Bins, Color, Given, Grid, Model, Spaces, kind_text, spaces_text
+from lookalike.cli.space_options import (
+    Bins,
+    Color,
+    Given,
+    Grid,
+    Model,
+    Spaces,
+    defaults_text,
+    kind_text,
+    spaces_text,
+    weights_of,
+)
 from lookalike.cli.terminal import confirm, console, count_text, emit_json, help_of, note, table, time_text, visible
 from lookalike.errors import NotFound
 
@@ -21,7 +32,7 @@ if TYPE_CHECKING:
 
     from lookalike.client import Client, Collection, Job, OtherGeneration, Space
 
-app = Commands(help="List, create, show, re-embed, export, import and delete collections.", no_args_is_help=True)
+app = Commands(help="List, create, show, update, re-embed, export, import and delete collections.", no_args_is_help=True)
 app.command("export", help=help_of(backup.export))(backup.export)
 app.command("import", help=help_of(backup.import_))(backup.import_)
 
@@ -76,6 +87,39 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
         found = client.get_collection(name)
         job = _job_of(client, found.other) if not as_json else None
     _show(found, as_json=as_json, job=job)
+
+
+@app.command("update")
+def update(
+    context: typer.Context,
+    name: Name,
+    description: Annotated[str | None, typer.Option(help='Description for people; "" removes it.', show_default=False)] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option("--space", "-s", metavar="SPACE", help='Space of searches that name none (repeatable); "" removes them.'),
+    ] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SPACE=NUMBER", help='Weight of a space where several are fused (repeatable); "" removes them.'),
+    ] = None,
+    ef: Annotated[
+        int | None, typer.Option(help="Breadth of searches that name none; 0 leaves it to them.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change the description of a collection, or what its searches do where they say nothing else.
+
+    What is not given stays as it is. `lookalike tune` finds a breadth, and keeps it here.
+    """
+    with connect(context) as client:
+        found = client.update_collection(
+            name,
+            description=description,
+            spaces=None if space is None else [one for one in space if one],
+            weights=None if weight is None else weights_of([one for one in weight if one]),
+            ef=ef,
+        )
+    _show(found, as_json=as_json)
 
 
 @app.command("reembed")
@@ -188,6 +232,8 @@ def _show(found: Collection, *, as_json: bool, job: Job | None = None) -> None:
     if found.exact:
         out.print("searched exactly: every search compares with all images, and --ef changes nothing", soft_wrap=True)
     put(out, _spaces_table(found.spaces))
+    if said := defaults_text(found.defaults):
+        out.print(f"searches that say nothing else: {said}", markup=False, soft_wrap=True)
     if found.other is not None:
         out.print(_other_text(found.other, job), markup=False, soft_wrap=True)
         put(out, _spaces_table(found.other.spaces))

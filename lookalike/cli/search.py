@@ -14,6 +14,7 @@ import typer
 from lookalike.cli import exits
 from lookalike.cli.connection import AsJson, Filter, connect
 from lookalike.cli.listing import ImageTable
+from lookalike.cli.space_options import weights_of
 from lookalike.cli.terminal import console, emit_json, emit_json_line, note
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
 from lookalike.names import MAX_IMAGE_BYTES, MAX_TOP_K
@@ -38,7 +39,7 @@ Spaces = Annotated[
         "-s",
         metavar="SPACE",
         help="Space to search in; several are fused (repeatable).",
-        show_default="siamese, or the first that a model fills",
+        show_default="the collection's, or siamese, or the first that a model fills",
     ),
 ]
 TopK = Annotated[int, typer.Option("--top-k", "-k", help=f"Number of neighbours, 1 to {MAX_TOP_K:,}.")]
@@ -47,7 +48,7 @@ Weights = Annotated[
     typer.Option(metavar="SPACE=NUMBER", help="With several spaces: weight of one, such as histogram=0.5 (repeatable)."),
 ]
 Strong = Annotated[bool, typer.Option("--strong", help="See every write that was acknowledged before (slower).")]
-Ef = Annotated[int, typer.Option(help="Breadth of the search: a higher one misses fewer; 0 leaves it to the server.")]
+Ef = Annotated[int, typer.Option(help="Breadth of the search: a higher one misses fewer; 0 leaves it to the collection.")]
 Vectors = Annotated[bool, typer.Option("--vectors", help="With --json: print the vectors too.")]
 Timing = Annotated[bool, typer.Option("--timing", help="Say how long the search took in the gateway, and each leg of it.")]
 
@@ -80,7 +81,7 @@ def search(
         "spaces": tuple(space or ()),
         "top_k": top_k,
         "filter": filter_,
-        "weights": _weights(weight or []),
+        "weights": weights_of(weight or []),
         "ef": ef,
         "consistency": Consistency.STRONG if strong else Consistency.BOUNDED,
         "view": ImageView.FULL if vectors else ImageView.BASIC,
@@ -167,19 +168,6 @@ def _read(path: Path) -> bytes:
     if len(content) > MAX_IMAGE_BYTES:
         raise BadImage(f"{path} is over {MAX_IMAGE_BYTES:,} bytes", reason="IMAGE_TOO_LARGE")
     return content
-
-
-def _weights(given: list[str]) -> dict[str, float]:
-    weights = {}
-    for text in given:
-        name, _, value = text.partition("=")
-        if not name:
-            raise InvalidArgument("--weight", f"{text!r} names no space; use SPACE=NUMBER, such as histogram=0.5")
-        try:
-            weights[name] = float(value)
-        except ValueError as error:
-            raise InvalidArgument("--weight", f"{text!r} does not end in a number") from error
-    return weights
 
 
 def _print(result: SearchResult, *, timing: bool) -> None:

@@ -1,4 +1,5 @@
-"""The options that say which spaces a new collection has, and how spaces are shown. `collections` and `ingest` take them.
+"""The options that say which spaces a new collection has, and how spaces are shown. `collections`, `ingest` and `search` take
+them.
 
     --space photo=model:photo --space tones=histogram:bins=16,grid=4,color
 
@@ -16,7 +17,7 @@ import typer
 from lookalike.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from lookalike.client import HistogramSettings, Space, SpaceSpec
+    from lookalike.client import CollectionDefaults, HistogramSettings, Space, SpaceSpec
 
 Spaces = Annotated[
     list[str] | None,
@@ -93,6 +94,20 @@ def _histogram_of(text: str) -> HistogramSettings:
     return HistogramSettings(**numbers, color=color)
 
 
+def weights_of(given: Sequence[str]) -> dict[str, float]:
+    """The weights that `SPACE=NUMBER` say. Raises `InvalidArgument`."""
+    weights = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if not name:
+            raise InvalidArgument("--weight", f"{text!r} names no space; use SPACE=NUMBER, such as histogram=0.5")
+        try:
+            weights[name] = float(value)
+        except ValueError as error:
+            raise InvalidArgument("--weight", f"{text!r} does not end in a number") from error
+    return weights
+
+
 def differs(wanted: Sequence[SpaceSpec], there: Sequence[Space]) -> bool:
     """Whether a collection has other spaces than `wanted`; a spec without the name of a model takes any."""
     from lookalike.client import ModelSettings
@@ -104,6 +119,17 @@ def differs(wanted: Sequence[SpaceSpec], there: Sequence[Space]) -> bool:
         type(spec.kind) is not type(space.kind) or spec.kind not in (space.kind, open_kind)
         for spec, space in zip(wanted, there, strict=True)
     )
+
+
+def defaults_text(defaults: CollectionDefaults) -> str:
+    """`spaces histogram and siamese; weights siamese 2; ef 128`; "" where a collection has none."""
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in defaults.weights.items())
+    parts = [
+        f"spaces {' and '.join(defaults.spaces)}" if defaults.spaces else "",
+        f"weights {weights}" if weights else "",
+        f"ef {defaults.ef:,}" if defaults.ef else "",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def kind_text(space: Space) -> str:

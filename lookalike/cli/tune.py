@@ -26,6 +26,7 @@ Queries = Annotated[int, typer.Option("--queries", "-n", help="Number of stored 
 Spaces = Annotated[
     list[str] | None, typer.Option("--space", "-s", metavar="SPACE", help="Space to tune (repeatable).", show_default="all")
 ]
+ShowOnly = Annotated[bool, typer.Option("--show-only", help="Do not keep the ef that was found.")]
 Seed = Annotated[int, typer.Option(help="Seed of the random draw.")]
 
 
@@ -37,14 +38,16 @@ def tune(
     queries: Queries = 200,
     space: Spaces = None,
     seed: Seed = 0,
+    show_only: ShowOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the smallest ef (breadth of a search) that finds enough of the true neighbours in a collection.
 
     Searches for stored images with rising ef, and compares the answers with exact ones over all vectors, which are read once, a
     page at a time. Run it when nothing is being written and the last writes are indexed, which takes Milvus some ten seconds.
-    Give the result as --ef, or as the field ef of a request. A collection that is searched exactly, as by Milvus Lite, needs no
-    tuning; the command then says so.
+    The largest ef that a space needs is kept as the collection's: searches without an ef of their own take it. With --show-only
+    nothing is kept, as where some space found no ef that is enough. A collection that is searched exactly, as by Milvus Lite,
+    needs no tuning; the command then says so.
     """
     from lookalike import tuning
 
@@ -52,10 +55,13 @@ def tune(
         found = tuning.tune(
             client, collection, recall=recall, k=k, queries=queries, spaces=space or (), seed=seed, report=report
         )
-    if as_json:
-        emit_json(found)
-    else:
-        _print(found)
+        if as_json:
+            emit_json(found)
+        else:
+            _print(found)
+        if found.ef is not None and not show_only:
+            client.update_collection(collection, ef=found.ef)
+            note(f"searches of {collection} without an ef of their own take {found.ef:,} now; `collections update` changes it")
     if not found.exact and any(one.ef is None for one in found.spaces):
         raise typer.Exit(exits.UNEXPECTED)
 
@@ -91,9 +97,8 @@ def _print(found: Tuning) -> None:
     put(out, rows)
     for one in found.spaces:
         out.print(_verdict(one, found.recall), markup=False, soft_wrap=True)
-    chosen = [one.ef for one in found.spaces if one.ef is not None]
-    if len(chosen) == len(found.spaces) > 1:
-        note(f"for both spaces fused, use the larger: --ef {max(chosen)}")
+    if found.ef is not None and len(found.spaces) > 1:
+        note(f"for several spaces fused, use the largest: --ef {found.ef}")
 
 
 def _print_exact(out: Console, found: Tuning) -> None:

@@ -20,7 +20,7 @@ from lookalike.client.batches import Query
 from lookalike.client.collecting import CollectionCalls
 from lookalike.client.ingesting import IngestCalls
 from lookalike.client.searching import SearchCalls
-from lookalike.records.collection import Collection, GenerationState, OtherGeneration
+from lookalike.records.collection import Collection, CollectionDefaults, GenerationState, OtherGeneration
 from lookalike.records.image import Consistency, Deletion, Image, ImageUpdate, ImageView, UpdateResult
 from lookalike.records.job import (
     Comparison,
@@ -58,6 +58,7 @@ __all__ = [
     "BatchAnswer",
     "Client",
     "Collection",
+    "CollectionDefaults",
     "CollectionSource",
     "Comparison",
     "Consistency",

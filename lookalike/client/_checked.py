@@ -15,6 +15,7 @@ from lookalike.errors import BadImage, InvalidArgument, LookalikeError
 from lookalike.items import ITEM_INVALID
 from lookalike.metadata import check_metadata
 from lookalike.names import MAX_IMAGE_BYTES
+from lookalike.records.collection import CollectionDefaults
 from lookalike.records.image import GivenImage, GivenVector, Image, ImageUpdate
 from lookalike.records.job import IngestOptions, JobOptions, NearDuplicatePolicy
 from lookalike.records.search import ByImage, ByStoredImage, ByVectors, Query
@@ -93,6 +94,15 @@ def specs(given: object, model: object, histogram: object) -> list[SpaceSpec]:
     if found:
         raise InvalidArgument("spaces", "are given beside model or histogram, which stand for the two default spaces")
     return [SpaceSpec(HISTOGRAM, settings), SpaceSpec(SIAMESE, ModelSettings(name))]
+
+
+def defaults(given: object) -> CollectionDefaults:
+    found = _arguments.record("defaults", given, CollectionDefaults)
+    return CollectionDefaults(
+        _arguments.texts("defaults.spaces", found.spaces),
+        _arguments.weights(found.weights),
+        _arguments.whole("defaults.ef", found.ef, "0 to 32,768"),
+    )
 
 
 def image_update(given: ImageUpdate, field: str) -> ImageUpdate:

@@ -1,19 +1,19 @@
-"""The client's methods for collections: create, get, list, re-embed, roll back, delete."""
+"""The client's methods for collections: create, get, list, update, re-embed, roll back, delete."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from lookalike.client import _checked
-from lookalike.client._arguments import flag, spaces_of, span, text
+from lookalike.client import _arguments, _checked
+from lookalike.client._arguments import flag, spaces_of, span, text, texts, whole
 from lookalike.client._channel import Calls
 from lookalike.names import MAX_PAGE_SIZE
-from lookalike.records.collection import Collection
+from lookalike.records.collection import Collection, CollectionDefaults, CollectionUpdate
 from lookalike.spaces import HistogramSettings, Space, SpaceSpec
 from lookalike.v1 import collection_service_pb2
-from lookalike.wire.collections import collection_from
+from lookalike.wire.collections import collection_from, collection_update_message, defaults_message
 from lookalike.wire.spaces import space_message, spec_message
 from lookalike.wire.values import span_message
 
@@ -30,6 +30,7 @@ class CollectionCalls(Calls):
         model: str = "",
         histogram: HistogramSettings | None = None,
         restored_spaces: Sequence[Space] | Space = (),
+        defaults: CollectionDefaults | None = None,
         timeout_s: float | None = None,
     ) -> Collection:
         """Create an empty collection with `spaces`, of different names.
@@ -37,6 +38,8 @@ class CollectionCalls(Calls):
         Without them the collection has two: `histogram`, which counts as `histogram` says (None: 256 grey bins), and `siamese`,
         which `model` fills (empty: the embedder's default). `restored_spaces` are given only to restore an export: they are
         those of the export, with their fingerprints. The embedder is not asked then.
+
+        `defaults` say what searches do that leave spaces, weights or `ef` open.
 
         Raises `InvalidArgument`, `NotFound` (model), `AlreadyExists`, `DeadlineExceeded`, `Unavailable`.
         """
@@ -46,6 +49,8 @@ class CollectionCalls(Calls):
             spaces=[spec_message(spec) for spec in _checked.specs(spaces, model, histogram)],
             restored_spaces=[space_message(space) for space in spaces_of(restored_spaces, "restored_spaces")],
         )
+        if defaults is not None:
+            request.defaults.CopyFrom(defaults_message(_checked.defaults(defaults)))
         return collection_from(self._call(self._collections.CreateCollection, request, timeout_s).collection)
 
     def get_collection(self, name: str, *, timeout_s: float | None = None) -> Collection:
@@ -61,6 +66,38 @@ class CollectionCalls(Calls):
         request = collection_service_pb2.ListCollectionsRequest(page_size=MAX_PAGE_SIZE)
         pages = self._pages(self._collections.ListCollections, request, self._deadline(timeout_s))
         return [collection_from(message) for page in pages for message in page.collections]
+
+    def update_collection(
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        spaces: Sequence[str] | str | None = None,
+        weights: Mapping[str, float] | None = None,
+        ef: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Collection:
+        """Change the description of a collection, or what its searches do where they leave `spaces`, `weights` or `ef` open.
+
+        None leaves a value as it is; an empty text, list or mapping, or 0, clears it. Returns the collection. Searches take the
+        change up within some seconds. Raises `InvalidArgument` (also where nothing is given), `NotFound` (collection, space),
+        `DeadlineExceeded`, `Unavailable`.
+        """
+        given: dict[str, object] = {"description": description}
+        given |= {"defaults.spaces": spaces, "defaults.weights": weights, "defaults.ef": ef}
+        defaults = CollectionDefaults(
+            () if spaces is None else texts("spaces", spaces),
+            _arguments.weights(weights),
+            0 if ef is None else whole("ef", ef, "0 to 32,768"),
+        )
+        asked = CollectionUpdate(
+            text("name", name),
+            tuple(path for path, value in given.items() if value is not None),
+            text("description", "" if description is None else description),
+            defaults,
+        )
+        request = collection_update_message(asked)
+        return collection_from(self._call(self._collections.UpdateCollection, request, timeout_s).collection)
 
     def reembed_collection(
         self,

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import datetime
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, cast
 
 from lookalike.errors import Internal, NotFound
 from lookalike.names import physical_name
 from lookalike.spaces import SIAMESE, ModelSettings, Space
+
+R = TypeVar("R")
 
 
 class GenerationState(enum.Enum):
@@ -40,6 +44,35 @@ class OtherGeneration:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionDefaults:
+    """What a search does where its request leaves it open: the spaces, their weights when several are fused, and the breadth
+    `ef`. Empty, or 0, leaves it to the search itself."""
+
+    spaces: tuple[str, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict, hash=False)
+    ef: int = 0
+
+
+NO_DEFAULTS = CollectionDefaults()
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionUpdate:
+    """New values of a collection, and the dotted `paths` of those fields that change."""
+
+    name: str
+    paths: tuple[str, ...]
+    description: str = ""
+    defaults: CollectionDefaults = NO_DEFAULTS
+
+    def applied(self, collection: Collection) -> Collection:
+        """`collection` with the new values."""
+        for path in self.paths:
+            collection = _with(collection, self, path)
+        return collection
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
     """A named set of images that is searched together. `spaces` are those of the current generation, one or more; `generation`
     counts from 1."""
@@ -56,6 +89,7 @@ class Collection:
     """Whether a search compares the query with every image, and `ef` changes nothing: a matter of the store."""
     image_count: int = field(default=0, compare=False)
     """The number of its images, counted when the gateway answers; 0 in the catalogue."""
+    defaults: CollectionDefaults = NO_DEFAULTS
     written_last: str = ""
     """Name of the space that is written last: of those that the last re-embedding made anew, where there was one. "" means the
     last of `spaces`. The server's own, "" in the client."""
@@ -132,3 +166,11 @@ class Collection:
 
 def _last(spaces: tuple[Space, ...], name: str) -> Space:
     return next((space for space in spaces if space.name == name), spaces[-1])
+
+
+def _with(record: R, given: Any, path: str) -> R:
+    """`record` with the field of `given` at `path`."""
+    name, _, deeper = path.partition(".")
+    value = getattr(given, name)
+    changes = {name: _with(getattr(record, name), value, deeper) if deeper else value}
+    return cast(R, replace(cast(Any, record), **changes))

@@ -21,7 +21,7 @@ class SearchOptions:
     """The names, ranges and defaults are those of the contract's `SearchOptions`. Nothing is checked here."""
 
     spaces: tuple[str, ...] = ()
-    """Empty: `siamese`, or for a query by vectors those of its vectors."""
+    """Empty: those of the collection's defaults, or its default space; for a query by vectors those of its vectors."""
     top_k: int = DEFAULT_TOP_K
     filter: str = ""
     condition: Condition | None = field(default=None, compare=False)
@@ -29,7 +29,7 @@ class SearchOptions:
     weights: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Weights by name of the space; a space that is not named weighs 1. Compared, but not hashed, since a mapping cannot be."""
     ef: int = 0
-    """Breadth of the HNSW search. 0: max(64, 2 * `top_k`)."""
+    """Breadth of the HNSW search. 0: that of the collection's defaults, or max(64, 2 * `top_k`)."""
     consistency: Consistency = Consistency.BOUNDED
     view: ImageView = ImageView.BASIC
     include_query_vectors: bool = False

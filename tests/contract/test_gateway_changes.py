@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from lookalike.client import Client, Consistency, ImageUpdate
-from lookalike.errors import NotFound, RevisionMismatch
+from lookalike.errors import InvalidArgument, NotFound, RevisionMismatch
 from lookalike.runtime.channels import open_channel
 from tests.contract.gateway_collections import fill, image_id, ingest, label, picture, stubs
 from tests.servers.stack import Stack
@@ -62,6 +63,26 @@ def test_what_a_filter_names_is_gone_from_every_space(client: Client) -> None:
     for space in ("histogram", "siamese"):
         found = client.search(COLLECTION, image=picture(0), spaces=[space], top_k=COUNT, consistency=Consistency.STRONG)
         assert sorted(hit.image.id for hit in found.neighbours) == [image_id(n) for n in range(3, COUNT)]
+
+
+def test_what_a_search_leaves_open_the_collection_says_once_it_is_set(client: Client) -> None:
+    before = client.get_collection(COLLECTION)
+    made = client.update_collection(COLLECTION, spaces=["histogram", "siamese"], weights={"siamese": 3.0}, ef=96)
+    assert made == replace(before, defaults=made.defaults)
+    assert made == client.get_collection(COLLECTION)
+    found = client.search(COLLECTION, image_id=image_id(5))
+    assert ([space.name for space in found.spaces], found.ef) == (["histogram", "siamese"], 96)
+    again = client.search(COLLECTION, image_id=image_id(5), spaces=["histogram", "siamese"], weights={"siamese": 3.0}, ef=96)
+    assert [(hit.image.id, hit.similarity) for hit in again.neighbours] == [
+        (hit.image.id, hit.similarity) for hit in found.neighbours
+    ]
+    assert client.update_collection(COLLECTION, spaces=(), weights={}, ef=0) == before
+    with pytest.raises(NotFound) as refused:
+        client.update_collection(COLLECTION, spaces=["colour"])
+    assert refused.value.field == "collection.defaults.spaces[0]"
+    with pytest.raises(InvalidArgument) as unchanged:
+        client.update_collection(COLLECTION)
+    assert unchanged.value.field == "update_mask"
 
 
 def test_undoing_a_job_leaves_what_others_wrote_since(client: Client, stack: Stack) -> None:

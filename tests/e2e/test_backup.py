@@ -76,7 +76,8 @@ def test_what_is_exported_deleted_and_imported_is_what_it_was_whatever_is_killed
     stack: Stack, client: Client, tmp_path: Path
 ) -> None:
     folder = tmp_path / "export"
-    before, asked, made = images(client, COLLECTION), answers(client, COLLECTION), client.get_collection(COLLECTION)
+    made = client.update_collection(COLLECTION, description="kept", spaces=["histogram"], weights={"siamese": 2.5}, ef=96)
+    before, asked = images(client, COLLECTION), answers(client, COLLECTION)
     assert len(before) == COUNT + 1
 
     arguments = ("export", COLLECTION, folder, "--shard-images", SHARD)
@@ -113,7 +114,7 @@ def test_what_is_exported_deleted_and_imported_is_what_it_was_whatever_is_killed
         for space, vector in image.vectors.items():
             np.testing.assert_array_equal(now.vectors[space], vector)
     restored = client.get_collection(COLLECTION)
-    assert restored.spaces == made.spaces
+    assert (restored.spaces, restored.description, restored.defaults) == (made.spaces, "kept", made.defaults)
     assert answers(client, COLLECTION) == asked
 
 
@@ -202,7 +203,7 @@ def test_an_export_goes_into_no_collection_of_other_fingerprints_and_over_no_oth
 
 def test_what_an_export_says_of_itself_is_read_back(tmp_path: Path, client: Client) -> None:
     files, made = Artifacts(tmp_path.as_uri()), client.get_collection(COLLECTION)
-    export = Export("a", "b", made.spaces, "2026-01-31T00:00:00+00:00")
+    export = Export("a", "b", made.spaces, "2026-01-31T00:00:00+00:00", made.defaults)
     write_export(files, export)
     assert read_export(files) == export
 

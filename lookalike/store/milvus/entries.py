@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from lookalike.errors import Internal, InvalidArgument
 from lookalike.records.collection import Collection, GenerationState, OtherGeneration
-from lookalike.stored_spaces import from_json, to_json, with_kinds
+from lookalike.stored_spaces import defaults_from_json, from_json, to_json, with_kinds
 
 FORMAT = 3
 """The format that is written. Programs that know only earlier ones refuse the entry, since they know two spaces only."""
@@ -28,6 +29,7 @@ def to_entry(collection: Collection) -> dict[str, Any]:
         "generation": collection.generation,
         "created_at": collection.create_time.isoformat(),
         "other": None if other is None else _to_other(other),
+        "defaults": asdict(collection.defaults),
     }
 
 
@@ -46,6 +48,7 @@ def from_entry(name: str, uid: str, entry: Mapping[str, Any]) -> Collection:
             create_time=datetime.datetime.fromisoformat(entry["created_at"]),
             other=None if entry["other"] is None else _from_other(entry["other"]),
             written_last=entry["written_last"],
+            defaults=defaults_from_json(entry.get("defaults", {})),
         )
     except (KeyError, TypeError, ValueError, InvalidArgument) as error:
         raise Internal(f"the catalogue's entry {name!r} cannot be read") from error

@@ -8,8 +8,9 @@ its own (`gateway_at_limits`) with a probe on its loop.
 from __future__ import annotations
 
 import base64
+import functools
 import json
-import re
+import operator
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from typing import Any, TypeAlias
 import grpc
 import httpx
 import pytest
+from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -356,13 +358,16 @@ ROUTES = (
 
 
 FILES = (pb.DESCRIPTOR, collection_pb.DESCRIPTOR, ingest_pb.DESCRIPTOR)
-_KNOWN = {"collection": NAME, "name": NAME, "filter": FILTER, "id": FIRST, "ids": IDS}
+_KNOWN = {"collection": NAME, "name": NAME, "filter": FILTER, "id": FIRST, "ids": IDS, "spaces": SPACE_NAMES}
 """Values at their limits of fields that mean the same in every request."""
 
 
 def at_its_limits(message: Descriptor) -> dict[str, Any]:
     """The most that each field of a request may hold, of one kind where there is a choice."""
-    return {field.name: _KNOWN.get(field.name) or _most(field) for field in message.fields if field.containing_oneof is None}
+    fields = [field for field in message.fields if field.containing_oneof is None]
+    known = {field.name: _KNOWN.get(field.name) for field in fields if field.message_type is None}
+    most = {field.name: known.get(field.name) or _most(field) for field in fields}
+    return {name: value for name, value in most.items() if value is not None}
 
 
 def _most(field: FieldDescriptor) -> Any:
@@ -376,9 +381,13 @@ def _most(field: FieldDescriptor) -> Any:
     elif field.enum_type is not None:
         one = field.enum_type.values[-1].name
     else:
-        one = {str: "x" * most_characters(field), bytes: b"x" * most_bytes(field), bool: True, float: 1.0}.get(
-            type(field.default_value), range_of(field)[1]
-        )
+        one = {
+            FieldDescriptor.TYPE_STRING: "x" * most_characters(field),
+            FieldDescriptor.TYPE_BYTES: "x" * (most_bytes(field) // 4 * 4),
+            FieldDescriptor.TYPE_BOOL: True,
+            FieldDescriptor.TYPE_FLOAT: 1.0,
+            FieldDescriptor.TYPE_DOUBLE: 1.0,
+        }.get(field.type, range_of(field)[1])
     return [one] * most_items(field) if field.is_repeated else one
 
 
@@ -388,8 +397,8 @@ def _other_rpcs() -> Iterator[Rpc]:
         for method in service.methods:
             name = f"{service.name.removesuffix('Service')}/{method.name}"
             if name not in {call.method for call in RPCS}:
-                kind = GetMessageClass(method.input_type)
-                yield Rpc(name, made(kind, **at_its_limits(method.input_type)), "OK NOT_FOUND FAILED_PRECONDITION")
+                request = json_format.ParseDict(at_its_limits(method.input_type), GetMessageClass(method.input_type)())
+                yield Rpc(name, request, "OK NOT_FOUND FAILED_PRECONDITION")
 
 
 def _other_routes() -> Iterator[Route]:
@@ -398,10 +407,22 @@ def _other_routes() -> Iterator[Route]:
     for binding in bindings(FILES):
         if binding.name in mine:
             fields = at_its_limits(binding.method.input_type)
-            path = binding.path.replace(":path}", "}")
-            path = path.format(**{name: fields.pop(name) for name in re.findall(r"{(\w+)}", path)})
-            sent = partial(body, fields) if binding.has_body else partial(dict, params=fields)
+            path = binding.path.replace(":path}", "}").format(
+                **{name: _taken(fields, field) for name, field in binding.in_path.items()}
+            )
+            content = fields if binding.body == "*" else fields.pop(binding.body) if binding.body else None
+            query = {} if binding.body == "*" else fields
+            sent = partial(dict, params=query) if content is None else partial(_body_and_query, content, query)
             yield Route(binding.verb, path, sent, "200 404")
+
+
+def _taken(fields: dict[str, Any], path: str) -> Any:
+    *outer, last = path.split(".")
+    return functools.reduce(operator.getitem, outer, fields).pop(last)
+
+
+def _body_and_query(content: Any, query: dict[str, Any]) -> dict[str, Any]:
+    return {**body(content), "params": query}
 
 
 OTHER_RPCS = tuple(_other_rpcs())

@@ -77,6 +77,7 @@ class FakeGateway(
             raise errors.AlreadyExists("collection", request.name)
         spaces = request.restored_spaces or [space_of(spec) for spec in request.spaces] or SPACES
         new = collection_service_pb2.Collection(name=request.name, description=request.description, generation=1, spaces=spaces)
+        new.defaults.CopyFrom(request.defaults)
         new.create_time.FromSeconds(1_700_000_000)
         self.collections[request.name] = new
         return collection_service_pb2.CreateCollectionResponse(collection=new)
@@ -90,6 +91,12 @@ class FakeGateway(
     def ListCollections(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
         return collection_service_pb2.ListCollectionsResponse(collections=self.collections.values())
+
+    def UpdateCollection(self, request, context):  # type: ignore[no-untyped-def]
+        self.note(request)
+        found = self.collections[request.collection.name]
+        request.update_mask.MergeMessage(request.collection, found, replace_message_field=True, replace_repeated_field=True)
+        return collection_service_pb2.UpdateCollectionResponse(collection=found)
 
     def ReembedCollection(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)

@@ -13,6 +13,7 @@ from lookalike import errors
 from lookalike.client import (
     ArchiveSource,
     Client,
+    CollectionDefaults,
     Consistency,
     FolderSource,
     HistogramSettings,
@@ -249,6 +250,15 @@ def test_images_are_listed_over_all_pages(gateway: FakeGateway, client: Client) 
     gateway.images = [an_image(f"{number:03d}") for number in range(25)]
     assert [image.id for image in client.list_images("shoes", page_size=10)] == [f"{number:03d}" for number in range(25)]
     assert [request.page_token for request in gateway.seen] == ["", "10", "20"]
+
+
+def test_an_update_of_a_collection_names_what_is_given_also_where_that_is_empty(gateway: FakeGateway, client: Client) -> None:
+    client.create_collection("shoes", description="old", defaults=CollectionDefaults(("siamese",), {"siamese": 2.0}, 64))
+    made = client.update_collection("shoes", description="", spaces="histogram", weights={})
+    assert (made.description, made.defaults) == ("", CollectionDefaults(("histogram",), {}, 64))
+    assert list(gateway.seen[-1].update_mask.paths) == ["description", "defaults.spaces", "defaults.weights"]
+    with pytest.raises(errors.InvalidArgument, match=r"ef: is text; give a whole number"):
+        client.update_collection("shoes", ef="many")  # type: ignore[arg-type]
 
 
 def test_images_are_counted_as_fresh_as_is_asked(gateway: FakeGateway, client: Client) -> None:

@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     ]  # fmt: skip
     with shard_writer(files, SHARD, SPACES) as writer:
         writer.write(images)
-    write_export(files, Export("shoes", "", SPACES, "", (Shard(SHARD, COUNT, "id2"),), complete=True))
+    write_export(files, Export("shoes", "", SPACES, "", shards=(Shard(SHARD, COUNT, "id2"),), complete=True))
     return tmp_path
 
 

@@ -214,7 +214,16 @@ def test_the_command_prints_what_every_breadth_finds_and_which_is_enough(gateway
     assert [row[:3] for row in lines(said.out) if row[:2] == ["histogram", "24"]] == [["histogram", "24", by_hand]]
     assert [row[0:3:2] for row in lines(said.out) if row[-1:] == ["enough"]] == [["histogram", "1.0000"], ["siamese", "1.0000"]]
     assert "histogram: ef 64 is enough for 0.99" in said.out
-    assert said.err == "for both spaces fused, use the larger: --ef 64\n"
+    kept = "searches of shoes without an ef of their own take 64 now; `collections update` changes it\n"
+    assert said.err == f"for several spaces fused, use the largest: --ef 64\n{kept}"
+    assert gateway.collections["shoes"].defaults.ef == 64
+    assert "searches that say nothing else: ef 64" in lookalike("collections", "show", "shoes").out
+
+
+def test_what_was_found_is_not_kept_where_it_is_only_to_be_shown(gateway: Approximate, lookalike: Lookalike) -> None:
+    said = lookalike("tune", "shoes", "-k", str(K), "-n", "4", "--show-only")
+    assert (said.code, "an ef of their own" in said.err) == (exits.OK, False)
+    assert gateway.collections["shoes"].defaults.ef == 0
 
 
 def test_of_a_collection_that_is_searched_exactly_the_command_says_that_ef_changes_nothing(
@@ -226,7 +235,7 @@ def test_of_a_collection_that_is_searched_exactly_the_command_says_that_ef_chang
     assert "is searched exactly" in said.out
     assert "--ef changes nothing" in said.out
     assert "enough" not in said.out
-    assert said.err == ""
+    assert (said.err, gateway.collections["shoes"].defaults.ef) == ("", 0)
     found = json.loads(lookalike("tune", "shoes", "-k", str(K), "-n", "10", "--json").out)
     assert found["exact"] is True
     assert [(space["ef"], len(space["steps"])) for space in found["spaces"]] == [(None, 1), (None, 1)]
@@ -238,6 +247,7 @@ def test_the_command_says_when_nothing_is_enough(gateway: Approximate, lookalike
     assert said.code == exits.UNEXPECTED
     assert "siamese: even ef 32,768 finds only" in said.out
     assert "not 0.99" in said.out
+    assert gateway.collections["shoes"].defaults.ef == 0, "half a finding is not kept"
     as_json = lookalike("tune", "shoes", "-k", str(K), "-n", "4", "--space", "siamese", "--json")
     assert as_json.code == exits.UNEXPECTED
     (space,) = json.loads(as_json.out)["spaces"]

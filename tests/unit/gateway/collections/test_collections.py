@@ -13,9 +13,9 @@ import pytest
 
 from gateway.collections.collections import Collections, NewCollection
 from lookalike.errors import DeadlineExceeded, Internal, InvalidArgument, NotFound, Unavailable
-from lookalike.records.collection import Collection
+from lookalike.records.collection import Collection, CollectionDefaults, CollectionUpdate
 from lookalike.runtime.call import Deadline
-from lookalike.spaces import HistogramSettings, ModelSettings, SpaceSpec
+from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, ModelSettings, SpaceSpec
 from lookalike.store.memory.catalogue import MemoryCatalogue
 from lookalike.store.memory.vectors import MemoryVectors
 from lookalike.store.writable import Check, unchecked
@@ -151,6 +151,55 @@ def test_a_page_counts_the_images_of_its_own_collections_and_of_more_than_there_
     rest, last = asyncio.run(collections.page(50, last, a_call()))
     assert ([one.name for one in rest], last) == (names[50:], "")
     assert asyncio.run(collections.page(10, "c49", a_call()))[1] == "", "a full last page has nothing after it"
+
+
+SET = CollectionDefaults((SIAMESE,), {HISTOGRAM: 0.5}, 128)
+
+
+def update(backends: MemoryBackends, *paths: str, ledger: FakeLedger | None = None, **fields: Any) -> Collection:
+    asked = CollectionUpdate("things", paths, **fields)
+    return asyncio.run(core(backends, ledger).update(asked, a_call()))
+
+
+def test_an_update_changes_what_it_names_under_the_lock_and_counts() -> None:
+    backends, ledger = MemoryBackends([image("a")]), FakeLedger()
+    made = update(backends, "description", "defaults", ledger=ledger, description="Winter", defaults=SET)
+    assert (made.description, made.defaults, made.image_count) == ("Winter", SET, 1)
+    assert backends.collections["things"] == replace(COLLECTION, description="Winter", defaults=SET)
+    assert ledger.log == ["lock things", "unlock"]
+    assert update(backends, "defaults.ef").defaults == replace(SET, ef=0)
+    assert backends.collections["things"].description == "Winter"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"description": "x" * 1001}, "collection.description"),
+        ({"defaults": CollectionDefaults((HISTOGRAM, "colour"))}, "collection.defaults.spaces[1]"),
+        ({"defaults": CollectionDefaults((HISTOGRAM, HISTOGRAM))}, "collection.defaults.spaces[1]"),
+        ({"defaults": CollectionDefaults(weights={"colour": 1.0})}, "collection.defaults.weights.colour"),
+        ({"defaults": CollectionDefaults(weights={HISTOGRAM: 0.0})}, "collection.defaults.weights.histogram"),
+        ({"defaults": CollectionDefaults(weights={HISTOGRAM: float("nan")})}, "collection.defaults.weights.histogram"),
+        ({"defaults": CollectionDefaults(ef=32_769)}, "collection.defaults.ef"),
+        ({"defaults": CollectionDefaults(ef=-1)}, "collection.defaults.ef"),
+    ],
+    ids=str,
+)
+def test_defaults_that_no_search_can_have_are_refused_by_their_field(fields: dict[str, Any], field: str) -> None:
+    backends = MemoryBackends()
+    with pytest.raises((InvalidArgument, NotFound)) as refused:
+        update(backends, "description", "defaults", **fields)
+    assert refused.value.field == field
+    assert backends.collections["things"] == COLLECTION
+
+
+def test_a_new_collection_may_have_defaults() -> None:
+    backends = MemoryBackends()
+    made = asyncio.run(core(backends).create(new(defaults=SET), a_call()))
+    assert (made.defaults, backends.collections["coats"].defaults) == (SET, SET)
+    with pytest.raises(NotFound) as refused:
+        asyncio.run(core(backends).create(new(name="hats", defaults=CollectionDefaults(("colour",))), a_call()))
+    assert refused.value.field == "defaults.spaces[0]"
 
 
 def test_a_delete_takes_the_collection_away_and_stops_its_jobs() -> None:

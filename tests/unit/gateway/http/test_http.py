@@ -245,6 +245,60 @@ def test_pages_of_images_follow_each_other() -> None:
     assert second["next_page_token"] == ""
 
 
+THINGS = "/v1/collections/things"
+
+
+def test_a_collection_that_was_read_is_sent_back_changed() -> None:
+    app = build()
+    read = ask("GET", THINGS, app).json()["collection"] | {"exact": True}
+    changed = {**read, "description": "Winter", "defaults": {"spaces": ["histogram"], "weights": {"siamese": 2}, "ef": 128}}
+    made = ask("PATCH", THINGS, app, json=changed).json()["collection"]
+    assert made == {**changed, "defaults": {"spaces": ["histogram"], "weights": {"siamese": 2.0}, "ef": 128}}
+    assert ask("GET", THINGS, app).json()["collection"] == made
+    found = ask("POST", f"{THINGS}/search", app, json={"query": {"image_id": "001"}}).json()
+    assert ([space["name"] for space in found["spaces"]], found["ef"]) == (["histogram"], 128)
+    made = ask("PATCH", THINGS, app, json={"description": "left out"}, params={"update_mask": "defaults.ef,defaults.spaces"})
+    assert made.json()["collection"]["defaults"] == {"spaces": [], "weights": {"siamese": 2.0}, "ef": 0}
+    assert made.json()["collection"]["description"] == "Winter"
+    cleared = ask("PATCH", THINGS, app, json={}, params={"update_mask": "*"}).json()["collection"]
+    assert cleared == {**read, "description": "", "defaults": {"spaces": [], "weights": {}, "ef": 0}}
+
+
+@pytest.mark.parametrize(
+    ("body", "mask", "field"),
+    [
+        ({}, "", "update_mask"),
+        ({"image_count": "7"}, "", "update_mask"),
+        ({}, "descriptions", "update_mask"),
+        ({}, "name", "update_mask"),
+        ({}, "x" * 2000, "update_mask"),
+        ({"descriptions": "a"}, "", "collection.descriptions"),
+        ({"description": 5}, "", "collection.description"),
+        ({"description": "x" * 1001}, "", "collection.description"),
+        ({"defaults": {"efs": 5}}, "", "collection.defaults.efs"),
+        ({"defaults": {"ef": "many"}}, "", "collection.defaults.ef"),
+        ({"defaults": {"ef": 10**6}}, "", "collection.defaults.ef"),
+        ({"defaults": {"spaces": ["colour"]}}, "", "collection.defaults.spaces[0]"),
+        ({"defaults": {"weights": {"siamese": -1}}}, "", "collection.defaults.weights.siamese"),
+        ({"name": "others", "description": "a"}, "", "collection.name"),
+        ([], "", "collection"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_an_update_is_said_by_its_field_as_over_grpc(body: Any, mask: str, field: str) -> None:
+    error = error_of(ask("PATCH", THINGS, json=body, params={"update_mask": mask} if mask else {}))
+    assert (error["code"], error["field"]) == (404 if "spaces" in field else 400, field)
+
+
+def test_the_document_says_what_of_a_collection_is_the_server_s() -> None:
+    document = ask("GET", "/openapi.json").json()
+    patch = document["paths"]["/v1/collections/{name}"]["patch"]
+    inside = [(one["in"], one["name"]) for one in patch["parameters"] if one["in"] != "header"]
+    assert inside == [("path", "name"), ("query", "update_mask")]
+    schema = document["components"]["schemas"]["CollectionInput"]["properties"]
+    assert {name for name, one in schema.items() if one.get("readOnly")} == schema.keys() - {"name", "description", "defaults"}
+
+
 def test_images_are_counted_alone_or_by_filter() -> None:
     path = "/v1/collections/things/images:count"
     assert ask("GET", path).json() == {"count": "10"}

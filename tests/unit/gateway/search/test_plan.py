@@ -6,13 +6,14 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gateway.search.plan import Plan, plan
 from lookalike.errors import InvalidArgument
-from lookalike.records.collection import Collection
-from lookalike.records.image import ImageView
-from lookalike.records.search import ByImage
+from lookalike.records.collection import Collection, CollectionDefaults
+from lookalike.records.image import GivenVector, ImageView
+from lookalike.records.search import ByImage, ByVectors
 from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings
 from tests.unit.gateway.fakes import COLLECTION, SPACES
@@ -51,6 +52,30 @@ def test_a_space_that_is_named_twice_is_refused_however_many_follow() -> None:
 
 def test_weights_are_shared_out_to_one() -> None:
     assert planned(spaces=(HISTOGRAM, SIAMESE), weights={SIAMESE: 3.0}).weights == (0.25, 0.75)
+
+
+BOTH = (HISTOGRAM, SIAMESE)
+SET = replace(COLLECTION, defaults=CollectionDefaults(BOTH, {HISTOGRAM: 1.0, SIAMESE: 3.0}, 300))
+
+
+def names(made: Plan) -> tuple[str, ...]:
+    return tuple(space.name for space in made.spaces)
+
+
+def test_what_a_search_leaves_open_the_collection_says() -> None:
+    made = planned(SET)
+    assert (names(made), made.weights, made.ef) == (BOTH, (0.25, 0.75), 300)
+    assert planned(SET, top_k=100).ef == 400, "never less than the candidates"
+    low = planned(replace(SET, defaults=CollectionDefaults(ef=8)), top_k=5)
+    assert (names(low), low.ef) == ((SIAMESE,), 8), "what was measured to be enough"
+
+
+def test_what_a_search_says_itself_comes_first() -> None:
+    made = planned(SET, spaces=(HISTOGRAM,), ef=64)
+    assert (names(made), made.weights, made.ef) == ((HISTOGRAM,), (1.0,), 64), "a weight of another space is no mistake of its"
+    assert planned(SET, weights={HISTOGRAM: 3.0}).weights == (0.75, 0.25), "a space that it does not name weighs 1"
+    vectors = ByVectors((GivenVector(HISTOGRAM, np.ones(SPACES[0].dimension, np.float32)),))
+    assert names(plan(vectors, SearchOptions(), SET)) == (HISTOGRAM,), "those of its vectors"
 
 
 def test_vectors_that_no_message_could_carry_are_refused_before_any_work() -> None:

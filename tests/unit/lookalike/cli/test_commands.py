@@ -468,6 +468,20 @@ def _wait_until_seen(gateway: FakeGateway) -> None:
 # Deleting and updating
 
 
+def test_a_collection_is_updated_in_what_is_given_and_shows_it(gateway: FakeGateway, lookalike: Lookalike) -> None:
+    assert lookalike("collections", "create", "shoes", "--description", "old").code == exits.OK
+    shown = lookalike(
+        "collections", "update", "shoes", "-s", "histogram", "-s", "siamese", "--weight", "siamese=2", "--ef", "128"
+    )
+    assert "searches that say nothing else: spaces histogram and siamese; weights siamese 2; ef 128" in shown.out
+    assert list(gateway.seen[-1].update_mask.paths) == ["defaults.spaces", "defaults.weights", "defaults.ef"]
+    assert "old" in shown.out
+    cleared = lookalike("collections", "update", "shoes", "--description", "", "-s", "", "--weight", "", "--json")
+    found = json.loads(cleared.out)
+    assert (found["description"], found["defaults"]) == ("", {"spaces": [], "weights": {}, "ef": 128})
+    assert lookalike("collections", "update", "shoes", "--weight", "heavy").code == exits.INVALID
+
+
 def test_images_are_deleted_by_filter_in_as_many_calls_as_it_takes(gateway: FakeGateway, lookalike: Lookalike) -> None:
     gateway.images = [an_image("a"), an_image("b")]
     gateway.fail = [errors.DeadlineExceeded("the request's deadline has passed")]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lookalike.errors import FailedPrecondition, Internal, InvalidArgument, NotFound
-from lookalike.records.collection import Collection, GenerationState
+from lookalike.records.collection import NO_DEFAULTS, Collection, CollectionDefaults, GenerationState
 from lookalike.spaces import HistogramSettings, Metric, ModelSettings, Space
 from lookalike.store.generations import (
     begun,
@@ -27,7 +27,8 @@ LATER = NOW + timedelta(days=1)
 HISTOGRAM = HistogramSettings(bins=8).space()
 OLD = Space("siamese", 4, Metric.COSINE, "1" * 16, ModelSettings("small"))
 NEW = Space("siamese", 6, Metric.COSINE, "2" * 16, ModelSettings("larger"))
-ONE = Collection("things", "uid", "", (HISTOGRAM, OLD), 1, NOW)
+DEFAULTS = CollectionDefaults(("histogram", "siamese"), {"siamese": 2.0}, 128)
+ONE = Collection("things", "uid", "", (HISTOGRAM, OLD), 1, NOW, defaults=DEFAULTS)
 FILLING = begun(ONE, "job", (HISTOGRAM, NEW))
 SWITCHED = switched(FILLING, "job", LATER)
 
@@ -42,6 +43,11 @@ def test_a_space_of_the_same_fingerprint_is_shared_and_the_last_spaces_come_last
     assert counting.written == (HISTOGRAM, counted_anew, OLD)
     assert counting.as_other().last == counted_anew, "what both generations share does not say what is missing in the new one"
     assert begun(ONE, "job", (counted_anew, NEW)).written == (counted_anew, HISTOGRAM, NEW, OLD)
+
+
+def test_the_defaults_of_searches_outlive_every_step() -> None:
+    for step in (FILLING, SWITCHED, rolled_back(SWITCHED, NOW), without_previous(SWITCHED), without_overdue(SWITCHED, LATER)):
+        assert step.defaults == DEFAULTS
 
 
 def test_the_other_generation_can_be_read_by_itself() -> None:
@@ -95,6 +101,7 @@ def test_an_entry_of_0_1_is_read_and_written_in_the_format_of_today(entry: dict[
     found = from_entry("things", "uid", entry)
     assert (found.spaces, found.written) == (collection.spaces, collection.written)
     assert found.other is None or found.other.spaces == (HISTOGRAM, NEW)
+    assert found.defaults == NO_DEFAULTS
     written = to_entry(found)
     assert written["format"] not in (1, 2), "programs that know two spaces only must not read it"
     assert from_entry("things", "uid", written) == found
