@@ -99,7 +99,8 @@ def test_a_first_job_is_followed_until_its_pictures_are_there(page: Page, page_u
     expect(page.get_by_role("heading", name="No collection yet")).to_be_visible()
     expect(page.locator("pre")).to_contain_text("lookalike ingest")
     answer(page, "**/images?*", {"images": []})
-    answer(page, COLLECTIONS, {"collections": [collection("holiday", 0)]})
+    answer(page, "**/v1/collections?*page_token=", {"collections": [], "next_page_token": "more"})
+    answer(page, "**/v1/collections?*page_token=more", {"collections": [collection("holiday", 0)], "next_page_token": ""})
     for state, words in (
         ("PENDING", "An ingest job waits for its turn."),
         ("PLANNING", "Looking for pictures, 512 so far."),
@@ -119,6 +120,9 @@ def test_a_first_job_is_followed_until_its_pictures_are_there(page: Page, page_u
     answer(page, JOBS, {"jobs": [job("FAILED", error={"message": "the folder is not there"})]})
     page.clock.fast_forward(2_500)
     expect(page.locator(".progress")).to_have_text("The last ingest job failed: the folder is not there")
+    answer(page, JOBS, {"jobs": [job("SUCCEEDED", undo={"deleted": "1200", "undo_time": "2026-11-30T12:00:00Z"})]})
+    page.clock.fast_forward(60_000)
+    expect(page.locator(".progress")).to_have_text("The last ingest job was undone: 1,200 of its pictures were deleted.")
 
 
 def test_while_something_is_missing_the_page_says_so_and_goes_on_by_itself(page: Page) -> None:
