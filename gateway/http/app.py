@@ -25,7 +25,7 @@ from gateway.http.ingest import ingest_router
 from gateway.http.job_streams import job_streams_router
 from gateway.http.page import add_pages
 from gateway.http.parameters import only_known_parameters
-from gateway.http.routes import contract_router
+from gateway.http.routes import METHODS, contract_router
 from gateway.http.search import search_router
 from gateway.images.images import Images
 from gateway.jobs.ingest import Ingest
@@ -142,7 +142,7 @@ class _App(FastAPI):
     def _made(self) -> dict[str, Any]:
         document = super().openapi()
         put_right(document)
-        complete(document)
+        complete(document, METHODS)
         return document
 
 

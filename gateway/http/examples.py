@@ -1,42 +1,36 @@
-"""What the OpenAPI document says beyond the contract: an example of every body and of what stands in a path.
+"""Examples in the OpenAPI document: of every body, where the contract has those of RPCs, and of what stands in a path.
 
 `/docs` fills its forms with them, and generated clients take them over. Called by `app` once, when the document is made.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lookalike.records.search_options import DEFAULT_TOP_K
+from google.protobuf.descriptor import MethodDescriptor
+
+from lookalike.v1 import examples_pb2
 
 _COLLECTION, _IMAGE, _JOB = "photos", "beach/0001.jpg", "0123456789abcdef0123456789abcdef"
 _FORM = "multipart/form-data"
-_OPTIONS = {"spaces": ["siamese"], "top_k": DEFAULT_TOP_K}
 _METADATA = {"label": "Coat", "year": 2019}
-_BODIES: dict[str, Any] = {
-    "CreateCollection": {"name": _COLLECTION, "description": "Holidays, from 2019 on"},
-    "UpdateCollection": {"description": "Holidays, from 2019 to 2026", "defaults": {"ef": 128}},
-    "ReembedCollection": {"model": "photo"},
-    "Search": {"query": {"image_id": _IMAGE}, "options": _OPTIONS},
-    "SearchBatch": {"queries": [{"image_id": _IMAGE}, {"image_id": "beach/0002.jpg"}], "options": _OPTIONS},
-    "DeleteImages": {"ids": [_IMAGE]},
-    "UpdateImages": {"updates": [{"id": _IMAGE, "metadata": _METADATA, "merge": True}]},
-    "PatchImage": {"metadata": _METADATA},
-    "CreateIngestJob": {"collection": _COLLECTION, "source": {"folder": {"uri": "/data/photos"}}},
-    "RetryIngestFailures": {"request_id": "retry-of-monday"},
-}
-"""Bodies in JSON by operation. A form shows its fields one by one, and has examples there."""
+_BODIES: Mapping[str, Any] = {"PatchImage": {"metadata": _METADATA}}
+"""Bodies in JSON of operations that are no RPC's. A form shows its fields one by one, and has examples there."""
 _FORM_FIELDS: dict[str, Any] = {
     "spaces": ["siamese"],
     "filter": "",
     "weights": "{}",
     "ids": [_IMAGE],
-    "metadata": ['{"label": "Coat", "year": 2019}'],
+    "metadata": [json.dumps(_METADATA)],
 }
 
 
-def complete(document: dict[str, Any]) -> None:
-    """Add them to `document`."""
+def complete(document: dict[str, Any], methods: Iterable[MethodDescriptor]) -> None:
+    """Add them to `document`, whose operations are called as the `methods` of the contract."""
+    said = {str(method.name): method.GetOptions().Extensions[examples_pb2.example] for method in methods}
+    bodies = {**{name: json.loads(example) for name, example in said.items() if example}, **_BODIES}
     for path, operations in document["paths"].items():
         for operation in operations.values():
             for parameter in operation.get("parameters", ()):
@@ -46,7 +40,7 @@ def complete(document: dict[str, Any]) -> None:
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
                 if kind == _FORM:
                     _show(content["schema"]["properties"])
-                elif (example := _BODIES.get(operation["operationId"])) is not None:
+                elif (example := bodies.get(operation["operationId"])) is not None:
                     content["example"] = example
 
 

@@ -32,6 +32,7 @@ Rpc: TypeAlias = Callable[[Any, Call], Awaitable[Message | Answer]]
 
 _FILES = (search_service_pb2.DESCRIPTOR, collection_service_pb2.DESCRIPTOR, ingest_service_pb2.DESCRIPTOR)
 _BINDINGS = {binding.name: binding for binding in bindings(_FILES)}
+METHODS = tuple(binding.method for binding in _BINDINGS.values())
 BY_HAND = frozenset({"Search", "SearchBatch", "UpdateImages", "GetThumbnail", "WatchIngestJob"})
 """RPCs whose routes are made in `search`, `images` and `job_streams`."""
 _CODES = {"CreateCollection": 201, "ReembedCollection": 202, "CreateIngestJob": 201, "RetryIngestFailures": 201}
