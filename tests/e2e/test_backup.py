@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from lookalike.errors import FailedPrecondition, NotFound
 from tests.contract.gateway_collections import fill, image_id, picture
 from tests.servers.processes import kill, start, until
 from tests.servers.stack import Stack
+from tests.unit.lookalike.test_hostile_exports import as_of_0_1
 
 COLLECTION = "backup_shoes"
 COUNT = 60
@@ -134,6 +136,16 @@ def test_importing_again_sends_what_differs_only(client: Client, exported: Path)
     assert (done.sent, done.unchanged) == (2 + 1, COUNT + 1 - 3)
     assert images(client, "backup_copy").keys() == images(client, COLLECTION).keys()
     client.delete_collection("backup_copy")
+
+
+def test_an_export_of_0_1_is_imported(client: Client, exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported, tmp_path / "old")
+    as_of_0_1(tmp_path / "old")
+    assert (
+        import_collection(client, Artifacts((tmp_path / "old").as_uri()), "backup_old", done=lambda _: None).sent == COUNT + 1
+    )
+    assert client.get_collection("backup_old").spaces == client.get_collection(COLLECTION).spaces
+    client.delete_collection("backup_old")
 
 
 def test_files_that_are_damaged_are_named_before_anything_is_written(client: Client, exported: Path, tmp_path: Path) -> None:

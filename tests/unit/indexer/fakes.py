@@ -16,7 +16,7 @@ from indexer.interruption import Interruption
 from lookalike.errors import BadImage, InvalidArgument, LookalikeError, NotFound
 from lookalike.names import physical_name
 from lookalike.records.collection import Collection
-from lookalike.records.image import Consistency, StoredImage
+from lookalike.records.image import Consistency, Hit, StoredImage
 from lookalike.records.model import Embedding
 from lookalike.runtime.call import Deadline
 from lookalike.spaces import HistogramSettings, Metric, ModelSettings, Space, SpaceSpec, Vector
@@ -62,7 +62,8 @@ class WorkerCatalogue(MemoryCatalogue):
 
 
 class WorkerVectors(MemoryVectors):
-    """The images of `products`, with ways to look at its tables and to change them, and noting what is written.
+    """The images of `products`, with ways to look at its tables and to change them, and noting what is written and
+    where is searched.
 
     `errors` are raised by the next writes, one each. Ids in `refused` cannot be stored, and fail the whole write before it
     begins.
@@ -72,6 +73,7 @@ class WorkerVectors(MemoryVectors):
         super().__init__(tables)
         self.flushes = 0
         self.writes: list[int] = []
+        self.searched: list[str] = []
         self.errors: list[LookalikeError] = []
         self.refused: set[str] = set()
 
@@ -103,6 +105,10 @@ class WorkerVectors(MemoryVectors):
     def fill(self, collection: Collection, images: Sequence[StoredImage], deadline: Deadline | None = None) -> None:
         self._note(images)
         super().fill(collection, images, deadline)
+
+    def search(self, collection: Collection, space: str, *arguments: Any, **more: Any) -> list[list[Hit]]:
+        self.searched.append(space)
+        return super().search(collection, space, *arguments, **more)
 
     def flush(self, collection: Collection, **more: Any) -> None:
         self.flushes += 1

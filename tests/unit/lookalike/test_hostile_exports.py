@@ -42,6 +42,23 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def as_of_0_1(folder: Path) -> None:
+    """Let `collection.json` say what 0.1 said."""
+    path = folder / "collection.json"
+    raw = json.loads(path.read_text())
+    histogram, siamese = raw["spaces"]
+    raw |= {"format": 1, "histogram": histogram.pop("histogram"), "model": siamese.pop("model")["name"]}
+    path.write_text(json.dumps({name: value for name, value in raw.items() if name != "defaults"}))
+
+
+def test_an_export_of_0_1_is_read(folder: Path) -> None:
+    now = read_export(Artifacts(folder.as_uri()))
+    images = read(folder)
+    as_of_0_1(folder)
+    assert read_export(Artifacts(folder.as_uri())) == now
+    assert [image.id for image in read(folder)] == [image.id for image in images]
+
+
 def read(folder: Path) -> list[Image]:
     files = Artifacts(folder.as_uri())
     export = read_export(files)

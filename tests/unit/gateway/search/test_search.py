@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import HISTOGRAM, SIAMESE
 from lookalike.store.memory.vectors import MemoryVectors
 from tests.unit.gateway.fakes import (
+    COLLECTION,
     SPACES,
     FakeEmbedder,
     MemoryBackends,
@@ -90,6 +92,30 @@ def test_two_spaces_are_ranked_by_the_weighted_mean_of_exact_similarities(weight
         assert hit.distance is None
         assert hit.similarity == pytest.approx(exact[hit.image.id], abs=1e-6)
         assert sum(share.share for share in hit.shares) == pytest.approx(hit.similarity, abs=1e-9)
+
+
+def test_three_spaces_are_fused_exactly_also_where_two_are_of_models() -> None:
+    photo = replace(SPACES[1], name="photo", fingerprint="c" * 16)
+    spaces = (*SPACES, photo)
+    others = {one.id: one.vectors[SIAMESE] for one in random_images(300, seed=11)}
+    images = [replace(one, vectors={**one.vectors, "photo": others[one.id]}) for one in IMAGES]
+    query = {**QUERY, "photo": random_images(1, seed=12)[0].vectors[SIAMESE]}
+    backends = MemoryBackends(images, [replace(COLLECTION, spaces=spaces)])
+    weights = {HISTOGRAM: 2.0, "photo": 3.0}
+    request = by_image(spaces=(HISTOGRAM, SIAMESE, "photo"), weights=weights, top_k=15)
+    answer = asyncio.run(search_core(backends, FakeEmbedder(query)).answer(request, a_call()))
+    exact = {
+        one.id: sum(
+            weights.get(space.name, 1.0)
+            * space.metric.similarity(float(space.metric.distance(query[space.name], one.vectors[space.name])))
+            for space in spaces
+        ) / 6
+        for one in images
+    }  # fmt: skip
+    assert [hit.image.id for hit in answer.neighbours] == sorted(exact, key=lambda i: (-exact[i], i))[:15]
+    for hit in answer.neighbours:
+        assert hit.similarity == pytest.approx(exact[hit.image.id], abs=1e-6)
+        assert [share.space for share in hit.shares] == [HISTOGRAM, SIAMESE, "photo"]
 
 
 def test_a_candidate_of_one_space_only_gets_its_exact_distance_in_the_other() -> None:

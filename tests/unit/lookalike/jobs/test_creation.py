@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from lookalike.jobs.queue import FIRST_QUEUE, KEY_PREFIX, QUEUE, TaskQueue
 from lookalike.jobs.stored_job import moves_as_lua, source_of, source_text
 from lookalike.jobs.uploads import Uploads
 from lookalike.records.collection import Collection
-from lookalike.records.job import CreateJob, Job
+from lookalike.records.job import CreateJob, Job, JobOptions, NearDuplicatePolicy
 from lookalike.records.job_state import MOVES, JobState
 from lookalike.records.source import (
     ArchiveSource,
@@ -83,6 +83,16 @@ def test_without_a_request_id_every_request_makes_a_job(making: Making) -> None:
     jobs = [making.make(CreateJob("products", FOLDER)) for _ in range(2)]
     assert jobs[0].id != jobs[1].id
     assert jobs[0].request_id != jobs[1].request_id
+
+
+def test_near_duplicates_are_looked_for_in_no_collection_of_histograms_alone(making: Making) -> None:
+    whole = a_collection()
+    making.collections["products"] = replace(whole, spaces=whole.spaces[:1])
+    for policy in (NearDuplicatePolicy.SKIP, NearDuplicatePolicy.LINK):
+        with pytest.raises(InvalidArgument) as refused:
+            making.make(CreateJob("products", FOLDER, options=JobOptions(policy)))
+        assert refused.value.field == "near_duplicates.policy"
+    assert making.make(CreateJob("products", FOLDER)).state is JobState.PENDING
 
 
 def test_a_repeated_request_gets_its_job_even_when_the_collection_is_gone(making: Making) -> None:

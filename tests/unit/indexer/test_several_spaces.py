@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lookalike.records.collection import Collection
-from lookalike.records.job import Job, JobOptions
+from lookalike.records.job import Job, JobOptions, NearDuplicatePolicy
 from lookalike.records.job_state import JobState
 from lookalike.records.source import CollectionSource, FolderSource
 from lookalike.spaces import HistogramSettings, Metric, ModelSettings, Space
@@ -60,6 +60,15 @@ def test_every_space_is_written_and_one_call_of_the_embedder_makes_them_all(benc
     assert filled(bench, *THREE).counts.indexed == 3
     check(bench, *THREE)
     assert len(bench.embedder.calls) == 1
+
+
+def test_near_duplicates_are_looked_for_in_the_first_space_of_a_model(bench: Bench) -> None:
+    filled(bench, *THREE)
+    for name, content in (("a.png", b"coat+1"), ("b.png", b"coat+22")):
+        bench.put(name, content)
+    job = bench.run(bench.create(options=JobOptions(NearDuplicatePolicy.SKIP, threshold=0.99)))
+    assert (job.counts.indexed, job.skip_reasons["near_duplicate"]) == (4, 1)
+    assert set(bench.store.searched) == {"photo"}
 
 
 def test_a_space_in_the_middle_is_made_anew_and_the_others_are_shared(bench: Bench) -> None:
