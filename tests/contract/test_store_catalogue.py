@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from lookalike.records.collection import Collection
 from lookalike.records.search_options import SearchOptions
 from lookalike.runtime.call import Deadline
 from lookalike.store.milvus.catalogue import CATALOGUE
+from lookalike.store.milvus.entries import FORMAT
 from lookalike.store.writable import WritableVectors
 from tests.contract.store_samples import TIMEOUT_S, image, made, new_collection
 from tests.servers.milvus_store import OnMilvus, connected, soon
@@ -144,6 +146,28 @@ def test_an_entry_of_another_version_is_an_error_that_says_so(store_uri: str) ->
                 catalogue.get("from_the_future")
         finally:
             server.remove_entry("from_the_future")
+
+
+def test_an_entry_of_0_1_is_read_and_written_anew_with_the_next_change(store_uri: str) -> None:
+    def row(collection: Collection) -> dict[str, Any]:
+        found: list[dict[str, Any]] = server.connection.call(
+            "query", CATALOGUE, deadline=soon(), filter=f'name == "{collection.name}"', output_fields=["name", "uid", "entry"],
+            limit=1, consistency_level="Strong",
+        )  # fmt: skip
+        return found[0]
+
+    with connected(store_uri) as server, made(server.catalogue(), new_collection()) as collection:
+        now = row(collection)
+        histogram, siamese = now["entry"]["spaces"]
+        old = {"format": 1, "histogram": histogram.pop("histogram"), "model": siamese.pop("model")["name"]}
+        new = ("defaults", "written_last", "other")
+        entry = {name: value for name, value in now["entry"].items() if name not in new} | old
+        server.connection.call("upsert", CATALOGUE, deadline=soon(), data=[{**now, "entry": entry, "vector": [0.0, 0.0]}])
+        catalogue = server.catalogue()
+        assert catalogue.get(collection.name, fresh=True) == collection
+        catalogue.change(collection.name, lambda there: replace(there, description="another"))
+        assert row(collection)["entry"]["format"] == FORMAT
+        assert server.catalogue().get(collection.name, fresh=True) == replace(collection, description="another")
 
 
 def test_the_moment_of_creation_survives(store_server: StoreServer) -> None:

@@ -118,5 +118,23 @@ def test_what_a_killed_change_left_behind_goes_or_is_empty_when_it_is_named_and_
     assert store_server.tables(one.name) == []
 
 
+def test_a_generation_that_shares_spaces_has_the_images_that_the_new_ones_have(store_server: StoreServer) -> None:
+    store, catalogue = store_server.vectors, store_server.catalogue()
+    photo = replace(NEW, name="photo")
+    newer = replace(photo, fingerprint="1234567812345678")
+    histogram, siamese = new_collection().spaces
+    vectors = {"photo": np.array([1, 2, 3], np.float32)}
+    with made(catalogue, replace(new_collection(), spaces=(histogram, photo, siamese))) as one:
+        store.upsert(one, [replace(image(name), vectors={**image(name).vectors, **vectors}) for name in ("a", "b")])
+        two = catalogue.change(one.name, lambda now: begun(now, "job", (histogram, newer, siamese)))
+        assert ids(store, two.as_other()) == [], "although the space that comes last has both"
+        store.fill(two, [replace(image("b"), vectors=vectors)])
+        assert (ids(store, two), ids(store, two.as_other())) == (["a", "b"], ["b"])
+        later = catalogue.change(one.name, lambda now: switched(now, "job", NOW + timedelta(days=1)))
+        assert store_server.catalogue().get(one.name, fresh=True) == later
+        assert (ids(store, later), store.count(later, timeout_s=TIMEOUT_S)) == (["b"], 1)
+        assert [space.name for space in later.spaces] == ["histogram", "photo", "siamese"]
+
+
 def _lost() -> None:
     raise Unavailable("write lock", "lost")
