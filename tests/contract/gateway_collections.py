@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -21,6 +21,7 @@ from lookalike.v1.collection_service_pb2_grpc import CollectionServiceStub
 from lookalike.v1.ingest_service_pb2_grpc import IngestServiceStub
 from lookalike.v1.search_service_pb2_grpc import SearchServiceStub
 from lookalike.wire.values import metadata_message
+from tests.messages import made
 
 TIMEOUT_S = 60.0
 SUCCEEDED = ingest_pb.INGEST_JOB_STATE_SUCCEEDED
@@ -58,11 +59,13 @@ def image_id(number: int) -> str:
     return f"test/{number:05d}"
 
 
-def fill(target: str, name: str, count: int) -> None:
-    """Make collection `name` of the first `count` pictures, each with its `label` and `number`; ready when this returns."""
+def fill(target: str, name: str, count: int, spaces: Sequence[Mapping[str, object]] = ()) -> None:
+    """Make collection `name` of the first `count` pictures, each with its `label` and `number`, in `spaces` or the default
+    ones; ready when this returns."""
     with open_channel(target) as channel:
         services = stubs(channel)
-        services.collections.CreateCollection(collection_pb.CreateCollectionRequest(name=name), timeout=TIMEOUT_S)
+        request = made(collection_pb.CreateCollectionRequest, name=name, spaces=list(spaces))
+        services.collections.CreateCollection(request, timeout=TIMEOUT_S)
         job = ingest(services, name, ((image_id(n), picture(n), {"label": label(n), "number": n}) for n in range(count)))
         assert (job.state, job.counts.indexed) == (SUCCEEDED, count), job
 

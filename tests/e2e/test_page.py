@@ -11,8 +11,9 @@ from PIL import Image
 from playwright.sync_api import FilePayload, Page, Route, expect
 
 from lookalike.fashion_mnist import CLASS_NAMES
-from tests.contract.gateway_collections import image_id, label, picture
+from tests.contract.gateway_collections import fill, image_id, label, picture
 from tests.servers.browser import COUNT, QUERY, hits
+from tests.servers.stack import Stack
 
 pytestmark = pytest.mark.browser
 
@@ -30,6 +31,46 @@ def test_a_chosen_picture_shows_its_histogram_and_its_five_nearest_in_each_space
     thumbnail = hits(page, "siamese").first.locator("img")
     expect(thumbnail).to_have_js_property("complete", value=True)
     assert thumbnail.evaluate("image => image.naturalWidth") == 28
+
+
+TONES = {"name": "warm_tones", "histogram": {"bins": 16, "grid": 2, "color": True}}
+MODELS = [{"name": name, "model": {"name": "fashion"}} for name in ("fashion", "again")]
+
+
+@pytest.mark.parametrize(
+    ("spaces", "titles", "abouts"),
+    [
+        (
+            [*MODELS, TONES],
+            ["Fashion", "Again", "Warm tones"],
+            ["What the model fashion sees in the picture"] * 2 + ["Which colours, and how much of them, part by part"],
+        ),
+        (MODELS[:1], ["Fashion"], ["What is in the picture"]),
+        ([TONES], ["Warm tones"], ["Which colours, and how much of them, part by part"]),
+    ],
+    ids=["three", "a model", "a histogram"],
+)
+def test_every_space_of_a_collection_is_a_column(
+    page: Page, stack: Stack, spaces: list[dict[str, object]], titles: list[str], abouts: list[str]
+) -> None:
+    fill(stack.target, "page_of_spaces", 12, spaces)
+    try:
+        page.goto("about:blank")
+        page.goto(f"{stack.http_url}/#collection=page_of_spaces")
+        page.set_input_files("#file", QUERY)
+        for space in spaces:
+            expect(hits(page, str(space["name"]))).to_have_count(5)
+        expect(page.locator(".column h2")).to_have_text(titles)
+        assert [text.removesuffix(" · ") for text in page.locator(".column .about").all_text_contents()] == abouts
+        expect(page.get_by_role("status")).to_have_text(" ".join(f"5 found by {title}." for title in titles))
+        expect(page.locator(".query .histogram .cells > svg")).to_have_count(4 if TONES in spaces else 0)
+        for width, columns in ((1440, len(spaces)), (390, min(len(spaces), 2))):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert len({round(box["x"]) for one in page.locator(".column").all() if (box := one.bounding_box())}) == columns
+    finally:
+        with stack.client() as client:
+            client.delete_collection("page_of_spaces")
 
 
 def test_a_click_on_a_hit_searches_from_it_and_back_returns(page: Page) -> None:
