@@ -24,8 +24,9 @@ from lookalike.errors import FingerprintMismatch, LookalikeError
 from lookalike.runtime.channels import open_channel
 from lookalike.v1 import embedder_service_pb2 as messages
 from lookalike.v1 import embedder_service_pb2_grpc as rpc
+from lookalike.wire.paging import token_after
 from lookalike.wire.status import from_rpc_error
-from tests.messages import asked_spaces
+from tests.messages import asked_spaces, made
 from tests.pictures.made_pictures import encoded, noise
 from tests.servers.embedder import random_bundle
 from tests.servers.processes import free_port, start, stop, until
@@ -171,6 +172,25 @@ def test_damaged_bundles_in_the_registry_delay_nothing_and_are_reported(embedder
         until(partial(lambda wanted: wanted in embedder.listed(), repaired), "the repaired version is served", timeout_s=60)
         assert f'lookalike_embedder_model_not_loaded{{model="{name}"' not in embedder.metrics()
         assert embedder.stub.Embed(request, timeout=TIMEOUT_S).spaces[1].fingerprint == bundle.fingerprint
+
+
+def test_models_are_listed_a_page_at_a_time(embedder: Running) -> None:
+    pages: list[list[tuple[str, str, bool]]] = []
+    token = ""
+    while not pages or token:
+        request = messages.ListModelsRequest(page_size=2, page_token=token)
+        page = embedder.stub.ListModels(request, timeout=TIMEOUT_S)
+        assert (page.device, page.engine) != ("", "")
+        pages.append([(model.name, model.fingerprint, model.current) for model in page.models])
+        token = page.next_page_token
+    assert len(pages) >= 2
+    assert {len(page) for page in pages[:-1]} == {2}
+    assert [one for page in pages for one in page] == embedder.listed()
+    gone = token_after("shoes@" + "0" * 16, messages.ListModelsRequest())
+    for wrong, name in ({"page_size": -1}, "page_size"), ({"page_token": gone}, "page_token"):
+        with pytest.raises(grpc.RpcError) as refused:
+            embedder.stub.ListModels(made(messages.ListModelsRequest, **wrong), timeout=TIMEOUT_S)
+        assert from_rpc_error(refused.value, "embedder").field == name
 
 
 def test_versions_come_and_go_and_the_registry_itself_while_calls_stream(embedder: Running) -> None:

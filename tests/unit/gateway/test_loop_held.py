@@ -365,9 +365,14 @@ _KNOWN = {"collection": NAME, "name": NAME, "filter": FILTER, "id": FIRST, "ids"
 def at_its_limits(message: Descriptor) -> dict[str, Any]:
     """The most that each field of a request may hold, of one kind where there is a choice."""
     fields = [field for field in message.fields if field.containing_oneof is None]
-    known = {field.name: _KNOWN.get(field.name) for field in fields if field.message_type is None}
+    known = {field.name: _known(field) for field in fields if field.message_type is None}
     most = {field.name: known.get(field.name) or _most(field) for field in fields}
     return {name: value for name, value in most.items() if value is not None}
+
+
+def _known(field: FieldDescriptor) -> Any:
+    value = _KNOWN.get(field.name)
+    return value[: most_items(field)] if isinstance(value, list) else value
 
 
 def _most(field: FieldDescriptor) -> Any:

@@ -116,6 +116,8 @@ def test_a_search_that_cannot_be_read_names_its_field(request_: dict[str, Any], 
 )
 def test_a_field_at_its_old_place_is_refused_with_its_place_now(body: dict[str, Any], message: str) -> None:
     assert error_of(ask("POST", SEARCH, json=body))["message"] == message
+    moved = error_of(ask("POST", "/v1/collections/things:reembed", json={"grace_s": 60}))["message"]
+    assert moved == 'grace_s: is grace now, with a text such as "3600s"'
 
 
 def test_what_is_an_entry_of_the_spaces_now_is_refused_with_the_entry() -> None:
