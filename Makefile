@@ -9,7 +9,7 @@ PROSE := '*.md' '*.py' '*.lua' Makefile 'protos/lookalike/*.proto' '.github/*' '
 BREAKING = $(BIN)/buf breaking protos --against $$(ls protos/released/*.binpb | sort -V | tail -n 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check types words github test test-backends test-openvino format stubs released train unseen photographs photo chaos deletion rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
+.PHONY: help install up demo check types words github test test-backends test-openvino format stubs released recorded train unseen photographs photo chaos deletion rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -108,6 +108,9 @@ released: install ## Keep the contract in protos/released/ as that of pyproject.
 	$(BREAKING)
 	$(BIN)/buf build protos --exclude-source-info \
 	    -o protos/released/$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml).binpb
+
+recorded: install ## Record what the services of this release send and store, for the tests of the next (docs/releasing.md)
+	$(BIN)/python -m tests.recorded.record
 
 train: install ## Train the shipped fashion tower again (hours on one core; continues a stopped run)
 	$(BIN)/lookalike train fashion-mnist --half-precision --out build/fashion

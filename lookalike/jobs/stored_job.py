@@ -77,9 +77,14 @@ def options_text(options: JobOptions) -> str:
 
 
 def options_of(text: str) -> JobOptions:
+    """The options that `options_text` wrote. Raises `Internal` for an option that this release does not know: to leave it out
+    would be another job."""
     stored = json.loads(text)
     policy = NearDuplicatePolicy(stored.pop("near_duplicates", NearDuplicatePolicy.KEEP.value))
-    return JobOptions(policy, **_values(JobOptions, stored))
+    values = _values(JobOptions, stored)
+    for name in sorted(values.keys() - {field.name for field in fields(JobOptions)}):
+        raise Internal(f"the ledger holds a job with the option {name!r}, which this version of lookalike does not know")
+    return JobOptions(policy, **values)
 
 
 def finding_text(finding: R) -> str:

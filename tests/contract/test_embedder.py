@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from PIL import Image
@@ -24,6 +24,7 @@ from lookalike.v1 import embedder_service_pb2_grpc as rpc
 from lookalike.v1 import image_pb2
 from lookalike.wire.embedder import embed_timing_from
 from lookalike.wire.status import from_rpc_error, from_status
+from tests import recorded
 from tests.messages import asked_spaces, made
 from tests.pictures.hostile_pictures import gif_of_one_colour, tiff_tiled
 from tests.pictures.made_pictures import bomb, corners, encoded, noise
@@ -286,3 +287,37 @@ def test_before_it_is_warm_it_describes_but_does_not_embed() -> None:
         assert stub.DescribeSpaces(messages.DescribeSpacesRequest(), timeout=TIMEOUT_S).spaces[1].model.name == "small"
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
         assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["released", "later"])
+def test_requests_of_the_last_release_and_of_a_later_one_get_the_answers_that_they_got(target: str, later: bool) -> None:
+    fingerprint = models()[0].bundle.fingerprint
+    with open_channel(target) as channel:
+        for then in recorded.read_exchanges(fingerprint):
+            request = recorded.of_later(f"{then.method}Request", then.request) if later else then.request
+            now = recorded.exchanged(channel, then.caller, then.method, request)
+            assert now.code == then.code, now.text
+            if then.code:
+                assert reason_and_facts(now.details) == reason_and_facts(then.details)
+                continue
+            # Read as the caller of that release reads them.
+            answer, before = (recorded.released(f"{then.method}Response", one.answer) for one in (now, then))
+            if then.method == "MakeThumbnail":
+                assert Image.open(io.BytesIO(answer.jpeg)).size == Image.open(io.BytesIO(before.jpeg)).size
+                continue
+            assert list(answer.spaces) == list(before.spaces)
+            if then.method == "Embed":
+                assert answer.HasField("timing")
+                for result, wanted in zip(answer.results, before.results, strict=True):
+                    assert result.HasField("error") == wanted.HasField("error")
+                    assert reason_and_facts(result.error.SerializeToString()) == reason_and_facts(
+                        wanted.error.SerializeToString()
+                    )
+                    for made, there in zip(result.vectors, wanted.vectors, strict=True):
+                        np.testing.assert_allclose(np.frombuffer(made, "<f4"), np.frombuffer(there, "<f4"), atol=1e-5)
+
+
+def reason_and_facts(status: bytes) -> tuple[str, str | None, dict[str, str]]:
+    """What a program reads of a refusal."""
+    error = from_status(status_pb2.Status.FromString(status))
+    return error.reason, error.field, dict(error.metadata)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-from lookalike.jobs.stored_job import finding_of, finding_text, options_of, options_text
+import pytest
+
+from lookalike.errors import Internal
+from lookalike.jobs.stored_job import finding_of, finding_text, options_of, options_text, source_of
 from lookalike.records.job import Comparison, Forecast, JobOptions, NearDuplicatePolicy
 
 FORECAST = Forecast(100, 3, 2, 1, {"IMAGE_EMPTY": 2}, 101, timedelta(seconds=75.25), 12, 25, deleted=7, passing_disk_bytes=37)
@@ -16,6 +19,13 @@ def test_options_are_the_text_that_earlier_releases_wrote() -> None:
     assert options_text(options) == '{"grace_s":86400.0,"model":"larger","near_duplicates":"skip","threshold":0.9}'
     assert options_of(options_text(options)) == options
     assert (options_text(JobOptions()), options_of("{}")) == ("{}", JobOptions())
+
+
+def test_a_job_of_a_later_release_is_not_taken_for_another_job() -> None:
+    with pytest.raises(Internal, match="the option 'quality', which this version"):
+        options_of('{"dry_run":true,"quality":3}')
+    with pytest.raises(Internal, match="a source of kind 'feed', which this version"):
+        source_of('{"kind":"feed","uri":"/data"}')
 
 
 def test_a_finding_is_read_whatever_release_wrote_it() -> None:
