@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from gateway.assembly import Gateway, assemble
-from gateway.http.connections import PeerLimits
+from gateway.http_server.connections import PeerLimits
 from gateway.listeners import HttpServer, build_grpc
 from gateway.memory import settle
 from gateway.settings import GatewaySettings

@@ -16,8 +16,8 @@ from gateway.backends.threads import Threads
 from gateway.collections.collections import Collections
 from gateway.collections.generations import Generations
 from gateway.http.app import Core, build_app
-from gateway.http.bodies import Pace
-from gateway.http.hosts import Hosts
+from gateway.http_server.bodies import Pace
+from gateway.http_server.hosts import Hosts
 from gateway.images.images import Images
 from gateway.jobs import gauges as job_gauges
 from gateway.jobs.ingest import Ingest

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from gateway.grpc.servicers import CollectionServicer, IngestServicer, SearchServicer
 from gateway.http.app import Core
-from gateway.http.connections import Connections, PeerLimits
+from gateway.http_server.connections import Connections, PeerLimits
 from lookalike.errors import Unavailable
 from lookalike.runtime.peers import PeerBounds
 from lookalike.runtime.server import AioServer, Servicer, build_aio_server

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from gateway.http.hosts import Hosts
+from gateway.http_server.hosts import Hosts
 from lookalike.runtime.settings import (
     Address,
     ArtifactSettings,

@@ -13,13 +13,13 @@ from starlette.types import ASGIApp
 
 from gateway.collections.collections import Collections
 from gateway.collections.generations import Generations
-from gateway.http.bodies import BODY_LIMIT_BYTES, FULL, Pace, Share
+from gateway.http_server.bodies import BODY_LIMIT_BYTES, FULL, Pace, Share
 from gateway.http.document import put_right
-from gateway.http.edge import STREAMS_FULL, Edge
+from gateway.http_server.edge import STREAMS_FULL, Edge
 from gateway.http.errors import add_error_handlers
 from gateway.http.examples import complete
-from gateway.http.heads import Heads
-from gateway.http.hosts import Hosts
+from gateway.http_server.heads import Heads
+from gateway.http_server.hosts import Hosts
 from gateway.http.images import images_router
 from gateway.http.ingest import ingest_router
 from gateway.http.job_streams import job_streams_router

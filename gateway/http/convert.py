@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from gateway.backends.large_answers import Answer
 from gateway.backends.threads import off_loop
 from gateway.calls import DEFAULT_S, MAX_S
-from gateway.http.errors import ErrorResponse
-from gateway.http.json_texts import PIECE, json_pieces
+from gateway.http_server.errors import ErrorResponse
+from gateway.http_server.json_texts import PIECE, json_pieces
 from gateway.http.message_json import to_json
 from gateway.http.models import is_map
 from lookalike.bounds import list_in

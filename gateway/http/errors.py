@@ -1,8 +1,7 @@
-"""Every error over HTTP in one shape: `{"error": {code, status, reason, message, field, metadata}}`."""
+"""Answers every exception of a route in the shape of `gateway.http_server.errors`. Called by `app`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import TypeAlias
@@ -10,68 +9,19 @@ from typing import TypeAlias
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from gateway.http.json_texts import printable
+from gateway.http_server.errors import ErrorBody, error_response, shaped
 from lookalike.errors import InvalidArgument, LookalikeError, forget_frames
 from lookalike.runtime.interceptors import as_ours
-from lookalike.wire.status import grpc_code, http_code
 
 _Handler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
 
 WITHIN = "within"
 """The type of pydantic's errors about a part of a value: their context has the `path` of the part from the value on."""
-
-
-class ErrorBody(BaseModel):
-    """What went wrong."""
-
-    code: int = Field(description="The HTTP status code.")
-    status: str = Field(description="The gRPC status code, such as `INVALID_ARGUMENT`.")
-    reason: str = Field(description="UPPER_SNAKE, for programs: `IMAGE_EMPTY`, `FILTER_INVALID`, `COLLECTION_NOT_FOUND`, ...")
-    message: str = Field(description="One line for people.")
-    field: str | None = Field(description="The field of the request at fault, where there is one.")
-    metadata: dict[str, str] = Field(description="Further facts, such as the two fingerprints that differ.")
-
-
-class ErrorResponse(BaseModel):
-    """Any answer outside 2xx and 3xx."""
-
-    error: ErrorBody
-
-
-class BodyTooLarge(InvalidArgument):
-    """More bytes than a request to this path may have. Known to HTTP only, where it is 413."""
-
-    reason = "BODY_TOO_LARGE"
-
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__("body", f"is larger than the {limit_bytes} bytes that are allowed here")
-
-
-def error_response(error: LookalikeError, code: int | None = None) -> JSONResponse:
-    """`error` in the one shape, with `Retry-After` where trying again makes sense; with another HTTP `code` than its own."""
-    headers = {}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-    body = error_body(error)
-    return _response(body if code is None else body.model_copy(update={"code": code}), headers)
-
-
-def error_body(error: LookalikeError) -> ErrorBody:
-    """`error` as the caller gets it, alone or as a line of a stream."""
-    return ErrorBody(
-        code=413 if isinstance(error, BodyTooLarge) else http_code(error),
-        status=grpc_code(error).name,
-        reason=error.reason,
-        message=printable(error.message),
-        field=None if error.field is None else printable(error.field),
-        metadata={name: printable(value) for name, value in error.metadata.items()},
-    )
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -146,7 +96,7 @@ async def _http(request: Request, error: Exception) -> Response:
     status, reason, message = known.get(error.status_code, other)
     field = "body" if status == "INVALID_ARGUMENT" else None
     body = ErrorBody(code=error.status_code, status=status, reason=reason, message=message, field=field, metadata={})
-    return _response(body, headers)
+    return shaped(body, headers)
 
 
 def _allowed(request: Request) -> list[str]:
@@ -158,7 +108,3 @@ def _allowed(request: Request) -> list[str]:
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
     ]
     return sorted([*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])])
-
-
-def _response(body: ErrorBody, headers: dict[str, str]) -> JSONResponse:
-    return JSONResponse(ErrorResponse(error=body).model_dump(), status_code=body.code, headers=headers)

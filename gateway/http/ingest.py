@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from starlette.datastructures import FormData, UploadFile
 
 from gateway.http.convert import RequestTimeout, errors, respond
-from gateway.http.json_texts import read_json
+from gateway.http_server.json_texts import read_json
 from gateway.http.models import Name, answer_model
 from gateway.http.reading import FORM_TEXT_BYTES, ReadingRoute, read_form
 from gateway.jobs.ingest import Ingest

@@ -17,7 +17,7 @@ from starlette.types import Send
 from gateway.backends.large_answers import MANY
 from gateway.backends.threads import off_loop
 from gateway.http.convert import RequestCall, errors
-from gateway.http.errors import error_response
+from gateway.http_server.errors import error_response
 from gateway.http.message_json import to_json
 from gateway.http.models import JobIdInPath
 from gateway.http.reading import ReadingRoute

@@ -20,9 +20,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData
 
 from gateway.backends.threads import off_loop
-from gateway.http.bodies import BODY_LIMIT_BYTES
-from gateway.http.errors import BodyTooLarge, as_invalid
-from gateway.http.json_texts import printable, read_json
+from gateway.http_server.bodies import BODY_LIMIT_BYTES
+from gateway.http_server.errors import BodyTooLarge
+from gateway.http.errors import as_invalid
+from gateway.http_server.json_texts import printable, read_json
 from lookalike.errors import InvalidArgument
 
 B = TypeVar("B", bound=BaseModel)

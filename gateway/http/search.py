@@ -13,8 +13,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from gateway.backends.large_answers import is_large_outcome
 from gateway.backends.threads import off_loop
 from gateway.http.convert import RequestCall, RequestTimeout, respond
-from gateway.http.errors import error_body
-from gateway.http.json_texts import json_pieces
+from gateway.http_server.errors import error_body
+from gateway.http_server.json_texts import json_pieces
 from gateway.http.message_json import to_json
 from gateway.http.models import Name
 from gateway.http.reading import ReadingRoute

@@ -11,8 +11,8 @@ from starlette.datastructures import UploadFile
 
 from gateway.backends.threads import off_loop
 from gateway.http.convert import to_message
-from gateway.http.errors import ErrorBody
-from gateway.http.json_texts import PIECE, read_json
+from gateway.http_server.errors import ErrorBody
+from gateway.http_server.json_texts import PIECE, read_json
 from gateway.http.models import absent_or, answer_model, is_map, request_model
 from gateway.http.reading import FORM_TEXT_BYTES, LARGE_BODY_BYTES, check_known, read_body, read_form, validated
 from lookalike.errors import InvalidArgument

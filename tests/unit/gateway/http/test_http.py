@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from gateway.collections.collections import Collections
 from gateway.http.app import Core, build_app
-from gateway.http.errors import error_response
+from gateway.http_server.errors import error_response
 from gateway.jobs.ingest import Ingest
 from gateway.readiness import Readiness
 from lookalike.errors import Overloaded

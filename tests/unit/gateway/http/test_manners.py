@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.responses import StreamingResponse
 
-from gateway.http.heads import Heads
+from gateway.http_server.heads import Heads
 from tests.unit.gateway.http_app import SEARCH, ask, build
 
 COLLECTIONS = "/v1/collections"

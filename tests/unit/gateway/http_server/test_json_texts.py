@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.http import json_texts
-from gateway.http.json_texts import json_pieces, read_json
+from gateway.http_server import json_texts
+from gateway.http_server.json_texts import json_pieces, read_json
 from lookalike.errors import InvalidArgument
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -20,7 +20,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from gateway.http.errors import error_response
+from gateway.http_server.errors import error_response
 from lookalike.errors import DeadlineExceeded, InvalidArgument, LookalikeError, Overloaded
 from lookalike.runtime.places import Place, Places
 

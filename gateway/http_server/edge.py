@@ -13,9 +13,9 @@ from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.http.bodies import Body, Pace, Share
-from gateway.http.errors import error_response
-from gateway.http.hosts import Hosts, of_absolute_target
+from gateway.http_server.bodies import Body, Pace, Share
+from gateway.http_server.errors import error_response
+from gateway.http_server.hosts import Hosts, of_absolute_target
 from lookalike.errors import Unavailable
 from lookalike.runtime import tracing
 from lookalike.runtime.call import REQUEST_ID_HEADER, named, request_id_from

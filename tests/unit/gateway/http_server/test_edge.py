@@ -14,8 +14,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from gateway.http.bodies import FULL, Pace, Share
-from gateway.http.edge import Edge
+from gateway.http_server.bodies import FULL, Pace, Share
+from gateway.http_server.edge import Edge
 from lookalike.runtime.places import Places
 from tests.unit.gateway.http_app import shared
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.types import Scope
 
-from gateway.http.hosts import Hosts, of_absolute_target
+from gateway.http_server.hosts import Hosts, of_absolute_target
 from lookalike.errors import FailedPrecondition
 from tests.unit.gateway.http_app import SEARCH, ask, build
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from starlette.types import Message, Receive
 
-from gateway.http.errors import BodyTooLarge
+from gateway.http_server.errors import BodyTooLarge
 from lookalike.errors import Cancelled, DeadlineExceeded, Overloaded
 from lookalike.names import MAX_IMAGE_BYTES
 from lookalike.runtime.places import Place, Places

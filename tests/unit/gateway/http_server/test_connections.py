@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from gateway.http.connections import PeerLimits
+from gateway.http_server.connections import PeerLimits
 from gateway.listeners import HttpServer
 
 T = TypeVar("T")
