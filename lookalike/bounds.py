@@ -4,8 +4,9 @@ A message of 16 MB with eight million empty messages takes protobuf 0.3 s and 38
 time. So the bytes are walked first, by a plan that is made of the contract once: lists are counted, lengths are compared, and
 values without fields are skipped. That costs some microseconds for a search, and stops at the first field over its bound.
 
-The servers' interceptors call it for every request, other code for messages of the contract (`check_message`), and HTTP for the
-bounds of its bodies (`most_items`, `most_bytes`, `most_characters`, `range_of`) and its lists (`list_in`).
+The servers' interceptors call it for every request, other code for messages of the contract (`check_message`). HTTP asks for
+the bounds of its bodies (`most_items`, `most_bytes`, `most_characters`, `range_of`, in the words of `too_many` and `too_long`)
+and for its lists (`list_in`).
 """
 
 from __future__ import annotations
@@ -127,6 +128,16 @@ def most_characters(field: FieldDescriptor) -> int:
 def range_of(field: FieldDescriptor) -> tuple[int, int]:
     """The least and the most of a whole number."""
     return _bound(field, bounds_pb2.minimum), _bound(field, bounds_pb2.maximum) or 2**31 - 1
+
+
+def too_many(most: int) -> str:
+    """What is wrong with a list or map of more than `most` items."""
+    return f"more than {most:,} are given; at most {most:,} are allowed"
+
+
+def too_long(size_bytes: int, most: int) -> str:
+    """What is wrong with a text, or with bytes, of more than `most` bytes."""
+    return f"is {size_bytes:,} bytes long; at most {most:,} are allowed"
 
 
 def list_in(field: FieldDescriptor) -> FieldDescriptor | None:
@@ -274,17 +285,16 @@ def _walk(content: bytes, position: int, end: int, plan: _Plan) -> list[int]:
         elif field.width:
             counts[number] = counts.get(number, 0) + (-(-length // field.width) if kind == _BYTES else 1)
             if counts[number] > field.most:
-                raise _OverBoundError(field.name, f"more than {field.most:,} are given; at most {field.most:,} are allowed")
+                raise _OverBoundError(field.name, too_many(field.most))
         else:
             count = counts[number] = counts.get(number, 0) + 1
             if field.most and count > field.most:
-                raise _OverBoundError(field.name, f"more than {field.most:,} are given; at most {field.most:,} are allowed")
+                raise _OverBoundError(field.name, too_many(field.most))
             strange += not field.most and count > 1
             if field.inner is not None:
                 _walk_inner(content, position, length, field, count)
             elif length > field.max_bytes:
-                problem = f"is {length:,} bytes long; at most {field.max_bytes:,} are allowed"
-                raise _OverBoundError(_place(field, count), problem)
+                raise _OverBoundError(_place(field, count), too_long(length, field.max_bytes))
         if strange > _MOST_STRANGE:
             raise _OverBoundError("request", f"holds more than {_MOST_STRANGE} fields that a {plan.name} does not have")
         position += length

@@ -37,8 +37,8 @@ def one_line(said: object, most: int = 200) -> str:
 def forget_frames(error: BaseException) -> None:
     """Let go of the frames that `error` went through. Called where an error has been answered, and is not raised again.
 
-    Those frames hold the request, and some library keeps the error in a circle: gRPC's call has the exception of its abort, one
-    of FastAPI's frames the error that it raises. A request of 32 MiB would be freed with that circle, long after its answer.
+    Those frames hold the request, and some library keeps the error in a circle: gRPC's call has the exception of its abort. A
+    request of 32 MiB would be freed with that circle, long after its answer.
     """
     error.__traceback__ = error.__context__ = error.__cause__ = None
 

@@ -5,30 +5,30 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
-from fastapi import Depends, FastAPI
+from starlette.applications import Starlette
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gateway.collections.collections import Collections
 from gateway.collections.generations import Generations
+from gateway.http.images import image_operations
+from gateway.http.ingest import ingest_operations
+from gateway.http.job_streams import job_operations
+from gateway.http.openapi import document
+from gateway.http.operations import Operation, operations_of
+from gateway.http.search import search_operations
 from gateway.http_server.bodies import BODY_LIMIT_BYTES, FULL, Pace, Share
-from gateway.http.document import put_right
 from gateway.http_server.edge import STREAMS_FULL, Edge
-from gateway.http.errors import add_error_handlers
-from gateway.http.examples import complete
+from gateway.http_server.errors import add_error_handlers
 from gateway.http_server.heads import Heads
 from gateway.http_server.hosts import Hosts
-from gateway.http.images import images_router
-from gateway.http.ingest import ingest_router
-from gateway.http.job_streams import job_streams_router
-from gateway.http.page import add_pages
-from gateway.http.parameters import only_known_parameters
-from gateway.http.routes import METHODS, contract_router
-from gateway.http.search import search_router
 from gateway.images.images import Images
 from gateway.jobs.ingest import Ingest
+from gateway.page.pages import page_routes
 from gateway.readiness import Readiness
 from gateway.rpcs.collections import CollectionRpcs
 from gateway.rpcs.ingest import IngestRpcs
@@ -49,7 +49,6 @@ _COMPRESSION_LEVEL = 5
 """A few per cent larger than at 9, in a quarter of the time."""
 _COMPRESSED_IN_A_THREAD_FROM_BYTES = 32 * 1024
 """Less than this takes about a millisecond of the event loop."""
-_UPLOAD_PATH = re.compile(r"/v1/collections/[^/]+/images")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,32 +62,43 @@ class Core:
     generations: Generations
 
 
-def build_routes(core: Core, readiness: Readiness) -> FastAPI:
+def build_routes(core: Core, readiness: Readiness) -> Starlette:
     """Every route over `core` and the pages, without the layers that `build_app` puts round them."""
-    app = _App(
+    rpcs = SearchRpcs(core.search, core.images)
+    by_hand = [
+        *search_operations(core.search, rpcs),
+        *image_operations(core.images, rpcs),
+        *ingest_operations(core.ingest),
+        *job_operations(core.ingest),
+    ]
+    services = (rpcs, CollectionRpcs(core.collections, core.generations), IngestRpcs(core.ingest))
+    operations = [*by_hand, *operations_of(*services, without=frozenset(operation.name for operation in by_hand))]
+    described = document(
+        operations,
         title="Lookalike",
         summary="Image similarity search",
         description=DESCRIPTION,
         version=version("lookalike"),
-        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        docs_url=None,  # Our own page: FastAPI's loads Swagger UI from elsewhere.
-        redoc_url=None,
-        redirect_slashes=False,
+        license={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    search_rpcs = SearchRpcs(core.search, core.images)
-    routers = (
-        search_router(core.search, search_rpcs),
-        ingest_router(core.ingest),
-        job_streams_router(core.ingest),  # before the contract's: `{id}` would be `ID:watch`
-        images_router(core.images),
-        contract_router(search_rpcs, CollectionRpcs(core.collections, core.generations), IngestRpcs(core.ingest)),
-    )
-    for router in routers:
-        app.include_router(router, dependencies=[Depends(only_known_parameters)])
-    add_pages(app, readiness)
+    said = JSONResponse(described)
+
+    async def openapi(_request: Request) -> Response:
+        return Response(said.body, media_type=said.media_type)
+
+    app = Starlette(routes=[*map(OperationRoute, operations), Route("/openapi.json", openapi), *page_routes(readiness)])
+    app.router.redirect_slashes = False
     add_error_handlers(app)
-    app.openapi()  # now, and not when the first one calls: it takes half a second
     return app
+
+
+class OperationRoute(Route):
+    """A route of the API. A parameter holds no colon, which begins a verb: `/v1/collections/things:reembed`."""
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__(operation.path, operation.answered, methods=[operation.verb])
+        self.operation = operation
+        self.path_regex = re.compile(self.path_regex.pattern.replace("[^/]+", "[^/:]+"))
 
 
 def build_app(
@@ -106,6 +116,9 @@ def build_app(
     rest for all others, so that neither keeps the other out. `streams_limit`: answers that go on for long, at one time.
     `hosts`: its names besides loopback ones. `pace`: what is asked of those who send."""
     app = build_routes(core, readiness)
+    operations = [route for route in app.routes if isinstance(route, OperationRoute)]
+    streams = [route.path_regex for route in operations if route.operation.streams]
+    uploads_to = [route.path_regex for route in operations if route.operation.uploads]
     uploads_limit_bytes = max(bodies_limit_bytes * 3 // 4, upload_limit_bytes)
     uploads = Share(upload_limit_bytes, Places(uploads_limit_bytes, FULL, patience_s=_patience_s(pace)))
     others = Share(BODY_LIMIT_BYTES, Places(max(bodies_limit_bytes // 4, BODY_LIMIT_BYTES), FULL, patience_s=_patience_s(pace)))
@@ -117,8 +130,9 @@ def build_app(
             thread_minimum_size=_COMPRESSED_IN_A_THREAD_FROM_BYTES,
             exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-ndjson", "text/csv"),
         ),
-        lambda path: uploads if _UPLOAD_PATH.fullmatch(path) else others,
+        lambda path: uploads if any(one.match(path) for one in uploads_to) else others,
         Places(streams_limit, STREAMS_FULL),
+        lambda path: any(one.match(path) for one in streams),
         hosts=hosts,
         pace=pace,
     )
@@ -127,24 +141,3 @@ def build_app(
 def _patience_s(pace: Pace) -> float:
     """How long a sender that is silent keeps its room while others need it."""
     return min(1.0, pace.grace_s / 4)
-
-
-class _App(FastAPI):
-    """FastAPI with one document for every application of this process."""
-
-    def openapi(self) -> dict[str, Any]:
-        if self.openapi_schema is None:
-            if not _DOCUMENT:
-                _DOCUMENT.update(self._made())
-            self.openapi_schema = _DOCUMENT
-        return self.openapi_schema
-
-    def _made(self) -> dict[str, Any]:
-        document = super().openapi()
-        put_right(document)
-        complete(document, METHODS)
-        return document
-
-
-_DOCUMENT: dict[str, Any] = {}
-"""What every application of this process has in common, whatever core it is over."""

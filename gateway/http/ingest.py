@@ -2,79 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
 from starlette.datastructures import FormData, UploadFile
+from starlette.responses import Response
 
-from gateway.http.convert import RequestTimeout, errors, respond
+from gateway.http.openapi import BINARY
+from gateway.http.operations import Asked, Operation, respond
 from gateway.http_server.json_texts import read_json
-from gateway.http.models import Name, answer_model
-from gateway.http.reading import FORM_TEXT_BYTES, ReadingRoute, read_form
+from gateway.http_server.requests import FORM_TEXT_BYTES, read_form
 from gateway.jobs.ingest import Ingest
+from gateway.message_json.reading import Part
 from lookalike.errors import InvalidArgument
 from lookalike.names import MAX_IMAGE_BYTES, id_from_content
 from lookalike.records.job import CreateJob
 from lookalike.records.source import UploadItem, UploadSource
-from lookalike.runtime.call import Call
 from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.wire.jobs import job_message
 
 MAX_FILES = 1000
 """Images in one form; more go in several, or through the client, whose uploads are streams."""
+_REQUEST = pb.CreateIngestJobRequest.DESCRIPTOR
 
-_UPLOAD_FORM = {
+
+def _list_of(items: dict[str, Any], description: str, **more: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items, "maxItems": MAX_FILES, "description": description, **more}
+
+
+_TEXT = {"type": "string", "maxLength": FORM_TEXT_BYTES}
+_ID_TEXT = "One per image, in order; an empty one, like none at all, stands for a hash of the content."
+_METADATA_TEXT = 'One JSON object per image, in order, such as {"label": "Coat"}.'
+_FORM = {
     "type": "object",
     "required": ["images"],
     "properties": {
-        "images": {
-            "type": "array",
-            "items": {"type": "string", "format": "binary"},
-            "minItems": 1,
-            "maxItems": MAX_FILES,
-            "description": "Encoded pictures.",
-        },
-        "ids": {
-            "type": "array",
-            "items": {"type": "string", "maxLength": FORM_TEXT_BYTES},
-            "maxItems": MAX_FILES,
-            "description": "One per image, in order; an empty one, like none at all, stands for a hash of the content.",
-        },
-        "metadata": {
-            "type": "array",
-            "items": {"type": "string", "maxLength": FORM_TEXT_BYTES},
-            "maxItems": MAX_FILES,
-            "description": 'One JSON object per image, in order, such as {"label": "Coat"}.',
-        },
+        "images": _list_of(BINARY, "Encoded pictures.", minItems=1),
+        "ids": _list_of(_TEXT, _ID_TEXT, example=["beach/0001.jpg"]),
+        "metadata": _list_of(_TEXT, _METADATA_TEXT, example=['{"label": "Coat", "year": 2019}']),
     },
 }
 
 
-def ingest_router(ingest: Ingest) -> APIRouter:
-    router = APIRouter(route_class=ReadingRoute)
+def ingest_operations(ingest: Ingest) -> Iterator[Operation]:
+    async def add_images(asked: Asked) -> Response:
+        collection = asked.message.collection
+        async with read_form(asked.request, files=MAX_FILES, texts=2 * MAX_FILES) as form:
+            uploaded = await ingest.upload(collection, _items(form))
+        job = await ingest.create(CreateJob(collection, UploadSource(uploaded.id)), asked.call())
+        return await respond(pb.CreateIngestJobResponse(job=job_message(job)), 202)
 
-    @router.post(
-        "/v1/collections/{collection}/images",
+    yield Operation(
+        name="AddImages",
+        verb="POST",
+        path="/v1/collections/{collection}/images",
+        serve=add_images,
         summary="Add images: upload them and start a job",
         description=f"At most {MAX_FILES:,} images of 20 MB each. An image that cannot be used fails alone: see the job. "
         "The time that the upload takes does not count.",
-        operation_id="AddImages",
-        tags=["images"],
-        status_code=202,
-        response_model=answer_model(pb.CreateIngestJobResponse.DESCRIPTOR),
-        responses=errors(400, 404, 413),
-        openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _UPLOAD_FORM}}}},
+        tag="images",
+        message=_REQUEST,
+        in_path={"collection": "collection"},
+        query=Part(_REQUEST, frozenset(_REQUEST.fields_by_name)),
+        answer=pb.CreateIngestJobResponse.DESCRIPTOR,
+        form=lambda _schemas: _FORM,
+        code=202,
+        uploads=True,
     )
-    async def add_images(collection: Name, request: Request, timeout_s: RequestTimeout) -> Response:
-        async with read_form(request, files=MAX_FILES, texts=2 * MAX_FILES) as form:
-            uploaded = await ingest.upload(collection, _items(form))
-        source = UploadSource(uploaded.id)
-        job = await ingest.create(CreateJob(collection, source), Call.begun(timeout_s))
-        return await respond(pb.CreateIngestJobResponse(job=job_message(job)), 202)
-
-    return router
 
 
 async def _items(form: FormData) -> AsyncIterator[UploadItem]:

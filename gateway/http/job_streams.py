@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import structlog
-from fastapi import APIRouter, Header, Query
-from fastapi.responses import Response, StreamingResponse
-from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
 from gateway.backends.large_answers import MANY
 from gateway.backends.threads import off_loop
-from gateway.http.convert import RequestCall, errors
+from gateway.http.operations import Asked, Operation, by_contract
+from gateway.http.search import LINES, STREAM_HEADERS
 from gateway.http_server.errors import error_response
-from gateway.http.message_json import to_json
-from gateway.http.models import JobIdInPath
-from gateway.http.reading import ReadingRoute
-from gateway.http.routes import by_contract
 from gateway.jobs.ingest import Ingest
+from gateway.message_json.reading import Part
+from gateway.message_json.writing import to_json
 from lookalike.csv_cells import csv_text
-from lookalike.errors import LookalikeError
+from lookalike.errors import InvalidArgument, LookalikeError
 from lookalike.records.job import Failure, Job
 from lookalike.v1 import ingest_service_pb2 as pb
 from lookalike.wire.jobs import failure_message, job_message
 
 ENDED = "ended"
 """Id of the last event. A browser that comes back with it gets a 204: there is nothing more."""
-_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-"""So that no cache keeps a stream, and no nginx holds it back."""
-_SUMMARY = "Watch a job to its end, as server-sent events"
 _WATCH = """\
 Server-sent events, for a browser's `EventSource` or `curl -N`:
 
@@ -41,6 +35,11 @@ Server-sent events, for a browser's `EventSource` or `curl -N`:
 - `end`: the last event, after the `job` that has ended. An `EventSource` that connects again after it is answered 204, which \
 makes it stop;
 - `problem`: what broke the stream (`ErrorResponse`), its last event then. Connect again: what will not pass is then the answer.
+"""
+_DOWNLOAD = """\
+CSV with a header, or JSONL of `ItemFailure`. In CSV a cell that a spreadsheet would take for a formula has an apostrophe \
+before it. Where failures cannot be read, the connection breaks off: a file that came to its end is complete. The deadline is \
+for the first 1,000 only.
 """
 _EVENTS: dict[str, Any] = {
     "type": "object",
@@ -62,71 +61,26 @@ _EVENTS: dict[str, Any] = {
     },
 }
 _COLUMNS = tuple(field.name for field in fields(Failure))
-_MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
+_MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": LINES}
+_FAILURES = pb.ListIngestFailuresRequest.DESCRIPTOR
 
 
-def job_streams_router(ingest: Ingest) -> APIRouter:
-    router = APIRouter(route_class=ReadingRoute)
-    _add_watching(router, ingest)
-    _add_downloading(router, ingest)
-    return router
-
-
-def _add_watching(router: APIRouter, ingest: Ingest) -> None:
-    responses: dict[int | str, Any] = {
-        200: {"content": {"text/event-stream": {"schema": _EVENTS}}},
-        204: {"description": f"To a request with `Last-Event-ID: {ENDED}`."},
-        **errors(400, 404),
-    }
-    streamed = {"response_model": None, "response_class": StreamingResponse, "responses": responses}
-
-    @router.api_route(**by_contract("WatchIngestJob", summary=_SUMMARY, description=_WATCH, **streamed))
-    async def watch(job_id: JobIdInPath, call: RequestCall, last_event_id: Annotated[str, Header()] = "") -> Response:
+def job_operations(ingest: Ingest) -> Iterator[Operation]:
+    async def watch(asked: Asked) -> Response:
         # Its errors can still be answered; within the stream they could only break it.
-        job = await ingest.get(job_id, call)
-        if last_event_id == ENDED and job.state.ended:
+        job = await ingest.get(asked.message.id, asked.call())
+        if asked.request.headers.get("last-event-id") == ENDED and job.state.ended:
             return Response(status_code=204)
-        return EventSourceResponse(_events(ingest.watch(job_id)), headers=_HEADERS)
+        return StreamingResponse(
+            _events(ingest.watch(asked.message.id)), media_type="text/event-stream", headers=STREAM_HEADERS
+        )
 
-
-async def _events(jobs: AsyncIterator[Job]) -> AsyncIterator[bytes]:
-    """Each moment of a job as an event. Not called `error`: so `EventSource` calls a lost connection."""
-    try:
-        async for job in jobs:
-            document = to_json(pb.WatchIngestJobResponse(job=job_message(job)))
-            yield format_sse_event(event="job", data_str=json.dumps(document))
-    except LookalikeError as error:
-        yield format_sse_event(event="problem", data_str=bytes(error_response(error).body).decode())
-    else:
-        yield format_sse_event(event="end", data_str="{}", id=ENDED)
-
-
-def _add_downloading(router: APIRouter, ingest: Ingest) -> None:
-    @router.get(
-        "/v1/ingest-jobs/{id}/failures:download",
-        operation_id="DownloadIngestFailures",
-        summary="All items that failed so far, as a file",
-        description="CSV with a header, or JSONL of `ItemFailure`. In CSV a cell that a spreadsheet would take for a formula "
-        "has an apostrophe before it. Where failures cannot be read, the connection breaks off: a "
-        "file that came to its end is complete. The deadline is for the first 1,000 only.",
-        tags=["ingest"],
-        response_class=StreamingResponse,
-        responses={
-            200: {
-                "content": {
-                    "text/csv": {"schema": {"type": "string"}},
-                    "application/x-ndjson": {"schema": {"$ref": "#/components/schemas/ItemFailure"}},
-                }
-            },
-            **errors(400, 404),
-        },
-    )
-    async def download(
-        job_id: JobIdInPath,
-        call: RequestCall,
-        file_format: Annotated[Literal["csv", "jsonl"], Query(alias="format", description="`csv` or `jsonl`.")] = "csv",
-    ) -> StreamingResponse:
-        pages = ingest.all_failures(job_id, call)
+    async def download(asked: Asked) -> Response:
+        file_format = asked.request.query_params.get("format", "csv")
+        if file_format not in _MEDIA_TYPES:
+            raise InvalidArgument("format", f"{file_format[:40]!r} is unknown; {' and '.join(_MEDIA_TYPES)} are allowed")
+        job_id = asked.message.id
+        pages = ingest.all_failures(job_id, asked.call())
         first = await anext(pages)  # As with `watch`.
         headers = {
             "Content-Disposition": f'attachment; filename="{job_id}-failures.{file_format}"',
@@ -134,6 +88,67 @@ def _add_downloading(router: APIRouter, ingest: Ingest) -> None:
         }
         content = _csv_file(first, pages) if file_format == "csv" else _json_file(first, pages)
         return _Download(content, media_type=_MEDIA_TYPES[file_format], headers=headers)
+
+    yield by_contract(
+        "WatchIngestJob",
+        watch,
+        summary="Watch a job to its end, as server-sent events",
+        description=_WATCH,
+        parameters=({"name": "last-event-id", "in": "header", "required": False, "schema": {"type": "string"}},),
+        responses={
+            200: {"description": "Events", "content": {"text/event-stream": {"schema": _EVENTS}}},
+            204: {"description": f"To a request with `Last-Event-ID: {ENDED}`."},
+        },
+    )
+    yield Operation(
+        name="DownloadIngestFailures",
+        verb="GET",
+        path="/v1/ingest-jobs/{id}/failures:download",
+        serve=download,
+        summary="All items that failed so far, as a file",
+        description=_DOWNLOAD,
+        tag="ingest",
+        message=_FAILURES,
+        in_path={"id": "id"},
+        query=Part(_FAILURES, frozenset(_FAILURES.fields_by_name)),
+        answer=pb.ItemFailure.DESCRIPTOR,
+        parameters=(
+            {
+                "name": "format",
+                "in": "query",
+                "required": False,
+                "description": "`csv` or `jsonl`.",
+                "schema": {"type": "string", "enum": list(_MEDIA_TYPES), "default": "csv"},
+            },
+        ),
+        responses={
+            200: {
+                "description": "A file",
+                "content": {
+                    "text/csv": {"schema": {"type": "string"}},
+                    LINES: {"schema": {"$ref": "#/components/schemas/ItemFailure"}},
+                },
+            }
+        },
+        streams=True,
+    )
+
+
+def _event(name: str, data: str, more: str = "") -> bytes:
+    """An event of https://html.spec.whatwg.org/multipage/server-sent-events.html, whose `data` is one line."""
+    return f"event: {name}\ndata: {data}\n{more}\n".encode()
+
+
+async def _events(jobs: AsyncIterator[Job]) -> AsyncIterator[bytes]:
+    """Each moment of a job as an event. Not called `error`: so `EventSource` calls a lost connection."""
+    try:
+        async for job in jobs:
+            document = to_json(pb.WatchIngestJobResponse(job=job_message(job)))
+            yield _event("job", json.dumps(document))
+    except LookalikeError as error:
+        yield _event("problem", bytes(error_response(error).body).decode())
+    else:
+        yield _event("end", "{}", f"id: {ENDED}\n")
 
 
 class _Download(StreamingResponse):

@@ -1,1 +1,1 @@
-"""What protects an HTTP server from its peers, and knows nothing of the contract: connections, hosts, bodies, JSON, the shape of errors."""
+"""What protects an HTTP server from its peers: hosts, connections, bodies, JSON, errors. Knows nothing of the contract."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -37,25 +36,26 @@ HTTP_REQUESTS = Counter(
 """Apart from their times: each code that a caller provokes would be a series for every bucket."""
 
 STREAMS_FULL = "too many streamed answers are under way; try again"
-_STREAM_PATH = re.compile(r"/v1/(ingest-jobs/[^/]+(:watch|/failures:download)|collections/[^/]+/search:batch)")
 _OTHER = "OTHER"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Edge:
     """ASGI middleware. `share_for(path)` says which bodies those sent to `path` share their room with, `streams` bounds the
-    answers that go on for long, `hosts` says which requests are meant for us."""
+    answers that go on for long, which `is_stream(path)` knows, and `hosts` says which requests are meant for us."""
 
     def __init__(
         self,
         app: ASGIApp,
         share_for: Callable[[str], Share],
         streams: Places,
+        is_stream: Callable[[str], bool],
         *,
         hosts: Hosts = Hosts(),  # noqa: B008 - frozen
         pace: Pace = Pace(),  # noqa: B008 - frozen
     ) -> None:
-        self._app, self._share_for, self._streams, self._hosts, self._pace = app, share_for, streams, hosts, pace
+        self._app, self._share_for, self._hosts, self._pace = app, share_for, hosts, pace
+        self._streams, self._is_stream = streams, is_stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,7 +79,7 @@ class Edge:
             try:
                 self._hosts.check(scope)
                 body.expect(Headers(scope=scope).get("content-length", ""))
-                if _STREAM_PATH.fullmatch(scope["path"]):
+                if self._is_stream(scope["path"]):
                     body.hold(self._streams.take(body.end))
                 with _traced(scope):
                     await self._app(scope, body.receive, noting_send)

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from http import HTTPStatus
+from typing import TypeAlias
 
-from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from gateway.http_server.json_texts import printable
-from lookalike.errors import InvalidArgument, LookalikeError
+from lookalike.errors import InvalidArgument, LookalikeError, forget_frames
+from lookalike.runtime.interceptors import as_ours
 from lookalike.wire.status import grpc_code, http_code
 
-
-class ErrorBody(BaseModel):
-    """What went wrong."""
-
-    code: int = Field(description="The HTTP status code.")
-    status: str = Field(description="The gRPC status code, such as `INVALID_ARGUMENT`.")
-    reason: str = Field(description="UPPER_SNAKE, for programs: `IMAGE_EMPTY`, `FILTER_INVALID`, `COLLECTION_NOT_FOUND`, ...")
-    message: str = Field(description="One line for people.")
-    field: str | None = Field(description="The field of the request at fault, where there is one.")
-    metadata: dict[str, str] = Field(description="Further facts, such as the two fingerprints that differ.")
+_Handler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
 
 
-class ErrorResponse(BaseModel):
-    """Any answer outside 2xx and 3xx."""
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """What went wrong: HTTP's code, the name of gRPC's, `reason` for programs and `message` for people, the `field` at fault
+    where there is one, and further facts."""
 
-    error: ErrorBody
+    code: int
+    status: str
+    reason: str
+    message: str
+    field: str | None
+    metadata: Mapping[str, str]
 
 
 class BodyTooLarge(InvalidArgument):
@@ -44,7 +50,7 @@ def error_response(error: LookalikeError, code: int | None = None) -> JSONRespon
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     body = error_body(error)
-    return shaped(body if code is None else body.model_copy(update={"code": code}), headers)
+    return _shaped(body if code is None else replace(body, code=code), headers)
 
 
 def error_body(error: LookalikeError) -> ErrorBody:
@@ -59,6 +65,59 @@ def error_body(error: LookalikeError) -> ErrorBody:
     )
 
 
-def shaped(body: ErrorBody, headers: dict[str, str]) -> JSONResponse:
+def _shaped(body: ErrorBody, headers: dict[str, str]) -> JSONResponse:
     """`body` as an answer of its code."""
-    return JSONResponse(ErrorResponse(error=body).model_dump(), status_code=body.code, headers=headers)
+    return JSONResponse({"error": asdict(body)}, status_code=body.code, headers=headers)
+
+
+def add_error_handlers(app: Starlette) -> None:
+    """Make `app` answer every exception in the one shape."""
+    app.add_exception_handler(LookalikeError, _forgetting(_ours))
+    app.add_exception_handler(HTTPException, _forgetting(_http))
+    app.add_exception_handler(Exception, _ours)
+
+
+def _forgetting(answer: _Handler) -> _Handler:
+    """`answer`, which lets go of its error's frames."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        response = await answer(request, error)
+        forget_frames(error)
+        return response
+
+    return handle
+
+
+async def _ours(_request: Request, error: Exception) -> Response:
+    return error_response(as_ours(error, "http"))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """Starlette's own: no such path, wrong method, a body that is not what its header says."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
+    if isinstance(error.__cause__, LookalikeError):
+        return error_response(error.__cause__)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
+        if request.method == "OPTIONS":
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
+    known = {
+        404: ("NOT_FOUND", "PATH_NOT_FOUND", f"there is nothing at {request.url.path}; see /docs"),
+        405: ("UNIMPLEMENTED", "METHOD_NOT_ALLOWED", f"{request.method} is not possible at {request.url.path}; see /docs"),
+    }
+    other = ("INVALID_ARGUMENT", "INVALID_ARGUMENT", f"body: {error.detail}")
+    status, reason, message = known.get(error.status_code, other)
+    field = "body" if status == "INVALID_ARGUMENT" else None
+    return _shaped(ErrorBody(error.status_code, status, reason, message, field, {}), headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Every method that the path of `request` has; Starlette names those of the first route that fits."""
+    routes = request.app.routes
+    methods = [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return sorted([*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])])

@@ -1,7 +1,7 @@
 """Reads and writes JSON a piece at a time, so that a thread that does it lets others have their turn. Standard library only.
 
 Python's own reader and writer hold its lock for all of a document: 27 MB of short lists take 2 s. Here the lock is held
-for half a megabyte at most, 10 to 25 ms. Called by `reading` and `convert`.
+for half a megabyte at most, 10 to 25 ms. Called by `requests`, `reading` and `operations`.
 """
 
 from __future__ import annotations

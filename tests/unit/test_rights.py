@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fastapi.routing import iter_route_contexts
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from grpc_health.v1 import health_pb2
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 
 import lookalike.v1
 from gateway.http.app import Core, build_routes
@@ -37,8 +36,9 @@ METHODS = dict(rpcs())
 def routes() -> set[str]:
     app = build_routes(Core(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING), Readiness({}))
     found = set[str]()
-    for route in iter_route_contexts(app.routes):
-        methods = {"GET"} if isinstance(route.route, Mount) else (route.methods or set()) - {"HEAD"}
+    for route in app.routes:
+        assert isinstance(route, Route | Mount)
+        methods = {"GET"} if isinstance(route, Mount) else (route.methods or set()) - {"HEAD"}
         found |= {f"{method} {route.path}" for method in methods}
     return found
 

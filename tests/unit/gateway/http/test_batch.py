@@ -89,8 +89,8 @@ def test_the_lines_and_both_bodies_are_documented() -> None:
     (kind, answer), *others = operation["responses"]["200"]["content"].items()
     assert (kind, others) == ("application/x-ndjson", [])
     assert answer["schema"] == {"$ref": "#/components/schemas/SearchBatchResponse"}
-    content = operation["requestBody"]["content"]
+    content, schemas = operation["requestBody"]["content"], document["components"]["schemas"]
     assert content["multipart/form-data"]["schema"]["properties"]["images"]["type"] == "array"
-    query = content["application/json"]["schema"]["properties"]["queries"]["items"]
-    assert set(query["properties"]) == {"image", "vectors", "image_id"}
-    assert "$ref" not in json.dumps(content)
+    assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/SearchBatchRequest"}
+    assert schemas["SearchBatchRequest"]["properties"]["queries"]["items"] == {"$ref": "#/components/schemas/QueryInput"}
+    assert set(schemas["QueryInput"]["properties"]) == {"image", "vectors", "image_id"}

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from gateway.collections.collections import MAX_DESCRIPTION
-from gateway.http.page import FOLDER
+from gateway.page.pages import FOLDER
 from lookalike.bounds import most_characters, range_of
 from lookalike.filters.parsing import MAX_CHARACTERS
 from lookalike.names import MAX_EF, MAX_TOP_K
@@ -89,10 +89,12 @@ def test_the_search_body_is_documented_as_a_form_and_as_json() -> None:
     content = document["paths"]["/v1/collections/{collection}/search"]["post"]["requestBody"]["content"]
     assert set(content) == {"multipart/form-data", "application/json"}
     assert content["multipart/form-data"]["schema"]["properties"]["image"]["format"] == "binary"
-    body, form = content["application/json"]["schema"], content["multipart/form-data"]["schema"]
+    assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/SearchRequest"}
+    schemas, form = document["components"]["schemas"], content["multipart/form-data"]["schema"]
+    body = schemas["SearchRequest"]
     assert (set(body["properties"]), body["required"]) == ({"query", "options"}, ["query"])
-    assert set(body["properties"]["query"]["properties"]) == {"image", "vectors", "image_id"}
-    options = body["properties"]["options"]["properties"]
+    assert set(schemas["QueryInput"]["properties"]) == {"image", "vectors", "image_id"}
+    options = schemas["SearchOptionsInput"]["properties"]
     assert set(form["properties"]) == {"image", *options}
     assert options["top_k"]["default"] == form["properties"]["top_k"]["default"] == DEFAULT_TOP_K
 

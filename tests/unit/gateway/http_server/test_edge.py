@@ -33,7 +33,8 @@ def room(limit: int = LIMIT) -> Places:
 
 def edge(bodies: Places | None = None, app: ASGIApp = _length_of_body, streams: int = 9, pace: Pace = Pace()) -> Edge:  # noqa: B008
     share = Share(LIMIT, bodies or room())
-    return Edge(app, lambda _path: share, Places(streams, "no stream is free", patience_s=0.01), pace=pace)
+    places = Places(streams, "no stream is free", patience_s=0.01)
+    return Edge(app, lambda _path: share, places, lambda path: path.endswith((":watch", ":batch")), pace=pace)
 
 
 def client(app: Edge) -> httpx.AsyncClient:

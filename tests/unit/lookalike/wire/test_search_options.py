@@ -7,7 +7,6 @@ from dataclasses import fields
 
 import pytest
 
-from gateway.http.search_bodies import Options
 from lookalike.client.options import SearchKeywords, search_options
 from lookalike.errors import InvalidArgument
 from lookalike.records.image import Consistency, ImageView
@@ -36,9 +35,8 @@ def test_every_option_survives_the_way_there_and_back() -> None:
     assert options_from(pb.SearchOptions()) == SearchOptions()
 
 
-def test_an_option_of_the_contract_is_one_of_the_record_of_http_and_of_the_client() -> None:
+def test_an_option_of_the_contract_is_one_of_the_record_and_of_the_client() -> None:
     assert set(pb.SearchOptions.DESCRIPTOR.fields_by_name) == NAMES
-    assert set(Options.model_fields) == NAMES
     assert set(SearchKeywords.__annotations__) == NAMES
     assert set(inspect.signature(search_options).parameters) == NAMES
 

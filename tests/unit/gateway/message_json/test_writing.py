@@ -9,7 +9,7 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from gateway.http.message_json import to_json
+from gateway.message_json.writing import to_json
 from lookalike.records.image import Image
 from lookalike.records.job_state import JobState
 from lookalike.v1 import image_pb2

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI, Response
-from fastapi.responses import FileResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -14,7 +15,7 @@ from gateway.backends.threads import off_loop
 from gateway.readiness import Readiness
 from lookalike.picture_formats import FORMATS
 
-FOLDER = Path(__file__).parent.parent / "page"
+FOLDER = Path(__file__).parent
 
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Cache-Control": "no-cache"}
 _PAGE_POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -22,43 +23,32 @@ _PAGE_POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; frame-an
 _DOCS_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'"
 
 
-def add_pages(app: FastAPI, readiness: Readiness) -> None:
-    """Add everything that is not the API itself; none of it is part of the OpenAPI document."""
-    app.include_router(_router(readiness), include_in_schema=False)
-    app.mount("/page", _Files(directory=FOLDER))
+def page_routes(readiness: Readiness) -> list[BaseRoute]:
+    """Everything that is not the API itself; none of it is part of the OpenAPI document."""
 
-
-def _router(readiness: Readiness) -> APIRouter:
-    router = APIRouter()
-
-    @router.get("/")
-    async def page() -> Response:
+    async def page(_request: Request) -> Response:
         return FileResponse(FOLDER / "index.html", headers={**_HEADERS, "Content-Security-Policy": _PAGE_POLICY})
 
-    @router.get("/docs")
-    async def docs() -> Response:
+    async def docs(_request: Request) -> Response:
         return FileResponse(FOLDER / "docs.html", headers={**_HEADERS, "Content-Security-Policy": _DOCS_POLICY})
 
-    @router.get("/favicon.ico")
-    async def icon() -> Response:
+    async def icon(_request: Request) -> Response:
         return FileResponse(FOLDER / "icon.svg", media_type="image/svg+xml")
 
-    @router.get("/healthz")
-    async def live() -> dict[str, str]:
-        return {"status": "live"}
+    async def live(_request: Request) -> Response:
+        return JSONResponse({"status": "live"})
 
-    @router.get("/readyz")
-    async def ready() -> JSONResponse:
+    async def ready(_request: Request) -> Response:
         missing = dict(readiness.missing)
         return JSONResponse(
             {"status": "not ready" if missing else "ready", "missing": missing}, status_code=503 if missing else 200
         )
 
-    @router.get("/metrics")
-    async def metrics() -> Response:
+    async def metrics(_request: Request) -> Response:
         return Response(await off_loop(generate_latest, large=True), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    return router
+    served = {"/": page, "/docs": docs, "/favicon.ico": icon, "/healthz": live, "/readyz": ready, "/metrics": metrics}
+    return [*(Route(path, endpoint) for path, endpoint in served.items()), Mount("/page", _Files(directory=FOLDER))]
 
 
 _MADE = {"formats.js": f'export const MEDIA_TYPES = "{",".join(read.media_type for read in FORMATS)}";\n'}

@@ -1,5 +1,5 @@
 """Messages of the contract as JSON: protobuf's own mapping (https://protobuf.dev/programming-guides/json/), but metadata is the
-plain JSON that it stands for. Called by `convert` and by the streams.
+plain JSON that it stands for. Called by `operations` and by the streams.
 
 Names are the proto's own and every field is written out; what may be absent is left out where it is. 64-bit integers are
 strings, times RFC 3339, enums their names, and a float has as few digits as it needs. How a message is written is made of the

@@ -1,0 +1,258 @@
+"""The OpenAPI document, made of the operations and of the contract's descriptors with their comments and bounds.
+
+Generated clients and fuzzers take it at its word: what it invites to is read, and what it does not is refused. Called by `app`
+once; the operations by hand take their schemas from here, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+from google.api.field_behavior_pb2 import OPTIONAL, OUTPUT_ONLY, REQUIRED
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from gateway.calls import DEFAULT_S, MAX_S
+from gateway.http.operations import Operation
+from gateway.http_server.requests import FORM, FORM_TEXT_BYTES, JSON, LEAST_TIMEOUT_S, TIMEOUT
+from gateway.message_json.contract import behavior, comment, is_map, members
+from gateway.message_json.reading import Part
+from lookalike.bounds import list_in, most_bytes, most_characters, most_items, range_of
+from lookalike.records.search_options import DEFAULT_TOP_K
+from lookalike.spans import PATTERN
+from lookalike.v1 import search_service_pb2 as pb
+
+BINARY = {"type": "string", "format": "binary"}
+_DEFAULTS = {pb.SearchOptions.DESCRIPTOR.fields_by_name["top_k"].full_name: DEFAULT_TOP_K}
+"""What the absence of a field means, where that is another value than nought."""
+_LINE_ERROR = "SearchBatchResponse.error"
+"""The field that is what the query would have been answered alone over HTTP."""
+_EXAMPLES = {"collection": "photos", "name": "photos", "id": "beach/0001.jpg"}
+_FILTER = "year >= 2019"
+_SLASHES = " URL-encoded; it may hold slashes."
+_JOB = "0123456789abcdef0123456789abcdef"
+_ERRORS = {
+    400: "`INVALID_ARGUMENT` or `FAILED_PRECONDITION`",
+    404: "`NOT_FOUND`",
+    409: "`ALREADY_EXISTS` or `ABORTED`",
+    413: "`INVALID_ARGUMENT`, reason `BODY_TOO_LARGE`",
+    429: "`RESOURCE_EXHAUSTED`; see the header `Retry-After`",
+    500: "`INTERNAL`: a defect; the message gives the incident's number in the log",
+    503: "`UNAVAILABLE`: something we depend on; see the header `Retry-After`",
+    504: "`DEADLINE_EXCEEDED`",
+}
+_EVERYWHERE = (429, 500, 503, 504)
+_TEXT = {"type": "string"}
+_ERROR_FIELDS: Mapping[str, tuple[dict[str, Any], str]] = {
+    "code": ({"type": "integer"}, "The HTTP status code."),
+    "status": (_TEXT, "The gRPC status code, such as `INVALID_ARGUMENT`."),
+    "reason": (_TEXT, "UPPER_SNAKE, for programs: `IMAGE_EMPTY`, `FILTER_INVALID`, `COLLECTION_NOT_FOUND`, ..."),
+    "message": (_TEXT, "One line for people."),
+    "field": ({"type": ["string", "null"]}, "The field of the request at fault, where there is one."),
+    "metadata": (
+        {"type": "object", "additionalProperties": _TEXT},
+        "Further facts, such as the two fingerprints that differ.",
+    ),
+}
+_FOREIGN: Mapping[str, Mapping[str, Any]] = {
+    "lookalike.v1.Metadata": {"type": "object", "additionalProperties": True},
+    "google.protobuf.Any": {"type": "object", "additionalProperties": True},
+    "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
+    "google.protobuf.Duration": {"type": "string", "pattern": PATTERN, "maxLength": 24},
+    "google.protobuf.FieldMask": {"type": "string"},
+}
+"""Messages that JSON writes in a way of their own."""
+_SCALARS: Mapping[int, Mapping[str, Any]] = {
+    FieldDescriptor.TYPE_BOOL: {"type": "boolean"},
+    FieldDescriptor.TYPE_INT32: {"type": "integer"},
+    FieldDescriptor.TYPE_FLOAT: {"type": "number"},
+    FieldDescriptor.TYPE_DOUBLE: {"type": "number"},
+}
+"""All others are texts; JSON's numbers do not keep 64 bits everywhere."""
+
+
+def document(operations: Iterable[Operation], **info: Any) -> dict[str, Any]:
+    schemas = Schemas()
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path.replace(":path}", "}"), {})[operation.verb.lower()] = _described(operation, schemas)
+    return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": dict(sorted(schemas.named.items()))}}
+
+
+def parameter(
+    field: FieldDescriptor, where: str, *, name: str = "", required: bool = True, description: str = ""
+) -> dict[str, Any]:
+    """A parameter that takes what `field` takes, in a `where` of "path" or "query"."""
+    return {
+        "name": name or field.name,
+        "in": where,
+        "required": required,
+        "description": description or comment(field.full_name),
+        "schema": {key: value for key, value in Schemas().asked(field).items() if key != "description"},
+    }
+
+
+class Schemas:
+    """The schemas of messages, and those that are `named` in the document."""
+
+    def __init__(self) -> None:
+        error = {name: {**schema, "description": said} for name, (schema, said) in _ERROR_FIELDS.items()}
+        self.named: dict[str, Any] = {
+            "ErrorBody": _object(error, list(error), "What went wrong."),
+            "ErrorResponse": _object({"error": _reference("ErrorBody")}, ["error"], "Any answer outside 2xx and 3xx."),
+        }
+
+    def answer(self, message: Descriptor) -> dict[str, Any]:
+        """A message of an answer, by its name."""
+        if message.name not in self.named:
+            self.named[message.name] = {}  # for one that holds itself
+            fields = {field.name: _described_as(self._answered(field), field) for field in message.fields}
+            fields |= {name: _reference("ErrorBody") for name in fields if f"{message.name}.{name}" == _LINE_ERROR}
+            needed = [field.name for field in message.fields if OPTIONAL not in behavior(field) and not field.containing_oneof]
+            self.named[message.name] = _object(fields, needed, comment(message.full_name))
+        return _reference(message.name)
+
+    def request(self, part: Part, name: str) -> dict[str, Any]:
+        """A body, by its `name`."""
+        if name not in self.named:
+            fields = {field.name: self.asked(field) for field in part.fields}
+            if part.resource:
+                ignored = [field for field in part.message.fields if OUTPUT_ONLY in behavior(field)]
+                fields |= {field.name: {"readOnly": True, "description": comment(field.full_name)} for field in ignored}
+            needed = [field.name for field in part.fields if REQUIRED in behavior(field)]
+            made = {**_object(fields, needed, comment(part.message.full_name)), "additionalProperties": False}
+            in_choice = [field for field in part.fields if field.containing_oneof and len(field.containing_oneof.fields) > 1]
+            if len(in_choice) + len(needed) == len(fields) > len(needed):  # nothing else: one of the choice must be there
+                made |= {"minProperties": len(needed) + 1, "maxProperties": len(needed) + 1}
+            self.named[name] = made
+        return _reference(name)
+
+    def asked(self, field: FieldDescriptor) -> dict[str, Any]:
+        """A field of a request."""
+        whole = list_in(field) or field
+        schema = _whole(whole, lambda one: self._asked_one(one, whole), bounded=True)
+        if field.full_name in _DEFAULTS:
+            schema["default"] = _DEFAULTS[field.full_name]
+        return _described_as(schema, field)
+
+    def texts_of(self, part: Part) -> dict[str, Any]:
+        """The fields of `part` in a form. A map is a text there."""
+        text = {"type": "string", "maxLength": FORM_TEXT_BYTES, "description": "A JSON object.", "example": "{}"}
+        return {field.name: text if is_map(field) else self.asked(field) for field in part.fields}
+
+    def _answered(self, field: FieldDescriptor) -> dict[str, Any]:
+        def one(kind: FieldDescriptor) -> dict[str, Any]:
+            return _value(kind) or self.answer(cast(Descriptor, kind.message_type))
+
+        return _whole(field, one, bounded=False)
+
+    def _asked_one(self, one: FieldDescriptor, field: FieldDescriptor) -> dict[str, Any]:
+        """An item of `field`, or a key or a value of a map, within its bound."""
+        if (schema := _value(one)) is None:
+            return self.request(Part(cast(Descriptor, one.message_type)), f"{one.message_type.name}Input")  # type: ignore[union-attr]
+        if one.type == FieldDescriptor.TYPE_INT32:
+            least, most = range_of(field)
+            return {**schema, "minimum": least, "maximum": most}
+        if one.type == FieldDescriptor.TYPE_BYTES:
+            return {**schema, "contentEncoding": "base64", "maxLength": -(-most_bytes(field) // 3) * 4}
+        if one.type == FieldDescriptor.TYPE_INT64:
+            return {**schema, "pattern": "^-?[0-9]{1,19}$", "maxLength": 20}
+        if schema == _TEXT and one.enum_type is None:
+            return {**schema, "maxLength": most_characters(field)}
+        return schema
+
+
+def _value(field: FieldDescriptor) -> dict[str, Any] | None:
+    """A value of `field` that is no message of the contract."""
+    if field.enum_type is not None:
+        return {"type": "string", "enum": members(field)}
+    if field.message_type is None:
+        return dict(_SCALARS.get(field.type, _TEXT))
+    foreign = _FOREIGN.get(field.message_type.full_name)
+    return None if foreign is None else dict(foreign)
+
+
+def _whole(field: FieldDescriptor, one: Callable[[FieldDescriptor], dict[str, Any]], *, bounded: bool) -> dict[str, Any]:
+    """All of `field`, where `one` gives an item, or a key or a value of a map."""
+    if is_map(field):
+        key, value = field.message_type.fields  # type: ignore[union-attr]  # a map is a list of messages
+        bound = {"propertyNames": one(key), "maxProperties": most_items(field)} if bounded else {}
+        return {"type": "object", "additionalProperties": one(value), **bound}
+    if field.is_repeated:
+        return {"type": "array", "items": one(field), **({"maxItems": most_items(field)} if bounded else {})}
+    return one(field)
+
+
+def _described_as(schema: dict[str, Any], field: FieldDescriptor) -> dict[str, Any]:
+    said = comment(field.full_name)
+    return {**schema, "description": said} if said else schema
+
+
+def _object(properties: Mapping[str, Any], required: list[str], description: str) -> dict[str, Any]:
+    described = {"type": "object", "description": description, "properties": dict(properties)}
+    return {**described, "required": required} if required else described
+
+
+def _reference(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _described(operation: Operation, schemas: Schemas) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "description": operation.description.strip(),
+        "tags": [operation.tag],
+        "parameters": _parameters(operation),
+    }
+    content = _contents(operation, schemas)
+    if content:
+        described["requestBody"] = {"required": operation.needs_body or operation.form is not None, "content": content}
+    responses: dict[int, Any] = dict(operation.responses)
+    if not responses:
+        content_of_answer = {operation.answer_type: {"schema": schemas.answer(operation.answer)}}
+        responses[operation.code] = {"description": "Success", "content": content_of_answer}
+    for code in (*operation.errors, *([413] if content else []), *_EVERYWHERE):
+        responses[code] = {"description": _ERRORS[code], "content": {JSON: {"schema": _reference("ErrorResponse")}}}
+    described["responses"] = {str(code): responses[code] for code in sorted(responses)}
+    return described
+
+
+def _contents(operation: Operation, schemas: Schemas) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if operation.body is not None and operation.body.fields:
+        name = f"{operation.body.message.name}Input" if operation.body_path else f"{operation.name}Request"
+        content[JSON] = {"schema": schemas.request(operation.body, name)}
+        if operation.example:
+            content[JSON]["example"] = json.loads(operation.example)
+    if operation.form is not None:
+        content[FORM] = {"schema": operation.form(schemas)}
+    return content
+
+
+def _parameters(operation: Operation) -> list[dict[str, Any]]:
+    in_path = [
+        parameter(
+            field, "path", name=name, description=comment(field.full_name) + _SLASHES * (f"{{{name}:path}}" in operation.path)
+        )
+        for name, field in operation.fields_in_path()
+    ]
+    in_query = [
+        parameter(field, "query", required=REQUIRED in behavior(field) or field.name in operation.required)
+        for field in operation.query.fields
+    ]
+    timeout = {
+        "name": TIMEOUT,
+        "in": "header",
+        "required": False,
+        "description": f"Seconds this request may take, at most {MAX_S:g}; {DEFAULT_S:g} if absent.",
+        "schema": {"type": "number", "minimum": LEAST_TIMEOUT_S},
+    }
+    found = [*in_path, *in_query, *map(dict, operation.parameters), timeout]
+    found.sort(key=lambda one: operation.path.find(f"{{{one['name']}") if one["in"] == "path" else len(operation.path))
+    examples = _EXAMPLES | ({"id": _JOB} if "/ingest-jobs" in operation.path else {})
+    for one in found:
+        if one["required"]:
+            one["example"] = examples.get(one["name"], _FILTER)
+    return found

@@ -1,0 +1,1 @@
+"""JSON <-> messages of the contract, by their descriptors. Knows nothing of HTTP."""
