@@ -87,8 +87,10 @@ def read_export(files: Artifacts) -> Export | None:
     try:
         raw = json.loads(content)
         if raw["format"] not in (FORMAT, _TWO_SPACES):
+            newer = type(raw["format"]) is int and raw["format"] > FORMAT
             problem = (
-                f"{DESCRIPTION} has format {str(raw['format'])[:20]}; this version of lookalike reads formats 1 and {FORMAT}"
+                f"{DESCRIPTION} {'was made by a newer version of lookalike' if newer else 'is of no known format'} "
+                f"(format {str(raw['format'])[:20]}; this version reads 1 to {FORMAT})"
             )
             raise FailedPrecondition(problem, reason="EXPORT_FORMAT_UNKNOWN")
         if raw["format"] == _TWO_SPACES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lookalike.errors import AlreadyExists, Internal, InvalidArgument, NotFound
+from lookalike.errors import AlreadyExists, FailedPrecondition, Internal, InvalidArgument, NotFound
 from lookalike.names import alias_name
 from lookalike.records.collection import Collection
 from lookalike.records.search_options import SearchOptions
@@ -30,6 +30,15 @@ def _row_of(server: StoreServer, collection: Collection) -> Iterator[Collection]
     yield collection
     with suppress(NotFound):
         server.catalogue().delete(collection.name)
+
+
+def _entry_of(server: OnMilvus, name: str) -> dict[str, Any]:
+    """The JSON in a collection's row."""
+    (row,) = server.connection.call(
+        "query", CATALOGUE, deadline=soon(), filter=f'name == "{name}"', output_fields=["entry"], limit=1,
+        consistency_level="Strong",
+    )  # fmt: skip
+    return dict(row["entry"])
 
 
 def test_a_collection_is_made_shown_to_other_processes_and_removed(store_server: StoreServer) -> None:
@@ -135,39 +144,57 @@ def test_bad_names_are_refused_before_the_server_is_asked(store_server: StoreSer
             call('x" or name != "')
 
 
-def test_an_entry_of_another_version_is_an_error_that_says_so(store_uri: str) -> None:
+def test_an_entry_that_no_version_writes_is_an_error_that_says_so(store_uri: str) -> None:
     with connected(store_uri) as server:
         catalogue = server.catalogue()
         catalogue.list()
-        row = {"name": "from_the_future", "uid": "x", "entry": {"format": 99}, "vector": [0.0, 0.0]}
+        row = {"name": "from_nowhere", "uid": "x", "entry": {"format": 0}, "vector": [0.0, 0.0]}
         server.connection.call("upsert", CATALOGUE, deadline=soon(), data=[row])
         try:
-            with pytest.raises(Internal, match="another version"):
-                catalogue.get("from_the_future")
+            with pytest.raises(Internal, match="'from_nowhere' has format 0, which no version"):
+                catalogue.get("from_nowhere")
         finally:
-            server.remove_entry("from_the_future")
+            server.remove_entry("from_nowhere")
 
 
-def test_an_entry_of_0_1_is_read_and_written_anew_with_the_next_change(store_uri: str) -> None:
-    def row(collection: Collection) -> dict[str, Any]:
-        found: list[dict[str, Any]] = server.connection.call(
-            "query", CATALOGUE, deadline=soon(), filter=f'name == "{collection.name}"', output_fields=["name", "uid", "entry"],
-            limit=1, consistency_level="Strong",
-        )  # fmt: skip
-        return found[0]
-
+def test_an_entry_of_0_1_is_read_and_written_anew_with_the_next_change_and_a_newer_one_is_not_touched(store_uri: str) -> None:
     with connected(store_uri) as server, made(server.catalogue(), new_collection()) as collection:
-        now = row(collection)
-        histogram, siamese = now["entry"]["spaces"]
+        now = _entry_of(server, collection.name)
+        histogram, siamese = now["spaces"]
         old = {"format": 1, "histogram": histogram.pop("histogram"), "model": siamese.pop("model")["name"]}
         new = ("defaults", "written_last", "other")
-        entry = {name: value for name, value in now["entry"].items() if name not in new} | old
-        server.connection.call("upsert", CATALOGUE, deadline=soon(), data=[{**now, "entry": entry, "vector": [0.0, 0.0]}])
+        entry = {name: value for name, value in now.items() if name not in new} | old
+        row = {"name": collection.name, "uid": collection.uid, "entry": entry, "vector": [0.0, 0.0]}
+        server.connection.call("upsert", CATALOGUE, deadline=soon(), data=[row])
         catalogue = server.catalogue()
         assert catalogue.get(collection.name, fresh=True) == collection
         catalogue.change(collection.name, lambda there: replace(there, description="another"))
-        assert row(collection)["entry"]["format"] == FORMAT
+        assert _entry_of(server, collection.name)["format"] == FORMAT
         assert server.catalogue().get(collection.name, fresh=True) == replace(collection, description="another")
+        _refuses_what_is_newer(server, collection)
+
+
+def _refuses_what_is_newer(server: OnMilvus, collection: Collection) -> None:
+    """Let a newer version have written the entry of `collection`: every call names it, and changes nothing."""
+    name, catalogue = collection.name, server.catalogue()
+    before = _entry_of(server, name)
+    row = {"name": name, "uid": collection.uid, "entry": {"format": FORMAT + 1, "rooms": []}, "vector": [0.0, 0.0]}
+    server.connection.call("upsert", CATALOGUE, deadline=soon(), data=[row])
+    calls: list[Callable[[], object]] = [
+        lambda: catalogue.get(name, fresh=True),
+        catalogue.list,
+        catalogue.with_leftovers,
+        lambda: catalogue.create(collection),
+        lambda: catalogue.change(name, lambda there: replace(there, description="another")),
+        lambda: catalogue.delete(name),
+    ]
+    for call in calls:
+        with pytest.raises(FailedPrecondition, match=f"collection '{name}' was made by a newer version") as refused:
+            call()
+        assert refused.value.reason == "COLLECTION_FORMAT_UNKNOWN"
+    assert _entry_of(server, name) == row["entry"]
+    assert server.tables(name) == sorted(collection.physicals)
+    server.connection.call("upsert", CATALOGUE, deadline=soon(), data=[{**row, "entry": before}])
 
 
 def test_the_moment_of_creation_survives(store_server: StoreServer) -> None:

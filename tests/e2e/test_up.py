@@ -29,6 +29,7 @@ from lookalike.local.supervisor import Supervisor
 from lookalike.store.milvus.catalogue import MilvusCatalogue
 from lookalike.store.milvus.connection import connect
 from lookalike.store.milvus.vectors import MilvusVectors
+from tests.e2e import data_of_0_1
 from tests.servers import processes, starts
 
 COMMAND = (sys.executable, "-m", "lookalike.cli.main")
@@ -84,15 +85,20 @@ def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_data_survives_a_kill_and_a_stop(tmp_path: Path, ups: list[Up], capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_of_this_release_and_of_0_1_survives_a_kill_and_a_stop(
+    tmp_path: Path, ups: list[Up], capsys: pytest.CaptureFixture[str]
+) -> None:
     data = tmp_path / "data"
     gallery, queries = dataset.split()
     few = dataset.Pictures(gallery.images[:COUNT], gallery.labels[:COUNT], gallery.numbers[:COUNT])
     manifest = dataset.write_files(few, tmp_path / "pictures")
 
-    # Started, filled by the command, and guarded against a second one.
+    # Started on what 0.1 left, filled by the command, and guarded against a second one.
+    data_of_0_1.unpack(data)
     ups.append(start(data))
     target = ups[-1].target()
+    data_of_0_1.check(target, data)
+    capsys.readouterr()
     ingest = ["--address", target, "ingest", str(manifest), "-C", "fashion", "--create", "--model", "fashion", "--watch"]
     assert run_command(ingest) == exits.OK, capsys.readouterr()
     assert f"{COUNT} items: {COUNT} indexed, 0 skipped, 0 failed" in capsys.readouterr().out
@@ -162,6 +168,7 @@ def stores(data: Path) -> Iterator[Ports]:
 
 def check_intact(target: str, queries: dataset.Pictures) -> None:
     with Client(target) as client:
+        assert [found.name for found in client.list_collections()] == ["fashion", "imported", "photos", "shoes"]
         assert client.get_collection("fashion").image_count == COUNT
         (job,) = client.list_jobs("fashion")
         assert job.counts.indexed == COUNT

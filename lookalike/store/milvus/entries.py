@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from lookalike.errors import Internal, InvalidArgument
+from lookalike.errors import FailedPrecondition, Internal, InvalidArgument
 from lookalike.records.collection import Collection, GenerationState, OtherGeneration
 from lookalike.stored_spaces import defaults_from_json, from_json, to_json, with_kinds
 
@@ -34,9 +34,17 @@ def to_entry(collection: Collection) -> dict[str, Any]:
 
 
 def from_entry(name: str, uid: str, entry: Mapping[str, Any]) -> Collection:
-    """A collection from its JSON. Raises `Internal` for an entry in another format."""
-    if entry.get("format") not in (FORMAT, *_TWO_SPACES):
-        raise Internal(f"the catalogue's entry {name!r} was written by another version of lookalike")
+    """A collection from its JSON. Raises `FailedPrecondition` COLLECTION_FORMAT_UNKNOWN for an entry of a newer version, and
+    `Internal` for one that cannot be read."""
+    written = entry.get("format")
+    if type(written) is int and written > FORMAT:
+        raise FailedPrecondition(
+            f"collection {name!r} was made by a newer version of lookalike (format {written}; this version reads 1 to "
+            f"{FORMAT}); use that version again",
+            reason="COLLECTION_FORMAT_UNKNOWN",
+        )
+    if written not in (FORMAT, *_TWO_SPACES):
+        raise Internal(f"the catalogue's entry {name!r} has format {str(written)[:20]}, which no version of lookalike writes")
     try:
         entry = _as_of_today(entry) if entry["format"] in _TWO_SPACES else entry
         return Collection(

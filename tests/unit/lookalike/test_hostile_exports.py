@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import pytest
 
 from lookalike.artifacts import Artifacts
 from lookalike.backup import layout
+from lookalike.backup.exporting import export_collection
+from lookalike.backup.importing import import_collection
 from lookalike.backup.layout import Export, Shard, check_shard, read_export, read_shard, shard_writer, write_export
 from lookalike.client import Image
 from lookalike.errors import FailedPrecondition
@@ -57,6 +60,23 @@ def test_an_export_of_0_1_is_read(folder: Path) -> None:
     as_of_0_1(folder)
     assert read_export(Artifacts(folder.as_uri())) == now
     assert [image.id for image in read(folder)] == [image.id for image in images]
+
+
+def test_an_export_of_a_newer_version_is_refused_by_name_and_not_touched(folder: Path) -> None:
+    path, files = folder / "collection.json", Artifacts(folder.as_uri())
+    path.write_text(json.dumps({"format": layout.FORMAT + 1, "rooms": []}))
+    before = {one: one.read_bytes() for one in folder.iterdir()}
+    # Neither gets as far as to ask for images, or to make a collection.
+    client: Any = SimpleNamespace(get_collection=lambda name: name)
+    calls: list[Callable[[], object]] = [
+        lambda: import_collection(client, files, done=print),
+        lambda: export_collection(client, "shoes", files, done=print),
+    ]
+    for call in calls:
+        with pytest.raises(FailedPrecondition, match=r"^collection\.json was made by a newer version of lookalike") as refused:
+            call()
+        assert refused.value.reason == "EXPORT_FORMAT_UNKNOWN"
+    assert {one: one.read_bytes() for one in folder.iterdir()} == before
 
 
 def read(folder: Path) -> list[Image]:
