@@ -6,7 +6,7 @@
     │   └── BadFilter               the filter expression does not parse
     ├── NotFound                    the named thing does not exist             NOT_FOUND            404
     ├── AlreadyExists               the named thing exists                     ALREADY_EXISTS       409
-    ├── FailedPrecondition          right request, wrong state of the system   FAILED_PRECONDITION  400
+    ├── FailedPrecondition          right request, wrong state of the system   FAILED_PRECONDITION  409
     │   └── FingerprintMismatch     two vectors that must not meet
     ├── Aborted                     others have changed what the request names ABORTED              409
     │   └── RevisionMismatch        the image was written since it was read

@@ -33,9 +33,9 @@ _FILTER = "year >= 2019"
 _SLASHES = " URL-encoded; it may hold slashes."
 _JOB = "0123456789abcdef0123456789abcdef"
 _ERRORS = {
-    400: "`INVALID_ARGUMENT` or `FAILED_PRECONDITION`",
+    400: "`INVALID_ARGUMENT`",
     404: "`NOT_FOUND`",
-    409: "`ALREADY_EXISTS` or `ABORTED`",
+    409: "`FAILED_PRECONDITION`, `ALREADY_EXISTS` or `ABORTED`",
     413: "`INVALID_ARGUMENT`, reason `BODY_TOO_LARGE`",
     429: "`RESOURCE_EXHAUSTED`; see the header `Retry-After`",
     500: "`INTERNAL`: a defect; the message gives the incident's number in the log",

@@ -38,7 +38,7 @@ _BINDINGS: Mapping[str, Binding] = {binding.name: binding for binding in binding
 _TAGS = {"CollectionService": "collections", "IngestService": "ingest"}
 _CODES = {"CreateCollection": 201, "ReembedCollection": 202, "CreateIngestJob": 201, "RetryIngestFailures": 201}
 """Codes of success other than 200, of RPCs that make something or start to."""
-_STATUSES = {"NOT_FOUND": 404, "ALREADY_EXISTS": 409, "ABORTED": 409, "FAILED_PRECONDITION": 400}
+_STATUSES = {"NOT_FOUND": 404, "ALREADY_EXISTS": 409, "ABORTED": 409, "FAILED_PRECONDITION": 409}
 """Codes of errors, by the status that an RPC's comment names."""
 
 

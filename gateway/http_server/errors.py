@@ -38,7 +38,7 @@ class ErrorBody:
 class BodyTooLarge(InvalidArgument):
     """More bytes than a request to this path may have. Known to HTTP only, where it is 413."""
 
-    reason = "BODY_TOO_LARGE"
+    reason, http_code = "BODY_TOO_LARGE", 413
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__("body", f"is larger than the {limit_bytes} bytes that are allowed here")
@@ -56,7 +56,7 @@ def error_response(error: LookalikeError, code: int | None = None) -> JSONRespon
 def error_body(error: LookalikeError) -> ErrorBody:
     """`error` as the caller gets it, alone or as a line of a stream."""
     return ErrorBody(
-        code=413 if isinstance(error, BodyTooLarge) else http_code(error),
+        code=getattr(error, "http_code", None) or http_code(error),
         status=grpc_code(error).name,
         reason=error.reason,
         message=printable(error.message),

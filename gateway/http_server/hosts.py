@@ -28,6 +28,18 @@ _SAID = 100
 """Characters of a header that an error repeats."""
 
 
+class HostUnknown(FailedPrecondition):
+    """Meant for another site. Known to HTTP only, where it is 421 (RFC 9110, 15.5.20)."""
+
+    reason, http_code = "HOST_UNKNOWN", 421
+
+
+class FromOtherSite(FailedPrecondition):
+    """Sent by another site's page. Known to HTTP only, where it is 403."""
+
+    reason, http_code = "CROSS_SITE", 403
+
+
 @dataclass(frozen=True, slots=True)
 class Authority:
     """A host in its one spelling (lower case, no dot at the end, addresses as `ipaddress` writes them), and a port if given."""
@@ -70,29 +82,27 @@ class Hosts:
         return cls(frozenset(name for name in read.values() if name is not None), ANY in given)
 
     def check(self, scope: Scope) -> None:
-        """Raises `FailedPrecondition` (`HOST_UNKNOWN`, `CROSS_SITE`) for a request that was meant for another site or that a
-        page of another site sends."""
+        """Raises `HostUnknown` for a request that was meant for another site, `FromOtherSite` for one that its page sends."""
         headers = Headers(scope=scope)
         given = headers.getlist("host")
         # Without one it is no browser: HTTP/1.0, such as a load balancer's probe. (h11 refuses HTTP/1.1 without one.)
         asked = [self._own(text, scope) for text in given]
         if len(given) > 1:
-            raise FailedPrecondition("the request has more than one Host", reason="HOST_UNKNOWN")
+            raise HostUnknown("the request has more than one Host")
         for origin in headers.getlist("origin"):
             self._check_origin(origin, asked[0] if asked else None)
         # A second look, at what browsers say of themselves over https and on loopback.
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and scope["method"] not in ("GET", "HEAD"):
-            raise FailedPrecondition("requests that change something are not taken from other web sites", reason="CROSS_SITE")
+            raise FromOtherSite("requests that change something are not taken from other web sites")
 
     def _own(self, text: str, scope: Scope) -> Authority:
         host = Authority.read(text)
         if host is None:
-            raise FailedPrecondition(f"{text[:_SAID]!r} is no Host, such as localhost:8080", reason="HOST_UNKNOWN")
+            raise HostUnknown(f"{text[:_SAID]!r} is no Host, such as localhost:8080")
         if not (self.any_host or host.is_loopback or self._named(host) or _came_to(scope, host)):
-            raise FailedPrecondition(
+            raise HostUnknown(
                 f"this gateway does not answer to the name {host.host!r}. If it is yours, add it to {SETTING}, or start "
                 f"`lookalike up` with --host {host.host}",
-                reason="HOST_UNKNOWN",
                 metadata={"host": host.host},
             )
         return host
@@ -113,10 +123,9 @@ class Hosts:
             origin in self.names or (origin.port in (None, default) and Authority(origin.host, None) in self.names)
         )
         if not (same or named):
-            raise FailedPrecondition(
+            raise FromOtherSite(
                 f"requests are not taken from pages of another site ({text[:_SAID]}). If it is yours, let the proxy before "
-                f"the gateway pass on its Host, or add the site's NAME:PORT to {SETTING}",
-                reason="CROSS_SITE",
+                f"the gateway pass on its Host, or add the site's NAME:PORT to {SETTING}"
             )
 
 

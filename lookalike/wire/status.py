@@ -28,12 +28,14 @@ class _Row:
     http: int
 
 
-# HTTP codes are those of google/rpc/code.proto. A status without Lookalike's details becomes the first row of its gRPC code.
+# HTTP codes are those of google/rpc/code.proto, but for FAILED_PRECONDITION: its 400 would say that the request is wrong, where
+# only the state of what it names is (RFC 9110, 15.5.10). A status without Lookalike's details becomes the first row of its gRPC
+# code.
 _TABLE = (
     _Row(errors.InvalidArgument, grpc.StatusCode.INVALID_ARGUMENT, 400),
     _Row(errors.NotFound, grpc.StatusCode.NOT_FOUND, 404),
     _Row(errors.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS, 409),
-    _Row(errors.FailedPrecondition, grpc.StatusCode.FAILED_PRECONDITION, 400),
+    _Row(errors.FailedPrecondition, grpc.StatusCode.FAILED_PRECONDITION, 409),
     _Row(errors.Aborted, grpc.StatusCode.ABORTED, 409),
     _Row(errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     _Row(errors.Unavailable, grpc.StatusCode.UNAVAILABLE, 503),

@@ -106,7 +106,7 @@ def test_metadata_comes_back_as_it_was_given(http: httpx.Client) -> None:
         ),
         (
             {"json": {"query": {"vectors": [{"space": "siamese", "values": [1.0] * 256, "fingerprint": "0" * 16}]}}},
-            (400, "FAILED_PRECONDITION", "query.vectors[0].fingerprint", "FINGERPRINT_MISMATCH"),
+            (409, "FAILED_PRECONDITION", "query.vectors[0].fingerprint", "FINGERPRINT_MISMATCH"),
         ),
         ({"json": {}}, (400, "INVALID_ARGUMENT", "query", "INVALID_ARGUMENT")),
     ],
@@ -195,7 +195,7 @@ def test_images_added_over_http_are_indexed_and_a_bad_one_fails_alone(http: http
     assert http.get(f"/v1/collections/{name}").json()["collection"]["image_count"] == "2"
     images = http.get(f"/v1/collections/{name}/images", params={"filter": "year >= 2019", "consistency": STRONG}).json()
     assert [image["id"] for image in images["images"]] == ["a/1"]
-    assert _error(http.post(f"/v1/ingest-jobs/{job_id}:cancel")) == (400, "FAILED_PRECONDITION", "id", "JOB_ENDED")
+    assert _error(http.post(f"/v1/ingest-jobs/{job_id}:cancel")) == (409, "FAILED_PRECONDITION", "id", "JOB_ENDED")
     assert http.delete(f"/v1/collections/{name}/images/a%2F1").json()["deleted"] == 1
     assert http.delete(f"/v1/collections/{name}").status_code == 200
     assert http.get(f"/v1/collections/{name}").status_code == 404

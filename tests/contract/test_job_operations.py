@@ -102,7 +102,7 @@ def test_a_job_that_does_not_exist_is_not_found(
 def test_an_ended_job_is_neither_paused_nor_resumed(services: Stubs, http: httpx.Client, failed: str, operation: str) -> None:
     answer = http.post(f"/v1/ingest-jobs/{failed}:{operation}")
     error = answer.json()["error"]
-    assert (answer.status_code, error["status"], error["reason"]) == (400, "FAILED_PRECONDITION", "JOB_ENDED")
+    assert (answer.status_code, error["status"], error["reason"]) == (409, "FAILED_PRECONDITION", "JOB_ENDED")
 
 
 def test_a_job_without_failures_or_a_bad_request_id_is_refused(services: Stubs, client: Client, failed: str) -> None:

@@ -114,7 +114,7 @@ def test_a_target_with_a_host_of_its_own_must_be_ours_too(target: str, host: str
 def test_a_refusal_names_the_setting_that_would_allow_it() -> None:
     response = ask("GET", "/v1/collections", headers={"host": "pictures.example:8080"})
     error = response.json()["error"]
-    assert (response.status_code, error["reason"], error["metadata"]) == (400, "HOST_UNKNOWN", {"host": "pictures.example"})
+    assert (response.status_code, error["reason"], error["metadata"]) == (421, "HOST_UNKNOWN", {"host": "pictures.example"})
     assert "LOOKALIKE_GATEWAY_HOSTS" in error["message"]
     assert "--host pictures.example" in error["message"]
 
