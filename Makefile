@@ -6,10 +6,9 @@ UV_VERSION := 0.9
 # The files that `make words` checks.
 PROSE := '*.md' '*.py' '*.lua' Makefile 'protos/lookalike/*.proto' '.github/*' 'deploy/*' 'gateway/page/*' \
 	':!gateway/page/vendor/*.[cj]s*'
-BREAKING = $(BIN)/buf breaking protos --against $$(ls protos/released/*.binpb | sort -V | tail -n 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check types words github test test-backends test-openvino format stubs released recorded train unseen photographs photo chaos deletion rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
+.PHONY: help install up demo check types breaking words github test test-backends test-openvino format stubs released recorded train unseen photographs photo chaos deletion rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,15 +27,17 @@ up: install ## Run the whole system on this machine until Ctrl-C
 demo: install ## Ingest 9,000 real pictures, search with 1,000 others, show how good the answers are
 	$(BIN)/lookalike demo --out build
 
-check: install types words github ## Lint, types, import rules, the contract and its last release, words, .github
+check: install types words github breaking ## Lint, types, import rules, the contract and its last release, words, .github
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
-	$(BREAKING)
 
 types: install ## Strict mypy, tests included
 	$(BIN)/mypy
+
+breaking: install ## Compare the contract with that of the last release
+	$(BIN)/buf breaking protos --against $$(ls protos/released/*.binpb | sort -V | tail -n 1)
 
 words: install ## Find misspellings, and words of .ci/words.txt
 	git ls-files -z -- $(PROSE) | xargs -0 $(BIN)/codespell
@@ -104,8 +105,7 @@ format: install ## Let ruff fix what it can
 stubs: install ## Generate lookalike/v1 from protos/ again
 	$(BIN)/python protos/build_stubs.py
 
-released: install ## Keep the contract in protos/released/ as that of pyproject.toml's version (docs/releasing.md)
-	$(BREAKING)
+released: breaking ## Keep the contract in protos/released/ as that of pyproject.toml's version (docs/releasing.md)
 	$(BIN)/buf build protos --exclude-source-info \
 	    -o protos/released/$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml).binpb
 
