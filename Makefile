@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.9
 # The files that `make words` checks.
-PROSE := '*.md' '*.py' '*.lua' Makefile 'protos/lookalike/*.proto' '.github/*' 'deploy/*' 'gateway/page/*' \
-	':!gateway/page/vendor/*.[cj]s*'
+PROSE := '*.md' '*.py' '*.lua' Makefile 'protos/lookalike/*.proto' 'examples/*' '.github/*' 'deploy/*' 'gateway/page/*' \
+	':!gateway/page/vendor/*.[cj]s*' ':!examples/*/package-lock.json'
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check types breaking words github test test-backends test-openvino format stubs released recorded train unseen photographs photo chaos deletion rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
+.PHONY: help install up demo check types breaking words github test examples test-backends test-openvino format stubs released recorded train unseen photographs photo chaos deletion rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ test-openvino: install ## Compare OpenVINO's vectors with TensorFlow's; installs
 
 test: install ## Unit, contract and end-to-end tests against real servers, in two processes
 	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=50 --junitxml=build/tests.xml
+
+examples: install ## Build the examples of every language here, and run them against a system (a minute)
+	$(BIN)/pytest -v tests/e2e/test_examples.py
 
 chaos: install ## Kill every part of the system in turn while 5,000 images are ingested, on the real Milvus (minutes)
 	$(BIN)/pytest -m long -s tests/e2e/test_chaos.py

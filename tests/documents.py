@@ -48,9 +48,15 @@ class Block:
 
 
 def documents() -> list[Path]:
-    """Every document of the repository: Markdown at the root and in its packages."""
+    """Every document of the repository: Markdown at the root, of the examples and in its packages."""
     folders = ("deploy", "docs", "embedder", "gateway", "indexer", "lookalike", "tests")
-    return sorted([*ROOT.glob("*.md"), *(path for folder in folders for path in (ROOT / folder).rglob("*.md"))])
+    return sorted(
+        [
+            *ROOT.glob("*.md"),
+            *ROOT.glob("examples/*.md"),
+            *(path for folder in folders for path in (ROOT / folder).rglob("*.md")),
+        ]
+    )
 
 
 def blocks(path: Path) -> list[Block]:

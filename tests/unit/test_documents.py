@@ -36,7 +36,8 @@ def test_every_block_with_commands_is_run_or_says_why_not() -> None:
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.run_by], ids=lambda block: block.name)
 def test_what_is_said_to_run_a_block_takes_it_from_the_document(block: Block) -> None:
-    firsts = re.findall(r"^\s*(?:\[.*\] \|\| )?readme '([^']+)'", (ROOT / block.run_by).read_text(), re.MULTILINE)
+    taken = r"(?:^\s*(?:\[.*\] \|\| )?readme '|\breadme\(\")([^'\"]+)['\"]"  # As a shell script does, or a test.
+    firsts = re.findall(taken, (ROOT / block.run_by).read_text(), re.MULTILINE)
     assert any(block.text.startswith(first) for first in firsts), f"{block.run_by} does not name the block's first line"
 
 

@@ -1,0 +1,97 @@
+"""The examples, each built and run as `examples/README.md` says, against a running system.
+
+A test is skipped where the tools of its language are absent; in continuous integration (`CI`) it fails.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lookalike.client import Client
+from tests.documents import ROOT, blocks
+from tests.pictures.scenes import scene
+from tests.servers.stack import Stack
+
+README = ROOT / "examples" / "README.md"
+COUNT = 4
+SERIAL = 2**53 + 1
+"""The serial number of the first picture; a floating-point number cannot hold it."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """`text` is the block of the README; `tools` are the commands that it needs, beyond Python, with Debian's packages."""
+
+    collection: str
+    text: str
+    tools: Sequence[tuple[str, str]] = ()
+
+
+def readme(first_line: str) -> str:
+    """The block of the README that begins with this line."""
+    (found,) = (block.text for block in blocks(README) if block.text.startswith(f"{first_line}\n"))
+    return found
+
+
+EXAMPLES = (Example("example_typescript", readme("cd examples/typescript"), (("node", "nodejs"), ("npm", "npm"))),)
+
+
+def run(example: Example, stack: Stack, home: Path) -> str:
+    """What the block prints, where it ends well; the addresses in it are those of `stack`."""
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "NPM_CONFIG_CACHE": os.environ.get("NPM_CONFIG_CACHE", str(Path.home() / ".npm")),
+        "NPM_CONFIG_PREFER_OFFLINE": "true",
+        "NPM_CONFIG_UPDATE_NOTIFIER": "false",
+    }
+    script = f"set -euo pipefail\n{example.text.replace('127.0.0.1:50051', stack.target)}"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=180
+    )
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a few pictures."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "Pictures").mkdir()
+    for number in range(COUNT):
+        scene(number).save(folder / "Pictures" / f"scene{number}.jpg")
+    return folder
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.collection.removeprefix("example_"))
+def test_an_example_indexes_finds_and_reads_whole_numbers_exactly(example: Example, stack: Stack, home: Path) -> None:
+    absent = [package for tool, package in example.tools if shutil.which(tool) is None]
+    if absent:
+        assert not os.environ.get("CI"), f"continuous integration lacks {', '.join(absent)}"
+        pytest.skip(f"there is no {', '.join(absent)}: apt install {' '.join(absent)}")
+    try:
+        printed = run(example, stack, home)
+    finally:
+        with Client(stack.target) as client:
+            if example.collection in {one.name for one in client.list_collections()}:
+                client.delete_collection(example.collection)
+    assert f"SUCCEEDED: {COUNT} indexed, 0 skipped, 0 failed" in printed
+    by_file, by_id = printed.split("\nLike the ")[1:]
+    rows = r"^ *(\d+) +([01]\.\d{4}) +(\d+) +(scene\d\.jpg)$"
+    found = re.findall(rows, by_file, re.MULTILINE)
+    assert found[0] == ("1", "1.0000", str(SERIAL), "scene0.jpg"), printed
+    assert len(found) == 3, "top_k"
+    assert {(int(serial), name) for _, _, serial, name in found} <= {(SERIAL + i, f"scene{i}.jpg") for i in range(COUNT)}
+    others = re.findall(rows, by_id, re.MULTILINE)
+    assert sorted(name for *_, name in others) == [f"scene{number}.jpg" for number in range(1, COUNT)]
+    assert re.search(r"^IMAGE_NOT_FOUND: .*no such image", by_id, re.MULTILINE), printed
