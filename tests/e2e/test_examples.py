@@ -29,7 +29,8 @@ SERIAL = 2**53 + 1
 
 @dataclass(frozen=True)
 class Example:
-    """`text` is the block of the README; `tools` are the commands that it needs, beyond Python, with Debian's packages."""
+    """`text` is the block of the README; `tools` are the commands and files that it needs, beyond this project's, with Debian's
+    packages."""
 
     collection: str
     text: str
@@ -42,7 +43,22 @@ def readme(first_line: str) -> str:
     return found
 
 
-EXAMPLES = (Example("example_typescript", readme("cd examples/typescript"), (("node", "nodejs"), ("npm", "npm"))),)
+JAVA = (
+    ("javac", "default-jdk-headless"),
+    ("protoc", "protobuf-compiler"),
+    ("grpc_java_plugin", "protobuf-compiler-grpc-java-plugin"),
+    ("/usr/share/java/grpc-api.jar", "libgrpc-java"),
+    ("/usr/share/java/protobuf.jar", "libprotobuf-java"),
+    ("/usr/share/java/netty-common.jar", "libnetty-java"),
+    ("/usr/share/java/perfmark-api.jar", "libperfmark-java"),
+    ("/usr/share/java/guava.jar", "libguava-java"),
+    ("/usr/share/java/geronimo-annotation-1.3-spec.jar", "libgeronimo-annotation-1.3-spec-java"),
+)
+EXAMPLES = (
+    Example("example_python", readme("python examples/python/search.py 127.0.0.1:50051 ~/Pictures/*.jpg")),
+    Example("example_typescript", readme("cd examples/typescript"), (("node", "nodejs"), ("npm", "npm"))),
+    Example("example_java", readme("cd examples/java"), JAVA),
+)
 
 
 def run(example: Example, stack: Stack, home: Path) -> str:
@@ -75,7 +91,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.collection.removeprefix("example_"))
 def test_an_example_indexes_finds_and_reads_whole_numbers_exactly(example: Example, stack: Stack, home: Path) -> None:
-    absent = [package for tool, package in example.tools if shutil.which(tool) is None]
+    absent = [package for tool, package in example.tools if not (shutil.which(tool) or Path(tool).is_file())]
     if absent:
         assert not os.environ.get("CI"), f"continuous integration lacks {', '.join(absent)}"
         pytest.skip(f"there is no {', '.join(absent)}: apt install {' '.join(absent)}")
