@@ -5,6 +5,8 @@ runs a block as it stands, a comment right above it says why:
 
     <!-- not run: the reason -->
     <!-- run by: the file that runs it -->
+
+All other blocks are run by tests/e2e/test_documents.py, which looks for what `EXPECTED` says of each.
 """
 
 from __future__ import annotations
@@ -15,6 +17,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SHELL, PYTHON = "", "python"
+EXPECTED = {
+    "lookalike ingest ~/Pictures": r"(?s)5 items: 5 indexed, 0 skipped, 0 failed.*" + r"\.jpg.*" * 5,
+    "lookalike collections create things": r"(?s)photo +model fashion.*fashion +model fashion.*16 RGB bins"
+    r".*5 indexed.*photo distance\ttones distance.*holiday\.jpg",
+    "buf curl": r"(?s)lookalike\.v1\.SearchService/Search\n.*\"neighbours\": \[",
+    "from pathlib import Path": r"(?s)^1 \S*/holiday\.jpg 1\.0.*'label': 'beach'.*\n[01] .*holiday\.jpg",
+    "curl -F image=": r'(?s)"neighbours":.*"index": [01], "answer":.*"index": [01], "answer":.*SUCCEEDED',
+    "from celery import Celery": r"^$",
+    "lookalike collections export": r"exported 6 images(.*\n)+.*imported 6 images into collection pictures_again",
+    "lookalike sizing --images 100M": r"337\.6 GB",
+    "lookalike sizing --images 1B": r"HNSW",
+}
+"""What a block must print, by the beginning of its text."""
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!-- (?P<kind>not run|run by): (?P<said>[^\n]+?) -->\n *\Z")
 _INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -38,6 +53,11 @@ class Block:
     @property
     def is_run_here(self) -> bool:
         return self.language in (SHELL, PYTHON) and not (self.not_run or self.run_by)
+
+    @property
+    def expectations(self) -> list[str]:
+        """What it must print, as patterns of `EXPECTED`; a block that is run has one."""
+        return [pattern for beginning, pattern in EXPECTED.items() if self.text.startswith(beginning)]
 
     @property
     def commands(self) -> list[str]:

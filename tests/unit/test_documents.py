@@ -17,7 +17,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from lookalike.cli.main import build_app
-from tests.documents import PYTHON, ROOT, SHELL, Block, blocks, documents, inline_commands
+from tests.documents import EXPECTED, PYTHON, ROOT, SHELL, Block, blocks, documents, inline_commands
 
 BLOCKS = [block for path in documents() for block in blocks(path)]
 PROGRAM = re.compile(r"\s*(\$ |\.venv/bin/|(lookalike|make|curl|buf|docker|podman|kubectl|git|pip|python3?|tar|for) )")
@@ -30,8 +30,21 @@ def test_every_block_with_commands_is_run_or_says_why_not() -> None:
         if block.language not in (SHELL, PYTHON):
             hidden = [line for line in block.text.splitlines() if PROGRAM.match(line)]
             assert not hidden, f"{block.name}: a command in a block that is no shell"
-        # A block that is run is run by tests/e2e/test_documents.py, which takes all of these documents.
         assert not block.run_by or (ROOT / block.run_by).is_file(), block.name
+        # A block that is run is run by tests/e2e/test_documents.py, which takes all of these documents.
+        is_known = not block.is_run_here or len(block.expectations) == 1
+        assert is_known, f"{block.name}: neither marked as not run nor in EXPECTED of tests/documents.py"
+
+
+def test_every_expectation_is_of_one_block() -> None:
+    for beginning in EXPECTED:
+        assert len([block for block in BLOCKS if block.is_run_here and block.text.startswith(beginning)]) == 1, beginning
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_fence_is_of_a_block(path: Path) -> None:
+    fences = re.findall(r"^\s*(?:>\s*)*(?:```|~~~)", path.read_text(), re.MULTILINE)
+    assert len(fences) == 2 * len(blocks(path))
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.run_by], ids=lambda block: block.name)
