@@ -5,8 +5,7 @@ time. So the bytes are walked first, by a plan that is made of the contract once
 values without fields are skipped. That costs some microseconds for a search, and stops at the first field over its bound.
 
 The servers' interceptors call it for every request, other code for messages of the contract (`check_message`). HTTP asks for
-the bounds of its bodies (`most_items`, `most_bytes`, `most_characters`, `range_of`, in the words of `too_many` and `too_long`)
-and for its lists (`list_in`).
+the bounds of its bodies (`most_items`, `most_bytes`, `most_characters`, `range_of`, in the words of `too_many` and `too_long`).
 """
 
 from __future__ import annotations
@@ -47,14 +46,13 @@ _PACKED = {
 @dataclass(frozen=True, slots=True)
 class _Field:
     """`most` items, each of at most `max_bytes`; `width` is above 0 where numbers come packed; `inner` is None for bytes, texts
-    and messages without bounds of their own; `is_list` is true of what `list_in` knows."""
+    and messages without bounds of their own."""
 
     name: str
     most: int
     max_bytes: int
     width: int
     inner: _Plan | None
-    is_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +138,6 @@ def too_long(size_bytes: int, most: int) -> str:
     return f"is {size_bytes:,} bytes long; at most {most:,} are allowed"
 
 
-def list_in(field: FieldDescriptor) -> FieldDescriptor | None:
-    """The list that `field` stands for. A oneof cannot have a list, so a message of its own holds the list, under the same
-    name. JSON leaves that message out, and so do the paths of fields in errors."""
-    if field.message_type is None or field.is_repeated or len(field.message_type.fields) != 1:
-        return None
-    (only,) = field.message_type.fields
-    return only if only.is_repeated and only.name == field.name else None
-
-
 def unbounded(message: Descriptor) -> Iterator[str]:
     """The fields of `message`, at any depth, that can be long and have no bound."""
     for field in _all_fields(message, frozenset()):
@@ -204,7 +193,7 @@ def _field(field: FieldDescriptor) -> _Field | None:
         return _Field(field.name, items, 0, 0, inner)
     if field.message_type is not None and not _is_opaque(field):
         inner = _plan(field.message_type)
-        return _Field(field.name, items if field.is_repeated else 0, 0, 0, inner, list_in(field) is not None)
+        return _Field(field.name, items if field.is_repeated else 0, 0, 0, inner)
     if _is_text(field) or _is_opaque(field):
         return _Field(field.name, items if field.is_repeated else 0, size_bytes, 0, None)
     return _Field(field.name, items, 0, _PACKED[field.cpp_type], None) if field.is_repeated else None
@@ -312,8 +301,6 @@ def _walk_inner(content: bytes, position: int, length: int, field: _Field, count
         if error.path == "request":
             raise
         path = f"{_place(field, count)}.{error.path}" if error.path else field.name
-        if field.is_list:
-            path = error.path
         raise _OverBoundError(path, error.problem) from None
 
 

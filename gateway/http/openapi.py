@@ -18,7 +18,7 @@ from gateway.http.operations import Operation
 from gateway.http_server.requests import FORM, FORM_TEXT_BYTES, JSON, LEAST_TIMEOUT_S, TIMEOUT
 from gateway.message_json.contract import behavior, comment, is_map, members
 from gateway.message_json.reading import Part
-from lookalike.bounds import list_in, most_bytes, most_characters, most_items, range_of
+from lookalike.bounds import most_bytes, most_characters, most_items, range_of
 from lookalike.records.search_options import DEFAULT_TOP_K
 from lookalike.spans import PATTERN
 from lookalike.v1 import search_service_pb2 as pb
@@ -130,8 +130,7 @@ class Schemas:
 
     def asked(self, field: FieldDescriptor) -> dict[str, Any]:
         """A field of a request."""
-        whole = list_in(field) or field
-        schema = _whole(whole, lambda one: self._asked_one(one, whole), bounded=True)
+        schema = _whole(field, lambda one: self._asked_one(one, field), bounded=True)
         if field.full_name in _DEFAULTS:
             schema["default"] = _DEFAULTS[field.full_name]
         return _described_as(schema, field)

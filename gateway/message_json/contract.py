@@ -12,7 +12,7 @@ from google.api.field_behavior_pb2 import OUTPUT_ONLY, field_behavior
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-from lookalike.bounds import list_in, most_bytes, most_items
+from lookalike.bounds import most_bytes, most_items
 
 _PLAIN_BYTES = 32
 """The size of a number, and of the name of a field, as JSON."""
@@ -52,8 +52,6 @@ def most_json_bytes(message: Descriptor) -> int:
 
 
 def _most_json_bytes(field: FieldDescriptor) -> int:
-    if (items := list_in(field)) is not None:
-        return _most_json_bytes(items)
     one = _PLAIN_BYTES
     if is_ours(field):
         one += most_json_bytes(field.message_type)  # type: ignore[arg-type]  # a message

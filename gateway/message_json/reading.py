@@ -19,7 +19,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from gateway.http_server.json_texts import PIECE, printable, read_json
 from gateway.message_json.contract import asked_fields, behavior, is_map, is_ours, members
-from lookalike.bounds import list_in, most_bytes, most_items, range_of, too_long, too_many
+from lookalike.bounds import most_bytes, most_items, range_of, too_long, too_many
 from lookalike.errors import InvalidArgument
 from lookalike.metadata import check_metadata
 from lookalike.spans import span_of
@@ -46,6 +46,8 @@ _RENAMED = {
     "model": (("spaces",), 'an entry {"name": "siamese", "model": {"name": ...}}'),
 }
 """Fields of before, with their places now and what stands there for their value."""
+_WERE_LISTS = {"lookalike.v1.QueryVectors": "spaces"}
+"""Messages for which JSON had a list before, with the field that holds the list now."""
 
 
 class Part(NamedTuple):
@@ -148,9 +150,10 @@ def _places(part: Part) -> Mapping[str, str]:
     """The path of each field of `part` by its name, at any depth, but for those in lists; the least deep of several."""
     places = {field.name: field.name for field in part.fields}
     for field in part.fields:
-        if is_ours(field) and not field.is_repeated and list_in(field) is None:
-            deeper = _places(Part(cast(Descriptor, field.message_type)))
-            places = {**{name: f"{field.name}.{path}" for name, path in deeper.items()}, **places}
+        if is_ours(field) and not field.is_repeated:
+            for name, path in _places(Part(cast(Descriptor, field.message_type))).items():
+                if name not in places or path.count(".") + 1 < places[name].count("."):
+                    places[name] = f"{field.name}.{path}"
     return places
 
 
@@ -163,9 +166,6 @@ def _inside(path: str, name: str) -> str:
 
 def _filling(field: FieldDescriptor) -> _Fill:
     name = field.name
-    if (items := list_in(field)) is not None:
-        inner = _filling(items)
-        return lambda message, value, path: inner(_set(getattr(message, name)), value, path)
     if is_map(field):
         return _filling_of_map(field)
     if field.is_repeated:
@@ -248,8 +248,14 @@ def _filling_of_message(field: FieldDescriptor) -> _Fill:
         case "google.protobuf.FieldMask":
             read = _text_within(most_bytes(field))
             return lambda message, value, path: message.paths.extend(filter(None, map(str.strip, read(value, path).split(","))))
-    part = Part(kind)
-    return lambda message, value, path: _plan(part).fill(message, value, path)
+    part, was_list = Part(kind), _WERE_LISTS.get(kind.full_name)
+
+    def filling(message: Any, value: Any, path: str) -> None:
+        if was_list is not None and isinstance(value, list):
+            raise InvalidArgument(path, f"is a JSON object now; the list stands in {path}.{was_list}")
+        _plan(part).fill(message, value, path)
+
+    return filling
 
 
 def _fill_metadata(message: Any, value: Any, path: str) -> None:

@@ -63,7 +63,7 @@ export function useSearch(collection, query, filter, count, onStale) {
     const run = async () => {
       const made = query.file && await vectorsOf(query.file, collection, signal);
       if (signal.aborted) return;
-      await Promise.all(spaces.map((space) => look(space, made ? { vectors: made.filter((one) => one.space === space) } : { image_id: query.id })));
+      await Promise.all(spaces.map((space) => look(space, made ? { vectors: { spaces: made.filter((one) => one.space === space) } } : { image_id: query.id })));
     };
     run().catch((error) => { note(error); put(() => ({ problem: error })); }).finally(() => clearTimeout(slow));
     return () => { abort.abort(); clearTimeout(slow); };

@@ -14,7 +14,7 @@ from lookalike.records.search import ByVectors, Query
 from lookalike.records.search_options import SearchOptions
 from lookalike.spaces import Space, Vector, vectors_problem
 
-_VECTORS = "query.vectors"
+_VECTORS = "query.vectors.spaces"
 _MIN_EF = 64
 MAX_VECTOR_BYTES = MAX_MESSAGE_BYTES * 3 // 4
 """The bytes of vectors in a message; the rest is for ids, URIs and metadata."""

@@ -64,7 +64,7 @@ def query_message(query: Query) -> pb.Query:
         case ByImage():
             return pb.Query(image=query.content)
         case ByVectors():
-            return pb.Query(vectors=pb.QueryVectors(vectors=[given_vector_message(vector) for vector in query.vectors]))
+            return pb.Query(vectors=pb.QueryVectors(spaces=[given_vector_message(vector) for vector in query.vectors]))
         case ByStoredImage():
             return pb.Query(image_id=query.image_id)
 
@@ -75,7 +75,7 @@ def query_from(message: pb.Query) -> Query:
         case "image":
             return ByImage(message.image)
         case "vectors":
-            return ByVectors(tuple(given_vector_from(vector) for vector in message.vectors.vectors))
+            return ByVectors(tuple(given_vector_from(vector) for vector in message.vectors.spaces))
         case "image_id":
             return ByStoredImage(message.image_id)
         case _:

@@ -105,5 +105,5 @@ def _in_turn(
 def by_vector(vector: Vector, ef: int = 0) -> bytes:
     """A serialised search of the photographs; with `ef` 0 the gateway chooses it."""
     given = image_pb2.SpaceVector(space=SIAMESE, values=vector.tolist())
-    vectors = search_service_pb2.QueryVectors(vectors=[given])
+    vectors = search_service_pb2.QueryVectors(spaces=[given])
     return search_request(PHOTO, vectors=vectors, top_k=TOP_K, ef=ef).SerializeToString()

@@ -49,7 +49,7 @@ def ids(response: search_pb.SearchResponse) -> list[str]:
 
 
 def vectors(*given: image_pb2.SpaceVector) -> search_pb.QueryVectors:
-    return search_pb.QueryVectors(vectors=given)
+    return search_pb.QueryVectors(spaces=given)
 
 
 # --- search ---
@@ -129,8 +129,8 @@ OTHER = image_pb2.SpaceVector(space="siamese", values=[1.0] * 256, fingerprint="
         ({"image": b"certainly not a picture"}, ("INVALID_ARGUMENT", "query.image", "IMAGE_FORMAT_UNKNOWN")),
         ({"image": bomb()}, ("INVALID_ARGUMENT", "query.image", "IMAGE_TOO_MANY_PIXELS")),
         ({"vectors": vectors()}, ("INVALID_ARGUMENT", "query.vectors", "INVALID_ARGUMENT")),
-        ({"vectors": vectors(WRONG)}, ("INVALID_ARGUMENT", "query.vectors[0].values", "DIMENSION_MISMATCH")),
-        ({"vectors": vectors(OTHER)}, ("FAILED_PRECONDITION", "query.vectors[0].fingerprint", "FINGERPRINT_MISMATCH")),
+        ({"vectors": vectors(WRONG)}, ("INVALID_ARGUMENT", "query.vectors.spaces[0].values", "DIMENSION_MISMATCH")),
+        ({"vectors": vectors(OTHER)}, ("FAILED_PRECONDITION", "query.vectors.spaces[0].fingerprint", "FINGERPRINT_MISMATCH")),
         ({"image_id": "nobody"}, ("NOT_FOUND", "query.image_id", "IMAGE_NOT_FOUND")),
         ({"image_id": ""}, ("INVALID_ARGUMENT", "query.image_id", "INVALID_ARGUMENT")),
         ({"image": PICTURE, "collection": "nowhere"}, ("NOT_FOUND", "collection", "COLLECTION_NOT_FOUND")),

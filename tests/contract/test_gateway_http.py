@@ -101,12 +101,16 @@ def test_metadata_comes_back_as_it_was_given(http: httpx.Client) -> None:
         (form(PICTURE, filter="label = "), (400, "INVALID_ARGUMENT", "options.filter", "FILTER_INVALID")),
         ({"json": {"query": {"image_id": "nobody"}}}, (404, "NOT_FOUND", "query.image_id", "IMAGE_NOT_FOUND")),
         (
-            {"json": {"query": {"vectors": [{"space": "siamese", "values": [1, 2]}]}}},
-            (400, "INVALID_ARGUMENT", "query.vectors[0].values", "DIMENSION_MISMATCH"),
+            {"json": {"query": {"vectors": {"spaces": [{"space": "siamese", "values": [1, 2]}]}}}},
+            (400, "INVALID_ARGUMENT", "query.vectors.spaces[0].values", "DIMENSION_MISMATCH"),
         ),
         (
-            {"json": {"query": {"vectors": [{"space": "siamese", "values": [1.0] * 256, "fingerprint": "0" * 16}]}}},
-            (409, "FAILED_PRECONDITION", "query.vectors[0].fingerprint", "FINGERPRINT_MISMATCH"),
+            {
+                "json": {
+                    "query": {"vectors": {"spaces": [{"space": "siamese", "values": [1.0] * 256, "fingerprint": "0" * 16}]}}
+                }
+            },
+            (409, "FAILED_PRECONDITION", "query.vectors.spaces[0].fingerprint", "FINGERPRINT_MISMATCH"),
         ),
         ({"json": {}}, (400, "INVALID_ARGUMENT", "query", "INVALID_ARGUMENT")),
     ],

@@ -26,7 +26,7 @@ class Context:
 
 
 def over_grpc(body: dict[str, Any]) -> LookalikeError:
-    request = json_format.ParseDict(_as_protobuf_has_it(body), pb.SearchRequest(collection="things"))
+    request = json_format.ParseDict(body, pb.SearchRequest(collection="things"))
     search = search_core(MemoryBackends(random_images(9)), FakeEmbedder(random_images(1)[0].vectors))
     with pytest.raises(LookalikeError) as raised:
         asyncio.run(_answered(SearchServicer(search, NOTHING), request.SerializeToString()))
@@ -37,12 +37,6 @@ async def _answered(servicer: SearchServicer, request: bytes) -> None:
     await servicer.Search(bounds.read(request, pb.SearchRequest), Context())  # type: ignore[arg-type]
 
 
-def _as_protobuf_has_it(body: dict[str, Any]) -> dict[str, Any]:
-    """Its own mapping has the message around the vectors of a query."""
-    query = body.get("query", {})
-    return {**body, "query": {**query, "vectors": {"vectors": query["vectors"]}} if "vectors" in query else query}
-
-
 @pytest.mark.parametrize(
     ("query", "options", "field"),
     [
@@ -50,14 +44,22 @@ def _as_protobuf_has_it(body: dict[str, Any]) -> dict[str, Any]:
         ({"image": base64.b64encode(b"bad").decode()}, {}, "query.image"),
         ({"image_id": ""}, {}, "query.image_id"),
         ({"image_id": "nobody"}, {}, "query.image_id"),
-        ({"vectors": []}, {}, "query.vectors"),
-        ({"vectors": [{"space": "siamese", "values": ONES}] * 9}, {}, "query.vectors"),
-        ({"vectors": [{"space": "siamese", "values": ONES}] * 2}, {}, "query.vectors[1].space"),
-        ({"vectors": [{"space": "colour", "values": ONES}]}, {}, "query.vectors[0].space"),
-        ({"vectors": [{"space": "siamese", "values": ONES[:3]}]}, {}, "query.vectors[0].values"),
-        ({"vectors": [{"space": "siamese", "values": [0.0] * 32_769}]}, {}, "query.vectors[0].values"),
-        ({"vectors": [{"space": "siamese", "values": ONES, "fingerprint": "0" * 16}]}, {}, "query.vectors[0].fingerprint"),
-        ({"vectors": [{"space": "siamese", "values": ONES}]}, {"spaces": ["histogram"]}, "query.vectors[0].space"),
+        ({"vectors": {"spaces": []}}, {}, "query.vectors.spaces"),
+        ({"vectors": {"spaces": [{"space": "siamese", "values": ONES}] * 9}}, {}, "query.vectors.spaces"),
+        ({"vectors": {"spaces": [{"space": "siamese", "values": ONES}] * 2}}, {}, "query.vectors.spaces[1].space"),
+        ({"vectors": {"spaces": [{"space": "colour", "values": ONES}]}}, {}, "query.vectors.spaces[0].space"),
+        ({"vectors": {"spaces": [{"space": "siamese", "values": ONES[:3]}]}}, {}, "query.vectors.spaces[0].values"),
+        ({"vectors": {"spaces": [{"space": "siamese", "values": [0.0] * 32_769}]}}, {}, "query.vectors.spaces[0].values"),
+        (
+            {"vectors": {"spaces": [{"space": "siamese", "values": ONES, "fingerprint": "0" * 16}]}},
+            {},
+            "query.vectors.spaces[0].fingerprint",
+        ),
+        (
+            {"vectors": {"spaces": [{"space": "siamese", "values": ONES}]}},
+            {"spaces": ["histogram"]},
+            "query.vectors.spaces[0].space",
+        ),
         (STORED, {"spaces": ["colour"]}, "options.spaces[0]"),
         (STORED, {"spaces": ["siamese", "siamese"]}, "options.spaces[1]"),
         (STORED, {"spaces": ["siamese"] * 9}, "options.spaces"),

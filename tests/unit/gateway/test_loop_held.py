@@ -194,11 +194,11 @@ RPCS = (
     Rpc("Search/Search", search_request(NAME, image=b"x", top_k=1000, spaces=SPACE_NAMES, view=pb.IMAGE_VIEW_FULL)),
     Rpc(
         "Search/Search",
-        lambda: search_request(NAME, vectors={"vectors": vectors()}, include_query_vectors=True),
+        lambda: search_request(NAME, vectors={"spaces": vectors()}, include_query_vectors=True),
     ),
     Rpc(
         "Search/Search",
-        lambda: search_request("", vectors={"vectors": [{"space": "s", "values": [0.1] * 32_768}] * 8}),
+        lambda: search_request("", vectors={"spaces": [{"space": "s", "values": [0.1] * 32_768}] * 8}),
         BAD,
     ),
     Rpc("Search/Search", lambda: options(b"\x0a\x07siamese" * 3_000_000), BAD),
@@ -208,7 +208,7 @@ RPCS = (
     Rpc(
         "Search/SearchBatch",
         lambda: made(
-            pb.SearchBatchRequest, collection=NAME, queries=[{"vectors": {"vectors": vectors()}}] * 256, options={"top_k": 1}
+            pb.SearchBatchRequest, collection=NAME, queries=[{"vectors": {"spaces": vectors()}}] * 256, options={"top_k": 1}
         ),
     ),
     Rpc(
@@ -312,12 +312,14 @@ ROUTES = (
     Route(
         "POST",
         f"{C}/search",
-        lambda: body(search_body({"vectors": [{"space": "siamese", "values": ["x"] * 32_768}] * 8})),
+        lambda: body(search_body({"vectors": {"spaces": [{"space": "siamese", "values": ["x"] * 32_768}] * 8}})),
         "400",
     ),
     Route("POST", f"{C}/search", lambda: body(b"[" * 27_000_000), "400"),
     Route(
-        "POST", f"{C}/search:batch", lambda: body({"queries": [{"vectors": vectors_as_json()}] * 32, "options": {"top_k": 1}})
+        "POST",
+        f"{C}/search:batch",
+        lambda: body({"queries": [{"vectors": {"spaces": vectors_as_json()}}] * 32, "options": {"top_k": 1}}),
     ),
     Route("POST", f"{C}/search:batch", lambda: form(*[("images", "a", bytes([n]) * 500_000) for n in range(40)])),
     Route("POST", f"{C}/search:batch", lambda: body(lists()), "400"),

@@ -155,7 +155,7 @@ def test_vectors_travel_as_they_are(gateway: FakeGateway, client: Client) -> Non
 
     assert image.vectors["siamese"].dtype == np.float32
     np.testing.assert_array_equal(image.vectors["siamese"], vector)
-    assert list(gateway.seen[-1].query.vectors.vectors[0].values) == vector.tolist()
+    assert list(gateway.seen[-1].query.vectors.spaces[0].values) == vector.tolist()
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_what_is_obviously_meant_is_taken(gateway: FakeGateway, client: Client, 
         client.search("shoes", image=given, consistency=Consistency.BOUNDED)  # type: ignore[arg-type]
         assert gateway.seen[-1].query.image == b"x"
     client.search("shoes", vectors={"siamese": [1, 2, 3]})  # type: ignore[dict-item]
-    assert list(gateway.seen[-1].query.vectors.vectors[0].values) == [1.0, 2.0, 3.0]
+    assert list(gateway.seen[-1].query.vectors.spaces[0].values) == [1.0, 2.0, 3.0]
 
     client.delete_images("shoes", "abc")
     assert list(gateway.seen[-1].ids) == ["abc"], "not a, b and c"

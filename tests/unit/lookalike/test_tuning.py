@@ -36,7 +36,7 @@ class Approximate(FakeGateway):
 
     def Search(self, request, context):  # type: ignore[no-untyped-def]
         self.note(request)
-        (query,) = request.query.vectors.vectors
+        (query,) = request.query.vectors.spaces
         apart = METRICS[query.space].distance(np.array(query.values, np.float32), self.matrix(query.space)).tolist()
         seen = zip(apart, self.images, self.needs[query.space], strict=True)
         found = [(distance, image) for distance, image, needed in seen if request.options.ef >= needed]

@@ -27,7 +27,7 @@ def test_every_query_of_a_batch_gets_the_answer_that_it_gets_alone() -> None:
     queries: list[dict[str, Any]] = [
         {"image": PICTURE},
         {"image_id": "003"},
-        {"vectors": [{"space": SIAMESE, "values": [1, 0, 0, 0]}]},
+        {"vectors": {"spaces": [{"space": SIAMESE, "values": [1, 0, 0, 0]}]}},
     ]
     options = {"top_k": 3, "include_query_vectors": True, "ef": 70}
     answered = lines(ask("POST", BATCH, json={"queries": queries, "options": options}))

@@ -83,9 +83,15 @@ def search(**options: Any) -> dict[str, Any]:
         ({"json": search(weights={"siamese": 0})}, "options.weights.siamese"),
         ({"json": search(consistency="SOON")}, "options.consistency"),
         ({"json": search(view="IMAGE_VIEW_MOST")}, "options.view"),
-        ({"json": {"query": {"vectors": [{"space": "siamese", "values": [1, "x"]}]}}}, "query.vectors[0].values[1]"),
-        ({"json": {"query": {"vectors": [{"space": "siamese", "values": [1, 2]}]}}}, "query.vectors[0].values"),
-        ({"json": {"query": {"vectors": [{"values": [1, 2]}]}}}, "query.vectors[0].space"),
+        (
+            {"json": {"query": {"vectors": {"spaces": [{"space": "siamese", "values": [1, "x"]}]}}}},
+            "query.vectors.spaces[0].values[1]",
+        ),
+        (
+            {"json": {"query": {"vectors": {"spaces": [{"space": "siamese", "values": [1, 2]}]}}}},
+            "query.vectors.spaces[0].values",
+        ),
+        ({"json": {"query": {"vectors": {"spaces": [{"values": [1, 2]}]}}}}, "query.vectors.spaces[0].space"),
         ({"json": [1]}, "body"),
         ({"content": b"{", "headers": {"content-type": "application/json"}}, "body"),
         ({"content": b"picture", "headers": {"content-type": "image/png"}}, "body"),
@@ -125,6 +131,11 @@ def test_what_is_an_entry_of_the_spaces_now_is_refused_with_the_entry() -> None:
         message = error_of(ask("POST", "/v1/collections", json={"name": "a", name: "photo"}))["message"]
         assert message == f'{name}: is spaces now, with an entry {{"name": {kind}}}'
     assert error_of(ask("POST", SEARCH, json={"model": "photo"}))["message"] == "model: is not a field of this request"
+
+
+def test_vectors_as_a_list_are_refused_with_the_place_of_the_list_now() -> None:
+    error = error_of(ask("POST", SEARCH, json={"query": {"vectors": [{"space": "siamese", "values": [1, 0, 0, 0]}]}}))
+    assert error["message"] == "query.vectors: is a JSON object now; the list stands in query.vectors.spaces"
 
 
 def test_a_field_at_its_old_place_is_refused_with_its_place_now_in_batches_forms_and_queries() -> None:

@@ -29,10 +29,18 @@ def refused(method: str, path: str, **request: Any) -> tuple[int, str, str]:
         ("/v1/collections", {"name": "a", "spaces": [{"name": "a", "histogram": {"bin": 16}}]}, "spaces[0].histogram.bin"),
         ("/v1/collections", {"name": "a", "space": {}}, "space"),
         ("/v1/collections/things:reembed", {"grace": 5}, "grace"),
-        (SEARCH, {"query": {"vectors": [{"space": "siamese", "values": [1], "finger": ""}]}}, "query.vectors[0].finger"),
+        (
+            SEARCH,
+            {"query": {"vectors": {"spaces": [{"space": "siamese", "values": [1], "finger": ""}]}}},
+            "query.vectors.spaces[0].finger",
+        ),
         (SEARCH, {"query": {"image_id": "a"}, "options": {"topk": 5}}, "options.topk"),
         (f"{SEARCH}:batch", {"queries": [{"image_id": "a"}, {"image_ids": "b"}]}, "queries[1].image_ids"),
-        (f"{SEARCH}:batch", {"queries": [{"vectors": [{"space": "x", "value": []}]}]}, "queries[0].vectors[0].value"),
+        (
+            f"{SEARCH}:batch",
+            {"queries": [{"vectors": {"spaces": [{"space": "x", "value": []}]}}]},
+            "queries[0].vectors.spaces[0].value",
+        ),
         (f"{SEARCH}:batch", {"queries": [], "top": 5}, "top"),
         (f"{IMAGES}:delete", {"id": ["a"]}, "id"),
         (f"{IMAGES}:update", {"updates": [{"id": "a", "metadata": {}, "merged": True}]}, "updates[0].merged"),
@@ -64,6 +72,10 @@ def body(**fields: Any) -> dict[str, Any]:
     return search_body({"image_id": "a"} | fields if "vectors" not in fields else fields)
 
 
+def by_vectors(values: list[Any]) -> dict[str, Any]:
+    return search_body({"vectors": {"spaces": [{"space": "siamese", "values": values}]}})
+
+
 TOO_MANY_BINS = {"name": "a", "histogram": {"bins": 10**30}}
 
 
@@ -77,11 +89,11 @@ def raw(body: str) -> dict[str, object]:
         ("POST", SEARCH, {"json": body(spaces=["siamese"] * 20_000)}, "options.spaces"),
         ("POST", SEARCH, {"json": body(weights={str(n): 1 for n in range(9)})}, "options.weights"),
         ("POST", SEARCH, {"json": body(filter="x" * 5000)}, "options.filter"),
-        ("POST", SEARCH, {"json": body(vectors=[{"space": "siamese", "values": ["x"] * 9}])}, "query.vectors[0].values[0]"),
-        ("POST", SEARCH, {"json": body(vectors=[{"space": "siamese", "values": [0] * 32_769}])}, "query.vectors[0].values"),
+        ("POST", SEARCH, {"json": by_vectors(["x"] * 9)}, "query.vectors.spaces[0].values[0]"),
+        ("POST", SEARCH, {"json": by_vectors([0] * 32_769)}, "query.vectors.spaces[0].values"),
         ("POST", SEARCH, raw('{"options": {"filter": "\\ud800"}}'), "options.filter"),
         ("POST", SEARCH, raw('{"options": {"weights": {"siamese": 1e999}}, "query": {}}'), "options.weights.siamese"),
-        ("POST", SEARCH, raw('{"query": {"vectors": [{"space": "siamese", "values": [1e39]}]}}'), "query.vectors[0].values"),
+        ("POST", SEARCH, {"json": by_vectors([1e39])}, "query.vectors.spaces[0].values"),
         ("POST", SEARCH, raw('{"\\ud800": 1}'), "\\ud800"),
         ("POST", SEARCH, {"files": {"image": b"x"}, "data": {"weights": "[" * 90_000}}, "options.weights"),
         ("POST", SEARCH, {"files": {"image": b"x"}, "data": {"spaces": ["siamese"] * 9}}, "options.spaces"),

@@ -222,15 +222,15 @@ def test_top_k_out_of_range_is_refused_with_the_range(top_k: int) -> None:
         (by_image(weights={SIAMESE: 0.0}), "options.weights.siamese"),
         (by_image(weights={SIAMESE: -1.0}), "options.weights.siamese"),
         (by_image(weights={SIAMESE: float("nan")}), "options.weights.siamese"),
-        (by_vectors(), "query.vectors"),
-        (by_vectors(GivenVector(SIAMESE, np.ones(3, np.float32))), "query.vectors[0].values"),
-        (by_vectors(GivenVector(SIAMESE, np.zeros(4, np.float32))), "query.vectors[0].values"),
-        (by_vectors(GivenVector(SIAMESE, np.full(4, 1e20, np.float32))), "query.vectors[0].values"),
-        (by_vectors(GivenVector(SIAMESE, np.full(4, 1e-40, np.float32))), "query.vectors[0].values"),
-        (by_vectors(GivenVector(SIAMESE, np.full(4, np.nan, np.float32))), "query.vectors[0].values"),
-        (by_vectors(*[GivenVector(SIAMESE, np.ones(4, np.float32))] * 2), "query.vectors[1].space"),
-        (by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32)), spaces=(HISTOGRAM,)), "query.vectors[0].space"),
-        (by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32)), spaces=BOTH), "query.vectors"),
+        (by_vectors(), "query.vectors.spaces"),
+        (by_vectors(GivenVector(SIAMESE, np.ones(3, np.float32))), "query.vectors.spaces[0].values"),
+        (by_vectors(GivenVector(SIAMESE, np.zeros(4, np.float32))), "query.vectors.spaces[0].values"),
+        (by_vectors(GivenVector(SIAMESE, np.full(4, 1e20, np.float32))), "query.vectors.spaces[0].values"),
+        (by_vectors(GivenVector(SIAMESE, np.full(4, 1e-40, np.float32))), "query.vectors.spaces[0].values"),
+        (by_vectors(GivenVector(SIAMESE, np.full(4, np.nan, np.float32))), "query.vectors.spaces[0].values"),
+        (by_vectors(*[GivenVector(SIAMESE, np.ones(4, np.float32))] * 2), "query.vectors.spaces[1].space"),
+        (by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32)), spaces=(HISTOGRAM,)), "query.vectors.spaces[0].space"),
+        (by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32)), spaces=BOTH), "query.vectors.spaces"),
         (SearchRequest("", ByImage(b"x")), "collection"),
         (SearchRequest("No Such Name", ByImage(b"x")), "collection"),
         (SearchRequest("things", ByStoredImage("")), "query.image_id"),
@@ -251,7 +251,7 @@ def test_a_vector_of_another_fingerprint_is_refused_and_both_are_named() -> None
     with pytest.raises(FailedPrecondition) as raised:
         search(by_vectors(GivenVector(SIAMESE, np.ones(4, np.float32), "0" * 16)))
     assert raised.value.reason == "FINGERPRINT_MISMATCH"
-    assert raised.value.field == "query.vectors[0].fingerprint"
+    assert raised.value.field == "query.vectors.spaces[0].fingerprint"
     assert "0" * 16 in raised.value.message
     assert SPACES[1].fingerprint in raised.value.message
 

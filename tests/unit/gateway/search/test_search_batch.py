@@ -192,7 +192,7 @@ def test_what_is_wrong_with_one_query_is_its_outcome_and_fails_no_other() -> Non
     fields = [getattr(outcome, "field", None) for outcome in answers]
     assert fields == [
         None, None, "query", "query.image", "query.image_id", "query.image_id", None,
-        "query.vectors", "query.vectors[0].values", "query.vectors[0].fingerprint", None,
+        "query.vectors.spaces", "query.vectors.spaces[0].values", "query.vectors.spaces[0].fingerprint", None,
     ]  # fmt: skip
     assert [isinstance(outcome, SearchResult) for outcome in answers] == [field is None for field in fields]
 

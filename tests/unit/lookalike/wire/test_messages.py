@@ -52,7 +52,7 @@ def test_each_kind_of_query_is_distinguished_even_when_empty() -> None:
 
 def test_vectors_arrive_as_float32_with_their_fingerprint() -> None:
     given_ = image_pb2.SpaceVector(space="siamese", values=[0.5, -1.0], fingerprint="ab")
-    query = query_from(search_pb.Query(vectors=search_pb.QueryVectors(vectors=[given_])))
+    query = query_from(search_pb.Query(vectors=search_pb.QueryVectors(spaces=[given_])))
     assert isinstance(query, ByVectors)
     (vector,) = query.vectors
     assert (vector.space, vector.fingerprint) == ("siamese", "ab")
