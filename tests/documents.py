@@ -22,10 +22,22 @@ EXPECTED = {
     "lookalike collections create things": r"(?s)photo +model fashion.*fashion +model fashion.*16 RGB bins"
     r".*5 indexed.*photo distance\ttones distance.*holiday\.jpg",
     "buf curl": r"(?s)lookalike\.v1\.SearchService/Search\n.*\"neighbours\": \[",
-    "from pathlib import Path": r"(?s)^1 \S*/holiday\.jpg 1\.0.*'label': 'beach'.*\n[01] .*holiday\.jpg",
+    "from pathlib import Path\n\nfrom lookalike.client import Client, Query": (
+        r"(?s)^1 \S*/holiday\.jpg 1\.0.*'label': 'beach'.*\n[01] .*holiday\.jpg"
+    ),
     "curl -F image=": r'(?s)"neighbours":.*"index": [01], "answer":.*"index": [01], "answer":.*SUCCEEDED',
+    "lookalike images count": r'(?s)^2\n.*"count":"2".*"sample_ids":\[".*would delete 2 images',
+    "from lookalike.client import Client, ImageUpdate": r"^REVISION_MISMATCH .*has revision \d+ now",
+    "curl 'http://127.0.0.1:8080/v1/collections/pictures/images?": r'(?s)^\{"images":\[\{"id".*"next_page_token":"\w+',
+    "curl -H 'X-Timeout-S: 5'": r'"neighbours":',
     "from celery import Celery": r"^$",
     "lookalike collections export": r"exported 6 images(.*\n)+.*imported 6 images into collection pictures_again",
+    "lookalike collections create colours": r"(?s)16 RGB bins.*5 indexed.*\n1\t1\.0.*holiday\.jpg",
+    "lookalike collections update things": (
+        r"(?s)spaces photo and tones; weights tones 0\.5; ef 128\n.*photo distance\ttones distance"
+    ),
+    "lookalike search holiday.jpg --collection pictures --space siamese": r"ms in the gateway: query vectors .*fuse",
+    "from pathlib import Path\n\nfrom lookalike.client import Client\n": r"^\['\w+'.*SearchTiming\(total=",
     "lookalike sizing --images 100M": r"337\.6 GB",
     "lookalike sizing --images 1B": r"HNSW",
 }

@@ -112,7 +112,7 @@ def reader(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     shutil.copy(photographs[0], stack.inside.sources / "new.jpg")
     yield Reader(stack, home)
     with Client(stack.target) as client:
-        for name in {one.name for one in client.list_collections()} & {"pictures", "pictures_again", "things"}:
+        for name in {one.name for one in client.list_collections()} & {"pictures", "pictures_again", "things", "colours"}:
             client.delete_collection(name)
 
 

@@ -127,6 +127,17 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     ]
 
 
+def test_the_errors_of_troubleshooting_are_those_of_the_product() -> None:
+    headings = re.findall(r"^### `(.+)`$", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    packages = [path for package in ("embedder", "gateway", "indexer", "lookalike") for path in (ROOT / package).rglob("*.py")]
+    # Texts that go on in the next line are put together, values that differ become dots.
+    joined = "\n".join(re.sub(r'"\s*\n\s*f?"', "", path.read_text()) for path in packages)
+    said = re.sub(r"\{[^{}\n]*\}", "...", joined)
+    assert len(headings) > 15
+    patterns = {heading: ".*".join(map(re.escape, heading.split("..."))) for heading in headings}
+    assert [heading for heading, pattern in patterns.items() if not re.search(pattern, said)] == []
+
+
 DECISIONS = sorted(path for path in (ROOT / "docs" / "decisions").glob("*.md") if path.name != "README.md")
 
 
