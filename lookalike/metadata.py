@@ -6,11 +6,12 @@ which are written as they came and which a filter finds alike. Every way in call
 
 from __future__ import annotations
 
+import enum
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from lookalike.errors import InvalidArgument
 from lookalike.names import MAX_METADATA_BYTES
@@ -40,6 +41,16 @@ def _whole(digits: str) -> int:
 _DECODER = json.JSONDecoder()
 _PATIENT_DECODER = json.JSONDecoder(parse_int=_whole)
 """Reads what the other one cannot. It calls a function for each whole number, which takes twice the time."""
+
+
+class UnknownValue(enum.Enum):
+    """Stands in metadata for a value that a newer server sent, of a kind that this version does not know. `check_metadata`
+    refuses it by its path, so that nothing is written in its place."""
+
+    UNKNOWN_VALUE = "(a value that this version of lookalike does not know)"
+
+
+UNKNOWN_VALUE: Final = UnknownValue.UNKNOWN_VALUE
 
 
 def check_metadata(metadata: Mapping[str, object], field: str = "metadata") -> None:
@@ -118,6 +129,8 @@ def _check(value: Any, level: int) -> None:
         _check_inner(value.items(), level, of_object=True)
     elif isinstance(value, list | tuple):
         _check_inner(enumerate(value), level, of_object=False)
+    elif isinstance(value, UnknownValue):
+        raise _BadValueError("has no kind that is known; text, numbers, true, false, null, lists and objects are allowed")
     else:
         raise _BadValueError(f"is of type {type(value).__name__}; JSON has text, numbers, true, false, null, lists and objects")
 

@@ -202,7 +202,7 @@ class ShardWriter:
         columns: dict[str, Any] = {
             "id": [image.id for image in images],
             "uri": [image.uri for image in images],
-            "metadata": [json.dumps(dict(image.metadata), ensure_ascii=False) for image in images],
+            "metadata": [_metadata_text(image) for image in images],
             "sha256": [image.sha256 for image in images],
             "revision": [image.revision for image in images],
             "indexed_at": [image.index_time for image in images],
@@ -283,6 +283,17 @@ def _schema(spaces: Sequence[Space]) -> pa.Schema:
     numbers = [pa.field("revision", pa.int64()), pa.field("indexed_at", pa.timestamp("us", "UTC"))]
     vectors = [pa.field(_column(space), pa.list_(pa.float32(), space.dimension)) for space in spaces]
     return pa.schema([*texts, *numbers, *vectors])
+
+
+def _metadata_text(image: Image) -> str:
+    """Raises `FailedPrecondition` where it holds a value that this version does not know."""
+
+    def refused(_value: object) -> None:
+        raise FailedPrecondition(
+            f"image {image.id!r} has metadata that this version of lookalike does not know; use a newer one"
+        )
+
+    return json.dumps(dict(image.metadata), ensure_ascii=False, default=refused)
 
 
 def _column(space: Space) -> str:

@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from lookalike.errors import InvalidArgument
+from lookalike.metadata import UNKNOWN_VALUE
 from lookalike.spaces import HistogramSettings
 from lookalike.spans import MAX_SPAN
 from lookalike.v1 import image_pb2
@@ -20,7 +21,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def metadata_from(message: image_pb2.Metadata) -> dict[str, object]:
     """Metadata as plain Python values, with keys in order, at any depth. An `integer_value` is an int. A `number_value` is a
-    float, which may be NaN or infinite: `check_metadata` refuses these, for the one item that holds them."""
+    float, which may be NaN or infinite, and a value without a kind is `UNKNOWN_VALUE`: `check_metadata` refuses these, for the
+    one item that holds them."""
     values = message.fields
     return {name: _value_from(values[name]) for name in sorted(values)}
 
@@ -34,7 +36,9 @@ def metadata_message(metadata: Mapping[str, object]) -> image_pb2.Metadata:
 
 def _value_from(value: image_pb2.MetadataValue) -> object:
     match value.WhichOneof("kind"):
-        case None | "null_value":
+        case None:
+            return UNKNOWN_VALUE
+        case "null_value":
             return None
         case "struct_value":
             return metadata_from(value.struct_value)

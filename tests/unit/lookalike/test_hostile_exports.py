@@ -22,6 +22,7 @@ from lookalike.backup.importing import import_collection
 from lookalike.backup.layout import Export, Shard, check_shard, read_export, read_shard, shard_writer, write_export
 from lookalike.client import Image
 from lookalike.errors import FailedPrecondition
+from lookalike.metadata import UNKNOWN_VALUE
 from lookalike.spaces import HistogramSettings, Metric, ModelSettings, Space
 
 MIB = 1024 * 1024
@@ -43,6 +44,15 @@ def folder(tmp_path: Path) -> Path:
         writer.write(images)
     write_export(files, Export("shoes", "", SPACES, "", shards=(Shard(SHARD, COUNT, "id2"),), complete=True))
     return tmp_path
+
+
+def test_metadata_of_a_newer_server_is_not_exported_as_something_else(tmp_path: Path) -> None:
+    unknown = Image("id0", "", {"n": [UNKNOWN_VALUE]}, "a" * 64, 1, datetime.now(UTC), {})
+    with (
+        pytest.raises(FailedPrecondition, match=r"^image 'id0' has metadata that this version"),
+        shard_writer(Artifacts(tmp_path.as_uri()), SHARD, ()) as writer,
+    ):
+        writer.write([unknown])
 
 
 def as_of_0_1(folder: Path) -> None:

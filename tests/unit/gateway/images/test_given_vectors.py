@@ -13,6 +13,7 @@ from gateway.collections.collections import Collections, NewCollection
 from gateway.images.given_vectors import images_per_answer
 from gateway.images.images import Images
 from lookalike.errors import FingerprintMismatch, InvalidArgument, LookalikeError
+from lookalike.metadata import UNKNOWN_VALUE
 from lookalike.records.image import Consistency, GivenImage, GivenVector, ImageView
 from lookalike.spaces import HISTOGRAM, SIAMESE, HistogramSettings, Metric, ModelSettings, Space
 from tests.unit.gateway.fakes import (
@@ -70,6 +71,7 @@ NAN = replace(SIAMESE_OK, values=np.array([1, 2, np.nan, 4], np.float32))
         ([given(sha256="E" * 64)], InvalidArgument, "images[0].sha256"),
         ([given(metadata={"x": "y" * 20_000})], InvalidArgument, "images[0].metadata"),
         ([given(metadata={"x": [{"y": 2**63}]})], InvalidArgument, "images[0].metadata.x[0].y"),
+        ([given(metadata={"x": [UNKNOWN_VALUE]})], InvalidArgument, "images[0].metadata.x[0]"),
         ([given(vectors=[HISTOGRAM_OK])], InvalidArgument, "images[0].vectors"),
         ([given(vectors=[HISTOGRAM_OK, SIAMESE_OK, SIAMESE_OK])], InvalidArgument, "images[0].vectors"),
         ([given(vectors=[HISTOGRAM_OK, SHORT])], InvalidArgument, "images[0].vectors"),

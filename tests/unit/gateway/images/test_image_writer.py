@@ -21,6 +21,7 @@ from lookalike.errors import (
     RevisionMismatch,
     Unavailable,
 )
+from lookalike.metadata import UNKNOWN_VALUE
 from lookalike.records.collection import Collection
 from lookalike.records.image import Delete, Deletion, ImageUpdate, StoredImage, UpdateResult
 from lookalike.records.job import Undo, Undone
@@ -220,6 +221,7 @@ LARGE = {"text": "x" * 10_000}
         ([ImageUpdate("a", {}), ImageUpdate("a", {})], "updates[1].id"),
         ([ImageUpdate("a", {"text": "x" * 20_000})], "updates[0].metadata"),
         ([ImageUpdate("a", {"n": [1, float("nan")]})], "updates[0].metadata.n[1]"),
+        ([ImageUpdate("a", {"n": UNKNOWN_VALUE}, merge=True)], "updates[0].metadata.n"),
         ([ImageUpdate("a", {}, expected_revision=0)], "updates[0].expected_revision"),
         ([ImageUpdate("b", {}), ImageUpdate("a", {"more": "x" * 10_000}, merge=True)], "updates[1].metadata"),
     ],

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lookalike.errors import Internal, InvalidArgument
-from lookalike.metadata import check_metadata
+from lookalike.metadata import UNKNOWN_VALUE, check_metadata
 from lookalike.records.job_state import JobState
 from lookalike.records.search import ByImage, ByStoredImage, ByVectors
 from lookalike.spaces import HistogramSettings, Space
@@ -113,8 +113,13 @@ def test_a_number_that_is_none_is_left_to_the_check_of_metadata(number: float) -
         check_metadata(metadata_from(metadata_message({"list": [{"deep": number}]})))
 
 
-def test_a_value_that_is_not_set_is_null() -> None:
-    assert metadata_from(image_pb2.Metadata(fields={"nothing": image_pb2.MetadataValue()})) == {"nothing": None}
+def test_a_value_without_a_kind_is_kept_as_unknown_and_refused_by_its_path() -> None:
+    unset, null = image_pb2.MetadataValue(), image_pb2.MetadataValue(null_value=0)  # type: ignore[arg-type]  # its only member
+    inner = image_pb2.MetadataValue(list_value=image_pb2.MetadataList(values=[null, unset]))
+    item = upload_item_from(ingest_pb.UploadItem(id="a", metadata=image_pb2.Metadata(fields={"list": inner})))
+    assert item.metadata == {"list": [None, UNKNOWN_VALUE]}
+    with pytest.raises(InvalidArgument, match=r"^metadata\.list\[1\]: has no kind that is known; text, .* are allowed$"):
+        check_metadata(item.metadata)
 
 
 def test_an_image_carries_only_the_vectors_asked_for() -> None:
