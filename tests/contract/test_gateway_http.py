@@ -200,7 +200,7 @@ def test_images_added_over_http_are_indexed_and_a_bad_one_fails_alone(http: http
     images = http.get(f"/v1/collections/{name}/images", params={"filter": "year >= 2019", "consistency": STRONG}).json()
     assert [image["id"] for image in images["images"]] == ["a/1"]
     assert _error(http.post(f"/v1/ingest-jobs/{job_id}:cancel")) == (409, "FAILED_PRECONDITION", "id", "JOB_ENDED")
-    assert http.delete(f"/v1/collections/{name}/images/a%2F1").json()["deleted"] == 1
+    assert http.delete(f"/v1/collections/{name}/images/a%2F1").json()["deleted"] == "1"
     assert http.delete(f"/v1/collections/{name}").status_code == 200
     assert http.get(f"/v1/collections/{name}").status_code == 404
 

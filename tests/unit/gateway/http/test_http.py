@@ -334,15 +334,15 @@ def test_a_page_may_be_asked_for_too_large_and_not_by_a_token_of_another_list(pa
 
 def test_images_are_deleted_by_path_or_by_list() -> None:
     app, deleted = build(), {"revision": "9", "sample_ids": []}
-    assert ask("DELETE", "/v1/collections/things/images/a%2Fb%20c", app).json() == {"deleted": 1, **deleted}
+    assert ask("DELETE", "/v1/collections/things/images/a%2Fb%20c", app).json() == {"deleted": "1", **deleted}
     ids = {"ids": ["000", "001", "nobody"]}
-    assert ask("POST", "/v1/collections/things/images:delete", app, json=ids).json() == {"deleted": 2, **deleted}
+    assert ask("POST", "/v1/collections/things/images:delete", app, json=ids).json() == {"deleted": "2", **deleted}
 
 
 def test_a_delete_is_validated_and_an_image_that_was_written_since_is_a_conflict() -> None:
     app = build()
     images = "/v1/collections/things/images"
-    would = {"deleted": 4, "revision": "0", "sample_ids": ["000", "001", "002", "003"]}
+    would = {"deleted": "4", "revision": "0", "sample_ids": ["000", "001", "002", "003"]}
     params = {"filter": 'id < "004"', "validate_only": True}
     assert ask("DELETE", images, app, params=params).json() == would
     assert ask("POST", f"{images}:delete", app, json=params).json() == would
@@ -353,14 +353,14 @@ def test_a_delete_is_validated_and_an_image_that_was_written_since_is_a_conflict
     ):
         assert (error["code"], error["status"], error["reason"]) == (409, "ABORTED", "REVISION_MISMATCH")
         assert error["metadata"] == {"id": "000", "expected": "4", "actual": "1"}
-    assert ask("DELETE", f"{images}/000", app, params={"expected_revision": "1"}).json()["deleted"] == 1
+    assert ask("DELETE", f"{images}/000", app, params={"expected_revision": "1"}).json()["deleted"] == "1"
 
 
 def test_images_are_deleted_by_filter_and_updated_alone_or_together() -> None:
     app = build()
     images = "/v1/collections/things/images"
     patched = ask("PATCH", f"{images}/a%2Fb%20c", app, json={"metadata": {"year": None, "size": 3}})
-    assert patched.json() == {"updated": 1, "missing_ids": [], "revision": "9"}
+    assert patched.json() == {"updated": "1", "missing_ids": [], "revision": "9"}
     assert ask("GET", f"{images}/a%2Fb%20c", app).json()["image"]["metadata"] == {"score": 7.0, "size": 3}
     assert error_of(ask("PATCH", f"{images}/nobody", app, json={"metadata": {}}))["code"] == 404
     updates = {"updates": [{"id": "000", "metadata": {"x": 1}}, {"id": "nobody", "metadata": {}, "merge": True}]}
@@ -369,8 +369,8 @@ def test_images_are_deleted_by_filter_and_updated_alone_or_together() -> None:
         assert error_of(ask("DELETE", refused, app))["field"] == "filter"
     # 000 and a/b c are of the revision of the delete itself in this fake; the others are older.
     deleted = ask("DELETE", f"{images}?filter=revision%20%3E%200", app).json()
-    assert deleted == {"deleted": 8, "revision": "9", "sample_ids": []}
-    assert ask("POST", f"{images}:delete", app, json={"filter": "a = 1"}).json()["deleted"] == 0
+    assert deleted == {"deleted": "8", "revision": "9", "sample_ids": []}
+    assert ask("POST", f"{images}:delete", app, json={"filter": "a = 1"}).json()["deleted"] == "0"
     assert error_of(ask("POST", f"{images}:delete", app, json={}))["field"] == "ids"
 
 
