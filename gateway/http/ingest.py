@@ -58,8 +58,8 @@ def ingest_operations(ingest: Ingest) -> Iterator[Operation]:
         path="/v1/collections/{collection}/images",
         serve=add_images,
         summary="Add images: upload them and start a job",
-        description=f"At most {MAX_FILES:,} images of 20 MB each. An image that cannot be used fails alone: see the job. "
-        "The time that the upload takes does not count.",
+        description=f"At most {MAX_FILES:,} images of 20,000,000 bytes each. An image that cannot be used fails alone: "
+        "see the job. The time that the upload takes does not count.",
         tag="images",
         message=_REQUEST,
         in_path={"collection": "collection"},

@@ -49,7 +49,7 @@ def search_operations(search: Search, rpcs: SearchRpcs) -> Iterator[Operation]:
         outcomes = await search.answer_batch(batch, asked.call())
         return StreamingResponse(_lines(outcomes), media_type=LINES, headers=STREAM_HEADERS)
 
-    picture = {**BINARY, "description": "An encoded picture, at most 20 MB."}
+    picture = {**BINARY, "description": "An encoded picture, at most 20,000,000 bytes."}
     yield by_contract("Search", served(rpcs.Search), read_form=_read_search, form=partial(_form, {"image": picture}))
     pictures = {
         "type": "array",
