@@ -75,7 +75,7 @@ async def _read_search(request: Request, message: pb.SearchRequest) -> None:
 
 async def _read_batch(request: Request, message: pb.SearchBatchRequest) -> None:
     for image in await _read_form(request, message.options, "images", MAX_QUERIES_PER_BATCH):
-        message.queries.add().image = image
+        message.queries.add().query.image = image
 
 
 async def _read_form(request: Request, options: pb.SearchOptions, name: str, most: int) -> list[bytes]:

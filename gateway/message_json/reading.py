@@ -68,7 +68,8 @@ def fill(message: Any, value: object, part: Part, path: str = "") -> None:
     try:
         _plan(part).fill(message, value, path)
     except _UnknownFieldError as error:
-        raise InvalidArgument(error.path, not_known(error.name, part)) from None
+        problem = f"is {error.place} now" if error.place else not_known(error.name, part)
+        raise InvalidArgument(error.path, problem) from None
 
 
 def fill_from_texts(
@@ -100,9 +101,11 @@ def not_known(name: object, part: Part, problem: str = "is not a field of this r
 
 
 class _UnknownFieldError(Exception):
+    """`place` is where the field stands now within its item of a list, if anywhere."""
+
     def __init__(self, path: str, name: str) -> None:
         super().__init__(path)
-        self.path, self.name = path, name
+        self.path, self.name, self.place = path, name, ""
 
 
 class _Plan(NamedTuple):
@@ -186,7 +189,7 @@ def _set(message: Any) -> Any:
 def _filling_of_list(field: FieldDescriptor) -> _Fill:
     name, most = field.name, most_items(field)
     if field.message_type is not None:
-        inner, read = _filling_of_message(field), None
+        inner, read = _filling_of_item(field), None
     else:
         inner, read = None, _read(field)
 
@@ -201,6 +204,23 @@ def _filling_of_list(field: FieldDescriptor) -> _Fill:
                 inner(target.add(), value, f"{path}[{index}]")
         elif read is None or not _extended(field, target, values):
             target.extend([read(value, f"{path}[{index}]") for index, value in enumerate(values)])  # type: ignore[misc]
+
+    return filling
+
+
+def _filling_of_item(field: FieldDescriptor) -> _Fill:
+    inner = _filling_of_message(field)
+    if not is_ours(field):
+        return inner
+    places = _places(Part(cast(Descriptor, field.message_type)))
+
+    def filling(message: Any, value: Any, path: str) -> None:
+        try:
+            inner(message, value, path)
+        except _UnknownFieldError as error:
+            if error.path == _inside(path, error.name) and error.name in places:
+                error.place = _inside(path, places[error.name])
+            raise
 
     return filling
 

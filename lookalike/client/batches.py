@@ -15,7 +15,7 @@ from lookalike.names import MAX_CALL_BYTES, MAX_QUERIES_PER_BATCH
 from lookalike.records.search import BatchAnswer
 from lookalike.spaces import Vector
 from lookalike.v1 import search_service_pb2
-from lookalike.wire.search import batch_answer_from, query_message
+from lookalike.wire.search import batch_answer_from, batch_query_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,16 @@ class _Part:
     """The queries of one request, with their places among all queries."""
 
     places: list[int] = field(default_factory=list)
-    messages: list[search_service_pb2.Query] = field(default_factory=list)
+    messages: list[search_service_pb2.BatchQuery] = field(default_factory=list)
     size_bytes: int = 0
 
-    def takes(self, message: search_service_pb2.Query) -> bool:
+    def takes(self, message: search_service_pb2.BatchQuery) -> bool:
         """Whether `message` still fits; the first always does."""
         if not self.places:
             return True
         return len(self.places) < MAX_QUERIES_PER_BATCH and self.size_bytes + message.ByteSize() <= MAX_CALL_BYTES
 
-    def add(self, place: int, message: search_service_pb2.Query) -> None:
+    def add(self, place: int, message: search_service_pb2.BatchQuery) -> None:
         self.places.append(place)
         self.messages.append(message)
         self.size_bytes += message.ByteSize()
@@ -60,7 +60,7 @@ class _Part:
 
 def answered(
     queries: Iterable[Query],
-    ask: Callable[[list[search_service_pb2.Query]], Iterator[search_service_pb2.SearchBatchResponse]],
+    ask: Callable[[list[search_service_pb2.BatchQuery]], Iterator[search_service_pb2.SearchBatchResponse]],
 ) -> Iterator[BatchAnswer]:
     """The answer of each of `queries`, which are read as they are needed; `ask` sends the queries of one request.
 
@@ -69,7 +69,7 @@ def answered(
     part = _Part()
     for place, query in enumerate(queries):
         try:
-            message = query_message(_checked.query(query.image, query.vectors, query.image_id))
+            message = batch_query_message(_checked.query(query.image, query.vectors, query.image_id))
         except LookalikeError as error:
             yield BatchAnswer(place, error=error)
             continue
@@ -82,7 +82,7 @@ def answered(
 
 
 def _asked(
-    part: _Part, ask: Callable[[list[search_service_pb2.Query]], Iterator[search_service_pb2.SearchBatchResponse]]
+    part: _Part, ask: Callable[[list[search_service_pb2.BatchQuery]], Iterator[search_service_pb2.SearchBatchResponse]]
 ) -> Iterator[BatchAnswer]:
     left = len(part.places)
     for response in ask(part.messages):

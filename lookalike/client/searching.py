@@ -76,7 +76,7 @@ class SearchCalls(Calls):
         name, how = text("collection", collection), options_message(search_options(**options))
         with_deadline_s = self._deadline(timeout_s)
 
-        def ask(some: list[search_service_pb2.Query]) -> Iterator[search_service_pb2.SearchBatchResponse]:
+        def ask(some: list[search_service_pb2.BatchQuery]) -> Iterator[search_service_pb2.SearchBatchResponse]:
             request = search_service_pb2.SearchBatchRequest(collection=name, queries=some, options=how)
             return self._stream(lambda: self._search.SearchBatch(request, timeout=with_deadline_s))
 

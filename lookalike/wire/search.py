@@ -56,7 +56,11 @@ def batch_from(request: pb.SearchBatchRequest) -> SearchBatchRequest:
             return error
 
     options = options_from(request.options)
-    return SearchBatchRequest(request.collection, [query(message) for message in request.queries], options)
+    return SearchBatchRequest(request.collection, [query(one.query) for one in request.queries], options)
+
+
+def batch_query_message(query: Query) -> pb.BatchQuery:
+    return pb.BatchQuery(query=query_message(query))
 
 
 def query_message(query: Query) -> pb.Query:

@@ -40,7 +40,12 @@ def services(target: str) -> Iterator[Stubs]:
 def batch(services: Stubs, queries: list[search_pb.Query], **options: Any) -> list[search_pb.SearchBatchResponse]:
     """In order of the queries; each exactly once."""
     options = {"consistency": STRONG, **options}
-    request = made(search_pb.SearchBatchRequest, collection=COLLECTION, queries=queries, options=options)
+    request = made(
+        search_pb.SearchBatchRequest,
+        collection=COLLECTION,
+        queries=[search_pb.BatchQuery(query=one) for one in queries],
+        options=options,
+    )
     answers = sorted(services.search.SearchBatch(request, timeout=TIMEOUT_S), key=lambda answer: answer.index)
     assert [answer.index for answer in answers] == list(range(len(queries)))
     return answers
@@ -80,7 +85,7 @@ def test_a_bad_picture_is_its_own_answer_with_the_details_of_its_error(services:
     ("fields", "expected"),
     [
         ({"queries": []}, ("INVALID_ARGUMENT", "queries", "INVALID_ARGUMENT")),
-        ({"queries": [{"image_id": "x"}] * 257}, ("INVALID_ARGUMENT", "queries", "INVALID_ARGUMENT")),
+        ({"queries": [{"query": {"image_id": "x"}}] * 257}, ("INVALID_ARGUMENT", "queries", "INVALID_ARGUMENT")),
         ({"options": {"top_k": 0}}, ("INVALID_ARGUMENT", "options.top_k", "INVALID_ARGUMENT")),
         ({"options": {"filter": "label = "}}, ("INVALID_ARGUMENT", "options.filter", "FILTER_INVALID")),
         ({"options": {"spaces": ["colour"]}}, ("NOT_FOUND", "options.spaces[0]", "SPACE_NOT_FOUND")),
@@ -92,12 +97,12 @@ def test_a_bad_picture_is_its_own_answer_with_the_details_of_its_error(services:
 def test_a_bad_batch_is_refused_as_a_whole_with_status_field_and_reason(
     services: Stubs, fields: dict[str, Any], expected: tuple[str, str, str]
 ) -> None:
-    request = {"collection": COLLECTION, "queries": [{"image_id": image_id(1)}], **fields}
-    assert refused(services.search.SearchBatch, search_pb.SearchBatchRequest(**request)) == expected
+    request = {"collection": COLLECTION, "queries": [{"query": {"image_id": image_id(1)}}], **fields}
+    assert refused(services.search.SearchBatch, made(search_pb.SearchBatchRequest, **request)) == expected
 
 
 def test_a_deadline_too_short_to_keep_is_deadline_exceeded(services: Stubs) -> None:
-    queries = [search_pb.Query(image=picture(n)) for n in range(64)]
+    queries = [search_pb.BatchQuery(query=search_pb.Query(image=picture(n))) for n in range(64)]
     request = search_pb.SearchBatchRequest(collection=COLLECTION, queries=queries)
     with pytest.raises(grpc.RpcError) as raised:
         list(services.search.SearchBatch(request, timeout=0.001))
@@ -108,7 +113,7 @@ def test_http_streams_what_grpc_streams(stack: Stack, services: Stubs) -> None:
     contents = [picture(n) for n in range(3)]
     over_grpc = batch(services, [search_pb.Query(image=content) for content in contents], top_k=4)
     path = f"/v1/collections/{COLLECTION}/search:batch"
-    queries = [{"image": base64.b64encode(content).decode()} for content in contents]
+    queries = [{"query": {"image": base64.b64encode(content).decode()}} for content in contents]
     body = {"queries": queries, "options": {"top_k": 4, "consistency": "CONSISTENCY_STRONG"}}
     files = [("images", ("picture.png", content)) for content in contents]
     with httpx.Client(base_url=stack.http_url, timeout=TIMEOUT_S) as http:

@@ -262,7 +262,7 @@ def _by_search_over_http(system: System, _capsys: Any) -> Found:
 
 
 def _by_batch_over_http(system: System, _capsys: Any) -> Found:
-    body = '{"queries": [{"image_id": "upload"}], "options": {"top_k": 50, "consistency": "CONSISTENCY_STRONG"}}'
+    body = '{"queries": [{"query": {"image_id": "upload"}}], "options": {"top_k": 50, "consistency": "CONSISTENCY_STRONG"}}'
     answer = _posted(system, f"/collections/{COLLECTION}/search:batch", body)["answer"]
     return {hit["image"]["id"]: hit["image"]["metadata"] for hit in answer["neighbours"]} | {"upload": VALUES}
 

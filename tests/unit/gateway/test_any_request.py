@@ -160,7 +160,7 @@ BODIES = {
 def test_any_json_is_answered_or_refused_as_its_sender_s_mistake(app: Any, path: str) -> None:
     likely = {
         "query": {"image_id": "0000"},
-        "queries": [{"image_id": "0000"}],
+        "queries": [{"query": {"image_id": "0000"}}],
         "options": {"top_k": 5},
         "name": "made",
         "collection": "things",
@@ -171,7 +171,8 @@ def test_any_json_is_answered_or_refused_as_its_sender_s_mistake(app: Any, path:
     option = st.fixed_dictionaries(
         {}, optional=dict.fromkeys(search_service_pb2.SearchOptions.DESCRIPTOR.fields_by_name, JSON_VALUES)
     )
-    parts = {"query": query, "queries": st.lists(query, max_size=3), "options": option}
+    in_batch = st.fixed_dictionaries({}, optional={"query": query})
+    parts = {"query": query, "queries": st.lists(in_batch, max_size=3), "options": option}
     known = st.fixed_dictionaries(
         {}, optional={name: JSON_VALUES | st.just(likely.get(name)) | parts.get(name, st.none()) for name in BODIES[path]}
     )

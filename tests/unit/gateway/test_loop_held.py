@@ -177,7 +177,7 @@ def options(content: bytes) -> bytes:
 
 
 def batch(queries: Sequence[Any], **options: Any) -> pb.SearchBatchRequest:
-    return made(pb.SearchBatchRequest, collection=NAME, queries=queries, options=options)
+    return made(pb.SearchBatchRequest, collection=NAME, queries=[{"query": one} for one in queries], options=options)
 
 
 def a_picture(number: int) -> pb.Query:
@@ -208,7 +208,10 @@ RPCS = (
     Rpc(
         "Search/SearchBatch",
         lambda: made(
-            pb.SearchBatchRequest, collection=NAME, queries=[{"vectors": {"spaces": vectors()}}] * 256, options={"top_k": 1}
+            pb.SearchBatchRequest,
+            collection=NAME,
+            queries=[{"query": {"vectors": {"spaces": vectors()}}}] * 256,
+            options={"top_k": 1},
         ),
     ),
     Rpc(
@@ -319,7 +322,7 @@ ROUTES = (
     Route(
         "POST",
         f"{C}/search:batch",
-        lambda: body({"queries": [{"vectors": {"spaces": vectors_as_json()}}] * 32, "options": {"top_k": 1}}),
+        lambda: body({"queries": [{"query": {"vectors": {"spaces": vectors_as_json()}}}] * 32, "options": {"top_k": 1}}),
     ),
     Route("POST", f"{C}/search:batch", lambda: form(*[("images", "a", bytes([n]) * 500_000) for n in range(40)])),
     Route("POST", f"{C}/search:batch", lambda: body(lists()), "400"),

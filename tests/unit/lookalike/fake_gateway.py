@@ -146,7 +146,7 @@ class FakeGateway(
         """The last query first; an image that begins with `bad` is no picture. `short` answers leave out as many queries."""
         self.note(request)
         for index in reversed(range(self.short, len(request.queries))):
-            query = request.queries[index]
+            query = request.queries[index].query
             if query.image.startswith(b"bad"):
                 bad = errors.BadImage("is truncated", field="query.image")
                 yield search_service_pb2.SearchBatchResponse(index=index, error=to_status(bad))

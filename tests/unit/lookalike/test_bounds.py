@@ -72,7 +72,7 @@ VECTOR = image_pb2.SpaceVector(space="siamese", values=[0.5] * MAX_DIMENSION)
     [
         search_request("c" * 63, vectors=pb.QueryVectors(spaces=[VECTOR] * 8), weights={"s" * 63: 1.0}, top_k=5),
         search_request("", image=b"x" * 20_000_000, spaces=["siamese"] * 8, filter="é" * 4096),
-        pb.SearchBatchRequest(queries=[pb.Query(image_id="é" * 128)] * 256),
+        pb.SearchBatchRequest(queries=[pb.BatchQuery(query=pb.Query(image_id="é" * 128))] * 256),
         pb.DeleteImagesRequest(ids=["i" * 256] * 1000),
         pb.UpdateImagesRequest(
             updates=[made(pb.ImageUpdate, id="a", metadata={"k": ["v", 1, None, {"w": True}]}, merge=True)] * 1000
@@ -99,10 +99,10 @@ def test_a_request_at_its_bounds_is_read_as_protobuf_would(message: Message) -> 
             search_request("", vectors=made(pb.QueryVectors, spaces=[VECTOR, {"values": [1.0] * 32_769}])),
             "query.vectors.spaces[1].values",
         ),
-        (pb.SearchBatchRequest(queries=[pb.Query()] * 257), "queries"),
+        (pb.SearchBatchRequest(queries=[pb.BatchQuery()] * 257), "queries"),
         (
-            made(pb.SearchBatchRequest, queries=[{}, {"vectors": {"spaces": [{"space": "s" * 64}]}}]),
-            "queries[1].vectors.spaces[0].space",
+            made(pb.SearchBatchRequest, queries=[{}, {"query": {"vectors": {"spaces": [{"space": "s" * 64}]}}}]),
+            "queries[1].query.vectors.spaces[0].space",
         ),
         (pb.ListImagesRequest(page_token="x" * 1025), "page_token"),
         (made(pb.UpdateImagesRequest, updates=[{"id": "a"}, {"metadata": {"k": "v" * 131072}}]), "updates[1].metadata"),

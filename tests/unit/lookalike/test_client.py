@@ -116,7 +116,7 @@ def test_what_is_wrong_with_one_of_many_queries_is_its_answer(gateway: FakeGatew
     ]  # fmt: skip
     assert [answer.error.reason for answer in answers[1:3] if answer.error] == ["IMAGE_TOO_LARGE", "IMAGE_UNREADABLE"]
     (request,) = gateway.seen
-    assert [query.WhichOneof("query") for query in request.queries] == ["image", "image", "image_id", "vectors"]
+    assert [one.query.WhichOneof("query") for one in request.queries] == ["image", "image", "image_id", "vectors"]
 
 
 @pytest.mark.parametrize("query", [{}, {"image": b"x", "image_id": "y"}])

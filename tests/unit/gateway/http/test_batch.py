@@ -14,6 +14,11 @@ from tests.unit.gateway.http_app import SEARCH, ask
 
 BATCH = f"{SEARCH}:batch"
 PICTURE = base64.b64encode(b"picture").decode()
+STORED = {"image_id": "001"}
+
+
+def batch_body(*queries: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"queries": [{"query": query} for query in queries], **more}
 
 
 def lines(response: httpx.Response) -> list[dict[str, Any]]:
@@ -30,7 +35,7 @@ def test_every_query_of_a_batch_gets_the_answer_that_it_gets_alone() -> None:
         {"vectors": {"spaces": [{"space": SIAMESE, "values": [1, 0, 0, 0]}]}},
     ]
     options = {"top_k": 3, "include_query_vectors": True, "ef": 70}
-    answered = lines(ask("POST", BATCH, json={"queries": queries, "options": options}))
+    answered = lines(ask("POST", BATCH, json=batch_body(*queries, options=options)))
     assert [line["index"] for line in answered] == [0, 1, 2]
     for line, query in zip(answered, queries, strict=True):
         assert set(line) == {"index", "answer"}
@@ -50,8 +55,8 @@ def test_a_form_may_hold_many_pictures() -> None:
 
 def test_what_is_wrong_with_one_query_is_its_line() -> None:
     bad = base64.b64encode(b"bad picture").decode()
-    queries = [{}, {"image": bad}, {"image_id": "nobody"}, {"image_id": "001"}]
-    answered = lines(ask("POST", BATCH, json={"queries": queries}))
+    queries: list[dict[str, Any]] = [{}, {"image": bad}, {"image_id": "nobody"}, {"image_id": "001"}]
+    answered = lines(ask("POST", BATCH, json=batch_body(*queries)))
     assert [line.get("error", {}).get("field") for line in answered] == ["query", "query.image", "query.image_id", None]
     assert [line.get("error", {}).get("code") for line in answered] == [400, 400, 404, None]
 
@@ -61,12 +66,14 @@ def test_what_is_wrong_with_one_query_is_its_line() -> None:
     [
         ({"json": {}}, "queries"),
         ({"json": {"queries": []}}, "queries"),
-        ({"json": {"queries": [{"image_id": "001"}] * 257}}, "queries"),
-        ({"json": {"queries": [{"image_id": "001"}], "options": {"top_k": 0}}}, "options.top_k"),
-        ({"json": {"queries": [{"image_id": "001"}], "options": {"filter": "label ="}}}, "options.filter"),
-        ({"json": {"queries": [{"image_id": "001"}, {"image": "%%%"}]}}, "queries[1].image"),
-        ({"json": {"queries": [{"image_id": "001", "image": PICTURE}]}}, "queries[0]"),
-        ({"json": {"queries": [{"image_id": "001", "top_k": 3}]}}, "queries[0].top_k"),
+        ({"json": batch_body(*[STORED] * 257)}, "queries"),
+        ({"json": batch_body(STORED, options={"top_k": 0})}, "options.top_k"),
+        ({"json": batch_body(STORED, options={"filter": "label ="})}, "options.filter"),
+        ({"json": batch_body(STORED, {"image": "%%%"})}, "queries[1].query.image"),
+        ({"json": batch_body({**STORED, "image": PICTURE})}, "queries[0].query"),
+        ({"json": {"queries": [{}]}}, "queries[0].query"),
+        ({"json": batch_body({**STORED, "top_k": 3})}, "queries[0].query.top_k"),
+        ({"json": {"queries": [STORED]}}, "queries[0].image_id"),
         ({"files": {"images": b"x"}, "data": {"top_k": "many"}}, "options.top_k"),
         ({"files": {"image": b"x"}}, "image"),
         ({"data": {"images": "text"}, "files": {"other": b"x"}}, "images"),
@@ -79,7 +86,7 @@ def test_what_is_wrong_with_all_of_it_is_an_error_and_no_stream(request_: dict[s
 
 
 def test_a_batch_in_a_collection_that_is_not_there_is_404() -> None:
-    response = ask("POST", "/v1/collections/others/search:batch", json={"queries": [{"image_id": "001"}]})
+    response = ask("POST", "/v1/collections/others/search:batch", json=batch_body(STORED))
     assert (response.status_code, response.json()["error"]["reason"]) == (404, "COLLECTION_NOT_FOUND")
 
 
@@ -92,5 +99,5 @@ def test_the_lines_and_both_bodies_are_documented() -> None:
     content, schemas = operation["requestBody"]["content"], document["components"]["schemas"]
     assert content["multipart/form-data"]["schema"]["properties"]["images"]["type"] == "array"
     assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/SearchBatchRequest"}
-    assert schemas["SearchBatchRequest"]["properties"]["queries"]["items"] == {"$ref": "#/components/schemas/QueryInput"}
+    assert schemas["SearchBatchRequest"]["properties"]["queries"]["items"] == {"$ref": "#/components/schemas/BatchQueryInput"}
     assert set(schemas["QueryInput"]["properties"]) == {"image", "vectors", "image_id"}

@@ -139,8 +139,13 @@ def test_vectors_as_a_list_are_refused_with_the_place_of_the_list_now() -> None:
 
 
 def test_a_field_at_its_old_place_is_refused_with_its_place_now_in_batches_forms_and_queries() -> None:
-    batch = {"queries": [{"image_id": "001", "top_k": 3}]}
-    assert error_of(ask("POST", f"{SEARCH}:batch", json=batch))["message"] == "queries[0].top_k: is options.top_k now"
+    for query, message in (
+        ({"query": {"image_id": "001", "top_k": 3}}, "queries[0].query.top_k: is options.top_k now"),
+        ({"top_k": 3}, "queries[0].top_k: is options.top_k now"),
+        ({"image_id": "001"}, "queries[0].image_id: is queries[0].query.image_id now"),
+        ({"vectors": []}, "queries[0].vectors: is queries[0].query.vectors now"),
+    ):
+        assert error_of(ask("POST", f"{SEARCH}:batch", json={"queries": [query]}))["message"] == message
     form = {"files": {"image": b"x"}, "data": {"include_vectors": "true"}}
     assert error_of(ask("POST", SEARCH, **form))["message"] == "include_vectors: is view now, with IMAGE_VIEW_FULL"
     page = ask("GET", "/v1/collections/things/images?include_vectors=true")

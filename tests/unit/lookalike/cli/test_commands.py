@@ -217,7 +217,7 @@ def test_several_pictures_are_searched_in_one_call_and_shown_in_their_order(
     ]
     assert said.code == exits.INVALID, "the code of the first that failed"
     (request,) = gateway.seen
-    assert [query.image for query in request.queries] == [b"a", b"bad", b"d"]
+    assert [one.query.image for one in request.queries] == [b"a", b"bad", b"d"]
     assert (request.options.top_k, request.options.ef) == (2, 90)
 
 

@@ -16,7 +16,7 @@ from lookalike.errors import NotFound
 from lookalike.records.collection import Collection
 from lookalike.records.image import Delete, Deletion, GivenImage, Image, ImageUpdate, UpdateResult
 from lookalike.records.job import CreateJob, Failure, Job, JobFilter, Report, Undone
-from lookalike.records.search import BatchAnswer, SearchRequest, SearchResult
+from lookalike.records.search import BatchAnswer, ByStoredImage, SearchRequest, SearchResult
 from lookalike.records.source import SOURCES, Source, Upload, UploadItem
 from lookalike.spaces import HistogramSettings, Metric, Space, SpaceSpec
 from lookalike.v1 import collection_service_pb2, embedder_service_pb2, image_pb2, ingest_service_pb2, search_service_pb2
@@ -85,7 +85,8 @@ def test_a_record_survives_the_way_to_protobuf_and_back(way: Way, data: st.DataO
 
 def test_every_field_of_the_contract_is_mapped_or_named_as_left_out() -> None:
     failed = search.batch_answer_message(BatchAnswer(0, error=NotFound("image", "a")))
-    messages = [failed, *(way.to(whole(way.record, number)) for way in WAYS for number in range(len(SOURCES)))]
+    asked = search.batch_query_message(ByStoredImage("a"))
+    messages = [failed, asked, *(way.to(whole(way.record, number)) for way in WAYS for number in range(len(SOURCES)))]
     set_ = {name for message in messages for name in _set_in(message)}
     left_out = LEFT_OUT | (_requests_and_answers() - {name.partition(".")[0] for name in set_})
     missing = {name for name in _contract() if not {name, name.partition(".")[0]} & (set_ | left_out)}
