@@ -8,7 +8,7 @@ PROSE := '*.md' '*.py' '*.lua' Makefile 'protos/lookalike/*.proto' 'examples/*' 
 	':!gateway/page/vendor/*.[cj]s*' ':!examples/*/package-lock.json'
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo check types breaking words github test examples test-backends test-openvino format stubs released recorded train unseen photographs photo chaos deletion rolling hostile containers manifests recall scale bench bench-quick bench-growth clean
+.PHONY: help install up demo check types breaking words github test examples test-backends test-openvino format stubs released recorded train unseen photographs photo chaos deletion rolling schemathesis hostile containers manifests recall scale bench bench-quick bench-growth clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,11 @@ deletion: install ## Run a sweep beside a job and searches, and check that only 
 
 rolling: install ## Restart two of each service in turn, twice, under searches and a job of 5,000 pictures, on the real Milvus (minutes)
 	$(BIN)/pytest -m long -s tests/e2e/test_rolling_restart.py
+
+schemathesis: install ## Fuzz the HTTP API of a live gateway by its OpenAPI document, all checks on (minutes)
+	$(BIN)/uv venv --quiet --allow-existing build/schemathesis
+	$(BIN)/uv pip install --quiet --python build/schemathesis/bin/python "schemathesis==4.32.5" "pillow~=13.0"
+	SCHEMATHESIS=$(CURDIR)/build/schemathesis/bin/schemathesis $(BIN)/pytest -m long -s tests/e2e/test_schemathesis.py
 
 hostile: install ## Send 300 hostile pictures among 3,000 good ones to an embedder of 2.5 GB, as searches and as a job (minutes)
 	$(BIN)/pytest -m long -s tests/e2e/test_hostile.py tests/unit/embedder/pictures/test_hostile_pictures.py \

@@ -30,6 +30,7 @@ _MOST_STRANGE = 64
 """Bounds the fields of a message that this version does not know, or that repeat a single value."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VARINT_BYTES = 10
+_MOST_FLOAT = 3.4028234663852886e38
 _PACKED = {
     FieldDescriptor.CPPTYPE_FLOAT: 4,
     FieldDescriptor.CPPTYPE_DOUBLE: 8,
@@ -126,6 +127,13 @@ def most_characters(field: FieldDescriptor) -> int:
 def range_of(field: FieldDescriptor) -> tuple[int, int]:
     """The least and the most of a whole number."""
     return _bound(field, bounds_pb2.minimum), _bound(field, bounds_pb2.maximum) or 2**31 - 1
+
+
+def float_range_of(field: FieldDescriptor) -> tuple[float, float]:
+    """The least and the most of a float of 32 bits."""
+    if most := _bound(field, bounds_pb2.maximum):
+        return float(_bound(field, bounds_pb2.minimum)), float(most)
+    return -_MOST_FLOAT, _MOST_FLOAT
 
 
 def too_many(most: int) -> str:

@@ -28,8 +28,18 @@ MAX_EF = 32_768
 """Breadth of an HNSW search; Milvus' own limit (its documentation, "HNSW")."""
 MAX_PAGE_SIZE = 1000
 
-_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+PATTERNS = {
+    "name": r"[a-z][a-z0-9]*(_[a-z0-9]+)*",
+    "request-id": r"[A-Za-z0-9._:-]{1,128}",
+    "image-id": r"[^\x00-\x1f\x7f-\x9f]+",
+    "fingerprint": r"[0-9a-f]{16}",
+    "location": r"[^\x00-\x1f\x7f-\x9f]+",
+    "glob": r"[^\x00-\x1f\x7f-\x9f]+",
+    "line": r"[^\x00-\x1f\x7f-\x9f]*",
+    "prose": r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*",
+}
+"""Texts by their `format` in the contract (`protos/lookalike/v1/bounds.proto`), as expressions of Python and of ECMA-262."""
+_NAME, _REQUEST_ID = re.compile(PATTERNS["name"]), re.compile(PATTERNS["request-id"])
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Unicode's control characters (category Cc) and surrogates (Cs). A thousand ids are checked in 1 ms by an expression, and in
 25 ms a character at a time, while the gateway's loop waits."""

@@ -33,8 +33,9 @@ def _list_of(items: dict[str, Any], description: str, **more: Any) -> dict[str, 
 _TEXT = {"type": "string", "maxLength": FORM_TEXT_BYTES}
 _ID_TEXT = "One per image, in order; an empty one, like none at all, stands for a hash of the content."
 _METADATA_TEXT = 'One JSON object per image, in order, such as {"label": "Coat"}.'
-_FORM = {
+_FORM: dict[str, Any] = {
     "type": "object",
+    "additionalProperties": False,
     "required": ["images"],
     "properties": {
         "images": _list_of(BINARY, "Encoded pictures.", minItems=1),
@@ -73,6 +74,8 @@ def ingest_operations(ingest: Ingest) -> Iterator[Operation]:
 
 async def _items(form: FormData) -> AsyncIterator[UploadItem]:
     """The form's images one by one. What is wrong with one of them makes that one fail in the job, not the others here."""
+    if wrong := next((name for name in form if name not in _FORM["properties"]), None):
+        raise InvalidArgument(wrong[:80], f"is not a field of this form ({', '.join(_FORM['properties'])})")
     files = form.getlist("images")
     if not files or not all(isinstance(file, UploadFile) for file in files):
         raise InvalidArgument("images", "is missing; send one or more files called 'images'")

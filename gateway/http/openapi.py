@@ -16,12 +16,15 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from gateway.calls import DEFAULT_S, MAX_S
 from gateway.http.operations import Operation
 from gateway.http_server.requests import FORM, FORM_TEXT_BYTES, JSON, LEAST_TIMEOUT_S, TIMEOUT
-from gateway.message_json.contract import behavior, comment, is_map, members
+from gateway.message_json.contract import behavior, comment, is_map, is_ours, members
 from gateway.message_json.reading import Part
-from lookalike.bounds import most_bytes, most_characters, most_items, range_of
+from lookalike.bounds import float_range_of, most_bytes, most_characters, most_items, range_of
+from lookalike.names import PATTERNS
 from lookalike.records.search_options import DEFAULT_TOP_K
 from lookalike.spans import PATTERN
+from lookalike.v1 import bounds_pb2
 from lookalike.v1 import search_service_pb2 as pb
+from lookalike.wire.masks import changeable_paths
 
 BINARY = {"type": "string", "format": "binary"}
 _DEFAULTS = {pb.SearchOptions.DESCRIPTOR.fields_by_name["top_k"].full_name: DEFAULT_TOP_K}
@@ -83,13 +86,16 @@ def document(operations: Iterable[Operation], **info: Any) -> dict[str, Any]:
 def parameter(
     field: FieldDescriptor, where: str, *, name: str = "", required: bool = True, description: str = ""
 ) -> dict[str, Any]:
-    """A parameter that takes what `field` takes, in a `where` of "path" or "query"."""
+    """A parameter that takes what `field` takes, in a `where` of "path", which has an item of a list, or "query"."""
+    schema = Schemas().asked(field)
+    if where == "path":
+        schema = schema.get("items", schema)
     return {
         "name": name or field.name,
         "in": where,
         "required": required,
         "description": description or comment(field.full_name),
-        "schema": {key: value for key, value in Schemas().asked(field).items() if key != "description"},
+        "schema": {key: value for key, value in schema.items() if key != "description"},
     }
 
 
@@ -116,7 +122,7 @@ class Schemas:
     def request(self, part: Part, name: str) -> dict[str, Any]:
         """A body, by its `name`."""
         if name not in self.named:
-            fields = {field.name: self.asked(field) for field in part.fields}
+            fields = {field.name: _or_null(self.asked(field), field) for field in part.fields}
             if part.resource:
                 ignored = [field for field in part.message.fields if OUTPUT_ONLY in behavior(field)]
                 fields |= {field.name: {"readOnly": True, "description": comment(field.full_name)} for field in ignored}
@@ -136,9 +142,17 @@ class Schemas:
         return _described_as(schema, field)
 
     def texts_of(self, part: Part) -> dict[str, Any]:
-        """The fields of `part` in a form. A map is a text there."""
-        text = {"type": "string", "maxLength": FORM_TEXT_BYTES, "description": "A JSON object.", "example": "{}"}
-        return {field.name: text if is_map(field) else self.asked(field) for field in part.fields}
+        """The fields of `part` in a form. A map is a text there, and so is each item of a list, which may hold several."""
+        text = {"type": "string", "maxLength": FORM_TEXT_BYTES}
+        json_text = {**text, "description": "A JSON object.", "example": "{}"}
+        names = {"type": "array", "items": text, "description": "Names, in fields of their own or with commas between them."}
+
+        def described(field: FieldDescriptor) -> dict[str, Any]:
+            if is_map(field):
+                return json_text
+            return {**names, "maxItems": most_items(field)} if field.is_repeated else self.asked(field)
+
+        return {field.name: described(field) for field in part.fields}
 
     def _answered(self, field: FieldDescriptor) -> dict[str, Any]:
         def one(kind: FieldDescriptor) -> dict[str, Any]:
@@ -150,16 +164,44 @@ class Schemas:
         """An item of `field`, or a key or a value of a map, within its bound."""
         if (schema := _value(one)) is None:
             return self.request(Part(cast(Descriptor, one.message_type)), f"{one.message_type.name}Input")  # type: ignore[union-attr]
+        if one.type == FieldDescriptor.TYPE_FLOAT:
+            least, most = float_range_of(field)
+            return {**schema, "minimum": least, "maximum": most}
         if one.type == FieldDescriptor.TYPE_INT32:
             least, most = range_of(field)
             return {**schema, "minimum": least, "maximum": most}
         if one.type == FieldDescriptor.TYPE_BYTES:
-            return {**schema, "contentEncoding": "base64", "maxLength": -(-most_bytes(field) // 3) * 4}
+            base64 = {**schema, "contentEncoding": "base64", "maxLength": -(-most_bytes(field) // 3) * 4}
+            return base64 | _format_of(field)
         if one.type == FieldDescriptor.TYPE_INT64:
-            return {**schema, "pattern": "^-?[0-9]{1,19}$", "maxLength": 20}
+            above_nought = range_of(field)[0] > 0
+            return {**schema, "pattern": "^[1-9][0-9]{0,18}$" if above_nought else "^-?[0-9]{1,19}$", "maxLength": 20}
+        if one.message_type is not None and one.message_type.name == "FieldMask":
+            return {**schema, "pattern": _mask_pattern(one), "maxLength": most_characters(one)}
         if schema == _TEXT and one.enum_type is None:
-            return {**schema, "maxLength": most_characters(field)}
+            return {**schema, **_of_text(field)}
         return schema
+
+
+def _of_text(field: FieldDescriptor) -> dict[str, Any]:
+    """The bounds of a text, and its format. One that may be left out may be empty, too."""
+    needed = REQUIRED in behavior(field)
+    bounds = {"maxLength": most_characters(field), **({"minLength": 1} if needed else {}), **_format_of(field)}
+    if pattern := PATTERNS.get(bounds.get("format", "")):
+        bounds["pattern"] = f"^{pattern}$" if needed or field.is_repeated else f"^({pattern})?$"
+    return bounds
+
+
+def _format_of(field: FieldDescriptor) -> dict[str, Any]:
+    said = field.GetOptions().Extensions[bounds_pb2.format]
+    return {"format": said} if said else {}
+
+
+def _mask_pattern(field: FieldDescriptor) -> str:
+    """The paths that the mask `field` of an update may name: those of the resource beside it."""
+    (resource,) = [one.message_type for one in field.containing_type.fields if is_ours(one)]  # type: ignore[union-attr]
+    path = f"({'|'.join(changeable_paths(cast(Descriptor, resource)))})".replace(".", "[.]")
+    return rf"^([*]|{path}(,{path})*)?$"
 
 
 def _value(field: FieldDescriptor) -> dict[str, Any] | None:
@@ -179,13 +221,28 @@ def _whole(field: FieldDescriptor, one: Callable[[FieldDescriptor], dict[str, An
         bound = {"propertyNames": one(key), "maxProperties": most_items(field)} if bounded else {}
         return {"type": "object", "additionalProperties": one(value), **bound}
     if field.is_repeated:
-        return {"type": "array", "items": one(field), **({"maxItems": most_items(field)} if bounded else {})}
+        items = one(field)
+        unique = {"uniqueItems": True} if items.get("format") == "name" else {}
+        least = {"minItems": 1} if REQUIRED in behavior(field) else {}
+        bounds = {**least, "maxItems": most_items(field), **unique} if bounded else {}
+        return {"type": "array", "items": items, **bounds}
     return one(field)
 
 
 def _described_as(schema: dict[str, Any], field: FieldDescriptor) -> dict[str, Any]:
     said = comment(field.full_name)
     return {**schema, "description": said} if said else schema
+
+
+def _or_null(schema: dict[str, Any], field: FieldDescriptor) -> dict[str, Any]:
+    """JSON's null stands for the absence of a field, as protobuf's mapping has it."""
+    in_choice = field.containing_oneof is not None and len(field.containing_oneof.fields) > 1
+    if not field.has_presence or in_choice or REQUIRED in behavior(field):
+        return schema
+    if "type" in schema:
+        return {**schema, "type": [schema["type"], "null"]}
+    described = {"description": schema.pop("description")} if "description" in schema else {}
+    return {"anyOf": [schema, {"type": "null"}], **described}
 
 
 def _object(properties: Mapping[str, Any], required: list[str], description: str) -> dict[str, Any]:

@@ -99,7 +99,8 @@ async def _read_form(request: Request, options: pb.SearchOptions, name: str, mos
 
 
 def _form(files: Mapping[str, Any], schemas: Schemas) -> Mapping[str, Any]:
-    return {"type": "object", "properties": {**files, **schemas.texts_of(_OPTIONS)}, "required": list(files)}
+    properties = {**files, **schemas.texts_of(_OPTIONS)}
+    return {"type": "object", "additionalProperties": False, "properties": properties, "required": list(files)}
 
 
 async def _lines(outcomes: AsyncGenerator[tuple[int, Outcome], None]) -> AsyncIterator[bytes]:

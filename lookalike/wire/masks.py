@@ -27,7 +27,7 @@ def masked_paths(resource: Message, mask: FieldMask) -> tuple[str, ...]:
     nothing is to be changed.
     """
     descriptor = cast(Any, resource).DESCRIPTOR
-    allowed = list(_changeable(descriptor))
+    allowed = list(changeable_paths(descriptor))
     if not mask.paths:
         paths = [path for path in _set(resource) if path in allowed]
         if not paths:
@@ -44,12 +44,13 @@ def masked_paths(resource: Message, mask: FieldMask) -> tuple[str, ...]:
     return tuple(dict.fromkeys(mask.paths))
 
 
-def _changeable(message: Descriptor) -> Iterator[str]:
+def changeable_paths(message: Descriptor) -> Iterator[str]:
+    """The dotted fields of a resource that a mask may name."""
     for field in message.fields:
         if not _FIXED.intersection(field.GetOptions().Extensions[field_behavior]):
             yield field.name
             if _has_fields(field):
-                yield from (f"{field.name}.{path}" for path in _changeable(cast(Descriptor, field.message_type)))
+                yield from (f"{field.name}.{path}" for path in changeable_paths(cast(Descriptor, field.message_type)))
 
 
 def _set(message: Message) -> Iterator[str]:

@@ -135,7 +135,7 @@ def test_paths_bounds_rights_and_required_fields_are_compared_as_well(tmp_path: 
         (search, "bool merge = 3;", "bool merge = 3 [(google.api.field_behavior) = REQUIRED];"),
         (search, "bool last = 3;", "bool last = 3; bool sure = 4 [(google.api.field_behavior) = REQUIRED];"),
         (search, "ImageView view = 6;", "ImageView view = 6; string hint = 9;"),
-        (collections, "string page_token = 2 [(max_bytes) = 1024];", "string page_token = 2 [(max_bytes) = 2048];"),
+        (collections, "(max_bytes) = 1024,", "(max_bytes) = 2048,"),
         (collections, "int32 page_size = 1;", "int32 page_size = 1 [(minimum) = 1, (maximum) = 1000];"),
         (collections, 'right: RIGHT_SEARCH\n      on: ON_EACH', 'right: RIGHT_ADMIN\n      on: ON_EACH'),
     )  # fmt: skip

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from gateway.grpc.servicers import CollectionServicer, IngestServicer, SearchServicer
 from gateway.http.app import Core, build_app
+from gateway.http_server.json_texts import printable
 from gateway.readiness import Readiness
 from lookalike import bounds
 from lookalike.errors import AlreadyExists, FailedPrecondition, InvalidArgument, LookalikeError, NotFound
@@ -50,7 +51,8 @@ TEXTS = st.sampled_from(
 WHOLE = st.sampled_from([0, 1, -1, 5, 1000, 1001, 2**31 - 1, -(2**31)])
 LONG = WHOLE | st.sampled_from([2**63 - 1, -(2**63), 10**12])
 REALS = st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.5, 1e20, 1e-40, 1e38, float("nan"), float("inf"), float("-inf")])
-_FACTS = REALS | LONG | TEXTS | st.none() | st.lists(st.booleans(), max_size=2)
+_UNICODE = TEXTS.filter(lambda text: printable(text) == text)
+_FACTS = REALS | LONG | _UNICODE | st.none() | st.lists(st.booleans(), max_size=2)
 METADATA = st.dictionaries(st.text(max_size=4), _FACTS, max_size=3).map(metadata_message)
 _NUMBERS = {
     FieldDescriptor.CPPTYPE_INT32: WHOLE,

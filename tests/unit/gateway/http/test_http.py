@@ -237,7 +237,7 @@ def test_what_is_not_there_has_the_same_shape_of_error(method: str, path: str, c
             {"json": {"collection": "things", "source": {"folder": {"uri": "/a", "exclude": ["a", "!b"]}}}},
             "source.folder.exclude[1]",
         ),
-        ("POST", "/v1/collections/things/images", {"data": {"ids": "a"}, "files": {"x": b""}}, "images"),
+        ("POST", "/v1/collections/things/images", {"data": {"ids": "a"}, "files": {"x": b""}}, "x"),
         ("GET", "/v1/collections", {"headers": {"x-timeout-s": "-1"}}, "x-timeout-s"),
     ],
 )
