@@ -162,6 +162,18 @@ class RevisionMismatch(Aborted):
         )
 
 
+class Unauthenticated(LookalikeError):
+    """The service asks who calls, and the call did not say, or not in a way that the service accepts."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(LookalikeError):
+    """The service knows who calls, and does not let them do it."""
+
+    reason = "PERMISSION_DENIED"
+
+
 class Overloaded(LookalikeError):
     """Refused before any work was done. `retry_after_s` is the time after which to try again, in seconds."""
 

@@ -37,6 +37,8 @@ _TABLE = (
     _Row(errors.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS, 409),
     _Row(errors.FailedPrecondition, grpc.StatusCode.FAILED_PRECONDITION, 409),
     _Row(errors.Aborted, grpc.StatusCode.ABORTED, 409),
+    _Row(errors.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, 401),
+    _Row(errors.PermissionDenied, grpc.StatusCode.PERMISSION_DENIED, 403),
     _Row(errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     _Row(errors.Unavailable, grpc.StatusCode.UNAVAILABLE, 503),
     _Row(errors.DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED, 504),

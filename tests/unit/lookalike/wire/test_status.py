@@ -18,6 +18,8 @@ CASES = [
     (errors.RevisionMismatch("updates[0].expected_revision", "a", 4, 5), grpc.StatusCode.ABORTED, 409),
     (errors.FailedPrecondition("not now", reason="JOB_ENDED"), grpc.StatusCode.FAILED_PRECONDITION, 409),
     (errors.FingerprintMismatch("siamese", "aaaa", "bbbb"), grpc.StatusCode.FAILED_PRECONDITION, 409),
+    (errors.Unauthenticated("no token", reason="TOKEN_MISSING"), grpc.StatusCode.UNAUTHENTICATED, 401),
+    (errors.PermissionDenied("not yours", reason="RIGHT_MISSING"), grpc.StatusCode.PERMISSION_DENIED, 403),
     (errors.Overloaded("queue full", retry_after_s=0.25), grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     (errors.Unavailable("milvus", "connection refused"), grpc.StatusCode.UNAVAILABLE, 503),
     (errors.DeadlineExceeded("too late"), grpc.StatusCode.DEADLINE_EXCEEDED, 504),
@@ -44,6 +46,6 @@ def test_a_wrong_field_is_named_in_bad_request() -> None:
 
 
 def test_a_status_without_our_details_becomes_the_class_of_its_code() -> None:
-    back = from_status(status_pb2.Status(code=5, message="nope"))
-    assert type(back) is errors.NotFound
-    assert str(back) == "nope"
+    for code, kind in ((5, errors.NotFound), (7, errors.PermissionDenied), (16, errors.Unauthenticated)):
+        back = from_status(status_pb2.Status(code=code, message="nope"))
+        assert (type(back), str(back), back.reason) == (kind, "nope", kind.reason)
