@@ -40,9 +40,9 @@ DESCRIPTION = """\
 Give it a picture, get back the pictures that look like it.
 
 Answers are the JSON mapping of the protobuf contract in `protos/lookalike/v1/`, with its field names: 64-bit integers are
-strings, timestamps are RFC 3339, enums are their names. Every error has the shape of `ErrorResponse`. A request may say with
-the header `X-Timeout-S` how many seconds it will wait. Every answer has the header `X-Request-Id`, under which the log speaks
-of it; a request may bring its own.
+strings, timestamps are RFC 3339, enums are their names. Requests may have names in lowerCamelCase, too. Every error has the
+shape of `ErrorResponse`. A request may say with the header `X-Timeout-S` how many seconds it will wait. Every answer has
+the header `X-Request-Id`, under which the log speaks of it; a request may bring its own.
 """
 _COMPRESSED_FROM_BYTES = 1024
 _COMPRESSION_LEVEL = 5

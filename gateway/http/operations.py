@@ -24,7 +24,7 @@ from gateway.backends.threads import off_loop
 from gateway.http_server.json_texts import json_pieces
 from gateway.http_server.requests import FORM, PatientRequest, kind_of, read_json_body, texts_of_query, timeout_of
 from gateway.message_json.contract import behavior, comment, most_json_bytes
-from gateway.message_json.reading import Part, fill, fill_from_texts, not_known, value_of
+from gateway.message_json.reading import Part, fill, fill_from_texts, not_known, own_names, value_of
 from gateway.message_json.writing import to_json
 from lookalike.errors import InvalidArgument
 from lookalike.http_bindings import Binding, bindings
@@ -107,7 +107,7 @@ class Operation:
     async def answered(self, request: Request) -> Response:
         """What its route answers. Raises our exceptions."""
         request = PatientRequest(request.scope, request.receive)
-        timeout_s, texts = timeout_of(request), texts_of_query(request)
+        timeout_s, texts = timeout_of(request), own_names(self.message, texts_of_query(request))
         message: Any = GetMessageClass(self.message)()
         fill_from_texts(message, self._checked(texts), self.query)
         if self.read_form is not None and (self.body is None or kind_of(request) == FORM):

@@ -21,7 +21,7 @@ from gateway.http.operations import Asked, Operation, by_contract, served
 from gateway.http_server.errors import error_body
 from gateway.http_server.json_texts import json_pieces
 from gateway.http_server.requests import read_form
-from gateway.message_json.reading import Part, fill_from_texts, not_known
+from gateway.message_json.reading import Part, fill_from_texts, not_known, own_names
 from gateway.message_json.writing import to_json
 from gateway.rpcs.search import SearchRpcs
 from gateway.search.search import Search
@@ -86,7 +86,7 @@ async def _read_form(request: Request, options: pb.SearchOptions, name: str, mos
         contents = [await file.read() for file in files if isinstance(file, UploadFile)]
         if len(contents) < len(files):
             raise InvalidArgument(name, "must be a file in the form, not text")
-        texts = {field: form.getlist(field) for field in form if field != name}
+        texts = own_names(_OPTIONS.message, {field: form.getlist(field) for field in form if field != name})
     given: dict[str, list[str]] = {}
     for field, values in texts.items():
         given[field] = [value for value in values if isinstance(value, str)]

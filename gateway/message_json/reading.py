@@ -1,8 +1,9 @@
 """JSON, or the texts of a query or form, as messages of the contract: by protobuf's own mapping, but metadata is plain JSON.
 
 What a field takes is made of its descriptor once: its type, its bound, which fields must be there. A text of a query goes the
-same way, after it has become the JSON that it stands for. Errors name the field by its path, and are worded as gRPC's where
-both refuse the same. Called by `operations` and `search`; what a message is read into is filled in place, without a copy.
+same way, after it has become the JSON that it stands for. Fields are known by their own names and in lowerCamelCase. Errors
+name the field by its path, and are worded as gRPC's where both refuse the same. Called by `operations` and `search`; what a
+message is read into is filled in place, without a copy.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from google.api.field_behavior_pb2 import OUTPUT_ONLY, REQUIRED
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -30,12 +31,15 @@ _Fill: TypeAlias = Callable[[Any, Any, str], None]
 _Read: TypeAlias = Callable[[Any, str], Any]
 """What protobuf takes for a value of JSON, which stands at a path."""
 
+T = TypeVar("T")
+
 _UTF8_BYTES = 4
 """Bytes of a character at most."""
 _SHOWN = 80
 """Characters of a name that an error repeats."""
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][-+]?[0-9]{1,4})?")
+_CAPITAL = re.compile("[A-Z]")
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:)(\d\d)(\.\d{1,9})?([Zz]|[-+]\d\d:\d\d)", re.ASCII)
 _MOST = {FieldDescriptor.TYPE_FLOAT: 3.4028235677973366e38, FieldDescriptor.TYPE_DOUBLE: 1.7976931348623157e308}
 """Bounds a number in floating point, before it is rounded."""
@@ -90,22 +94,49 @@ def value_of(field: FieldDescriptor, text: str, path: str) -> Any:
     return _read(field)(text, path)
 
 
+def own_names(message: Descriptor, given: Mapping[str, T], path: str = "") -> dict[str, T]:
+    """`given`, by the own names of the fields of `message`: printers of protobuf's JSON send them in lowerCamelCase. Raises
+    `InvalidArgument` for a field that is given by both names."""
+    renamed, own = dict[str, T](), _own_by_camel(message)
+    for name, value in given.items():
+        known = own.get(name, name)
+        if known in renamed:
+            raise InvalidArgument(_inside(path, known), "is given by both of its names; give one of them")
+        renamed[known] = value
+    return renamed
+
+
+@functools.cache
+def _own_by_camel(message: Descriptor) -> Mapping[str, str]:
+    return {field.json_name: field.name for field in message.fields if field.json_name != field.name}
+
+
+def _snake(name: str) -> str:
+    """The own name of a field that has `name` in lowerCamelCase."""
+    return _CAPITAL.sub(lambda capital: f"_{capital[0].lower()}", name)
+
+
 def not_known(name: object, part: Part, problem: str = "is not a field of this request") -> str:
     """What is wrong with a field or parameter that there is not: its place in the request now, or `problem`."""
-    places = _places(part)
-    now, value = _RENAMED.get(str(name), ((), ""))
-    place = next((one for one in now if one in places.values()), None) if now else places.get(str(name))
+    places, own = _places(part), _snake(str(name))
+    now, value = _RENAMED.get(own, ((), ""))
+    place = next((one for one in now if one in places.values()), None) if now else places.get(own)
     if place is None:
         return problem
     return f"is {place} now" + (f", with {value}" if value else "")
 
 
 class _UnknownFieldError(Exception):
-    """`place` is where the field stands now within its item of a list, if anywhere."""
+    """A field `name` that the message at `outer` does not have. `place` is where it stands now within its item of a list, if
+    anywhere."""
 
-    def __init__(self, path: str, name: str) -> None:
-        super().__init__(path)
-        self.path, self.name, self.place = path, name, ""
+    def __init__(self, outer: str, name: str) -> None:
+        super().__init__(outer)
+        self.outer, self.name, self.place = outer, name, ""
+
+    @property
+    def path(self) -> str:
+        return _inside(self.outer, printable(self.name[:_SHOWN]))
 
 
 class _Plan(NamedTuple):
@@ -113,6 +144,7 @@ class _Plan(NamedTuple):
     left out, names that must be there, and those of which one may be."""
 
     fields: Mapping[str, tuple[_Fill, bool]]
+    message: Descriptor
     ignored: frozenset[str]
     required: tuple[str, ...]
     choices: tuple[tuple[str, ...], ...]
@@ -120,13 +152,15 @@ class _Plan(NamedTuple):
     def fill(self, message: Any, value: Any, path: str) -> None:
         if not isinstance(value, dict):
             raise InvalidArgument(path or "body", "is not a JSON object")
+        if not _own_by_camel(self.message).keys().isdisjoint(value):
+            value = own_names(self.message, value, path)
         for name, inner in value.items():
             if (known := self.fields.get(name)) is not None:
                 filling, nullable = known
                 if inner is not None or not nullable:
                     filling(message, inner, _inside(path, name))
             elif name not in self.ignored:
-                raise _UnknownFieldError(_inside(path, printable(name[:_SHOWN])), name)
+                raise _UnknownFieldError(path, name)
         for name in self.required:
             if value.get(name) is None:
                 raise InvalidArgument(_inside(path, name), "is missing")
@@ -142,6 +176,7 @@ def _plan(part: Part) -> _Plan:
     ignored = (field.name for field in part.message.fields if part.resource and OUTPUT_ONLY in behavior(field))
     return _Plan(
         {field.name: (_filling(field), field.has_presence) for field in part.fields},
+        part.message,
         frozenset(ignored),
         tuple(field.name for field in part.fields if REQUIRED in behavior(field)),
         tuple(names for names in choices if len(names) > 1),
@@ -218,8 +253,8 @@ def _filling_of_item(field: FieldDescriptor) -> _Fill:
         try:
             inner(message, value, path)
         except _UnknownFieldError as error:
-            if error.path == _inside(path, error.name) and error.name in places:
-                error.place = _inside(path, places[error.name])
+            if error.outer == path and (place := places.get(_snake(error.name))):
+                error.place = _inside(path, place)
             raise
 
     return filling
@@ -267,7 +302,9 @@ def _filling_of_message(field: FieldDescriptor) -> _Fill:
             return lambda message, value, path: message.CopyFrom(span_message(span_of(path, value)))
         case "google.protobuf.FieldMask":
             read = _text_within(most_bytes(field))
-            return lambda message, value, path: message.paths.extend(filter(None, map(str.strip, read(value, path).split(","))))
+            return lambda message, value, path: message.paths.extend(
+                filter(None, map(str.strip, _snake(read(value, path)).split(",")))
+            )
     part, was_list = Part(kind), _WERE_LISTS.get(kind.full_name)
 
     def filling(message: Any, value: Any, path: str) -> None:

@@ -59,6 +59,35 @@ def test_a_field_that_there_is_not_is_refused_by_its_path(path: str, body: dict[
     assert refused("POST", path, json=body) == (400, "INVALID_ARGUMENT", field)
 
 
+def test_names_may_be_in_lower_camel_case_in_bodies_queries_forms_and_masks() -> None:
+    body = {"query": {"imageId": "000"}, "options": {"topK": 2, "includeQueryVectors": True}}
+    found = ask("POST", SEARCH, json=body).json()
+    assert (len(found["neighbours"]), len(found["query_vectors"])) == (2, 1)
+    form = ask("POST", SEARCH, files={"image": b"x"}, data={"topK": "3", "includeQueryVectors": "true"}).json()
+    assert (len(form["neighbours"]), len(form["query_vectors"])) == (3, 1)
+    assert len(ask("GET", f"{IMAGES}?pageSize=2").json()["images"]) == 2
+    for mask, status in (("description", 200), ("updateTime", 400), ("update_time", 400)):
+        response = ask("PATCH", f"/v1/collections/things?updateMask={mask}", json={"description": "new"})
+        assert response.status_code == status, response.text
+    assert "update_time" in ask("PATCH", "/v1/collections/things?updateMask=updateTime", json={}).json()["error"]["message"]
+
+
+def test_a_field_by_both_of_its_names_is_refused() -> None:
+    options = {"topK": 2, "top_k": 2}
+    assert refused("POST", SEARCH, json={"query": {"image_id": "0"}, "options": options})[2] == "options.top_k"
+    assert refused("POST", SEARCH, json={"query": {"image_id": "0", "imageId": "1"}})[2] == "query.image_id"
+    assert refused("POST", SEARCH, files={"image": b"x"}, data={"topK": "2", "top_k": "2"})[2] == "top_k"
+    assert refused("GET", f"{IMAGES}?page_size=2&pageSize=2")[2] == "page_size"
+
+
+def test_a_field_of_before_is_known_in_lower_camel_case_too() -> None:
+    for body, message in (
+        ({"topK": 5}, "topK: is options.top_k now"),
+        ({"includeVectors": True}, "includeVectors: is options.view now, with IMAGE_VIEW_FULL"),
+    ):
+        assert ask("POST", SEARCH, json=body).json()["error"]["message"] == message
+
+
 @pytest.mark.parametrize("path", ["/v1/collections?pagesize=5", f"{IMAGES}?topk=5", f"{JOBS}?state=x", f"{IMAGES}/a?vectors=1"])
 def test_a_parameter_that_there_is_not_is_refused(path: str) -> None:
     assert refused("GET", path) == (400, "INVALID_ARGUMENT", path.partition("?")[2].partition("=")[0])
