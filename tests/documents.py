@@ -36,6 +36,7 @@ EXPECTED = {
     "lookalike collections update things": (
         r"(?s)spaces photo and tones; weights tones 0\.5; ef 128\n.*photo distance\ttones distance"
     ),
+    "curl -X PATCH": r'"description":"".*"ef":128',
     "lookalike search holiday.jpg --collection pictures --space siamese": r"ms in the gateway: query vectors .*fuse",
     "from pathlib import Path\n\nfrom lookalike.client import Client\n": r"^\['\w+'.*SearchTiming\(total=",
     "lookalike sizing --images 100M": r"337\.6 GB",
