@@ -115,6 +115,8 @@ def distances(metric: Metric, queries: Distances, vectors: Distances) -> Distanc
     By one matrix product, |a|^2 + |b|^2 - 2 a.b, in float64: there it is exact to 1e-7 where two vectors are equal, and float32
     is not.
     """
+    if metric not in (Metric.L2, Metric.COSINE):
+        raise FailedPrecondition(f"the metric is {metric.value}; this version of lookalike does not know it")
     products = queries @ vectors.T
     own, theirs = np.einsum("ij,ij->i", queries, queries), np.einsum("ij,ij->i", vectors, vectors)
     if metric is Metric.L2:

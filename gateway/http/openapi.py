@@ -156,6 +156,8 @@ class Schemas:
 
     def _answered(self, field: FieldDescriptor) -> dict[str, Any]:
         def one(kind: FieldDescriptor) -> dict[str, Any]:
+            if kind.enum_type is not None:  # A newer gateway may answer with further members.
+                return {"type": "string", "examples": members(kind)}
             return _value(kind) or self.answer(cast(Descriptor, kind.message_type))
 
         return _whole(field, one, bounded=False)

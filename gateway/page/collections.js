@@ -6,9 +6,9 @@ import { latestJobs, listCollections } from "./api.js";
 const SOON_MS = 2000;
 const LONGEST_MS = 15_000;
 const IDLE_MS = 30_000;
-const ENDED = ["INGEST_JOB_STATE_CANCELLED", "INGEST_JOB_STATE_SUCCEEDED", "INGEST_JOB_STATE_FAILED"];
 
-export const isRunning = (job) => Boolean(job) && !ENDED.includes(job.state);
+/** A job has ended exactly where it has an end: a newer gateway may know further states. */
+export const isRunning = (job) => Boolean(job) && !job.end_time;
 
 /** The collection of this name; without a name, the first that holds anything. */
 function chosen(collections, name) {

@@ -142,7 +142,7 @@ class IngestCalls(Calls):
                     heard_s = time.monotonic()
                     job = job_from(answer.job)
                     yield job
-                    if job.state.ended:
+                    if job.ended:
                         return
             except DeadlineExceeded:
                 # The stream's own deadline is no error as long as the gateway still answers.

@@ -249,6 +249,11 @@ class Job:
     """The `traceparent` of the call that created the job; "" where that was not traced."""
 
     @property
+    def ended(self) -> bool:
+        """Whether nothing more happens to the job, also where its state is one that this version does not know."""
+        return self.end_time is not None or self.state.ended
+
+    @property
     def standing(self) -> str:
         """The state for people: `running`, `running, paused`, `running, held`, `running, stalled`, `succeeded, undone`."""
         paused = "held" if self.held else "paused" if self.paused else ""

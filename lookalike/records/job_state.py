@@ -25,8 +25,8 @@ class JobState(enum.Enum):
 
     @property
     def ended(self) -> bool:
-        """Whether the state is final."""
-        return not MOVES[self]
+        """Whether the state is final. False for one that this version does not know; see `Job.ended`."""
+        return self in MOVES and not MOVES[self]
 
 
 MOVES: dict[JobState, frozenset[JobState]] = {

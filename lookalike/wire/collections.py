@@ -34,5 +34,5 @@ def collection_message(collection: Collection) -> pb.Collection:
 
 
 def collection_from(message: pb.Collection) -> Collection:
-    """Raises `Internal` for a metric, a kind or a state that this version does not know."""
+    """Raises `Internal` for a kind that this version does not know. Such a metric or state has the name UNKNOWN."""
     return record_of(Collection, message, uid="")

@@ -14,6 +14,7 @@ from lookalike.errors import FingerprintMismatch, Internal
 from lookalike.records.model import Embedding
 from lookalike.spaces import DEFAULT_SPACES, Space, SpaceSpec, Vector
 from lookalike.v1 import embedder_service_pb2 as pb
+from lookalike.wire.fields import UNKNOWN
 from lookalike.wire.spaces import space_from, spec_message, specs_from
 from lookalike.wire.status import from_status
 from lookalike.wire.values import span_message
@@ -85,4 +86,8 @@ def describe_request(specs: Sequence[SpaceSpec]) -> pb.DescribeSpacesRequest:
 
 def described_from(response: pb.DescribeSpacesResponse) -> tuple[Space, ...]:
     """Raises `Internal` for a metric or a kind that this version does not know."""
-    return tuple(space_from(space) for space in response.spaces)
+    spaces = tuple(space_from(space) for space in response.spaces)
+    for space in spaces:
+        if space.metric.name == UNKNOWN:
+            raise Internal(f"the embedder's space {space.name!r} has a metric that this version of lookalike does not know")
+    return spaces

@@ -33,6 +33,8 @@ from lookalike.wire.values import (
     span_message,
 )
 
+UNKNOWN = "UNKNOWN"
+"""The name of a member of an enum that a newer server sent."""
 E = TypeVar("E", bound=enum.Enum)
 M = TypeVar("M", bound=Message)
 R = TypeVar("R")
@@ -86,8 +88,9 @@ def record_of(kind: type[R], message: Message, path: str = "", **given: Any) -> 
     """A record of `kind` with what `message` has for it. `given` are fields of the record that are made in another way; `path`
     is where the message stands, for errors.
 
-    Raises `Internal` for a member of an enum or of a oneof that this version does not know, and `InvalidArgument` for a time
-    that no calendar has, or a span that the contract does not allow.
+    A member of an enum that this version does not know is one of the name UNKNOWN. Raises `Internal` for a member of a oneof
+    that this version does not know, and `InvalidArgument` for a time that no calendar has, or a span that the contract does not
+    allow.
     """
     for name, optional, _, read in _shared(cast(Any, kind), cast(Any, type(message))):
         if name not in given:
@@ -223,9 +226,16 @@ def _ways_of_one(theirs: FieldDescriptor, hint: Any) -> tuple[_Write | None, _Re
 def _ways_of_member(contract: EnumDescriptor, kind: type[E]) -> tuple[_Write, _Read]:
     numbers, known = numbers_of(kind, contract), members_of(kind, contract)
 
-    def read(number: int, path: str) -> E:
-        if number not in known:
-            raise Internal(f"an answer has {path} {number}, which this version of lookalike does not know")
-        return known[number]
+    def read(number: int, _path: str) -> E:
+        return known[number] if number in known else _unknown(kind, number)
 
     return numbers.__getitem__, read
+
+
+@functools.cache
+def _unknown(kind: type[E], number: int) -> E:
+    """What stands for a member that a newer server sent: its name is UNKNOWN, its value has the number. `kind` itself does not
+    have it, so that nothing that goes through its members, and no request, meets it."""
+    member = object.__new__(kind)
+    member._name_, member._value_ = UNKNOWN, f"unknown ({number})"
+    return member

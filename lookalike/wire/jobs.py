@@ -50,7 +50,7 @@ def job_message(job: Job) -> pb.IngestJob:
 
 
 def job_from(message: pb.IngestJob) -> Job:
-    """Raises `Internal` for a state that this version does not know."""
+    """A state that this version does not know has the name UNKNOWN."""
     error = from_status(message.error) if message.HasField("error") else None
     policy = _POLICIES_BACK.get(message.near_duplicates.policy, NearDuplicatePolicy.KEEP)
     return record_of(

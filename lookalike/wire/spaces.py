@@ -21,7 +21,7 @@ def space_message(space: Space) -> pb.Space:
 
 
 def space_from(message: pb.Space) -> Space:
-    """Raises `Internal` for a metric that this version does not know: distances would be read wrongly."""
+    """Raises `Internal` for a kind that this version does not know."""
     return record_of(Space, message)
 
 

@@ -396,6 +396,14 @@ def test_watching_ends_with_the_job(gateway: FakeGateway, client: Client) -> Non
     assert seen[-1].skip_reasons == {"DUPLICATE": 1}
 
 
+def test_a_state_of_a_later_version_is_unknown_and_has_ended_where_the_job_has_an_end(
+    gateway: FakeGateway, client: Client
+) -> None:
+    gateway.jobs["job-1"] = [a_job(99)]
+    (job,) = client.watch_job("job-1")
+    assert (job.state.name, job.standing, job.state.ended, job.ended) == ("UNKNOWN", "unknown (99)", False, True)
+
+
 def test_watching_outlives_a_gateway_that_goes_away_for_a_while(gateway: FakeGateway, client: Client) -> None:
     gateway.jobs["job-1"] = [a_job(ingest_service_pb2.INGEST_JOB_STATE_SUCCEEDED, submitted=1, indexed=1)]
     # More often than gRPC's own policy tries within one call.

@@ -317,6 +317,15 @@ def test_the_document_says_what_of_a_collection_is_the_server_s() -> None:
     assert {name for name, one in schema.items() if one.get("readOnly")} == schema.keys() - {"name", "description", "defaults"}
 
 
+def test_the_document_closes_the_enums_of_requests_and_leaves_those_of_answers_open() -> None:
+    document = ask("GET", "/openapi.json").json()
+    state = document["components"]["schemas"]["IngestJob"]["properties"]["state"]
+    assert ("enum" in state, state["examples"][0], len(state["examples"])) == (False, "INGEST_JOB_STATE_PENDING", 7)
+    parameters = document["paths"]["/v1/ingest-jobs"]["get"]["parameters"]
+    (asked,) = [one["schema"]["items"] for one in parameters if one["name"] == "states"]
+    assert asked["enum"] == state["examples"]
+
+
 def test_images_are_counted_alone_or_by_filter() -> None:
     path = "/v1/collections/things/images:count"
     assert ask("GET", path).json() == {"count": "10"}

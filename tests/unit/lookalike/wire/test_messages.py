@@ -12,15 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookalike.errors import Internal, InvalidArgument
+from lookalike.errors import FailedPrecondition, Internal, InvalidArgument
 from lookalike.metadata import UNKNOWN_VALUE, check_metadata
 from lookalike.records.job_state import JobState
 from lookalike.records.search import ByImage, ByStoredImage, ByVectors
-from lookalike.spaces import HistogramSettings, Space
+from lookalike.spaces import HistogramSettings, Metric, Space
+from lookalike.tuning import distances
+from lookalike.v1 import embedder_service_pb2 as embedder_pb
 from lookalike.v1 import image_pb2
 from lookalike.v1 import ingest_service_pb2 as ingest_pb
 from lookalike.v1 import search_service_pb2 as search_pb
 from lookalike.wire.collections import collection_message
+from lookalike.wire.embedder import described_from
 from lookalike.wire.images import given_images_from, image_message
 from lookalike.wire.jobs import job_message, upload_item_from
 from lookalike.wire.search import query_from
@@ -69,11 +72,15 @@ def test_a_space_survives_the_way_there_and_back(space: Space) -> None:
     assert space_from(space_message(space)) == space
 
 
-def test_a_metric_of_a_later_version_is_not_taken_for_another() -> None:
+def test_a_metric_of_a_later_version_is_unknown_and_embedders_may_not_give_it() -> None:
     message = space_message(SPACES[1])
     message.metric = 99  # type: ignore[assignment]
-    with pytest.raises(Internal, match="metric 99"):
-        space_from(message)
+    metric = space_from(message).metric
+    assert (metric.name, metric.value, metric in list(Metric)) == ("UNKNOWN", "unknown (99)", False)
+    with pytest.raises(FailedPrecondition, match=r"unknown \(99\)"):
+        distances(metric, np.ones((1, 2)), np.ones((1, 2)))
+    with pytest.raises(Internal, match="has a metric that this version of lookalike does not know"):
+        described_from(embedder_pb.DescribeSpacesResponse(spaces=[message]))
 
 
 _JSON = st.recursive(
