@@ -24,6 +24,7 @@ from lookalike.v1 import bounds_pb2
 M = TypeVar("M", bound=Message)
 
 UNREADABLE = "REQUEST_UNREADABLE"
+UNKNOWN = "FIELD_UNKNOWN"
 SLICE_BYTES = 64 * 1024
 """Bounds the part of a message that is parsed at once, in a millisecond, so that other threads get their turn."""
 _MOST_STRANGE = 64
@@ -73,17 +74,23 @@ class _OverBoundError(Exception):
         self.path, self.problem = path, problem
 
 
+class _UnknownFieldError(Exception):
+    """A message has a field that this version does not know, where such are refused."""
+
+
 class _NoMessageError(Exception):
     """The bytes are not a message."""
 
 
-def read(content: bytes, message_class: type[M]) -> M:
+def read(content: bytes, message_class: type[M], *, strict: bool = False) -> M:
     """The message of `content`, if it keeps to the bounds of the contract.
 
-    Raises `InvalidArgument` with the field that is over its bound, or REQUEST_UNREADABLE for bytes that are not such a message.
+    Raises `InvalidArgument` with the field that is over its bound, or REQUEST_UNREADABLE for bytes that are not such a message;
+    where it is `strict`, FIELD_UNKNOWN for a field that this version does not know, at any depth. What metadata holds is judged
+    where it is read.
     A large message is parsed a slice at a time, so that other threads run meanwhile.
     """
-    slices = check(content, _descriptor(message_class))
+    slices = check(content, _descriptor(message_class), strict=strict)
     if len(slices) == 1:
         return message_class.FromString(content)
     message, view = message_class(), memoryview(content)
@@ -92,13 +99,15 @@ def read(content: bytes, message_class: type[M]) -> M:
     return message
 
 
-def check(content: bytes, message: Descriptor) -> list[tuple[int, int]]:
+def check(content: bytes, message: Descriptor, *, strict: bool = False) -> list[tuple[int, int]]:
     """Raise `InvalidArgument` as `read` does. Returns the places at which `content` may be cut, into parts of some 64 KB that
     can be parsed into one message in turn, since protobuf merges by concatenation."""
     try:
-        cuts = _walk(content, 0, len(content), _plan(message))
+        cuts = _walk(content, 0, len(content), _plan(message), strict)
     except _OverBoundError as error:
         raise InvalidArgument(error.path, error.problem) from None
+    except _UnknownFieldError as error:
+        raise InvalidArgument("request", str(error), reason=UNKNOWN) from None
     except (_NoMessageError, IndexError):
         raise InvalidArgument("request", f"cannot be read: it is no {message.full_name}", reason=UNREADABLE) from None
     return list(zip([0, *cuts], [*cuts, len(content)], strict=True))
@@ -245,10 +254,11 @@ def _bound(field: FieldDescriptor, option: object) -> int:
     return int(field.GetOptions().Extensions[option])  # type: ignore[index]  # its stub knows no generic options
 
 
-def _walk(content: bytes, position: int, end: int, plan: _Plan) -> list[int]:
+def _walk(content: bytes, position: int, end: int, plan: _Plan, strict: bool) -> list[int]:
     """Check the fields of a message in `content[position:end]`; return the places at which it may be cut.
 
-    Raises `_OverBoundError`, and `_NoMessageError` or IndexError for bytes that are not a message.
+    Raises `_OverBoundError`, `_UnknownFieldError` where it is `strict`, and `_NoMessageError` or IndexError for bytes that are
+    not a message.
     """
     counts: dict[int, int] = {}
     strange = 0
@@ -277,6 +287,10 @@ def _walk(content: bytes, position: int, end: int, plan: _Plan) -> list[int]:
             raise _NoMessageError
         field = plan.long.get(number)
         if field is None or (kind != _BYTES and not field.width):
+            if strict and number not in plan.short:
+                raise _UnknownFieldError(
+                    f"holds field {number}, which {plan.name} does not have here; is this server older than the caller?"
+                )
             strange += number not in plan.short or number in counts
             counts[number] = 1
         elif field.width:
@@ -289,7 +303,7 @@ def _walk(content: bytes, position: int, end: int, plan: _Plan) -> list[int]:
                 raise _OverBoundError(field.name, too_many(field.most))
             strange += not field.most and count > 1
             if field.inner is not None:
-                _walk_inner(content, position, length, field, count)
+                _walk_inner(content, position, length, field, count, strict)
             elif length > field.max_bytes:
                 raise _OverBoundError(_place(field, count), too_long(length, field.max_bytes))
         if strange > _MOST_STRANGE:
@@ -300,11 +314,11 @@ def _walk(content: bytes, position: int, end: int, plan: _Plan) -> list[int]:
     return cuts
 
 
-def _walk_inner(content: bytes, position: int, length: int, field: _Field, count: int) -> None:
+def _walk_inner(content: bytes, position: int, length: int, field: _Field, count: int, strict: bool) -> None:
     if field.inner is None:
         return
     try:
-        _walk(content, position, position + length, field.inner)
+        _walk(content, position, position + length, field.inner, strict)
     except _OverBoundError as error:
         if error.path == "request":
             raise

@@ -19,6 +19,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 import grpc
 import grpc.aio
 from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_status import rpc_status
@@ -36,6 +37,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # a string: generic only
 AioContext: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 T = TypeVar("T")
 _OURS = "/lookalike."
+_NO_SIDE_EFFECTS = MethodOptions.IdempotencyLevel.NO_SIDE_EFFECTS
 _READ_AT_ONCE_BYTES = 512 * 1024
 """Bounds a request that is read on the event loop, which takes 5 ms at the worst (metadata). Most pictures are smaller, and
 their searches would wait for a thread."""
@@ -50,12 +52,14 @@ class _Unread:
 
     content: bytes
     message: type[Message]
+    strict: bool
 
     def read(self) -> Message:
-        """Parse a request. Raises `InvalidArgument` with the field that exceeds its bound, or REQUEST_UNREADABLE."""
+        """Parse a request. Raises `InvalidArgument` with the field that exceeds its bound, REQUEST_UNREADABLE, or FIELD_UNKNOWN
+        where it is strict."""
         content, self.content = self.content, b""
         try:
-            return bounds.read(content, self.message)
+            return bounds.read(content, self.message, strict=self.strict)
         except DecodeError as error:
             raise InvalidArgument("request", f"cannot be read: {error}", reason=bounds.UNREADABLE) from error
 
@@ -376,7 +380,11 @@ def _written(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes]
 
 def _rebuilt(handler: Handler, method: str, behaviour: Callable[..., Any]) -> Handler:
     """`handler` with another behaviour, which gets its requests as a stream of `_Unread`, also where there is only one. So it
-    is called before the request has come, and waits for it itself. On the wire both are the same."""
+    is called before the request has come, and waits for it itself. On the wire both are the same.
+
+    A field that this version does not know may narrow what is written or deleted. Only what changes nothing is done without it.
+    """
     make = grpc.stream_stream_rpc_method_handler if handler.response_streaming else grpc.stream_unary_rpc_method_handler
-    message = GetMessageClass(descriptor_pool.Default().FindMethodByName(method.replace("/", ".")).input_type)
-    return make(behaviour, lambda content: _Unread(content, message), _written(handler.response_serializer))
+    called = descriptor_pool.Default().FindMethodByName(method.replace("/", "."))
+    message, strict = GetMessageClass(called.input_type), called.GetOptions().idempotency_level != _NO_SIDE_EFFECTS
+    return make(behaviour, lambda content: _Unread(content, message, strict), _written(handler.response_serializer))

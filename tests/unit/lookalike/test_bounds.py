@@ -117,6 +117,20 @@ def test_what_is_over_its_bound_is_refused_by_its_path(message: Message, field: 
     assert (error.field, "at most" in error.message) == (field, True)
 
 
+def test_a_field_that_is_not_known_is_refused_at_any_depth_where_that_is_asked_for() -> None:
+    unknown = b"\x7a\x01x"
+    inner = made(pb.UpdateImagesRequest, updates=[{"id": "a"}]).updates[0].SerializeToString() + unknown
+    for content, kind in (
+        (b"\x12\x01a" + unknown, pb.DeleteImagesRequest),
+        (b"\x12" + bytes([len(inner)]) + inner, pb.UpdateImagesRequest),
+    ):
+        assert bounds.read(content, kind) == kind.FromString(content)
+        with pytest.raises(InvalidArgument) as raised:
+            bounds.read(content, kind, strict=True)
+        assert (raised.value.field, raised.value.reason) == ("request", "FIELD_UNKNOWN")
+        assert "holds field 15" in raised.value.message
+
+
 def test_numbers_that_come_one_by_one_are_counted_too() -> None:
     one_by_one = b"\x15\x00\x00\x80\x3f" * 32_769
     assert refused(one_by_one, image_pb2.SpaceVector).field == "values"

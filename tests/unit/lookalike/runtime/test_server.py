@@ -111,6 +111,14 @@ class TakingAio(ingest_rpc.IngestServiceServicer):
         return ingest_messages.UploadItemsResponse(items=len([request async for request in requests]))
 
 
+UNKNOWN = b"\x7a\x01x"
+"""A field that no request has."""
+
+
+def check_unknown(error: LookalikeError) -> None:
+    assert (type(error), error.field, error.reason) == (InvalidArgument, "request", "FIELD_UNKNOWN")
+
+
 def check_unreadable(error: LookalikeError, name: str) -> None:
     assert isinstance(error, InvalidArgument)
     assert (error.field, error.reason) == ("request", "REQUEST_UNREADABLE")
@@ -132,6 +140,12 @@ def test_a_threaded_server_refuses_bytes_that_are_no_message() -> None:
         with pytest.raises(grpc.RpcError) as error:
             channel.stream_unary(UPLOAD)(iter([b"", NOT_UTF8]), timeout=10)  # type: ignore[arg-type]
         check_unreadable(from_rpc_error(error.value, "gateway"), "UploadItemsRequest")
+        with pytest.raises(grpc.RpcError) as error:
+            channel.stream_unary(UPLOAD)(iter([b"", UNKNOWN]), timeout=10)  # type: ignore[arg-type]
+        check_unknown(from_rpc_error(error.value, "gateway"))
+        with pytest.raises(grpc.RpcError) as error:
+            channel.unary_unary(GET)(UNKNOWN, timeout=10)  # type: ignore[arg-type]
+        assert from_rpc_error(error.value, "gateway").field == "name"  # It changes nothing: the servicer is asked.
         answer: bytes = channel.stream_unary(UPLOAD)(iter([b"", b""]), timeout=10)  # type: ignore[arg-type]
         assert ingest_messages.UploadItemsResponse.FromString(answer).items == 2
     server.stop(0)
@@ -152,6 +166,9 @@ def test_an_asyncio_server_refuses_bytes_that_are_no_message() -> None:
             with pytest.raises(grpc.aio.AioRpcError) as error:
                 await channel.stream_unary(UPLOAD)(iter([b"", NOT_UTF8]), timeout=10)  # type: ignore[arg-type]
             check_unreadable(from_rpc_error(error.value, "gateway"), "UploadItemsRequest")
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await channel.stream_unary(UPLOAD)(iter([b"", UNKNOWN]), timeout=10)  # type: ignore[arg-type]
+            check_unknown(from_rpc_error(error.value, "gateway"))
             answer: bytes = await channel.stream_unary(UPLOAD)(iter([b"", b""]), timeout=10)  # type: ignore[arg-type]
             assert ingest_messages.UploadItemsResponse.FromString(answer).items == 2
         await server.stop(0)
