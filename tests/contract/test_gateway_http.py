@@ -72,7 +72,7 @@ def test_a_picture_in_base64_a_vector_and_a_stored_image_are_searched_by_json(ht
     common = {"spaces": ["siamese"], "top_k": 4, "consistency": STRONG}
     encoded = base64.b64encode(picture(2)).decode()
     by_image = search(http, json=search_body({"image": encoded, "include_query_vectors": True, **common}))
-    by_vector = search(http, json=search_body({"vectors": by_image["query_vectors"], **common}))
+    by_vector = search(http, json=search_body({"vectors": {"spaces": by_image["query_vectors"]}, **common}))
     by_id = search(http, json=search_body({"image_id": image_id(2), **common, "top_k": 3}))
     found = [hit["image"]["id"] for hit in by_image["neighbours"]]
     assert found[0] == image_id(2)

@@ -98,7 +98,7 @@ JSON = {"content-type": "application/json"}
 
 def body(**fields: Any) -> dict[str, Any]:
     """Of a search, for a stored image where no vectors are given."""
-    return search_body({"image_id": "a"} | fields if "vectors" not in fields else fields)
+    return search_body({"image_id": "a"} | fields)
 
 
 def by_vectors(values: list[Any]) -> dict[str, Any]:
