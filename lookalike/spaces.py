@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lookalike.errors import InvalidArgument
+from lookalike.errors import FailedPrecondition, InvalidArgument
 from lookalike.names import check_name
 
 HISTOGRAM = "histogram"
@@ -124,6 +124,11 @@ SpaceKind: TypeAlias = HistogramSettings | ModelSettings
 
 
 @dataclass(frozen=True, slots=True)
+class UnknownKind:
+    """What a newer server has for the kind of a space, in a client that does not know it."""
+
+
+@dataclass(frozen=True, slots=True)
 class SpaceSpec:
     """A space to make: its name and its kind. Raises `InvalidArgument` for what no space can have."""
 
@@ -150,7 +155,7 @@ class Space:
     dimension: int
     metric: Metric
     fingerprint: str
-    kind: SpaceKind
+    kind: SpaceKind | UnknownKind
 
     @property
     def model(self) -> str:
@@ -159,6 +164,9 @@ class Space:
 
     @property
     def spec(self) -> SpaceSpec:
+        """Raises `FailedPrecondition` for a kind that this version does not know."""
+        if isinstance(self.kind, UnknownKind):
+            raise FailedPrecondition(f"space {self.name!r} is of a kind that this version of lookalike does not know")
         return SpaceSpec(self.name, self.kind)
 
 

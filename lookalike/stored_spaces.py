@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lookalike.records.collection import CollectionDefaults
-from lookalike.spaces import HISTOGRAM, HistogramSettings, Metric, ModelSettings, Space, SpaceKind
+from lookalike.spaces import HISTOGRAM, HistogramSettings, Metric, ModelSettings, Space, SpaceKind, UnknownKind
 
 _KINDS: Mapping[str, type[SpaceKind]] = {"histogram": HistogramSettings, "model": ModelSettings}
 _NAMES = {record: name for name, record in _KINDS.items()}
@@ -26,7 +26,7 @@ def to_json(space: Space) -> dict[str, Any]:
         "dimension": space.dimension,
         "metric": space.metric.value,
         "fingerprint": space.fingerprint,
-        _NAMES[type(space.kind)]: asdict(space.kind),
+        **({} if isinstance(space.kind, UnknownKind) else {_NAMES[type(space.kind)]: asdict(space.kind)}),
     }
 
 

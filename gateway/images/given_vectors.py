@@ -81,9 +81,9 @@ def check_restored(spaces: Sequence[Space]) -> None:
     for index, space in enumerate(spaces):
         field = f"restored_spaces[{index}]"
         check_name(f"{field}.name", space.name)
-        if space.metric is not space.kind.metric:
+        if space.metric is not space.spec.kind.metric:
             kind = "a model" if isinstance(space.kind, ModelSettings) else "a histogram"
-            raise InvalidArgument(f"{field}.metric", f"{kind} is compared by {space.kind.metric.value}")
+            raise InvalidArgument(f"{field}.metric", f"{kind} is compared by {space.spec.kind.metric.value}")
         if len(space.fingerprint) != 16 or not _HEX.fullmatch(space.fingerprint):
             raise InvalidArgument(f"{field}.fingerprint", "is not 16 hex digits")
         if not 1 <= space.dimension <= MAX_DIMENSION:

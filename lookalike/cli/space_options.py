@@ -135,7 +135,10 @@ def defaults_text(defaults: CollectionDefaults) -> str:
 def kind_text(space: Space) -> str:
     """`model photo`, or `16 RGB bins, 4 x 4 cells`."""
     from lookalike.client import ModelSettings
+    from lookalike.spaces import UnknownKind
 
+    if isinstance(space.kind, UnknownKind):
+        return "unknown"
     return f"model {space.kind.name}" if isinstance(space.kind, ModelSettings) else histogram_text(space.kind)
 
 

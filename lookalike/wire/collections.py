@@ -34,5 +34,5 @@ def collection_message(collection: Collection) -> pb.Collection:
 
 
 def collection_from(message: pb.Collection) -> Collection:
-    """Raises `Internal` for a kind that this version does not know. Such a metric or state has the name UNKNOWN."""
+    """Metrics, states and kinds that this version does not know: see `record_of`."""
     return record_of(Collection, message, uid="")

@@ -23,6 +23,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from lookalike.errors import Internal, InvalidArgument
+from lookalike.spaces import UnknownKind
 from lookalike.wire.values import (
     histogram_from,
     metadata_from,
@@ -49,17 +50,22 @@ class _Choice(NamedTuple):
 
     name: str
     fields: Mapping[type, _Field]
+    may_be_unknown: bool
 
     def written(self, value: Any) -> dict[str, Any]:
+        if isinstance(value, UnknownKind):
+            return {}
         field = self.fields[type(value)]
         return {field.name: value if field.write is None else field.write(value)}
 
     def read(self, message: Message, path: str) -> Any:
-        """Raises `Internal` where nothing is given that this version knows."""
+        """Raises `Internal` where nothing is given that this version knows, unless the record has a place for that."""
         given = message.WhichOneof(self.name)
         for field in self.fields.values():
             if field.name == given and field.read is not None:
                 return field.read(getattr(message, given), _inside(path, given))
+        if self.may_be_unknown:
+            return UnknownKind()
         raise Internal(f"an answer has no {_inside(path, self.name)} that this version of lookalike knows")
 
 
@@ -162,7 +168,7 @@ def _choice(theirs: OneofDescriptor, records: tuple[Any, ...]) -> _Choice:
     """The record of a field is the one with the name of its message."""
     by_name = {record.__name__: record for record in records}
     found = {by_name[field.message_type.name]: field for field in theirs.fields if field.message_type is not None}
-    return _Choice(theirs.name, {record: _field(field, record) for record, field in found.items()})
+    return _Choice(theirs.name, {record: _field(field, record) for record, field in found.items()}, UnknownKind in records)
 
 
 def _inside(path: str, name: str) -> str:

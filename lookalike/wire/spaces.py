@@ -21,7 +21,7 @@ def space_message(space: Space) -> pb.Space:
 
 
 def space_from(message: pb.Space) -> Space:
-    """Raises `Internal` for a kind that this version does not know."""
+    """A metric that this version does not know has the name UNKNOWN, and such a kind is `UnknownKind`."""
     return record_of(Space, message)
 
 

@@ -16,7 +16,8 @@ from lookalike.errors import FailedPrecondition, Internal, InvalidArgument
 from lookalike.metadata import UNKNOWN_VALUE, check_metadata
 from lookalike.records.job_state import JobState
 from lookalike.records.search import ByImage, ByStoredImage, ByVectors
-from lookalike.spaces import HistogramSettings, Metric, Space
+from lookalike.spaces import HistogramSettings, Metric, Space, UnknownKind
+from lookalike.stored_spaces import to_json
 from lookalike.tuning import distances
 from lookalike.v1 import embedder_service_pb2 as embedder_pb
 from lookalike.v1 import image_pb2
@@ -79,7 +80,19 @@ def test_a_metric_of_a_later_version_is_unknown_and_embedders_may_not_give_it() 
     assert (metric.name, metric.value, metric in list(Metric)) == ("UNKNOWN", "unknown (99)", False)
     with pytest.raises(FailedPrecondition, match=r"unknown \(99\)"):
         distances(metric, np.ones((1, 2)), np.ones((1, 2)))
-    with pytest.raises(Internal, match="has a metric that this version of lookalike does not know"):
+    with pytest.raises(Internal, match="has a metric or kind that this version of lookalike does not know"):
+        described_from(embedder_pb.DescribeSpacesResponse(spaces=[message]))
+
+
+def test_a_kind_of_a_later_version_is_unknown_and_embedders_may_not_give_it() -> None:
+    message = space_message(SPACES[1])
+    message.ClearField("model")
+    found = space_from(message)
+    assert found == replace(SPACES[1], kind=UnknownKind())
+    assert "model" not in to_json(found)
+    with pytest.raises(FailedPrecondition, match="is of a kind that"):
+        _ = found.spec
+    with pytest.raises(Internal, match="has a metric or kind that this version of lookalike does not know"):
         described_from(embedder_pb.DescribeSpacesResponse(spaces=[message]))
 
 
