@@ -128,7 +128,7 @@ OTHER = image_pb2.SpaceVector(space="siamese", values=[1.0] * 256, fingerprint="
         ({"image": bytes(20_000_001)}, ("INVALID_ARGUMENT", "query.image", "IMAGE_TOO_LARGE")),
         ({"image": b"certainly not a picture"}, ("INVALID_ARGUMENT", "query.image", "IMAGE_FORMAT_UNKNOWN")),
         ({"image": bomb()}, ("INVALID_ARGUMENT", "query.image", "IMAGE_TOO_MANY_PIXELS")),
-        ({"vectors": vectors()}, ("INVALID_ARGUMENT", "query.vectors", "INVALID_ARGUMENT")),
+        ({"vectors": vectors()}, ("INVALID_ARGUMENT", "query.vectors.spaces", "INVALID_ARGUMENT")),
         ({"vectors": vectors(WRONG)}, ("INVALID_ARGUMENT", "query.vectors.spaces[0].values", "DIMENSION_MISMATCH")),
         ({"vectors": vectors(OTHER)}, ("FAILED_PRECONDITION", "query.vectors.spaces[0].fingerprint", "FINGERPRINT_MISMATCH")),
         ({"image_id": "nobody"}, ("NOT_FOUND", "query.image_id", "IMAGE_NOT_FOUND")),
