@@ -16,6 +16,7 @@ PHASES = "examples,coverage,fuzzing"
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_all_that_the_document_invites_to_is_taken_and_nothing_else(stack: Stack) -> None:
     """All checks are on: no 5xx, only declared codes, types and shapes, what fits is taken and what does not is refused."""
     command = os.environ["SCHEMATHESIS"]
