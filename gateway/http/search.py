@@ -16,12 +16,13 @@ from starlette.responses import Response, StreamingResponse
 
 from gateway.backends.large_answers import is_large_outcome
 from gateway.backends.threads import off_loop
-from gateway.http.openapi import BINARY, Schemas
+from gateway.http.openapi import BINARY
 from gateway.http.operations import Asked, Operation, by_contract, served
 from gateway.http_server.errors import error_body
 from gateway.http_server.json_texts import json_pieces
-from gateway.http_server.requests import read_form
+from gateway.http_server.requests import FORM_TEXT_BYTES, read_form
 from gateway.message_json.reading import Part, fill_from_texts, not_known, own_names
+from gateway.message_json.schemas import Schemas
 from gateway.message_json.writing import to_json
 from gateway.rpcs.search import SearchRpcs
 from gateway.search.search import Search
@@ -99,7 +100,7 @@ async def _read_form(request: Request, options: pb.SearchOptions, name: str, mos
 
 
 def _form(files: Mapping[str, Any], schemas: Schemas) -> Mapping[str, Any]:
-    properties = {**files, **schemas.texts_of(_OPTIONS)}
+    properties = {**files, **schemas.texts_of(_OPTIONS, FORM_TEXT_BYTES)}
     return {"type": "object", "additionalProperties": False, "properties": properties, "required": list(files)}
 
 
