@@ -33,7 +33,6 @@ PATTERNS = {
     "request-id": r"[A-Za-z0-9._:-]{1,128}",
     "image-id": r"[^\x00-\x1f\x7f-\x9f]+",
     "fingerprint": r"[0-9a-f]{16}",
-    "location": r"[^\x00-\x1f\x7f-\x9f]+",
     "glob": r"[^\x00-\x1f\x7f-\x9f]+",
     "line": r"[^\x00-\x1f\x7f-\x9f]*",
     "prose": r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*",

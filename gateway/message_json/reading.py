@@ -442,7 +442,9 @@ def _moment(value: Any, path: str) -> datetime:
 def _json_of(field: FieldDescriptor, path: str, given: Sequence[str], commas: bool) -> Any:
     """What the texts `given` for a `field` stand for; a text that is not of its type stays, and is refused as it is."""
     if field.is_repeated and not is_map(field):
-        items = [item.strip() for text in given for item in text.split(",") if item.strip()] if commas else given
+        items = list(given)
+        if commas and len(given) <= most_items(field):  # more are refused, though they be empty
+            items = [item.strip() for text in given for item in text.split(",") if item.strip()]
         return [_json_of_one(field, f"{path}[{index}]", item) for index, item in enumerate(items)]
     if len(given) > 1:
         raise InvalidArgument(path, "is given more than once")

@@ -207,9 +207,3 @@ def test_iterators_check_their_arguments_when_they_are_made(client: Client) -> N
     ):
         with pytest.raises(InvalidArgument):
             make()
-
-
-def test_a_job_in_a_state_of_a_later_version_is_our_own_error(gateway: FakeGateway, client: Client) -> None:
-    gateway.jobs["job-1"][-1].state = 99  # type: ignore[assignment]
-    with pytest.raises(LookalikeError, match="state 99"):
-        client.get_job("job-1")
