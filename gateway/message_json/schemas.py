@@ -67,7 +67,7 @@ class Schemas:
                 fields |= {field.name: {"readOnly": True, "description": comment(field.full_name)} for field in ignored}
             needed = [field.name for field in part.fields if REQUIRED in behavior(field)]
             made = {**object_of(fields, needed, comment(part.message.full_name)), "additionalProperties": False}
-            in_choice = [field for field in part.fields if field.containing_oneof and len(field.containing_oneof.fields) > 1]
+            in_choice = [field for field in part.fields if _is_choice(field)]
             if len(in_choice) + len(needed) == len(fields) > len(needed):  # nothing else: one of the choice must be there
                 made |= {"minProperties": len(needed) + 1, "maxProperties": len(needed) + 1}
             self.named[name] = made
@@ -130,7 +130,7 @@ class Schemas:
 
 def _of_text(field: FieldDescriptor) -> dict[str, Any]:
     """The bounds of a text, and its format. One that may be left out may be empty, too."""
-    needed = REQUIRED in behavior(field)
+    needed = REQUIRED in behavior(field) or _is_choice(field)
     bounds = {"maxLength": most_characters(field), **({"minLength": 1} if needed else {}), **_format_of(field)}
     if pattern := PATTERNS.get(bounds.get("format", "")):
         bounds["pattern"] = f"^{pattern}$" if needed or field.is_repeated else f"^({pattern})?$"
@@ -179,10 +179,14 @@ def _described_as(schema: dict[str, Any], field: FieldDescriptor) -> dict[str, A
     return {**schema, "description": said} if said else schema
 
 
+def _is_choice(field: FieldDescriptor) -> bool:
+    """Whether `field` is one of several of which one may be given."""
+    return field.containing_oneof is not None and len(field.containing_oneof.fields) > 1
+
+
 def _or_null(schema: dict[str, Any], field: FieldDescriptor) -> dict[str, Any]:
     """JSON's null stands for the absence of a field, as protobuf's mapping has it."""
-    in_choice = field.containing_oneof is not None and len(field.containing_oneof.fields) > 1
-    if not field.has_presence or in_choice or REQUIRED in behavior(field):
+    if not field.has_presence or _is_choice(field) or REQUIRED in behavior(field):
         return schema
     if "type" in schema:
         return {**schema, "type": [schema["type"], "null"]}

@@ -189,7 +189,7 @@ def test_files_that_are_damaged_are_named_before_anything_is_written(client: Cli
     assert "images-00000.parquet is damaged: it holds 1 images instead of 20" in broken(exchanged)
     assert "images-00001.parquet is damaged: column vector_siamese" in broken(another_table)
     assert "collection.json is damaged" in broken(no_json)
-    assert "has format 3" in broken(from_the_future)
+    assert "made by a newer version of lookalike (format 3" in broken(from_the_future)
     assert "does not exist" in broken(empty)
 
 

@@ -177,12 +177,12 @@ def _by_update(system: System, way: str) -> None:
 
 def _by_update_over_http(system: System, way: str) -> None:
     body = f'{{"updates": [{{"id": "{way}", "metadata": {TEXT}}}]}}'
-    assert _posted(system, f"/collections/{COLLECTION}/images:update", body)["updated"] == 1
+    assert _posted(system, f"/collections/{COLLECTION}/images:update", body)["updated"] == "1"
 
 
 def _by_patch(system: System, way: str) -> None:
     url, headers = f"/collections/{COLLECTION}/images/{way}", {"content-type": "application/json"}
-    assert system.http.patch(url, content=f'{{"metadata": {TEXT}}}', headers=headers).json()["updated"] == 1
+    assert system.http.patch(url, content=f'{{"metadata": {TEXT}}}', headers=headers).json()["updated"] == "1"
 
 
 def _by_command(system: System, way: str) -> None:

@@ -70,6 +70,8 @@ def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
             _put_right(name, case.body)
     elif case.media_type == "multipart/form-data" and isinstance(case.body, dict) and any(map(_vanishes, case.body.values())):
         case.body["null"] = "a form has none: the fuzzer leaves the field out, and nothing would be wrong"
+    # What was changed here would be held against the document again, as Python's values: bytes are no text, "10" is no number.
+    case._record_starting_state()
 
 
 def _vanishes(value: Any) -> bool:
