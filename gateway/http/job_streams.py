@@ -66,6 +66,11 @@ _FAILURES = pb.ListIngestFailuresRequest.DESCRIPTOR
 
 
 def job_operations(ingest: Ingest) -> Iterator[Operation]:
+    yield _watching(ingest)
+    yield _downloading(ingest)
+
+
+def _watching(ingest: Ingest) -> Operation:
     async def watch(asked: Asked) -> Response:
         # Its errors can still be answered; within the stream they could only break it.
         job = await ingest.get(asked.message.id, asked.call())
@@ -75,6 +80,20 @@ def job_operations(ingest: Ingest) -> Iterator[Operation]:
             _events(ingest.watch(asked.message.id)), media_type="text/event-stream", headers=STREAM_HEADERS
         )
 
+    return by_contract(
+        "WatchIngestJob",
+        watch,
+        summary="Watch a job to its end, as server-sent events",
+        description=_WATCH,
+        parameters=({"name": "last-event-id", "in": "header", "required": False, "schema": {"type": "string"}},),
+        responses={
+            200: {"description": "Events", "content": {"text/event-stream": {"schema": _EVENTS}}},
+            204: {"description": f"To a request with `Last-Event-ID: {ENDED}`."},
+        },
+    )
+
+
+def _downloading(ingest: Ingest) -> Operation:
     async def download(asked: Asked) -> Response:
         file_format = asked.request.query_params.get("format", "csv")
         if file_format not in _MEDIA_TYPES:
@@ -89,18 +108,7 @@ def job_operations(ingest: Ingest) -> Iterator[Operation]:
         content = _csv_file(first, pages) if file_format == "csv" else _json_file(first, pages)
         return _Download(content, media_type=_MEDIA_TYPES[file_format], headers=headers)
 
-    yield by_contract(
-        "WatchIngestJob",
-        watch,
-        summary="Watch a job to its end, as server-sent events",
-        description=_WATCH,
-        parameters=({"name": "last-event-id", "in": "header", "required": False, "schema": {"type": "string"}},),
-        responses={
-            200: {"description": "Events", "content": {"text/event-stream": {"schema": _EVENTS}}},
-            204: {"description": f"To a request with `Last-Event-ID: {ENDED}`."},
-        },
-    )
-    yield Operation(
+    return Operation(
         name="DownloadIngestFailures",
         verb="GET",
         path="/v1/ingest-jobs/{id}/failures:download",

@@ -1,5 +1,5 @@
-"""What the contract says of fields beside their types: which of them a request has, and in what words. Read by `json_reading`,
-`operations` and `openapi`."""
+"""What the contract says of fields beside their types: which of them a request has, and in what words. Read by `reading`,
+`schemas`, `operations` and `openapi`."""
 
 from __future__ import annotations
 

@@ -8,19 +8,18 @@ message is read into is filled in place, without a copy.
 
 from __future__ import annotations
 
-import binascii
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from google.api.field_behavior_pb2 import OUTPUT_ONLY, REQUIRED
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from gateway.http_server.json_texts import PIECE, printable, read_json
-from gateway.message_json.contract import asked_fields, behavior, is_map, is_ours, members
-from lookalike.bounds import most_bytes, most_items, range_of, too_long, too_many
+from gateway.http_server.json_texts import printable, read_json
+from gateway.message_json.contract import asked_fields, behavior, is_map, is_ours
+from gateway.message_json.values import MOST_OF_FLOATS, SHOWN, WHOLE, moment_of, reader_of, text_within
+from lookalike.bounds import most_bytes, most_items, too_long, too_many
 from lookalike.errors import InvalidArgument
 from lookalike.metadata import check_metadata
 from lookalike.spans import span_of
@@ -28,21 +27,11 @@ from lookalike.wire.values import fill_metadata, moment_message, span_message
 
 _Fill: TypeAlias = Callable[[Any, Any, str], None]
 """Puts a value of JSON, which stands at a path, into a message."""
-_Read: TypeAlias = Callable[[Any, str], Any]
-"""What protobuf takes for a value of JSON, which stands at a path."""
 
 T = TypeVar("T")
 
-_UTF8_BYTES = 4
-"""Bytes of a character at most."""
-_SHOWN = 80
-"""Characters of a name that an error repeats."""
-_WHOLE = re.compile(r"-?[0-9]{1,19}")
 NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][-+]?[0-9]{1,4})?")
 _CAPITAL = re.compile("[A-Z]")
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:)(\d\d)(\.\d{1,9})?([Zz]|[-+]\d\d:\d\d)", re.ASCII)
-_MOST = {FieldDescriptor.TYPE_FLOAT: 3.4028235677973366e38, FieldDescriptor.TYPE_DOUBLE: 1.7976931348623157e308}
-"""Bounds a number in floating point, before it is rounded."""
 _RENAMED = {
     "include_vectors": (("view", "options.view"), "IMAGE_VIEW_FULL"),
     "grace_s": (("grace",), 'a text such as "3600s"'),
@@ -91,7 +80,7 @@ def fill_from_texts(
 
 def value_of(field: FieldDescriptor, text: str, path: str) -> Any:
     """The value of a `field` that stands in a path."""
-    return _read(field)(text, path)
+    return reader_of(field)(text, path)
 
 
 def own_names(message: Descriptor, given: Mapping[str, T], path: str = "") -> dict[str, T]:
@@ -136,7 +125,7 @@ class _UnknownFieldError(Exception):
 
     @property
     def path(self) -> str:
-        return _inside(self.outer, printable(self.name[:_SHOWN]))
+        return _inside(self.outer, printable(self.name[:SHOWN]))
 
 
 class _Plan(NamedTuple):
@@ -211,7 +200,7 @@ def _filling(field: FieldDescriptor) -> _Fill:
     if field.message_type is not None:
         inner = _filling_of_message(field)
         return lambda message, value, path: inner(_set(getattr(message, name)), value, path)
-    read = _read(field)
+    read = reader_of(field)
     return lambda message, value, path: setattr(message, name, read(value, path))
 
 
@@ -226,7 +215,7 @@ def _filling_of_list(field: FieldDescriptor) -> _Fill:
     if field.message_type is not None:
         inner, read = _filling_of_item(field), None
     else:
-        inner, read = None, _read(field)
+        inner, read = None, reader_of(field)
 
     def filling(message: Any, values: Any, path: str) -> None:
         if not isinstance(values, list):
@@ -262,7 +251,7 @@ def _filling_of_item(field: FieldDescriptor) -> _Fill:
 
 def _extended(field: FieldDescriptor, target: Any, values: list[Any]) -> bool:
     """Whether `values` are numbers that the list `target` of a `field` took in one go."""
-    if field.type not in _MOST or not set(map(type, values)) <= {int, float}:
+    if field.type not in MOST_OF_FLOATS or not set(map(type, values)) <= {int, float}:
         return False
     try:
         target.extend(values)
@@ -274,7 +263,7 @@ def _extended(field: FieldDescriptor, target: Any, values: list[Any]) -> bool:
 def _filling_of_map(field: FieldDescriptor) -> _Fill:
     """All maps of the contract have texts for keys, as JSON has."""
     _, value = field.message_type.fields  # type: ignore[union-attr]  # a map is a list of messages
-    name, most, longest, read = field.name, most_items(field), most_bytes(field), _read(value)
+    name, most, longest, read = field.name, most_items(field), most_bytes(field), reader_of(value)
 
     def filling(message: Any, entries: Any, path: str) -> None:
         if not isinstance(entries, dict):
@@ -297,11 +286,11 @@ def _filling_of_message(field: FieldDescriptor) -> _Fill:
         case "lookalike.v1.Metadata":
             return _fill_metadata
         case "google.protobuf.Timestamp":
-            return lambda message, value, path: message.CopyFrom(moment_message(_moment(value, path)))
+            return lambda message, value, path: message.CopyFrom(moment_message(moment_of(value, path)))
         case "google.protobuf.Duration":
             return lambda message, value, path: message.CopyFrom(span_message(span_of(path, value)))
         case "google.protobuf.FieldMask":
-            read = _text_within(most_bytes(field))
+            read = text_within(most_bytes(field))
             return lambda message, value, path: message.paths.extend(
                 filter(None, map(str.strip, _snake(read(value, path)).split(",")))
             )
@@ -322,129 +311,16 @@ def _fill_metadata(message: Any, value: Any, path: str) -> None:
     fill_metadata(message, value)
 
 
-# --- values ---
-
-
-@functools.cache
-def _read(field: FieldDescriptor) -> _Read:
-    """How a value of a field is read that is no message, or an item of such a list."""
-    if field.enum_type is not None:
-        return _member_of(field)
-    match field.type:
-        case FieldDescriptor.TYPE_STRING:
-            return _text_within(most_bytes(field))
-        case FieldDescriptor.TYPE_BYTES:
-            return _bytes_within(most_bytes(field))
-        case FieldDescriptor.TYPE_BOOL:
-            return _flag
-        case FieldDescriptor.TYPE_FLOAT | FieldDescriptor.TYPE_DOUBLE:
-            return functools.partial(_number, _MOST[field.type])
-        case FieldDescriptor.TYPE_INT32:
-            return functools.partial(_whole, *range_of(field))
-    return _long
-
-
-def _text_within(most: int) -> _Read:
-    def read(value: Any, path: str) -> str:
-        text = _text(value, path)
-        if len(text) * _UTF8_BYTES > most and (size_bytes := len(text.encode(errors="replace"))) > most:
-            raise InvalidArgument(path, too_long(size_bytes, most))
-        return text
-
-    return read
-
-
-def _text(value: Any, path: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidArgument(path, "is not text")
-    return value
-
-
-def _bytes_within(most: int) -> _Read:
-    """Base64, read a piece at a time: all of a large picture in one go would take a tenth of a second."""
-
-    def read(value: Any, path: str) -> bytes:
-        text = _text(value, path)
-        if len(text) > -(-most // 3) * 4:
-            raise InvalidArgument(path, too_long(len(text) // 4 * 3, most))
-        try:
-            if "=" in text[:-2]:
-                raise ValueError
-            pieces = (text[start : start + PIECE] for start in range(0, len(text), PIECE))
-            return b"".join(binascii.a2b_base64(piece, strict_mode=True) for piece in pieces)
-        except ValueError as error:
-            raise InvalidArgument(path, "is not base64") from error
-
-    return read
-
-
-def _flag(value: Any, path: str) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidArgument(path, "is neither true nor false")
-    return value
-
-
-def _number(most: float, value: Any, path: str) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise InvalidArgument(path, "is not a number")
-    if not -most <= value <= most:  # true of NaN, too
-        raise InvalidArgument(path, f"is not a number from {-most:.4g} to {most:.4g}")
-    return value
-
-
-def _whole(least: int, most: int, value: Any, path: str) -> int:
-    """A number of 32 bits. What is beyond its bound by less than that is refused by the core, over gRPC too."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not -(2**31) <= value < 2**31:
-        raise InvalidArgument(path, f"is not a whole number from {least:,} to {most:,}")
-    return value
-
-
-def _long(value: Any, path: str) -> int:
-    """A number of 64 bits, or its digits, since not every reader of JSON keeps all of it."""
-    if isinstance(value, str) and _WHOLE.fullmatch(value):
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
-        raise InvalidArgument(path, "is not a whole number of 64 bits")
-    return value
-
-
-def _member_of(field: FieldDescriptor) -> _Read:
-    numbers = {name: field.enum_type.values_by_name[name].number for name in members(field)}  # type: ignore[union-attr]
-    *others, last = [value.name for value in field.enum_type.values[1:]]  # type: ignore[union-attr]
-
-    def read(value: Any, path: str) -> int:
-        if not isinstance(value, str) or value not in numbers:
-            shown = repr(printable(value[:_SHOWN])) if isinstance(value, str) else "a value that is not text"
-            raise InvalidArgument(path, f"{shown} is unknown; {', '.join(others)} and {last} are allowed")
-        return numbers[value]
-
-    return read
-
-
-def _moment(value: Any, path: str) -> datetime:
-    """RFC 3339. A leap second is the first second after it, as protobuf has none."""
-    match = _MOMENT.fullmatch(value) if isinstance(value, str) else None
-    try:
-        if match is None:
-            raise ValueError
-        day, hours, seconds, fraction, zone = match.groups(default="")
-        leaps = seconds == "60"
-        moment = datetime.fromisoformat(f"{day}T{hours}{59 if leaps else seconds}{fraction}{zone.upper()}")
-        return (moment + timedelta(seconds=leaps)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidArgument(
-            path, "is not a time with its zone, such as 2026-11-30T12:00:00Z, in the years 1 to 9999"
-        ) from None
+# --- texts ---
 
 
 def _json_of(field: FieldDescriptor, path: str, given: Sequence[str], commas: bool) -> Any:
     """What the texts `given` for a `field` stand for; a text that is not of its type stays, and is refused as it is."""
     if field.is_repeated and not is_map(field):
         items = list(given)
-        if commas and len(given) <= most_items(field):  # more are refused, though they be empty
-            items = [item.strip() for text in given for item in text.split(",") if item.strip()]
+        if commas and len(given) <= (most := most_items(field)):  # more are refused, though they be empty
+            parts = (part.strip() for text in given for part in text.split(",", most))
+            items = [part for part in parts if part]
         return [_json_of_one(field, f"{path}[{index}]", item) for index, item in enumerate(items)]
     if len(given) > 1:
         raise InvalidArgument(path, "is given more than once")
@@ -459,8 +335,8 @@ def _json_of_one(field: FieldDescriptor, path: str, text: str) -> Any:
             raise InvalidArgument(path, 'is not a JSON object such as {"siamese": 2}') from error
     if field.type == FieldDescriptor.TYPE_BOOL:
         return {"true": True, "false": False}.get(text, text)
-    if field.type in _MOST and NUMBER.fullmatch(text):
+    if field.type in MOST_OF_FLOATS and NUMBER.fullmatch(text):
         return float(text)
-    if field.type == FieldDescriptor.TYPE_INT32 and _WHOLE.fullmatch(text):
+    if field.type == FieldDescriptor.TYPE_INT32 and WHOLE.fullmatch(text):
         return int(text)
     return text
