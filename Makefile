@@ -37,7 +37,9 @@ types: install ## Strict mypy, tests included
 	$(BIN)/mypy
 
 breaking: install ## Compare the contract with that of the last release
-	$(BIN)/buf breaking protos --against $$(ls protos/released/*.binpb | sort -V | tail -n 1)
+	@released=$$(ls protos/released/*.binpb 2>/dev/null | sort -V | tail -n 1); \
+	if [ -z "$$released" ]; then echo "protos/released/ is empty: there is no release to compare with"; \
+	else echo "compared with $$released"; $(BIN)/buf breaking protos --against "$$released"; fi
 
 words: install ## Find misspellings, and words of .ci/words.txt
 	git ls-files -z -- $(PROSE) | xargs -0 $(BIN)/codespell
