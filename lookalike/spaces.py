@@ -163,6 +163,11 @@ class Space:
         return self.kind.name if isinstance(self.kind, ModelSettings) else ""
 
     @property
+    def known(self) -> bool:
+        """Whether this version knows its metric and its kind: what a newer server says of it may hold neither."""
+        return self.metric in tuple(Metric) and not isinstance(self.kind, UnknownKind)
+
+    @property
     def spec(self) -> SpaceSpec:
         """Raises `FailedPrecondition` for a kind that this version does not know."""
         if isinstance(self.kind, UnknownKind):

@@ -64,6 +64,12 @@ def _begin(files: Artifacts, collection: Collection) -> Export:
 
 
 def _describe(collection: Collection) -> Export:
+    """Raises `FailedPrecondition` for a space that an import could not make again."""
+    for space in collection.spaces:
+        if not space.known:
+            raise FailedPrecondition(
+                f"space {space.name!r} has a metric or kind that this version of lookalike does not know; use a newer one"
+            )
     made_at = collection.create_time.isoformat() if collection.create_time else ""
     return Export(collection.name, collection.description, collection.spaces, made_at, collection.defaults)
 

@@ -20,6 +20,7 @@ from lookalike.client.batches import Query
 from lookalike.client.collecting import CollectionCalls
 from lookalike.client.ingesting import IngestCalls
 from lookalike.client.searching import SearchCalls
+from lookalike.metadata import UNKNOWN_VALUE
 from lookalike.records.collection import Collection, CollectionDefaults, GenerationState, OtherGeneration
 from lookalike.records.image import Consistency, Deletion, Image, ImageUpdate, ImageView, UpdateResult
 from lookalike.records.job import (
@@ -48,12 +49,13 @@ from lookalike.records.source import (
     UploadItem,
     UploadSource,
 )
-from lookalike.spaces import HistogramSettings, Metric, ModelSettings, Space, SpaceSpec
+from lookalike.spaces import HistogramSettings, Metric, ModelSettings, Space, SpaceSpec, UnknownKind
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 
 __all__ = [
     "DEFAULT_TARGET",
+    "UNKNOWN_VALUE",
     "ArchiveSource",
     "BatchAnswer",
     "Client",
@@ -93,6 +95,7 @@ __all__ = [
     "SpaceSpec",
     "Undo",
     "Undone",
+    "UnknownKind",
     "UpdateResult",
     "Upload",
     "UploadItem",

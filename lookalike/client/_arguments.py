@@ -131,10 +131,12 @@ def span(field: str, value: object) -> timedelta:
 def member(field: str, value: object, kind: type[E]) -> E:
     """A member of `kind`, given as such or by its value."""
     try:
-        return kind(value)
+        if (found := kind(value)) in tuple(kind):  # a newer server's, which this version does not know, is none of them
+            return found
     except (ValueError, TypeError):
-        allowed = ", ".join(repr(one.value) for one in kind)
-        raise InvalidArgument(field, f"{_shown(value)} is unknown; give a member of {kind.__name__}: {allowed}") from None
+        pass  # refused below, in one way
+    allowed = ", ".join(repr(one.value) for one in kind)
+    raise InvalidArgument(field, f"{_shown(value)} is unknown; give a member of {kind.__name__}: {allowed}")
 
 
 def record(field: str, value: object, kind: type[T], *, many: bool = False) -> T:

@@ -12,9 +12,8 @@ import numpy as np
 
 from lookalike.errors import FingerprintMismatch, Internal
 from lookalike.records.model import Embedding
-from lookalike.spaces import DEFAULT_SPACES, Space, SpaceSpec, UnknownKind, Vector
+from lookalike.spaces import DEFAULT_SPACES, Space, SpaceSpec, Vector
 from lookalike.v1 import embedder_service_pb2 as pb
-from lookalike.wire.fields import UNKNOWN
 from lookalike.wire.spaces import space_from, spec_message, specs_from
 from lookalike.wire.status import from_status
 from lookalike.wire.values import span_message
@@ -88,7 +87,7 @@ def described_from(response: pb.DescribeSpacesResponse) -> tuple[Space, ...]:
     """Raises `Internal` for a metric or a kind that this version does not know."""
     spaces = tuple(space_from(space) for space in response.spaces)
     for space in spaces:
-        if space.metric.name == UNKNOWN or isinstance(space.kind, UnknownKind):
+        if not space.known:
             raise Internal(
                 f"the embedder's space {space.name!r} has a metric or kind that this version of lookalike does not know"
             )

@@ -402,6 +402,8 @@ def test_a_state_of_a_later_version_is_unknown_and_has_ended_where_the_job_has_a
     gateway.jobs["job-1"] = [a_job(99)]
     (job,) = client.watch_job("job-1")
     assert (job.state.name, job.standing, job.state.ended, job.ended) == ("UNKNOWN", "unknown (99)", False, True)
+    with pytest.raises(errors.InvalidArgument, match=r"^states: .* is unknown; give a member of JobState"):
+        list(client.list_jobs(states=job.state))
 
 
 def test_watching_outlives_a_gateway_that_goes_away_for_a_while(gateway: FakeGateway, client: Client) -> None:

@@ -20,10 +20,10 @@ from lookalike.backup import layout
 from lookalike.backup.exporting import export_collection
 from lookalike.backup.importing import import_collection
 from lookalike.backup.layout import Export, Shard, check_shard, read_export, read_shard, shard_writer, write_export
-from lookalike.client import Image
+from lookalike.client import Collection, Image
 from lookalike.errors import FailedPrecondition
 from lookalike.metadata import UNKNOWN_VALUE
-from lookalike.spaces import HistogramSettings, Metric, ModelSettings, Space
+from lookalike.spaces import HistogramSettings, Metric, ModelSettings, Space, UnknownKind
 
 MIB = 1024 * 1024
 HISTOGRAM = HistogramSettings(bins=8)
@@ -53,6 +53,14 @@ def test_metadata_of_a_newer_server_is_not_exported_as_something_else(tmp_path: 
         shard_writer(Artifacts(tmp_path.as_uri()), SHARD, ()) as writer,
     ):
         writer.write([unknown])
+
+
+def test_a_space_of_a_newer_server_is_not_exported_as_something_else(tmp_path: Path) -> None:
+    space = Space("tags", 4, Metric.COSINE, "f" * 16, UnknownKind())
+    client: Any = SimpleNamespace(get_collection=lambda _: Collection("shoes", "", "", (space,), 1, datetime.now(UTC)))
+    with pytest.raises(FailedPrecondition, match=r"^space 'tags' has a metric or kind that this version"):
+        export_collection(client, "shoes", Artifacts(tmp_path.as_uri()), done=lambda _: None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def as_of_0_1(folder: Path) -> None:
