@@ -31,7 +31,8 @@ _MOST_STRANGE = 64
 """Bounds the fields of a message that this version does not know, or that repeat a single value."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VARINT_BYTES = 10
-_MOST_FLOAT = 3.4028234663852886e38
+MOST_FLOAT32 = 3.4028235677973362e38
+"""The greatest number that becomes a finite float of 32 bits."""
 _PACKED = {
     FieldDescriptor.CPPTYPE_FLOAT: 4,
     FieldDescriptor.CPPTYPE_DOUBLE: 8,
@@ -142,7 +143,7 @@ def float_range_of(field: FieldDescriptor) -> tuple[float, float]:
     """The least and the most of a float of 32 bits."""
     if most := _bound(field, bounds_pb2.maximum):
         return float(_bound(field, bounds_pb2.minimum)), float(most)
-    return -_MOST_FLOAT, _MOST_FLOAT
+    return -MOST_FLOAT32, MOST_FLOAT32
 
 
 def too_many(most: int) -> str:

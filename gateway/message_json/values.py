@@ -16,16 +16,17 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from gateway.http_server.json_texts import PIECE, printable
 from gateway.message_json.contract import members
-from lookalike.bounds import most_bytes, range_of, too_long
+from lookalike.bounds import MOST_FLOAT32, most_bytes, range_of, too_long
 from lookalike.errors import InvalidArgument
+from lookalike.metadata import MOST_FLOAT
 
 Read: TypeAlias = Callable[[Any, str], Any]
 """What protobuf takes for a value of JSON, which stands at a path."""
 
 SHOWN = 80
 """Characters of a name that an error repeats."""
-MOST_OF_FLOATS = {FieldDescriptor.TYPE_FLOAT: 3.4028235677973366e38, FieldDescriptor.TYPE_DOUBLE: 1.7976931348623157e308}
-"""Bounds a number in floating point, before it is rounded."""
+MOST_OF_FLOATS = {FieldDescriptor.TYPE_FLOAT: MOST_FLOAT32, FieldDescriptor.TYPE_DOUBLE: MOST_FLOAT}
+"""The greatest number of each kind in floating point, before it is rounded."""
 WHOLE = re.compile(r"-?[0-9]{1,19}")
 _UTF8_BYTES = 4
 """Bytes of a character at most."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from typing import Any
 
 import schemathesis
@@ -15,8 +14,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from schemathesis import GenerationMode
 
-_LEAST_S = 0.001
-_SHORT = re.compile(r"[0-9](\.[0-9]+)?(e-[0-9]+)?")
 _KEYS = st.sampled_from(["label", "year", "price", "a_key", "`a key`"])
 _VALUES = st.one_of(
     st.integers(-(2**63), 2**63 - 1).map(str),
@@ -40,6 +37,10 @@ def _picture() -> bytes:
 
 
 PICTURE = _picture()
+_CHOICES = frozenset(
+    ("image", "image_id", "vectors", "histogram", "model", "folder", "manifest", "archive", "upload", "failures")
+)
+"""Fields of which one is given."""
 schemathesis.openapi.format("filter", st.recursive(_COMPARISONS, _joined, max_leaves=6))
 schemathesis.openapi.format("location", st.sampled_from(["/data/photos", "s3://bucket/photos/", "https://example.org/a.csv"]))
 schemathesis.openapi.format("page-token", st.just(""))
@@ -48,29 +49,49 @@ schemathesis.openapi.format("binary", st.just(PICTURE))
 
 
 @schemathesis.hook  # type: ignore[untyped-decorator]
+def before_load_schema(_context: Any, document: dict[str, Any]) -> None:
+    """Without the deadline of a call: one that passes is answered 504, as it must be, and nothing else may be 5xx."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["parameters"] = [one for one in operation["parameters"] if one["name"] != "x-timeout-s"]
+
+
+@schemathesis.hook  # type: ignore[untyped-decorator]
 def filter_case(_context: Any, case: Any) -> bool:
-    """Without what the fuzzer takes for wrong: what only answers have may come back in an update (https://google.aip.dev/203)."""
-    update = _id_of(case) == "UpdateCollection" and isinstance(case.body, dict)
-    return not update or case.body.keys() <= {"name", "description", "defaults"}
+    """Without what the fuzzer takes for wrong: what only answers have may come back in an update (https://google.aip.dev/203),
+    null stands for absence also where one of several is to be chosen, and one value in a form is a list of one."""
+    if not isinstance(case.body, dict):
+        return True
+    if case.media_type == "multipart/form-data":
+        return not any(isinstance(case.body.get(name), str | bool | int | float) for name in ("ids", "metadata", "spaces"))
+    update = _id_of(case) == "UpdateCollection"
+    return not _has_null_choice(case.body) and (not update or case.body.keys() <= {"name", "description", "defaults"})
+
+
+def _has_null_choice(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_has_null_choice, value))
+    return isinstance(value, dict) and any(
+        (inner is None and name in _CHOICES) or _has_null_choice(inner) for name, inner in value.items()
+    )
 
 
 @schemathesis.hook  # type: ignore[untyped-decorator]
 def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
     if case.meta is None:
         return
-    wrong = {place.value for place, part in case.meta.components.items() if part.mode != GenerationMode.POSITIVE}
-    for name in [name for name in case.headers or {} if name.lower() == "x-timeout-s"]:
-        if _SHORT.fullmatch(case.headers[name]) and float(case.headers[name]) >= _LEAST_S:
-            case.headers[name] = "10"  # else the caller's own deadline may pass, which is 504
-    if not wrong:
-        name = _id_of(case)
+    name, is_form = _id_of(case), case.media_type == "multipart/form-data"
+    if all(part.mode == GenerationMode.POSITIVE for part in case.meta.components.values()):
         if name == "DeleteImages" and not isinstance(case.body, dict):
             case.body, case.media_type = {}, "application/json"
-        if isinstance(case.body, dict):
-            _put_right(name, case.body)
-    elif case.media_type == "multipart/form-data" and isinstance(case.body, dict) and any(map(_vanishes, case.body.values())):
+        if not isinstance(case.body, dict):
+            return
+        _put_right(name, case.body)
+    elif is_form and isinstance(case.body, dict) and any(map(_vanishes, case.body.values())):
         case.body["null"] = "a form has none: the fuzzer leaves the field out, and nothing would be wrong"
-    # What was changed here would be held against the document again, as Python's values: bytes are no text, "10" is no number.
+    else:
+        return
+    # A body that was changed would be held against the document again, as Python's values: bytes are no text.
     case._record_starting_state()
 
 
@@ -110,6 +131,7 @@ def _put_right(name: str, body: dict[str, Any]) -> None:
                     space["histogram"] = {"bins": 64, "grid": 2}  # only some numbers of bins
         case "UpdateCollection":
             body.pop("name", None)  # that of the path
+            (body.get("defaults") or {}).pop("weights", None)  # above 0
             body["description"] = body.get("description") or "something"  # else nothing would be changed
         case "ReembedCollection":
             body.pop("model", None)  # of a collection that a model fills
