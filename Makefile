@@ -62,8 +62,8 @@ test-openvino: install ## Compare OpenVINO's vectors with TensorFlow's; installs
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --editable ".[dev,openvino]"
 	$(BIN)/pytest tests/unit/embedder/serving/test_openvino_engine.py tests/contract/test_embedder_process.py
 
-test: install ## Unit, contract and end-to-end tests against real servers, in two processes
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=50 --junitxml=build/tests.xml
+test: install ## Unit, contract and end-to-end tests against real servers, in three processes
+	$(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations=50 --junitxml=build/tests.xml
 
 examples: install ## Build the examples of every language here, and run them against a system (a minute)
 	$(BIN)/pytest -v tests/e2e/test_examples.py

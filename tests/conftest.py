@@ -17,7 +17,7 @@ pytest_plugins = [
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# The two processes of a run have the processors to themselves. OpenBLAS's threads wait by turning: on a processor that others
+# The processes of a run have the processors to themselves, and are one more than these, since half of their time they wait. OpenBLAS's threads wait by turning: on a processor that others
 # use, what takes a millisecond in one thread takes a hundred in two.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -44,8 +44,8 @@ _TURNS = ("milvus", "stack", "lite", "s3", "tests/e2e", "tests/contract", "tests
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two processes that share a run (`pytest -n 2 --dist loadgroup`), one gets all tests of a server that is slow to start,
-    and of every file what shares none. The longest come first, so that both end at about the same time
+    """Of the processes that share a run (`pytest -n 3 --dist loadgroup`), one gets all tests of a server that is slow to start,
+    and of every file what shares none. The longest come first, so that all end at about the same time
     (`--no-loadscope-reorder`)."""
     groups = {item: _group(item) for item in items}
     for item, group in groups.items():
