@@ -17,8 +17,9 @@ pytest_plugins = [
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# The processes of a run have the processors to themselves, and are one more than these, since half of their time they wait. OpenBLAS's threads wait by turning: on a processor that others
-# use, what takes a millisecond in one thread takes a hundred in two.
+# The processes of a run have the processors to themselves; they are one more than these, since half of their time they wait.
+# OpenBLAS's threads wait by turning: on a processor that others use, what takes a millisecond in one thread takes a hundred in
+# two.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # A shell that starts a test run in the background lets it ignore Ctrl-C, and whatever it starts would ignore it as well.
